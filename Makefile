@@ -1,0 +1,49 @@
+# VENV= (empty) uses the active python and installs nothing: for a machine that already has torch.
+VENV ?= .venv
+PYTHON ?= python3
+
+ifeq ($(strip $(VENV)),)
+PY := $(PYTHON)
+SETUP :=
+else
+PY := $(VENV)/bin/python
+SETUP := $(VENV)/.installed
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow check lint types gpu clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(SETUP) ## create the virtual environment and install what constraints.txt pins
+
+run: $(SETUP) ## benchmark configs/quickstart.yaml and say where the tables and plots are
+	$(PY) -m bench run configs/quickstart.yaml
+
+test: $(SETUP) ## run the test suite
+	$(PY) -m pytest
+
+test-slow: $(SETUP) ## run what takes long
+	$(PY) -m pytest -m slow
+
+lint: $(SETUP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(SETUP)
+	$(PY) -m mypy
+
+check: lint types test ## lint, format check, strict types and tests
+
+gpu: $(SETUP) ## the GPU tests, then configs/gpu.yaml
+	$(PY) -m pytest -m gpu
+	$(PY) -m bench run configs/gpu.yaml
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,9 @@
+"""The one exception for what a user got wrong."""
+
+
+class BadInput(ValueError):  # noqa: N818 - it names what happened, as the user would
+    """A request that cannot be met as given.
+
+    The message is one sentence for the person who made the request: what was wrong, where, and what is
+    allowed. Command lines print it and exit with status 2; nothing has been run or written by then.
+    """
