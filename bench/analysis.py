@@ -1,0 +1,227 @@
+"""Records to tidy tables: cells, samples, memory, summary, perturbation. No torch, no plotting, no files.
+
+The columns and their units are listed in docs/tables.md, which a test holds against these tuples.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import pandas as pd
+
+from bench.records import (
+    FORWARD,
+    FORWARD_UNPROBED,
+    OTHER,
+    SAMPLE_STAGES,
+    CellRecord,
+    Pass,
+    Phase,
+    Status,
+    worst_status,
+)
+from bench.stats import Summary, paired_ratio, ratio, summarise
+from vsr_model.stages import STAGES
+
+AXES: Final = ("input", "batch", "frames", "height", "width", "backend")
+
+CELLS_COLUMNS: Final = (
+    "cell", *AXES, "round", "status", "reason", "started_at",
+    "import_torch_s", "context_s", "model_to_device_s", "first_forward_s",
+    "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
+    "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
+    "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
+    "output_max_abs_error", "output_psnr_db", "threads", "page_faults_per_forward",
+    "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
+)  # fmt: skip
+SAMPLES_COLUMNS: Final = (
+    "cell", "round", "pass", "phase", "repetition", "stage", "start_s", "wall_s", "device_s",
+)  # fmt: skip
+MEMORY_COLUMNS: Final = ("cell", "round", "elapsed_s", "host_bytes", "device_bytes")
+MEMORY_LINES_COLUMNS: Final = (
+    "cell", "round", "line", "occurrences", "increment_bytes", "host_bytes", "source",
+)  # fmt: skip
+SUMMARY_COLUMNS: Final = (
+    "cell", *AXES, "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
+    "low_s", "high_s", "interval", "share", "frames_per_s", "speedup", "speedup_low", "speedup_high",
+)  # fmt: skip
+PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
+
+MEASURED: Final = (Status.OK, Status.INACCURATE)
+"""The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
+
+
+def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per (cell, round)."""
+    rows = [{**_plain(record), "warnings": "; ".join(record.warnings)} for record in records]
+    table = _table(rows, CELLS_COLUMNS)
+    integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
+    return table.astype(dict.fromkeys((*integers, "parameters", "threads"), "Int64"))
+
+
+def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per repetition and stage, cold and warm-up samples included."""
+    rows = [
+        {"cell": record.cell, "round": record.round, **sample.model_dump(by_alias=True, mode="json")}
+        for record in records
+        for sample in record.samples
+    ]
+    return _table(rows, SAMPLES_COLUMNS)
+
+
+def memory_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per moment of the memory pass."""
+    rows = [
+        {"cell": record.cell, "round": record.round, **point.model_dump()}
+        for record in records
+        for point in record.memory
+    ]
+    return _table(rows, MEMORY_COLUMNS).astype({"device_bytes": "Int64"})
+
+
+def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per source line of the network's forward, where line-by-line memory was asked for."""
+    rows = [
+        {"cell": record.cell, "round": record.round, **line.model_dump()}
+        for record in records
+        for line in record.memory_lines
+    ]
+    return _table(rows, MEMORY_LINES_COLUMNS)
+
+
+def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
+    """A row per (cell, stage), cells in the order in which they first ended.
+
+    The four stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise from
+    `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`). `share`
+    is a stage's part of the probed forward. A speedup compares with the baseline's same stage of the same
+    input, batch, frames and size.
+    """
+    summaries = {
+        cell: {stage: _summary_of(stage, rounds) for stage in SAMPLE_STAGES if stage != FORWARD_UNPROBED}
+        for cell, rounds in _measured_rounds(records).items()
+    }
+    place = {_position(record): record.cell for record in records if record.backend == baseline}
+    rows = []
+    for cell, rounds in _rounds_of(records).items():
+        first = rounds[0]
+        status = worst_status(rounds)
+        of_cell = summaries.get(cell, {})
+        of_base = summaries.get(place.get(_position(first), ""), {})
+        if not any(of_cell.values()):
+            rows.append({**_axes(first), "status": status})
+            continue
+        staged = [found for stage in (*STAGES, OTHER) if (found := of_cell[stage])]
+        whole = sum(found.summary.median for found in staged)
+        for stage, found in of_cell.items():
+            if found is None:
+                continue
+            summary = found.summary
+            row = {
+                **_axes(first), "status": status, "stage": stage, "pass": found.pass_, "clock": found.clock,
+                "n_rounds": summary.n_rounds, "n": summary.n, "median_s": summary.median,
+                "q1_s": summary.q1, "q3_s": summary.q3, "low_s": summary.low, "high_s": summary.high,
+                "interval": summary.interval,
+            }  # fmt: skip
+            if found in staged and whole > 0:
+                row["share"] = summary.median / whole
+            if stage in (FORWARD, "total"):
+                row["frames_per_s"] = first.batch * first.frames / summary.median
+            base = of_base.get(stage)
+            if base is not None and status is Status.OK and summary.median > 0:
+                speedup = ratio(base.summary, summary)
+                row |= {
+                    "speedup": speedup.ratio, "speedup_low": speedup.low, "speedup_high": speedup.high,
+                }  # fmt: skip
+            rows.append(row)
+    return _table(rows, SUMMARY_COLUMNS).astype({"n_rounds": "Int64", "n": "Int64"})
+
+
+def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
+    """What the stage probes cost: a row per (cell, stage pass), the median of probe on over probe off.
+
+    The two calls of a pair follow each other; blocks of calls run one after another differ by more than the
+    probes cost.
+    """
+    rows = []
+    for cell, rounds in _measured_rounds(records).items():
+        for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
+            on = _steady(rounds, pass_, FORWARD, "wall_s")
+            off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
+            if not any(on):
+                continue
+            found = paired_ratio(sum(on, []), sum(off, []))
+            rows.append(
+                {
+                    **_axes(rounds[0]),
+                    "cell": cell,
+                    "pass": pass_,
+                    "n": found.n,
+                    "ratio": found.median,
+                    "low": found.low,
+                    "high": found.high,
+                    "interval": found.interval,
+                }  # fmt: skip
+            )
+    return _table(rows, PERTURBATION_COLUMNS)
+
+
+class _Found:
+    """A stage's summary, with the pass and the clock that it comes from."""
+
+    def __init__(self, summary: Summary, pass_: Pass, clock: str) -> None:
+        self.summary, self.pass_, self.clock = summary, pass_, clock
+
+
+def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
+    sources = [(Pass.END_TO_END, "wall_s")]
+    if stage in (*STAGES, OTHER):
+        sources = [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
+    for pass_, clock in sources:
+        values = [samples for samples in _steady(rounds, pass_, stage, clock) if samples]
+        if values:
+            return _Found(summarise(values), pass_, clock.removesuffix("_s"))
+    return None
+
+
+def _steady(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
+    """The steady samples of a stage, a list per round, in the order in which they were taken."""
+    return [
+        [
+            getattr(sample, clock)
+            for sample in record.samples
+            if sample.pass_ is pass_
+            and sample.phase is Phase.STEADY
+            and sample.stage == stage
+            and getattr(sample, clock) is not None
+        ]
+        for record in rounds
+    ]
+
+
+def _rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
+    rounds: dict[str, list[CellRecord]] = defaultdict(list)
+    for record in records:
+        rounds[record.cell].append(record)
+    return rounds
+
+
+def _measured_rounds(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
+    return _rounds_of(record for record in records if record.status in MEASURED)
+
+
+def _position(record: CellRecord) -> tuple[str, int, int, int, int]:
+    """What a cell and its baseline share."""
+    return record.input, record.batch, record.frames, record.height, record.width
+
+
+def _axes(record: CellRecord) -> dict[str, object]:
+    return {"cell": record.cell, **{name: getattr(record, name) for name in AXES}}
+
+
+def _plain(record: CellRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in CELLS_COLUMNS}
+
+
+def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(columns))

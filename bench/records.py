@@ -1,0 +1,223 @@
+"""The schema of what a run leaves behind, and its journal.
+
+`journal.jsonl` is the source of a run: one CellRecord per line, one line per (cell, round), on disk before
+the next round starts. The CSV tables are derived from it (bench.analysis). Seconds and bytes throughout;
+what was not measured is None here and empty in a table, never 0.
+"""
+
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vsr_model.errors import BadInput
+from vsr_model.stages import STAGES
+
+SCHEMA_VERSION: Final = 1
+"""Raised whenever a field or column changes its meaning or goes. History: 1, the first."""
+
+JOURNAL_NAME: Final = "journal.jsonl"
+
+
+class Status(StrEnum):
+    """How a round ended; every planned round ends as exactly one of these."""
+
+    OK = "ok"
+    SKIPPED = "skipped"  # this machine cannot run it; the reason says what is missing
+    INACCURATE = "inaccurate"  # it ran, and its output is too far from the CPU float32 result
+    TIMEOUT = "timeout"
+    OOM = "oom"  # out of memory, on evidence that the reason names
+    ERROR = "error"
+
+
+SEVERITY: Final = {status: rank for rank, status in enumerate(Status)}
+"""A cell's status is its worst round's: the higher rank wins."""
+
+
+class Pass(StrEnum):
+    """Which pass over the cell a sample comes from. Passes never share a call."""
+
+    END_TO_END = "end_to_end"  # nothing inside the network is instrumented
+    STAGE_SYNC = "stage_sync"  # the device is synchronised at every stage boundary
+    STAGE_EVENTS = "stage_events"  # CUDA events at the boundaries, one synchronisation at the end
+
+
+class Phase(StrEnum):
+    """Where in its pass a sample stands."""
+
+    COLD = "cold"  # the first call in the process: libraries load, algorithms are chosen
+    WARMUP = "warmup"
+    STEADY = "steady"
+
+
+FORWARD: Final = "forward"  # one call of the network, input and output on the device
+FORWARD_UNPROBED: Final = "forward_unprobed"  # the plain call that alternates with a probed one
+OTHER: Final = "other"  # the part of a probed forward that no stage claims
+TOTAL: Final = "total"  # host to device, forward, device to host
+HOST_TO_DEVICE: Final = "host_to_device"
+DEVICE_TO_HOST: Final = "device_to_host"
+
+SAMPLE_STAGES: Final = (
+    *(str(stage) for stage in STAGES),
+    OTHER,
+    FORWARD,
+    FORWARD_UNPROBED,
+    HOST_TO_DEVICE,
+    DEVICE_TO_HOST,
+    TOTAL,
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="strings", allow_inf_nan=True
+    )
+
+
+class Sample(_Frozen):
+    """One timed span of one repetition; a stage's many intervals are summed over the frames."""
+
+    pass_: Pass = Field(alias="pass")
+    phase: Phase
+    repetition: int
+    stage: str
+    start_s: float  # when its first interval began, since the round began
+    wall_s: float  # synchronised on both sides where the pass synchronises; on events, host time between
+    device_s: float | None = None  # between CUDA events; None on a CPU
+
+
+class MemoryPoint(_Frozen):
+    """Memory at one moment of the memory pass."""
+
+    elapsed_s: float
+    host_bytes: int  # resident set of the worker, its children left out
+    device_bytes: int | None = None  # allocated by the process on the device
+
+
+class MemoryLine(_Frozen):
+    """What one source line of the network's forward added to host memory."""
+
+    line: int
+    source: str
+    occurrences: int
+    increment_bytes: int
+    host_bytes: int
+
+
+class CellRecord(_Frozen):
+    """All that one round of one cell left: a line of the journal."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell: str
+    round: int
+    input: str
+    batch: int
+    frames: int
+    height: int
+    width: int
+    backend: str
+    status: Status
+    reason: str = ""
+    started_at: str = ""  # UTC, ISO 8601
+
+    # Cold figures, each timed once.
+    import_torch_s: float | None = None  # in the server process that the worker was forked from
+    context_s: float | None = None  # creating the CUDA context; None on a CPU
+    model_to_device_s: float | None = None
+    first_forward_s: float | None = None
+
+    # Memory pass.
+    host_before_bytes: int | None = None
+    peak_host_bytes: int | None = None
+    host_growth_bytes: int | None = None  # peak less the level before the call
+    peak_device_bytes: int | None = None
+    peak_device_reserved_bytes: int | None = None
+    cold_peak_device_bytes: int | None = None  # up to the end of warm-up, autotuning's workspaces included
+
+    parameters: int | None = None
+    flops_alignment: int | None = None
+    flops_propagation: int | None = None
+    flops_aggregation: int | None = None
+    flops_upsampling: int | None = None
+
+    output_max_abs_error: float | None = None
+    output_psnr_db: float | None = None  # infinite for an equal output
+
+    threads: int | None = None  # as read back in the worker
+    page_faults_per_forward: float | None = None  # median over the steady samples, minor faults
+
+    # What the round cost the user, as the parent saw it, and where it went.
+    round_wall_s: float | None = None  # from asking for a worker to its record being there
+    worker_start_s: float | None = None  # of that: from asking to the worker running
+    setup_s: float | None = None  # of that: building the model and the clip
+    measured_s: float | None = None  # of that: inside timed or profiled calls of the workload
+    reference_s: float | None = None  # of that: the CPU float32 result, made once per weights and clip
+    harness_s: float | None = None  # the rest of the round's wall time, set-up included: what the tool costs
+
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, str] = Field(default_factory=dict)  # read back after they were applied
+    samples: tuple[Sample, ...] = ()
+    memory: tuple[MemoryPoint, ...] = ()
+    memory_lines: tuple[MemoryLine, ...] = ()
+
+
+class Journal:
+    """The append-only file of a run's records.
+
+    A record is on disk (fsync) when `append` returns, so a kill at any later moment cannot lose it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def append(self, record: CellRecord) -> None:
+        self._file.write(record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_journal(path: Path) -> list[CellRecord]:
+    """The records of a journal, in the order in which they ended.
+
+    A last line without its newline is what a kill in the middle of a write leaves; it is passed over.
+    Raises BadInput for any other line that is no record, naming it.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read as a journal ({error.strerror})") from error
+    return [_parse(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+
+
+def _parse(path: Path, number: int, line: bytes) -> CellRecord:
+    try:
+        record = CellRecord.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the line"
+        raise BadInput(f"{path}:{number}: not a record of this journal ({field}: {first['msg']})") from error
+    if record.schema_version != SCHEMA_VERSION:
+        raise BadInput(
+            f"{path}:{number}: schema version {record.schema_version}; this program reads {SCHEMA_VERSION}"
+        )
+    return record
+
+
+def worst_status(records: Iterable[CellRecord]) -> Status:
+    """The status of a cell, from the records of its rounds."""
+    return max((record.status for record in records), key=SEVERITY.__getitem__)
