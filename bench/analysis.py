@@ -5,6 +5,8 @@ The columns and their units are listed in docs/tables.md, which a test holds aga
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import pandas as pd
@@ -20,7 +22,7 @@ from bench.records import (
     Status,
     worst_status,
 )
-from bench.stats import Summary, paired_ratio, ratio, summarise
+from bench.stats import Ratio, Summary, paired_ratio, ratio, summarise
 from vsr_model.stages import STAGES
 
 AXES: Final = ("input", "batch", "frames", "height", "width", "backend")
@@ -129,7 +131,9 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
                 row["frames_per_s"] = first.batch * first.frames / summary.median
             base = of_base.get(stage)
             if base is not None and status is Status.OK and summary.median > 0:
-                speedup = ratio(base.summary, summary)
+                # A cell is its own baseline exactly: no interval can widen that.
+                exact = Ratio(ratio=1.0, low=1.0, high=1.0)
+                speedup = exact if base is found else ratio(base.summary, summary)
                 row |= {
                     "speedup": speedup.ratio, "speedup_low": speedup.low, "speedup_high": speedup.high,
                 }  # fmt: skip
@@ -150,7 +154,7 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
             off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
             if not any(on):
                 continue
-            found = paired_ratio(sum(on, []), sum(off, []))
+            found = paired_ratio([*chain(*on)], [*chain(*off)])
             rows.append(
                 {
                     **_axes(rounds[0]),
@@ -161,16 +165,42 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
                     "low": found.low,
                     "high": found.high,
                     "interval": found.interval,
-                }  # fmt: skip
+                }
             )
     return _table(rows, PERTURBATION_COLUMNS)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """All tables of a run, as they are written to its CSVs."""
+
+    cells: pd.DataFrame
+    samples: pd.DataFrame
+    memory: pd.DataFrame
+    memory_lines: pd.DataFrame
+    summary: pd.DataFrame
+    perturbation: pd.DataFrame
+
+
+def tables_of(records: Sequence[CellRecord], baseline: str) -> Tables:
+    """Every table, from the records alone."""
+    return Tables(
+        cells=cells_table(records),
+        samples=samples_table(records),
+        memory=memory_table(records),
+        memory_lines=memory_lines_table(records),
+        summary=summary_table(records, baseline),
+        perturbation=perturbation_table(records),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Found:
     """A stage's summary, with the pass and the clock that it comes from."""
 
-    def __init__(self, summary: Summary, pass_: Pass, clock: str) -> None:
-        self.summary, self.pass_, self.clock = summary, pass_, clock
+    summary: Summary
+    pass_: Pass
+    clock: str
 
 
 def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
@@ -180,7 +210,7 @@ def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
     for pass_, clock in sources:
         values = [samples for samples in _steady(rounds, pass_, stage, clock) if samples]
         if values:
-            return _Found(summarise(values), pass_, clock.removesuffix("_s"))
+            return _Found(summary=summarise(values), pass_=pass_, clock=clock.removesuffix("_s"))
     return None
 
 

@@ -83,7 +83,8 @@ def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
 
     The round is the unit of repetition: the figure is the median of the rounds' medians, and with six
     rounds or more so is its interval. Samples of one process are not independent of each other, so that
-    pooling them as if they were claims too much; with fewer rounds that is all there is, and its kind says so.
+    pooling them as if they were claims too much; with fewer rounds that is all there is, and its kind says
+    so.
     """
     medians = [median(samples) for samples in rounds]
     pooled = [sample for samples in rounds for sample in samples]
