@@ -1,0 +1,86 @@
+"""SPyNet, which estimates optical flow coarse to fine (Ranjan and Black, CVPR 2017)."""
+
+from itertools import pairwise
+from typing import Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vsr_model.layers import resize
+from vsr_model.warp import warp
+
+LEVELS: Final = 6
+LEVEL_CHANNELS: Final = (8, 32, 64, 32, 16, 2)  # two RGB images and a flow in, a flow out
+KERNEL_SIZE: Final = 7
+ALIGNMENT: Final = 2 ** (LEVELS - 1)  # each level halves the size, and every one must come out even
+
+# The statistics of ImageNet, with which the published weights were trained.
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+
+
+class SPyNet(nn.Module):
+    """Optical flow by a pyramid of six small networks, each refining the upsampled flow of the one before.
+
+    `flow_resize` says how the images are brought to multiples of 32 and the flow back to their size.
+    The weights are those of the published implementations; see `vsr_model.checkpoint` for their names.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, flow_resize: Literal["bilinear", "nearest"] = "bilinear") -> None:
+        super().__init__()
+        self.flow_resize = flow_resize
+        self.levels = nn.ModuleList(_level() for _ in range(LEVELS))
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1))
+        self.register_buffer("std", torch.empty(1, 3, 1, 1))
+        self.reset_statistics()
+
+    def reset_statistics(self) -> None:
+        """Set the colour statistics to the published ones, as after allocating the module uninitialised."""
+        for buffer, values in ((self.mean, MEAN), (self.std, STD)):
+            buffer.copy_(torch.tensor(values, dtype=buffer.dtype).view_as(buffer))
+
+    def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
+        """The flow that takes each pixel of `ref` to its place in `supp`.
+
+        Both are (n, 3, h, w) RGB in [0, 1]; the flow is (n, 2, h, w) in pixels, horizontal then vertical.
+        """
+        height, width = ref.shape[-2:]
+        aligned_height = -(-height // ALIGNMENT) * ALIGNMENT
+        aligned_width = -(-width // ALIGNMENT) * ALIGNMENT
+        if (aligned_height, aligned_width) == (height, width):
+            return self._refine(ref, supp)
+        aligned = (aligned_height, aligned_width)
+        flow = self._refine(resize(ref, aligned, self.flow_resize), resize(supp, aligned, self.flow_resize))
+        # Vectors are in pixels, so they shrink with the image.
+        scale = flow.new_tensor((width / aligned_width, height / aligned_height)).view(1, 2, 1, 1)
+        return resize(flow, (height, width), self.flow_resize) * scale
+
+    def _refine(self, ref: Tensor, supp: Tensor) -> Tensor:
+        refs, supps = self._pyramid(ref), self._pyramid(supp)
+        flow = torch.zeros_like(refs[0][:, :2])
+        for level, (ref_level, supp_level) in enumerate(zip(refs, supps, strict=True)):
+            if level > 0:
+                flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
+            warped = warp(supp_level, flow, padding_mode="border")
+            flow = flow + self.levels[level](torch.cat((ref_level, warped, flow), 1))
+        return flow
+
+    def _pyramid(self, image: Tensor) -> list[Tensor]:
+        """The normalised image at each level's size, coarsest first."""
+        levels = [(image - self.mean) / self.std]
+        while len(levels) < LEVELS:
+            levels.append(F.avg_pool2d(levels[-1], kernel_size=2))
+        return levels[::-1]
+
+
+def _level() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i, (channels_in, channels_out) in enumerate(pairwise(LEVEL_CHANNELS)):
+        if i > 0:
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Conv2d(channels_in, channels_out, KERNEL_SIZE, padding=KERNEL_SIZE // 2))
+    return nn.Sequential(*layers)
