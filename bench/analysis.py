@@ -58,7 +58,10 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     rows = [{**_plain(record), "warnings": "; ".join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
-    return table.astype(dict.fromkeys((*integers, "parameters", "threads"), "Int64"))
+    floats = [name for name in CELLS_COLUMNS if name.endswith(("_s", "_error", "_db", "_forward"))]
+    return table.astype(
+        dict.fromkeys((*integers, "parameters", "threads"), "Int64") | dict.fromkeys(floats, "float64")
+    )
 
 
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:

@@ -1,0 +1,76 @@
+"""What a backend is: a named, frozen set of device, library and precision settings. No torch.
+
+bench.backends applies one; here they are defined, derived from each other and checked.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.config import BackendSpec
+from bench.yaml_source import nearest
+from vsr_model.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """Settings under which a cell runs; None leaves PyTorch's choice."""
+
+    name: str
+    device: str  # cpu, cuda or cuda:<index>
+    cudnn_enabled: bool | None = None
+    cudnn_benchmark: bool | None = None  # cuDNN times its algorithms at every new shape and keeps the best
+    dtype: str = "float32"
+    fp32_precision: str = "ieee"
+    memory_format: str = "contiguous"
+    compile: bool = False
+    threads: int | None = None
+    min_psnr_db: float = 80.0
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether its output is the CPU float32 result that the others are checked against."""
+        return (self.device, self.dtype, self.fp32_precision, self.memory_format, self.compile) == (
+            "cpu", "float32", "ieee", "contiguous", False,
+        ) and self.threads is None  # fmt: skip
+
+
+BUILT_IN: Final = {
+    backend.name: backend
+    for backend in (
+        Backend(name="cpu", device="cpu"),
+        Backend(name="cuda", device="cuda", cudnn_enabled=False, cudnn_benchmark=False),
+        Backend(name="cudnn", device="cuda", cudnn_enabled=True, cudnn_benchmark=False),
+        Backend(name="cudnn_autotune", device="cuda", cudnn_enabled=True, cudnn_benchmark=True),
+    )
+}
+
+DEFAULT_MIN_PSNR_DB: Final = {"ieee": 80.0, "tf32": 45.0, "bfloat16": 35.0, "float16": 45.0}
+"""With a peak of 1.0. Full float32 on another device differs from the CPU by rounding alone (above 100 dB);
+tf32 and float16 keep 10 mantissa bits, bfloat16 7, and a recurrent network accumulates the loss."""
+
+
+def resolve(spec: BackendSpec) -> Backend:
+    """The backend that a YAML entry means. Raises BadInput where its fields contradict each other."""
+    origin = spec.from_ or spec.name
+    if origin not in BUILT_IN:
+        allowed = list(BUILT_IN)
+        raise BadInput(
+            f"backends: {spec.name!r} is not known{nearest(spec.name, allowed)}; it should be "
+            f"{', '.join(allowed)}, or derive from one of them as in "
+            f"{{name: {spec.name}, from: cpu, threads: 1}}"
+        )
+    backend = BUILT_IN[origin]
+    if spec.device is not None and spec.device.startswith("cuda") != backend.is_cuda:
+        raise BadInput(
+            f"backends: {spec.name!r} derives from {origin!r} and cannot be on the device {spec.device!r}; "
+            f"it should derive from {'cuda, cudnn or cudnn_autotune' if not backend.is_cuda else 'cpu'}"
+        )
+    fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads")
+    given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
+    backend = replace(backend, name=spec.name, **given)
+    kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype
+    return replace(backend, min_psnr_db=spec.min_psnr_db or DEFAULT_MIN_PSNR_DB[kind])
