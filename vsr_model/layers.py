@@ -20,7 +20,7 @@ def leaky_relu_(features: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int], mode: Literal["bilinear", "nearest"]) -> Tensor:
-    """`image` (n, c, h, w) at `size` (height, width); bilinear aligns the images' edges, not pixel centres."""
+    """`image` (n, c, h, w) at `size` (height, width); bilinear aligns edges, not pixel centres."""
     if mode == "nearest":
         return F.interpolate(image, size, mode="nearest")
     return F.interpolate(image, size, mode="bilinear", align_corners=False)

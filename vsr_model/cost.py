@@ -1,0 +1,138 @@
+"""What a forward pass of BasicVSR costs, from its configuration alone. Free of torch.
+
+`mid_channels` and `num_blocks` are those of `BasicVSR`; `batch`, `frames`, `height` and `width` are n, t, h
+and w of its input. FLOPs count convolutions, one multiply-accumulate as two, as torch's own counter does.
+"""
+
+from itertools import pairwise
+from typing import Final
+
+from vsr_model.stages import Stage
+
+_FLOW_LEVELS: Final = 6
+_FLOW_CHANNELS: Final = (8, 32, 64, 32, 16, 2)
+_FLOW_KERNEL: Final = 7 * 7
+_FLOW_MULTIPLE: Final = 32
+_KERNEL: Final = 3 * 3
+_OUTPUT_CHANNELS: Final = 64
+_RGB: Final = 3
+_SCALE: Final = 4
+_FLOAT_BYTES: Final = 4
+
+
+def stage_flops(
+    *, mid_channels: int, num_blocks: int, batch: int, frames: int, height: int, width: int
+) -> dict[Stage, int]:
+    """FLOPs of each stage, summed over the clip and both directions."""
+    pixels = batch * frames * height * width
+    flow_weights = _FLOW_KERNEL * sum(a * b for a, b in pairwise(_FLOW_CHANNELS))
+    flow_pixels = (
+        2
+        * batch
+        * (frames - 1)
+        * sum((_aligned(height) >> level) * (_aligned(width) >> level) for level in range(_FLOW_LEVELS))
+    )
+    return {
+        Stage.ALIGNMENT: 2 * flow_pixels * flow_weights,
+        Stage.PROPAGATION: 2 * 2 * pixels * _trunk_weights(mid_channels, num_blocks),
+        Stage.AGGREGATION: 2 * pixels * 2 * mid_channels * mid_channels,
+        Stage.UPSAMPLING: 2
+        * pixels
+        * sum(
+            area * weights
+            for area, weights in zip((1, 4, 16, 16), _upsampling_weights(mid_channels), strict=True)
+        ),
+    }
+
+
+def parameter_count(*, mid_channels: int, num_blocks: int) -> int:
+    """Learned parameters of the whole network, flow estimation included."""
+    return _flow_parameters() + _feature_parameters(mid_channels, num_blocks)
+
+
+def estimate_peak_bytes(
+    *,
+    mid_channels: int,
+    num_blocks: int,
+    batch: int,
+    frames: int,
+    height: int,
+    width: int,
+    bytes_per_element: int = 4,
+) -> int:
+    """Bytes of the tensors alive at the worst moment of a forward pass, without gradients and uncompiled.
+
+    Weights, input and output are included; workspaces inside a convolution and what an allocator rounds up
+    are not. `bytes_per_element` is that of what `BasicVSR.cast_features` converts; all else is float32.
+
+    Three moments can be the worst, depending on size and length of the clip:
+
+    * Flow is estimated for all pairs of neighbouring frames at once. The finest level holds for each pair, at
+      its size rounded up to multiples of 32, two pyramids, the warped image, the flow, these joined for the
+      level's network, and 32 and 64 channels within it; resized frames too if the size had to be rounded.
+    * The last frame is upsampled while the flows, each frame's backward features and all earlier outputs are
+      alive: a convolution's output, the same shuffled, and the input of both.
+    * The outputs are joined to one clip, which holds each twice.
+    """
+    feature_parameters = _feature_parameters(mid_channels, num_blocks)
+    flow_parameters = _flow_parameters() + 2 * _RGB  # with the colour statistics
+    weights = bytes_per_element * feature_parameters + _FLOAT_BYTES * flow_parameters
+
+    pixels = batch * height * width
+    pairs = frames - 1
+    clip = _RGB * frames
+    flows = 2 * _FLOW_CHANNELS[-1] * pairs
+    outputs = _RGB * _SCALE**2 * frames
+
+    aligned_height, aligned_width = _aligned(height), _aligned(width)
+    resized = 0 if (aligned_height, aligned_width) == (height, width) else 2 * _RGB
+    copied = 2 * _RGB * pairs if batch > 1 else 0  # a batch's pairs are not contiguous in its clips
+    in_level = 2 * _RGB * 4 / 3 + _RGB + 2 + sum(_FLOW_CHANNELS[:3])
+    estimating = pixels * (clip + copied + flows / 2) + batch * pairs * aligned_height * aligned_width * (
+        resized + in_level
+    )
+
+    # Beside the backward features of every frame: the forward features of the last, and both fused.
+    features = mid_channels * (frames + 2)
+    shuffled = 4 * mid_channels, 16 * _OUTPUT_CHANNELS  # elements per pixel of the frame, after each stage
+    in_upsampling = max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1])
+    in_last = 2 * shuffled[1] + _RGB * _SCALE**2
+    upsampling = pixels * (
+        _FLOAT_BYTES * (clip + flows + outputs - outputs // frames)
+        + bytes_per_element * (features + max(in_upsampling, in_last))
+    )
+    joining = pixels * (_FLOAT_BYTES * (clip + flows + 2 * outputs) + bytes_per_element * features)
+
+    return weights + max(_FLOAT_BYTES * round(estimating) if pairs else 0, upsampling, joining)
+
+
+def _flow_parameters() -> int:
+    level_weights = _FLOW_KERNEL * sum(a * b for a, b in pairwise(_FLOW_CHANNELS))
+    return _FLOW_LEVELS * (level_weights + sum(_FLOW_CHANNELS[1:]))
+
+
+def _feature_parameters(mid_channels: int, num_blocks: int) -> int:
+    """Of what `BasicVSR.cast_features` converts."""
+    trunk = _trunk_weights(mid_channels, num_blocks) + (1 + 2 * num_blocks) * mid_channels
+    fusion = 2 * mid_channels * mid_channels + mid_channels
+    upsampling = sum(_upsampling_weights(mid_channels)) + 4 * mid_channels + 5 * _OUTPUT_CHANNELS + 3
+    return 2 * trunk + fusion + upsampling
+
+
+def _trunk_weights(mid_channels: int, num_blocks: int) -> int:
+    return _KERNEL * mid_channels * ((mid_channels + 3) + 2 * num_blocks * mid_channels)
+
+
+def _upsampling_weights(mid_channels: int) -> tuple[int, int, int, int]:
+    """Of upconv1, upconv2, conv_hr and conv_last."""
+    return (
+        _KERNEL * mid_channels * 4 * mid_channels,
+        _KERNEL * mid_channels * 4 * _OUTPUT_CHANNELS,
+        _KERNEL * _OUTPUT_CHANNELS * _OUTPUT_CHANNELS,
+        _KERNEL * _OUTPUT_CHANNELS * 3,
+    )
+
+
+def _aligned(size: int) -> int:
+    """The size at which flow is estimated."""
+    return -(-size // _FLOW_MULTIPLE) * _FLOW_MULTIPLE
