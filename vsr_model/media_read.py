@@ -1,0 +1,104 @@
+"""Pictures and videos to RGB tensors: one frame, or frame by frame, whichever of the two a file is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from vsr_model.errors import BadInput
+from vsr_model.media_info import MediaInfo, existing_file
+from vsr_model.picture_decoder import inspect_picture, open_picture, picture_count, picture_rgb, picture_times
+from vsr_model.video_decoder import decoded, frame_rgb, inspect_video, open_video
+
+_RATE_IF_NONE = Fraction(25)  # of raw streams that carry neither timestamps nor a rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFrame:
+    """One frame: `image` (3, h, w) float32 RGB in [0, 1], `time_s` in seconds since the first frame."""
+
+    image: Tensor
+    time_s: float
+
+
+def inspect(path: str | Path) -> MediaInfo:
+    """What `path` holds; decodes its first frame, so that what passes here opens.
+
+    Raises BadInput for a missing, empty or damaged file, a folder, and what is neither picture nor video.
+    """
+    path = existing_file(path)
+    with open_picture(path) as picture:
+        if picture is not None:
+            return inspect_picture(path, picture)
+    with open_video(path) as (container, stream):
+        return inspect_video(path, container, stream)
+
+
+def read_image(path: str | Path) -> Tensor:
+    """The picture in `path` as (3, h, w) float32 RGB in [0, 1].
+
+    Grey, palette, 1-bit and CMYK become RGB; 16-bit samples keep their precision (divided by 65535, in PNG
+    and in grey of any format); the EXIF orientation is applied; embedded colour profiles are not. An alpha
+    channel is dropped where it is opaque everywhere. Raises BadInput for transparent pixels (there is no
+    right colour behind them), for an animated picture or several pages, and for what `inspect` refuses.
+    """
+    path = existing_file(path)
+    with open_picture(path) as picture:
+        if picture is not None:
+            count = picture_count(path, picture)
+            if count > 1:
+                raise BadInput(f"{path} is animated ({count} frames), and a single picture is expected.")
+            return picture_rgb(path, picture)
+    with open_video(path):
+        raise BadInput(f"{path} is a video, and a picture is expected.")
+
+
+def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = None) -> Iterator[VideoFrame]:
+    """Every `stride`-th frame of `path` in the order shown, at most `limit` of them, one in memory at a time.
+
+    YCbCr becomes RGB by the matrix and range that the stream states; where it states none, BT.709 from 720
+    lines on and BT.601 below, limited range. Rotation is applied, so frames stand upright. Fields stay
+    interlaced, pixels keep their stored aspect, transfer curves are left alone (HDR is not tone-mapped), and
+    a video's alpha is ignored. A picture is a video of one frame; an animated one has the delays it states.
+
+    Raises BadInput as `inspect` does, and at the first frame that is damaged.
+    """
+    if stride < 1 or (limit is not None and limit < 0):
+        raise BadInput(f"stride is {stride} and limit {limit}, and at least 1 and 0 are allowed.")
+    frames = _frames(existing_file(path), stride)
+    return frames if limit is None else _at_most(limit, frames)
+
+
+def _at_most(limit: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    for _, frame in zip(range(limit), frames, strict=False):
+        yield frame
+
+
+def count_frames(path: str | Path) -> int:
+    """How many frames `path` holds, by decoding all of them; BadInput as `iterate_frames`."""
+    path = existing_file(path)
+    with open_picture(path) as picture:
+        if picture is not None:
+            return picture_count(path, picture)
+    with open_video(path) as (container, stream):
+        return sum(1 for _ in decoded(path, container, stream))
+
+
+def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:
+    with open_picture(path) as picture:
+        if picture is not None:
+            for index, time_s in enumerate(picture_times(path, picture)[:-1]):
+                if index % stride == 0:
+                    picture.seek(index)
+                    yield VideoFrame(image=picture_rgb(path, picture), time_s=float(time_s))
+            return
+    with open_video(path) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate or _RATE_IF_NONE
+        first_s: float | None = None
+        for index, frame in enumerate(decoded(path, container, stream)):
+            shown_s = float(index / rate) if frame.time is None else frame.time
+            first_s = shown_s if first_s is None else first_s
+            if index % stride == 0:
+                yield VideoFrame(image=frame_rgb(path, frame), time_s=shown_s - first_s)

@@ -1,0 +1,250 @@
+"""RGB tensors to pictures and videos that common players show as they were, nothing clipped silently."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from PIL import Image
+from torch import Tensor
+
+from vsr_model.errors import BadInput
+
+IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".webp": {"lossless": True},
+    ".bmp": {},
+    ".tif": {},
+    ".tiff": {},
+}
+"""The suffixes of pictures that are written, and how: lossless, or JPEG of high quality with full chroma."""
+
+_X264 = ("libx264", {"crf": "14", "preset": "medium"})
+_OPENH264 = ("libopenh264", {"b": "20M", "rc_mode": "quality"})
+_MPEG4 = ("mpeg4", {"qmin": "2", "qmax": "2", "b": "100M"})
+_FFV1 = ("ffv1", {"level": "3"})
+_VP9 = ("libvpx-vp9", {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "4"})
+VIDEO_ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
+    ".mp4": (_X264, _OPENH264, _MPEG4),
+    ".mov": (_X264, _OPENH264, _MPEG4),
+    ".mkv": (_X264, _FFV1, _OPENH264, _MPEG4),
+    ".webm": (_VP9,),
+}
+"""The suffixes of videos that are written, and encoders of near-transparent quality, best first."""
+
+# MPEG-4 part 2 allows no finer clock, and this one holds 24, 25, 30, 50 and 60 per second, and their
+# 1000/1001 relatives, exactly.
+_TICKS_PER_S = 60_000
+
+# ITU-R BT.709: the weights of red, green and blue in luma.
+_RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
+_BT709, _LIMITED = (
+    1,
+    1,
+)  # ITU-T H.273's number for matrix, primaries and transfer alike; FFmpeg's for the range
+
+
+def write_image(path: str | Path, image: Tensor) -> float:
+    """Write (3, h, w) RGB as an 8-bit picture of the kind that the suffix names.
+
+    Values are rounded to the nearest of 256 levels; those outside [0, 1] are clamped, and their share (0 to
+    1) is returned so that a caller can say so. The file appears under its name once it is whole. Raises
+    BadInput for an unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored.
+    """
+    path = Path(path)
+    options = IMAGE_OPTIONS.get(path.suffix.lower())
+    if options is None:
+        raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(IMAGE_OPTIONS)}.")
+    pixels, clamped = _checked(path, image)
+    levels = (pixels * 255 + 0.5).floor().to(torch.uint8).permute(1, 2, 0).numpy()
+    with _appearing(path) as partial:
+        try:
+            Image.fromarray(np.ascontiguousarray(levels)).save(partial, **options)
+        except (OSError, ValueError) as error:
+            size = f"{levels.shape[0]} x {levels.shape[1]}"
+            raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
+    return clamped
+
+
+class VideoWriter:
+    """A video file, written frame by frame inside a `with` block.
+
+    H.264 where PyAV has x264 (`encoder` says what it is), 4:2:0, BT.709 limited range and tagged so, which is
+    what players expect. `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and
+    nothing is to be cropped or padded silently; frames that BasicVSR made always are. Frames follow each
+    other at `frame_rate` unless times are given. The file appears under its name once it is whole, and never
+    if the block is left by an exception.
+
+    Raises BadInput for an unknown suffix, an odd or empty size, a rate that is not positive, a missing
+    folder, an encoder that fails, and a block in which no frame was written.
+    """
+
+    def __init__(self, path: str | Path, *, frame_rate: Fraction, height: int, width: int) -> None:
+        self.path = Path(path)
+        if height < 2 or width < 2 or height % 2 or width % 2:
+            raise BadInput(
+                f"{self.path} would have frames of {height} x {width}, and even sizes are allowed."
+            )
+        if frame_rate <= 0:
+            raise BadInput(
+                f"{self.path} would have {frame_rate} frames per second, and more than 0 is allowed."
+            )
+        self.frame_rate = Fraction(frame_rate).limit_denominator(_TICKS_PER_S)
+        self.height, self.width = height, width
+        self.encoder, self._options = _best_encoder(self.path)
+        # A multiple of the rate's numerator, so that a frame period is a whole number of ticks.
+        ticks = self.frame_rate.numerator * max(1, _TICKS_PER_S // self.frame_rate.numerator)
+        self._time_base = Fraction(1, ticks)
+        self._period = int(ticks / self.frame_rate)
+        self._last_pts: int | None = None
+        self._stack = ExitStack()
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+
+    def __enter__(self) -> Self:
+        with self._refusing(), ExitStack() as stack:
+            partial = stack.enter_context(_appearing(self.path))
+            container = stack.enter_context(av.open(f"file:{partial}", "w"))
+            stream = container.add_stream(self.encoder, rate=self.frame_rate, options=self._options)
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+            context = stream.codec_context
+            context.time_base = self._time_base
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED
+            self._container, self._stream = container, stream
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, image: Tensor, time_s: float | None = None) -> float:
+        """Append (3, height, width) RGB; return the share of values outside [0, 1], which are clamped.
+
+        `time_s`, in seconds from the start of the video, keeps a variable frame rate; without it the frame
+        comes one period after the one before. Times must grow by at least a clock tick (17 µs at most common
+        rates). Raises BadInput for another shape, values that are not finite, and a time that does not grow.
+        """
+        if self._stream is None or self._container is None:
+            raise RuntimeError("VideoWriter.write is called outside its with block")
+        pixels, clamped = _checked(self.path, image)
+        if pixels.shape != (3, self.height, self.width):
+            raise BadInput(
+                f"{self.path} has frames of {self.height} x {self.width},"
+                f" and one of {pixels.shape[1]} x {pixels.shape[2]} was given."
+            )
+        pts = self._next_pts(time_s)
+        frame = av.VideoFrame.from_ndarray(_yuv420(pixels), format="yuv420p")
+        frame.pts, frame.time_base = pts, self._time_base
+        frame.colorspace = frame.color_primaries = frame.color_trc = _BT709
+        frame.color_range = _LIMITED
+        with self._refusing():
+            self._encode(frame)
+        self._last_pts = pts
+        return clamped
+
+    def _next_pts(self, time_s: float | None) -> int:
+        if time_s is None:
+            return 0 if self._last_pts is None else self._last_pts + self._period
+        last = -1 if self._last_pts is None else self._last_pts
+        pts = round(Fraction(time_s) / self._time_base) if math.isfinite(time_s) else -1
+        if pts <= last:
+            before = "0 or more is" if last < 0 else f"more than {float(last * self._time_base):.6g} s is"
+            raise BadInput(f"{self.path} is to show a frame at {time_s} s, and {before} allowed.")
+        return pts
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        assert self._container is not None
+        assert self._stream is not None
+        for packet in self._stream.encode(frame):
+            # The last frame's duration is in no later timestamp, and the average rate is wrong without it.
+            packet.duration = packet.duration or self._period
+            self._container.mux(packet)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise BadInput(f"{self.path} cannot be written by {self.encoder} ({error.strerror}).") from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            with self._refusing(), self._stack:
+                if self._last_pts is None:
+                    raise BadInput(f"{self.path} would be empty, and at least one frame must be written.")
+                self._encode(None)
+        else:
+            self._stack.__exit__(kind, error, trace)
+        self._container = self._stream = None
+
+
+def _best_encoder(path: Path) -> tuple[str, dict[str, str]]:
+    suffixes = [suffix for suffix, encoders in VIDEO_ENCODERS.items() if any(map(_has_encoder, encoders))]
+    if path.suffix.lower() not in suffixes:
+        raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(suffixes)}.")
+    return next(filter(_has_encoder, VIDEO_ENCODERS[path.suffix.lower()]))
+
+
+def _has_encoder(encoder: tuple[str, dict[str, str]]) -> bool:
+    try:
+        av.Codec(encoder[0], "w")
+    except (av.FFmpegError, ValueError):  # PyAV's UnknownCodecError is a ValueError
+        return False
+    return True
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write under; renamed to `path` at the end, removed on an exception."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, and a file is to be written.")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
+    """`image` on the host, float32 and clamped, and the share of its values that were outside [0, 1]."""
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0 or not image.is_floating_point():
+        raise BadInput(
+            f"{path} is to hold {image.dtype} values of shape {tuple(image.shape)},"
+            " and floats of shape (3, h, w) are allowed."
+        )
+    pixels = image.detach().to("cpu", torch.float32)
+    if not torch.isfinite(pixels).all():
+        raise BadInput(f"{path} is to hold values that are not finite, and those of a picture must be.")
+    clamped = pixels.clamp(0, 1)
+    return clamped, float((clamped != pixels).double().mean())
+
+
+def _yuv420(pixels: Tensor) -> np.ndarray:
+    """(3, h, w) RGB in [0, 1], h and w even, to planar 4:2:0 bytes (3h/2, w): BT.709, limited range."""
+    red, green, blue = pixels
+    luma = _RED * red + _GREEN * green + _BLUE * blue
+    chroma = torch.stack([(blue - luma) / (2 * (1 - _BLUE)), (red - luma) / (2 * (1 - _RED))])
+    # H.264's chroma samples lie on every second column and between two rows: weights 1 2 1 and 1 1. Players
+    # that take them for centred (swscale, which reads for us, does) shift colour by a quarter of a sample.
+    kernel = torch.tensor([[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]]) / 8
+    padded = F.pad(chroma[:, None], (1, 0, 0, 0), mode="replicate")
+    chroma = F.conv2d(padded, kernel[None, None], stride=2)[:, 0]
+    levels = [16 + 219 * luma, 128 + 224 * chroma]
+    planes = [(plane + 0.5).floor().to(torch.uint8).numpy() for plane in levels]
+    return np.concatenate([planes[0], planes[1].reshape(-1, pixels.shape[2])])

@@ -1,0 +1,149 @@
+"""Video files to float32 RGB frames through PyAV, upright and by the stream's own colour matrix."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from vsr_model.errors import BadInput
+from vsr_model.media_info import MediaInfo, check_size, refusing
+from vsr_model.orientation import UPRIGHT, Orientation
+
+VIDEO_CONTAINERS = frozenset(
+    {"mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "nut", "mxf", "dv"}
+    | {"h264", "hevc", "m4v", "ivf", "obu", "yuv4mpegpipe"}  # streams without a container of their own
+)
+"""First names of FFmpeg's demuxers that are read. Others play text as a terminal or follow playlists."""
+
+_TIMES_LOOKED_AT = 64  # packets whose timestamps tell a variable frame rate
+_REORDERING = 16  # packets at the end of that window whose neighbours in time may lie beyond it
+
+# swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
+_BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
+_MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 10: _BT2020}
+_HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
+_LIMITED, _FULL = 1, 2
+# Without the chroma flags swscale repeats chroma samples, and its shortcuts are off by up to 4/255.
+_EXACT = int(
+    Interpolation.BICUBIC
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container in `path` and its first video stream; BadInput where there is none."""
+    try:
+        container = av.open(f"file:{path}")  # the prefix keeps a colon in the name from being a protocol
+    except (av.FFmpegError, OSError) as error:
+        raise BadInput(
+            f"{path} is no picture or video of a kind that is read,"
+            f" or is cut short or damaged ({error.strerror})."
+        ) from error
+    with container, refusing(path):
+        if container.format.name.split(",")[0] not in VIDEO_CONTAINERS:
+            raise BadInput(f"{path} is no picture or video of a kind that is read ({container.format.name}).")
+        # Sound files carry their cover as a video stream of one picture.
+        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+        if not streams:
+            raise BadInput(f"{path} has no video stream, and a picture or video is expected.")
+        if streams[0].codec_context is None:
+            raise BadInput(f"{path} is coded in a way that this installation of PyAV has no decoder for.")
+        streams[0].thread_type = "AUTO"
+        yield container, streams[0]
+
+
+def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Every frame in the order shown; BadInput where one is damaged or none is there."""
+    count = 0
+    for packet in container.demux(stream):
+        frames = [] if packet.is_corrupt else stream.decode(packet)
+        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+            raise BadInput(f"{path} is cut short or damaged after {count} frames.")
+        for frame in frames:
+            check_size(path, frame.width, frame.height)
+            count += 1
+            yield frame
+    if count == 0:
+        raise BadInput(f"{path} holds no frame that can be decoded.")
+
+
+def inspect_video(path: Path, container: InputContainer, stream: VideoStream) -> MediaInfo:
+    """What the video is, after decoding its first frame."""
+    size = path.stat().st_size
+    end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    if end > size:
+        raise BadInput(f"{path} is cut short: its index reaches to byte {end}, and it has {size}.")
+    frame = next(decoded(path, container, stream))
+    image = frame_rgb(path, frame)
+    return MediaInfo(
+        path=path,
+        kind="video",
+        width=image.shape[2],
+        height=image.shape[1],
+        frame_count=stream.frames or None,
+        frame_rate=stream.average_rate or stream.guessed_rate,
+        rotation_degrees=_orientation(path, frame).degrees,
+        variable_frame_rate=_varies(path),
+        has_audio=len(container.streams.audio) > 0,
+    )
+
+
+def _varies(path: Path) -> bool:
+    with open_video(path) as (container, stream):
+        packets = list(islice(container.demux(stream), _TIMES_LOOKED_AT))
+        times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    if len(packets) == _TIMES_LOOKED_AT:
+        times = times[:-_REORDERING]
+    steps = [b - a for a, b in pairwise(times)]
+    # A period that is no whole number of ticks alternates between two neighbours.
+    return bool(steps) and max(steps) - min(steps) > 1
+
+
+def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    orientation = Orientation.of_matrix(a, b, c, d)
+    if orientation is None:
+        raise BadInput(f"{path} is to be shown at an oblique angle, and multiples of 90 degrees are read.")
+    return orientation
+
+
+def frame_rgb(path: Path, frame: av.VideoFrame) -> Tensor:
+    """`frame` as (3, h, w) float32 RGB in [0, 1], upright."""
+    pixels = frame.format
+    bits = max(component.bits for component in pixels.components)
+    full = frame.color_range == _FULL or pixels.name.startswith("yuvj") or pixels.is_rgb
+    guess = _BT709 if frame.height >= _HD_HEIGHT else _BT601
+    rgb = frame.reformat(
+        format="rgb24" if bits <= 8 else "rgb48le",
+        src_colorspace=_MATRIX.get(frame.colorspace, guess),
+        src_color_range=_FULL if full else _LIMITED,
+        dst_color_range=_FULL,
+        interpolation=_EXACT,
+    )
+    values = torch.from_numpy(rgb.to_ndarray().astype(np.float32)).permute(2, 0, 1)
+    if pixels.name.startswith("gray") and frame.color_range == _LIMITED:
+        # swscale takes every grey for full range, even one that is tagged otherwise.
+        image = (values / (1 if bits <= 8 else 256) - 16) / 219
+    elif bits <= 8:
+        image = values / 255
+    elif pixels.is_rgb:
+        image = values / 65535
+    else:
+        # swscale widens deep YCbCr by shifting, so its white falls short of 65535.
+        image = values / (((1 << bits) - 1) << (16 - bits) if full else 255 << 8)
+    return _orientation(path, frame).apply(image.clamp(0, 1)).contiguous()
