@@ -1,0 +1,145 @@
+"""What explains a number later, and nothing private: no user name, no home path, no host name unasked."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench import __version__
+
+PACKAGES: Final = ("torch", "numpy", "pandas", "matplotlib", "memory-profiler", "psutil", "av", "pydantic")
+
+ALLOCATOR_VARIABLES: Final = {
+    "retain": {
+        # Everything from the heap, and the heap never shrinks: pages are faulted in once per process.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**63 - 1),
+        "MALLOC_TOP_PAD_": str(64 * 2**20),
+    },
+    "system": {},
+}
+"""Environment of the workers by `measure.allocator` (mallopt(3)); the same for every backend of a run."""
+
+_INHERITED: Final = ("OMP_", "MKL_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_TUNABLES", "CUDA_", "CUDNN_",
+                     "NVIDIA_", "PYTORCH_", "TORCH_", "LD_PRELOAD", "ONEDNN_", "DNNL_")  # fmt: skip
+"""Prefixes of environment variables that change how fast torch is."""
+
+
+def collect(
+    torch_side: Mapping[str, Any], workers_environment: Mapping[str, str], *, with_host_name: bool = False
+) -> dict[str, Any]:
+    """environment.json: this machine, its software and the settings that workers start with.
+
+    `torch_side` is what a worker said of torch and its devices (bench.backends.describe_devices).
+    """
+    described: dict[str, Any] = {
+        "vsr_bench": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpu_physical_cores": psutil.cpu_count(logical=False),
+        "cpu_logical_cores": psutil.cpu_count(),
+        "cpu_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpu_governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cpu_max_mhz": _max_mhz(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "swap_bytes": psutil.swap_memory().total,
+        "hypervisor": _has_hypervisor(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "torch": dict(torch_side),
+        "nvidia_driver": _nvidia_driver(),
+        "workers_environment": dict(workers_environment),
+        "inherited_environment": {
+            name: _without_home(value)
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_INHERITED)
+        },
+    }
+    if with_host_name:
+        described["host_name"] = platform.node()
+    return described
+
+
+def _git_commit() -> str | None:
+    """The commit of the clone that this package runs from, `-dirty` where files differ; None outside one."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=folder, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.system()
+
+
+def _cpu_model() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _has_hypervisor() -> bool | None:
+    flags = [line for line in _lines("/proc/cpuinfo") if line.startswith("flags")]
+    return " hypervisor" in flags[0] if flags else None
+
+
+def _max_mhz() -> float | None:
+    text = _first_line("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
+    return int(text) / 1000 if text else None
+
+
+def _nvidia_driver() -> str | None:
+    try:
+        import pynvml  # noqa: PLC0415 - absent is a fact to note, not an error
+
+        pynvml.nvmlInit()
+    except Exception:
+        return None
+    try:
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _without_home(value: str) -> str:
+    home = str(Path.home())
+    return value.replace(home, "~") if home != "/" else value
+
+
+def _first_line(path: str) -> str | None:
+    lines = _lines(path)
+    return lines[0] if lines else None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

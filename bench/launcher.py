@@ -1,0 +1,128 @@
+"""The parent's handle on the server process and its workers (bench.server). No torch."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+START_TIMEOUT_S: Final = 300.0
+"""Importing torch takes a second or two from a warm disk, and minutes at most from a slow network one."""
+
+_MAX_MESSAGE_BYTES: Final = 65536
+
+
+class ServerDiedError(RuntimeError):
+    """The server process ended on its own; its last words are the message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProcess:
+    """A worker that runs."""
+
+    pid: int
+    connection: Connection
+
+
+class Launcher:
+    """Starts a server process and has it fork workers. A context manager: nothing outlives it."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables for the workers on top of this process's; fixed from here on."""
+        self._environment = dict(environment or {})
+        self._exits: dict[int, int] = {}
+        self.import_torch_s = 0.0
+
+    def __enter__(self) -> Self:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._output: IO[bytes] = tempfile.TemporaryFile()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bench.server", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **self._environment, "PYTHONPATH": _python_path()},
+            )
+        try:
+            self.import_torch_s = self._receive(START_TIMEOUT_S)["ready"]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._control.close()  # the server kills its workers and ends
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+
+    def spawn(self, target: str) -> WorkerProcess:
+        """A new worker that calls `target` ("module:function") with its end of a connection."""
+        ours, theirs = Pipe()
+        socket.send_fds(self._control, [json.dumps({"spawn": target}).encode()], [theirs.fileno()])
+        theirs.close()
+        while True:
+            answer = self._receive(START_TIMEOUT_S)
+            if "pid" in answer:
+                return WorkerProcess(pid=answer["pid"], connection=ours)
+            self._exits[answer["exited"]] = answer["status"]
+
+    def kill(self, worker: WorkerProcess) -> None:
+        """Kill the worker and all that it started. Its exit is still to be asked for."""
+        self._control.send(json.dumps({"kill": worker.pid}).encode())
+
+    def exit_status(self, worker: WorkerProcess, timeout_s: float = 30.0) -> int:
+        """The worker's wait status (os.waitpid), waited for. Raises TimeoutError if it does not end."""
+        deadline = monotonic() + timeout_s
+        while worker.pid not in self._exits:
+            answer = self._receive(max(0.0, deadline - monotonic()))
+            self._exits[answer["exited"]] = answer["status"]
+        return self._exits.pop(worker.pid)
+
+    def last_words(self) -> str:
+        """The last line that the server or a worker printed; empty if none did."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - 4096))
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        self._output.seek(0, os.SEEK_END)
+        return lines[-1].strip() if lines else ""
+
+    def forget_words(self) -> None:
+        """Start afresh: what is printed from here on belongs to the next worker."""
+        self._output.truncate(0)
+        self._output.seek(0)
+
+    def _receive(self, timeout_s: float) -> dict[str, Any]:
+        readable, _, _ = select.select([self._control], [], [], timeout_s)
+        if not readable:
+            raise TimeoutError(f"no answer from the server process within {timeout_s:.0f} s")
+        message = self._control.recv(_MAX_MESSAGE_BYTES)
+        if not message:
+            self._process.wait(10)
+            raise ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+
+def _python_path() -> str:
+    """This process's, with the folder that `bench` was imported from: it may be a clone's."""
+    here = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

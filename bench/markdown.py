@@ -1,0 +1,47 @@
+"""Markdown from values: escaped text and tables that also read well as plain text."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""What Markdown would read as markup. An underscore inside a word is none, and stays legible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A table's column; cells are escaped by whoever makes them."""
+
+    title: str
+    cells: Sequence[str]
+    numeric: bool = False  # set right, so that digits stand below digits
+
+
+def escape(text: object) -> str:
+    """Text that renders as it is, in one line, in a paragraph as in a table cell."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", line)
+
+
+def table(columns: Sequence[Column]) -> str:
+    """A table, padded so that a terminal shows columns; columns in which nothing stands are left out."""
+    kept = [column for column in columns if any(column.cells)]
+    if not kept:
+        return ""
+    rows = [[column.title for column in kept], *map(list, zip(*(column.cells for column in kept), strict=True))]
+    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(kept))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column.numeric else cell.ljust(width)
+            for cell, width, column in zip(row, widths, kept, strict=True)
+        )
+        + " |"
+        for row in rows
+    ]
+    rule = [
+        "-" * (width - 1) + ":" if column.numeric else "-" * width
+        for width, column in zip(widths, kept, strict=True)
+    ]
+    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])

@@ -1,0 +1,123 @@
+"""What must be known before a run's folder is made, and needs torch or a decoder: asked of a worker.
+
+The parent imports neither. Runs once per run, in a worker that the first measured one does not share.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.backend_spec import Backend
+from bench.config import Input, Model, RandomInput
+from bench.launcher import Launcher
+from bench.plan import Cell
+from vsr_model.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What the run will need."""
+
+    model: Model
+    inputs: tuple[Input, ...]
+    backends: tuple[Backend, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaSize:
+    """What of a media file decides which cells it can fill."""
+
+    frames: int | None
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the machine and the files have; `refusal` is the sentence for a request that cannot be met."""
+
+    refusal: str | None = None
+    unavailable: dict[str, str] = field(default_factory=dict)  # backend name: why
+    media: dict[str, MediaSize] = field(default_factory=dict)  # input name: its size
+    torch: dict[str, Any] = field(default_factory=dict)
+
+
+def ask(launcher: Launcher, model: Model, cells: Iterable[Cell]) -> Answer:
+    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
+    inputs = {cell.input.name: cell.input for cell in cells}
+    backends = {cell.backend.name: cell.backend for cell in cells}
+    question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
+    worker = launcher.spawn("bench.preflight:main")
+    with worker.connection as connection:
+        connection.send(question)
+        try:
+            answer = connection.recv()
+        except EOFError:
+            raise RuntimeError(
+                f"the worker that looks at inputs and devices ended: {launcher.last_words()}"
+            ) from None
+    launcher.exit_status(worker)
+    assert isinstance(answer, Answer)
+    if answer.refusal is not None:
+        raise BadInput(answer.refusal)
+    return answer
+
+
+def skip_reason(cell: Cell, answer: Answer) -> str | None:
+    """Why a cell cannot be run on this machine or filled from its input, or None."""
+    if cell.backend.name in answer.unavailable:
+        return answer.unavailable[cell.backend.name]
+    size = answer.media.get(cell.input.name)
+    if size is None or isinstance(cell.input, RandomInput):
+        return None
+    stride = cell.input.stride if cell.input.kind == "video" else 1
+    if size.frames is not None and (cell.frames - 1) * stride + 1 > size.frames:
+        with_stride = f" with a stride of {stride}" if stride > 1 else ""
+        return f"{cell.input.name} has {size.frames} frames; {cell.frames}{with_stride} are asked for"
+    if cell.input.fit == "crop" and (cell.height > size.height or cell.width > size.width):
+        return (
+            f"{cell.input.name} is {size.height}x{size.width}; a crop of {cell.height}x{cell.width} is larger"
+        )
+    return None
+
+
+def main(connection: Connection) -> None:
+    """In a worker: answer one question."""
+    connection.send(_answer(connection.recv()))
+
+
+def _answer(question: Question) -> Answer:
+    from bench import backends, workload  # noqa: PLC0415 - torch, in a worker only
+
+    try:
+        media = _media_sizes(question.inputs)
+        if question.model.checkpoint is not None:
+            workload.build_model(question.model)
+    except BadInput as refusal:
+        return Answer(refusal=str(refusal))
+    reasons = {backend.name: backends.unavailable(backend) for backend in question.backends}
+    return Answer(
+        unavailable={name: reason for name, reason in reasons.items() if reason},
+        media=media,
+        torch=backends.describe_devices(),
+    )
+
+
+def _media_sizes(inputs: Sequence[Input]) -> dict[str, MediaSize]:
+    from vsr_model import video  # noqa: PLC0415 - torch and a decoder, in a worker only
+
+    sizes = {}
+    for item in inputs:
+        if isinstance(item, RandomInput):
+            continue
+        info = video.inspect(item.path)
+        if info.kind != item.kind:
+            raise BadInput(
+                f"{item.path} is {'an image' if info.kind == 'image' else 'a video'}, and the input "
+                f"{item.name!r} has kind: {item.kind}"
+            )
+        # A container may state no count, or a wrong one: a short clip is counted.
+        frames = 1 if info.kind == "image" else video.count_frames(item.path)
+        sizes[item.name] = MediaSize(frames=frames, height=info.height, width=info.width)
+    return sizes
