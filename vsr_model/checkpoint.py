@@ -25,6 +25,9 @@ _NOT_NETWORK: Final = re.compile(
     r"(?:step_counter|steps|n_averaged)$|(?:discriminator|\w+_loss|data_preprocessor)\."
 )
 
+# How torch says that a file names a class or a function that is neither a tensor's nor a plain container's.
+_REFUSED: Final = re.compile(r"Unsupported (?:global|class)|arbitrary class|unrecognized function")
+
 _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
 
 
@@ -89,7 +92,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise BadInput(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):  # torch's word for what is neither a tensor nor a plain container
+        if _REFUSED.search(str(error)):
             raise BadInput(
                 f"{path} was not loaded because it holds more than tensors, which could run code; "
                 f"save only its state dict."
