@@ -120,7 +120,7 @@ def _is_deep_png(path: Path, picture: Image.Image) -> bool:
 
 
 def _deep_png(path: Path) -> np.ndarray:
-    with av.open(f"file:{path}", format="png_pipe") as container:
+    with av.open(f"file:{path}", format="png_pipe", metadata_errors="replace") as container:
         frame = next(container.decode(video=0))
         samples = frame.reformat(format="rgba64le").to_ndarray()
     return samples.astype(np.float32) / np.float32(65535)

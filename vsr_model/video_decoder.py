@@ -45,7 +45,8 @@ _EXACT = int(
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container in `path` and its first video stream; BadInput where there is none."""
     try:
-        container = av.open(f"file:{path}")  # the prefix keeps a colon in the name from being a protocol
+        # The prefix keeps a colon in the name from being a protocol; titles are not always UTF-8.
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise BadInput(
             f"{path} is no picture or video of a kind that is read,"

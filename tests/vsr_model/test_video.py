@@ -429,6 +429,12 @@ def test_a_video_cut_short(tmp_path: Path):
         read_clip(cut, frames=6, height=64, width=64, fit="crop")
 
 
+def test_a_title_that_is_not_utf_8(tmp_path: Path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(SAMPLE.read_bytes().replace(b"isom", b"is\xf6m", 1))
+    assert inspect(path).frame_count == 30
+
+
 def test_a_sound_file_has_no_video(tmp_path: Path):
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
