@@ -74,6 +74,11 @@ class Launcher:
             self._process.wait()
         self._output.close()
 
+    def restart(self) -> None:
+        """Begin again with a new server process, after one has died."""
+        self.__exit__(None, None, None)
+        self.__enter__()
+
     def spawn(self, target: str) -> WorkerProcess:
         """A new worker that calls `target` ("module:function") with its end of a connection."""
         ours, theirs = Pipe()

@@ -21,7 +21,13 @@ def escape(text: object) -> str:
     """Text that renders as it is, in one line, in a paragraph as in a table cell."""
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", line)
+    line = _SPECIAL.sub(r"\\\1", line)
+    # At the start of a line or a list item these would open a heading or another list.
+    return re.sub(r"^([#+-]|\d+(?=[.)]))", _opened, line)
+
+
+def _opened(found: re.Match[str]) -> str:
+    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
 def table(columns: Sequence[Column]) -> str:
@@ -29,7 +35,10 @@ def table(columns: Sequence[Column]) -> str:
     kept = [column for column in columns if any(column.cells)]
     if not kept:
         return ""
-    rows = [[column.title for column in kept], *map(list, zip(*(column.cells for column in kept), strict=True))]
+    rows = [
+        [column.title for column in kept],
+        *map(list, zip(*(column.cells for column in kept), strict=True)),
+    ]
     widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(kept))]
     lines = [
         "| "

@@ -5,6 +5,7 @@ the next round starts. The CSV tables are derived from it (bench.analysis). Seco
 what was not measured is None here and empty in a table, never 0.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable
 from enum import StrEnum
@@ -172,7 +173,15 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        """Open the file to append. Raises BlockingIOError while another process has it."""
         self._file = path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
+        # What a kill in the middle of a write left is no record, and must not begin the next one's line.
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, record: CellRecord) -> None:
         self._file.write(record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")

@@ -19,8 +19,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench import backends, memory, output_check, workload
-from bench.config import Measure, Model
-from bench.plan import Job
+from bench.messages import Measured, Message, Progress, Task, blank_record
 from bench.records import (
     DEVICE_TO_HOST,
     FORWARD,
@@ -38,35 +37,6 @@ from bench.timing import EventProbe, Probe, SyncProbe, Timed, timed, timed_stage
 from vsr_model.registry import find_model
 from vsr_model.stages import STAGES, no_probe
 
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What a worker is asked to do."""
-
-    job: Job
-    model: Model
-    measure: Measure
-    reference: Path | None  # where the CPU float32 result of this clip is kept; None: nothing to compare
-    import_torch_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What the worker is doing, and how many of its calls are behind it."""
-
-    doing: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """All but the output check is done; should that fail to end, this is the round's record."""
-
-    record: CellRecord
-
-
-Message = Progress | Measured | CellRecord
 Report = Callable[[Message], None]
 
 
@@ -126,23 +96,6 @@ class _Draft:
         )
 
 
-def blank_record(job: Job, status: Status, reason: str) -> CellRecord:
-    """A record of a round that holds no figures."""
-    cell = job.cell
-    return CellRecord(
-        cell=cell.id,
-        round=job.round,
-        input=cell.input.name,
-        batch=cell.batch,
-        frames=cell.frames,
-        height=cell.height,
-        width=cell.width,
-        backend=cell.backend.name,
-        status=status,
-        reason=reason,
-    )
-
-
 class _Round:
     """The passes over one cell. Each leaves its figures in the draft."""
 
@@ -159,6 +112,7 @@ class _Round:
         self._total = 1 + self._measure.warmup + passes + (self._measure.memory != "off")
 
     def run(self) -> None:
+        self._say("starting")
         with backends.applied(self._cell.backend) as settings:
             self._draft.values["settings"] = {**settings, "gc": "off while timing"}
             self._draft.values["threads"] = backends.thread_count()

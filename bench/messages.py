@@ -1,0 +1,55 @@
+"""What the parent and a worker say to each other. No torch: both sides import it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config import Measure, Model
+from bench.plan import Job
+from bench.records import CellRecord, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a worker is asked to do."""
+
+    job: Job
+    model: Model
+    measure: Measure
+    reference: Path | None  # where the CPU float32 result of this clip is kept; None: nothing to compare
+    import_torch_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the worker is doing, and how many of its calls are behind it."""
+
+    doing: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """All but the output check is done; should that fail to end, this is the round's record."""
+
+    record: CellRecord
+
+
+Message = Progress | Measured | CellRecord
+
+
+def blank_record(job: Job, status: Status, reason: str) -> CellRecord:
+    """A record of a round that holds no figures."""
+    cell = job.cell
+    return CellRecord(
+        cell=cell.id,
+        round=job.round,
+        input=cell.input.name,
+        batch=cell.batch,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        backend=cell.backend.name,
+        status=status,
+        reason=reason,
+    )

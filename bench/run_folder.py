@@ -1,0 +1,163 @@
+"""A run's folder: what is written there, and how it is read again.
+
+config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
+cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv]    derived
+plots/*.png *.svg  report.md                                                        derived
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pandas as pd
+
+from bench import config
+from bench.analysis import Tables, tables_of
+from bench.config import Experiment
+from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
+from vsr_model.errors import BadInput
+
+CONFIG_NAME: Final = "config.yaml"
+ENVIRONMENT_NAME: Final = "environment.json"
+RUN_NAME: Final = "run.json"
+REFERENCES_NAME: Final = ".references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """A folder that holds a run, begun or done."""
+
+    path: Path
+    experiment: Experiment
+    environment: Mapping[str, Any]
+    filters: tuple[str, ...]
+
+    @classmethod
+    def create(
+        cls, path: Path, experiment: Experiment, environment: Mapping[str, Any], filters: Sequence[str]
+    ) -> Self:
+        """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
+        check_free(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _write(path / CONFIG_NAME, config.dump(experiment, path))
+            _write(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
+            about = {
+                "schema_version": SCHEMA_VERSION,
+                "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "filters": list(filters),
+            }
+            _write(path / RUN_NAME, json.dumps(about, indent=2) + "\n")
+            (path / JOURNAL_NAME).touch(exist_ok=False)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
+        return cls(path=path, experiment=experiment, environment=environment, filters=tuple(filters))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A folder that holds a run. Raises BadInput for one that does not, or holds another version's."""
+        if not (path / JOURNAL_NAME).is_file():
+            raise BadInput(f"{path}: holds no run (there is no {JOURNAL_NAME} in it)")
+        about = _read_json(path / RUN_NAME)
+        version = about.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BadInput(
+                f"{path / RUN_NAME}: schema version {version}; this program reads {SCHEMA_VERSION}"
+            )
+        experiment, _ = config.load(path / CONFIG_NAME)
+        return cls(
+            path=path,
+            experiment=experiment,
+            environment=_read_json(path / ENVIRONMENT_NAME),
+            filters=tuple(map(str, about.get("filters", ()))),
+        )
+
+    @property
+    def baseline(self) -> str:
+        return self.experiment.baseline or self.experiment.backends[0].name
+
+    @property
+    def references(self) -> Path:
+        """Where CPU float32 results are kept while the run goes on."""
+        return self.path / REFERENCES_NAME
+
+    def records(self) -> list[CellRecord]:
+        return read_journal(self.path / JOURNAL_NAME)
+
+    def journal(self) -> Journal:
+        """The journal, to append to; a torn last line is cut off. Raises BadInput while another run has it."""
+        try:
+            return Journal(self.path / JOURNAL_NAME)
+        except BlockingIOError:
+            raise BadInput(f"{self.path}: another run is writing to it") from None
+
+    def write_tables(self) -> Tables:
+        """Derive the CSV tables from the journal and write them."""
+        tables = tables_of(self.records(), self.baseline)
+        named = {
+            "cells": tables.cells,
+            "samples": tables.samples,
+            "memory": tables.memory,
+            "summary": tables.summary,
+            "perturbation": tables.perturbation,
+        }
+        if len(tables.memory_lines):
+            named["memory_lines"] = tables.memory_lines
+        for name, table in named.items():
+            _write(self.path / f"{name}.csv", to_csv(table))
+        return tables
+
+
+def check_free(path: Path) -> None:
+    """Raises BadInput where a new run must not go."""
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path}: is a file; a run needs a folder that is new or empty")
+    if (path / JOURNAL_NAME).exists():
+        raise BadInput(
+            f"{path}: holds a run already; name another folder, or go on with it by --resume {path}"
+        )
+    if path.is_dir() and any(path.iterdir()):
+        raise BadInput(f"{path}: is not empty; a run needs a folder that is new or empty")
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise BadInput(f"{path}: cannot be made, since {parent} is not writable")
+
+
+def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
+    """results/<name>-<UTC time>, with a number behind it where that is taken."""
+    stem = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path = root / stem
+    number = 2
+    while path.exists():
+        path = root / f"{stem}-{number}"
+        number += 1
+    return path
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The table as CSV, floats in full, missing values empty."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: a {type(data).__name__}, where an object is expected")
+    return data

@@ -1,0 +1,206 @@
+"""Runs the jobs: a worker per group, a deadline per job, one record per job whatever happens to it."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from time import monotonic
+from typing import Final, Protocol
+
+from bench.config import Experiment
+from bench.launcher import ServerDiedError, WorkerProcess
+from bench.messages import Measured, Progress, Task, blank_record
+from bench.plan import Cell, Job, groups
+from bench.records import CellRecord, Status
+
+WORKER: Final = "bench.worker:main"
+
+EXIT_TIMEOUT_S: Final = 10.0
+"""A worker that is done ends within milliseconds; one that has not after this long is killed."""
+
+
+class Workers(Protocol):
+    """What the runner asks of bench.launcher.Launcher."""
+
+    import_torch_s: float
+
+    def spawn(self, target: str) -> WorkerProcess: ...
+    def kill(self, worker: WorkerProcess) -> None: ...
+    def exit_status(self, worker: WorkerProcess, timeout_s: float) -> int: ...
+    def last_words(self) -> str: ...
+    def forget_words(self) -> None: ...
+    def restart(self) -> None: ...
+
+
+class Observer(Protocol):
+    """Told what happens, as it happens."""
+
+    def job_started(self, job: Job) -> None: ...
+    def job_progressed(self, job: Job, progress: Progress) -> None: ...
+    def job_ended(self, job: Job, record: CellRecord) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the jobs of a run share."""
+
+    experiment: Experiment
+    references: Path  # a folder where CPU float32 results are kept meanwhile
+    skip_reason: Callable[[Cell], str | None]
+    keep: Callable[[CellRecord], None]  # puts a record on disk
+    worker: str = WORKER
+    clock: Callable[[], float] = monotonic
+
+
+@dataclass(kw_only=True)
+class _Heard:
+    """What a worker said of a job."""
+
+    record: CellRecord | None = None
+    measured: CellRecord | None = None  # all but the output check
+    worker_start_s: float | None = None
+    doing: str = "starting"
+    timed_out: bool = False
+
+
+def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer) -> None:
+    """Run every job and keep its record. An interrupt loses the job at hand and nothing else."""
+    runnable = []
+    for job in jobs:
+        reason = run.skip_reason(job.cell)
+        if reason is None:
+            runnable.append(job)
+            continue
+        record = blank_record(job, Status.SKIPPED, reason)
+        run.keep(record)
+        observer.job_ended(job, record)
+    for group in groups(runnable, isolation=run.experiment.measure.isolation):
+        _execute_group(deque(group), run, workers, observer)
+
+
+def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Observer) -> None:
+    """Jobs that share a process; after one that costs the process its life the rest get a new one."""
+    worker: WorkerProcess | None = None
+    while jobs:
+        job = jobs.popleft()
+        observer.job_started(job)
+        began = run.clock()
+        kills = oom_kills()
+        try:
+            if worker is None:
+                workers.forget_words()
+                worker = workers.spawn(run.worker)
+            heard = _converse(worker, job, run, workers.import_torch_s, observer)
+            status = 0
+            if heard.record is None or not jobs:
+                status = _end(worker, workers, by_force=heard.timed_out)
+                worker = None
+            record = heard.record or _lost(job, heard, run, status, workers, oom_kills() - kills)
+        except ServerDiedError as error:
+            worker = None
+            workers.restart()
+            heard = _Heard()
+            record = blank_record(job, Status.ERROR, f"the process that starts workers died: {error}")
+        record = _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
+        run.keep(record)
+        observer.job_ended(job, record)
+
+
+def _converse(worker: WorkerProcess, job: Job, run: Run, import_torch_s: float, observer: Observer) -> _Heard:
+    """Send the job and listen until its record, the worker's end or the deadline."""
+    heard = _Heard()
+    began = run.clock()
+    timeout_s = run.experiment.measure.timeout_s
+    deadline = began + timeout_s
+    task = Task(
+        job=job,
+        model=run.experiment.model,
+        measure=run.experiment.measure,
+        reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
+        import_torch_s=import_torch_s,
+    )
+    try:
+        worker.connection.send(task)
+        while heard.record is None:
+            if not wait([worker.connection], max(0.0, deadline - run.clock())):
+                heard.timed_out = True
+                break
+            message = worker.connection.recv()
+            if heard.worker_start_s is None:
+                heard.worker_start_s = run.clock() - began
+            if isinstance(message, CellRecord):
+                heard.record = message
+            elif isinstance(message, Measured):
+                # The reference is not what the user's limit is about; it has as long again.
+                heard.measured, heard.doing = message.record, "the CPU float32 reference"
+                deadline = run.clock() + timeout_s
+            else:
+                heard.doing = message.doing
+                observer.job_progressed(job, message)
+    except (EOFError, ConnectionResetError, BrokenPipeError):
+        pass  # the worker has ended; its exit status says how
+    return heard
+
+
+def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
+    """Let the worker end, or make it; its wait status."""
+    if by_force:
+        workers.kill(worker)
+    worker.connection.close()
+    try:
+        return workers.exit_status(worker, EXIT_TIMEOUT_S)
+    except TimeoutError:
+        workers.kill(worker)
+        return workers.exit_status(worker, EXIT_TIMEOUT_S)
+
+
+def _lost(job: Job, heard: _Heard, run: Run, status: int, workers: Workers, new_oom_kills: int) -> CellRecord:
+    """The record of a job whose worker sent none: why, on what evidence."""
+    if heard.timed_out:
+        kind = Status.TIMEOUT
+        reason = f"not done within {run.experiment.measure.timeout_s:g} s (while at: {heard.doing})"
+    elif os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        by_kernel = number == signal.SIGKILL and new_oom_kills > 0
+        kind = Status.OOM if by_kernel else Status.ERROR
+        reason = f"the worker was killed by {_signal_name(number)} while at: {heard.doing}"
+        if by_kernel:
+            reason += " (the kernel ran out of memory: its count of such kills rose)"
+    else:
+        kind = Status.ERROR
+        words = workers.last_words()
+        reason = (
+            f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} while at: {heard.doing}"
+        )
+        reason += f" ({words})" if words else ""
+    if heard.measured is not None:
+        warning = f"output not checked: {reason}"
+        return heard.measured.model_copy(update={"warnings": (*heard.measured.warnings, warning)})
+    return blank_record(job, kind, reason)
+
+
+def _with_costs(record: CellRecord, *, round_wall_s: float, worker_start_s: float | None) -> CellRecord:
+    costs: dict[str, float | None] = {"round_wall_s": round_wall_s, "worker_start_s": worker_start_s}
+    if record.measured_s is not None:
+        costs["harness_s"] = round_wall_s - record.measured_s - (record.reference_s or 0.0)
+    return record.model_copy(update=costs)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def oom_kills() -> int:
+    """Processes that the kernel has killed for lack of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    counts = [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+    return counts[0] if counts else 0
