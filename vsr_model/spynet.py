@@ -55,9 +55,10 @@ class SPyNet(nn.Module):
             return self._refine(ref, supp)
         aligned = (aligned_height, aligned_width)
         flow = self._refine(resize(ref, aligned, self.flow_resize), resize(supp, aligned, self.flow_resize))
-        # Vectors are in pixels, so they shrink with the image.
-        scale = flow.new_tensor((width / aligned_width, height / aligned_height)).view(1, 2, 1, 1)
-        return resize(flow, (height, width), self.flow_resize) * scale
+        right, down = resize(flow, (height, width), self.flow_resize).unbind(1)
+        # Vectors are in pixels, so they shrink with the image. The factors stay Python numbers: as a tensor
+        # they would be copied to the device, which waits for it.
+        return torch.stack((right * (width / aligned_width), down * (height / aligned_height)), 1)
 
     def _refine(self, ref: Tensor, supp: Tensor) -> Tensor:
         refs, supps = self._pyramid(ref), self._pyramid(supp)
