@@ -23,7 +23,7 @@ def escape(text: object) -> str:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _SPECIAL.sub(r"\\\1", line)
     # At the start of a line or a list item these would open a heading or another list.
-    return re.sub(r"^([#+-]|\d+(?=[.)]))", _opened, line)
+    return re.sub(r"^([#+-](?=[\s#-]|$)|\d+(?=[.)](?:\s|$)))", _opened, line)
 
 
 def _opened(found: re.Match[str]) -> str:

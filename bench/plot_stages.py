@@ -12,7 +12,7 @@ from bench.plot_data import PlotGroup
 from bench.plot_labels import backend_rows, frames_of, missing, title_of
 from bench.plot_series import STAGE_ORDER, StageSplit
 from bench.plot_style import GREY, LOG_RATIO, STAGE_COLOURS, STAGE_HATCHES, sheet, wrapped
-from bench.units import unit_for, with_unit
+from bench.units import significant, unit_for, with_unit
 
 MIN_LABELLED_SHARE: Final = 0.02
 """A smaller wedge has no room for its label; its share stands below the pie."""
@@ -108,7 +108,7 @@ def _stage_bars(axes: Axes, splits: Sequence[StageSplit], batch: int) -> None:
             )
             left += width
         axes.annotate(
-            with_unit(total),
+            with_unit(total) if as_share else f"{significant(total / unit.scale)} {unit.name}",
             (left, row),
             xytext=(4, 0),
             textcoords="offset points",

@@ -96,7 +96,7 @@ def stages(cells: Sequence[ReportCell]) -> str:
     ]
     return (
         "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum. They come from a pass of their own, so that their sum is not the forward time above.\n\n{table(columns)}"
+        f"sum. They come from a pass of their own: their sum is not the forward above.\n\n{table(columns)}"
     )
 
 
@@ -171,8 +171,8 @@ def memory(cells: Sequence[ReportCell]) -> str:
     ]
     return (
         "## Memory\n\nThe greatest over the rounds. The host peak is the resident set of the whole "
-        "worker, torch included; growth is over the level before the call. `device peak until warm` includes what "
-        f"autotuning tried out.\n\n{table(columns)}"
+        "worker, torch included; growth is over the level before the call. `device peak until warm` includes "
+        f"what autotuning tried out.\n\n{table(columns)}"
     )
 
 

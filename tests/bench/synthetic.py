@@ -180,7 +180,7 @@ def _samples(
             span = steady * (1 + abs(random.gauss(0, spread)))
             for stage, share in SHARES.items():
                 add(pass_, Phase.STEADY, repetition, stage, span * share)
-            add(pass_, Phase.STEADY, repetition, "forward", span * 1.013)
+            add(pass_, Phase.STEADY, repetition, "forward", span * random.gauss(1.013, spread / 6))
             add(pass_, Phase.STEADY, repetition, "forward_unprobed", span)
     return samples
 

@@ -1,0 +1,263 @@
+"""Figures: what they show, exactly; that files come out, the same each time; that no text overlaps."""
+
+import sys
+from pathlib import Path
+from subprocess import run as run_process
+
+import pytest
+
+from bench.analysis import Tables, tables_of
+from bench.plot_series import STAGE_ORDER, Calls, Curve, MemoryTrace, Point, StageSplit
+from bench.plot_style import plain, style, wrapped
+from bench.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
+from bench.records import CellRecord, Phase, Status
+from tests.bench import synthetic
+from vsr_model.errors import BadInput
+
+
+def only(kind: str, records: list[CellRecord], baseline: str = "cpu") -> PlotGroup:
+    (group,) = data(kind, tables_of(records, baseline))
+    return group
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> Tables:
+    return tables_of(synthetic.run(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def gpu() -> list[CellRecord]:
+    return synthetic.run(synthetic.GPU, frames=(1, 4), rounds=2)
+
+
+def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables) -> None:
+    (group,) = data("time", quickstart)
+    rows = quickstart.summary[quickstart.summary["stage"] == "forward"]
+    for curve in group.series:
+        assert isinstance(curve, Curve)
+        expected = [
+            Point(frames=r.frames, value=r.median_s, low=r.low_s, high=r.high_s, interval=r.interval)
+            for r in rows[rows["backend"] == curve.backend].sort_values("frames").itertuples()
+        ]
+        assert list(curve.points) == expected
+    assert [curve.backend for curve in group.series] == ["cpu", "cpu-1-thread"]
+    assert group.frames == (1, 4, 7, 10)
+    assert group.backends == ("cpu", "cpu-1-thread", "cuda", "cudnn")
+    assert group.not_shown == (
+        "cuda, cudnn (skipped: no CUDA device on this machine (torch was built without CUD…)",
+    )
+
+
+def test_frame_counts_are_in_order_whatever_the_schedule(quickstart: Tables) -> None:
+    shuffled = only("time", synthetic.run(frames=(10, 1, 7, 4)))
+    assert [p.frames for p in shuffled.series[0].points] == [1, 4, 7, 10]  # type: ignore[union-attr]
+
+
+def test_a_median_without_an_interval_has_no_bounds() -> None:
+    group = only("time", synthetic.run(repetitions=3))
+    assert {(p.low, p.high, p.interval) for c in group.series for p in c.points} == {(None, None, "none")}  # type: ignore[union-attr]
+    assert figure(group, baseline="cpu").axes
+
+
+def test_speedup_holds_the_baseline_as_exactly_one(quickstart: Tables) -> None:
+    (group,) = data("speedup", quickstart)
+    baseline, other = group.series
+    assert isinstance(baseline, Curve)
+    assert isinstance(other, Curve)
+    assert baseline.is_unit
+    assert not other.is_unit
+    found = quickstart.summary.set_index(["backend", "frames", "stage"])["speedup"]
+    assert [p.value for p in other.points] == [found["cpu-1-thread", t, "forward"] for t in (1, 4, 7, 10)]
+
+
+def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) -> None:
+    wrong = [
+        synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cudnn" else record
+        for record in gpu
+    ]
+    for kind in PLOT_KINDS:
+        group = only(kind, wrong)
+        assert {series.backend for series in group.series} == {"cpu", "cuda", "cudnn_autotune"}
+        assert group.not_shown == ("cudnn (inaccurate: 12 dB)",)
+
+
+def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[CellRecord]) -> None:
+    short = [
+        synthetic.ended(record, Status.OOM, "12 GiB\n of 8")
+        if record.cell.endswith("t4-64x64-cuda")
+        else record
+        for record in gpu
+    ]
+    group = only("time", short)
+    assert group.not_shown == ("cuda at t=4 (oom: 12 GiB of 8)",)
+    assert [p.frames for p in group.series[1].points] == [1]  # type: ignore[union-attr]
+    # One frame count at which all four can be compared, and not the greatest, with three.
+    assert only("stages", short).frames == (1,)
+
+
+def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord]) -> None:
+    lost = [synthetic.ended(r, Status.ERROR, "") if r.cell == "random-b1-t4-64x64-cpu" else r for r in gpu]
+    assert only("speedup", lost).not_shown == (
+        "cpu at t=4 (error)",
+        "cuda at t=4, cudnn at t=4, cudnn_autotune at t=4 (the baseline was not measured there)",
+    )
+
+
+def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord]) -> None:
+    group = only("stages", gpu)
+    assert group.frames == (4,)
+    assert [series.clock for series in group.series] == ["wall", "device", "device", "device"]  # type: ignore[union-attr]
+    for series in group.series:
+        assert isinstance(series, StageSplit)
+        shares = [seconds / sum(series.seconds) for seconds in series.seconds]
+        assert dict(zip(STAGE_ORDER, shares, strict=True)) == pytest.approx(synthetic.SHARES)
+
+
+def test_repetitions_keep_every_call_with_its_phase(gpu: list[CellRecord]) -> None:
+    group = only("repetitions", gpu)
+    assert [(series.backend, series.round) for series in group.series[:3]] == [
+        ("cpu", 0),
+        ("cpu", 1),
+        ("cuda", 0),
+    ]  # type: ignore[union-attr]
+    record = next(r for r in gpu if r.backend == "cpu" and r.frames == 4)
+    first = group.series[0]
+    assert isinstance(first, Calls)
+    samples = [s for s in record.samples if s.pass_ == "end_to_end" and s.stage == "forward"]
+    assert [(call.phase, call.seconds) for call in first.calls] == [(s.phase, s.wall_s) for s in samples]
+    assert [call.number for call in first.calls] == list(range(1, 11))
+    assert first.calls[0].phase is Phase.COLD
+
+
+def test_memory_is_growth_on_the_host_and_level_on_the_device(gpu: list[CellRecord]) -> None:
+    traces = {series.backend: series for series in only("memory", gpu).series}
+    host, device = traces["cpu"], traces["cudnn"]
+    assert isinstance(host, MemoryTrace)
+    assert isinstance(device, MemoryTrace)
+    record = next(r for r in gpu if r.backend == "cudnn" and r.frames == 4)
+    assert host.device_bytes is None
+    assert (host.elapsed_s[0], host.host_growth_bytes[0]) == (0, 0)
+    assert max(host.host_growth_bytes) == record.host_growth_bytes
+    assert device.device_bytes == tuple(point.device_bytes for point in record.memory)
+
+
+def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None:
+    stale = tmp_path / "time.png"
+    stale.touch()
+    written = write_plots(
+        tables_of(synthetic.all_failed(), "cpu"), baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path
+    )
+    assert written.files == ()
+    assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in PLOT_KINDS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None:
+    bare = [
+        record.model_copy(
+            update={"memory": (), "samples": tuple(s for s in record.samples if s.pass_ == "end_to_end")}
+        )
+        for record in synthetic.run((synthetic.CPU,), frames=(1,))
+    ]
+    written = write_plots(
+        tables_of(bare, "cpu"), baseline="cpu", kinds=("speedup", "stages", "memory"), folder=tmp_path
+    )
+    assert {empty.name: empty.reason for empty in written.empty} == {
+        "speedup": "only the baseline itself has a speedup",
+        "stages": "no stage pass",
+        "memory": "no memory pass",
+    }
+    with pytest.raises(ValueError, match="no stage pass"):
+        figure(only("stages", bare), baseline="cpu")
+
+
+def test_no_cell_at_all(tmp_path: Path) -> None:
+    written = write_plots(tables_of([], "cpu"), baseline="cpu", kinds=("time",), folder=tmp_path)
+    assert written.empty == (EmptyPlot(name="time", reason="there is no cell"),)
+
+
+def test_an_unknown_kind_is_refused_before_anything_is_written(quickstart: Tables, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
+        write_plots(quickstart, baseline="cpu", kinds=("time", "pie"), folder=tmp_path / "plots")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
+    gpu: list[CellRecord], tmp_path: Path
+) -> None:
+    tables = tables_of(gpu, "cpu")
+    first = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "a")
+    again = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "b")
+    assert [path.name for path in first.images] == [f"{kind}.png" for kind in PLOT_KINDS]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        path.name for path in first.files
+    )
+    for one, other in zip(first.files, again.files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_several_groups_are_called_by_their_place(tmp_path: Path) -> None:
+    records = synthetic.run((synthetic.CPU,), frames=(4,), inputs=("a/b", "a b", "$x_ 街"), sizes=((16, 24),))
+    written = write_plots(tables_of(records, "cpu"), baseline="cpu", kinds=("time",), folder=tmp_path)
+    assert [path.name for path in written.images] == [
+        "time-a_b-b1-16x24.png",
+        "time-a_b-b1-16x24-2.png",
+        "time-x-b1-16x24.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(synthetic.run(synthetic.LONG_NAMES, frames=(1, 5)), id="long names"),
+        pytest.param(synthetic.run(synthetic.LONG_NAMES[::3], frames=(1,), spread=0.5), id="one frame count"),
+    ],
+)
+@pytest.mark.parametrize("kind", PLOT_KINDS)
+def test_no_text_leaves_the_figure_or_covers_another(records: list[CellRecord], kind: str) -> None:
+    drawn = figure(only(kind, records), baseline="cpu")
+    with style():
+        drawn.draw_without_rendering()
+        whole = drawn.bbox
+        boxes = {text.get_text(): text.get_window_extent() for text in drawn.texts if text.get_text()}
+        titles = {axes.get_title(): axes.title.get_window_extent() for axes in drawn.axes if axes.get_title()}
+        legends = {f"legend {place}": box.get_window_extent() for place, box in enumerate(drawn.legends)}
+        labels = {
+            f"{place} axes": axes.get_tightbbox()
+            for place, axes in enumerate(drawn.axes)
+            if axes.get_xlabel()
+        }
+    placed = {**boxes, **titles, **legends, **labels}
+    for name, box in placed.items():
+        assert box is not None
+        assert whole.x0 <= box.x0, name
+        assert box.x1 <= whole.x1, name
+        assert whole.y0 <= box.y0, name
+        assert box.y1 <= whole.y1, name
+    names = list(placed)
+    for place, one in enumerate(names):
+        for other in names[place + 1 :]:
+            assert not placed[one].overlaps(placed[other]), (one, other)  # type: ignore[union-attr, arg-type]
+
+
+def test_text_that_the_font_lacks_is_replaced_and_names_wrap_at_their_joints() -> None:
+    assert plain("a\n街  b") == "a ? b"
+    assert wrapped("cudnn_autotune-bfloat16", 15) == "cudnn_autotune-\nbfloat16"
+    assert wrapped("one-two-three-four", 4, lines=2) == "one-\ntwo…"
+
+
+def test_the_plots_leave_matplotlib_as_it_was_and_need_no_pyplot_and_no_torch(tmp_path: Path) -> None:
+    code = f"""
+import matplotlib, sys
+before = matplotlib.rcParams.copy()
+from pathlib import Path
+from bench.analysis import tables_of
+from bench.plots import write_plots
+from tests.bench import synthetic
+assert matplotlib.rcParams.copy() == before
+tables = tables_of(synthetic.run(frames=(1,)), "cpu")
+assert write_plots(tables, baseline="cpu", kinds=("time", "stages"), folder=Path({str(tmp_path)!r})).files
+assert matplotlib.rcParams.copy() == before
+assert not {{"torch", "matplotlib.pyplot"}} & set(sys.modules)
+"""
+    run_process([sys.executable, "-c", code], check=True)

@@ -1,0 +1,238 @@
+"""The report: its sections, their figures, and text that must not become markup."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.analysis import tables_of
+from bench.markdown import Column, escape, table
+from bench.records import CellRecord, Status
+from bench.report import render_markdown, write_report
+from bench.units import BYTES, significant, unit_for, with_unit
+from tests.bench import synthetic
+
+
+def render(records: list[CellRecord], baseline: str = "cpu", **options: object) -> str:
+    given: dict[str, object] = {"title": "a run", "environment": {}, "plots": (), **options}
+    return render_markdown(tables_of(records, baseline), baseline=baseline, **given)  # type: ignore[arg-type]
+
+
+def section(report: str, title: str) -> str:
+    return report.split(f"## {title}\n")[1].partition("\n## ")[0]
+
+
+def headings(report: str) -> list[str]:
+    return re.findall(r"^## (.*)$", report, flags=re.MULTILINE)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table, its header first; fails where a row has another number of them."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cut = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len({len(row) for row in cut}) == 1
+    return [cut[0], *cut[2:]]
+
+
+@pytest.fixture(scope="module")
+def gpu() -> str:
+    return render(
+        synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6),
+        environment={"cpu": {"model": "A | B"}, "gpus": [{"name": "G"}], "none": None, "flags": ["x", "y"]},
+        plots=[Path("plots/time one.png")],
+        exit_note="Interrupted.",
+    )
+
+
+def test_sections_stand_in_order(gpu: str) -> None:
+    assert headings(gpu) == [
+        "Forward time and speedup", "Figures", "Stages", "What the stage probes cost", "Cold start", "Memory",
+        "Output check", "What the harness costs", "How to read this", "Environment",
+    ]  # fmt: skip
+    assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
+    assert "* on: cpu.model A \\| B; gpus.0.name G\n" in gpu
+    assert "* backends: cpu (baseline), cuda, cudnn, cudnn_autotune\n" in gpu
+    assert gpu.endswith("|\n")
+
+
+def test_every_table_is_well_formed_and_padded(gpu: str) -> None:
+    for title in headings(gpu):
+        if "|" in (text := section(gpu, title)):
+            assert len(rows(text)) > 1
+            assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_the_headline_gives_the_figures_of_the_summary(gpu: str) -> None:
+    header, *cells = rows(section(gpu, "Forward time and speedup"))
+    assert header == [
+        "frames", "backend", "forward (ms)", "95 % interval (ms)", "its kind", "rounds × calls", "frames/s",
+        "speedup", "95 % interval",
+    ]  # fmt: skip
+    assert [row[:2] for row in cells] == [
+        [frames, backend] for frames in ("1", "4") for backend in ("cpu", "cuda", "cudnn", "cudnn_autotune")
+    ]
+    summary = tables_of(synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6), "cpu").summary
+    row = summary[
+        (summary["stage"] == "forward") & (summary["frames"] == 4) & (summary["backend"] == "cudnn")
+    ].iloc[0]
+    assert cells[6][2:] == [
+        f"{1e3 * row.median_s:.3f}",
+        f"{1e3 * row.low_s:.3f} … {1e3 * row.high_s:.3f}",
+        "between rounds",
+        "6 × 7",
+        f"{row.frames_per_s:.0f}",
+        f"{row.speedup:.1f}×",
+        f"{row.speedup_low:.1f} … {row.speedup_high:.1f}",
+    ]
+    assert cells[0][7:] == ["baseline", ""]
+
+
+def test_stages_name_their_share_and_clock(gpu: str) -> None:
+    header, first, second, *_ = rows(section(gpu, "Stages"))
+    assert header[2:7] == [f"{name} (ms)" for name in synthetic.SHARES]
+    assert first[-2:] == ["stage_sync", "wall"]
+    assert second[-2:] == ["stage_events", "device"]
+    assert first[2].endswith("(42.0 %)")
+
+
+def test_the_harness_is_shown_per_backend_and_for_all() -> None:
+    records = [
+        record.model_copy(
+            update={"harness_s": cost, "worker_start_s": 0.02, "setup_s": 0.03, "round_wall_s": 1.0}
+        )
+        for record, cost in zip(
+            synthetic.run(synthetic.GPU[:2], frames=(1, 4)), (0.05, 0.1, 0.07, 0.3), strict=True
+        )
+    ]
+    text = section(render(records), "What the harness costs")
+    assert "In all 520 ms, 13.0 % of the rounds' 4.00 s." in text
+    assert [row[:4] for row in rows(text)[1:]] == [
+        ["cpu", "2", "60.0", "70.0"],
+        ["cuda", "2", "200", "300"],
+        ["all", "4", "85.0", "300"],
+    ]
+
+
+def test_the_output_check_tells_the_reference_from_the_unchecked() -> None:
+    unchecked = synthetic.Machine(name="cpu-2", per_frame_s=0.1, psnr_db=None)
+    equal = synthetic.Machine(name="cpu-3", per_frame_s=0.1, psnr_db=float("inf"))
+    text = section(render(synthetic.run((synthetic.CPU, unchecked, equal), frames=(1,))), "Output check")
+    assert rows(text)[1:] == [
+        ["cpu", "reference itself", ""],
+        ["cpu-2", "not checked", ""],
+        ["cpu-3", "0.00e+00", "∞"],
+    ]
+
+
+def test_an_inaccurate_cell_keeps_its_time_and_gets_no_speedup() -> None:
+    records = [
+        synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cuda" else record
+        for record in synthetic.run(synthetic.GPU, frames=(4,))
+    ]
+    report = render(records)
+    row = next(row for row in rows(section(report, "Forward time and speedup")) if row[0] == "cuda")
+    assert row[-2:] == ["(inaccurate)", ""]
+    assert "**3 ok**, **1 inaccurate**" in report
+    assert ["cuda", "t=4", "inaccurate", "12 dB"] in rows(section(report, "Cells that did not end ok"))
+
+
+def test_a_run_that_failed_has_no_empty_sections_and_reasons_stay_text() -> None:
+    report = render(synthetic.all_failed())
+    assert headings(report) == ["Cells that did not end ok"]
+    assert "The baseline cpu was not measured" in report
+    assert rows(report)[1:] == [
+        ["cuda", "t=4", "skipped", "no CUDA device"],
+        ["cpu", "t=4", "oom", r"killed at 3.9 GiB of 4 GiB \| dmesg said &lt;oom&gt;"],
+        ["cpu-1-thread", "t=4", "timeout", "no answer within 60 s"],
+        ["cpu-bf16", "t=4", "error", r"RuntimeError: \`mkldnn\` has no bfloat16 \*here\*"],
+    ]
+
+
+def test_failures_are_one_row_per_reason_with_their_places() -> None:
+    records = [
+        synthetic.ended(r, Status.OOM, "12 GiB of 8") if r.backend == "cuda" and r.frames > 1 else r
+        for r in synthetic.run((synthetic.CPU, synthetic.GPU[1]), inputs=("a", "b"), frames=(1, 2, 3, 4))
+    ]
+    assert rows(section(render(records), "Cells that did not end ok"))[1:] == [
+        ["cuda", "a, t=2; a, t=3; a, t=4; b, t=2; and 2 more", "oom", "12 GiB of 8"]
+    ]
+
+
+def test_warnings_are_given_once_with_who_had_them() -> None:
+    records = [
+        record.model_copy(
+            update={"warnings": ("clocks sagged: wait", "wide *spread*")[: 1 + (record.backend == "cpu")]}
+        )
+        for record in synthetic.run((synthetic.CPU, synthetic.CPU_1), frames=(1,), rounds=2)
+    ]
+    assert section(render(records), "Warnings").split("\n\n")[0].strip().splitlines() == [
+        "* clocks sagged: wait (4 rounds: cpu, cpu-1-thread)",
+        r"* wide \*spread\* (2 rounds: cpu)",
+    ]
+
+
+def test_no_record_at_all() -> None:
+    assert render([]) == "# a run\n\nNo cell has ended: there is nothing to report.\n"
+
+
+def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
+    tables = tables_of(synthetic.all_failed(), "cpu")
+    plot = tmp_path / "plots" / "time one.png"
+    path = write_report(tmp_path, tables, title="t", baseline="cpu", environment={}, plots=[plot])
+    assert path.name == "report.md"
+    assert "![time one](plots/time%20one.png)" in path.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b> & c", "&lt;b&gt; &amp; c"),
+        ("two\n\nlines\t", "two lines"),
+        ("cudnn_autotune", "cudnn_autotune"),
+        ("_private_", r"\_private\_"),
+        ("[x](y) $z$ ~~", r"\[x\](y) \$z\$ \~\~"),
+        ("C:\\x", r"C:\\x"),
+        ("# head", r"\# head"),
+        ("1. list", r"1\. list"),
+        ("- list", r"\- list"),
+        ("-1.5 and 2.13.0", "-1.5 and 2.13.0"),
+    ],
+)
+def test_text_stays_text(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_a_table_leaves_out_empty_columns() -> None:
+    columns = [
+        Column(title="a", cells=["1", "22"], numeric=True),
+        Column(title="none", cells=["", ""]),
+        Column(title="long", cells=["x", ""]),
+    ]
+    assert table(columns) == "|   a | long |\n| --: | ---- |\n|   1 | x    |\n|  22 |      |"
+    assert table([Column(title="none", cells=[])]) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (9.999, "10.0"),
+        (12345.6, "12346"),
+        (0.00123456, "0.00123"),
+        (-2.5, "-2.50"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_significant_digits(value: float, text: str) -> None:
+    assert significant(value) == text
+
+
+def test_units_suit_one_value_and_the_middle_of_many() -> None:
+    assert with_unit(0.9996) == "1.00 s"
+    assert with_unit(0.0123) == "12.3 ms"
+    assert with_unit(3 * 1024.0**2, BYTES) == "3.00 MiB"
+    assert unit_for([0.0002, 5.0]).name == "ms"
+    assert unit_for([]).name == "s"
+    assert unit_for([1e-9]).name == "µs"
