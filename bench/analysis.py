@@ -33,7 +33,7 @@ CELLS_COLUMNS: Final = (
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
-    "output_max_abs_error", "output_psnr_db", "threads", "page_faults_per_forward",
+    "output_check", "output_max_abs_error", "output_psnr_db", "threads", "page_faults_per_forward",
     "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
 )  # fmt: skip
 SAMPLES_COLUMNS: Final = (
@@ -107,12 +107,15 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
         for cell, rounds in _measured_rounds(records).items()
     }
     place = {_position(record): record.cell for record in records if record.backend == baseline}
+    statuses = {cell: worst_status(rounds) for cell, rounds in _rounds_of(records).items()}
     rows = []
     for cell, rounds in _rounds_of(records).items():
         first = rounds[0]
-        status = worst_status(rounds)
+        status = statuses[cell]
         of_cell = summaries.get(cell, {})
-        of_base = summaries.get(place.get(_position(first), ""), {})
+        # A baseline that failed its output check is nothing to compare with.
+        base_cell = place.get(_position(first), "")
+        of_base = summaries.get(base_cell, {}) if statuses.get(base_cell) is Status.OK else {}
         if not any(of_cell.values()):
             rows.append({**_axes(first), "status": status})
             continue

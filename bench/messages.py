@@ -15,7 +15,7 @@ class Task:
     job: Job
     model: Model
     measure: Measure
-    reference: Path | None  # where the CPU float32 result of this clip is kept; None: nothing to compare
+    reference: Path  # where the CPU float32 result of this clip is kept, once it has been made
     import_torch_s: float
 
 

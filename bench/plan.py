@@ -64,7 +64,9 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
         kept = [cell for cell in kept if _keeps(text, cell)]
     if not kept:
         ids = f"{every[0].id} ... {every[-1].id}"
-        raise BadInput(f"--filter {' --filter '.join(filters)}: leaves none of the {len(every)} cells ({ids})")
+        raise BadInput(
+            f"--filter {' --filter '.join(filters)}: leaves none of the {len(every)} cells ({ids})"
+        )
     return kept
 
 
@@ -79,7 +81,8 @@ def _keeps(text: str, cell: Cell) -> bool:
         return fnmatchcase(cell.id, text)
     if axis not in FILTER_AXES:
         raise BadInput(
-            f"--filter {text}: no axis {axis!r}{nearest(axis, FILTER_AXES)}; allowed are {', '.join(FILTER_AXES)}"
+            f"--filter {text}: no axis {axis!r}{nearest(axis, FILTER_AXES)}; "
+            f"allowed are {', '.join(FILTER_AXES)}"
         )
     value = {
         "input": cell.input.name,

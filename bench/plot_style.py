@@ -18,6 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.units import significant
@@ -164,7 +165,7 @@ def sheet(
     figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(rect=(0.004, bottom / height, 0.984, axes_height_in / height))
     figure.text(0.012, 1 - 0.1 / height, title_text, ha="left", va="top", fontsize=10.5, fontweight="bold")
     figure.text(0.012, 0.06 / height, note_text, ha="left", va="bottom", fontsize=7.5, color=GREY)

@@ -3,13 +3,13 @@
 The parent imports neither. Runs once per run, in a worker that the first measured one does not share.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.backend_spec import Backend
-from bench.config import Input, Model, RandomInput
+from bench.config import Input, Model, RandomInput, VideoInput
 from bench.launcher import Launcher
 from bench.plan import Cell
 from vsr_model.errors import BadInput
@@ -20,7 +20,7 @@ class Question:
     """What the run will need."""
 
     model: Model
-    inputs: tuple[Input, ...]
+    inputs: tuple[tuple[Input, int], ...]  # with the frames, strides included, that its cells ask for at most
     backends: tuple[Backend, ...]
 
 
@@ -28,7 +28,7 @@ class Question:
 class MediaSize:
     """What of a media file decides which cells it can fill."""
 
-    frames: int | None
+    frames: int  # as many as could be decoded, and none beyond those asked for
     height: int
     width: int
 
@@ -43,9 +43,12 @@ class Answer:
     torch: dict[str, Any] = field(default_factory=dict)
 
 
-def ask(launcher: Launcher, model: Model, cells: Iterable[Cell]) -> Answer:
+def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
     """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
-    inputs = {cell.input.name: cell.input for cell in cells}
+    inputs: dict[str, tuple[Input, int]] = {}
+    for cell in cells:
+        known = inputs.get(cell.input.name, (cell.input, 0))
+        inputs[cell.input.name] = (cell.input, max(known[1], _frames_read(cell)))
     backends = {cell.backend.name: cell.backend for cell in cells}
     question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
     worker = launcher.spawn("bench.preflight:main")
@@ -71,8 +74,8 @@ def skip_reason(cell: Cell, answer: Answer) -> str | None:
     size = answer.media.get(cell.input.name)
     if size is None or isinstance(cell.input, RandomInput):
         return None
-    stride = cell.input.stride if cell.input.kind == "video" else 1
-    if size.frames is not None and (cell.frames - 1) * stride + 1 > size.frames:
+    if _frames_read(cell) > size.frames:
+        stride = _stride(cell.input)
         with_stride = f" with a stride of {stride}" if stride > 1 else ""
         return f"{cell.input.name} has {size.frames} frames; {cell.frames}{with_stride} are asked for"
     if cell.input.fit == "crop" and (cell.height > size.height or cell.width > size.width):
@@ -80,6 +83,15 @@ def skip_reason(cell: Cell, answer: Answer) -> str | None:
             f"{cell.input.name} is {size.height}x{size.width}; a crop of {cell.height}x{cell.width} is larger"
         )
     return None
+
+
+def _stride(item: Input) -> int:
+    return item.stride if isinstance(item, VideoInput) else 1
+
+
+def _frames_read(cell: Cell) -> int:
+    """How many of its input's frames a cell reaches over."""
+    return (cell.frames - 1) * _stride(cell.input) + 1
 
 
 def main(connection: Connection) -> None:
@@ -104,11 +116,11 @@ def _answer(question: Question) -> Answer:
     )
 
 
-def _media_sizes(inputs: Sequence[Input]) -> dict[str, MediaSize]:
+def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
     from vsr_model import video  # noqa: PLC0415 - torch and a decoder, in a worker only
 
     sizes = {}
-    for item in inputs:
+    for item, frames_read in inputs:
         if isinstance(item, RandomInput):
             continue
         info = video.inspect(item.path)
@@ -117,7 +129,7 @@ def _media_sizes(inputs: Sequence[Input]) -> dict[str, MediaSize]:
                 f"{item.path} is {'an image' if info.kind == 'image' else 'a video'}, and the input "
                 f"{item.name!r} has kind: {item.kind}"
             )
-        # A container may state no count, or a wrong one: a short clip is counted.
-        frames = 1 if info.kind == "image" else video.count_frames(item.path)
+        # Decoded, since a container may state no count, or a wrong one.
+        frames = sum(1 for _ in video.iterate_frames(item.path, limit=frames_read))
         sizes[item.name] = MediaSize(frames=frames, height=info.height, width=info.width)
     return sizes

@@ -35,6 +35,14 @@ class Status(StrEnum):
     ERROR = "error"
 
 
+class OutputCheck(StrEnum):
+    """What became of the comparison with the CPU float32 result of the same weights and clip."""
+
+    REFERENCE = "reference"  # this output is that result
+    COMPARED = "compared"
+    NOT_DONE = "not_done"  # the reference could not be made; a warning says why
+
+
 SEVERITY: Final = {status: rank for rank, status in enumerate(Status)}
 """A cell's status is its worst round's: the higher rank wins."""
 
@@ -145,6 +153,7 @@ class CellRecord(_Frozen):
     flops_aggregation: int | None = None
     flops_upsampling: int | None = None
 
+    output_check: OutputCheck | None = None  # None: the round did not come that far
     output_max_abs_error: float | None = None
     output_psnr_db: float | None = None  # infinite for an equal output
 

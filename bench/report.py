@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from bench.analysis import Tables
+from bench.environment import in_short
 from bench.markdown import Column, escape, table
 from bench.records import Status
 from bench.report_cells import ReportCell, cells_of, distinct, place_of
@@ -17,20 +18,6 @@ REPORT_NAME: Final = "report.md"
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""
-
-MACHINE_KEYS: Final = (
-    "cpu_model",
-    "cpu",
-    "device_name",
-    "gpu_name",
-    "gpu",
-    "gpus",
-    "torch",
-    "torch_version",
-    "cuda",
-    "cudnn",
-)
-"""What of the environment the summary names where it is there; the rest stands at the end."""
 
 HOW_TO_READ: Final = """\
 ## How to read this
@@ -136,9 +123,8 @@ def _summary(cells: Sequence[ReportCell], baseline: str, environment: Mapping[st
         "",
         *(f"* {name}: {', '.join(escape(value) for value in values)}" for name, values in axes.items()),
     ]
-    machine = [f"{key} {value}" for key, value in _flat(environment) if value and _names_machine(key)]
-    if machine:
-        lines.append(f"* on: {escape('; '.join(machine))}")
+    if machine := in_short(environment):
+        lines.append(f"* on: {escape(machine)}")
     started = sorted(row["started_at"] for cell in cells for row in cell.rounds if row["started_at"])
     if started:
         lines.append(f"* first round started {escape(started[0])}")
@@ -216,12 +202,6 @@ def _environment(environment: Mapping[str, object]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _names_machine(key: str) -> bool:
-    *outer, last = key.split(".")
-    within = any(word in part for part in outer for word in ("cpu", "gpu", "device"))
-    return last in MACHINE_KEYS or (last in ("name", "model") and within)
 
 
 def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ class ReportCell:
     backend: str
     status: Status
     rounds: tuple[dict[str, Any], ...]
-    stages: dict[str, dict[str, Any]]
+    stages: dict[str, dict[Any, Any]]
 
     @property
     def size(self) -> str:
@@ -43,7 +43,7 @@ class ReportCell:
 
 def cells_of(tables: Tables) -> list[ReportCell]:
     """Every cell: inputs, sizes, batches and backends in the order of the data, frame counts ascending."""
-    stages: dict[str, dict[str, dict[str, Any]]] = {}
+    stages: dict[str, dict[str, dict[Any, Any]]] = {}
     statuses: dict[str, Status] = {}
     for row in tables.summary.to_dict("records"):
         statuses[row["cell"]] = Status(row["status"])
@@ -122,7 +122,7 @@ def bytes_column(title: str, values: Sequence[float | None]) -> Column:
     return measure_column(title, values, BYTES)
 
 
-def number(row: dict[str, Any], name: str) -> float | None:
+def number(row: dict[Any, Any], name: str) -> float | None:
     """A table's figure, None where it is empty."""
     return None if pd.isna(row[name]) else float(row[name])
 

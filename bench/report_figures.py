@@ -6,7 +6,7 @@ from statistics import median
 from bench.analysis import Tables
 from bench.markdown import Column, escape, table
 from bench.plot_series import STAGE_ORDER
-from bench.records import FORWARD, Status
+from bench.records import FORWARD, OutputCheck, Status
 from bench.report_cells import (
     DIGITS,
     ReportCell,
@@ -18,9 +18,6 @@ from bench.report_cells import (
 )
 from bench.stats import CONFIDENCE, IntervalKind
 from bench.units import significant, unit_for, with_unit
-
-REFERENCE_BACKEND = "cpu"
-"""The built-in backend whose float32 output every other one is checked against."""
 
 _KINDS = {
     IntervalKind.BETWEEN_ROUNDS: "between rounds",
@@ -191,7 +188,7 @@ def output_check(cells: Sequence[ReportCell]) -> str:
                 f"{error:.2e}"
                 if error is not None
                 else "reference itself"
-                if cell.backend == REFERENCE_BACKEND
+                if cell.rounds[0]["output_check"] == OutputCheck.REFERENCE
                 else "not checked"
                 for cell, error in zip(shown, errors, strict=True)
             ],

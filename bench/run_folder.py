@@ -15,9 +15,10 @@ from typing import Any, Final, Self
 
 import pandas as pd
 
-from bench import config
+from bench import config, plan
 from bench.analysis import Tables, tables_of
 from bench.config import Experiment
+from bench.plan import Cell
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
 from vsr_model.errors import BadInput
 
@@ -85,11 +86,18 @@ class RunFolder:
         """Where CPU float32 results are kept while the run goes on."""
         return self.path / REFERENCES_NAME
 
+    def cells(self) -> list[Cell]:
+        """The cells that the run is to measure."""
+        return plan.cells(self.experiment, self.filters)
+
     def records(self) -> list[CellRecord]:
-        return read_journal(self.path / JOURNAL_NAME)
+        """What the journal holds, in the order of the plan: skipped cells end first, and belong elsewhere."""
+        place = {cell.id: index for index, cell in enumerate(self.cells())}
+        records = read_journal(self.path / JOURNAL_NAME)
+        return sorted(records, key=lambda record: (place.get(record.cell, len(place)), record.round))
 
     def journal(self) -> Journal:
-        """The journal, to append to; a torn last line is cut off. Raises BadInput while another run has it."""
+        """The journal, to append to; a torn last line is cut off. Raises BadInput if a run is going on."""
         try:
             return Journal(self.path / JOURNAL_NAME)
         except BlockingIOError:

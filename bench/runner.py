@@ -98,7 +98,14 @@ def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Obser
             if heard.record is None or not jobs:
                 status = _end(worker, workers, by_force=heard.timed_out)
                 worker = None
-            record = heard.record or _lost(job, heard, run, status, workers, oom_kills() - kills)
+            record = heard.record or _lost(
+                job,
+                heard,
+                status,
+                by_kernel=oom_kills() > kills,
+                timeout_s=run.experiment.measure.timeout_s,
+                last_words=workers.last_words(),
+            )
         except ServerDiedError as error:
             worker = None
             workers.restart()
@@ -157,25 +164,24 @@ def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
         return workers.exit_status(worker, EXIT_TIMEOUT_S)
 
 
-def _lost(job: Job, heard: _Heard, run: Run, status: int, workers: Workers, new_oom_kills: int) -> CellRecord:
+def _lost(
+    job: Job, heard: _Heard, status: int, *, by_kernel: bool, timeout_s: float, last_words: str
+) -> CellRecord:
     """The record of a job whose worker sent none: why, on what evidence."""
+    at = f"while at: {heard.doing}"
+    kind = Status.ERROR
     if heard.timed_out:
         kind = Status.TIMEOUT
-        reason = f"not done within {run.experiment.measure.timeout_s:g} s (while at: {heard.doing})"
+        reason = f"not done within {timeout_s:g} s ({at})"
     elif os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        by_kernel = number == signal.SIGKILL and new_oom_kills > 0
-        kind = Status.OOM if by_kernel else Status.ERROR
-        reason = f"the worker was killed by {_signal_name(number)} while at: {heard.doing}"
-        if by_kernel:
+        reason = f"the worker was killed by {_signal_name(number)} {at}"
+        if number == signal.SIGKILL and by_kernel:
+            kind = Status.OOM
             reason += " (the kernel ran out of memory: its count of such kills rose)"
     else:
-        kind = Status.ERROR
-        words = workers.last_words()
-        reason = (
-            f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} while at: {heard.doing}"
-        )
-        reason += f" ({words})" if words else ""
+        reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}"
+        reason += f" ({last_words})" if last_words else ""
     if heard.measured is not None:
         warning = f"output not checked: {reason}"
         return heard.measured.model_copy(update={"warnings": (*heard.measured.warnings, warning)})

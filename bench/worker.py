@@ -28,6 +28,7 @@ from bench.records import (
     OTHER,
     TOTAL,
     CellRecord,
+    OutputCheck,
     Pass,
     Phase,
     Sample,
@@ -128,8 +129,7 @@ class _Round:
                 self._memory_pass(on_device)
             # The network may be needed again as the reference; the device's copies are not.
             del on_device, self._network, self._forward
-        if self._task.reference is not None:
-            self._check_output(clip, output, self._task.reference)
+        self._check_output(clip, output, self._task.reference)
 
     def _set_up(self) -> Tensor:
         begin = perf_counter()
@@ -243,12 +243,14 @@ class _Round:
     def _check_output(self, clip: Tensor, output: Tensor, reference: Path) -> None:
         backend = self._cell.backend
         if backend.is_reference:
+            self._draft.values["output_check"] = OutputCheck.REFERENCE
             if not reference.exists():
                 output_check.keep(output, reference)
             return
         expected = output_check.kept(reference)
         if expected is None:
             self._say("CPU float32 reference")
+            self._draft.values["output_check"] = OutputCheck.NOT_DONE
             self._report(Measured(record=self._draft.record(Status.OK, "")))
             begin = perf_counter()
             with backends.applied(backends.CPU_REFERENCE):
@@ -257,6 +259,7 @@ class _Round:
             output_check.keep(expected, reference)
             self._draft.values["reference_s"] = perf_counter() - begin
         error = output_check.compare(output.float(), expected)
+        self._draft.values["output_check"] = OutputCheck.COMPARED
         self._draft.values["output_max_abs_error"] = error.max_abs_error
         self._draft.values["output_psnr_db"] = error.psnr_db
         if not error.psnr_db >= backend.min_psnr_db:  # NaN too

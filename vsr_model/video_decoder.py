@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -116,7 +117,7 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return UPRIGHT
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(Any, matrix)))
     orientation = Orientation.of_matrix(a, b, c, d)
     if orientation is None:
         raise BadInput(f"{path} is to be shown at an oblique angle, and multiples of 90 degrees are read.")

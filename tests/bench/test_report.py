@@ -38,7 +38,13 @@ def rows(text: str) -> list[list[str]]:
 def gpu() -> str:
     return render(
         synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6),
-        environment={"cpu": {"model": "A | B"}, "gpus": [{"name": "G"}], "none": None, "flags": ["x", "y"]},
+        environment={
+            "cpu": "A | B",
+            "cpu_physical_cores": 2,
+            "flags": ["x", "y"],
+            "none": None,
+            "torch": {"torch": "2.13", "threads": 4, "devices": [{"name": "G"}]},
+        },
         plots=[Path("plots/time one.png")],
         exit_note="Interrupted.",
     )
@@ -50,7 +56,7 @@ def test_sections_stand_in_order(gpu: str) -> None:
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
-    assert "* on: cpu.model A \\| B; gpus.0.name G\n" in gpu
+    assert "* on: A \\| B (2 cores, 4 threads), G, torch 2.13\n" in gpu
     assert "* backends: cpu (baseline), cuda, cudnn, cudnn_autotune\n" in gpu
     assert gpu.endswith("|\n")
 

@@ -1,0 +1,238 @@
+"""The command line: parses and prints, nothing else."""
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import __version__, config, estimate, plan, presets
+from bench.config import Measure
+from bench.plan import Job
+from bench.units import BYTES, with_unit
+from vsr_model.errors import BadInput
+
+OK: Final = 0
+BAD_REQUEST: Final = 2
+SOME_FAILED: Final = 3
+INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="vsr-bench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Benchmarks video super-resolution: BasicVSR on CPU, CUDA and cuDNN, stage by stage.",
+)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a preset such as `quickstart`.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field; the value is YAML: `--set grid.size=[[180,320]]`. May be given again.",
+        show_default=False,
+    ),
+]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FILTER",
+        help="Keep only some cells: `backend=cpu,cuda`, `frames=1`, `size=64x64`, or a pattern on the id as "
+        "in `'noise/*/cpu'`. Given again, every filter must hold.",
+        show_default=False,
+    ),
+]
+
+
+def _out() -> Console:
+    """Standard output; a table that goes to a file or a pipe is not cut to a terminal's width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"vsr-bench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A YAML file, or the name of a preset such as `quickstart`.",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: SetOption = None,
+    filters: FilterOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; new or empty. [default: results/<name>-<UTC time>]"),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Go on with an interrupted run; takes no CONFIG.", show_default=False
+        ),
+    ] = None,
+    record_host_name: Annotated[
+        bool, typer.Option("--record-host-name", help="Put this machine's name into environment.json.")
+    ] = False,
+) -> None:
+    """Measure every cell of a grid, each in a process of its own, into tables, plots and a report.
+
+    Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and
+    nothing was written, 3 some cells did not end `ok` or `skipped`, 130 interrupted.
+    """
+    from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+
+    if resume is not None:
+        if source or assignments or filters or output:
+            raise BadInput(
+                "--resume: CONFIG, fields, filters and folder are the run's own; give none of them"
+            )
+        outcome = runs.resume(resume, _display)
+    elif source is None:
+        raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
+    else:
+        experiment, _ = config.load(presets.find(source), assignments or ())
+        outcome = runs.start(
+            experiment, _display, filters=filters or (), output=output, with_host_name=record_host_name
+        )
+    _print_outcome(outcome)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if outcome.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command("plan")
+def show_plan(
+    source: ConfigArgument,
+    assignments: SetOption = None,
+    filters: FilterOption = None,
+) -> None:
+    """List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them."""
+    experiment, _ = config.load(presets.find(source), assignments or ())
+    cells = plan.cells(experiment, filters or ())
+    rates = estimate.machine_rates(cells)
+    estimates = [estimate.cost(cell, experiment.model, experiment.measure, rates) for cell in cells]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("cell", overflow="fold")
+    for name in ("GFLOP", "calls", "memory", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in estimates:
+        table.add_row(
+            item.cell.id,
+            f"{item.flops / 1e9:,.1f}",
+            str(item.calls),
+            with_unit(item.peak_bytes, BYTES),
+            "?" if item.seconds is None else f"{item.seconds:,.1f}",
+        )
+    out = _out()
+    out.print(table)
+    rounds = experiment.measure.rounds
+    known = sum(item.seconds for item in estimates if item.seconds is not None) * rounds
+    unknown = sum(item.seconds is None for item in estimates)
+    out.print(
+        f"{len(cells)} cells, {rounds} round{'s' if rounds > 1 else ''} each: about {_duration(known)}"
+        + (f", and {unknown} cells whose device is not known here" if unknown else ""),
+        highlight=False,
+    )
+    out.print(
+        "GFLOP and memory are of one forward (live tensors and weights); calls and seconds of one round. "
+        "Seconds are rough: they assume a share of this machine's matrix-multiply rate.",
+        style="dim",
+        highlight=False,
+    )
+
+
+@app.command()
+def rebuild(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
+) -> None:
+    """Make a run's tables, plots and report anew from its journal."""
+    from bench import run as runs  # noqa: PLC0415
+
+    _print_outcome(runs.rebuild(folder))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the YAML, for editors.
+
+    With the YAML extension of an editor: `vsr-bench schema > vsr-bench.schema.json`, and
+    `# yaml-language-server: $schema=vsr-bench.schema.json` as the YAML's first line.
+    """
+    typer.echo(json.dumps(config.json_schema(), indent=2))
+
+
+def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager[Any]:
+    from bench.progress import Display  # noqa: PLC0415
+
+    return Display(jobs, measure, Console(stderr=True))
+
+
+def _print_outcome(outcome: Any) -> None:
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses.items())) or "none done"
+    typer.echo(f"\n{outcome.planned} cells: {counts}")
+    for empty in outcome.plots.empty:
+        typer.echo(f"no plot {empty.name}: {empty.reason}")
+    typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, memory.csv")
+    typer.echo(f"plots   {outcome.folder}/plots/ ({', '.join(path.name for path in outcome.plots.images)})")
+    typer.echo(f"report  {outcome.report}")
+    if outcome.interrupted:
+        typer.echo(f"interrupted; the rest: vsr-bench run --resume {outcome.folder}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    # Being asked to end is the same as Ctrl-C: what is done is kept.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
+    except BadInput as error:
+        print(f"vsr-bench: {error}", file=sys.stderr)  # noqa: T201 - the command line prints
+        return BAD_REQUEST
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        # A wrong use of the command line: its base class has had several homes, its `show` has not.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        return BAD_REQUEST
+    return status if isinstance(status, int) else OK
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())

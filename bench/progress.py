@@ -1,0 +1,130 @@
+"""What a user sees while a run goes on: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
+
+from collections.abc import Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.config import Measure
+from bench.estimate import forward_calls
+from bench.messages import Progress as Doing
+from bench.plan import Job
+from bench.records import FORWARD, CellRecord, Pass, Phase, Status
+from bench.stats import summarise
+
+
+class Display:
+    """Keeps count of the work and shows it. An observer of the runner, and a context manager."""
+
+    def __init__(self, jobs: Sequence[Job], measure: Measure, console: Console) -> None:
+        self._console = console
+        self._weights = {_key(job): _weight(job, measure) for job in jobs}
+        self._left = sum(self._weights.values())
+        self._all = len(jobs)
+        self._ended = 0
+        self._worked = 0.0  # weight of what has run, and the time that it took
+        self._worked_s = 0.0
+        self._began = 0.0
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.completed:.0f}%"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=100, left="")
+        self._total = self._left or 1.0
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def job_started(self, job: Job) -> None:
+        self._began = monotonic()
+        self._show(job, "starting", 0.0)
+
+    def job_progressed(self, job: Job, progress: Doing) -> None:
+        self._show(job, progress.doing, progress.done / progress.total)
+
+    def job_ended(self, job: Job, record: CellRecord) -> None:
+        self._ended += 1
+        weight = self._weights[_key(job)]
+        self._left -= weight
+        if record.status is not Status.SKIPPED:
+            self._worked += weight
+            self._worked_s += monotonic() - self._began
+        left = _time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
+        number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
+        of_round = f" round {job.round + 1}" if job.round else ""
+        line = f"{number}  {record.cell}{of_round}  {_result(record)}"
+        if self._bar is None:
+            self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
+        else:
+            self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
+            self._bar.update(self._task, completed=100 * (1 - self._left / self._total))
+
+    def _show(self, job: Job, doing: str, share: float) -> None:
+        if self._bar is None:
+            return
+        left = self._left - self._weights[_key(job)] * share
+        self._bar.update(
+            self._task,
+            description=escape(f"{job.cell.id}: {doing}"),
+            completed=100 * (1 - left / self._total),
+            left=_time_left(self._seconds_left(left)),
+        )
+
+    def _seconds_left(self, weight: float) -> float | None:
+        return weight * self._worked_s / self._worked if self._worked else None
+
+
+def _weight(job: Job, measure: Measure) -> float:
+    """Work of a job, up to a factor that jobs share."""
+    cell = job.cell
+    slowness = 2.0 if cell.backend.threads == 1 else 1.0
+    pixels = cell.batch * cell.frames * cell.height * cell.width
+    return pixels * forward_calls(measure, cell.backend) * slowness
+
+
+def _key(job: Job) -> tuple[str, int]:
+    return job.cell.id, job.round
+
+
+def _result(record: CellRecord) -> str:
+    steady = [
+        sample.wall_s
+        for sample in record.samples
+        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage == FORWARD
+    ]
+    reason = f": {record.reason}" if record.reason else ""
+    if not steady:
+        return f"{record.status}{reason}"
+    summary = summarise([steady])
+    return f"{record.status}  forward {_seconds(summary.median)} (median of {summary.n}){reason}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left"

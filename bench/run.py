@@ -1,0 +1,138 @@
+"""A run from its plan to its report; nothing is written before all that can be checked has been."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from bench import environment, plan, preflight
+from bench.config import Experiment, Measure
+from bench.launcher import Launcher
+from bench.plan import Cell, Job
+from bench.plots import PlotsWritten, write_plots
+from bench.records import CellRecord, Status, worst_status
+from bench.report import write_report
+from bench.run_folder import RunFolder, check_free, default_path
+from bench.runner import Observer, Run, execute
+
+DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
+"""Makes what shows the progress of so many jobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, and where its results are."""
+
+    folder: Path
+    statuses: dict[Status, int]  # of the cells that have a record
+    planned: int  # cells
+    interrupted: bool
+    report: Path
+    plots: PlotsWritten
+
+    @property
+    def failed(self) -> int:
+        """Cells that ended neither `ok` nor `skipped`."""
+        return sum(n for status, n in self.statuses.items() if status not in (Status.OK, Status.SKIPPED))
+
+
+def start(
+    experiment: Experiment,
+    display: DisplayFactory,
+    *,
+    filters: Sequence[str] = (),
+    output: Path | None = None,
+    with_host_name: bool = False,
+) -> Outcome:
+    """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be."""
+    cells = plan.cells(experiment, filters)
+    path = output or default_path(experiment)
+    check_free(path)
+    variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
+    with Launcher(variables) as launcher:
+        answer = preflight.ask(launcher, experiment.model, cells)
+        described = environment.collect(answer.torch, variables, with_host_name=with_host_name)
+        folder = RunFolder.create(path, experiment, described, filters)
+        return _carry_out(folder, cells, [], launcher, answer, display)
+
+
+def resume(path: Path, display: DisplayFactory) -> Outcome:
+    """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none."""
+    folder = RunFolder.open(path)
+    cells = folder.cells()
+    done = folder.records()
+    variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
+    with Launcher(variables) as launcher:
+        answer = preflight.ask(launcher, folder.experiment.model, cells)
+        return _carry_out(folder, cells, done, launcher, answer, display)
+
+
+def rebuild(path: Path) -> Outcome:
+    """Derive a run's tables, plots and report from its journal anew."""
+    folder = RunFolder.open(path)
+    planned = len(folder.cells())
+    return _derive(folder, planned, interrupted=False)
+
+
+def _carry_out(
+    folder: RunFolder,
+    cells: Sequence[Cell],
+    done: Sequence[CellRecord],
+    launcher: Launcher,
+    answer: preflight.Answer,
+    display: DisplayFactory,
+) -> Outcome:
+    measure = folder.experiment.measure
+    finished = {(record.cell, record.round) for record in done}
+    jobs = [
+        job
+        for job in plan.schedule(cells, rounds=measure.rounds, order=measure.order)
+        if (job.cell.id, job.round) not in finished
+    ]
+    interrupted = False
+    with folder.journal() as journal:
+        run = Run(
+            experiment=folder.experiment,
+            references=folder.references,
+            skip_reason=lambda cell: preflight.skip_reason(cell, answer),
+            keep=journal.append,
+        )
+        try:
+            with display(jobs, measure) as observer:
+                execute(jobs, run, launcher, observer)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            rmtree(folder.references, ignore_errors=True)
+        return _derive(folder, len(cells), interrupted=interrupted)
+
+
+def _derive(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
+    tables = folder.write_tables()
+    plots = write_plots(
+        tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
+    )
+    rounds: dict[str, list[CellRecord]] = {}
+    for record in folder.records():
+        rounds.setdefault(record.cell, []).append(record)
+    missing = planned * folder.experiment.measure.rounds - sum(map(len, rounds.values()))
+    note = f"{missing} rounds are not done yet: the run was interrupted." if missing else None
+    report = write_report(
+        folder.path,
+        tables,
+        title=folder.experiment.name,
+        baseline=folder.baseline,
+        environment=folder.environment,
+        plots=plots.images,
+        exit_note=note,
+    )
+    return Outcome(
+        folder=folder.path,
+        statuses=dict(Counter(worst_status(records) for records in rounds.values())),
+        planned=planned,
+        interrupted=interrupted,
+        report=report,
+        plots=plots,
+    )
