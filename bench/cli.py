@@ -85,7 +85,7 @@ def run(
     filters: FilterOption = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results; new or empty. [default: results/<name>-<UTC time>]"),
+        typer.Option(help="Folder for the results; new or empty. [default: results/NAME-TIME, in UTC]"),
     ] = None,
     resume: Annotated[
         Path | None,
