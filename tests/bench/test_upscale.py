@@ -1,0 +1,499 @@
+"""Real pictures and videos through a network whose residual is zero: what comes out is the bilinear base."""
+
+import re
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from bench import upscale as subject
+from bench import workload
+from bench.backend_spec import BUILT_IN
+from bench.backends import unavailable
+from bench.config import Model
+from bench.upscale import LOOKING_AHEAD, READING, UPSCALING, WRITING, Upscaled, upscale
+from bench.workload import build_model
+from vsr_model.errors import BadInput
+from vsr_model.registry import find_model
+from vsr_model.video import VideoWriter, inspect, iterate_frames, read_image, write_image
+
+RATE = Fraction(30000, 1001)
+TINY = {"mid_channels": 8, "num_blocks": 1}
+COLOURS = {
+    "top left": (0.9, 0.1, 0.1),
+    "top right": (0.1, 0.8, 0.2),
+    "bottom left": (0.2, 0.2, 0.9),
+    "bottom right": (0.9, 0.9, 0.2),
+}
+
+
+def _checkpoint(path: Path, bias: float = 0.0) -> Model:
+    """A model whose output is the enlarged input plus `bias`, whatever the rest of it computes."""
+    network = build_model(Model(**TINY, seed=3))
+    state = network.state_dict()
+    state["upsampling.conv_last.weight"].zero_()
+    state["upsampling.conv_last.bias"].fill_(bias)
+    torch.save(state, path)
+    return Model(**TINY, checkpoint=str(path))
+
+
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return _checkpoint(tmp_path_factory.mktemp("weights") / "bilinear.pth")
+
+
+def _corner(image: Tensor, name: str) -> Tensor:
+    """(3,) in the middle of a corner's mark, which is a quarter of each side."""
+    _, height, width = image.shape
+    down, right = name.split()
+    y = height // 8 if down == "top" else height - 1 - height // 8
+    x = width // 8 if right == "left" else width - 1 - width // 8
+    return image[:, y, x]
+
+
+def _marked(height: int, width: int, shade: float = 0.5) -> Tensor:
+    """Grey of a shade that tells the frame, with a mark of its own colour in each corner."""
+    image = torch.full((3, height, width), shade)
+    down, right = height // 4, width // 4
+    for name, colour in COLOURS.items():
+        rows = slice(0, down) if name.startswith("top") else slice(height - down, height)
+        columns = slice(0, right) if name.endswith("left") else slice(width - right, width)
+        image[:, rows, columns] = torch.tensor(colour)[:, None, None]
+    return image
+
+
+SHADES = (0.2, 0.35, 0.5, 0.65, 0.8)
+
+
+def _video(path: Path, height: int = 48, width: int = 80, times: Sequence[float] = ()) -> Path:
+    with VideoWriter(path, frame_rate=RATE, height=height, width=width) as writer:
+        for index, shade in enumerate(SHADES):
+            writer.write(_marked(height, width, shade), times[index] if times else None)
+    return path
+
+
+def _stored(path: Path, height: int, width: int, codec: str, pix_fmt: str, rotation: int = 0) -> Path:
+    """A video of RGB planes as they are, with a display matrix: what the project's writer never makes."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"qp": "0"} if "264" in codec else {})
+        stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for shade in SHADES[:3]:
+            pixels = (_marked(height, width, shade) * 255).round().byte().permute(1, 2, 0).numpy()
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _run(source: Path, output: Path, model: Model, **options: Any) -> Upscaled:
+    options = {"backend": BUILT_IN["cpu"], "random_weights": False} | options
+    return upscale(source, output, model=model, **options)
+
+
+def _enlarged(image: Tensor) -> Tensor:
+    size = (4 * image.shape[1], 4 * image.shape[2])
+    return F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _assert_enlarged(source: Path, output: Path, shades: Sequence[float] = SHADES) -> None:
+    """The output shows the source's frames, in order, upright, enlarged, in the colours they had."""
+    before = [frame.image for frame in iterate_frames(source)][: len(shades)]
+    after = [frame.image for frame in iterate_frames(output)]
+    assert len(after) == len(shades)
+    for small, large, shade in zip(before, after, shades, strict=True):
+        _, height, width = large.shape
+        assert (height, width) == (4 * small.shape[1], 4 * small.shape[2])
+        centre = large[:, height // 2, width // 2]
+        assert float((centre - shade).abs().max()) < 3 / 255
+        for name, colour in COLOURS.items():
+            error = _corner(large, name) - torch.tensor(colour)
+            assert float(error.abs().max()) < 5 / 255, name
+        assert float((large - _enlarged(small)).abs().mean()) < 1.5 / 255
+
+
+# What comes out ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_video_comes_out_enlarged_and_otherwise_the_same(tmp_path: Path, model: Model, suffix: str):
+    source = _video(tmp_path / "in.mp4")
+    output = tmp_path / f"out{suffix}"
+    done = _run(source, output, model)
+    _assert_enlarged(source, output)
+    info = inspect(output)
+    assert (info.kind, info.height, info.width) == ("video", 192, 320)
+    assert float(info.frame_rate or 0) == pytest.approx(float(RATE), rel=1e-3)
+    assert done == Upscaled(
+        output=output,
+        kind="video",
+        frames=5,
+        height=192,
+        width=320,
+        frame_rate=RATE,
+        clamped_share=0.0,
+        notes=(),
+    )
+
+
+def test_an_image_is_exact_to_rounding(tmp_path: Path, model: Model):
+    write_image(tmp_path / "in.png", torch.rand(3, 33, 47, generator=torch.Generator().manual_seed(1)))
+    done = _run(tmp_path / "in.png", tmp_path / "out.png", model)
+    expected = _enlarged(read_image(tmp_path / "in.png"))
+    error = 255 * (read_image(tmp_path / "out.png") - expected).abs().max()
+    assert float(error) <= 0.501  # a tie may fall to either side
+    assert (done.kind, done.frames, done.height, done.width) == ("image", 1, 132, 188)
+    assert (done.frame_rate, done.clamped_share, done.notes) == (None, 0.0, ())
+
+
+def test_odd_sizes_of_a_video_without_a_stated_count(tmp_path: Path, model: Model):
+    source = _stored(tmp_path / "in.mkv", 33, 47, "ffv1", "bgr0")
+    assert inspect(source).frame_count is None
+    done = _run(source, tmp_path / "out.mp4", model)
+    assert (done.frames, done.height, done.width) == (3, 132, 188)
+    _assert_enlarged(source, tmp_path / "out.mp4", SHADES[:3])
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_video_comes_out_upright(tmp_path: Path, model: Model, degrees: int):
+    source = _stored(tmp_path / "in.mp4", 48, 80, "libx264rgb", "rgb24", rotation=degrees)
+    done = _run(source, tmp_path / "out.mp4", model)
+    info = inspect(tmp_path / "out.mp4")
+    assert (info.height, info.width) == ((192, 320) if degrees == 180 else (320, 192))
+    assert info.rotation_degrees == 0
+    output = next(iterate_frames(tmp_path / "out.mp4")).image
+    assert float((output - _enlarged(next(iterate_frames(source)).image)).abs().mean()) < 1.5 / 255
+    # PyAV turns counter-clockwise: a quarter brings what is stored top right to the top left.
+    shown = {90: "top right", 180: "bottom right", 270: "bottom left"}[degrees]
+    error = _corner(output, "top left") - torch.tensor(COLOURS[shown])
+    assert float(error.abs().max()) < 5 / 255
+    turned = inspect(source).rotation_degrees
+    assert done.notes == (f"The frames are stored turned; they were turned upright, by {turned} degrees.",)
+
+
+def test_a_turned_picture_comes_out_upright(tmp_path: Path, model: Model):
+    pixels = (_marked(32, 48) * 255).round().byte().permute(1, 2, 0).numpy()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter clockwise
+    Image.fromarray(pixels).save(tmp_path / "in.png", exif=exif)
+    done = _run(tmp_path / "in.png", tmp_path / "out.PNG", model)
+    output = read_image(tmp_path / "out.PNG")
+    assert output.shape == (3, 192, 128)
+    assert float((_corner(output, "top left") - torch.tensor(COLOURS["bottom left"])).abs().max()) < 1 / 255
+    assert "by 90 degrees" in done.notes[0]
+
+
+def test_a_variable_frame_rate_is_kept_by_times(tmp_path: Path, model: Model):
+    times = (0.0, 0.1, 0.15, 0.4, 0.5)
+    source = _video(tmp_path / "in.mp4", times=times)
+    done = _run(source, tmp_path / "out.mp4", model)
+    after = [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")]
+    assert after == pytest.approx(times, abs=1e-4)
+    assert inspect(tmp_path / "out.mp4").variable_frame_rate
+    assert done.notes == ("The frame rate varies; each frame kept its time.",)
+
+
+def test_a_coarse_clock_does_not_make_a_constant_rate_vary(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mkv")  # milliseconds
+    done = _run(source, tmp_path / "out.mp4", model)
+    after = [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")]
+    assert after == pytest.approx([float(index / RATE) for index in range(5)], abs=1e-6)
+    assert inspect(tmp_path / "out.mp4").frame_rate == done.frame_rate == RATE
+    assert done.notes == ()
+
+
+def test_an_animated_picture_is_a_video(tmp_path: Path, model: Model):
+    pictures = [Image.new("RGB", (32, 16), colour) for colour in ("red", "lime", "blue")]
+    pictures[0].save(tmp_path / "in.gif", save_all=True, append_images=pictures[1:], duration=40)
+    done = _run(tmp_path / "in.gif", tmp_path / "out.mp4", model)
+    assert (done.kind, done.frames, done.frame_rate) == ("video", 3, 25)
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "note"),
+    [
+        (2, 2, ("Only the first 2 frames were taken, as --frames asks for.",)),
+        (5, 5, ()),
+        (9, 5, ("The video has 5 frames, fewer than the 9 that --frames asks for.",)),
+    ],
+)
+def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, taken: int, note: tuple[str, ...]):
+    source = _video(tmp_path / "in.mp4")
+    done = _run(source, tmp_path / "out.mp4", model, frames=asked)
+    assert (done.frames, done.notes) == (taken, note)
+    _assert_enlarged(source, tmp_path / "out.mp4", SHADES[:taken])
+
+
+def test_sound_is_said_to_be_left_out(tmp_path: Path, model: Model):
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream("aac", rate=8000)
+        for _ in range(3):
+            grey = np.full((48, 32), 128, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="yuv420p")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        for each in (stream, sound):
+            container.mux(each.encode(None))
+    assert _run(source, tmp_path / "out.mp4", model).notes == ("The sound was not copied.",)
+    assert not inspect(tmp_path / "out.mp4").has_audio
+
+
+def test_clamping_is_summed_up_and_said(tmp_path: Path):
+    brighter = _checkpoint(tmp_path / "brighter.pth", bias=0.5)
+    image = torch.zeros(3, 16, 32)
+    image[:, :, 16:] = 0.8
+    write_image(tmp_path / "in.png", image)
+    done = _run(tmp_path / "in.png", tmp_path / "out.png", brighter)
+    share = float((_enlarged(read_image(tmp_path / "in.png")) + 0.5 > 1).double().mean())
+    assert 0.4 < share < 0.6
+    assert done.clamped_share == pytest.approx(share)
+    assert done.notes == (f"{100 * share:.0f} % of the values lay outside [0, 1] and were clamped.",)
+
+    with VideoWriter(tmp_path / "in.mp4", frame_rate=RATE, height=16, width=32) as writer:
+        for shade in (0.1, 0.9, 0.9, 0.1):
+            writer.write(torch.full((3, 16, 32), shade))
+    assert _run(tmp_path / "in.mp4", tmp_path / "out.mp4", brighter).clamped_share == 0.5
+
+
+def test_random_weights_where_they_are_allowed(tmp_path: Path):
+    write_image(tmp_path / "in.png", _marked(16, 20))
+    done = _run(tmp_path / "in.png", tmp_path / "out.jpg", Model(**TINY), random_weights=True)
+    assert inspect(tmp_path / "out.jpg").height == 64
+    assert done.notes[0].startswith("The weights are random")
+
+
+def test_an_existing_output_is_replaced_and_nothing_else_left(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mp4")
+    (tmp_path / "out.mp4").write_bytes(b"old")
+    _run(source, tmp_path / "out.mp4", model)
+    _assert_enlarged(source, tmp_path / "out.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_progress_counts_frames_through_every_part(tmp_path: Path, model: Model):
+    calls: list[tuple[str, int, int]] = []
+    source = _video(tmp_path / "in.mp4")
+    _run(source, tmp_path / "out.mp4", model, progress=lambda *call: calls.append(call))
+    assert calls == [
+        (doing, done, 5) for doing in (READING, LOOKING_AHEAD, UPSCALING, WRITING) for done in range(1, 6)
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["cuda", "cudnn"])
+def test_a_gpu_gives_the_same_picture(tmp_path: Path, backend: str):
+    if reason := unavailable(BUILT_IN[backend]):
+        pytest.skip(reason)
+    random = Model(**TINY, seed=1)
+    write_image(tmp_path / "in.png", _marked(32, 48))
+    for name in ("cpu", backend):
+        options = {"backend": BUILT_IN[name], "random_weights": True}
+        _run(tmp_path / "in.png", tmp_path / f"{name}.png", random, **options)
+    error = read_image(tmp_path / "cpu.png") - read_image(tmp_path / f"{backend}.png")
+    assert float(error.abs().max()) < 1.5 / 255
+
+
+# Refusals ---------------------------------------------------------------------------------------------------
+
+
+def _never(*_: object, **__: object) -> Any:
+    raise AssertionError("the network ran")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Inputs of both kinds and an old output, where the network is not to run."""
+    _video(tmp_path / "in.mp4")
+    write_image(tmp_path / "in.png", _marked(32, 48))
+    write_image(tmp_path / "small.png", _marked(15, 48))
+    write_image(tmp_path / "wide.png", _marked(16, 4200))
+    (tmp_path / "out.mp4").write_bytes(b"old")
+    (tmp_path / "link.mp4").hardlink_to(tmp_path / "in.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    monkeypatch.setattr(subject.workload, "forward_of", _never)
+    return tmp_path
+
+
+def _refused(folder: Path, source: str, output: str, model: Model, **options: Any) -> str:
+    """The one sentence; nothing in the folder is other than before."""
+    before = _files(folder)
+    with pytest.raises(BadInput) as caught:
+        _run(folder / source, folder / output, model, **options)
+    assert _files(folder) == before
+    assert not list(folder.glob(".*"))
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "options", "said"),
+    [
+        ("no.mp4", "out.mp4", {}, "does not exist"),
+        ("in.mp4", "new.png", {}, "is a video, and .*new.png must end in .mp4, "),
+        ("in.png", "new.mp4", {}, "is an image, and .*new.mp4 must end in .png, "),
+        ("in.mp4", "new", {}, "must end in .mp4"),
+        ("in.mp4", "in.mp4", {}, "is the input itself"),
+        ("in.mp4", "link.mp4", {}, "is the input itself"),
+        ("in.mp4", "no/new.mp4", {}, "the folder .*no does not exist"),
+        ("in.mp4", "in.png/new.mp4", {}, "the folder .*in.png does not exist"),
+        ("in.mp4", "folder.mp4", {}, "is a folder"),
+        ("in.mp4", "out.mp4", {"frames": 0}, "--frames is 0, and 1 or more"),
+        ("in.png", "new.png", {"frames": 1}, "--frames is for videos"),
+        ("small.png", "new.png", {}, "frames of 15 x 48, and basicvsr needs at least 16 x 16"),
+        ("wide.png", "new.webp", {}, "new.webp cannot be written with frames of 64 x 16800"),
+        ("in.mp4", "out.mp4", {"random_weights": True}, "exclude each other"),
+    ],
+)
+def test_what_does_not_go_together(
+    folder: Path, model: Model, source: str, output: str, options: dict[str, Any], said: str
+):
+    message = _refused(folder, source, output, model, **options)
+    assert re.search(said, message), message
+
+
+def test_no_checkpoint_is_refused_with_the_way_out(folder: Path):
+    message = _refused(folder, "in.mp4", "out.mp4", Model(**TINY))
+    assert "noise" in message
+    assert "--random-weights" in message
+
+
+def test_a_checkpoint_of_another_model(folder: Path, model: Model):
+    other = model.model_copy(update={"mid_channels": 9})
+    assert "does not fit the model" in _refused(folder, "in.mp4", "out.mp4", other)
+    none = model.model_copy(update={"checkpoint": str(folder / "none.pth")})
+    assert "does not exist" in _refused(folder, "in.mp4", "out.mp4", none)
+
+
+def test_a_backend_that_is_not_there(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subject.backends, "unavailable", lambda _: "no CUDA device: none")
+    message = _refused(folder, "in.mp4", "out.mp4", model, backend=BUILT_IN["cudnn"])
+    assert message == "The backend cudnn cannot run here: no CUDA device: none."
+
+
+def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(subject.tempfile, "mkdtemp", refuse)
+    assert "cannot be written to (Permission denied)" in _refused(folder, "in.mp4", "out.mp4", model)
+
+
+def test_a_damaged_video(folder: Path, model: Model):
+    damaged = bytearray((folder / "in.mp4").read_bytes())
+    with av.open(str(folder / "in.mp4")) as container:
+        third = [packet for packet in container.demux(video=0) if packet.size][2]
+        assert third.pos is not None
+        damaged[third.pos + 4 : third.pos + third.size] = b"\xff" * (third.size - 4)
+    (folder / "damaged.mp4").write_bytes(damaged)
+    assert "damaged" in _refused(folder, "damaged.mp4", "out.mp4", model)
+
+
+def test_a_video_that_changes_its_size(folder: Path, model: Model):
+    parts = [
+        _stored(folder / f"{height}.h264", height, 64, "libx264rgb", "rgb24").read_bytes()
+        for height in (32, 48)
+    ]
+    (folder / "both.h264").write_bytes(b"".join(parts))
+    message = _refused(folder, "both.h264", "out.mp4", model)
+    assert "changes its size after 3 frames" in message
+
+
+def test_times_that_do_not_grow(folder: Path, model: Model):
+    _video(folder / "twice.mp4", times=(0.0, 0.00005, 0.2, 0.3, 0.4))
+    message = _refused(folder, "twice.mp4", "out.mp4", model)
+    assert "shows frame 1 at 0 s and the next at 5e-05 s" in message
+
+
+Memory = namedtuple("Memory", "available")
+
+
+def _peak(frames: int) -> int:
+    parameters = workload.model_parameters(Model(**TINY))
+    estimate = find_model("basicvsr").estimate_peak_bytes
+    return round(1.6 * estimate(parameters, batch=1, frames=frames, height=48, width=80))
+
+
+@pytest.mark.parametrize("source", ["in.mp4", "in.mkv"])
+def test_a_clip_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
+    _video(folder / "in.mkv")
+    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(_peak(3)))
+    message = _refused(folder, source, "out.mp4", model)
+    assert message.startswith(f"{folder / source} does not fit into memory: ")
+    counted = 4 if source == "in.mkv" else 5  # where no count is stated, the first frame too many is met
+    assert f"{counted} frames of 48 x 80 need about {_peak(counted) / 2**20:.1f} MiB" in message
+    assert f"and {_peak(3) / 2**20:.1f} MiB is available; give --frames 3 or less." in message
+
+
+def test_as_many_frames_as_fit_do(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+    source = _video(tmp_path / "in.mp4")
+    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(_peak(3)))
+    assert _run(source, tmp_path / "out.mp4", model, frames=3).frames == 3
+
+
+@pytest.mark.parametrize("source", ["in.mp4", "in.png"])
+def test_a_frame_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
+    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(1000))
+    message = _refused(folder, source, f"new{Path(source).suffix}", model)
+    assert message.endswith("and 0.977 KiB is available; a smaller input is needed.")
+    assert "--frames" not in message
+
+
+def test_memory_that_runs_out_all_the_same(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+    def forward_of(_: object) -> Callable[..., Tensor]:
+        def forward(*_: object) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return forward
+
+    monkeypatch.setattr(subject.workload, "forward_of", forward_of)
+    message = _refused(folder, "in.mp4", "out.mp4", model)
+    assert "it ran out with 5 frames; give --frames 2 or less." in message
+
+
+# Interruption -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doing", [READING, LOOKING_AHEAD, UPSCALING, WRITING])
+@pytest.mark.parametrize("existing", [True, False])
+def test_an_interrupt_leaves_what_was_there(tmp_path: Path, model: Model, doing: str, existing: bool):
+    source = _video(tmp_path / "in.mp4")
+    if existing:
+        (tmp_path / "out.mp4").write_bytes(b"old")
+    before = _files(tmp_path)
+
+    def interrupt(now: str, done: int, _total: int) -> None:
+        if (now, done) == (doing, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(source, tmp_path / "out.mp4", model, progress=interrupt)
+    assert _files(tmp_path) == before
+
+
+def test_an_output_that_is_not_finite_leaves_what_was_there(tmp_path: Path):
+    broken = _checkpoint(tmp_path / "broken.pth", bias=float("nan"))
+    write_image(tmp_path / "in.png", _marked(16, 20))
+    before = _files(tmp_path)
+    with pytest.raises(BadInput, match="not finite"):
+        _run(tmp_path / "in.png", tmp_path / "out.png", broken)
+    assert _files(tmp_path) == before
