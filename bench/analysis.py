@@ -16,6 +16,7 @@ from bench.records import (
     FORWARD_UNPROBED,
     OTHER,
     SAMPLE_STAGES,
+    TOTAL,
     CellRecord,
     Pass,
     Phase,
@@ -49,6 +50,9 @@ SUMMARY_COLUMNS: Final = (
 )  # fmt: skip
 PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
 
+_FIGURES: Final = ("_s", "_error", "_db", "_forward", "share", "speedup", "ratio", "low", "high")
+"""Endings of the names of columns that hold floats."""
+
 MEASURED: Final = (Status.OK, Status.INACCURATE)
 """The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
 
@@ -58,10 +62,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     rows = [{**_plain(record), "warnings": "; ".join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
-    floats = [name for name in CELLS_COLUMNS if name.endswith(("_s", "_error", "_db", "_forward"))]
-    return table.astype(
-        dict.fromkeys((*integers, "parameters", "threads"), "Int64") | dict.fromkeys(floats, "float64")
-    )
+    return table.astype(dict.fromkeys((*integers, "parameters", "threads"), "Int64"))
 
 
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
@@ -133,7 +134,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
             }  # fmt: skip
             if found in staged and whole > 0:
                 row["share"] = summary.median / whole
-            if stage in (FORWARD, "total"):
+            if stage in (FORWARD, TOTAL) and summary.median > 0:
                 row["frames_per_s"] = first.batch * first.frames / summary.median
             base = of_base.get(stage)
             if base is not None and status is Status.OK and summary.median > 0:
@@ -260,4 +261,6 @@ def _plain(record: CellRecord) -> dict[str, object]:
 
 
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
+    """The rows as a table; a figure's column is of floats even where every figure is missing."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    return table.astype({name: "float64" for name in columns if name.endswith(_FIGURES)})

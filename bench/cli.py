@@ -1,6 +1,7 @@
 """The command line: parses and prints, nothing else."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import __version__, config, estimate, plan, presets
+from bench.backend_spec import resolve
 from bench.config import Measure
 from bench.plan import Job
 from bench.units import BYTES, with_unit
@@ -22,6 +24,7 @@ OK: Final = 0
 BAD_REQUEST: Final = 2
 SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
+OUTPUT_CLOSED: Final = 141  # as a shell reports a program that SIGPIPE ended
 
 app = typer.Typer(
     name="vsr-bench",
@@ -165,6 +168,54 @@ def show_plan(
     )
 
 
+@app.command("upscale")
+def upscale_file(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.", show_default=False)],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="An image or a video like it.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights: a .pth or .safetensors file.", show_default=False)
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Go without weights; the result is noise on a base image."),
+    ] = False,
+    backend: Annotated[
+        str,
+        typer.Option(help="cpu, cuda, cudnn or cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
+    ] = "cpu",
+    frames: Annotated[
+        int | None, typer.Option(help="Only the first so many frames of a video.", show_default=False)
+    ] = None,
+    mid_channels: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 64,
+    num_blocks: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 30,
+) -> None:
+    """Run the network on a file: four times the height and width, the same frame rate.
+
+    The whole clip is in memory; what does not fit is refused before it starts.
+    """
+    from bench import upscale  # noqa: PLC0415 - torch
+    from bench.progress import FileDisplay  # noqa: PLC0415
+
+    model = config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks)
+    chosen = resolve(config.backend_of(backend))
+    with FileDisplay(Console(stderr=True)) as display:
+        done = upscale.upscale(
+            source,
+            output,
+            model=model,
+            backend=chosen,
+            random_weights=random_weights,
+            frames=frames,
+            progress=display,
+        )
+    rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
+    typer.echo(f"{done.output}: {done.frames} frames of {done.width}x{done.height}{rate}")
+    for note in done.notes:
+        typer.echo(note)
+
+
 @app.command()
 def rebuild(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
@@ -224,6 +275,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_REQUEST
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough; Python's last flush must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
     except Exception as error:
         # A wrong use of the command line: its base class has had several homes, its `show` has not.
         if not hasattr(error, "show"):

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -16,21 +16,35 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from bench.config_errors import as_bad_input, field_error, unknown_field
+from bench.config_errors import (
+    DEVICE_PATTERN,
+    NAME_PATTERN,
+    PATH_PATTERN,
+    as_bad_input,
+    field_error,
+    unknown_field,
+)
 from bench.yaml_source import Source, nearest, override, read
 
 MIN_SIZE: Final = 16
 """The least height and width in pixels: SPyNet still sees something after its five halvings."""
 
 MAX_AXIS_VALUES: Final = 10_000
+MAX_AXIS_VALUE: Final = 1_000_000
 MAX_CELLS: Final = 100_000
+MAX_ROUNDS_OF_CELLS: Final = 1_000_000
+MAX_CALLS: Final = 100_000
+MAX_TIMEOUT_S: Final = 1_000_000.0
+"""Eleven days; the system's calls that wait end at about twice that."""
+
+BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
+BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
+"""The backends that need no definition (bench.backend_spec has theirs)."""
 
 
 class _Strict(BaseModel):
@@ -48,12 +62,18 @@ class _Strict(BaseModel):
         return data
 
 
+AxisValue = Annotated[int, Field(ge=1, le=MAX_AXIS_VALUE)]
+
+
 class Range(_Strict):
     """An inclusive range of whole numbers: {start: 1, stop: 10, step: 3} is 1, 4, 7, 10."""
 
-    start: PositiveInt
-    stop: PositiveInt
-    step: PositiveInt = 1
+    start: AxisValue
+    """The first value."""
+    stop: AxisValue
+    """The last value, if the steps meet it."""
+    step: AxisValue = 1
+    """From one value to the next."""
 
 
 def _expand_axis(value: Any) -> Any:
@@ -106,21 +126,21 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-MediaPath = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+MediaPath = Annotated[str, Field(pattern=PATH_PATTERN)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=MIN_SIZE, le=65536)]
 Axis = Annotated[
-    tuple[PositiveInt, ...],
+    tuple[AxisValue, ...],
     Field(min_length=1, max_length=MAX_AXIS_VALUES),
     AfterValidator(_unique),
-    BeforeValidator(_expand_axis, json_schema_input_type=list[PositiveInt] | Range | PositiveInt),
+    BeforeValidator(_expand_axis, json_schema_input_type=list[AxisValue] | Range | AxisValue),
 ]
 Sizes = Annotated[
     tuple[tuple[Side, Side], ...],
     Field(min_length=1, max_length=MAX_AXIS_VALUES),
     AfterValidator(_unique),
-    BeforeValidator(_expand_sizes, json_schema_input_type=list[tuple[int, int]] | tuple[int, int]),
+    BeforeValidator(_expand_sizes, json_schema_input_type=list[tuple[Side, Side]] | tuple[Side, Side]),
 ]
 
 
@@ -128,6 +148,7 @@ class Model(_Strict):
     """The network and its weights."""
 
     name: Literal["basicvsr"] = "basicvsr"
+    """Which network."""
     mid_channels: Annotated[int, Field(ge=1, le=4096)] = 64
     """Channels of the features that are propagated."""
     num_blocks: Annotated[int, Field(ge=1, le=1000)] = 30
@@ -152,16 +173,22 @@ class InputGrid(_Strict):
     """Axes that one input has instead of the grid's."""
 
     batch: Axis | None = None
+    """Clips per call."""
     frames: Axis | None = None
+    """Frames per clip (t)."""
     size: Sizes | None = None
+    """[height, width] of the low-resolution frames in pixels, each at least 16."""
 
 
 class RandomInput(_Strict):
     """Uniform noise in [0, 1]."""
 
     name: Name
+    """What tables and plots call it."""
     kind: Literal["random"]
+    """Noise, where the content does not matter: it changes no time."""
     seed: Seed = 0
+    """Seed of the noise."""
     grid: InputGrid = InputGrid()
     """Axes for this input alone."""
 
@@ -170,7 +197,9 @@ class ImageInput(_Strict):
     """An image, as a clip of one frame: cells of more frames are skipped."""
 
     name: Name
+    """What tables and plots call it."""
     kind: Literal["image"]
+    """A file that Pillow reads."""
     path: MediaPath
     """Relative to this YAML's folder."""
     fit: Literal["resize", "crop"] = "resize"
@@ -183,12 +212,14 @@ class VideoInput(_Strict):
     """The first frames of a video; cells of more frames than it has are skipped."""
 
     name: Name
+    """What tables and plots call it."""
     kind: Literal["video"]
+    """A file that FFmpeg reads."""
     path: MediaPath
     """Relative to this YAML's folder."""
     fit: Literal["resize", "crop"] = "resize"
     """How the frames come to a cell's size."""
-    stride: PositiveInt = 1
+    stride: AxisValue = 1
     """Take every so-manieth frame."""
     grid: InputGrid = InputGrid()
     """Axes for this input alone."""
@@ -212,9 +243,10 @@ class BackendSpec(_Strict):
     """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
 
     name: Name
-    from_: Literal["cpu", "cuda", "cudnn", "cudnn_autotune"] | None = Field(None, alias="from")
+    """What tables and plots call it."""
+    from_: BackendName | None = Field(None, alias="from")
     """The backend that this one derives from; may be left out where the name is one of them."""
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")] | None = None
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
     """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Type of features and their convolutions; flow, warp coordinates and output stay float32."""
@@ -228,15 +260,36 @@ class BackendSpec(_Strict):
     min_psnr_db: PositiveFloat | None = None
     """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
 
+    @model_validator(mode="after")
+    def _derives_from_a_known_one(self) -> Self:
+        origin = self.from_ or self.name
+        if origin not in BACKEND_NAMES:
+            raise field_error(
+                "name",
+                f"{self.name!r} is not known{nearest(self.name, BACKEND_NAMES)}; it should be "
+                f"{', '.join(BACKEND_NAMES)}, or derive from one of them as in "
+                f"{{name: {self.name}, from: cpu, threads: 1}}",
+            )
+        if self.name in BACKEND_NAMES and self.name != origin:
+            raise field_error("from", f"{self.name!r} cannot derive from {origin!r}; give it another name")
+        if self.device is not None and self.device.startswith("cuda") == (origin == "cpu"):
+            allowed = "cuda, cudnn or cudnn_autotune" if origin == "cpu" else "cpu"
+            raise field_error(
+                "device",
+                f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
+                f"derive from {allowed}",
+            )
+        return self
+
 
 class Measure(_Strict):
     """How each cell is measured."""
 
-    warmup: NonNegativeInt = 2
+    warmup: Annotated[int, Field(ge=0, le=MAX_CALLS)] = 2
     """Calls after the cold one whose samples are kept, marked, and used for nothing."""
-    repetitions: PositiveInt = 7
+    repetitions: Annotated[int, Field(ge=1, le=MAX_CALLS)] = 7
     """Steady calls of each pass; six are the least that give a median an interval."""
-    rounds: PositiveInt = 1
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Processes per cell; six or more give an interval that holds between processes."""
     order: Literal["interleaved", "blocked"] = "interleaved"
     """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together."""
@@ -246,7 +299,7 @@ class Measure(_Strict):
     """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
     memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(_off)] = "curve"
     """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
-    timeout_s: PositiveFloat = 600.0
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
     """Time that one round of a cell may take, set-up included."""
     allocator: Literal["retain", "system"] = "retain"
     """`retain`: freed host memory is kept by the process, so that a forward does not fault its pages in
@@ -262,6 +315,7 @@ class Experiment(_Strict):
     name: Name
     """Of the experiment; its runs go to results/<name>-<UTC time>."""
     model: Model = Model()
+    """What is measured."""
     input: Annotated[
         tuple[Annotated[Input, Field(discriminator="kind")], ...],
         Field(min_length=1),
@@ -270,6 +324,7 @@ class Experiment(_Strict):
     ]
     """Where frames come from: one input or a list."""
     grid: Grid
+    """What each input is measured at, on every backend."""
     backends: Annotated[
         tuple[BackendSpec, ...],
         Field(min_length=1),
@@ -280,11 +335,13 @@ class Experiment(_Strict):
     baseline: Name | None = None
     """The backend that speedups compare with."""
     measure: Measure = Measure()
+    """How."""
     plots: Annotated[
         tuple[PlotKind, ...],
         AfterValidator(_unique),
         BeforeValidator(_as_list, json_schema_input_type=list[PlotKind]),
     ] = ("time", "speedup", "stages", "repetitions", "memory")
+    """What is drawn from the results."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -297,6 +354,12 @@ class Experiment(_Strict):
         if (cells := self.cell_count()) > MAX_CELLS:
             raise field_error(
                 "grid", f"has {cells:,} cells with inputs and backends; at most {MAX_CELLS:,} are allowed"
+            )
+        if cells * self.measure.rounds > MAX_ROUNDS_OF_CELLS:
+            raise field_error(
+                "measure",
+                f"asks for {self.measure.rounds:,} rounds of {cells:,} cells; "
+                f"at most {MAX_ROUNDS_OF_CELLS:,} rounds are allowed altogether",
             )
         return self
 
@@ -317,24 +380,32 @@ class Experiment(_Strict):
 def load(path: Path, assignments: Sequence[str] = ()) -> tuple[Experiment, Source]:
     """The experiment of a YAML file, with `field.subfield=value` assignments on top.
 
-    Paths in it are resolved against the file's folder. Raises BadInput, one sentence that names the file,
-    the line, the field, what was given and what is allowed.
+    Relative paths in it start at the file's folder; in the experiment they start at the current one.
+    Raises BadInput, one sentence that names the file, the line, the field, what was given and what is
+    allowed.
     """
     source = override(read(path), assignments)
     try:
         experiment = Experiment.model_validate(source.data)
     except ValidationError as error:
         raise as_bad_input(error, source) from None
-    return _with_paths(experiment, path.parent), source
+    return _with_paths(experiment, path.parent.resolve()), source
 
 
 def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
-    """Relative paths of media and checkpoints, resolved against the folder."""
+    """Media and checkpoints whose paths are relative to the folder, from the current folder.
+
+    They stay relative, so that a run's config.yaml names no one's home; absolute ones stay as they are.
+    """
+
+    def moved(path: str) -> str:
+        return path if Path(path).is_absolute() else os.path.relpath(folder / path)
+
     model = experiment.model
     if model.checkpoint is not None:
-        model = model.model_copy(update={"checkpoint": str(folder / model.checkpoint)})
+        model = model.model_copy(update={"checkpoint": moved(model.checkpoint)})
     inputs = tuple(
-        item if isinstance(item, RandomInput) else item.model_copy(update={"path": str(folder / item.path)})
+        item if isinstance(item, RandomInput) else item.model_copy(update={"path": moved(item.path)})
         for item in experiment.input
     )
     return experiment.model_copy(update={"model": model, "input": inputs})
@@ -347,7 +418,7 @@ def dump(experiment: Experiment, folder: Path) -> str:
     """
 
     def relative(path: str) -> str:
-        return path if Path(path).is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
+        return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
 
     data = experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
     for item in (data["model"], *data["input"]):
@@ -363,3 +434,33 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Experiment.model_json_schema(by_alias=True, mode="validation"),
     }
+
+
+def backend_of(text: str) -> BackendSpec:
+    """The backend that a command line names, as text or as a mapping like a grid's.
+
+    A mapping needs no name there. Raises BadInput for what is neither.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        value = text
+    data = {"name": "backend", **value} if isinstance(value, dict) else {"name": text}
+    return _of_command_line(BackendSpec, "--backend", data)
+
+
+def model_of(**fields: Any) -> Model:
+    """The model that a command line describes. Raises BadInput for values that are not allowed."""
+    return _of_command_line(
+        Model, "--model", {name: item for name, item in fields.items() if item is not None}
+    )
+
+
+_M = TypeVar("_M", bound=_Strict)
+
+
+def _of_command_line(kind: type[_M], option: str, data: dict[str, Any]) -> _M:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise as_bad_input(error, Source(path=Path(option), data=data, lines={})) from None

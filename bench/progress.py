@@ -1,6 +1,7 @@
 """What a user sees while a run goes on: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -73,7 +74,9 @@ class Display:
         of_round = f" round {job.round + 1}" if job.round else ""
         line = f"{number}  {record.cell}{of_round}  {_result(record)}"
         if self._bar is None:
-            self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
+            # Whoever read this may have gone; the run is not to end for that.
+            with suppress(BrokenPipeError):
+                self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
         else:
             self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
             self._bar.update(self._task, completed=100 * (1 - self._left / self._total))
@@ -91,6 +94,35 @@ class Display:
 
     def _seconds_left(self, weight: float) -> float | None:
         return weight * self._worked_s / self._worked if self._worked else None
+
+
+class FileDisplay:
+    """The progress of one file through the network; called as (doing, frames done, frames in all or 0)."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[frames]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None, frames="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, doing: str, done: int, total: int, /) -> None:
+        frames = f"{done}/{total} frames" if total else f"{done} frames"
+        self._bar.update(self._task, description=doing, completed=done, total=total or None, frames=frames)
 
 
 def _weight(job: Job, measure: Measure) -> float:

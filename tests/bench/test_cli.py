@@ -1,0 +1,324 @@
+"""The command line as a user meets it: a process, its output, its exit status and what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from bench import presets
+from bench.records import read_journal
+
+TINY = {
+    "name": "tiny",
+    "model": {"mid_channels": 4, "num_blocks": 1},
+    "input": [{"name": "noise", "kind": "random"}],
+    "grid": {"frames": [1, 2], "size": [[16, 20]]},
+    "backends": ["cpu", {"name": "cpu-1", "from": "cpu", "threads": 1}, "cuda"],
+    "measure": {"warmup": 1, "repetitions": 2, "timeout_s": 60},
+}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bench", *map(str, arguments)]
+
+
+def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run of the tiny grid, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    done = call("run", "tiny.yaml", "--output", "out", cwd=folder)
+    return folder / "out", done
+
+
+def test_a_run_leaves_every_table_plot_and_the_report(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    plots = {f"plots/{kind}.{end}" for kind in ("time", "speedup", "stages", "repetitions", "memory")
+             for end in ("png", "svg")}  # fmt: skip
+    assert names == plots | {
+        "config.yaml", "environment.json", "run.json", "journal.jsonl", "cells.csv", "samples.csv",
+        "memory.csv", "summary.csv", "perturbation.csv", "report.md",
+    }  # fmt: skip
+    assert f"{Path('out')}/report.md" in done.stdout
+    assert "noise/b1/t2/16x20/cpu-1" in done.stderr  # progress, as plain lines
+
+
+def test_every_planned_cell_ends_as_exactly_one_record(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    cells = pd.read_csv(finished[0] / "cells.csv")
+    statuses = dict(zip(cells["cell"], cells["status"], strict=True))
+    assert len(cells) == 6
+    for frames in (1, 2):
+        place = f"noise/b1/t{frames}/16x20"
+        assert statuses[f"{place}/cpu"] == statuses[f"{place}/cpu-1"] == "ok"
+        assert statuses[f"{place}/cuda"] in ("ok", "skipped")
+
+
+def test_nothing_private_is_left_behind(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    text = "".join((folder / name).read_text() for name in ("environment.json", "config.yaml", "run.json"))
+    assert os.uname().nodename not in json.loads((folder / "environment.json").read_text()).values()
+    assert str(Path.home()) not in text
+
+
+def test_rebuild_gives_the_same_tables_byte_for_byte(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    for name in before:
+        (folder / name).unlink()
+    done = call("rebuild", folder, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
+
+
+def test_an_output_folder_that_holds_a_run_is_refused(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+    done = call("run", folder.parent / "tiny.yaml", "--output", folder, cwd=folder)
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "measure.repetitons=3"], "did you mean 'repetitions'"),
+        (["--set", "grid.frames='3'"], "grid.frames"),
+        (["--set", "grid.size=[]"], "empty list"),
+        (["--set", "grid.size=[[8, 64]]"], "greater than or equal to 16, not 8"),
+        (["--set", "backends=[cpu, cpu]"], "'cpu' stands there twice"),
+        (["--set", "input=[{name: a, kind: video, path: none.mp4}]"], "none.mp4"),
+        (["--set", "input=[{name: a, kind: video, path: tiny.yaml}]"], "tiny.yaml"),
+        (["--set", "input=[{name: a, kind: image, path: tiny.yaml}]"], "tiny.yaml"),
+        (["--set", "model.checkpoint=none.pth"], "none.pth"),
+        (["--set", "model.checkpoint=tiny.yaml"], "tiny.yaml"),
+        (["--filter", "backend=cudn"], "leaves none of the 6 cells"),
+        (["--filter", "frame=1"], "did you mean 'frames'"),
+        (["--output", "tiny.yaml"], "is a file"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else None,
+)
+def test_a_bad_request_is_one_sentence_and_writes_nothing(
+    grid: Path, arguments: list[str], said: str
+) -> None:
+    done = call("run", grid.name, *arguments, cwd=grid.parent)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert [path.name for path in grid.parent.iterdir()] == [grid.name]
+
+
+def test_a_broken_line_is_named(grid: Path) -> None:
+    grid.write_text("name: a\ngrid: {frames: [1\nbackends: [cpu]\n")
+    done = call("run", grid.name, cwd=grid.parent)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"vsr-bench: {grid.name}:3: not valid YAML")
+
+
+def test_a_cell_out_of_memory_is_recorded_and_the_rest_goes_on(grid: Path) -> None:
+    # No machine has the petabyte that this clip takes; torch says so at once.
+    done = call(
+        "run", grid.name, "--set", "grid={frames: [1, 100000], size: [[16, 16], [65536, 65536]]}",
+        "--filter", "*/b1/t1/16x16/cpu", "--output", "small", cwd=grid.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = call(
+        "run", grid.name, "--set", "grid={frames: [100000], size: [[16, 16], [65536, 65536]]}",
+        "--set", "measure.timeout_s=60", "--filter", "size=65536x65536", "--filter", "backend=cpu,cpu-1",
+        "--output", "out", cwd=grid.parent,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    cells = pd.read_csv(grid.parent / "out" / "cells.csv")
+    assert list(cells["status"]) == ["oom", "oom"]
+
+
+def test_a_cell_past_its_time_is_recorded_and_the_rest_goes_on(grid: Path) -> None:
+    done = call(
+        "run", grid.name, "--set", "grid={frames: [1, 2000], size: [[64, 64]]}",
+        "--set", "measure={timeout_s: 5, warmup: 0, repetitions: 1, stages: off, memory: off}",
+        "--filter", "backend=cpu", "--output", "out", cwd=grid.parent,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    cells = pd.read_csv(grid.parent / "out" / "cells.csv")
+    assert list(cells["status"]) == ["ok", "timeout"]
+    assert "5 s" in cells["reason"][1]
+
+
+@pytest.fixture
+def running(grid: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run that takes long, past its first cell."""
+    process = subprocess.Popen(
+        command(
+            "run", grid.name, "--set", "grid={frames: [1, 2000], size: [[64, 64]]}",
+            "--filter", "backend=cpu", "--set", "measure.timeout_s=600", "--output", "out",
+        ),
+        cwd=grid.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stdout is not None
+    try:
+        assert "1/2" in process.stderr.readline()  # the first cell has ended
+        yield process, grid.parent / "out"
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        process.stdout.close()
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if not [item for item in processes if item.is_running() and item.status() != psutil.STATUS_ZOMBIE]:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupt_keeps_what_is_done_and_resume_does_the_rest(
+    running: tuple[subprocess.Popen[str], Path], number: signal.Signals
+) -> None:
+    process, folder = running
+    children = family(process)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume {folder.name}" in out
+    assert gone(children)
+    assert [record.status for record in read_journal(folder / "journal.jsonl")] == ["ok"]
+    assert (folder / "report.md").exists()
+    # What is left would take minutes: its end is the same with a smaller limit.
+    config = (folder / "config.yaml").read_text().replace("timeout_s: 600.0", "timeout_s: 0.5")
+    (folder / "config.yaml").write_text(config)
+    done = call("run", "--resume", folder, cwd=folder.parent)
+    assert done.returncode == 3, done.stderr
+    records = read_journal(folder / "journal.jsonl")
+    assert [(record.frames, record.status) for record in records] == [(1, "ok"), (2000, "timeout")]
+
+
+def test_no_process_outlives_a_killed_parent(running: tuple[subprocess.Popen[str], Path]) -> None:
+    process, folder = running
+    children = family(process)
+    assert len(children) >= 2  # the server and a worker
+    process.kill()
+    process.wait()
+    assert gone(children)
+    assert [record.status for record in read_journal(folder / "journal.jsonl")] == ["ok"]
+
+
+def test_a_killed_worker_is_a_record_that_names_the_signal(
+    running: tuple[subprocess.Popen[str], Path],
+) -> None:
+    process, folder = running
+    server = psutil.Process(process.pid).children()[0]
+    deadline = time.monotonic() + 20
+    while not server.children() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.children()[0].kill()
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "SIGKILL" in read_journal(folder / "journal.jsonl")[-1].reason
+
+
+def test_plan_lists_the_cells_and_runs_none(grid: Path) -> None:
+    done = call("plan", grid.name, "--set", "grid.frames=[3]", "--filter", "backend=cpu*", cwd=grid.parent)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["noise/b1/t3/16x20/cpu", "noise/b1/t3/16x20/cpu-1"]
+    assert lines[3].startswith("2 cells, 1 round each")
+    assert [path.name for path in grid.parent.iterdir()] == [grid.name]
+
+
+def test_schema_is_the_json_schema_of_the_yaml(tmp_path: Path) -> None:
+    done = call("schema", cwd=tmp_path)
+    assert done.returncode == 0
+    schema = json.loads(done.stdout)
+    assert set(schema["required"]) == {"name", "input", "grid", "backends"}
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_can_be_planned_by_its_name(name: str, tmp_path: Path) -> None:
+    done = call("plan", name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_preset_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    done = call("plan", "quickstat", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'quickstart'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--no-such"], ["plan"], ["run"]], ids=" ".join)
+def test_a_wrong_use_of_the_command_line_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_no_one_reads_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        command("schema"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert process.returncode == 141
+    assert process.stderr == ""
