@@ -179,11 +179,11 @@ def upscale_file(
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option("--random-weights", help="Go without weights; the result is noise on a base image."),
+        typer.Option("--random-weights", help="Go without; noise on the base image."),
     ] = False,
     backend: Annotated[
         str,
-        typer.Option(help="cpu, cuda, cudnn or cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
+        typer.Option(help="cpu, cuda, cudnn, cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
     ] = "cpu",
     frames: Annotated[
         int | None, typer.Option(help="Only the first so many frames of a video.", show_default=False)
