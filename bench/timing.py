@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
+from math import fsum
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
-from vsr_model.stages import STAGES, Stage
+from vsr_model.stages import Stage
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -146,7 +148,8 @@ def timed_stages(
     """One call of a network with a probe on: the whole call, and its stages.
 
     Stage times from events are differences of times since the call's first event. Each such time is rounded
-    once, and rounding keeps their order, so the stages can never add up to more than the call.
+    once, and rounding keeps their order, so the stages can never add up to more than the call; neither can
+    their sum, which is rounded once too.
     """
     device.synchronize()
     start = clock()
@@ -163,23 +166,25 @@ def _stage_times(
     intervals: list[_Interval], whole: Timed, since_origin: Callable[[Any], float | None]
 ) -> StageTimes:
     start: dict[Stage, float] = {}
-    wall = dict.fromkeys(STAGES, 0.0)
-    device = dict.fromkeys(STAGES, 0.0)
-    on_device = False
+    wall: dict[Stage, list[float]] = {}  # ends, and starts negated: see _sum_all
+    device: dict[Stage, list[float]] = {}
     for interval in intervals:
-        start.setdefault(interval.stage, interval.start_s)
-        wall[interval.stage] += interval.end_s - interval.start_s
+        stage = interval.stage
+        start.setdefault(stage, interval.start_s)
+        wall.setdefault(stage, []).extend((interval.end_s, -interval.start_s))
         if interval.first is not None:
             first, last = since_origin(interval.first), since_origin(interval.last)
             if first is not None and last is not None:
-                on_device = True
-                device[interval.stage] += last - first
+                device.setdefault(stage, []).extend((last, -first))
     return StageTimes(
         start_s=start,
-        wall_s={stage: wall[stage] for stage in start},
-        device_s={stage: device[stage] for stage in start} if on_device else {},
-        other_wall_s=whole.wall_s - sum(wall.values()),
-        other_device_s=whole.device_s - sum(device.values())
-        if on_device and whole.device_s is not None
-        else None,
+        wall_s={stage: fsum(terms) for stage, terms in wall.items()},
+        device_s={stage: fsum(terms) for stage, terms in device.items()},
+        other_wall_s=whole.wall_s - _sum_all(wall),
+        other_device_s=whole.device_s - _sum_all(device) if device and whole.device_s is not None else None,
     )
+
+
+def _sum_all(terms: dict[Stage, list[float]]) -> float:
+    """Correctly rounded once: sums of rounded sums could exceed the whole by an ulp."""
+    return fsum(chain.from_iterable(terms.values()))

@@ -1,0 +1,307 @@
+"""Stand-ins with exact answers: a clock, a device with a queue of its own, a network, and workers.
+
+Times in tests that compare exactly are multiples of 1/1024 s, so that sums and differences of them are exact.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bench import plan
+from bench.config import Experiment
+from bench.launcher import ServerDiedError, WorkerProcess
+from bench.messages import Message, Progress, Task
+from bench.plan import Job
+from bench.records import CellRecord
+from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
+
+TICK_S: Final = 1 / 1024
+
+
+class FakeClock:
+    """Time passes when it is told to."""
+
+    def __init__(self, now_s: float = 100.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class FakeDevice:
+    """A device that works beside the host: the host pays for the launch, and waits where it synchronises."""
+
+    torch_device = torch.device("cpu")
+    has_events = True
+
+    def __init__(self, clock: FakeClock, *, launch_s: float = TICK_S) -> None:
+        self.clock = clock
+        self.launch_s = launch_s
+        self.idle_at_s = clock.now_s
+        self.synchronised = 0
+
+    def work(self, device_s: float) -> None:
+        """Queue so much work; returns as soon as it is queued."""
+        self.clock.advance(self.launch_s)
+        self.idle_at_s = max(self.idle_at_s, self.clock.now_s) + device_s
+
+    def synchronize(self) -> None:
+        self.synchronised += 1
+        self.clock.now_s = max(self.clock.now_s, self.idle_at_s)
+
+    def record_event(self) -> float:
+        return max(self.idle_at_s, self.clock.now_s)
+
+    def elapsed_s(self, start: float, end: float) -> float:
+        return end - start
+
+    def create_context(self) -> None:
+        self.clock.advance(256 * TICK_S)
+
+    def reset_peak_bytes(self) -> None:
+        """There is nothing to forget."""
+
+    def peak_bytes(self) -> tuple[int, int]:
+        return 1000, 2000
+
+    def allocated_bytes(self) -> int:
+        return 500
+
+
+class NoQueue(FakeDevice):
+    """A device as the CPU is one: work is done when the call returns, and there are no events."""
+
+    has_events = False
+
+    def work(self, device_s: float) -> None:
+        self.clock.advance(device_s)
+        self.idle_at_s = self.clock.now_s
+
+    def record_event(self) -> None:  # type: ignore[override]
+        return None
+
+    def elapsed_s(self, start: Any, end: Any) -> None:  # type: ignore[override]
+        return None
+
+
+class CpuAsCuda:
+    """What a worker sees of a CUDA device, on the CPU: events carry the host's time."""
+
+    torch_device = torch.device("cpu")
+    has_events = True
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.contexts = 0
+
+    def synchronize(self) -> None:
+        """Work is done when a call returns."""
+
+    def record_event(self) -> float:
+        return perf_counter()
+
+    def elapsed_s(self, start: float, end: float) -> float:
+        return end - start
+
+    def create_context(self) -> None:
+        self.contexts += 1
+
+    def reset_peak_bytes(self) -> None:
+        self.resets += 1
+
+    def peak_bytes(self) -> tuple[int, int]:
+        return 1000 + self.resets, 2000 + self.resets
+
+    def allocated_bytes(self) -> int:
+        return 500
+
+
+class FakeNetwork(nn.Module):
+    """Queues each stage's work once per frame, and gives its input enlarged by four."""
+
+    def __init__(self, device: FakeDevice, stage_s: Mapping[Stage, float]) -> None:
+        super().__init__()
+        self._device = device
+        self._stage_s = stage_s
+
+    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        for _ in range(lrs.shape[1]):
+            for stage in STAGES:
+                with probe(stage):
+                    self._device.work(self._stage_s[stage])
+        return lrs.repeat_interleave(4, 3).repeat_interleave(4, 4)
+
+
+def experiment(**changes: Any) -> Experiment:
+    """A tiny experiment; `changes` replace its top-level fields."""
+    data: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"mid_channels": 8, "num_blocks": 1},
+        "input": {"name": "noise", "kind": "random"},
+        "grid": {"frames": [1], "size": [[16, 16]]},
+        "backends": ["cpu"],
+        "measure": {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off"},
+        "plots": [],
+    }
+    # As from a file: strict validation wants JSON's lists to be tuples.
+    return Experiment.model_validate(_tuples({**data, **changes}))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def jobs_of(one: Experiment) -> list[Job]:
+    return plan.schedule(plan.cells(one), rounds=one.measure.rounds, order=one.measure.order)
+
+
+def task_of(one: Experiment, reference: Path, *, index: int = 0) -> Task:
+    """The task of one of an experiment's jobs."""
+    return Task(
+        job=jobs_of(one)[index],
+        model=one.model,
+        measure=one.measure,
+        reference=reference,
+        import_torch_s=1.25,
+    )
+
+
+class Watching:
+    """An observer that writes down what it is told, and may then do something."""
+
+    def __init__(self, ended: Callable[[int], None] | None = None) -> None:
+        self.log: list[str] = []
+        self.records: list[CellRecord] = []
+        self._ended = ended
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is shown."""
+
+    def job_started(self, job: Job) -> None:
+        self.log.append(f"started {job.cell.id} {job.round}")
+
+    def job_progressed(self, job: Job, progress: Progress) -> None:
+        self.log.append(f"progress {progress.doing} {progress.done}/{progress.total}")
+
+    def job_ended(self, job: Job, record: CellRecord) -> None:
+        self.log.append(f"ended {record.cell} {record.round} {record.status}")
+        self.records.append(record)
+        if self._ended is not None:
+            self._ended(len(self.records))
+
+
+@dataclass(frozen=True)
+class Says:
+    """After so many seconds the worker sends a message."""
+
+    after_s: float
+    message: Message | BaseException
+
+
+@dataclass(frozen=True)
+class Dies:
+    """After so many seconds the worker ends with a wait status, or its server with it."""
+
+    after_s: float
+    status: int = 0
+    with_server: bool = False
+
+
+Script = Sequence[Says | Dies]
+
+
+class FakeConnection:
+    """The parent's end: plays the script of the job that it is sent."""
+
+    def __init__(self, workers: "FakeWorkers", pid: int) -> None:
+        self._workers = workers
+        self._pid = pid
+        self.left: deque[Says | Dies] = deque()
+        self.closed = False
+
+    def send(self, task: Task) -> None:
+        self._workers.log.append(f"task {task.job.cell.id} {task.job.round} to {self._pid}")
+        self._workers.tasks.append(task)
+        self.left = deque(self._workers.scripts[task.job.cell.id, task.job.round])
+
+    def recv(self) -> Message:
+        event = self.left.popleft()
+        if isinstance(event, Dies):
+            self._workers.statuses[self._pid] = event.status
+            self._workers.server_is_dead |= event.with_server
+            raise EOFError
+        if isinstance(event.message, BaseException):
+            raise event.message
+        return event.message
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakeWorkers:
+    """What the runner asks of a launcher, by script; `log` holds what was asked, in order."""
+
+    clock: FakeClock
+    scripts: Mapping[tuple[str, int], Script]
+    spawn_s: float = 0.0
+    words: str = ""
+    lingering: bool = False  # workers do not end unless they are killed
+    import_torch_s: float = 1.5
+    log: list[str] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+    server_is_dead: bool = False
+
+    def spawn(self, target: str) -> WorkerProcess:
+        if self.server_is_dead:
+            raise ServerDiedError("no server")
+        self.clock.advance(self.spawn_s)
+        pid = sum(line.startswith("spawn") for line in self.log) + 1
+        self.log.append(f"spawn {pid}")
+        return WorkerProcess(pid=pid, connection=FakeConnection(self, pid))  # type: ignore[arg-type]
+
+    def kill(self, worker: WorkerProcess) -> None:
+        self.log.append(f"kill {worker.pid}")
+        self.statuses[worker.pid] = signal.SIGKILL
+
+    def exit_status(self, worker: WorkerProcess, timeout_s: float) -> int:
+        if self.server_is_dead:
+            raise ServerDiedError("exit status -9")
+        if self.lingering and worker.pid not in self.statuses:
+            self.clock.advance(timeout_s)
+            raise TimeoutError
+        self.log.append(f"ended {worker.pid}")
+        return self.statuses.get(worker.pid, 0)
+
+    def last_words(self) -> str:
+        return self.words
+
+    def forget_words(self) -> None:
+        self.log.append("forget")
+
+    def restart(self) -> None:
+        self.log.append("restart")
+        self.server_is_dead = False
+
+    def wait(self, connections: Iterable[FakeConnection], timeout_s: float) -> list[FakeConnection]:
+        """As multiprocessing.connection.wait, on the fake clock."""
+        (connection,) = connections
+        due = connection.left[0].after_s if connection.left else float("inf")
+        self.clock.advance(min(due, timeout_s))
+        return [connection] if due <= timeout_s else []
