@@ -7,7 +7,7 @@ raises, and `flags()` turns TF32 on by default.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 
@@ -219,14 +219,20 @@ def thread_count() -> int:
     return torch.get_num_threads()
 
 
+_OUT_OF_MEMORY: Final = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",  # libraries that allocate beside torch
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception is torch's own word that memory ran out, on a device or the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def describe_devices() -> dict[str, Any]:
