@@ -4,18 +4,14 @@ What can be refused is refused before the network runs. Imports torch: the comma
 only for the command that needs it.
 """
 
-import tempfile
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -23,12 +19,14 @@ from bench import backends, workload
 from bench.backend_spec import Backend
 from bench.backends import Device
 from bench.config import Model
-from bench.units import BYTES, significant, with_unit
+from bench.media_sink import Sink
+from bench.memory_budget import Budget, budget_of, remedy, stated_frames
+from bench.units import significant
 from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
 from vsr_model.registry import ModelEntry, find_model
 from vsr_model.stages import Stage
-from vsr_model.video import MediaInfo, VideoWriter, inspect, iterate_frames, write_image
+from vsr_model.video import MediaInfo, inspect, iterate_frames
 
 READING: Final = "reading"
 LOOKING_AHEAD: Final = "propagating backward"
@@ -38,17 +36,6 @@ WRITING: Final = "writing"
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told which of the four above is going on, in that order, and for how many of how many frames it is done;
 the latter is 0 where it is not known."""
-
-_RATE_IF_NONE: Final = Fraction(25)  # of raw streams that state none, as they are read
-_COARSEST_CLOCK_S: Final = 0.001  # Matroska's: frames at a constant rate are off it by up to that
-_LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may choose
-_MOST_FRAMES: Final = 10**7  # more than a day at 100 per second
-_CPU_ALLOWANCE: Final = 1.6
-"""Of resident memory over the tensors that the registry counts: convolutions work on reordered copies, and
-freed memory is not given back at once. 1.4 to 1.55 was measured, clips of 1 to 30 frames up to 270 x 480. On
-a GPU there is none: memory that runs out there can still be told in a sentence, where a system out of memory
-kills the process."""
-_FEATURE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +85,17 @@ def upscale(
     info = inspect(source)
     entry = find_model(model.name)
     _check_request(info, output, entry, frames)
-    budget = _budget(info, entry, model, backend)
-    if (stated := _stated_frames(info, frames)) is not None and stated > budget.frames:
+    budget = budget_of(info, entry, model, backend)
+    if (stated := stated_frames(info, frames)) is not None and stated > budget.frames:
         raise budget.refusal(stated)
-    sink = _Sink(info, output, entry.scale)
+    sink = Sink(info, output, entry.scale)
     sink.rehearse()
     network = workload.build_model(model)
     lrs, times_s = _read(info, frames, budget, progress)
     sink.check_times(times_s)
 
     hrs = _enlarge(network, lrs, backend, budget, progress)
-    clamped_share = sink.write(hrs, times_s, progress)
+    clamped_share = sink.write(hrs, times_s, lambda done, total: progress(WRITING, done, total))
     count, height, width = hrs.shape[0], hrs.shape[2], hrs.shape[3]
     return Upscaled(
         output=output,
@@ -156,77 +143,11 @@ def _check_request(info: MediaInfo, output: Path, entry: ModelEntry, frames: int
         raise BadInput(f"{output} is the input itself; the output needs another name.")
 
 
-# Memory -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Budget:
-    """What one call of the network takes of the memory it runs in."""
-
-    info: MediaInfo
-    peak_bytes: Callable[[int], int]  # of a clip of so many frames, and more for more
-    available_bytes: int
-    place: str  # where that is, as the end of a sentence
-
-    @property
-    def frames(self) -> int:
-        """How many frames fit."""
-        return bisect_right(range(1, _MOST_FRAMES), self.available_bytes, key=self.peak_bytes)
-
-    def refusal(self, frames: int) -> BadInput:
-        """That so many are too many."""
-        of = "" if self.info.kind == "image" else f" {frames} frame{'s' if frames > 1 else ''} of"
-        return BadInput(
-            f"{self.info.path} does not fit into memory:{of} {self.info.height} x {self.info.width} need"
-            f" about {with_unit(self.peak_bytes(frames), BYTES)}, and"
-            f" {with_unit(self.available_bytes, BYTES)} is available{self.place}; {_remedy(self.frames)}."
-        )
-
-
-def _remedy(frames: int) -> str:
-    """What to do where more than so many frames are too many."""
-    return f"give --frames {frames} or less" if frames > 0 else "a smaller input is needed"
-
-
-def _budget(info: MediaInfo, entry: ModelEntry, model: Model, backend: Backend) -> _Budget:
-    parameters = workload.model_parameters(model)
-    allowance = 1.0 if backend.is_cuda else _CPU_ALLOWANCE
-
-    def peak_bytes(frames: int) -> int:
-        tensors_bytes = entry.estimate_peak_bytes(
-            parameters,
-            batch=1,
-            frames=frames,
-            height=info.height,
-            width=info.width,
-            bytes_per_element=_FEATURE_BYTES[backend.dtype],
-        )
-        return round(allowance * tensors_bytes)
-
-    if not backend.is_cuda:
-        available_bytes, place = psutil.virtual_memory().available, ""
-    else:
-        # All that the device has: what others hold of it shows only when memory runs out.
-        device = backends.describe_devices()["devices"][backends.device_of(backend).torch_device.index]
-        available_bytes, place = device["memory_bytes"], f" on {device['name']}"
-    return _Budget(info=info, peak_bytes=peak_bytes, available_bytes=available_bytes, place=place)
-
-
-def _stated_frames(info: MediaInfo, frames: int | None) -> int | None:
-    """How many frames there are to enlarge, as far as the file's header tells."""
-    if info.frame_count is None or frames is None:
-        return info.frame_count
-    return min(info.frame_count, frames)
-
-
-# Reading ----------------------------------------------------------------------------------------------------
-
-
 def _read(
-    info: MediaInfo, frames: int | None, budget: _Budget, progress: Progress
+    info: MediaInfo, frames: int | None, budget: Budget, progress: Progress
 ) -> tuple[Tensor, list[float]]:
     """The clip (1, t, 3, h, w) and when each frame is shown, in seconds since the first."""
-    stated = _stated_frames(info, frames) or 0
+    stated = stated_frames(info, frames) or 0
     fitting = budget.frames
     images: list[Tensor] = []
     times_s = []
@@ -241,9 +162,6 @@ def _read(
         times_s.append(frame.time_s)
         progress(READING, len(images), max(stated, len(images)) if stated else 0)
     return torch.stack(images)[None], times_s
-
-
-# The network ------------------------------------------------------------------------------------------------
 
 
 class _FramesDone:
@@ -269,9 +187,7 @@ class _FramesDone:
             self._last = now
 
 
-def _enlarge(
-    network: nn.Module, lrs: Tensor, backend: Backend, budget: _Budget, progress: Progress
-) -> Tensor:
+def _enlarge(network: nn.Module, lrs: Tensor, backend: Backend, budget: Budget, progress: Progress) -> Tensor:
     """(t, 3, h, w) of the output's size, on the backend's device."""
     device = backends.device_of(backend)
     frames = lrs.shape[1]
@@ -286,78 +202,9 @@ def _enlarge(
             raise
         raise BadInput(
             f"{budget.info.path} does not fit into memory: it ran out with {frames}"
-            f" frame{'s' if frames > 1 else ''}; {_remedy(frames // 2)}."
+            f" frame{'s' if frames > 1 else ''}; {remedy(frames // 2)}."
         ) from error
     return hrs[0]
-
-
-# Writing ----------------------------------------------------------------------------------------------------
-
-
-class _Sink:
-    """The output file, from what can be known of it before there is a frame."""
-
-    def __init__(self, info: MediaInfo, output: Path, scale: int) -> None:
-        self._source, self._output, self._kind = info.path, output, info.kind
-        self._height, self._width = scale * info.height, scale * info.width
-        self._rate = info.frame_rate or _RATE_IF_NONE
-        if self._kind == "video":
-            self._writer_to(output)  # refuses what it cannot write, and writes nothing yet
-
-    @property
-    def frame_rate(self) -> Fraction | None:
-        return self._rate if self._kind == "video" else None
-
-    def rehearse(self) -> None:
-        """Write a black frame beside the output and remove it: encoders and folders refuse only then."""
-        black = torch.zeros(()).expand(3, self._height, self._width)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=self._output.parent) as folder:
-                trial = Path(folder) / f"black{self._output.suffix}"
-                if self._kind == "image":
-                    write_image(trial, black)
-                else:
-                    with self._writer_to(trial) as writer:
-                        writer.write(black)
-        except BadInput as error:
-            raise BadInput(
-                f"{self._output} cannot be written with frames of {self._height} x {self._width}"
-                f" ({error.__cause__ or error})."
-            ) from error
-        except OSError as error:
-            raise BadInput(f"{self._output.parent} cannot be written to ({error.strerror}).") from error
-
-    def varies(self, times_s: list[float]) -> bool:
-        """Whether the frames must keep times of their own."""
-        off_s = max(abs(time_s - float(i / self._rate)) for i, time_s in enumerate(times_s))
-        return off_s > _COARSEST_CLOCK_S + 1e-6
-
-    def check_times(self, times_s: list[float]) -> None:
-        """Refuse times that a video cannot have."""
-        if self._kind == "video" and self.varies(times_s):
-            for index, (before, after) in enumerate(pairwise(times_s), start=1):
-                if after - before < _LEAST_STEP_S:
-                    raise BadInput(
-                        f"{self._source} shows frame {index} at {before:.6g} s and the next at {after:.6g} s,"
-                        f" and times must grow by {_LEAST_STEP_S:g} s at least."
-                    )
-
-    def write(self, hrs: Tensor, times_s: list[float], progress: Progress) -> float:
-        """Write all frames; the share of their values that were clamped."""
-        if self._kind == "image":
-            share = write_image(self._output, hrs[0])
-            progress(WRITING, 1, 1)
-            return share
-        varies = self.varies(times_s)
-        shares = []
-        with self._writer_to(self._output) as writer:
-            for image, time_s in zip(hrs, times_s, strict=True):
-                shares.append(writer.write(image, time_s if varies else None))
-                progress(WRITING, len(shares), len(hrs))
-        return sum(shares) / len(shares)
-
-    def _writer_to(self, path: Path) -> VideoWriter:
-        return VideoWriter(path, frame_rate=self._rate, height=self._height, width=self._width)
 
 
 def _notes(

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from bench import media_sink, memory_budget, workload
 from bench import upscale as subject
-from bench import workload
 from bench.backend_spec import BUILT_IN
 from bench.backends import unavailable
 from bench.config import Model
@@ -394,7 +394,7 @@ def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypa
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(subject.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(media_sink.tempfile, "mkdtemp", refuse)
     assert "cannot be written to (Permission denied)" in _refused(folder, "in.mp4", "out.mp4", model)
 
 
@@ -436,7 +436,7 @@ def _peak(frames: int) -> int:
 @pytest.mark.parametrize("source", ["in.mp4", "in.mkv"])
 def test_a_clip_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
     _video(folder / "in.mkv")
-    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(_peak(3)))
+    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(_peak(3)))
     message = _refused(folder, source, "out.mp4", model)
     assert message.startswith(f"{folder / source} does not fit into memory: ")
     counted = 4 if source == "in.mkv" else 5  # where no count is stated, the first frame too many is met
@@ -446,13 +446,13 @@ def test_a_clip_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytes
 
 def test_as_many_frames_as_fit_do(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
     source = _video(tmp_path / "in.mp4")
-    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(_peak(3)))
+    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(_peak(3)))
     assert _run(source, tmp_path / "out.mp4", model, frames=3).frames == 3
 
 
 @pytest.mark.parametrize("source", ["in.mp4", "in.png"])
 def test_a_frame_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
-    monkeypatch.setattr(subject.psutil, "virtual_memory", lambda: Memory(1000))
+    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(1000))
     message = _refused(folder, source, f"new{Path(source).suffix}", model)
     assert message.endswith("and 0.977 KiB is available; a smaller input is needed.")
     assert "--frames" not in message
