@@ -67,6 +67,7 @@ def by_line(function: Callable[..., object], call: Callable[[], object]) -> tupl
 
     It traces every line, so that the call takes longer; only its memory is looked at.
     """
+    release_free_memory()
     profiler = memory_profiler.LineProfiler(backend="psutil")
     profiler.add_function(function)
     profiler.enable_by_count()

@@ -12,7 +12,16 @@ from bench.environment import in_short
 from bench.markdown import Column, escape, table
 from bench.records import Status
 from bench.report_cells import ReportCell, cells_of, distinct, place_of
-from bench.report_figures import cold, harness, headline, memory, output_check, perturbation, stages
+from bench.report_figures import (
+    cold,
+    harness,
+    headline,
+    memory,
+    memory_lines,
+    output_check,
+    perturbation,
+    stages,
+)
 
 REPORT_NAME: Final = "report.md"
 
@@ -66,6 +75,7 @@ def render_markdown(
         perturbation(tables, cells),
         cold(cells),
         memory(cells),
+        memory_lines(tables),
         output_check(cells),
         harness(cells),
         _failures(cells),

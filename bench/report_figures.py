@@ -173,6 +173,29 @@ def memory(cells: Sequence[ReportCell]) -> str:
     )
 
 
+def memory_lines(tables: Tables) -> str:
+    """memory_profiler's table of `forward`, line by line, of the cell that grew most in its first round."""
+    lines = tables.memory_lines
+    if lines.empty:
+        return ""
+    first = lines[lines["round"] == lines["round"].min()]
+    levels = first.groupby("cell")["host_bytes"]
+    cell = (levels.max() - levels.min()).idxmax()
+    rows = first[first["cell"] == cell].to_dict("records")
+    columns = [
+        Column(title="line", cells=[str(row["line"]) for row in rows], numeric=True),
+        bytes_column("level after it", [row["host_bytes"] for row in rows]),
+        # memory_profiler counts what was there before as the first line's.
+        bytes_column("increment", [None, *(row["increment_bytes"] for row in rows[1:])]),
+        Column(title="times", cells=[str(row["occurrences"]) for row in rows], numeric=True),
+        Column(title="source", cells=[escape(row["source"].strip()) for row in rows]),
+    ]
+    return (
+        f"## Memory by line\n\nHost memory of `forward` by memory_profiler, cell {escape(cell)}; the other "
+        f"cells stand in memory_lines.csv.\n\n{table(columns)}"
+    )
+
+
 def output_check(cells: Sequence[ReportCell]) -> str:
     """How far each output is from the CPU float32 one of the same weights and clip."""
     shown = [cell for cell in cells if FORWARD in cell.stages]

@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis import tables_of
 from bench.markdown import Column, escape, table
-from bench.records import CellRecord, Status
+from bench.records import CellRecord, MemoryLine, Status
 from bench.report import render_markdown, write_report
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
@@ -242,3 +242,29 @@ def test_units_suit_one_value_and_the_middle_of_many() -> None:
     assert unit_for([0.0002, 5.0]).name == "ms"
     assert unit_for([]).name == "s"
     assert unit_for([1e-9]).name == "µs"
+
+
+def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
+    def lines(levels: list[int]) -> tuple[MemoryLine, ...]:
+        return tuple(
+            MemoryLine(
+                line=10 + i,
+                source=f"    x[{i}] | y",
+                occurrences=1 + i,
+                increment_bytes=level,
+                host_bytes=level,
+            )
+            for i, level in enumerate(levels)
+        )
+
+    small, large = synthetic.run(synthetic.GPU[:2], frames=(1,))
+    records = [
+        small.model_copy(update={"memory_lines": lines([2**20, 2**20])}),
+        large.model_copy(update={"memory_lines": lines([2**20, 3 * 2**20])}),
+    ]
+    text = section(render(records), "Memory by line")
+    assert f"cell {large.cell};" in text
+    assert rows(text)[1:] == [
+        ["10", "1.00", "", "1", "x\\[0\\] \\| y"],
+        ["11", "3.00", "3.00", "2", "x\\[1\\] \\| y"],
+    ]
