@@ -44,12 +44,14 @@ class Launcher:
         self.import_torch_s = 0.0
 
     def __enter__(self) -> Self:
+        self._exits.clear()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._output: IO[bytes] = tempfile.TemporaryFile()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.server", str(theirs.fileno())],
+                # -P: a folder called `bench` where the user happens to be is not this one.
+                [sys.executable, "-P", "-m", "bench.server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -82,17 +84,21 @@ class Launcher:
     def spawn(self, target: str) -> WorkerProcess:
         """A new worker that calls `target` ("module:function") with its end of a connection."""
         ours, theirs = Pipe()
-        socket.send_fds(self._control, [json.dumps({"spawn": target}).encode()], [theirs.fileno()])
-        theirs.close()
-        while True:
-            answer = self._receive(START_TIMEOUT_S)
-            if "pid" in answer:
-                return WorkerProcess(pid=answer["pid"], connection=ours)
-            self._exits[answer["exited"]] = answer["status"]
+        try:
+            with theirs:
+                self._send({"spawn": target}, theirs.fileno())
+            while True:
+                answer = self._receive(START_TIMEOUT_S)
+                if "pid" in answer:
+                    return WorkerProcess(pid=answer["pid"], connection=ours)
+                self._exits[answer["exited"]] = answer["status"]
+        except BaseException:
+            ours.close()
+            raise
 
     def kill(self, worker: WorkerProcess) -> None:
         """Kill the worker and all that it started. Its exit is still to be asked for."""
-        self._control.send(json.dumps({"kill": worker.pid}).encode())
+        self._send({"kill": worker.pid})
 
     def exit_status(self, worker: WorkerProcess, timeout_s: float = 30.0) -> int:
         """The worker's wait status (os.waitpid), waited for. Raises TimeoutError if it does not end."""
@@ -115,16 +121,28 @@ class Launcher:
         self._output.truncate(0)
         self._output.seek(0)
 
+    def _send(self, message: dict[str, Any], *descriptors: int) -> None:
+        try:
+            socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._death() from None
+
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         readable, _, _ = select.select([self._control], [], [], timeout_s)
         if not readable:
             raise TimeoutError(f"no answer from the server process within {timeout_s:.0f} s")
-        message = self._control.recv(_MAX_MESSAGE_BYTES)
+        try:
+            message = self._control.recv(_MAX_MESSAGE_BYTES)
+        except ConnectionResetError:  # it ended with messages unread
+            message = b""
         if not message:
-            self._process.wait(10)
-            raise ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
+            raise self._death()
         answer: dict[str, Any] = json.loads(message)
         return answer
+
+    def _death(self) -> ServerDiedError:
+        self._process.wait(10)
+        return ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
 
 
 def _python_path() -> str:

@@ -32,6 +32,7 @@ PRELOAD: Final = ("torch", "bench.worker")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_MESSAGE_BYTES: Final = 65536
+_SWEEPS: Final = 3  # a process may fork between being seen and being killed
 
 
 class Server:
@@ -59,6 +60,7 @@ class Server:
         finally:
             for pid in list(self._workers):
                 _kill_tree(pid)
+            _kill_what_is_left()
 
     def _answer(self) -> bool:
         """Handle one message; False when the parent has gone."""
@@ -92,11 +94,8 @@ class Server:
                 return
             if pid in self._workers:
                 self._workers.remove(pid)
-                # What the worker started was handed to this process when it ended.
                 if not self._workers:
-                    for orphan in psutil.Process().children(recursive=True):
-                        with suppress(psutil.NoSuchProcess):
-                            orphan.kill()
+                    _kill_what_is_left()
                 self._tell({"exited": pid, "status": status})
 
     def _tell(self, message: dict[str, Any]) -> None:
@@ -120,7 +119,7 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
         getattr(import_module(module), function)(Connection(descriptor))
         status = 0
     except SystemExit as request:
-        status = request.code if isinstance(request.code, int) else 1
+        status = _exit_status(request)
     except BrokenPipeError:
         pass  # the parent has gone; it is not told anything any more
     except BaseException:
@@ -129,6 +128,16 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # no teardown of torch: it takes longer than a small cell's call
+
+
+def _exit_status(request: SystemExit) -> int:
+    """As the interpreter has it: nothing is 0, and a text goes to stderr."""
+    if request.code is None:
+        return 0
+    if isinstance(request.code, int):
+        return request.code
+    sys.stderr.write(f"{request.code}\n")
+    return 1
 
 
 def _offer_to_the_oom_killer() -> None:
@@ -151,6 +160,18 @@ def _kill_tree(pid: int) -> None:
         for process in (*descendants, psutil.Process(pid)):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def _kill_what_is_left() -> None:
+    """Kill all that workers started and that was handed to this process when they ended, and wait for it."""
+    for _ in range(_SWEEPS):
+        left = psutil.Process().children(recursive=True)
+        if not left:
+            return
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
 
 
 def main() -> None:

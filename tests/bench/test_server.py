@@ -1,0 +1,247 @@
+"""Real processes throughout: what is tested is what the kernel does with them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+import pytest
+import torch
+
+from bench.launcher import Launcher, ServerDiedError, WorkerProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = "tests.bench.faulty_workers"
+
+
+@pytest.fixture(scope="module")
+def _launcher() -> Iterator[Launcher]:
+    with Launcher({"VSR_BENCH_TEST": "reached"}) as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def launcher(_launcher: Launcher) -> Launcher:
+    _launcher.forget_words()
+    return _launcher
+
+
+def spawn(launcher: Launcher, name: str) -> WorkerProcess:
+    return launcher.spawn(f"{WORKERS}:{name}")
+
+
+def end(launcher: Launcher, worker: WorkerProcess) -> int:
+    worker.connection.close()
+    return os.waitstatus_to_exitcode(launcher.exit_status(worker))
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    deadline = monotonic() + timeout_s
+    while not condition():
+        if monotonic() > deadline:
+            return False
+        sleep(0.01)
+    return True
+
+
+def alive(pids: list[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def test_a_worker_has_torch_and_its_threads(launcher):
+    worker = spawn(launcher, "describe")
+    said = worker.connection.recv()
+    assert end(launcher, worker) == 0
+    assert said["torch_was_there"]
+    assert launcher.import_torch_s > 0
+    assert said["threads"] == torch.get_num_threads()
+    assert said["product"] == 256
+    assert said["pid"] == worker.pid == said["session"]
+    assert said["environment"]["VSR_BENCH_TEST"] == "reached"
+    assert os.environ.get("VSR_BENCH_TEST") is None
+
+
+def test_a_worker_ends_when_the_parent_hangs_up(launcher):
+    worker = spawn(launcher, "echo")
+    worker.connection.send("heard")
+    assert worker.connection.recv() == "heard"
+    assert end(launcher, worker) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [("at_once", 0), ("exits_3", 3), ("is_killed", -signal.SIGKILL), ("crashes", -signal.SIGSEGV)],
+)
+def test_how_a_worker_ended_is_known(launcher, target, status):
+    worker = spawn(launcher, target)
+    with pytest.raises(EOFError):
+        worker.connection.recv()
+    assert end(launcher, worker) == status
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "words"), [(None, 0, ""), (0, 0, ""), (7, 7, ""), ("said why", 1, "said why")]
+)
+def test_sys_exit(launcher, argument, status, words):
+    worker = spawn(launcher, "sys_exits")
+    worker.connection.send(argument)
+    assert end(launcher, worker) == status
+    assert launcher.last_words() == words
+
+
+def test_an_uncaught_exception_is_the_last_words(launcher):
+    worker = spawn(launcher, "raises")
+    assert end(launcher, worker) == 1
+    assert launcher.last_words() == "LookupError: these are the last words"
+    launcher.forget_words()
+    assert launcher.last_words() == ""
+
+
+def test_a_target_that_is_not_there(launcher):
+    worker = spawn(launcher, "no_such_function")
+    assert end(launcher, worker) == 1
+    assert "no_such_function" in launcher.last_words()
+
+
+def test_exit_status_waits_no_longer_than_told(launcher):
+    worker = spawn(launcher, "hangs_deaf")
+    worker.connection.recv()
+    with pytest.raises(TimeoutError):
+        launcher.exit_status(worker, 0.05)
+    launcher.kill(worker)
+    assert end(launcher, worker) == -signal.SIGKILL
+
+
+def test_statuses_are_told_apart(launcher):
+    first, second = spawn(launcher, "exits_3"), spawn(launcher, "at_once")
+    assert end(launcher, second) == 0
+    assert end(launcher, first) == 3
+
+
+def test_a_hanging_worker_is_killed_with_all_that_it_started(launcher):
+    worker = spawn(launcher, "hangs_with_family")
+    family = worker.connection.recv()
+    assert len(alive(family)) == 5
+    launcher.kill(worker)
+    assert end(launcher, worker) == -signal.SIGKILL
+    assert until(lambda: not alive(family)), alive(family)
+
+
+def test_what_a_worker_leaves_behind_is_killed(launcher):
+    worker = spawn(launcher, "leaves_family")
+    family = worker.connection.recv()
+    assert end(launcher, worker) == 0
+    assert until(lambda: not alive(family)), alive(family)
+
+
+def test_killing_one_that_has_ended_does_nothing(launcher):
+    worker = spawn(launcher, "at_once")
+    with pytest.raises(EOFError):
+        worker.connection.recv()
+    launcher.kill(worker)
+    assert end(launcher, worker) == 0
+
+
+def test_ctrl_c_is_the_parents_to_handle(launcher):
+    worker = spawn(launcher, "echo")
+    worker.connection.send(1)
+    assert worker.connection.recv() == 1
+    os.kill(worker.pid, signal.SIGINT)
+    os.kill(launcher._process.pid, signal.SIGINT)
+    worker.connection.send(2)
+    assert worker.connection.recv() == 2
+    assert end(launcher, worker) == 0
+
+
+def test_many_workers_leave_nothing_open(launcher):
+    server = psutil.Process(launcher._process.pid)
+
+    def once() -> None:
+        assert end(launcher, spawn(launcher, "at_once")) == 0
+
+    once()
+    ours, theirs = psutil.Process().num_fds(), server.num_fds()
+    for _ in range(50):
+        once()
+    assert psutil.Process().num_fds() == ours
+    assert server.num_fds() == theirs
+    assert until(lambda: not server.children())
+    assert launcher._exits == {}
+
+
+def _started_parent(target: str, tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    told = tmp_path / "pids"
+    parent = subprocess.Popen(
+        [sys.executable, "-m", WORKERS, f"{WORKERS}:{target}", str(told)], cwd=ROOT, start_new_session=True
+    )
+    assert until(told.exists, 120)
+    pids = [int(pid) for pid in told.read_text().split()]
+    assert alive(pids) == pids
+    return parent, pids
+
+
+def test_nothing_outlives_a_killed_parent(tmp_path):
+    parent, pids = _started_parent("hangs_with_family", tmp_path)
+    parent.kill()
+    parent.wait()
+    assert until(lambda: not alive(pids)), alive(pids)
+
+
+@pytest.fixture
+def own_launcher() -> Iterator[Launcher]:
+    with Launcher() as launcher:
+        yield launcher
+
+
+def test_a_killed_server_takes_its_workers_along(own_launcher):
+    worker = spawn(own_launcher, "hangs_deaf")
+    worker.connection.recv()
+    os.kill(own_launcher._process.pid, signal.SIGKILL)
+    with pytest.raises(EOFError):
+        worker.connection.recv()
+    worker.connection.close()
+    with pytest.raises(ServerDiedError, match="exit status -9"):
+        own_launcher.exit_status(worker)
+    assert until(lambda: not alive([worker.pid]))
+    with pytest.raises(ServerDiedError):
+        spawn(own_launcher, "echo")
+    with pytest.raises(ServerDiedError):
+        own_launcher.kill(worker)
+
+    own_launcher.restart()
+    assert end(own_launcher, spawn(own_launcher, "exits_3")) == 3
+
+
+def test_leaving_the_launcher_kills_a_worker_that_runs():
+    with Launcher() as launcher:
+        worker = spawn(launcher, "hangs_with_family")
+        family = [launcher._process.pid, *worker.connection.recv()]
+    worker.connection.close()
+    assert until(lambda: not alive(family)), alive(family)
+
+
+def test_a_folder_called_bench_in_the_way_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").write_text("raise SystemExit('the wrong bench')")
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    monkeypatch.chdir(tmp_path)
+    with Launcher() as launcher:
+        assert end(launcher, spawn(launcher, "at_once")) == 0
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch to be had')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ServerDiedError, match="no torch to be had"):
+        Launcher().__enter__()
