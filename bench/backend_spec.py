@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.config import BackendSpec
-from bench.yaml_source import nearest
-from vsr_model.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +52,8 @@ tf32 and float16 keep 10 mantissa bits, bfloat16 7, and a recurrent network accu
 
 
 def resolve(spec: BackendSpec) -> Backend:
-    """The backend that a YAML entry means. Raises BadInput where its fields contradict each other."""
-    origin = spec.from_ or spec.name
-    if origin not in BUILT_IN:
-        allowed = list(BUILT_IN)
-        raise BadInput(
-            f"backends: {spec.name!r} is not known{nearest(spec.name, allowed)}; it should be "
-            f"{', '.join(allowed)}, or derive from one of them as in "
-            f"{{name: {spec.name}, from: cpu, threads: 1}}"
-        )
-    backend = BUILT_IN[origin]
-    if spec.device is not None and spec.device.startswith("cuda") != backend.is_cuda:
-        raise BadInput(
-            f"backends: {spec.name!r} derives from {origin!r} and cannot be on the device {spec.device!r}; "
-            f"it should derive from {'cuda, cudnn or cudnn_autotune' if not backend.is_cuda else 'cpu'}"
-        )
+    """The backend that a YAML entry means; bench.config has checked that its fields agree."""
+    backend = BUILT_IN[spec.from_ or spec.name]
     fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads")
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)

@@ -29,7 +29,7 @@ from bench.config_errors import (
     field_error,
     unknown_field,
 )
-from bench.yaml_source import Source, nearest, override, read
+from bench.yaml_source import Source, nearest, override, read, value_of
 
 MIN_SIZE: Final = 16
 """The least height and width in pixels: SPyNet still sees something after its five halvings."""
@@ -118,10 +118,10 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuse a value, or the name of a named one, that stands there twice."""
     keys = [getattr(value, "name", value) for value in values]
     seen = set()
-    for key in keys:
+    for index, key in enumerate(keys):
         if key in seen:
             shown = list(key) if isinstance(key, tuple) else key
-            raise ValueError(f"{shown!r} stands there twice; each may stand there once")
+            raise field_error(index, f"{shown!r} stands there twice; each may stand there once")
         seen.add(key)
     return values
 
@@ -253,6 +253,7 @@ class BackendSpec(_Strict):
     fp32_precision: Literal["ieee", "tf32"] | None = None
     """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
     memory_format: Literal["contiguous", "channels_last"] | None = None
+    """How features lie in memory; `channels_last` is what tensor cores work on."""
     compile: bool | None = None
     """torch.compile of each stage's module; compilation is part of the first call."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
@@ -441,10 +442,7 @@ def backend_of(text: str) -> BackendSpec:
 
     A mapping needs no name there. Raises BadInput for what is neither.
     """
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        value = text
+    value = value_of(text, "--backend")
     data = {"name": "backend", **value} if isinstance(value, dict) else {"name": text}
     return _of_command_line(BackendSpec, "--backend", data)
 

@@ -5,11 +5,18 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bench.yaml_source import Location, Source, nearest
+from bench.yaml_source import MAX_SHOWN, Location, Source, nearest
 from vsr_model.errors import BadInput
 
-MAX_SHOWN: Final = 60
-"""Characters of a given value that a message repeats."""
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PATH_PATTERN: Final = r"^[^\x00]+$"
+DEVICE_PATTERN: Final = r"^(cpu|cuda(:\d{1,2})?)$"
+
+_SHOULD_MATCH: Final = {
+    NAME_PATTERN: "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit",
+    PATH_PATTERN: "should be the path of a file, neither empty nor with a NUL character",
+    DEVICE_PATTERN: "should be cpu, cuda or a GPU by its number as in cuda:1",
+}
 
 _SHOULD_BE: Final = {
     "tuple_type": "should be a list, as in [1, 2]",
@@ -22,20 +29,17 @@ _SHOULD_BE: Final = {
     "finite_number": "should be a finite number",
     "string_type": "should be text",
     "bool_type": "should be true or false",
-    "string_pattern_mismatch": (
-        "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit"
-    ),
 }
 
 
 def unknown_field(name: str, allowed: list[str]) -> PydanticCustomError:
     """The error that a model raises for a field that it does not have."""
-    said = f"unknown field {name!r}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
+    said = f"unknown field {_shown(name)}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
     return PydanticCustomError("unknown_field", "{said}", {"said": said, "key": name})
 
 
-def field_error(field: str, said: str) -> PydanticCustomError:
-    """The error that a model raises for one of its fields, which only the others show to be wrong."""
+def field_error(field: str | int, said: str) -> PydanticCustomError:
+    """The error that a model raises for a field or an item, which only the others show to be wrong."""
     return PydanticCustomError("field_error", "{said}", {"said": said, "key": field})
 
 
@@ -47,9 +51,12 @@ def as_bad_input(error: ValidationError, source: Source) -> BadInput:
     location = _in_source(first["loc"], source.data)
     if "key" in first.get("ctx", {}):
         # The model as a whole raised it; the line to show is the field's.
-        field = (*location, first["ctx"]["key"])
+        field = _in_source((*first["loc"], first["ctx"]["key"]), source.data)
         dotted = _dotted(location if first["type"] == "unknown_field" else field)
         location = field
+    elif first["type"] == "union_tag_invalid":
+        location = (*location, "kind")
+        dotted = _dotted(location)
     else:
         dotted = _dotted(location)
     prefix = f"{source.where(location)}: {dotted}: " if dotted else f"{source.where(location)}: "
@@ -70,12 +77,22 @@ def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind
     if kind == "union_tag_invalid":
         allowed = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         hint = nearest(str(context["tag"]), allowed)
-        return f"kind should be {' or '.join(allowed)}, not {context['tag']!r}{hint}"
+        return (
+            f"should be {', '.join(allowed[:-1])} or {allowed[-1]}, not {_shown(item['input']['kind'])}{hint}"
+        )
     if kind == "literal_error":
         allowed = [word.strip(" '") for word in context["expected"].replace(" or ", ", ").split(",")]
         return f"should be {context['expected']}, not {given}{nearest(str(item['input']), allowed)}"
     if kind in ("too_short", "tuple_too_short"):
         return f"is an empty list; at least {context['min_length']} value is needed"
+    if kind == "string_pattern_mismatch":
+        return f"{_SHOULD_MATCH[context['pattern']]}, not {given}"
+    if kind in ("too_long", "tuple_too_long"):
+        return f"has too many values; at most {context['max_length']:,} are allowed"
+    if kind == "string_too_long":
+        return f"should have at most {context['max_length']} characters, not {given}"
+    if kind == "float_type" and isinstance(item["input"], str) and "e" in item["input"].lower():
+        given += " (YAML reads powers of ten only as in 1.0e+3)"
     said = _SHOULD_BE.get(kind) or item["msg"].replace("Input ", "").replace("Value ", "")
     return f"{said}, not {given}"
 
@@ -88,15 +105,23 @@ def _shown(value: Any) -> str:
 
 
 def _in_source(location: tuple[int | str, ...], data: Any) -> Location:
-    """The location without the parts that only the models have, such as the kind of an input."""
+    """The location without the parts that only the models have.
+
+    These are the kind of an input, the index of a single value where a list may stand, and the fields of
+    what may be given by its name alone.
+    """
     kept: list[int | str] = []
-    for part in location:
-        kind = data.get("kind") if isinstance(data, dict) else None
-        try:
+    for part, following in zip(location, (*location[1:], None), strict=False):
+        if isinstance(data, dict):
+            if part in (0, data.get("kind")):
+                continue
+            data = data.get(str(part))
+        elif isinstance(data, tuple) and isinstance(part, int) and part < len(data):
+            if isinstance(following, int) and not isinstance(data[part], tuple):
+                continue  # one size, [height, width]
             data = data[part]
-        except (KeyError, IndexError, TypeError):
-            if part in (kind, 0):
-                continue  # the tag of a union, or a single value where a list may stand
+        else:
+            break
         kept.append(part)
     return tuple(kept)
 

@@ -4,7 +4,7 @@ Stricter than YAML: no duplicate keys, no tags beyond the plain types, no docume
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,18 @@ MAX_NODES: Final = 100_000
 """Values of one file, aliases written out: far above any real grid, far below what fills a memory."""
 
 MAX_DEPTH: Final = 40
+
+MAX_SHOWN: Final = 60
+"""Characters of a given value that a message repeats."""
+
+MAX_BYTES: Final = 2**20
+"""Of one file; a grid of ten thousand sizes written out has a tenth of it."""
+
+_PLAIN_TAGS: Final = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge")
+}
+_TEXT_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "merge")}
 
 Location = tuple[str | int, ...]
 
@@ -35,16 +47,31 @@ class Source:
         for length in range(len(location), 0, -1):
             if location[:length] in self.overrides:
                 return f"--set {self.overrides[location[:length]]}"
+        for at, assignment in self.overrides.items():
+            if location not in self.lines and at[: len(location)] == location:
+                return f"--set {assignment}"
         for length in range(len(location), -1, -1):
             if location[:length] in self.lines:
                 return f"{self.path}:{self.lines[location[:length]]}"
         return str(self.path)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads dates as the text that they are: no field is a date, and a name may look like one."""
+
+
+_Loader.yaml_constructors = {
+    **yaml.SafeLoader.yaml_constructors,
+    "tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_str,
+}
+
+
 def read(path: Path) -> Source:
     """Parse one YAML file. Raises BadInput for a file that cannot be read or is no YAML mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8")
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file{_near(path)}") from None
     except IsADirectoryError:
@@ -53,45 +80,40 @@ def read(path: Path) -> Source:
         raise BadInput(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise BadInput(f"{path}: empty; a grid has at least name, model, input, grid and backends")
-        lines: dict[Location, int] = {}
-        _survey(path, node, (), lines)
-        data = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise BadInput(f"{at}: not valid YAML ({error.problem or error.context})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
-    finally:
-        loader.dispose()
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r}: not the name of a file ({error})") from None
+    if len(raw) > MAX_BYTES:
+        raise BadInput(f"{path}: over {MAX_BYTES:,} bytes, more than any grid needs")
+    data, lines = _parse(text, lambda line: f"{path}:{line}" if line else str(path))
+    if not lines:
+        raise BadInput(f"{path}: empty; a grid has at least name, input, grid and backends")
     if not isinstance(data, dict):
-        raise BadInput(f"{path}:1: a {type(data).__name__}, where a mapping (field: value) is expected")
-    return Source(path=path, data=_plain(path, data), lines=lines)
+        kind = "a list" if isinstance(data, tuple) else "a single value"
+        raise BadInput(f"{path}:{lines[()]}: {kind}, where a mapping (field: value) is expected")
+    return Source(path=path, data=data, lines=lines)
 
 
 def override(source: Source, assignments: Sequence[str]) -> Source:
     """Set fields from `field.subfield=value` texts; values are YAML, numbers in the path are list indices."""
     data, overrides = source.data, dict(source.overrides)
     for assignment in assignments:
+        shown = " ".join(assignment.split())
         dotted, equals, text = assignment.partition("=")
-        if not equals or not dotted.strip() or not all(dotted.strip().split(".")):
-            raise BadInput(f"--set {assignment}: not of the form field.subfield=value, as in grid.batch=[2]")
-        try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise BadInput(f"--set {assignment}: the value is not valid YAML ({first})") from None
-        location: Location = tuple(
-            int(part) if part.isdecimal() else part for part in dotted.strip().split(".")
-        )
-        data = _replaced(data, location, _plain(source.path, value), assignment)
-        overrides[location] = assignment
+        parts = dotted.strip().split(".")
+        if not equals or not all(parts) or len(parts) > MAX_DEPTH:
+            raise BadInput(f"--set {shown}: not of the form field.subfield=value, as in grid.batch=[2]")
+        value = value_of(text, f"--set {shown}")
+        location = _locate(data, parts, shown)
+        data = _replaced(data, location, value)
+        # What an earlier one set below this place is gone.
+        overrides = {at: by for at, by in overrides.items() if at[: len(location)] != location}
+        overrides[location] = shown
     return Source(path=source.path, data=data, lines=source.lines, overrides=overrides)
+
+
+def value_of(text: str, place: str) -> Any:
+    """The data of a text that stands on the command line. Raises BadInput for what is no plain YAML."""
+    return _parse(text, lambda _: place)[0]
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:
@@ -108,50 +130,116 @@ def _near(path: Path) -> str:
     return nearest(path.name, siblings)
 
 
-def _replaced(data: Any, location: Location, value: Any, assignment: str) -> Any:
+def _locate(data: Any, parts: Sequence[str], shown: str) -> Location:
+    """Where the parts lead: indices in lists, field names elsewhere, in mappings yet to be made too."""
+    location: list[str | int] = []
+    for part in parts:
+        if isinstance(data, tuple):
+            index = int(part) if part.isdecimal() and len(part) < 9 else len(data)
+            if index >= len(data):
+                raise BadInput(f"--set {shown}: {part!r} is no index of a list of {len(data)}")
+            location.append(index)
+            data = data[index]
+        elif isinstance(data, dict) or data is None:
+            location.append(part)
+            data = data.get(part) if data else None
+        else:
+            raise BadInput(f"--set {shown}: {data!r} has no field {part!r}")
+    return tuple(location)
+
+
+def _replaced(data: Any, location: Location, value: Any) -> Any:
     """A copy of the data with the value at the location; missing mappings on the way are made."""
     if not location:
         return value
     first, *rest = location
     if isinstance(data, tuple):
-        if not isinstance(first, int) or first >= len(data):
-            raise BadInput(f"--set {assignment}: {first!r} is no index of a list of {len(data)}")
         changed = list(data)
-        changed[first] = _replaced(data[first], tuple(rest), value, assignment)
+        changed[int(first)] = _replaced(data[int(first)], tuple(rest), value)
         return tuple(changed)
-    if isinstance(data, dict):
-        return {**data, first: _replaced(data.get(first), tuple(rest), value, assignment)}
-    if data is None:
-        return {first: _replaced(None, tuple(rest), value, assignment)}
-    raise BadInput(f"--set {assignment}: {data!r} has no field {first!r}")
+    fields = data or {}
+    return {**fields, first: _replaced(fields.get(first), tuple(rest), value)}
 
 
-def _survey(path: Path, node: yaml.Node, location: Location, lines: dict[Location, int]) -> None:
-    """Note every value's line; refuse duplicate keys, and aliases that unfold without end."""
+def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Location, int]]:
+    """The data of a YAML text (None for an empty one) and the line of each value.
+
+    `at` words the place of a line, or of the whole text. Raises BadInput for what is no plain YAML.
+    """
+    lines: dict[Location, int] = {}
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, lines
+        _survey(loader, node, (), lines, at)
+        return _plain(loader.construct_document(node)), lines
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise BadInput(
+            f"{at(line)}: not valid YAML (the character U+{ord(text[error.position]):04X} is not allowed)"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        raise BadInput(f"{at(mark.line + 1 if mark else None)}: not valid YAML ({said})") from None
+    except RecursionError:
+        raise BadInput(f"{at(None)}: not valid YAML (nested over {MAX_DEPTH} levels deep)") from None
+
+
+def _survey(
+    loader: _Loader,
+    node: yaml.Node,
+    location: Location,
+    lines: dict[Location, int],
+    at: Callable[[int | None], str],
+) -> None:
+    """Note every value's line; refuse what is no plain data, and aliases that unfold without end."""
     if len(lines) > MAX_NODES or len(location) > MAX_DEPTH:
-        raise BadInput(f"{path}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
+        raise BadInput(f"{at(None)}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
+    line = node.start_mark.line + 1
+    if node.tag not in _PLAIN_TAGS:
+        raise BadInput(f"{at(line)}: the tag {node.tag!r} is none of YAML's plain types")
     # A merge key or an alias repeats nodes at another location; the first place wins.
-    lines.setdefault(location, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
+    lines.setdefault(location, line)
+    if isinstance(node, yaml.ScalarNode):
+        _check_scalar(loader, node, at(line))
+    elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
-            _survey(path, child, (*location, index), lines)
+            _survey(loader, child, (*location, index), lines, at)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, child in node.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise BadInput(f"{path}:{line}: a field's name must be plain text")
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _TEXT_TAGS:
+                given = f", not {key.value}" if isinstance(key, yaml.ScalarNode) else ""
+                raise BadInput(f"{at(line)}: a field's name must be plain text{given}")
+            _check_scalar(loader, key, at(line))
             if key.value in seen:
-                raise BadInput(f"{path}:{line}: the field {key.value!r} stands there twice")
+                raise BadInput(f"{at(line)}: the field {key.value!r} stands there twice")
             seen.add(key.value)
-            _survey(path, child, (*location, key.value), lines)
+            _survey(loader, child, (*location, key.value), lines, at)
             lines[(*location, key.value)] = line
 
 
-def _plain(path: Path, value: Any) -> Any:
-    """Lists as tuples and field names as text, so that the result is hashable where it can be."""
+def _check_scalar(loader: _Loader, node: yaml.ScalarNode, place: str) -> None:
+    """Refuse a value that its own type cannot hold, a number that nothing here can, and half a character."""
+    if node.tag.endswith(":merge"):
+        return
+    shown = repr(node.value if len(node.value) <= MAX_SHOWN else node.value[: MAX_SHOWN - 3] + "...")
+    try:
+        value = loader.construct_object(node)
+        node.value.encode("utf-8")
+    except (ValueError, LookupError):
+        raise BadInput(f"{place}: {shown} cannot be read ({node.tag.rpartition(':')[2]})") from None
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise BadInput(f"{place}: {shown} is too large a number")
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, so that the result is hashable where it can be."""
     if isinstance(value, dict):
-        return {str(key): _plain(path, item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(_plain(path, item) for item in value)
+        return tuple(_plain(item) for item in value)
     return value

@@ -1,0 +1,607 @@
+"""YAML to Experiment: what is accepted, and for all else the place, the field, what was given and allowed."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import config, presets
+from bench.config import Experiment, Measure, dump, json_schema, load
+from vsr_model.errors import BadInput
+from vsr_model.registry import find_model
+
+TEXT = """\
+name: trial
+model: {mid_channels: 8}
+input:
+  - {name: noise, kind: random}
+  - name: street
+    kind: video
+    path: street.mp4
+grid:
+  frames: [1, 2]
+  size: [[16, 16]]
+backends:
+  - cpu
+  - {name: slow, from: cpu, threads: 1}
+measure:
+  rounds: 2
+plots: [time]
+"""
+
+
+def load_text(tmp_path: Path, text: str, *assignments: str) -> Experiment:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, assignments)[0]
+
+
+def refusal(tmp_path: Path, text: str, *assignments: str) -> str:
+    """The message without its folder; one line that comes at once."""
+    begin = perf_counter()
+    with pytest.raises(BadInput) as caught:
+        load_text(tmp_path, text, *assignments)
+    assert perf_counter() - begin < 5
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value).replace(f"{tmp_path}{os.sep}", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "name: trial",
+            "name: trial\ncolour: 1",
+            "grid.yaml:2: unknown field 'colour'; allowed are name, model",
+        ),
+        ("measure:", "mesure:", "grid.yaml:14: unknown field 'mesure' (did you mean 'measure'?); allowed"),
+        ("{mid_c", "{mid_channel: 8, mid_c", "grid.yaml:2: model: unknown field 'mid_channel' (did you mean"),
+        (
+            "kind: random",
+            "kind: random, sede: 1",
+            "grid.yaml:4: input[0]: unknown field 'sede' (did you mean",
+        ),
+        (
+            "    path",
+            "    strid: 2\n    path",
+            "grid.yaml:7: input[1]: unknown field 'strid' (did you mean 'stride'",
+        ),
+        (
+            "    path",
+            "    grid: {frame: [1]}\n    path",
+            "grid.yaml:7: input[1].grid: unknown field 'frame' (did",
+        ),
+        (
+            "  size",
+            "  sizes",
+            "grid.yaml:10: grid: unknown field 'sizes' (did you mean 'size'?); allowed are batch",
+        ),
+        (
+            "[1, 2]",
+            "{start: 1, stop: 2, stp: 1}",
+            "grid.yaml:9: grid.frames: unknown field 'stp' (did you mean",
+        ),
+        ("threads", "thread", "grid.yaml:13: backends[1]: unknown field 'thread' (did you mean 'threads'?)"),
+        ("rounds", "round", "grid.yaml:15: measure: unknown field 'round' (did you mean 'rounds'?)"),
+        ("kind: random", "kind: random, random: 1", "grid.yaml:4: input[0]: unknown field 'random'; allowed"),
+    ],
+)
+def test_unknown_fields(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert refusal(tmp_path, TEXT.replace(old, new, 1)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        ("name: trial\n", "grid.yaml:1: name: is missing"),
+        ("name: noise, ", "grid.yaml:4: input[0].name: is missing"),
+        ("    path: street.mp4\n", "grid.yaml:5: input[1].path: is missing"),
+        (
+            "    kind: video\n",
+            "grid.yaml:5: input[1]: the field 'kind' is missing; it should be random, image or video",
+        ),
+        ("  frames: [1, 2]\n", "grid.yaml:8: grid.frames: is missing"),
+        ("  size: [[16, 16]]\n", "grid.yaml:8: grid.size: is missing"),
+        ("name: slow, ", "grid.yaml:13: backends[1].name: is missing"),
+    ],
+)
+def test_missing_fields(tmp_path: Path, old: str, said: str) -> None:
+    assert refusal(tmp_path, TEXT.replace(old, "", 1)) == said
+
+
+@pytest.mark.parametrize("field", ["input", "grid", "backends"])
+def test_missing_sections(tmp_path: Path, field: str) -> None:
+    data = {name: value for name, value in yaml.safe_load(TEXT).items() if name != field}
+    assert refusal(tmp_path, yaml.safe_dump(data)) == f"grid.yaml:1: {field}: is missing"
+
+
+NAME = "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit, not"
+KINDS = "should be random, image or video, not"
+LIST = "should be a list, as in [1, 2], not"
+LEAST_1 = "should be greater than or equal to 1, not"
+LEAST_16 = "should be greater than or equal to 16, not"
+PATH = "should be the path of a file, neither empty nor with a NUL character, not"
+ORIGINS = "should be 'cpu', 'cuda', 'cudnn' or 'cudnn_autotune', not"
+PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions' or 'memory', not"
+ONCE = "stands there twice; each may stand there once"
+
+
+def derive(name: str) -> str:
+    return (
+        "it should be cpu, cuda, cudnn, cudnn_autotune, or derive from one of them as in "
+        f"{{name: {name}, from: cpu, threads: 1}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "field", "said"),
+    [
+        # Names
+        ("name=7", "name", "should be text, not 7"),
+        ("name=", "name", "should be text, not nothing"),
+        ("name=../../etc", "name", f"{NAME} '../../etc'"),
+        ("name=a/b", "name", f"{NAME} 'a/b'"),
+        ("name=..", "name", f"{NAME} '..'"),
+        ("name=.hidden", "name", f"{NAME} '.hidden'"),
+        ("name=''", "name", f"{NAME} ''"),
+        ('name="a\\nb"', "name", f"{NAME} 'a\\nb'"),
+        ('name="a\\n"', "name", f"{NAME} 'a\\n'"),
+        (f"name={'x' * 65}", "name", f"should have at most 64 characters, not '{'x' * 56}..."),
+        # The model
+        ("model.name=esrgan", "model.name", "should be 'basicvsr', not 'esrgan'"),
+        ("model.mid_channels=0", "model.mid_channels", f"{LEAST_1} 0"),
+        ("model.num_blocks=true", "model.num_blocks", "should be a whole number, not True"),
+        ("model.seed=-1", "model.seed", "should be greater than or equal to 0, not -1"),
+        (f"model.seed={2**63}", "model.seed", f"should be less than 9223372036854775808, not {2**63}"),
+        (
+            "model={seed: 1, checkpoint: w.pth}",
+            "model",
+            "has both a seed and a checkpoint; weights come from one of them",
+        ),
+        ("model.checkpoint=''", "model.checkpoint", f"{PATH} ''"),
+        ('model.checkpoint="a\\0b"', "model.checkpoint", f"{PATH} 'a\\x00b'"),
+        ("model=", "model", "should be a mapping (field: value), not nothing"),
+        # Inputs
+        ("input=[]", "input", "is an empty list; at least 1 value is needed"),
+        ("input=noise", "input", "should be a mapping (field: value), not 'noise'"),
+        ("input.0=noise", "input[0]", "should be a mapping (field: value), not 'noise'"),
+        ("input.0.kind=rnadom", "input[0].kind", f"{KINDS} 'rnadom' (did you mean 'random'?)"),
+        ("input.0.kind=[random]", "input[0].kind", f"{KINDS} ['random'] (did you mean 'random'?)"),
+        ("input.0.kind=true", "input[0].kind", f"{KINDS} True"),
+        ("input.0.kind=", "input[0].kind", f"{KINDS} nothing"),
+        ("input.1.fit=stretch", "input[1].fit", "should be 'resize' or 'crop', not 'stretch'"),
+        ("input.1.stride=0", "input[1].stride", f"{LEAST_1} 0"),
+        ('input.1.path="\\0"', "input[1].path", f"{PATH} '\\x00'"),
+        ("input={name: a, kind: random, seed: x}", "input.seed", "should be a whole number, not 'x'"),
+        ("input.0.grid={size: [[8, 16]]}", "input[0].grid.size[0][0]", f"{LEAST_16} 8"),
+        # Axes
+        ("grid=[1]", "grid", "should be a mapping (field: value), not [1]"),
+        ("grid.frames=[]", "grid.frames", "is an empty list; at least 1 value is needed"),
+        ("grid.batch=", "grid.batch", f"{LIST} nothing"),
+        ("grid.frames='2'", "grid.frames", f"{LIST} '2'"),
+        ("grid.frames=true", "grid.frames", f"{LIST} True"),
+        ("grid.frames=2.5", "grid.frames", f"{LIST} 2.5"),
+        ("grid.frames=0", "grid.frames", f"{LEAST_1} 0"),
+        ("grid.frames=[1, 0]", "grid.frames[1]", f"{LEAST_1} 0"),
+        ("grid.frames=[-3]", "grid.frames[0]", f"{LEAST_1} -3"),
+        ("grid.frames=[1.0]", "grid.frames[0]", "should be a whole number, not 1.0"),
+        ("grid.frames=[.nan]", "grid.frames[0]", "should be a whole number, not nan"),
+        ("grid.frames=[true]", "grid.frames[0]", "should be a whole number, not True"),
+        ("grid.frames=[x]", "grid.frames[0]", "should be a whole number, not 'x'"),
+        ("grid.frames=[10000000]", "grid.frames[0]", "should be less than or equal to 1000000, not 10000000"),
+        ("grid.frames=[2, 3, 2]", "grid.frames[2]", f"2 {ONCE}"),
+        ("grid.frames={start: 1}", "grid.frames.stop", "is missing"),
+        ("grid.frames={start: 4, stop: 3}", "grid.frames", "the range stops at 3, before it starts at 4"),
+        ("grid.frames={start: 0, stop: 3}", "grid.frames.start", f"{LEAST_1} 0"),
+        ("grid.frames={start: 1, stop: 3, step: 0}", "grid.frames.step", f"{LEAST_1} 0"),
+        ("grid.frames={start: 1, stop: 10001}", "grid.frames", "a range of over 10,000 values"),
+        (
+            "grid.frames={start: 1, stop: 9000000000}",
+            "grid.frames.stop",
+            "should be less than or equal to 1000000, not 9000000000",
+        ),
+        # Sizes
+        ("grid.size=64", "grid.size", f"{LIST} 64"),
+        ("grid.size=[64]", "grid.size[0]", f"{LIST} 64"),
+        ("grid.size=[]", "grid.size", "is an empty list; at least 1 value is needed"),
+        ("grid.size=[15, 16]", "grid.size[0]", f"{LEAST_16} 15"),
+        ("grid.size=[16, 15]", "grid.size[1]", f"{LEAST_16} 15"),
+        ("grid.size=[[16, 16], [16, 15]]", "grid.size[1][1]", f"{LEAST_16} 15"),
+        ("grid.size=[[16, 65537]]", "grid.size[0][1]", "should be less than or equal to 65536, not 65537"),
+        (
+            "grid.size=[[16, 16, 3]]",
+            "grid.size",
+            "[16, 16, 3] is no [height, width]; a size has two whole numbers",
+        ),
+        ("grid.size=[[16, 16], [16, 16]]", "grid.size[1]", f"[16, 16] {ONCE}"),
+        ("grid.size=[[true, 16]]", "grid.size[0][0]", "should be a whole number, not True"),
+        # Backends
+        ("backends=cpu", "backends", f"{LIST} 'cpu'"),
+        ("backends=[]", "backends", "is an empty list; at least 1 value is needed"),
+        ("backends=[cpu, cpu]", "backends[1]", f"'cpu' {ONCE}"),
+        ("backends=[1]", "backends[0]", "should be a mapping (field: value), not 1"),
+        (
+            "backends.0=cuddn",
+            "backends[0]",
+            f"'cuddn' is not known (did you mean 'cudnn'?); {derive('cuddn')}",
+        ),
+        ("backends.0={name: fast}", "backends[0].name", f"'fast' is not known; {derive('fast')}"),
+        ("backends.1.from=cppu", "backends[1].from", f"{ORIGINS} 'cppu' (did you mean 'cpu'?)"),
+        ("backends.1.from=slow", "backends[1].from", f"{ORIGINS} 'slow'"),
+        (
+            "backends.0={name: cpu, from: cuda}",
+            "backends[0].from",
+            "'cpu' cannot derive from 'cuda'; give it another name",
+        ),
+        (
+            "backends.1.device=cuda:0",
+            "backends[1].device",
+            "'slow' derives from 'cpu' and cannot be on 'cuda:0'; for that it should derive from cuda, cudnn "
+            "or cudnn_autotune",
+        ),
+        (
+            "backends.1={name: g, from: cudnn, device: cpu}",
+            "backends[1].device",
+            "'g' derives from 'cudnn' and cannot be on 'cpu'; for that it should derive from cpu",
+        ),
+        (
+            "backends.1.device=tpu",
+            "backends[1].device",
+            "should be cpu, cuda or a GPU by its number as in cuda:1, not 'tpu'",
+        ),
+        (
+            "backends.1.dtype=float61",
+            "backends[1].dtype",
+            "should be 'float32', 'bfloat16' or 'float16', not 'float61' (did you mean 'float16'?)",
+        ),
+        ("backends.1.threads=0", "backends[1].threads", f"{LEAST_1} 0"),
+        ("backends.1.compile=1", "backends[1].compile", "should be true or false, not 1"),
+        ("backends.1.min_psnr_db=-1", "backends[1].min_psnr_db", "should be greater than 0, not -1"),
+        ("backends.1.min_psnr_db=.inf", "backends[1].min_psnr_db", "should be a finite number, not inf"),
+        (
+            "baseline=slwo",
+            "baseline",
+            "'slwo' is none of the backends (did you mean 'slow'?); allowed are cpu, slow",
+        ),
+        # Measuring
+        ("measure=", "measure", "should be a mapping (field: value), not nothing"),
+        ("measure.warmup=-1", "measure.warmup", "should be greater than or equal to 0, not -1"),
+        ("measure.repetitions=0", "measure.repetitions", f"{LEAST_1} 0"),
+        ("measure.repetitions=true", "measure.repetitions", "should be a whole number, not True"),
+        ("measure.repetitions=5.5", "measure.repetitions", "should be a whole number, not 5.5"),
+        ("measure.rounds=1001", "measure.rounds", "should be less than or equal to 1000, not 1001"),
+        ("measure.order=random", "measure.order", "should be 'interleaved' or 'blocked', not 'random'"),
+        (
+            "measure.isolation=cells",
+            "measure.isolation",
+            "should be 'cell', 'backend' or 'experiment', not 'cells' (did you mean 'cell'?)",
+        ),
+        ("measure.stages=on", "measure.stages", "should be 'off', 'sync', 'events' or 'both', not True"),
+        (
+            "measure.stages=[off]",
+            "measure.stages",
+            "should be 'off', 'sync', 'events' or 'both', not [False]",
+        ),
+        ("measure.memory=on", "measure.memory", "should be 'off', 'curve' or 'lines', not True"),
+        ("measure.timeout_s=.nan", "measure.timeout_s", "should be a finite number, not nan"),
+        ("measure.timeout_s=.inf", "measure.timeout_s", "should be a finite number, not inf"),
+        ("measure.timeout_s=0", "measure.timeout_s", "should be greater than 0, not 0"),
+        ("measure.timeout_s=true", "measure.timeout_s", "should be a number, not True"),
+        (
+            "measure.timeout_s=1e3",
+            "measure.timeout_s",
+            "should be a number, not '1e3' (YAML reads powers of ten only as in 1.0e+3)",
+        ),
+        (
+            "measure.timeout_s=1.0e+300",
+            "measure.timeout_s",
+            "should be less than or equal to 1000000, not 1e+300",
+        ),
+        ("measure.allocator=malloc", "measure.allocator", "should be 'retain' or 'system', not 'malloc'"),
+        # Plots
+        ("plots=[tmie]", "plots[0]", f"{PLOTS} 'tmie' (did you mean 'time'?)"),
+        ("plots=tmie", "plots", f"{PLOTS} 'tmie' (did you mean 'time'?)"),
+        ("plots=[time, time]", "plots[1]", f"'time' {ONCE}"),
+        ("plots=3", "plots", f"{LIST} 3"),
+    ],
+)
+def test_wrong_values(tmp_path: Path, assignment: str, field: str, said: str) -> None:
+    shown = " ".join(assignment.split())
+    assert refusal(tmp_path, TEXT, assignment) == f"--set {shown}: {field}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("street.mp4", '""', "grid.yaml:7: input[1].path: should be the path of a file"),
+        ("name: noise", "name: street", "grid.yaml:5: input[1]: 'street' stands there twice"),
+        ("[1, 2]", "[1, 0]", "grid.yaml:9: grid.frames[1]: should be greater"),
+        ("[1, 2]", "\n  - 1\n  - 0", "grid.yaml:11: grid.frames[1]: should be greater"),
+        ("  - cpu\n", "  - gpu\n", "grid.yaml:12: backends[0]: 'gpu' is not known (did you mean 'cpu'?)"),
+        (
+            "from: cpu, threads: 1}",
+            "\n    device: cuda}",
+            "grid.yaml:13: backends[1].name: 'slow' is not known",
+        ),
+        (", threads: 1}", ",\n     device: cuda}", "grid.yaml:14: backends[1].device: 'slow' derives from"),
+        ("plots: [time]", "baseline: gpu", "grid.yaml:16: baseline: 'gpu' is none of the backends (did"),
+        (
+            "  rounds: 2\n",
+            "  stages: on\n",
+            "grid.yaml:15: measure.stages: should be 'off', 'sync', 'events'",
+        ),
+        (
+            "  rounds: 2\n",
+            "  rounds: 2\n  rounds: 3\n",
+            "grid.yaml:16: the field 'rounds' stands there twice",
+        ),
+    ],
+)
+def test_wrong_values_in_the_file(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert refusal(tmp_path, TEXT.replace(old, new, 1)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (
+            ["grid.frames={start: 1, stop: 10000}", "grid.batch={start: 1, stop: 10000}"],
+            "grid.yaml:8: grid: has 400,000,000 cells with inputs and backends; at most 100,000 are allowed",
+        ),
+        (
+            ["grid.frames={start: 1, stop: 10000}", "measure.rounds=1000"],
+            "grid.yaml:14: measure: asks for 1,000 rounds of 40,000 cells; at most 1,000,000 rounds are "
+            "allowed altogether",
+        ),
+    ],
+    ids=["cells", "rounds"],
+)
+def test_grids_beyond_measure(tmp_path: Path, assignments: list[str], said: str) -> None:
+    assert refusal(tmp_path, TEXT, *assignments) == said
+
+
+class TestAccepted:
+    @pytest.mark.parametrize(
+        ("assignment", "read", "value"),
+        [
+            ("measure.stages=off", lambda e: e.measure.stages, "off"),
+            ("measure.stages='off'", lambda e: e.measure.stages, "off"),
+            ("measure.memory=off", lambda e: e.measure.memory, "off"),
+            ("measure.timeout_s=60", lambda e: e.measure.timeout_s, 60.0),
+            ("measure.timeout_s=6.0e+2", lambda e: e.measure.timeout_s, 600.0),
+            ("grid.frames=3", lambda e: e.grid.frames, (3,)),
+            ("grid.frames={start: 1, stop: 10, step: 3}", lambda e: e.grid.frames, (1, 4, 7, 10)),
+            ("grid.frames={start: 1, stop: 9, step: 3}", lambda e: e.grid.frames, (1, 4, 7)),
+            ("grid.frames={start: 2, stop: 2}", lambda e: e.grid.frames, (2,)),
+            ("grid.size=[32, 48]", lambda e: e.grid.size, ((32, 48),)),
+            ("grid.size=[[32, 48], [16, 16]]", lambda e: e.grid.size, ((32, 48), (16, 16))),
+            ("plots=memory", lambda e: e.plots, ("memory",)),
+            ("plots=[]", lambda e: e.plots, ()),
+            ("name=2026-01-02", lambda e: e.name, "2026-01-02"),
+            ("input={name: a, kind: random}", lambda e: [item.name for item in e.input], ["a"]),
+            ("backends=[cudnn]", lambda e: [item.name for item in e.backends], ["cudnn"]),
+            ("backends.1={name: g, from: cuda, device: 'cuda:1'}", lambda e: e.backends[1].device, "cuda:1"),
+            ("baseline=slow", lambda e: e.baseline, "slow"),
+        ],
+    )  # fmt: skip
+    def test_forms(self, tmp_path: Path, assignment: str, read: Any, value: object) -> None:
+        assert read(load_text(tmp_path, TEXT, assignment)) == value
+
+    def test_aliases(self, tmp_path: Path) -> None:
+        text = TEXT.replace("[1, 2]", "&few [1, 2]").replace("  size", "  batch: *few\n  size")
+        assert load_text(tmp_path, text).grid.batch == (1, 2)
+
+    def test_an_input_has_its_own_axes(self, tmp_path: Path) -> None:
+        experiment = load_text(tmp_path, TEXT, "input.0.grid={frames: [7, 8, 9]}")
+        noise, street = experiment.input
+        assert experiment.axes_of(noise).frames == (7, 8, 9)
+        assert experiment.axes_of(noise).size == ((16, 16),)
+        assert experiment.axes_of(street).frames == (1, 2)
+        assert experiment.cell_count() == (3 + 2) * 2
+
+    def test_defaults(self, tmp_path: Path) -> None:
+        text = "{name: n, input: {name: a, kind: random}, grid: {frames: 1, size: [16, 16]}, backends: [cpu]}"
+        experiment = load_text(tmp_path, text)
+        assert experiment.measure == Measure()
+        assert experiment.grid.batch == (1,)
+        assert experiment.plots == ("time", "speedup", "stages", "repetitions", "memory")
+
+    @pytest.mark.parametrize("name", presets.names())
+    def test_the_presets(self, name: str) -> None:
+        load(presets.find(name))
+
+
+class TestPaths:
+    def test_start_at_the_file_s_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "configs").mkdir()
+        monkeypatch.chdir(tmp_path)
+        experiment = load_text(tmp_path / "configs", TEXT, "model.checkpoint=../weights/w.pth")
+        assert experiment.model.checkpoint == "weights/w.pth"
+        assert experiment.input[1].path == "configs/street.mp4"  # type: ignore[union-attr]
+
+    def test_absolute_ones_stay(self, tmp_path: Path) -> None:
+        experiment = load_text(tmp_path, TEXT, "input.1.path=/videos/street.mp4")
+        assert experiment.input[1].path == "/videos/street.mp4"  # type: ignore[union-attr]
+        assert "path: /videos/street.mp4" in dump(experiment, tmp_path)
+
+    def test_a_dump_names_no_folder_above(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for folder in ("configs", "results/run"):
+            (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        text = dump(load_text(tmp_path / "configs", TEXT), tmp_path / "results" / "run")
+        assert "path: ../../configs/street.mp4" in text
+        assert str(tmp_path) not in text
+
+    def test_through_linked_folders(self, tmp_path: Path) -> None:
+        (tmp_path / "disk" / "results" / "run").mkdir(parents=True)
+        (tmp_path / "clone").mkdir()
+        (tmp_path / "clone" / "results").symlink_to(tmp_path / "disk" / "results")
+        (tmp_path / "clone" / "street.mp4").touch()
+        experiment = load_text(tmp_path / "clone", TEXT)
+        run = tmp_path / "clone" / "results" / "run"
+        (run / "config.yaml").write_text(dump(experiment, run))
+        again, _ = load(run / "config.yaml")
+        assert again == experiment
+        assert Path(again.input[1].path).exists()  # type: ignore[union-attr]
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True) | st.sampled_from(
+    ["off", "1", "1e3", "2026-01-02", "null", "0x10", "1_000", "yes", "1.5", "a-"]
+)
+paths = st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text and not text.isspace())
+numbers = st.integers(min_value=1, max_value=9)
+axes = st.lists(numbers, min_size=1, max_size=3, unique=True)
+sizes = st.lists(st.tuples(*[st.integers(16, 64)] * 2).map(list), min_size=1, max_size=2, unique_by=tuple)
+own_axes = st.fixed_dictionaries({}, optional={"batch": axes, "frames": axes, "size": sizes})
+seeds = st.integers(0, 2**63 - 1)
+media = {"path": paths, "fit": st.sampled_from(["resize", "crop"]), "grid": own_axes}
+inputs = st.one_of(
+    st.fixed_dictionaries(
+        {"name": names, "kind": st.just("random"), "seed": seeds}, optional={"grid": own_axes}
+    ),
+    st.fixed_dictionaries({"name": names, "kind": st.just("image"), **media}),
+    st.fixed_dictionaries({"name": names, "kind": st.just("video"), **media, "stride": numbers}),
+)
+backends = st.fixed_dictionaries(
+    {"name": names.filter(lambda name: name not in config.BACKEND_NAMES), "from": st.just("cudnn")},
+    optional={
+        "device": st.sampled_from(["cuda", "cuda:1"]),
+        "dtype": st.sampled_from(["float32", "bfloat16"]),
+        "threads": numbers,
+        "compile": st.booleans(),
+        "min_psnr_db": st.floats(min_value=1e-9, max_value=1e9),
+    },
+)
+experiments = st.fixed_dictionaries(
+    {
+        "name": names,
+        "model": st.fixed_dictionaries({"num_blocks": numbers}, optional={"checkpoint": paths}),
+        "input": st.lists(inputs, min_size=1, max_size=3, unique_by=lambda item: item["name"]),
+        "grid": st.fixed_dictionaries({"batch": axes, "frames": axes, "size": sizes}),
+        "backends": st.lists(backends | st.just("cpu"), min_size=1, max_size=3, unique_by=str).filter(
+            lambda items: len({item if item == "cpu" else item["name"] for item in items}) == len(items)
+        ),
+        "measure": st.fixed_dictionaries(
+            {
+                "timeout_s": st.floats(min_value=1e-9, max_value=1e6),
+                "stages": st.sampled_from(["off", "both"]),
+            }
+        ),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("dump")
+    for name in ("configs", "results/run"):
+        (root / name).mkdir(parents=True)
+    return root / "configs", root / "results" / "run"
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=experiments)
+def test_a_dump_loads_to_an_equal_experiment(folders: tuple[Path, Path], data: dict[str, Any]) -> None:
+    here, there = folders
+    experiment = load_text(here, yaml.safe_dump(data, allow_unicode=True))
+    (there / "config.yaml").write_text(dump(experiment, there), encoding="utf-8")
+    again, _ = load(there / "config.yaml")
+    assert again == experiment
+
+
+fields = st.sampled_from(
+    [
+        "name",
+        "model",
+        "input",
+        "grid",
+        "backends",
+        "measure",
+        "plots",
+        "kind",
+        "frames",
+        "size",
+        "random",
+        "from",
+    ]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | fields,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(fields | st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@given(data=anything, into=st.none() | st.sampled_from(["", *yaml.safe_load(TEXT)]))
+def test_any_data_loads_or_is_refused(folders: tuple[Path, Path], data: Any, into: str | None) -> None:
+    """On its own, or in a good experiment in place of one of its fields."""
+    text = yaml.safe_dump({**yaml.safe_load(TEXT), into: data} if into is not None else data)
+    said = ""
+    try:
+        load_text(folders[0], text)
+    except BadInput as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
+
+
+class TestJsonSchema:
+    def test_is_plain_json_with_every_reference_resolved(self) -> None:
+        schema = json.loads(json.dumps(json_schema(), allow_nan=False))
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        for node in nodes(schema):
+            if "$ref" in node:
+                start, _, name = node["$ref"].rpartition("/")
+                assert start == "#/$defs"
+                assert name in schema["$defs"]
+            assert node.get("type") in (
+                None, "object", "array", "string", "integer", "number", "boolean", "null",
+            )  # fmt: skip
+
+    def test_every_field_is_described_and_none_other_allowed(self) -> None:
+        schema = json_schema()
+        models = {"Experiment": schema, **schema["$defs"]}
+        undescribed = [
+            f"{model}.{name}"
+            for model, about in models.items()
+            for name, field in about["properties"].items()
+            if not field.get("description")
+        ]
+        assert undescribed == []
+        assert {
+            model for model, about in models.items() if about["additionalProperties"] is not False
+        } == set()
+
+    def test_defaults_and_required_fields(self) -> None:
+        schema = json_schema()
+        assert schema["required"] == ["name", "input", "grid", "backends"]
+        assert schema["$defs"]["Measure"]["properties"]["repetitions"]["default"] == 7
+        assert schema["$defs"]["BackendSpec"]["properties"]["from"]["anyOf"][0]["enum"] == [
+            "cpu", "cuda", "cudnn", "cudnn_autotune",
+        ]  # fmt: skip
+
+
+def nodes(data: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(data, dict):
+        if not isinstance(data.get("type"), dict):  # a mapping of field names may have a field `type`
+            yield data
+        for item in data.values():
+            yield from nodes(item)
+    elif isinstance(data, list):
+        for item in data:
+            yield from nodes(item)
+
+
+def test_parameters_are_those_of_the_registered_model() -> None:
+    entry = find_model(config.Model().name)
+    given = config.Model().model_dump(exclude={"name", "seed", "checkpoint"})
+    assert given == {parameter.name: parameter.default for parameter in entry.parameters}
