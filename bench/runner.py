@@ -4,6 +4,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -84,42 +85,58 @@ def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer)
 def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Observer) -> None:
     """Jobs that share a process; after one that costs the process its life the rest get a new one."""
     worker: WorkerProcess | None = None
-    while jobs:
-        job = jobs.popleft()
-        observer.job_started(job)
-        began = run.clock()
-        kills = oom_kills()
-        try:
-            if worker is None:
-                workers.forget_words()
-                worker = workers.spawn(run.worker)
-            heard = _converse(worker, job, run, workers.import_torch_s, observer)
-            status = 0
-            if heard.record is None or not jobs:
-                status = _end(worker, workers, by_force=heard.timed_out)
-                worker = None
-            record = heard.record or _lost(
-                job,
-                heard,
-                status,
-                by_kernel=oom_kills() > kills,
-                timeout_s=run.experiment.measure.timeout_s,
-                last_words=workers.last_words(),
-            )
-        except ServerDiedError as error:
-            worker = None
-            workers.restart()
+    try:
+        while jobs:
+            job = jobs.popleft()
+            observer.job_started(job)
+            began = run.clock()
+            kills = oom_kills()
             heard = _Heard()
-            record = blank_record(job, Status.ERROR, f"the process that starts workers died: {error}")
-        record = _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
-        run.keep(record)
-        observer.job_ended(job, record)
+            try:
+                if worker is None:
+                    workers.forget_words()
+                    worker = workers.spawn(run.worker)
+                _converse(worker, job, run, workers.import_torch_s, observer, began=began, heard=heard)
+                status = 0
+                if heard.record is None or not jobs:
+                    status = _end(worker, workers, by_force=heard.timed_out)
+                    worker = None
+                record = heard.record or _lost(
+                    job,
+                    heard,
+                    status,
+                    by_kernel=oom_kills() > kills,
+                    timeout_s=run.experiment.measure.timeout_s,
+                    last_words=workers.last_words(),
+                )
+            except ServerDiedError as error:
+                worker = None
+                workers.restart()
+                reason = f"the process that starts workers died: {error}"
+                record = heard.record or _as_far_as_heard(job, heard, Status.ERROR, reason)
+            record = _with_costs(
+                record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s
+            )
+            run.keep(record)
+            observer.job_ended(job, record)
+    finally:
+        if worker is not None:
+            # Interrupted: left alone it would go on measuring, and writing references.
+            with suppress(ServerDiedError, TimeoutError):
+                _end(worker, workers, by_force=True)
 
 
-def _converse(worker: WorkerProcess, job: Job, run: Run, import_torch_s: float, observer: Observer) -> _Heard:
-    """Send the job and listen until its record, the worker's end or the deadline."""
-    heard = _Heard()
-    began = run.clock()
+def _converse(
+    worker: WorkerProcess,
+    job: Job,
+    run: Run,
+    import_torch_s: float,
+    observer: Observer,
+    *,
+    began: float,
+    heard: _Heard,
+) -> None:
+    """Send the job and listen until its record, the worker's end or the deadline; `heard` is filled."""
     timeout_s = run.experiment.measure.timeout_s
     deadline = began + timeout_s
     task = Task(
@@ -149,7 +166,6 @@ def _converse(worker: WorkerProcess, job: Job, run: Run, import_torch_s: float, 
                 observer.job_progressed(job, message)
     except (EOFError, ConnectionResetError, BrokenPipeError):
         pass  # the worker has ended; its exit status says how
-    return heard
 
 
 def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
@@ -182,6 +198,11 @@ def _lost(
     else:
         reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}"
         reason += f" ({last_words})" if last_words else ""
+    return _as_far_as_heard(job, heard, kind, reason)
+
+
+def _as_far_as_heard(job: Job, heard: _Heard, kind: Status, reason: str) -> CellRecord:
+    """What was measured, where only the output check is missing; otherwise a record without figures."""
     if heard.measured is not None:
         warning = f"output not checked: {reason}"
         return heard.measured.model_copy(update={"warnings": (*heard.measured.warnings, warning)})
