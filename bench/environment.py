@@ -1,7 +1,9 @@
 """What explains a number later, and nothing private: no user name, no home path, no host name unasked."""
 
+import getpass
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -28,6 +30,9 @@ ALLOCATOR_VARIABLES: Final = {
 _INHERITED: Final = ("OMP_", "MKL_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_TUNABLES", "CUDA_", "CUDNN_",
                      "NVIDIA_", "PYTORCH_", "TORCH_", "LD_PRELOAD", "ONEDNN_", "DNNL_")  # fmt: skip
 """Prefixes of environment variables that change how fast torch is."""
+
+_SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+"""Parts of the names of variables that are left out all the same, NVIDIA_API_KEY for one."""
 
 
 def collect(
@@ -59,9 +64,9 @@ def collect(
         "nvidia_driver": _nvidia_driver(),
         "workers_environment": dict(workers_environment),
         "inherited_environment": {
-            name: _without_home(value)
+            name: _without_names(value)
             for name, value in sorted(os.environ.items())
-            if name.startswith(_INHERITED)
+            if name.startswith(_INHERITED) and not any(word in name for word in _SECRET)
         },
     }
     if with_host_name:
@@ -144,9 +149,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _without_home(value: str) -> str:
+def _without_names(value: str) -> str:
+    """The value with neither the home folder nor the user's name in its paths."""
     home = str(Path.home())
-    return value.replace(home, "~") if home != "/" else value
+    if home != "/":
+        value = re.sub(rf"{re.escape(home)}(?=$|[/:;, ])", "~", value)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a process whose user has no name
+        return value
+    return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/:;, ])", "<user>", value)
 
 
 def _first_line(path: str) -> str | None:

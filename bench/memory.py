@@ -87,7 +87,8 @@ def by_line(function: Callable[..., object], call: Callable[[], object]) -> tupl
                     line=number,
                     source=source[number - first].rstrip(),
                     occurrences=occurrences,
-                    increment_bytes=int(increment * _MIB),
+                    # For the `def` line memory_profiler gives the level on entry, which no line added.
+                    increment_bytes=int(increment * _MIB) if number > first else 0,
                     host_bytes=int(total * _MIB),
                 )
             )

@@ -63,9 +63,7 @@ def run(task: Task, report: Report) -> CellRecord:
         _Round(task, draft, report).run()
     except Exception as error:
         status = Status.OOM if backends.is_out_of_memory(error) else Status.ERROR
-        said = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
-        return draft.record(status, reason)
+        return draft.record(status, _in_words(error))
     return draft.record(draft.status, draft.reason)
 
 
@@ -245,7 +243,7 @@ class _Round:
         if backend.is_reference:
             self._draft.values["output_check"] = OutputCheck.REFERENCE
             if not reference.exists():
-                output_check.keep(output, reference)
+                self._keep_reference(output, reference)
             return
         expected = output_check.kept(reference)
         if expected is None:
@@ -253,11 +251,14 @@ class _Round:
             self._draft.values["output_check"] = OutputCheck.NOT_DONE
             self._report(Measured(record=self._draft.record(Status.OK, "")))
             begin = perf_counter()
-            with backends.applied(backends.CPU_REFERENCE):
-                network: nn.Module = workload.build_model(self._task.model)
-                expected = workload.forward_of(network)(clip, no_probe)
-            output_check.keep(expected, reference)
-            self._draft.values["reference_s"] = perf_counter() - begin
+            try:
+                expected = self._make_reference(clip)
+                self._keep_reference(expected, reference)
+            except Exception as failure:  # as where the process dies over it: what was measured stands
+                self._warn(f"output not checked: {_in_words(failure)}")
+                return
+            finally:
+                self._draft.values["reference_s"] = perf_counter() - begin
         error = output_check.compare(output.float(), expected)
         self._draft.values["output_check"] = OutputCheck.COMPARED
         self._draft.values["output_max_abs_error"] = error.max_abs_error
@@ -268,6 +269,20 @@ class _Round:
                 f"{error.psnr_db:.1f} dB against the CPU float32 result; "
                 f"{backend.name} needs {backend.min_psnr_db:g} dB"
             )
+
+    def _make_reference(self, clip: Tensor) -> Tensor:
+        with backends.applied(backends.CPU_REFERENCE):
+            network: nn.Module = workload.build_model(self._task.model)
+            return workload.forward_of(network)(clip, no_probe)
+
+    def _keep_reference(self, output: Tensor, reference: Path) -> None:
+        try:
+            output_check.keep(output, reference)
+        except OSError as error:  # others make it anew
+            self._warn(f"the CPU float32 result was not kept: {_in_words(error)}")
+
+    def _warn(self, warning: str) -> None:
+        self._draft.values["warnings"] = (*self._draft.values.get("warnings", ()), warning)
 
     def _sample(self, pass_: Pass, phase: Phase, repetition: int, stage: str, span: Timed) -> None:
         self._draft.samples.append(
@@ -293,6 +308,12 @@ class _Round:
     def _say(self, doing: str) -> None:
         with suppress(BrokenPipeError):  # a parent that has gone ends the worker elsewhere
             self._report(Progress(doing=doing, done=self._done, total=self._total))
+
+
+def _in_words(error: Exception) -> str:
+    """The exception's type and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def _start(span: Timed) -> float:

@@ -156,6 +156,7 @@ def memory_of_calls(connection: Connection) -> None:
     from bench import memory  # noqa: PLC0415 - imports torch
     from bench.backends import CpuDevice  # noqa: PLC0415
 
+    allocate()  # as in a round, where this is never the first call: threads start, code is paged in
     for action in (allocate, nothing, start_large_child):
         connection.send(memory.curve(action, device=CpuDevice()))
     connection.send(memory.by_line(allocate, allocate))

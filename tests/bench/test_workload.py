@@ -1,0 +1,95 @@
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+
+from bench import plan, workload
+from bench.backend_spec import BUILT_IN
+from bench.config import Model
+from bench.plan import Cell
+from tests.bench.fakes import experiment
+from vsr_model import video
+from vsr_model.errors import BadInput
+from vsr_model.stages import no_probe
+
+TINY = Model(mid_channels=8, num_blocks=1)
+CPU = torch.device("cpu")
+
+
+def cell(**changes: Any) -> Cell:
+    (found,) = plan.cells(experiment(**changes))
+    return found
+
+
+def test_the_models_parameters_are_those_of_the_registry():
+    assert workload.model_parameters(TINY) == {
+        "mid_channels": 8, "num_blocks": 1, "base_upsample": "bilinear", "flow_resize": "bilinear",
+    }  # fmt: skip
+
+
+def test_weights_follow_the_seed():
+    def weights(seed: int | None) -> dict[str, torch.Tensor]:
+        return workload.build_model(TINY.model_copy(update={"seed": seed})).state_dict()
+
+    unset, zero, one = weights(None), weights(0), weights(1)
+    assert all(torch.equal(unset[name], zero[name]) for name in unset)
+    assert not all(torch.equal(unset[name], one[name]) for name in unset)
+
+
+def test_a_checkpoint_replaces_the_weights(tmp_path):
+    other = workload.build_model(TINY.model_copy(update={"seed": 5}))
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    loaded = workload.build_model(TINY.model_copy(update={"checkpoint": str(tmp_path / "w.pth")}))
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in other.state_dict().items())
+    with pytest.raises(BadInput, match="does not exist"):
+        workload.build_model(TINY.model_copy(update={"checkpoint": str(tmp_path / "none.pth")}))
+
+
+def test_the_network_measures_and_does_not_train():
+    network = workload.build_model(TINY)
+    assert not network.training
+    output = workload.forward_of(network)(torch.rand(1, 1, 3, 16, 16), no_probe)
+    assert output.shape == (1, 1, 3, 64, 64)
+    assert not output.requires_grad
+
+
+def test_prepare():
+    backend = replace(BUILT_IN["cpu"], dtype="bfloat16", memory_format="channels_last")
+    network = workload.prepare(workload.build_model(TINY), backend, CPU)
+    weight = network.get_parameter("upsampling.conv_hr.weight")
+    assert weight.dtype is torch.bfloat16
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    plain = workload.prepare(workload.build_model(TINY), BUILT_IN["cpu"], CPU)
+    assert {parameter.dtype for parameter in plain.parameters()} == {torch.float32}
+
+
+def test_a_random_clip_is_the_same_every_time():
+    noise = {"name": "noise", "kind": "random", "seed": 3}
+    one = cell(input=noise, grid={"batch": [2], "frames": [3], "size": [[16, 24]]})
+    clip = workload.make_clip(one)
+    assert clip.shape == (2, 3, 3, 16, 24)
+    assert clip.dtype is torch.float32
+    assert 0 <= float(clip.min()) < float(clip.max()) <= 1
+    assert torch.equal(clip, workload.make_clip(one))
+    other = cell(input={**noise, "seed": 4}, grid={"batch": [2], "frames": [3], "size": [[16, 24]]})
+    assert not torch.equal(clip, workload.make_clip(other))
+
+
+def test_media_clips(tmp_path):
+    images = video.moving_texture(4, 32, 48, 0)
+    picture, film = tmp_path / "p.png", tmp_path / "f.mp4"
+    video.write_image(picture, images[0])
+    with video.VideoWriter(film, frame_rate=Fraction(25), height=32, width=48) as writer:
+        for image in images:
+            writer.write(image)
+
+    still = cell(input={"name": "p", "kind": "image", "path": str(picture)},
+                 grid={"batch": [2], "frames": [1], "size": [[16, 24]]})  # fmt: skip
+    assert workload.make_clip(still).shape == (2, 1, 3, 16, 24)
+
+    moving = {"name": "f", "kind": "video", "path": str(film), "fit": "crop"}
+    every = workload.make_clip(cell(input=moving, grid={"frames": [3], "size": [[16, 24]]}))
+    second = workload.make_clip(cell(input={**moving, "stride": 2}, grid={"frames": [2], "size": [[16, 24]]}))
+    assert torch.equal(second, every[:, ::2])
