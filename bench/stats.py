@@ -55,15 +55,15 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     None where there are too few values for it.
     """
     n = len(values)
-    tail = (1 - confidence) / 2
-    cumulative, rank, term = 0.0, 0, 0.5**n if n < 1000 else math.exp(-n * math.log(2))
-    # rank becomes the largest k with P(Binomial(n, 1/2) < k) <= tail.
-    while True:
-        cumulative += term
-        if cumulative > tail or rank >= n // 2:
-            break
-        term *= (n - rank) / (rank + 1)
-        rank += 1
+    # rank becomes the largest k with P(k <= Binomial(n, 1/2) <= n - k) >= confidence. From the middle
+    # outward, since the terms of the tails are too small for a float where n is large.
+    rank = n // 2
+    term = math.prod((2 * i - 1) / (2 * i) for i in range(1, (n + 1) // 2 + 1))  # P(Binomial = rank)
+    covered = term if n % 2 == 0 else 2 * term
+    while rank > 0 and covered < confidence:
+        term *= rank / (n - rank + 1)
+        covered += 2 * term
+        rank -= 1
     if rank == 0:
         return None
     ordered = sorted(values)
