@@ -120,7 +120,7 @@ class MemoryLine(_Frozen):
 class CellRecord(_Frozen):
     """All that one round of one cell left: a line of the journal."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     cell: str
     round: int
     input: str
@@ -224,16 +224,17 @@ def read_journal(path: Path) -> list[CellRecord]:
 
 def _parse(path: Path, number: int, line: bytes) -> CellRecord:
     try:
-        record = CellRecord.model_validate_json(line)
+        return CellRecord.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # Another version's fields are unknown or missing here: of all errors, its number explains the others.
+        first = next((item for item in errors if item["loc"] == ("schema_version",)), errors[0])
+        if first["loc"] == ("schema_version",):
+            raise BadInput(
+                f"{path}:{number}: schema version {first['input']!r}; this program reads {SCHEMA_VERSION}"
+            ) from error
         field = ".".join(map(str, first["loc"])) or "the line"
         raise BadInput(f"{path}:{number}: not a record of this journal ({field}: {first['msg']})") from error
-    if record.schema_version != SCHEMA_VERSION:
-        raise BadInput(
-            f"{path}:{number}: schema version {record.schema_version}; this program reads {SCHEMA_VERSION}"
-        )
-    return record
 
 
 def worst_status(records: Iterable[CellRecord]) -> Status:

@@ -1,0 +1,219 @@
+"""The journal: what is written comes back the same, whatever befalls the file."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.records import (
+    SAMPLE_STAGES,
+    SCHEMA_VERSION,
+    SEVERITY,
+    CellRecord,
+    Journal,
+    MemoryLine,
+    MemoryPoint,
+    Pass,
+    Phase,
+    Sample,
+    Status,
+    read_journal,
+    worst_status,
+)
+from vsr_model.errors import BadInput
+
+
+def record(number: int = 0, **fields: Any) -> CellRecord:
+    given = {
+        "cell": "noise/b1/t4/64x64/cpu", "round": number, "input": "noise", "batch": 1, "frames": 4,
+        "height": 64, "width": 64, "backend": "cpu", "status": "ok",
+    }  # fmt: skip
+    return CellRecord.model_validate({**given, **fields})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def keep(path: Path, *records: CellRecord) -> None:
+    with Journal(path) as journal:
+        for item in records:
+            journal.append(item)
+
+
+floats = st.floats()
+counts = st.integers(0, 2**62)
+samples = st.builds(
+    Sample, pass_=st.sampled_from(Pass), phase=st.sampled_from(Phase), repetition=counts,
+    stage=st.sampled_from(SAMPLE_STAGES), start_s=floats, wall_s=floats, device_s=st.none() | floats,
+)  # fmt: skip
+points = st.builds(MemoryPoint, elapsed_s=floats, host_bytes=counts, device_bytes=st.none() | counts)
+lines = st.builds(
+    MemoryLine, line=counts, source=st.text(), occurrences=counts, increment_bytes=st.integers(),
+    host_bytes=counts,
+)  # fmt: skip
+records = st.builds(
+    CellRecord, schema_version=st.just(SCHEMA_VERSION), cell=st.text(), round=counts, input=st.text(),
+    batch=counts, frames=counts, height=counts, width=counts, backend=st.text(),
+    status=st.sampled_from(Status), reason=st.text(), first_forward_s=st.none() | floats,
+    output_psnr_db=st.none() | floats, flops_alignment=st.none() | st.integers(0, 2**80),
+    warnings=st.lists(st.text(), max_size=2).map(tuple),
+    settings=st.dictionaries(st.text(), st.text(), max_size=2),
+    samples=st.lists(samples, max_size=2).map(tuple),
+    memory=st.lists(points, max_size=2).map(tuple), memory_lines=st.lists(lines, max_size=2).map(tuple),
+)  # fmt: skip
+
+
+def as_text(item: CellRecord) -> str:
+    """Equal texts are equal records; NaN is not equal to itself."""
+    return repr(item.model_dump())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(written=st.lists(records, max_size=3))
+def test_what_is_written_comes_back(path: Path, written: list[CellRecord]) -> None:
+    path.unlink(missing_ok=True)
+    keep(path, *written)
+    assert [as_text(item) for item in read_journal(path)] == [as_text(item) for item in written]
+
+
+def test_infinite_and_missing_figures_stay_apart(path: Path) -> None:
+    given = [math.inf, -math.inf, math.nan, None, 0.0, 5e-324, 0.1]
+    keep(path, *[record(number, output_psnr_db=value) for number, value in enumerate(given)])
+    found = [item.output_psnr_db for item in read_journal(path)]
+    assert [repr(value) for value in found] == [repr(value) for value in given]
+
+
+def test_a_line_is_plain_json_without_what_is_missing(path: Path) -> None:
+    sample = Sample(
+        **{"pass": "end_to_end"}, phase=Phase.STEADY, repetition=0, stage="forward", start_s=1.0, wall_s=0.5
+    )
+    keep(path, record(output_psnr_db=math.inf, samples=(sample,)))
+    data = json.loads(path.read_text())
+    assert data["schema_version"] == SCHEMA_VERSION
+    assert data["output_psnr_db"] == "Infinity"
+    assert data["samples"][0] == {
+        "pass": "end_to_end", "phase": "steady", "repetition": 0, "stage": "forward", "start_s": 1.0,
+        "wall_s": 0.5,
+    }  # fmt: skip
+    assert "peak_host_bytes" not in data
+
+
+def test_appending_goes_on_where_it_stopped(path: Path) -> None:
+    keep(path, record(0))
+    keep(path, record(1), record(2))
+    assert [item.round for item in read_journal(path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("torn", [b'{"schema_ver', b"{", b"\xff", b'{"cell": "a"}'], ids=repr)
+class TestTornLastLine:
+    def test_is_passed_over(self, path: Path, torn: bytes) -> None:
+        keep(path, record(0), record(1))
+        path.write_bytes(path.read_bytes() + torn)
+        assert [item.round for item in read_journal(path)] == [0, 1]
+
+    def test_is_cut_off_before_the_next_record(self, path: Path, torn: bytes) -> None:
+        keep(path, record(0))
+        path.write_bytes(path.read_bytes() + torn)
+        keep(path, record(1))
+        assert [item.round for item in read_journal(path)] == [0, 1]
+
+    def test_is_all_there_is(self, path: Path, torn: bytes) -> None:
+        path.write_bytes(torn)
+        assert read_journal(path) == []
+        keep(path, record(0))
+        assert [item.round for item in read_journal(path)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (b"not json", "not a record of this journal (the line: Invalid JSON"),
+        (b"", "not a record of this journal (the line: Invalid JSON"),
+        (b"[]", "not a record of this journal (the line: "),
+        (b'{"schema_version": 1, "cell": "a"}', "not a record of this journal (round: Field required)"),
+        (b'{"schema_version": 2, "cell": "a"}', "schema version 2; this program reads 1"),
+        (
+            record(0).model_dump_json().replace('"schema_version":1', '"schema_version":9').encode(),
+            "schema version 9",
+        ),
+        (record(0).model_dump_json()[:-1].encode() + b', "mood": 1}', "not a record of this journal (mood: "),
+    ],
+    ids=["no JSON", "empty", "list", "fields missing", "newer without them", "newer", "unknown field"],
+)
+def test_a_damaged_line_is_named(path: Path, damaged: bytes, said: str) -> None:
+    keep(path, record(0))
+    path.write_bytes(path.read_bytes() + damaged + b"\n")
+    keep(path, record(2))
+    with pytest.raises(BadInput) as caught:
+        read_journal(path)
+    assert str(caught.value).startswith(f"{path}:2: {said}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_no_journal(path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read as a journal"):
+        read_journal(path)
+
+
+class TestOneWriter:
+    PROGRAM = (
+        "import sys; from pathlib import Path; from bench.records import Journal\n"
+        "try: Journal(Path(sys.argv[1]))\n"
+        "except BlockingIOError: print('refused')\n"
+        "else: print('open')"
+    )
+
+    def second(self, path: Path) -> str:
+        program = [sys.executable, "-c", self.PROGRAM, str(path)]
+        cwd = Path(__file__).parents[2]
+        done = subprocess.run(program, cwd=cwd, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip()
+
+    def test_another_process_is_refused_and_changes_nothing(self, path: Path) -> None:
+        with Journal(path) as journal:
+            journal.append(record(0))
+            assert self.second(path) == "refused"
+            journal.append(record(1))
+        assert [item.round for item in read_journal(path)] == [0, 1]
+        assert self.second(path) == "open"
+
+    def test_it_leaves_what_the_first_is_writing(self, path: Path) -> None:
+        with Journal(path):
+            path.write_bytes(b"half a li")
+            with pytest.raises(BlockingIOError):
+                Journal(path)
+            assert path.read_bytes() == b"half a li"
+
+
+class TestStatus:
+    def test_severity_is_the_order_of_definition(self) -> None:
+        assert sorted(Status, key=SEVERITY.__getitem__) == [
+            "ok",
+            "skipped",
+            "inaccurate",
+            "timeout",
+            "oom",
+            "error",
+        ]
+
+    @pytest.mark.parametrize(
+        ("statuses", "worst"),
+        [
+            (["ok"], "ok"),
+            (["ok", "skipped"], "skipped"),
+            (["inaccurate", "ok"], "inaccurate"),
+            (["timeout", "inaccurate", "ok"], "timeout"),
+            (["oom", "timeout"], "oom"),
+            (["ok", "error", "oom"], "error"),
+        ],
+    )
+    def test_the_worst_round_s(self, statuses: list[str], worst: str) -> None:
+        assert worst_status([record(status=status) for status in statuses]) == worst
