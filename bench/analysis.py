@@ -62,7 +62,10 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     rows = [{**_plain(record), "warnings": "; ".join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
-    return table.astype(dict.fromkeys((*integers, "parameters", "threads"), "Int64"))
+    for name in (*integers, "parameters", "threads"):
+        values = [row[name] for row in rows]
+        table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
+    return table
 
 
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
@@ -254,6 +257,11 @@ def _position(record: CellRecord) -> tuple[str, int, int, int, int]:
 
 def _axes(record: CellRecord) -> dict[str, object]:
     return {"cell": record.cell, **{name: getattr(record, name) for name in AXES}}
+
+
+def _are_wide(values: Iterable[object]) -> bool:
+    """Whether a whole number does not fit into 64 bits: FLOPs of cells that no machine can run."""
+    return any(isinstance(value, int) and value >= 2**63 for value in values)
 
 
 def _plain(record: CellRecord) -> dict[str, object]:

@@ -1,0 +1,356 @@
+"""Records to tables: exact figures from small runs made by hand."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench import analysis, stats
+from bench.analysis import (
+    cells_table,
+    memory_lines_table,
+    memory_table,
+    perturbation_table,
+    samples_table,
+    summary_table,
+    tables_of,
+)
+from bench.records import CellRecord, MemoryLine, MemoryPoint, OutputCheck, Pass, Phase, Sample, Status
+from bench.run_folder import to_csv
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
+
+E2E, SYNC, EVENTS = Pass.END_TO_END, Pass.STAGE_SYNC, Pass.STAGE_EVENTS
+
+
+def timed(
+    pass_: Pass,
+    stage: str,
+    walls: Sequence[float],
+    devices: Sequence[float] | None = None,
+    phase: Phase = Phase.STEADY,
+) -> list[Sample]:
+    return [
+        Sample(
+            pass_=pass_, phase=phase, repetition=index, stage=stage, start_s=float(index), wall_s=wall,
+            device_s=None if devices is None else devices[index],
+        )
+        for index, wall in enumerate(walls)
+    ]  # fmt: skip
+
+
+def record(
+    backend: str, samples: Sequence[Sample] = (), *, frames: int = 4, number: int = 0, **fields: Any
+) -> CellRecord:
+    given = {
+        "cell": f"noise/b2/t{frames}/64x48/{backend}", "round": number, "input": "noise", "batch": 2,
+        "frames": frames, "height": 64, "width": 48, "backend": backend, "status": Status.OK,
+    }  # fmt: skip
+    return CellRecord(**{**given, **fields}, samples=tuple(samples))
+
+
+def row(table: pd.DataFrame, **where: object) -> dict[str, Any]:
+    """The one row with these values."""
+    for name, value in where.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    found: dict[str, Any] = table.iloc[0].to_dict()
+    return found
+
+
+SEVEN = [3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0]
+
+
+class TestSummary:
+    def test_figures_of_the_forward(self) -> None:
+        found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN))], "cpu"), stage="forward")
+        assert found == {
+            "cell": "noise/b2/t4/64x48/cpu", "input": "noise", "batch": 2, "frames": 4, "height": 64,
+            "width": 48, "backend": "cpu", "status": "ok", "stage": "forward", "pass": "end_to_end",
+            "clock": "wall", "n_rounds": 1, "n": 7, "median_s": 4.0, "q1_s": 2.5, "q3_s": 5.5, "low_s": 1.0, "high_s": 7.0,
+            "interval": "within_process", "share": pytest.approx(math.nan, nan_ok=True), "frames_per_s": 2.0,
+            "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0,
+        }  # fmt: skip
+
+    def test_only_steady_samples_count(self) -> None:
+        samples = [
+            *timed(E2E, "forward", [100.0], phase=Phase.COLD),
+            *timed(E2E, "forward", [50.0, 40.0], phase=Phase.WARMUP),
+            *timed(E2E, "forward", [2.0]),
+        ]
+        found = row(summary_table([record("cpu", samples)], "cpu"), stage="forward")
+        assert (found["n"], found["median_s"], found["interval"]) == (1, 2.0, "none")
+        assert math.isnan(found["low_s"])
+
+    def test_a_speedup_is_the_baseline_s_time_over_the_cell_s(self) -> None:
+        records = [
+            record("cpu", timed(E2E, "forward", SEVEN)),
+            record("fast", timed(E2E, "forward", [value / 8 for value in SEVEN])),
+        ]
+        found = row(summary_table(records, "cpu"), backend="fast", stage="forward")
+        assert found["speedup"] == 8.0
+        sides = [stats.summarise([SEVEN]), stats.summarise([[value / 8 for value in SEVEN]])]
+        expected = stats.ratio(*sides)
+        assert (found["speedup_low"], found["speedup_high"]) == (expected.low, expected.high)
+
+    def test_a_speedup_is_within_one_input_batch_frames_and_size(self) -> None:
+        records = [
+            record("cpu", timed(E2E, "forward", [4.0]), frames=1),
+            record("fast", timed(E2E, "forward", [2.0]), frames=1),
+            record("cpu", timed(E2E, "forward", [9.0]), frames=2),
+            record("fast", timed(E2E, "forward", [3.0]), frames=2),
+            record("fast", timed(E2E, "forward", [3.0]), frames=3),
+        ]
+        table = summary_table(records, "cpu")
+        assert row(table, backend="fast", frames=1)["speedup"] == 2.0
+        assert row(table, backend="fast", frames=2)["speedup"] == 3.0
+        assert math.isnan(row(table, backend="fast", frames=3)["speedup"])
+
+    def test_rounds_are_the_unit(self) -> None:
+        records = [
+            record("cpu", timed(E2E, "forward", [float(number), number + 0.5, 99.0]), number=number)
+            for number in range(1, 7)
+        ]
+        found = row(summary_table(records, "cpu"), stage="forward")
+        assert (found["n_rounds"], found["n"], found["interval"]) == (6, 18, "between_rounds")
+        assert (found["median_s"], found["low_s"], found["high_s"]) == (4.0, 1.5, 6.5)
+
+    def test_transfers_stand_beside(self) -> None:
+        spans = {"host_to_device": 0.25, "forward": 1.0, "device_to_host": 0.5, "total": 2.0}
+        samples = [sample for stage, span in spans.items() for sample in timed(E2E, stage, [span])]
+        table = summary_table([record("cuda", samples)], "cuda")
+        assert dict(zip(table["stage"], table["median_s"], strict=True)) == spans
+        assert row(table, stage="forward")["frames_per_s"] == 8.0
+        assert row(table, stage="total")["frames_per_s"] == 4.0
+        assert math.isnan(row(table, stage="host_to_device")["frames_per_s"])
+
+
+STAGED = {"alignment": 4.0, "propagation": 3.0, "aggregation": 1.0, "upsampling": 1.5, "other": 0.5}
+
+
+def staged(pass_: Pass, factor: float, device: float | None = None) -> list[Sample]:
+    return [
+        sample
+        for stage, span in STAGED.items()
+        for sample in timed(pass_, stage, [factor * span], None if device is None else [device * span])
+    ]
+
+
+class TestStages:
+    def test_shares_sum_to_one(self) -> None:
+        table = summary_table([record("cpu", [*timed(E2E, "forward", [9.0]), *staged(SYNC, 1.0)])], "cpu")
+        shares = table.set_index("stage")["share"].dropna()
+        assert shares.to_dict() == {stage: span / 10 for stage, span in STAGED.items()}
+        assert sum(shares) == pytest.approx(1.0)
+
+    def test_events_are_taken_over_synchronising(self) -> None:
+        samples = [*staged(SYNC, 2.0, 1.9), *staged(EVENTS, 0.1, 1.0)]
+        table = summary_table([record("cuda", samples)], "cuda")
+        assert set(table["pass"]) == {"stage_events"}
+        assert set(table["clock"]) == {"device"}
+        assert dict(zip(table["stage"], table["median_s"], strict=True)) == STAGED
+
+    def test_synchronising_is_what_a_cpu_has(self) -> None:
+        table = summary_table([record("cpu", staged(SYNC, 2.0))], "cpu")
+        assert set(table["pass"]) == {"stage_sync"}
+        assert set(table["clock"]) == {"wall"}
+
+    def test_each_stage_has_its_speedup(self) -> None:
+        records = [record("cpu", staged(SYNC, 1.0)), record("cuda", staged(EVENTS, 1.0, 0.25))]
+        table = summary_table(records, "cpu")
+        assert set(table[table["backend"] == "cuda"]["speedup"]) == {4.0}
+
+    def test_a_stage_that_takes_no_time_has_no_speedup(self) -> None:
+        records = [record("cpu", timed(SYNC, "alignment", [0.0]), frames=1)]
+        found = row(summary_table(records, "cpu"), stage="alignment")
+        assert found["median_s"] == 0.0
+        assert math.isnan(found["speedup"])
+        assert math.isnan(found["share"])
+
+    def test_a_forward_that_takes_no_time_has_no_rate(self) -> None:
+        found = row(summary_table([record("cpu", timed(E2E, "forward", [0.0]))], "cpu"), stage="forward")
+        assert math.isnan(found["frames_per_s"])
+
+
+class TestStatuses:
+    FORWARD = timed(E2E, "forward", [1.0])
+
+    @pytest.mark.parametrize("status", ["skipped", "timeout", "oom", "error"])
+    def test_a_cell_without_figures_is_there(self, status: str) -> None:
+        table = summary_table(
+            [record("cpu", self.FORWARD), record("cuda", status=status, reason="so")], "cpu"
+        )
+        found = row(table, backend="cuda")
+        assert found["status"] == status
+        assert found["stage"] is None or pd.isna(found["stage"])
+        assert pd.isna(found["median_s"])
+        assert pd.isna(found["n"])
+
+    @pytest.mark.parametrize("status", ["timeout", "oom", "error"])
+    def test_samples_of_a_round_that_failed_count_for_nothing(self, status: str) -> None:
+        table = summary_table([record("cpu", self.FORWARD, status=status)], "cpu")
+        assert list(table["stage"].isna()) == [True]
+
+    def test_the_worst_round_s_with_the_figures_of_the_others(self) -> None:
+        records = [
+            record("cpu", self.FORWARD), record("cpu", self.FORWARD, number=1),
+            record("cuda", self.FORWARD), record("cuda", status="timeout", number=1),
+        ]  # fmt: skip
+        found = row(summary_table(records, "cpu"), backend="cuda")
+        assert (found["status"], found["median_s"], found["n_rounds"]) == ("timeout", 1.0, 1)
+        assert math.isnan(found["speedup"])
+
+    def test_an_inaccurate_cell_has_times_and_no_speedup(self) -> None:
+        records = [record("cpu", self.FORWARD), record("half", self.FORWARD, status="inaccurate")]
+        found = row(summary_table(records, "cpu"), backend="half")
+        assert (found["median_s"], found["frames_per_s"]) == (1.0, 8.0)
+        assert math.isnan(found["speedup"])
+        assert math.isnan(found["speedup_low"])
+
+    @pytest.mark.parametrize("status", ["inaccurate", "timeout", "skipped"])
+    def test_a_baseline_that_is_not_ok_is_none(self, status: str) -> None:
+        records = [record("half", self.FORWARD, status=status), record("cpu", self.FORWARD)]
+        assert summary_table(records, "half")["speedup"].isna().all()
+
+
+class TestPerturbation:
+    def test_is_the_median_of_the_ratios_of_pairs(self) -> None:
+        off = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+        on = [1.1, 2.4, 4.4, 8.8, 17.6, 35.2]
+        samples = [*timed(SYNC, "forward", on), *timed(SYNC, "forward_unprobed", off)]
+        found = row(perturbation_table([record("cpu", samples)]), backend="cpu")
+        assert (found["pass"], found["n"], found["interval"]) == ("stage_sync", 6, "within_process")
+        assert found["ratio"] == pytest.approx(1.1)
+        assert (found["low"], found["high"]) == (pytest.approx(1.1), pytest.approx(1.2))
+
+    def test_each_pass_has_its_own(self) -> None:
+        samples = [
+            *timed(SYNC, "forward", [3.0]), *timed(SYNC, "forward_unprobed", [2.0]),
+            *timed(EVENTS, "forward", [2.5]), *timed(EVENTS, "forward_unprobed", [2.0]),
+        ]  # fmt: skip
+        table = perturbation_table([record("cuda", samples)])
+        assert dict(zip(table["pass"], table["ratio"], strict=True)) == {
+            "stage_sync": 1.5,
+            "stage_events": 1.25,
+        }
+
+    def test_pairs_stay_within_their_round(self) -> None:
+        records = [
+            record(
+                "cpu",
+                [*timed(SYNC, "forward", [2 * level]), *timed(SYNC, "forward_unprobed", [level])],
+                number=number,
+            )
+            for number, level in enumerate((1.0, 10.0))
+        ]  # fmt: skip
+        assert row(perturbation_table(records), backend="cpu")["ratio"] == 2.0
+
+
+class TestCells:
+    def test_missing_is_empty_and_never_0(self) -> None:
+        text = to_csv(cells_table([record("cuda", status="skipped", reason="no CUDA device")]))
+        header, line = (part.split(",") for part in text.splitlines())
+        values = {name: value for name, value in zip(header, line, strict=True) if value}
+        assert values == {
+            "cell": "noise/b2/t4/64x48/cuda", "input": "noise", "batch": "2", "frames": "4", "height": "64",
+            "width": "48", "backend": "cuda", "round": "0", "status": "skipped", "reason": "no CUDA device",
+        }  # fmt: skip
+
+    def test_whole_numbers_stay_whole_beside_missing_ones(self) -> None:
+        table = cells_table([
+            record("cpu", flops_alignment=2**53 + 1, threads=4), record("cuda", flops_alignment=None),
+        ])  # fmt: skip
+        assert (
+            to_csv(table[["flops_alignment", "threads"]])
+            == "flops_alignment,threads\n9007199254740993,4\n,\n"
+        )
+
+    def test_flops_that_no_machine_can_do(self) -> None:
+        table = cells_table([record("cpu", flops_alignment=2**70), record("cuda", status="skipped")])
+        assert list(to_csv(table[["flops_alignment"]]).splitlines()) == ["flops_alignment", str(2**70), '""']
+
+    def test_warnings_are_joined(self) -> None:
+        assert cells_table([record("cpu", warnings=("one", "two"))])["warnings"][0] == "one; two"
+
+    def test_an_equal_output_is_infinitely_close(self) -> None:
+        text = to_csv(cells_table([record("cpu", output_psnr_db=math.inf)])[["output_psnr_db"]])
+        assert text == "output_psnr_db\ninf\n"
+
+
+def test_every_sample_is_in_its_table() -> None:
+    samples = [
+        *timed(E2E, "forward", [9.0], phase=Phase.COLD), *timed(E2E, "forward", [1.0, 2.0]),
+        *timed(EVENTS, "alignment", [0.5], [0.25]),
+    ]  # fmt: skip
+    table = samples_table([record("cuda", samples), record("cpu", status="error")])
+    assert [*table["phase"]] == ["cold", "steady", "steady", "steady"]
+    assert [*table["pass"]] == ["end_to_end"] * 3 + ["stage_events"]
+    assert [*table["wall_s"]] == [9.0, 1.0, 2.0, 0.5]
+    assert table["device_s"].isna().tolist() == [True, True, True, False]
+    assert table["device_s"].dtype == "float64"
+
+
+def test_memory() -> None:
+    points = (
+        MemoryPoint(elapsed_s=0.0, host_bytes=10),
+        MemoryPoint(elapsed_s=0.5, host_bytes=20, device_bytes=7),
+    )
+    line = MemoryLine(line=12, source="    x = 1", occurrences=3, increment_bytes=-5, host_bytes=20)
+    records = [record("cpu", memory=points, memory_lines=(line,)), record("cuda")]
+    assert to_csv(memory_table(records)) == (
+        "cell,round,elapsed_s,host_bytes,device_bytes\n"
+        "noise/b2/t4/64x48/cpu,0,0.0,10,\n"
+        "noise/b2/t4/64x48/cpu,0,0.5,20,7\n"
+    )
+    assert to_csv(memory_lines_table(records)) == (
+        "cell,round,line,occurrences,increment_bytes,host_bytes,source\n"
+        "noise/b2/t4/64x48/cpu,0,12,3,-5,20,    x = 1\n"
+    )
+
+
+COLUMNS = {
+    "cells": analysis.CELLS_COLUMNS,
+    "samples": analysis.SAMPLES_COLUMNS,
+    "memory": analysis.MEMORY_COLUMNS,
+    "memory_lines": analysis.MEMORY_LINES_COLUMNS,
+    "summary": analysis.SUMMARY_COLUMNS,
+    "perturbation": analysis.PERTURBATION_COLUMNS,
+}
+
+
+@pytest.mark.parametrize("records", [[], [record("cpu", status="skipped")]], ids=["none", "all skipped"])
+def test_a_run_without_figures_has_every_table(records: list[CellRecord]) -> None:
+    tables = tables_of(records, "cpu")
+    for name, columns in COLUMNS.items():
+        assert tuple(getattr(tables, name).columns) == columns
+        assert to_csv(getattr(tables, name)).startswith(",".join(columns) + "\n")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_columns_are_those_of_the_document(name: str) -> None:
+    section = DOCUMENT.read_text(encoding="utf-8").partition(f"\n### {name}.csv\n")[2].partition("\n#")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [*COLUMNS[name]]
+
+
+def test_the_document_names_every_word_of_a_closed_set() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    words = [*Status, *OutputCheck, *Pass, *Phase, *stats.IntervalKind, *analysis.SAMPLE_STAGES]
+    assert [word for word in words if f"`{word}`" not in text] == []
+
+
+def test_csv_keeps_floats_to_the_last_bit() -> None:
+    values = [0.1, 1 / 3, 2.0**-1074, 1.7976931348623157e308, 123456789.123456789, 1e-7, 5.0, math.inf]
+    text = to_csv(pd.DataFrame({"value": values}))
+    assert [float(value) for value in text.split()[1:]] == values
+
+
+def test_csv_keeps_texts() -> None:
+    reasons = ["", 'said "no", twice', "two\nlines", "=1+1", "é×µ", " padded "]
+    text = to_csv(cells_table([record("cpu", reason=reason) for reason in reasons]))
+    again = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
+    assert again["reason"].tolist() == reasons
