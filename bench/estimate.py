@@ -71,7 +71,7 @@ def machine_rates(cells: Sequence[Cell]) -> dict[str, float | None]:
     needs_cpu = any(not cell.backend.is_cuda for cell in cells)
     return {
         "cpu": _cpu_rate() * CONVOLUTION_SHARE["cpu"] if needs_cpu else None,
-        "cuda": _gpu_rate(),
+        "cuda": _gpu_rate() if any(cell.backend.is_cuda for cell in cells) else None,
     }
 
 

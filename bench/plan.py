@@ -46,8 +46,8 @@ class Job:
 def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
     """The cells in the order inputs, batches, sizes, frames, backends, those left that every filter keeps.
 
-    A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for a
-    backend that is not known, a filter that is none, and filters that leave nothing.
+    A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for
+    a filter that is none, and for filters that leave nothing.
     """
     backends = [resolve(spec) for spec in experiment.backends]
     every = [

@@ -1,0 +1,84 @@
+"""What cells will cost: exact where a formula says so, plausible elsewhere."""
+
+import pytest
+
+from bench import estimate
+from bench.backend_spec import BUILT_IN, Backend
+from bench.config import Measure, Model, RandomInput
+from bench.estimate import cost, forward_calls, machine_rates
+from bench.plan import Cell
+from vsr_model.stages import STAGES, Stage
+
+RATES = {"cpu": 1e11, "cuda": 1e13}
+
+
+def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1) -> Cell:
+    noise = RandomInput(name="noise", kind="random")
+    return Cell(input=noise, batch=batch, frames=frames, height=64, width=64, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("stages", "memory", "on_cpu", "on_cuda"),
+    [
+        ("off", "off", 1 + 2 + 7, 1 + 2 + 7),
+        ("off", "curve", 1 + 2 + 7 + 1, 1 + 2 + 7 + 1),
+        ("off", "lines", 1 + 2 + 7 + 2, 1 + 2 + 7 + 2),
+        ("sync", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
+        ("events", "off", 1 + 2 + 7, 1 + 2 + 7 + 14),
+        ("both", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 28),
+    ],
+)
+def test_calls_of_a_round(stages: str, memory: str, on_cpu: int, on_cuda: int) -> None:
+    measure = Measure.model_validate({"stages": stages, "memory": memory, "warmup": 2, "repetitions": 7})
+    assert forward_calls(measure, BUILT_IN["cpu"]) == on_cpu
+    assert forward_calls(measure, BUILT_IN["cudnn"]) == on_cuda
+
+
+def test_a_cost_is_calls_times_flops_over_the_rate() -> None:
+    found = cost(cell(), Model(), Measure(), RATES)
+    assert set(found.stage_flops) == set(STAGES)
+    assert found.flops == sum(found.stage_flops.values())
+    assert found.calls == forward_calls(Measure(), BUILT_IN["cpu"])
+    assert found.seconds == pytest.approx(found.calls * found.flops / 1e11)
+    assert found.peak_bytes > 64 * 64 * 4 * (3 + 3 * 16) * 4
+
+
+def test_one_frame_has_nothing_to_align() -> None:
+    assert cost(cell(frames=1), Model(), Measure(), RATES).stage_flops[Stage.ALIGNMENT] == 0
+
+
+def test_flops_grow_with_the_batch() -> None:
+    one, two = (cost(cell(batch=batch), Model(), Measure(), RATES).flops for batch in (1, 2))
+    assert two == 2 * one
+
+
+def test_each_device_has_its_rate() -> None:
+    found = cost(cell(BUILT_IN["cudnn"]), Model(), Measure(), RATES)
+    assert found.seconds == pytest.approx(found.calls * found.flops / 1e13)
+
+
+def test_few_threads_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate.psutil, "cpu_count", lambda logical: 8)
+    all_cores = cost(cell(), Model(), Measure(), RATES).seconds
+    assert all_cores is not None
+    for threads, factor in ((2, 4), (8, 1), (64, 1)):
+        few = Backend(name="few", device="cpu", threads=threads)
+        assert cost(cell(few), Model(), Measure(), RATES).seconds == pytest.approx(factor * all_cores)
+
+
+def test_an_unknown_rate_gives_no_time() -> None:
+    assert cost(cell(BUILT_IN["cuda"]), Model(), Measure(), {"cpu": 1e11, "cuda": None}).seconds is None
+
+
+def test_a_rate_is_looked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_cpu_rate", lambda: 1e12)
+    monkeypatch.setattr(estimate, "_gpu_rate", lambda: 1e13)
+    assert machine_rates([]) == {"cpu": None, "cuda": None}
+    assert machine_rates([cell()]) == {"cpu": pytest.approx(0.6e12), "cuda": None}
+    assert machine_rates([cell(BUILT_IN["cuda"])]) == {"cpu": None, "cuda": 1e13}
+
+
+def test_the_rate_of_this_processor() -> None:
+    rate = machine_rates([cell()])["cpu"]
+    assert rate is not None
+    assert 1e8 < rate < 1e15
