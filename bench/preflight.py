@@ -3,7 +3,9 @@
 The parent imports neither. Runs once per run, in a worker that the first measured one does not share.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -52,15 +54,18 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
     backends = {cell.backend.name: cell.backend for cell in cells}
     question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
     worker = launcher.spawn("bench.preflight:main")
-    with worker.connection as connection:
+    answer = None
+    # A worker that dies first closes the connection, or resets it where the question lies unread.
+    with worker.connection as connection, suppress(EOFError, ConnectionResetError, BrokenPipeError):
         connection.send(question)
-        try:
-            answer = connection.recv()
-        except EOFError:
-            raise RuntimeError(
-                f"the worker that looks at inputs and devices ended: {launcher.last_words()}"
-            ) from None
-    launcher.exit_status(worker)
+        answer = connection.recv()
+    status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
+    if answer is None:
+        words = launcher.last_words()
+        raise RuntimeError(
+            f"the worker that looks at inputs and devices ended with exit status {status}"
+            + (f": {words}" if words else "")
+        )
     assert isinstance(answer, Answer)
     if answer.refusal is not None:
         raise BadInput(answer.refusal)

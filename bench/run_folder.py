@@ -131,6 +131,8 @@ def check_free(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise BadInput(f"{path}: is not empty; a run needs a folder that is new or empty")
     parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir():
+        raise BadInput(f"{path}: cannot be made, since {parent} is a file")
     if not os.access(parent, os.W_OK):
         raise BadInput(f"{path}: cannot be made, since {parent} is not writable")
 

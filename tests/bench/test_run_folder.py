@@ -1,0 +1,325 @@
+"""A run's folder, and whole runs into one (bench.run) with real workers."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import config, run
+from bench.config import Experiment
+from bench.messages import blank_record
+from bench.plan import Job
+from bench.records import JOURNAL_NAME, Journal, Status, read_journal
+from bench.run_folder import RunFolder, check_free, default_path
+from tests.bench.fakes import Watching, experiment, jobs_of
+from vsr_model.errors import BadInput
+
+TWO_BY_TWO = {
+    "grid": {"frames": [1, 2], "size": [[16, 16]]},
+    "backends": ["cpu", {"name": "one", "from": "cpu", "threads": 1}],
+    "measure": {"warmup": 0, "repetitions": 2, "rounds": 2, "stages": "sync", "memory": "off"},
+}
+
+
+def create(path: Path, one: Experiment | None = None) -> RunFolder:
+    return RunFolder.create(path, one or experiment(), {"cpu": "Fast CPU"}, ["frames=1"])
+
+
+def test_what_is_created_opens_again(tmp_path):
+    made = create(tmp_path / "new" / "run")
+    found = RunFolder.open(made.path)
+    assert found == made
+    assert found.baseline == "cpu"
+    assert found.filters == ("frames=1",)
+    assert [cell.frames for cell in found.cells()] == [1]
+    assert found.records() == []
+    assert sorted(item.name for item in made.path.iterdir()) == [
+        "config.yaml", "environment.json", "journal.jsonl", "run.json",
+    ]  # fmt: skip
+
+
+def test_the_config_in_the_folder_is_the_experiment(tmp_path):
+    one = experiment(
+        **TWO_BY_TWO,
+        model={"mid_channels": 8, "num_blocks": 1, "checkpoint": str(tmp_path / "weights.pth")},
+        input=[
+            {"name": "noise", "kind": "random", "seed": 7, "grid": {"batch": [1, 2]}},
+            {"name": "clip", "kind": "video", "path": str(tmp_path / "clip.mp4"), "fit": "crop"},
+        ],
+        baseline="one",
+    )
+    folder = create(tmp_path / "run", one)
+    loaded, _ = config.load(folder.path / "config.yaml")
+    assert loaded == one
+    assert RunFolder.open(folder.path).baseline == "one"
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_relative_paths_still_lead_to_their_files(tmp_path, monkeypatch, through_a_link):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "clip.mp4").write_bytes(b"here")
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    results = tmp_path / "results"
+    if through_a_link:
+        results.symlink_to(tmp_path / "elsewhere" / "deep")
+    monkeypatch.chdir(tmp_path)
+    clip = {"name": "clip", "kind": "video", "path": "media/clip.mp4"}
+    folder = create(Path("results/run"), experiment(input=clip))
+    assert str(tmp_path) not in (folder.path / "config.yaml").read_text()
+    monkeypatch.chdir("/")
+    (item,) = RunFolder.open(results / "run").experiment.input
+    assert Path(item.path).read_bytes() == b"here"
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("run", "holds a run already"),
+        ("other", "is not empty"),
+        ("file", "is a file"),
+        ("below a file", "is a file"),
+    ],
+)
+def test_a_place_that_is_taken(tmp_path, what, reason):
+    path = tmp_path / "here"
+    if what == "run":
+        create(path)
+    elif what == "other":
+        path.mkdir()
+        (path / "thesis.tex").touch()
+    else:
+        path.touch()
+        path = path / "run" if what == "below a file" else path
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match=reason):
+        check_free(path)
+    with pytest.raises(BadInput, match=reason):
+        create(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_is_free(tmp_path):
+    check_free(tmp_path)
+    check_free(tmp_path / "not" / "yet")
+    create(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_cannot_be_written_to(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(BadInput, match="is not writable"):
+        check_free(tmp_path / "run")
+
+
+def test_a_disk_that_fails_is_a_sentence(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(BadInput, match=r"cannot be written to \(No space left on device\)"):
+        create(tmp_path / "run")
+
+
+def test_no_run_to_open(tmp_path):
+    with pytest.raises(BadInput, match="holds no run"):
+        RunFolder.open(tmp_path)
+    with pytest.raises(BadInput, match="holds no run"):
+        RunFolder.open(tmp_path / "not there")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("run.json", '{"schema_version": 99}', "schema version 99; this program reads"),
+        ("run.json", "{", "not valid JSON"),
+        ("run.json", "[]", "a list, where an object is expected"),
+        ("run.json", None, "cannot be read"),
+        ("environment.json", None, "cannot be read"),
+        ("config.yaml", "name: [", "config.yaml"),
+        ("config.yaml", None, "config.yaml"),
+    ],
+)
+def test_a_damaged_folder(tmp_path, name, text, reason):
+    path = create(tmp_path / "run").path
+    if text is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_text(text)
+    with pytest.raises(BadInput, match=reason) as caught:
+        RunFolder.open(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_records_are_in_the_plans_order(tmp_path):
+    one = experiment(**TWO_BY_TWO)
+    folder = RunFolder.create(tmp_path / "run", one, {}, ())
+    jobs = jobs_of(one)
+    with folder.journal() as journal:
+        for job in reversed(jobs):
+            journal.append(blank_record(job, Status.SKIPPED, "for no reason"))
+    found = [(record.cell, record.round) for record in folder.records()]
+    assert found == [(cell.id, number) for cell in folder.cells() for number in range(2)]
+
+
+def test_one_run_writes_at_a_time(tmp_path):
+    folder = create(tmp_path / "run")
+    with folder.journal(), pytest.raises(BadInput, match="another run is writing to it"):
+        folder.journal()
+    folder.journal().close()
+
+
+def test_a_default_path_is_free(tmp_path):
+    first = default_path(experiment(), tmp_path)
+    assert first.parent == tmp_path
+    assert first.name.startswith("tiny-20")
+    paths = []
+    for _ in range(4):  # at least three of them within a second
+        paths.append(default_path(experiment(), tmp_path))
+        paths[-1].mkdir()
+    assert len(set(paths)) == 4
+
+
+# Whole runs.
+
+
+class Display(Watching):
+    """Shows nothing; interrupts after so many jobs."""
+
+    def __init__(self, interrupt_after: int = 0) -> None:
+        super().__init__(ended=self._count)
+        self._interrupt_after = interrupt_after
+
+    def __call__(self, jobs: Sequence[Job], _measure: Any) -> "Display":
+        self.jobs = jobs
+        return self
+
+    def _count(self, ended: int) -> None:
+        if ended == self._interrupt_after:
+            raise KeyboardInterrupt
+
+
+def once_each(path: Path) -> bool:
+    """Every (cell, round) of the plan is in the journal exactly once."""
+    folder = RunFolder.open(path)
+    rounds = folder.experiment.measure.rounds
+    expected = Counter((cell.id, number) for cell in folder.cells() for number in range(rounds))
+    return Counter((record.cell, record.round) for record in read_journal(path / JOURNAL_NAME)) == expected
+
+
+def derived(path: Path) -> dict[str, bytes]:
+    return {item.name: item.read_bytes() for item in path.iterdir() if item.suffix in (".csv", ".md")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[run.Outcome]:
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    yield run.start(experiment(**TWO_BY_TWO), Display(), output=path)  # noqa: PT022 - and stays as it is
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    path = tmp_path / "run"
+    path.mkdir()
+    for item in finished.folder.iterdir():
+        if item.is_file():
+            (path / item.name).write_bytes(item.read_bytes())
+    return path
+
+
+def test_a_finished_run(finished):
+    assert finished.statuses == {Status.OK: 4}
+    assert (finished.planned, finished.failed, finished.interrupted) == (4, 0, False)
+    assert once_each(finished.folder)
+    assert finished.report.is_file()
+    names = {item.name for item in finished.folder.iterdir()}
+    assert {"cells.csv", "samples.csv", "memory.csv", "summary.csv", "perturbation.csv"} <= names
+    assert "memory_lines.csv" not in names
+    assert not any(name.startswith(".") for name in names)  # no references, no partial files
+    environment = json.loads((finished.folder / "environment.json").read_text())
+    assert environment["torch"]["threads"] >= 1
+    assert environment["workers_environment"]["MALLOC_MMAP_MAX_"] == "0"
+
+
+def test_references_were_shared(finished):
+    checks = Counter(str(record.output_check) for record in RunFolder.open(finished.folder).records())
+    assert checks == {"reference": 4, "compared": 4}
+    made = [record.reference_s for record in RunFolder.open(finished.folder).records()]
+    assert made == [None] * 8  # the cpu backend's own output served
+
+
+def test_tables_are_the_same_after_a_rebuild(copied):
+    before = derived(copied)
+    assert len(before) >= 6
+    for name in before:
+        (copied / name).unlink()
+    outcome = run.rebuild(copied)
+    assert derived(copied) == before
+    assert outcome.statuses == {Status.OK: 4}
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_resume_runs_what_is_missing(copied, torn):
+    journal = copied / JOURNAL_NAME
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-2]) + (lines[-2][: len(lines[-2]) // 2] if torn else b""))
+    display = Display()
+    outcome = run.resume(copied, display)
+    assert len(display.jobs) == 2
+    assert once_each(copied)
+    assert journal.read_bytes().splitlines(keepends=True)[:-2] == lines[:-2]
+    assert outcome.statuses == {Status.OK: 4}
+    assert not (copied / ".references").exists()
+
+
+def test_resuming_a_finished_run_runs_nothing(copied):
+    before = (copied / JOURNAL_NAME).read_bytes()
+    display = Display()
+    outcome = run.resume(copied, display)
+    assert display.jobs == []
+    assert outcome.statuses == {Status.OK: 4}
+    assert (copied / JOURNAL_NAME).read_bytes() == before
+
+
+def test_a_run_that_goes_on_elsewhere_is_not_resumed(copied):
+    with Journal(copied / JOURNAL_NAME), pytest.raises(BadInput, match="another run is writing"):
+        run.resume(copied, Display())
+
+
+def test_an_interrupted_run_can_be_resumed(tmp_path):
+    path = tmp_path / "run"
+    outcome = run.start(experiment(**TWO_BY_TWO), Display(interrupt_after=3), output=path)
+    assert outcome.interrupted
+    assert sum(outcome.statuses.values()) == 3
+    assert len(read_journal(path / JOURNAL_NAME)) == 3
+    assert not (path / ".references").exists()
+    assert "5 rounds are not done yet" in outcome.report.read_text()
+
+    outcome = run.resume(path, Display())
+    assert not outcome.interrupted
+    assert once_each(path)
+    assert outcome.statuses == {Status.OK: 4}
+    assert "not done yet" not in outcome.report.read_text()
+
+
+def test_skipped_cells_and_filters(tmp_path):
+    one = experiment(
+        **{**TWO_BY_TWO, "backends": ["cpu", {"name": "far", "from": "cudnn", "device": "cuda:99"}]}
+    )
+    outcome = run.start(one, Display(), filters=["frames=1"], output=tmp_path / "run")
+    assert outcome.statuses == {Status.OK: 1, Status.SKIPPED: 1}
+    assert (outcome.planned, outcome.failed) == (2, 0)
+    assert once_each(tmp_path / "run")
+    skipped = [record for record in RunFolder.open(outcome.folder).records() if record.backend == "far"]
+    assert all(record.reason.startswith("no ") for record in skipped)
+
+
+def test_a_request_that_cannot_be_met_writes_nothing(tmp_path):
+    clip = {"name": "clip", "kind": "video", "path": str(tmp_path / "none.mp4")}
+    with pytest.raises(BadInput, match="does not exist"):
+        run.start(experiment(input=clip), Display(), output=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
