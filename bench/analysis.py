@@ -6,7 +6,6 @@ The columns and their units are listed in docs/tables.md, which a test holds aga
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final
 
 import pandas as pd
@@ -164,7 +163,7 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
             off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
             if not any(on):
                 continue
-            found = paired_ratio([*chain(*on)], [*chain(*off)])
+            found = paired_ratio(on, off)
             rows.append(
                 {
                     **_axes(rounds[0]),

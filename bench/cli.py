@@ -275,8 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_REQUEST
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has enough; Python's last flush must not complain about it.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read the output has enough (typer turns it into SystemExit, and into nothing else);
+        # Python's last flush must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     except Exception as error:

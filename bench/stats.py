@@ -133,6 +133,11 @@ def ratio(numerator: Summary, denominator: Summary) -> Ratio:
     return Ratio(ratio=value, low=value * math.exp(-down), high=value * math.exp(up))
 
 
-def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Summary:
-    """The median of the ratios of pairs that were measured one right after the other."""
-    return summarise([[a / b for a, b in zip(numerators, denominators, strict=True)]])
+def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[Sequence[float]]) -> Summary:
+    """The median of the ratios of pairs measured one right after the other, a sequence of them per round."""
+    return summarise(
+        [
+            [a / b for a, b in zip(above, below, strict=True)]
+            for above, below in zip(numerators, denominators, strict=True)
+        ]
+    )

@@ -179,9 +179,9 @@ class TestRatio:
 class TestPairedRatio:
     def test_drift_that_hits_both_of_a_pair_does_not_show(self) -> None:
         plain = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
-        found = paired_ratio([1.25 * value for value in plain], plain)
+        found = paired_ratio([[1.25 * value for value in plain]], [plain])
         assert (found.median, found.low, found.high, found.n) == (1.25, 1.25, 1.25, 6)
 
     def test_needs_pairs(self) -> None:
         with pytest.raises(ValueError, match="shorter"):
-            paired_ratio([1.0, 2.0], [1.0])
+            paired_ratio([[1.0, 2.0]], [[1.0]])
