@@ -130,6 +130,7 @@ def serve(connection: Connection) -> None:
         "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "hangs": lambda: sleep(FOREVER_S),
         "memory": _exhaust_memory,
+        "device-memory": _exhaust_device_memory,
     }
 
     def troubled(cell: Any) -> Any:
@@ -149,6 +150,12 @@ def _exhaust_memory() -> None:
     import torch  # noqa: PLC0415
 
     torch.empty(10**15)
+
+
+def _exhaust_device_memory() -> None:
+    import torch  # noqa: PLC0415
+
+    torch.empty(2**50, dtype=torch.uint8, device="cuda")
 
 
 def memory_of_calls(connection: Connection) -> None:

@@ -1,0 +1,317 @@
+"""What only a CUDA device can show. Timed work is the device's own sleep, whose length is known."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import backends
+from bench.backend_spec import BUILT_IN, Backend
+from bench.backends import CudaDevice, applied, is_out_of_memory, unavailable
+from bench.launcher import Launcher
+from bench.records import CellRecord, Pass, Phase, Status
+from bench.runner import Run, execute
+from bench.timing import Timed, timed
+from tests import golden
+from tests.bench.fakes import Watching, experiment, jobs_of
+from vsr_model import BasicVSR, load_checkpoint
+from vsr_model.stages import STAGES
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason=str(unavailable(BUILT_IN["cuda"])),
+    ),
+]
+
+CUDA_BACKENDS = [
+    BUILT_IN["cuda"],
+    BUILT_IN["cudnn"],
+    BUILT_IN["cudnn_autotune"],
+    replace(BUILT_IN["cudnn"], name="tf32", fp32_precision="tf32"),
+]
+
+by_name = pytest.mark.parametrize("backend", CUDA_BACKENDS, ids=lambda backend: backend.name)
+
+CYCLES = 40_000_000
+"""Of the device's clock: 20 to 40 ms, against which launches and clock readings are nothing."""
+
+TIMES = 7
+
+
+@pytest.fixture(scope="module")
+def device() -> CudaDevice:
+    made = CudaDevice("cuda")
+    made.create_context()
+    for _ in range(20):  # until the device's clock is up
+        torch.cuda._sleep(CYCLES)
+    made.synchronize()
+    return made
+
+
+# Settings.
+
+
+@by_name
+def test_settings_are_in_force_and_restored(backend: Backend):
+    def switches() -> tuple[object, ...]:
+        return (
+            torch.backends.cudnn.enabled,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.conv.fp32_precision,
+            torch.backends.cuda.matmul.fp32_precision,
+        )
+
+    assert unavailable(backend) is None
+    before = switches()
+    with applied(backend) as settings:
+        precision = backend.fp32_precision
+        assert switches() == (backend.cudnn_enabled, backend.cudnn_benchmark, precision, precision)
+        assert settings["cudnn.enabled"] == str(backend.cudnn_enabled)
+        assert settings["cudnn.benchmark"] == str(backend.cudnn_benchmark)
+        assert settings["cudnn.conv.fp32_precision"] == precision
+        assert settings["cuda.matmul.fp32_precision"] == precision
+    assert switches() == before
+
+
+def test_ieee_products_are_more_exact_than_tf32(device):
+    """The setting does what it says, where the device has TF32 (compute capability 8.0 and later)."""
+    if torch.cuda.get_device_capability(device.torch_device) < (8, 0):
+        pytest.skip("this device has no TF32")
+    left, right = (torch.rand((512, 512), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    exact = left.double() @ right.double()
+
+    def error(precision: str) -> float:
+        with applied(replace(BUILT_IN["cudnn"], fp32_precision=precision)):
+            product = left.to(device.torch_device) @ right.to(device.torch_device)
+            return float((product.cpu().double() - exact).abs().max() / exact.abs().max())
+
+    assert error("ieee") < 1e-5
+    assert error("tf32") > 2 * error("ieee")
+
+
+def test_a_device_that_is_not_there():
+    beyond = torch.cuda.device_count()
+    reason = unavailable(replace(BUILT_IN["cudnn"], device=f"cuda:{beyond}"))
+    assert reason == f"no device cuda:{beyond}: this machine has {beyond}"
+
+
+def test_the_device_is_described():
+    (first, *_) = backends.describe_devices()["devices"]
+    assert first["name"] == torch.cuda.get_device_name(0)
+    assert first["memory_bytes"] > 2**30
+
+
+# Clocks.
+
+
+def spans(device: CudaDevice, action: Callable[[], object]) -> list[Timed]:
+    return [timed(action, device=device)[1] for _ in range(TIMES)]
+
+
+def device_median(found: list[Timed]) -> float:
+    return median(span.device_s for span in found if span.device_s is not None)
+
+
+def wall_median(found: list[Timed]) -> float:
+    return median(span.wall_s for span in found)
+
+
+def test_twice_the_work_takes_twice_the_time(device):
+    once = spans(device, lambda: torch.cuda._sleep(CYCLES))
+    twice = spans(device, lambda: torch.cuda._sleep(2 * CYCLES))
+    assert device_median(twice) == pytest.approx(2 * device_median(once), rel=0.05)
+    assert wall_median(twice) == pytest.approx(2 * wall_median(once), rel=0.10)
+
+
+def test_events_and_wall_time_agree(device):
+    found = spans(device, lambda: torch.cuda._sleep(CYCLES))
+    assert device_median(found) == pytest.approx(wall_median(found), rel=0.10)
+    # The events lie inside the wall span; the slack is the resolution of an event, half a microsecond.
+    assert all(span.device_s is not None and span.device_s <= span.wall_s + 1e-5 for span in found)
+
+
+def test_host_time_without_synchronisation_is_the_launch_alone(device):
+    begin = perf_counter()
+    torch.cuda._sleep(CYCLES)
+    unsynchronised = perf_counter() - begin
+    device.synchronize()
+    assert unsynchronised < 0.5 * wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
+
+
+def test_work_left_over_is_not_counted(device):
+    alone = wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
+    torch.cuda._sleep(10 * CYCLES)
+    _, span = timed(lambda: torch.cuda._sleep(CYCLES), device=device)
+    assert span.wall_s < 3 * alone
+
+
+# Memory.
+
+
+def test_peaks(device):
+    device.reset_peak_bytes()
+    before = device.allocated_bytes()
+    held = torch.empty(64 * 2**20, dtype=torch.uint8, device=device.torch_device)
+    del held
+    allocated, reserved = device.peak_bytes()
+    assert allocated - before >= 64 * 2**20
+    assert reserved >= allocated
+    assert device.allocated_bytes() == before
+    device.reset_peak_bytes()
+    assert device.peak_bytes()[0] == before
+
+
+def test_more_than_the_device_has_is_out_of_memory(device):
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        torch.empty(2**50, dtype=torch.uint8, device=device.torch_device)
+    assert is_out_of_memory(caught.value)
+
+
+# Whole rounds in real workers.
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as launcher:
+        yield launcher
+
+
+def run_all(launcher: Launcher, references: Path, **changes: Any) -> list[CellRecord]:
+    one = experiment(**changes)
+    kept: list[CellRecord] = []
+    run = Run(
+        experiment=one,
+        references=references,
+        skip_reason=lambda _: None,
+        keep=kept.append,
+        worker="tests.bench.faulty_workers:serve",
+    )
+    execute(jobs_of(one), run, launcher, Watching())
+    return kept
+
+
+@pytest.fixture(scope="module")
+def records(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CellRecord]:
+    """A round of each backend, large enough that kernels take longer than their launches."""
+    found = run_all(
+        launcher,
+        tmp_path_factory.mktemp("references"),
+        model={"mid_channels": 64, "num_blocks": 6},
+        grid={"frames": [3], "size": [[180, 320]]},
+        backends=[
+            "cuda",
+            "cudnn",
+            "cudnn_autotune",
+            {"name": "tf32", "from": "cudnn", "fp32_precision": "tf32"},
+        ],
+        measure={"warmup": 3, "repetitions": TIMES, "stages": "both", "memory": "curve", "timeout_s": 300.0},
+    )
+    return {record.backend: record for record in found}
+
+
+def steady(record: CellRecord, pass_: Pass, stage: str, clock: str) -> list[float]:
+    return [
+        getattr(sample, clock)
+        for sample in record.samples
+        if (sample.pass_, sample.phase, sample.stage) == (pass_, Phase.STEADY, stage)
+    ]
+
+
+@by_name
+def test_a_round_is_ok(records, backend: Backend):
+    record = records[backend.name]
+    assert (record.status, record.reason) == (Status.OK, "")
+    assert record.context_s > 0
+    assert record.model_to_device_s > 0
+    assert record.first_forward_s > 0
+
+
+@pytest.mark.parametrize("name", ["cuda", "cudnn", "cudnn_autotune"])
+def test_the_output_is_the_cpus(records, name):
+    assert records[name].output_psnr_db >= 80
+
+
+@by_name
+def test_stages_and_other_are_the_forward(records, backend: Backend):
+    record = records[backend.name]
+    wholes = steady(record, Pass.STAGE_EVENTS, "forward", "device_s")
+    assert len(wholes) == TIMES
+    parts = [steady(record, Pass.STAGE_EVENTS, str(stage), "device_s") for stage in (*STAGES, "other")]
+    for whole, *of_call in zip(wholes, *parts, strict=True):
+        assert all(part >= 0 for part in of_call)
+        assert sum(of_call) == pytest.approx(whole, rel=1e-6)
+
+
+@by_name
+def test_both_stage_passes_tell_the_same(records, backend: Backend):
+    """For stages of a millisecond or more: below, launches that a synchronisation lays bare weigh in."""
+    record = records[backend.name]
+    compared = 0
+    for stage in STAGES:
+        synchronised = median(steady(record, Pass.STAGE_SYNC, stage, "wall_s"))
+        on_events = median(steady(record, Pass.STAGE_EVENTS, stage, "device_s"))
+        if on_events > 1e-3:
+            compared += 1
+            assert synchronised == pytest.approx(on_events, rel=0.3, abs=3e-4), stage
+    assert compared > 0
+
+
+@by_name
+def test_transfers_are_timed_on_both_clocks(records, backend: Backend):
+    record = records[backend.name]
+    for stage in ("host_to_device", "forward", "device_to_host"):
+        for clock in ("wall_s", "device_s"):
+            found = steady(record, Pass.END_TO_END, stage, clock)
+            assert len(found) == TIMES
+            assert min(found) > 0
+
+
+@by_name
+def test_memory_is_recorded(records, backend: Backend):
+    record = records[backend.name]
+    output_bytes = 3 * 3 * 720 * 1280 * 4
+    assert record.peak_device_bytes > output_bytes
+    assert record.peak_device_reserved_bytes >= record.peak_device_bytes
+    assert record.cold_peak_device_bytes > output_bytes
+    assert max(point.device_bytes for point in record.memory) > 0
+
+
+def test_out_of_device_memory_is_a_result(launcher, tmp_path):
+    names = ("first", "device-memory", "last")
+    first, lost, last = run_all(
+        launcher,
+        tmp_path,
+        input=[{"name": name, "kind": "random"} for name in names],
+        backends=["cudnn"],
+        measure={
+            "warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "isolation": "experiment",
+            "timeout_s": 300.0,
+        },
+    )  # fmt: skip
+    assert lost.status is Status.OOM
+    assert lost.reason.startswith("OutOfMemoryError: ")
+    # In the same process: the device is still good for others.
+    assert (first.status, last.status) == (Status.OK, Status.OK)
+
+
+@by_name
+def test_golden_values(backend: Backend, device):
+    if backend.fp32_precision == "tf32":
+        pytest.skip("golden values are of full float32")
+    network = BasicVSR(*golden.SIZES["tiny"]).eval()
+    load_checkpoint(network, golden.weights(*golden.SIZES["tiny"]))
+    with applied(backend), torch.inference_mode():
+        network = network.to(device.torch_device)
+        output = network(golden.clip(3, 72, 100).to(device.torch_device)).cpu()
+    expected = golden.load("tiny")
+    np.testing.assert_allclose(output[..., ::7, ::7].numpy(), expected["output_s7"], rtol=0, atol=1e-3)
+    means = output.double().mean((3, 4)).numpy()
+    np.testing.assert_allclose(means, expected["output_mean"], rtol=0, atol=1e-3)
