@@ -26,6 +26,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import psutil
+from PIL import Image
 
 PRELOAD: Final = ("torch", "bench.worker")
 
@@ -85,18 +86,23 @@ class Server:
         self._tell({"pid": pid})
 
     def _reap(self) -> None:
+        exits = []
+        orphans = True
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                orphans = False
+                break
             if pid == 0:
-                return
+                break
             if pid in self._workers:
                 self._workers.remove(pid)
-                if not self._workers:
-                    _kill_what_is_left()
-                self._tell({"exited": pid, "status": status})
+                exits.append((pid, status))
+        if exits and orphans and not self._workers:
+            _kill_what_is_left()
+        for pid, status in exits:
+            self._tell({"exited": pid, "status": status})
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -187,6 +193,7 @@ def main() -> None:
     imported = perf_counter() - begin
     for name in PRELOAD[1:]:
         import_module(name)
+    Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
     with suppress(BrokenPipeError):
         control.send(json.dumps({"ready": imported}).encode())
         Server(control).serve()

@@ -52,8 +52,8 @@ def main(connection: Connection) -> None:
             task = connection.recv()
         except EOFError:
             return
+        gc.collect()  # of what an earlier task left
         connection.send(run(task, connection.send))
-        gc.collect()
 
 
 def run(task: Task, report: Report) -> CellRecord:

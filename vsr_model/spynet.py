@@ -34,14 +34,8 @@ class SPyNet(nn.Module):
         super().__init__()
         self.flow_resize = flow_resize
         self.levels = nn.ModuleList(_level() for _ in range(LEVELS))
-        self.register_buffer("mean", torch.empty(1, 3, 1, 1))
-        self.register_buffer("std", torch.empty(1, 3, 1, 1))
-        self.reset_statistics()
-
-    def reset_statistics(self) -> None:
-        """Set the colour statistics to the published ones, as after allocating the module uninitialised."""
-        for buffer, values in ((self.mean, MEAN), (self.std, STD)):
-            buffer.copy_(torch.tensor(values, dtype=buffer.dtype).view_as(buffer))
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
         """The flow that takes each pixel of `ref` to its place in `supp`.
