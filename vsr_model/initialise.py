@@ -36,11 +36,10 @@ def build_basicvsr(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # Uniform with the gain as its standard deviation. Unlike torch's normal_, which rounds
-            # differently for each vector width, this gives the same bits on every processor: multiples of
-            # 2**-24, scaled.
-            width = _gain(name, parameter) * math.sqrt(12)
-            parameter.uniform_(generator=generator).sub_(0.5).mul_(width)
+            # Uniform with the gain as its standard deviation; one call that draws on one thread, so that a
+            # process's threads are first started by what is to be measured.
+            bound = _gain(name, parameter) * math.sqrt(3)
+            parameter.uniform_(-bound, bound, generator=generator)
     return model.eval()
 
 
