@@ -5,6 +5,7 @@ connection: a Task comes in; Progress, then Measured, then CellRecord go out.
 """
 
 import gc
+import multiprocessing
 import resource
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +44,8 @@ Report = Callable[[Message], None]
 
 def main(connection: Connection) -> None:
     """Serve tasks until the parent hangs up."""
+    # memory_profiler starts its sampler by multiprocessing, whose default is no longer fork from Python 3.14 on.
+    multiprocessing.set_start_method("fork", force=True)
     # What the server imported is never freed: keep the collector from walking it, and from running at
     # all while something is timed, as timeit does.
     gc.freeze()
