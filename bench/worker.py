@@ -44,7 +44,7 @@ Report = Callable[[Message], None]
 
 def main(connection: Connection) -> None:
     """Serve tasks until the parent hangs up."""
-    # memory_profiler starts its sampler by multiprocessing, whose default is no longer fork from Python 3.14 on.
+    # memory_profiler starts its sampler by multiprocessing, which from Python 3.14 on would not fork it.
     multiprocessing.set_start_method("fork", force=True)
     # What the server imported is never freed: keep the collector from walking it, and from running at
     # all while something is timed, as timeit does.
