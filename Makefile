@@ -41,10 +41,9 @@ types: $(SETUP)
 
 check: lint types test ## lint, format check, strict types and tests
 
-gpu: $(SETUP) ## the GPU tests, then configs/gpu.yaml
+gpu: $(SETUP) ## the GPU tests, then configs/gpu.yaml, whatever the tests say
 	@# Versions are the machine's own here: what their libraries deprecate is no fault of the tests.
-	$(PY) -m pytest -m gpu -W default
-	$(PY) -m bench run configs/gpu.yaml
+	$(PY) -m pytest -m gpu -W default; tests=$$?; $(PY) -m bench run configs/gpu.yaml && exit $$tests
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -32,6 +32,7 @@ CELLS_COLUMNS: Final = (
     "import_torch_s", "context_s", "model_to_device_s", "first_forward_s",
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
+    "cold_peak_device_reserved_bytes",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "page_faults_per_forward",
     "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
@@ -49,6 +50,9 @@ SUMMARY_COLUMNS: Final = (
 )  # fmt: skip
 PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
 
+WARNINGS_SEPARATOR: Final = " | "
+"""Between the warnings of a round, in their column."""
+
 _FIGURES: Final = ("_s", "_error", "_db", "_forward", "share", "speedup", "ratio", "low", "high")
 """Endings of the names of columns that hold floats."""
 
@@ -58,7 +62,7 @@ MEASURED: Final = (Status.OK, Status.INACCURATE)
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """A row per (cell, round)."""
-    rows = [{**_plain(record), "warnings": "; ".join(record.warnings)} for record in records]
+    rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
     for name in (*integers, "parameters", "threads"):

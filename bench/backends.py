@@ -5,6 +5,7 @@ and later, `torch.backends.cudnn.flags()` or a read of `allow_tf32` after the ne
 raises, and `flags()` turns TF32 on by default.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
@@ -12,6 +13,9 @@ from typing import Any, Final, Protocol
 import torch
 
 from bench.backend_spec import Backend
+
+BFLOAT16_SINCE: Final = 8
+"""The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
 
 CPU_REFERENCE = Backend(name="reference", device="cpu")
 """What outputs are checked against: the CPU in full float32."""
@@ -34,6 +38,9 @@ class Device(Protocol):
 
     def create_context(self) -> None:
         """Make the device ready for its first use."""
+
+    def release_cached_memory(self) -> None:
+        """Give back what the allocator keeps of freed memory."""
 
     def reset_peak_bytes(self) -> None:
         """Forget the peaks so far."""
@@ -62,6 +69,9 @@ class CpuDevice:
 
     def create_context(self) -> None:
         """Nothing to make ready."""
+
+    def release_cached_memory(self) -> None:
+        """The host's allocator is bench.memory's."""
 
     def reset_peak_bytes(self) -> None:
         """Not counted."""
@@ -99,6 +109,9 @@ class CudaDevice:
         torch.empty(1, device=self.torch_device)
         self.synchronize()
 
+    def release_cached_memory(self) -> None:
+        torch.cuda.empty_cache()
+
     def reset_peak_bytes(self) -> None:
         torch.cuda.reset_peak_memory_stats(self.torch_device)
 
@@ -132,7 +145,8 @@ def unavailable(backend: Backend) -> str | None:
         reason = f"no device cuda:{index}: this machine has {torch.cuda.device_count()}"
     elif backend.cudnn_enabled and not switches.cudnn.is_available():
         reason = f"no cuDNN: this torch ({torch.__version__}) comes without it"
-    elif backend.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
+    elif backend.dtype == "bfloat16" and torch.cuda.get_device_properties(index).major < BFLOAT16_SINCE:
+        # torch.cuda.is_bf16_supported() says yes where it is emulated, and asks the current device.
         reason = f"no bfloat16 on {torch.cuda.get_device_name(index)}"
     return reason
 
@@ -165,6 +179,8 @@ def _settings(backend: Backend) -> list[tuple[Any, str, Any]]:
         (backends.mkldnn.conv, "fp32_precision", precision),
         (backends.mkldnn.matmul, "fp32_precision", precision),
         (backends.cudnn.conv, "fp32_precision", precision),
+        # Not used here, but torch's older switches raise where the two of cuDNN differ.
+        (backends.cudnn.rnn, "fp32_precision", precision),
         (backends.cuda.matmul, "fp32_precision", precision),
     ]
     if backend.cudnn_enabled is not None:
@@ -208,6 +224,14 @@ def _read_back(backend: Backend) -> dict[str, str]:
         values |= {
             "cudnn.enabled": backends.cudnn.enabled,
             "cudnn.benchmark": backends.cudnn.benchmark,
+            "cudnn.benchmark_limit": backends.cudnn.benchmark_limit,
+            "cudnn.deterministic": backends.cudnn.deterministic,
+            "cuda.matmul.allow_fp16_reduced_precision_reduction": (
+                backends.cuda.matmul.allow_fp16_reduced_precision_reduction
+            ),
+            "cuda.matmul.allow_bf16_reduced_precision_reduction": (
+                backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+            ),
             "cudnn.conv.fp32_precision": backends.cudnn.conv.fp32_precision,
             "cuda.matmul.fp32_precision": backends.cuda.matmul.fp32_precision,
         }
@@ -232,6 +256,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception is torch's own word that memory ran out, on a device or the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +25,7 @@ OK: Final = 0
 BAD_REQUEST: Final = 2
 SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
+FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
 OUTPUT_CLOSED: Final = 141  # as a shell reports a program that SIGPIPE ended
 
 app = typer.Typer(
@@ -282,10 +284,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUTPUT_CLOSED
     except Exception as error:
         # A wrong use of the command line: its base class has had several homes, its `show` has not.
-        if not hasattr(error, "show"):
-            raise
-        error.show()
-        return BAD_REQUEST
+        if hasattr(error, "show"):
+            error.show()
+            return BAD_REQUEST
+        if isinstance(error, OSError):
+            print(f"vsr-bench: {error}", file=sys.stderr)  # noqa: T201
+        else:
+            traceback.print_exc()
+        return FAILED
     return status if isinstance(status, int) else OK
 
 

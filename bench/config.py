@@ -162,6 +162,11 @@ class Model(_Strict):
     checkpoint: MediaPath | None = None
     """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's parameters (vsr_model.registry)."""
+        return self.model_dump(exclude={"name", "seed", "checkpoint"})
+
     @model_validator(mode="after")
     def _one_source_of_weights(self) -> Self:
         if self.seed is not None and self.checkpoint is not None:
@@ -352,6 +357,9 @@ class Experiment(_Strict):
             raise field_error(
                 "baseline", f"{self.baseline!r} is none of the backends{hint}; allowed are {', '.join(names)}"
             )
+        if self.measure.order == "blocked" and self.measure.isolation != "cell":
+            said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
+            raise field_error("measure", said)
         if (cells := self.cell_count()) > MAX_CELLS:
             raise field_error(
                 "grid", f"has {cells:,} cells with inputs and backends; at most {MAX_CELLS:,} are allowed"

@@ -49,12 +49,17 @@ def forward_calls(measure: Measure, backend: Backend) -> int:
 def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | None]) -> Estimate:
     """The estimate of a cell; `rates` are FLOP/s by device kind, as `machine_rates` gives them."""
     entry = find_model(model.name)
-    parameters = model.model_dump(exclude={"name", "seed", "checkpoint"})
+    parameters = model.parameters
     flops = entry.stage_flops(
         parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
     )
     peak = entry.estimate_peak_bytes(
-        parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
+        parameters,
+        batch=cell.batch,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        bytes_per_element=cell.backend.feature_bytes,
     )
     calls = forward_calls(measure, cell.backend)
     rate = rates["cuda" if cell.backend.is_cuda else "cpu"]

@@ -56,7 +56,7 @@ class Launcher:
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **self._environment, "PYTHONPATH": _python_path()},
+                env={**_inherited(), **self._environment, "PYTHONPATH": _python_path()},
             )
         try:
             self.import_torch_s = self._receive(START_TIMEOUT_S)["ready"]
@@ -143,6 +143,11 @@ class Launcher:
     def _death(self) -> ServerDiedError:
         self._process.wait(10)
         return ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
+
+
+def _inherited() -> dict[str, str]:
+    """This process's variables, less the one that would overrule every backend's precision unseen."""
+    return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
 
 
 def _python_path() -> str:

@@ -7,6 +7,7 @@ cent, so nothing is timed here. Its child is left out of the count.
 import ctypes
 import inspect
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,8 +143,8 @@ class _DeviceSampler:
         """The last reading at or before a moment; the first one before any."""
         if not self._samples:
             return None
-        earlier = [held for at, held in self._samples if at <= moment]
-        return earlier[-1] if earlier else self._samples[0][1]
+        place = bisect_right(self._samples, moment, key=lambda sample: sample[0])
+        return self._samples[max(0, place - 1)][1]
 
     def _watch(self) -> None:
         while not self._done.is_set():

@@ -7,7 +7,7 @@ from typing import Final
 
 import psutil
 
-from bench import backends, workload
+from bench import backends
 from bench.backend_spec import Backend
 from bench.config import Model
 from bench.units import BYTES, with_unit
@@ -21,7 +21,6 @@ _CPU_ALLOWANCE: Final = 1.6
 freed memory is not given back at once. 1.4 to 1.55 was measured, clips of 1 to 30 frames up to 270 x 480. On
 a GPU there is none: memory that runs out there can still be told in a sentence, where a system out of memory
 kills the process."""
-_FEATURE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ def remedy(frames: int) -> str:
 
 
 def budget_of(info: MediaInfo, entry: ModelEntry, model: Model, backend: Backend) -> Budget:
-    parameters = workload.model_parameters(model)
+    parameters = model.parameters
     allowance = 1.0 if backend.is_cuda else _CPU_ALLOWANCE
 
     def peak_bytes(frames: int) -> int:
@@ -64,7 +63,7 @@ def budget_of(info: MediaInfo, entry: ModelEntry, model: Model, backend: Backend
             frames=frames,
             height=info.height,
             width=info.width,
-            bytes_per_element=_FEATURE_BYTES[backend.dtype],
+            bytes_per_element=backend.feature_bytes,
         )
         return round(allowance * tensors_bytes)
 

@@ -17,6 +17,9 @@ class Task:
     measure: Measure
     reference: Path  # where the CPU float32 result of this clip is kept, once it has been made
     import_torch_s: float
+    first_in_process: bool = (
+        True  # otherwise an earlier task of the same process has paid for import and context
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
 from bench.backend_spec import Backend
 from bench.config import Input, Model, RandomInput, VideoInput
 from bench.launcher import Launcher
 from bench.plan import Cell
 from vsr_model.errors import BadInput
+
+TIMEOUT_S: Final = 300.0
+"""For opening every input, and for a driver to say what devices there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +56,25 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
         inputs[cell.input.name] = (cell.input, max(known[1], _frames_read(cell)))
     backends = {cell.backend.name: cell.backend for cell in cells}
     question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
+    paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
+    subject = ", ".join([*paths, *filter(None, [model.checkpoint]), "this machine's devices"])
     worker = launcher.spawn("bench.preflight:main")
     answer = None
     # A worker that dies first closes the connection, or resets it where the question lies unread.
     with worker.connection as connection, suppress(EOFError, ConnectionResetError, BrokenPipeError):
         connection.send(question)
-        answer = connection.recv()
+        if connection.poll(TIMEOUT_S):
+            answer = connection.recv()
+        else:
+            launcher.kill(worker)
+            launcher.exit_status(worker)
+            raise BadInput(f"{subject}: not looked at within {TIMEOUT_S:.0f} s; one of them hangs")
     status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
     if answer is None:
         words = launcher.last_words()
-        raise RuntimeError(
-            f"the worker that looks at inputs and devices ended with exit status {status}"
-            + (f": {words}" if words else "")
+        raise BadInput(
+            f"{subject}: the process that looks at them ended with exit status {status}"
+            + (f" ({words})" if words else "")
         )
     assert isinstance(answer, Answer)
     if answer.refusal is not None:

@@ -30,7 +30,7 @@ def find(config: str) -> Path:
     Raises BadInput for what is neither.
     """
     path = Path(config)
-    if path.suffix or path.exists():
+    if path.suffix or path.is_file():
         return path
     if config in names():
         return folder() / f"{config}.yaml"

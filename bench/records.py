@@ -146,6 +146,7 @@ class CellRecord(_Frozen):
     peak_device_bytes: int | None = None
     peak_device_reserved_bytes: int | None = None
     cold_peak_device_bytes: int | None = None  # up to the end of warm-up, autotuning's workspaces included
+    cold_peak_device_reserved_bytes: int | None = None
 
     parameters: int | None = None
     flops_alignment: int | None = None
@@ -219,7 +220,15 @@ def read_journal(path: Path) -> list[CellRecord]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read as a journal ({error.strerror})") from error
-    return [_parse(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+    records = [_parse(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+    seen: dict[tuple[str, int], int] = {}
+    for number, record in enumerate(records, start=1):
+        first = seen.setdefault((record.cell, record.round), number)
+        if first != number:
+            raise BadInput(
+                f"{path}:{number}: round {record.round} of {record.cell} stands in line {first} too"
+            )
+    return records
 
 
 def _parse(path: Path, number: int, line: bytes) -> CellRecord:

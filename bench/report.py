@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bench.analysis import Tables
+from bench.analysis import WARNINGS_SEPARATOR, Tables
 from bench.environment import in_short
 from bench.markdown import Column, escape, table
 from bench.records import Status
@@ -187,7 +187,7 @@ def _warnings(cells: Sequence[ReportCell]) -> str:
     found: dict[str, list[str]] = {}
     for cell in cells:
         for row in cell.rounds:
-            for warning in filter(None, str(row["warnings"]).split("; ")):
+            for warning in filter(None, str(row["warnings"]).split(WARNINGS_SEPARATOR)):
                 found.setdefault(warning, []).append(cell.backend)
     if not found:
         return ""

@@ -55,18 +55,18 @@ def start(
         answer = preflight.ask(launcher, experiment.model, cells)
         described = environment.collect(answer.torch, variables, with_host_name=with_host_name)
         folder = RunFolder.create(path, experiment, described, filters)
-        return _carry_out(folder, cells, [], launcher, answer, display)
+        return _carry_out(folder, cells, launcher, answer, display)
 
 
 def resume(path: Path, display: DisplayFactory) -> Outcome:
     """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none."""
     folder = RunFolder.open(path)
     cells = folder.cells()
-    done = folder.records()
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, folder.experiment.model, cells)
-        return _carry_out(folder, cells, done, launcher, answer, display)
+        folder.check_same(environment.collect(answer.torch, variables))
+        return _carry_out(folder, cells, launcher, answer, display)
 
 
 def rebuild(path: Path) -> Outcome:
@@ -79,20 +79,21 @@ def rebuild(path: Path) -> Outcome:
 def _carry_out(
     folder: RunFolder,
     cells: Sequence[Cell],
-    done: Sequence[CellRecord],
     launcher: Launcher,
     answer: preflight.Answer,
     display: DisplayFactory,
 ) -> Outcome:
     measure = folder.experiment.measure
-    finished = {(record.cell, record.round) for record in done}
-    jobs = [
-        job
-        for job in plan.schedule(cells, rounds=measure.rounds, order=measure.order)
-        if (job.cell.id, job.round) not in finished
-    ]
     interrupted = False
     with folder.journal() as journal:
+        # Read only now: before the lock was had, another process may have added to it.
+        finished = {(record.cell, record.round) for record in folder.records()}
+        jobs = [
+            job
+            for job in plan.schedule(cells, rounds=measure.rounds, order=measure.order)
+            if (job.cell.id, job.round) not in finished
+        ]
+        rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
         run = Run(
             experiment=folder.experiment,
             references=folder.references,

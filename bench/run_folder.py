@@ -5,6 +5,7 @@ cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv]
 plots/*.png *.svg  report.md                                                        derived
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
 
+MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes")
+"""Of the environment, between two parts of a run: unasked for, or counted anew when a machine starts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
@@ -36,6 +40,7 @@ class RunFolder:
     experiment: Experiment
     environment: Mapping[str, Any]
     filters: tuple[str, ...]
+    files: Mapping[str, str]  # SHA-256 of media and checkpoint, by input's name or "checkpoint"
 
     @classmethod
     def create(
@@ -43,6 +48,7 @@ class RunFolder:
     ) -> Self:
         """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
         check_free(path)
+        files = file_digests(experiment)
         try:
             path.mkdir(parents=True, exist_ok=True)
             _write(path / CONFIG_NAME, config.dump(experiment, path))
@@ -51,12 +57,15 @@ class RunFolder:
                 "schema_version": SCHEMA_VERSION,
                 "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "filters": list(filters),
+                "files": files,
             }
             _write(path / RUN_NAME, json.dumps(about, indent=2) + "\n")
             (path / JOURNAL_NAME).touch(exist_ok=False)
         except OSError as error:
             raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
-        return cls(path=path, experiment=experiment, environment=environment, filters=tuple(filters))
+        return cls(
+            path=path, experiment=experiment, environment=environment, filters=tuple(filters), files=files
+        )
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -75,7 +84,25 @@ class RunFolder:
             experiment=experiment,
             environment=_read_json(path / ENVIRONMENT_NAME),
             filters=tuple(map(str, about.get("filters", ()))),
+            files=dict(about.get("files", {})),
         )
+
+    def check_same(self, environment: Mapping[str, Any]) -> None:
+        """Raises BadInput where going on here would mix machines, versions, weights or clips in one run."""
+        differing = [
+            name
+            for name in (*self.environment, *environment)
+            if self.environment.get(name) != environment.get(name) and name not in MAY_DIFFER
+        ]
+        if differing:
+            name = differing[0]
+            raise BadInput(
+                f"{self.path}: begun with another {name} ({_shown(self.environment.get(name))}) than here "
+                f"({_shown(environment.get(name))}); a run goes on only where it began"
+            )
+        for name, digest in file_digests(self.experiment).items():
+            if self.files.get(name) != digest:
+                raise BadInput(f"{self.path}: the file of {name!r} has changed since the run began")
 
     @property
     def baseline(self) -> str:
@@ -120,6 +147,18 @@ class RunFolder:
         return tables
 
 
+def file_digests(experiment: Experiment) -> dict[str, str]:
+    """SHA-256 of each media file, by its input's name, and of the checkpoint."""
+    paths = {item.name: item.path for item in experiment.input if not isinstance(item, config.RandomInput)}
+    if experiment.model.checkpoint is not None:
+        paths["checkpoint"] = experiment.model.checkpoint
+    digests = {}
+    for name, path in paths.items():
+        with Path(path).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
 def check_free(path: Path) -> None:
     """Raises BadInput where a new run must not go."""
     if path.exists() and not path.is_dir():
@@ -152,6 +191,11 @@ def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, floats in full, missing values empty."""
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _write(path: Path, text: str) -> None:

@@ -85,6 +85,7 @@ def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer)
 def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Observer) -> None:
     """Jobs that share a process; after one that costs the process its life the rest get a new one."""
     worker: WorkerProcess | None = None
+    fresh = True
     try:
         while jobs:
             job = jobs.popleft()
@@ -96,9 +97,14 @@ def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Obser
                 if worker is None:
                     workers.forget_words()
                     worker = workers.spawn(run.worker)
-                _converse(worker, job, run, workers.import_torch_s, observer, began=began, heard=heard)
+                    fresh = True
+                task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
+                _converse(worker, task, run, observer, began=began, heard=heard)
+                fresh = False
                 status = 0
-                if heard.record is None or not jobs:
+                # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
+                unfit = heard.record is None or heard.record.status in (Status.ERROR, Status.OOM)
+                if unfit or not jobs:
                     status = _end(worker, workers, by_force=heard.timed_out)
                     worker = None
                 record = heard.record or _lost(
@@ -109,10 +115,11 @@ def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Obser
                     timeout_s=run.experiment.measure.timeout_s,
                     last_words=workers.last_words(),
                 )
-            except ServerDiedError as error:
+            except (ServerDiedError, TimeoutError) as error:
+                # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
                 worker = None
                 workers.restart()
-                reason = f"the process that starts workers died: {error}"
+                reason = f"the process that starts workers was lost: {error}"
                 record = heard.record or _as_far_as_heard(job, heard, Status.ERROR, reason)
             record = _with_costs(
                 record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s
@@ -126,26 +133,23 @@ def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Obser
                 _end(worker, workers, by_force=True)
 
 
-def _converse(
-    worker: WorkerProcess,
-    job: Job,
-    run: Run,
-    import_torch_s: float,
-    observer: Observer,
-    *,
-    began: float,
-    heard: _Heard,
-) -> None:
-    """Send the job and listen until its record, the worker's end or the deadline; `heard` is filled."""
-    timeout_s = run.experiment.measure.timeout_s
-    deadline = began + timeout_s
-    task = Task(
+def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
+    return Task(
         job=job,
         model=run.experiment.model,
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
         import_torch_s=import_torch_s,
+        first_in_process=first_in_process,
     )
+
+
+def _converse(
+    worker: WorkerProcess, task: Task, run: Run, observer: Observer, *, began: float, heard: _Heard
+) -> None:
+    """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
+    timeout_s = run.experiment.measure.timeout_s
+    deadline = began + timeout_s
     try:
         worker.connection.send(task)
         while heard.record is None:
@@ -163,7 +167,7 @@ def _converse(
                 deadline = run.clock() + timeout_s
             else:
                 heard.doing = message.doing
-                observer.job_progressed(job, message)
+                observer.job_progressed(task.job, message)
     except (EOFError, ConnectionResetError, BrokenPipeError):
         pass  # the worker has ended; its exit status says how
 

@@ -42,9 +42,10 @@ class Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._workers: set[int] = set()
+        self._wake = (-1, -1)  # a pipe that signals write to
 
     def serve(self) -> None:
-        wake_read, wake_write = os.pipe()
+        wake_read, wake_write = self._wake = os.pipe()
         os.set_blocking(wake_write, False)
         os.set_blocking(wake_read, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -80,6 +81,8 @@ class Server:
         pid = os.fork()
         if pid == 0:
             self._control.close()
+            os.close(self._wake[0])
+            os.close(self._wake[1])
             _be_worker(target, descriptor, server)
         os.close(descriptor)
         self._workers.add(pid)

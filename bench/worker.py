@@ -84,13 +84,14 @@ class _Draft:
     def __post_init__(self) -> None:
         cell = self.task.job.cell
         entry = find_model(self.task.model.name)
-        parameters = workload.model_parameters(self.task.model)
+        parameters = self.task.model.parameters
         flops = entry.stage_flops(
             parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
         )
         self.values |= {f"flops_{stage}": flops[stage] for stage in STAGES}
         self.values["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.values["import_torch_s"] = self.task.import_torch_s
+        if self.task.first_in_process:
+            self.values["import_torch_s"] = self.task.import_torch_s
 
     def record(self, status: Status, reason: str) -> CellRecord:
         return blank_record(self.task.job, status, reason).model_copy(
@@ -110,17 +111,21 @@ class _Round:
         self._began = perf_counter()
         self._device = backends.device_of(self._cell.backend)
         self._done = 0
+        self._faults = 0  # of the last forward
         passes = self._measure.repetitions * (1 + 2 * len(self._probes()))
-        self._total = 1 + self._measure.warmup + passes + (self._measure.memory != "off")
+        memory_calls = {"off": 0, "curve": 1, "lines": 2}[self._measure.memory]
+        self._total = 1 + self._measure.warmup + passes + memory_calls
 
     def run(self) -> None:
         self._say("starting")
         with backends.applied(self._cell.backend) as settings:
             self._draft.values["settings"] = {**settings, "gc": "off while timing"}
             self._draft.values["threads"] = backends.thread_count()
-            if self._device.has_events:
+            # A process that other cells share has its context, and their leftovers, already.
+            if self._device.has_events and self._task.first_in_process:
                 _, context = timed(self._device.create_context, device=backends.CpuDevice())
                 self._keep("context_s", context)
+            self._device.release_cached_memory()
             clip = self._set_up()
             output = self._end_to_end_pass(clip)
             on_device = clip.to(self._device.torch_device)
@@ -141,8 +146,7 @@ class _Round:
         self._draft.values["setup_s"] = perf_counter() - begin
         backend, target = self._cell.backend, self._device.torch_device
         self._network, moved = timed(lambda: workload.prepare(network, backend, target), device=self._device)
-        if self._device.has_events:
-            self._keep("model_to_device_s", moved)
+        self._keep("model_to_device_s", moved)
         self._forward = workload.forward_of(self._network)
         return clip
 
@@ -156,14 +160,14 @@ class _Round:
             self._end_to_end(clip, Phase.WARMUP, repetition)
         if peaks := self._device.peak_bytes():
             self._draft.values["cold_peak_device_bytes"] = peaks[0]
+            self._draft.values["cold_peak_device_reserved_bytes"] = peaks[1]
         faults = []
         output = None
         for repetition in range(self._measure.repetitions):
             self._say(f"end to end {repetition + 1}/{self._measure.repetitions}")
             output = None  # not two outputs at once
-            before = _minor_faults()
             output, _ = self._end_to_end(clip, Phase.STEADY, repetition)
-            faults.append(_minor_faults() - before)
+            faults.append(self._faults)
         self._draft.values["page_faults_per_forward"] = median(faults)
         assert output is not None  # there is at least one repetition
         return output
@@ -174,10 +178,14 @@ class _Round:
         spans: dict[str, Timed] = {}
         if self._device.has_events:
             on_device, spans[HOST_TO_DEVICE] = timed(lambda: clip.to(target), device=self._device)
+            before = _minor_faults()
             result, forward = timed(lambda: self._forward(on_device, no_probe), device=self._device)
+            self._faults = _minor_faults() - before
             output, spans[DEVICE_TO_HOST] = timed(lambda: result.to("cpu"), device=self._device)
         else:
+            before = _minor_faults()
             output, forward = timed(lambda: self._forward(clip, no_probe), device=self._device)
+            self._faults = _minor_faults() - before
         spans[FORWARD] = forward
         first, last = min(spans.values(), key=_start), max(spans.values(), key=_start)
         spans[TOTAL] = Timed(start_s=first.start_s, wall_s=last.start_s + last.wall_s - first.start_s)
@@ -224,9 +232,10 @@ class _Round:
 
     def _memory_pass(self, lrs: Tensor) -> None:
         self._say("memory")
-        begin = perf_counter()
+        # What earlier passes left in the device's cache, autotuning's workspaces too, is not this call's.
+        self._device.release_cached_memory()
         self._device.reset_peak_bytes()
-        profile = memory.curve(lambda: self._forward(lrs, no_probe), device=self._device)
+        profile = memory.curve(lambda: self._profiled_call(lrs), device=self._device)
         self._draft.values |= {
             "host_before_bytes": profile.before_bytes,
             "peak_host_bytes": profile.peak_bytes,
@@ -237,8 +246,14 @@ class _Round:
             self._draft.values["peak_device_bytes"], self._draft.values["peak_device_reserved_bytes"] = peaks
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = memory.by_line(
-                type(self._network).forward, lambda: self._forward(lrs, no_probe)
+                type(self._network).forward, lambda: self._profiled_call(lrs)
             )
+
+    def _profiled_call(self, lrs: Tensor) -> None:
+        """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""
+        begin = perf_counter()
+        self._forward(lrs, no_probe)
+        self._device.synchronize()
         self._count(perf_counter() - begin)
 
     def _check_output(self, clip: Tensor, output: Tensor, reference: Path) -> None:

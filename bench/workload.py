@@ -1,7 +1,6 @@
 """A cell's model, clip and call. Runs in a worker."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,9 @@ DEFAULT_SEED = 0
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def model_parameters(model: Model) -> dict[str, Any]:
-    """The constructor's parameters of a YAML's model."""
-    return model.model_dump(exclude={"name", "seed", "checkpoint"})
-
-
 def build_model(model: Model) -> nn.Module:
     """The network on the CPU in float32 with its weights, in eval mode. Raises BadInput for a checkpoint."""
-    built = find_model(model.name).build(model_parameters(model), seed=model.seed or DEFAULT_SEED)
+    built = find_model(model.name).build(model.parameters, seed=model.seed or DEFAULT_SEED)
     if model.checkpoint is not None:
         load_checkpoint(built, model.checkpoint)
     return built.eval()

@@ -125,9 +125,8 @@ def _select(
     unexpected: dict[str, Tensor] = {}
     for name, tensor in groups.get(best, {}).items():
         own_name = _own_name(name)
-        if (
-            own_name in targets and own_name not in tensors
-        ):  # twice, in two namings: the second is one too many
+        # Twice, in two namings: the second is one too many.
+        if own_name in targets and own_name not in tensors:
             tensors[own_name] = tensor
         elif not _NOT_NETWORK.match(name):
             unexpected[name] = tensor

@@ -50,10 +50,8 @@ _TICKS_PER_S = 60_000
 
 # ITU-R BT.709: the weights of red, green and blue in luma.
 _RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
-_BT709, _LIMITED = (
-    1,
-    1,
-)  # ITU-T H.273's number for matrix, primaries and transfer alike; FFmpeg's for the range
+_BT709 = 1  # ITU-T H.273's number, of matrix, primaries and transfer alike
+_LIMITED = 1  # FFmpeg's number of the range
 
 
 def write_image(path: str | Path, image: Tensor) -> float:

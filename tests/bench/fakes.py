@@ -68,6 +68,9 @@ class FakeDevice:
     def create_context(self) -> None:
         self.clock.advance(256 * TICK_S)
 
+    def release_cached_memory(self) -> None:
+        """There is nothing to give back."""
+
     def reset_peak_bytes(self) -> None:
         """There is nothing to forget."""
 
@@ -102,6 +105,7 @@ class CpuAsCuda:
 
     def __init__(self) -> None:
         self.resets = 0
+        self.releases: list[int] = []  # how many resets were before each
         self.contexts = 0
 
     def synchronize(self) -> None:
@@ -115,6 +119,9 @@ class CpuAsCuda:
 
     def create_context(self) -> None:
         self.contexts += 1
+
+    def release_cached_memory(self) -> None:
+        self.releases.append(self.resets)
 
     def reset_peak_bytes(self) -> None:
         self.resets += 1

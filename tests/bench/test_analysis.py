@@ -276,7 +276,7 @@ class TestCells:
         assert list(to_csv(table[["flops_alignment"]]).splitlines()) == ["flops_alignment", str(2**70), '""']
 
     def test_warnings_are_joined(self) -> None:
-        assert cells_table([record("cpu", warnings=("one", "two"))])["warnings"][0] == "one; two"
+        assert cells_table([record("cpu", warnings=("one", "two"))])["warnings"][0] == "one | two"
 
     def test_an_equal_output_is_infinitely_close(self) -> None:
         text = to_csv(cells_table([record("cpu", output_psnr_db=math.inf)])[["output_psnr_db"]])

@@ -50,10 +50,10 @@ def test_a_built_in_one_may_be_changed_under_its_name() -> None:
     ("fields", "min_psnr_db"),
     [
         ({}, 80.0),
-        ({"fp32_precision": "tf32"}, 45.0),
-        ({"dtype": "bfloat16"}, 35.0),
-        ({"dtype": "float16"}, 45.0),
-        ({"dtype": "bfloat16", "fp32_precision": "tf32"}, 35.0),
+        ({"fp32_precision": "tf32"}, 60.0),
+        ({"dtype": "bfloat16"}, 45.0),
+        ({"dtype": "float16"}, 60.0),
+        ({"dtype": "bfloat16", "fp32_precision": "tf32"}, 45.0),
         ({"dtype": "bfloat16", "min_psnr_db": 20.5}, 20.5),
     ],
 )

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,11 +132,12 @@ def test_no_cuda_has_a_reason(name):
     assert torch.__version__ in reason
 
 
-def _machine(monkeypatch, *, devices: int, cudnn: bool = True, bf16: bool = True) -> None:
+def _machine(monkeypatch, *, devices: int, cudnn: bool = True, capability: int = 9) -> None:
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    properties = SimpleNamespace(major=capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
     monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: cudnn)
 
@@ -150,7 +152,7 @@ def test_reasons_of_a_machine_with_cuda(monkeypatch):
     _machine(monkeypatch, devices=1, cudnn=False)
     assert unavailable(CUDNN).startswith("no cuDNN")
     assert unavailable(BUILT_IN["cuda"]) is None
-    _machine(monkeypatch, devices=1, bf16=False)
+    _machine(monkeypatch, devices=1, capability=7)
     assert unavailable(replace(CUDNN, dtype="bfloat16")) == "no bfloat16 on GPU 0"
     assert unavailable(replace(CUDNN, dtype="float16")) is None
 

@@ -157,7 +157,7 @@ def test_checkpoints(launcher, media, tmp_path):
 
 @pytest.mark.parametrize(
     ("target", "end"),
-    [("exits_3", "3"), ("is_killed", "-9"), ("raises", "1: LookupError: these are the last words")],
+    [("exits_3", "3"), ("is_killed", "-9"), ("raises", r"1 \(LookupError: these are the last words\)")],
 )
 def test_a_worker_that_dies_over_it(launcher, monkeypatch, target, end):
     """Also where it has not read the question: the connection is then reset."""
@@ -170,7 +170,9 @@ def test_a_worker_that_dies_over_it(launcher, monkeypatch, target, end):
 
     monkeypatch.setattr(launcher, "spawn", spawn_faulty)
     launcher.forget_words()
-    with pytest.raises(RuntimeError, match=f"looks at inputs and devices ended with exit status {end}$"):
+    with pytest.raises(
+        BadInput, match=rf"devices: the process that looks at them ended with exit status {end}$"
+    ):
         ask(launcher)
     monkeypatch.undo()
     assert ask(launcher).answer.refusal is None

@@ -43,6 +43,8 @@ def test_what_is_created_opens_again(tmp_path):
 
 
 def test_the_config_in_the_folder_is_the_experiment(tmp_path):
+    for name in ("weights.pth", "clip.mp4"):
+        (tmp_path / name).touch()
     one = experiment(
         **TWO_BY_TWO,
         model={"mid_channels": 8, "num_blocks": 1, "checkpoint": str(tmp_path / "weights.pth")},
@@ -288,6 +290,29 @@ def test_resuming_a_finished_run_runs_nothing(copied):
 def test_a_run_that_goes_on_elsewhere_is_not_resumed(copied):
     with Journal(copied / JOURNAL_NAME), pytest.raises(BadInput, match="another run is writing"):
         run.resume(copied, Display())
+
+
+def test_a_run_goes_on_only_on_the_machine_where_it_began(copied):
+    environment = copied / "environment.json"
+    described = json.loads(environment.read_text())
+    before = (copied / JOURNAL_NAME).read_bytes()
+    environment.write_text(json.dumps({**described, "cpu": "Another CPU"}))
+    with pytest.raises(BadInput, match=r"begun with another cpu \(\"Another CPU\"\) than here"):
+        run.resume(copied, Display())
+    environment.write_text(json.dumps({**described, "memory_bytes": 1, "host_name": "elsewhere"}))
+    run.resume(copied, Display())
+    assert (copied / JOURNAL_NAME).read_bytes() == before
+
+
+def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):
+    checkpoint = tmp_path / "weights.pth"
+    model = {"mid_channels": 4, "num_blocks": 1, "checkpoint": str(checkpoint)}
+    torch.save(build_basicvsr(4, 1, seed=1).state_dict(), checkpoint)
+    path = tmp_path / "run"
+    run.start(experiment(model=model, backends=["cpu"]), Display(), output=path)
+    torch.save(build_basicvsr(4, 1, seed=2).state_dict(), checkpoint)
+    with pytest.raises(BadInput, match="the file of 'checkpoint' has changed"):
+        run.resume(path, Display())
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path):

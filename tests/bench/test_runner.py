@@ -152,7 +152,7 @@ def test_the_reference_has_as_long_again(monkeypatch):
         (Says(10.5, Progress(doing="late", done=1, total=1)), "not done within 10 s"),
         (KILLED, "the worker was killed by SIGKILL"),
         (Dies(1.0, status=5 << 8), "the worker ended with exit status 5"),
-        (Dies(1.0, with_server=True), "the process that starts workers died"),
+        (Dies(1.0, with_server=True), "the process that starts workers was lost"),
     ],
 )
 def test_what_was_measured_survives_its_output_check(monkeypatch, end, why):
@@ -239,12 +239,13 @@ def test_the_rest_of_a_group_gets_a_new_worker(monkeypatch):
     ]
 
 
-def test_an_error_record_does_not_cost_the_group_its_worker(monkeypatch):
+@pytest.mark.parametrize(("status", "workers"), [(Status.INACCURATE, 1), (Status.OOM, 2), (Status.ERROR, 2)])
+def test_a_process_that_met_an_error_measures_nothing_more(monkeypatch, status, workers):
     one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(isolation="experiment"))
-    failed = [Says(1.0, blank_record(jobs_of(one)[0], Status.OOM, "torch said so"))]
+    failed = [Says(1.0, blank_record(jobs_of(one)[0], status, "so"))]
     bench = Bench(one, [failed, fine(one, 1)], monkeypatch)
-    assert [str(record.status) for record in bench()] == ["oom", "ok"]
-    assert bench.workers.log.count("forget") == 1
+    assert [record.status for record in bench()] == [status, Status.OK]
+    assert bench.workers.log.count("forget") == workers
 
 
 def test_a_worker_that_does_not_end_is_killed(monkeypatch):
@@ -261,7 +262,7 @@ def test_the_servers_death_is_a_record_and_a_restart(monkeypatch):
     bench = Bench(one, [[Dies(1.0, with_server=True)], fine(one, 1)], monkeypatch)
     lost, ok = bench()
     assert lost.status is Status.ERROR
-    assert lost.reason == "the process that starts workers died: exit status -9"
+    assert lost.reason == "the process that starts workers was lost: exit status -9"
     assert ok.status is Status.OK
     assert bench.workers.log.count("restart") == 1
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.backends import CpuDevice
 from bench.timing import MONOTONIC, EventProbe, Probe, SyncProbe, timed, timed_stages
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, NoQueue
 from vsr_model.stages import STAGES, Stage, no_probe
@@ -198,3 +199,22 @@ def test_other_is_never_negative_whatever_events_round_to(stage_us, start_s):
     assert stages.other_device_s >= 0
     assert sum(stages.device_s.values()) + stages.other_device_s == pytest.approx(whole.device_s)
     assert all(seconds >= 0 for seconds in stages.device_s.values())
+
+
+def test_freeing_the_output_is_no_part_of_a_probed_call():
+    """A plain call keeps its output until it has been timed; so must the one that is compared with it."""
+    now = [0.0]
+
+    class Output:
+        def __del__(self) -> None:
+            now[0] += 1.0
+
+    device = CpuDevice()
+
+    def clock() -> float:
+        return now[0]
+
+    _, plain = timed(Output, device=device, clock=clock)
+    probe = SyncProbe(device, clock)
+    probed, stages = timed_stages(lambda _: Output(), probe, device=device, clock=clock)
+    assert (plain.wall_s, probed.wall_s, stages.other_wall_s) == (0.0, 0.0, 0.0)

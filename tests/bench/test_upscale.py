@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bench import media_sink, memory_budget, workload
+from bench import media_sink, memory_budget
 from bench import upscale as subject
 from bench.backend_spec import BUILT_IN
 from bench.backends import unavailable
@@ -428,7 +428,7 @@ Memory = namedtuple("Memory", "available")
 
 
 def _peak(frames: int) -> int:
-    parameters = workload.model_parameters(Model(**TINY))
+    parameters = Model(**TINY).parameters
     estimate = find_model("basicvsr").estimate_peak_bytes
     return round(1.6 * estimate(parameters, batch=1, frames=frames, height=48, width=80))
 

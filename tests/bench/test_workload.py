@@ -24,7 +24,7 @@ def cell(**changes: Any) -> Cell:
 
 
 def test_the_models_parameters_are_those_of_the_registry():
-    assert workload.model_parameters(TINY) == {
+    assert TINY.parameters == {
         "mid_channels": 8, "num_blocks": 1, "base_upsample": "bilinear", "flow_resize": "bilinear",
     }  # fmt: skip
 
