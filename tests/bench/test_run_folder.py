@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import config, run
 from bench.config import Experiment
@@ -17,6 +18,7 @@ from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.run_folder import RunFolder, check_free, default_path
 from tests.bench.fakes import Watching, experiment, jobs_of
 from vsr_model.errors import BadInput
+from vsr_model.initialise import build_basicvsr
 
 TWO_BY_TWO = {
     "grid": {"frames": [1, 2], "size": [[16, 16]]},
