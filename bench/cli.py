@@ -1,5 +1,6 @@
 """The command line: parses and prints, nothing else."""
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from rich.table import Table
 from bench import __version__, config, estimate, plan, presets
 from bench.backend_spec import resolve
 from bench.config import Measure
+from bench.launcher import ServerDiedError
+from bench.messages import RunStoppedError
 from bench.plan import Job
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
@@ -26,6 +29,12 @@ BAD_REQUEST: Final = 2
 SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
 FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
+OF_THE_REQUEST: Final = (
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+)  # fmt: skip
+"""What the system says of a path that cannot be meant as it was given."""
+
 OUTPUT_CLOSED: Final = 141  # as a shell reports a program that SIGPIPE ended
 
 app = typer.Typer(
@@ -38,7 +47,12 @@ app = typer.Typer(
 )
 
 ConfigArgument = Annotated[
-    str, typer.Argument(help="A YAML file, or the name of a preset such as `quickstart`.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or the name of a preset such as `quickstart`.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -105,7 +119,8 @@ def run(
     """Measure every cell of a grid, each in a process of its own, into tables, plots and a report.
 
     Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and
-    nothing was written, 3 some cells did not end `ok` or `skipped`, 130 interrupted.
+    nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the disk filled or the like (what is
+    done is kept), 130 interrupted.
     """
     from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
 
@@ -198,11 +213,11 @@ def upscale_file(
     The whole clip is in memory; what does not fit is refused before it starts.
     """
     from bench import upscale  # noqa: PLC0415 - torch
-    from bench.progress import FileDisplay  # noqa: PLC0415
+    from bench.progress import FileDisplay, ProgressConsole  # noqa: PLC0415
 
     model = config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks)
     chosen = resolve(config.backend_of(backend))
-    with FileDisplay(Console(stderr=True)) as display:
+    with FileDisplay(ProgressConsole()) as display:
         done = upscale.upscale(
             source,
             output,
@@ -213,7 +228,8 @@ def upscale_file(
             progress=display,
         )
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
-    typer.echo(f"{done.output}: {done.frames} frames of {done.width}x{done.height}{rate}")
+    frame = "frame" if done.frames == 1 else "frames"
+    typer.echo(f"{done.output}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
     for note in done.notes:
         typer.echo(note)
 
@@ -239,9 +255,9 @@ def schema() -> None:
 
 
 def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager[Any]:
-    from bench.progress import Display  # noqa: PLC0415
+    from bench.progress import Display, ProgressConsole  # noqa: PLC0415
 
-    return Display(jobs, measure, Console(stderr=True))
+    return Display(jobs, measure, ProgressConsole())
 
 
 def _print_outcome(outcome: Any) -> None:
@@ -273,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
     except BadInput as error:
-        print(f"vsr-bench: {error}", file=sys.stderr)  # noqa: T201 - the command line prints
-        return BAD_REQUEST
+        return _refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):
@@ -283,16 +298,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     except Exception as error:
-        # A wrong use of the command line: its base class has had several homes, its `show` has not.
-        if hasattr(error, "show"):
+        return _explain(error)
+    return status if isinstance(status, int) else OK
+
+
+def _explain(error: Exception) -> int:
+    """Say what a command raised; the exit status for it."""
+    # A wrong use of the command line: its base class has had several homes, its methods have not.
+    if hasattr(error, "show") and hasattr(error, "format_message"):
+        if len(error.format_message().splitlines()) > 1:  # the help, where nothing was asked for
             error.show()
             return BAD_REQUEST
-        if isinstance(error, OSError):
-            print(f"vsr-bench: {error}", file=sys.stderr)  # noqa: T201
-        else:
-            traceback.print_exc()
-        return FAILED
-    return status if isinstance(status, int) else OK
+        return _refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
+    if isinstance(error, OSError):
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED
+    if isinstance(error, RunStoppedError | ServerDiedError):
+        _refuse(str(error))
+    else:
+        traceback.print_exception(error)
+    return FAILED
+
+
+def _refuse(sentence: str) -> int:
+    """Say why, in one line, whatever a name in it holds."""
+    print("vsr-bench:", " ".join(sentence.splitlines()), file=sys.stderr)  # noqa: T201 - the command line prints
+    return BAD_REQUEST
 
 
 def entry_point() -> None:

@@ -76,14 +76,17 @@ def collect(
 
 def in_short(environment: Mapping[str, Any]) -> str:
     """The machine in a line, from an environment.json: processor, GPUs, torch, as far as known."""
-    torch_side = environment.get("torch") or {}
+    torch_side = environment.get("torch")
+    torch_side = torch_side if isinstance(torch_side, Mapping) else {}
     parts = []
     if environment.get("cpu"):
         cores = environment.get("cpu_physical_cores")
         threads = torch_side.get("threads")
         counted = ", ".join(f"{n} {what}" for n, what in ((cores, "cores"), (threads, "threads")) if n)
         parts.append(f"{environment['cpu']} ({counted})" if counted else str(environment["cpu"]))
-    parts += [str(device.get("name")) for device in torch_side.get("devices", ())]
+    parts += [
+        str(device.get("name")) for device in torch_side.get("devices", ()) if isinstance(device, Mapping)
+    ]
     for name, key in (("torch", "torch"), ("CUDA", "torch_cuda"), ("cuDNN", "cudnn")):
         if torch_side.get(key):
             parts.append(f"{name} {torch_side[key]}")

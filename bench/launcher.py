@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from typing import IO, Any, Final, Self
 
 START_TIMEOUT_S: Final = 300.0
 """Importing torch takes a second or two from a warm disk, and minutes at most from a slow network one."""
+
+MESSAGE_TIMEOUT_S: Final = 20
+"""From the first byte of a worker's message to the next; a whole one takes milliseconds."""
 
 _MAX_MESSAGE_BYTES: Final = 65536
 
@@ -85,6 +89,7 @@ class Launcher:
         """A new worker that calls `target` ("module:function") with its end of a connection."""
         ours, theirs = Pipe()
         try:
+            _limit_receiving(ours)
             with theirs:
                 self._send({"spawn": target}, theirs.fileno())
             while True:
@@ -143,6 +148,13 @@ class Launcher:
     def _death(self) -> ServerDiedError:
         self._process.wait(10)
         return ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
+
+
+def _limit_receiving(connection: Connection) -> None:
+    """Have a message that began and does not end raise BlockingIOError, as where its sender was stopped."""
+    seconds = struct.pack("ll", MESSAGE_TIMEOUT_S, 0)
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
 
 def _inherited() -> dict[str, str]:

@@ -61,7 +61,7 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
     worker = launcher.spawn("bench.preflight:main")
     answer = None
     # A worker that dies first closes the connection, or resets it where the question lies unread.
-    with worker.connection as connection, suppress(EOFError, ConnectionResetError, BrokenPipeError):
+    with worker.connection as connection, suppress(EOFError, OSError):
         connection.send(question)
         if connection.poll(TIMEOUT_S):
             answer = connection.recv()

@@ -18,6 +18,17 @@ from bench.records import FORWARD, CellRecord, Pass, Phase, Status
 from bench.stats import summarise
 
 
+class ProgressConsole(Console):
+    """Standard error, whose reader may go away: a run does not end for that."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Say no more. rich would end the process."""
+        self.quiet = True
+
+
 class Display:
     """Keeps count of the work and shows it. An observer of the runner, and a context manager."""
 
@@ -74,8 +85,7 @@ class Display:
         of_round = f" round {job.round + 1}" if job.round else ""
         line = f"{number}  {record.cell}{of_round}  {_result(record)}"
         if self._bar is None:
-            # Whoever read this may have gone; the run is not to end for that.
-            with suppress(BrokenPipeError):
+            with suppress(OSError):  # a full disk under a redirected stderr, say
                 self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
         else:
             self._bar.console.print(escape(line), highlight=False, soft_wrap=True)

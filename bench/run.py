@@ -10,6 +10,7 @@ from shutil import rmtree
 from bench import environment, plan, preflight
 from bench.config import Experiment, Measure
 from bench.launcher import Launcher
+from bench.messages import RunStoppedError
 from bench.plan import Cell, Job
 from bench.plots import PlotsWritten, write_plots
 from bench.records import CellRecord, Status, worst_status
@@ -65,15 +66,16 @@ def resume(path: Path, display: DisplayFactory) -> Outcome:
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, folder.experiment.model, cells)
-        folder.check_same(environment.collect(answer.torch, variables))
+        if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
+            folder.check_same(environment.collect(answer.torch, variables))
         return _carry_out(folder, cells, launcher, answer, display)
 
 
 def rebuild(path: Path) -> Outcome:
     """Derive a run's tables, plots and report from its journal anew."""
     folder = RunFolder.open(path)
-    planned = len(folder.cells())
-    return _derive(folder, planned, interrupted=False)
+    with folder.journal():
+        return _derive(folder, len(folder.cells()), interrupted=False)
 
 
 def _carry_out(
@@ -105,12 +107,31 @@ def _carry_out(
                 execute(jobs, run, launcher, observer)
         except KeyboardInterrupt:
             interrupted = True
+        except OSError as error:
+            raise _stopped(folder, error) from error
         finally:
             rmtree(folder.references, ignore_errors=True)
         return _derive(folder, len(cells), interrupted=interrupted)
 
 
+def _stopped(folder: RunFolder, error: OSError) -> RunStoppedError:
+    """For what the system refuses while results are written, most often for want of space."""
+    return RunStoppedError(
+        f"{error.filename or folder.path}: {error.strerror or error}; what is done is kept, and the rest is "
+        f"for vsr-bench run --resume {folder.path}"
+    )
+
+
 def _derive(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
+    """Tables, plots and report from the journal."""
+    try:
+        return _derived(folder, planned, interrupted=interrupted)
+    except OSError as error:
+        raise _stopped(folder, error) from error
+
+
+def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
+    rmtree(folder.path / "plots", ignore_errors=True)  # figures that are no longer asked for, too
     tables = folder.write_tables()
     plots = write_plots(
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"

@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from bench import config, plan
 from bench.analysis import Tables, tables_of
@@ -49,6 +51,7 @@ class RunFolder:
         """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
         check_free(path)
         files = file_digests(experiment)
+        is_new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             _write(path / CONFIG_NAME, config.dump(experiment, path))
@@ -62,6 +65,11 @@ class RunFolder:
             _write(path / RUN_NAME, json.dumps(about, indent=2) + "\n")
             (path / JOURNAL_NAME).touch(exist_ok=False)
         except OSError as error:
+            for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
+                (path / name).unlink(missing_ok=True)
+            if is_new:
+                with suppress(OSError):
+                    path.rmdir()
             raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
         return cls(
             path=path, experiment=experiment, environment=environment, filters=tuple(filters), files=files
@@ -72,19 +80,14 @@ class RunFolder:
         """A folder that holds a run. Raises BadInput for one that does not, or holds another version's."""
         if not (path / JOURNAL_NAME).is_file():
             raise BadInput(f"{path}: holds no run (there is no {JOURNAL_NAME} in it)")
-        about = _read_json(path / RUN_NAME)
-        version = about.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise BadInput(
-                f"{path / RUN_NAME}: schema version {version}; this program reads {SCHEMA_VERSION}"
-            )
+        about = _about(path / RUN_NAME)
         experiment, _ = config.load(path / CONFIG_NAME)
         return cls(
             path=path,
             experiment=experiment,
             environment=_read_json(path / ENVIRONMENT_NAME),
-            filters=tuple(map(str, about.get("filters", ()))),
-            files=dict(about.get("files", {})),
+            filters=about.filters,
+            files=about.files,
         )
 
     def check_same(self, environment: Mapping[str, Any]) -> None:
@@ -121,7 +124,13 @@ class RunFolder:
         """What the journal holds, in the order of the plan: skipped cells end first, and belong elsewhere."""
         place = {cell.id: index for index, cell in enumerate(self.cells())}
         records = read_journal(self.path / JOURNAL_NAME)
-        return sorted(records, key=lambda record: (place.get(record.cell, len(place)), record.round))
+        for record in records:
+            if record.cell not in place or record.round >= self.experiment.measure.rounds:
+                raise BadInput(
+                    f"{self.path / JOURNAL_NAME}: round {record.round} of {record.cell} is not one that "
+                    f"{CONFIG_NAME} plans"
+                )
+        return sorted(records, key=lambda record: (place[record.cell], record.round))
 
     def journal(self) -> Journal:
         """The journal, to append to; a torn last line is cut off. Raises BadInput if a run is going on."""
@@ -142,6 +151,8 @@ class RunFolder:
         }
         if len(tables.memory_lines):
             named["memory_lines"] = tables.memory_lines
+        else:
+            (self.path / "memory_lines.csv").unlink(missing_ok=True)
         for name, table in named.items():
             _write(self.path / f"{name}.csv", to_csv(table))
         return tables
@@ -201,8 +212,33 @@ def _shown(value: object) -> str:
 def _write(path: Path, text: str) -> None:
     """Write the file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _About(BaseModel):
+    """run.json."""
+
+    schema_version: int
+    started_at: str
+    filters: tuple[str, ...]
+    files: dict[str, str]
+
+
+def _about(path: Path) -> _About:
+    data = _read_json(path)
+    if data.get("schema_version") != SCHEMA_VERSION:
+        version = data.get("schema_version")
+        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    try:
+        return _About.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {field}: {first['msg']}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
+from pickle import UnpicklingError
 from time import monotonic
 from typing import Final, Protocol
 
@@ -168,8 +169,10 @@ def _converse(
             else:
                 heard.doing = message.doing
                 observer.job_progressed(task.job, message)
-    except (EOFError, ConnectionResetError, BrokenPipeError):
-        pass  # the worker has ended; its exit status says how
+    except BlockingIOError:
+        heard.timed_out, heard.doing = True, "sending its results, of which the end never came"
+    except (EOFError, OSError, UnpicklingError):
+        pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
 
 
 def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:

@@ -191,6 +191,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork.*", category=DeprecationWarning)
     control = socket.socket(fileno=int(sys.argv[1]))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    # When the parent dies a stopped server goes on, finds the socket closed, and clears up.
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     begin = perf_counter()
     import_module(PRELOAD[0])
     imported = perf_counter() - begin

@@ -68,6 +68,8 @@ _Loader.yaml_constructors = {
 
 def read(path: Path) -> Source:
     """Parse one YAML file. Raises BadInput for a file that cannot be read or is no YAML mapping."""
+    if _is_special(path):  # opening a pipe would wait for someone to write
+        raise BadInput(f"{path}: a device or a pipe, where a YAML file is expected")
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -120,6 +122,13 @@ def nearest(name: str, allowed: Sequence[str]) -> str:
     """' (did you mean ...?)' with the most similar allowed name, or nothing."""
     found = difflib.get_close_matches(name, allowed, n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _near(path: Path) -> str:

@@ -61,6 +61,8 @@ def existing_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise BadInput(f"{path} is a folder, and a picture or video file is expected.")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is a device or a pipe, and a picture or video file is expected.")
     if not path.is_file():
         raise BadInput(f"{path} does not exist, and a picture or video file is expected.")
     if path.stat().st_size == 0:
