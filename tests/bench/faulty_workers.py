@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,6 +130,8 @@ def serve(connection: Connection) -> None:
         "exits": lambda: os._exit(5),
         "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "hangs": lambda: sleep(FOREVER_S),
+        "torn": lambda: _tear_a_message(connection, signal.SIGKILL),
+        "stopped": lambda: _tear_a_message(connection, signal.SIGSTOP),
         "memory": _exhaust_memory,
         "device-memory": _exhaust_device_memory,
     }
@@ -140,6 +143,12 @@ def serve(connection: Connection) -> None:
 
     worker.workload.make_clip = troubled
     worker.main(connection)
+
+
+def _tear_a_message(connection: Connection, number: signal.Signals) -> None:
+    """Begin a message of 100,000 bytes, and go no further."""
+    os.write(connection.fileno(), struct.pack("!i", 100_000) + b"x" * 1000)
+    os.kill(os.getpid(), number)
 
 
 def _raise() -> None:

@@ -325,3 +325,23 @@ def test_output_that_no_one_reads_is_no_error(tmp_path: Path) -> None:
     os.close(writing)
     assert process.returncode == 141
     assert process.stderr == ""
+
+
+def test_a_reader_of_the_progress_that_goes_away_does_not_end_the_run(grid: Path) -> None:
+    process = subprocess.Popen(
+        command("run", grid.name, "--output", "out"),
+        cwd=grid.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stdout is not None
+    process.stderr.readline()
+    process.stderr.close()
+    out = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert "report" in out
+    assert len(read_journal(grid.parent / "out" / "journal.jsonl")) == 6

@@ -1,5 +1,6 @@
 """A run's folder, and whole runs into one (bench.run) with real workers."""
 
+import errno
 import json
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ import torch
 
 from bench import config, run
 from bench.config import Experiment
-from bench.messages import blank_record
+from bench.messages import RunStoppedError, blank_record
 from bench.plan import Job
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.run_folder import RunFolder, check_free, default_path
@@ -297,13 +298,17 @@ def test_a_run_that_goes_on_elsewhere_is_not_resumed(copied):
 def test_a_run_goes_on_only_on_the_machine_where_it_began(copied):
     environment = copied / "environment.json"
     described = json.loads(environment.read_text())
-    before = (copied / JOURNAL_NAME).read_bytes()
+    journal = copied / JOURNAL_NAME
+    environment.write_text(json.dumps({**described, "cpu": "Another CPU"}))
+    assert run.resume(copied, Display()).statuses == {Status.OK: 4}  # nothing is left to measure
+    before = journal.read_bytes()
+    journal.write_bytes(b"".join(before.splitlines(keepends=True)[:-1]))
     environment.write_text(json.dumps({**described, "cpu": "Another CPU"}))
     with pytest.raises(BadInput, match=r"begun with another cpu \(\"Another CPU\"\) than here"):
         run.resume(copied, Display())
     environment.write_text(json.dumps({**described, "memory_bytes": 1, "host_name": "elsewhere"}))
     run.resume(copied, Display())
-    assert (copied / JOURNAL_NAME).read_bytes() == before
+    assert once_each(copied)
 
 
 def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):
@@ -313,8 +318,50 @@ def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):
     path = tmp_path / "run"
     run.start(experiment(model=model, backends=["cpu"]), Display(), output=path)
     torch.save(build_basicvsr(4, 1, seed=2).state_dict(), checkpoint)
+    (path / JOURNAL_NAME).write_bytes(b"")
     with pytest.raises(BadInput, match="the file of 'checkpoint' has changed"):
         run.resume(path, Display())
+
+
+def test_a_full_disk_says_what_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "journal.jsonl")
+
+    monkeypatch.setattr(Journal, "append", refuse)
+    with pytest.raises(
+        RunStoppedError, match=rf"No space left on device; what is done is kept.*--resume {path}"
+    ):
+        run.start(experiment(**TWO_BY_TWO), Display(), output=path)
+    monkeypatch.undo()
+    run.resume(path, Display())
+    assert once_each(path)
+
+
+def test_a_folder_that_cannot_be_filled_is_removed_again(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("bench.run_folder._write", refuse)
+    with pytest.raises(BadInput, match="cannot be written to"):
+        create(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_of_another_plan_is_refused(copied):
+    journal = copied / JOURNAL_NAME
+    journal.write_text(journal.read_text().replace("16x16", "16x17"))
+    with pytest.raises(BadInput, match=r"round 0 of noise/b1/t1/16x17/cpu is not one that config.yaml plans"):
+        run.rebuild(copied)
+
+
+@pytest.mark.parametrize("change", [{"filters": 5}, {"files": 5}, {"filters": "backend=cpu"}], ids=str)
+def test_a_damaged_run_json_is_named(copied, change):
+    about = copied / "run.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
+    with pytest.raises(BadInput, match=rf"run.json: {next(iter(change))}: "):
+        run.rebuild(copied)
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path):

@@ -301,7 +301,7 @@ def launcher() -> Iterator[Launcher]:
         yield launcher
 
 
-NAMES = ("first", "raises", "exits", "killed", "hangs", "memory", "last")
+NAMES = ("first", "raises", "exits", "killed", "torn", "stopped", "hangs", "memory", "last")
 
 
 def _real(tmp_path: Path, kept: list[CellRecord], **changes: Any) -> Run:
@@ -319,7 +319,8 @@ def _real(tmp_path: Path, kept: list[CellRecord], **changes: Any) -> Run:
 
 
 @pytest.mark.parametrize("isolation", ["cell", "experiment"])
-def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolation):
+def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolation, monkeypatch):
+    monkeypatch.setattr("bench.launcher.MESSAGE_TIMEOUT_S", 1)
     kept: list[CellRecord] = []
     run = _real(tmp_path, kept, isolation=isolation)
     execute(jobs_of(run.experiment), run, launcher, Watching())
@@ -331,6 +332,9 @@ def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolat
     at = "while at: building the model"
     assert found["exits"] == ("error", f"the worker ended with exit status 5 {at}")
     assert found["killed"][1].startswith(f"the worker was killed by SIGKILL {at}")
+    assert found["torn"][1].startswith(f"the worker was killed by SIGKILL {at}")
+    assert found["stopped"][0] == "timeout"
+    assert "the end never came" in found["stopped"][1]
     assert found["hangs"] == ("timeout", f"not done within 3 s ({at})")
     assert found["memory"][0] == "oom"
     assert "can't allocate memory" in found["memory"][1]
