@@ -25,6 +25,7 @@ class Sink:
         self._source, self._output, self._kind = info.path, output, info.kind
         self._height, self._width = scale * info.height, scale * info.width
         self._rate = info.frame_rate or _RATE_IF_NONE
+        self._pixel_aspect = info.pixel_aspect
         if self._kind == "video":
             self._writer_to(output)  # refuses what it cannot write, and writes nothing yet
 
@@ -84,4 +85,10 @@ class Sink:
         return sum(shares) / len(shares)
 
     def _writer_to(self, path: Path) -> VideoWriter:
-        return VideoWriter(path, frame_rate=self._rate, height=self._height, width=self._width)
+        return VideoWriter(
+            path,
+            frame_rate=self._rate,
+            height=self._height,
+            width=self._width,
+            pixel_aspect=self._pixel_aspect,
+        )

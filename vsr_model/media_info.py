@@ -42,7 +42,8 @@ class MediaInfo:
     frames are turned clockwise to stand upright, mirroring aside; it is already applied wherever frames are
     read. `frame_count` is the container's own count, None where it states none (Matroska, streams).
     `frame_rate` is the average in frames per second, None for a picture. `variable_frame_rate` is judged by
-    the timestamps of the first 64 frames. An animated picture (GIF, WebP, APNG) is a video.
+    the timestamps of the first 64 frames. `pixel_aspect` is a pixel's width over its height where the video
+    is shown (1 for pictures). An animated picture (GIF, WebP, APNG) is a video.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class MediaInfo:
     rotation_degrees: int
     variable_frame_rate: bool
     has_audio: bool
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def existing_file(path: str | Path) -> Path:

@@ -82,15 +82,25 @@ class VideoWriter:
     H.264 where PyAV has x264 (`encoder` says what it is), 4:2:0, BT.709 limited range and tagged so, which is
     what players expect. `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and
     nothing is to be cropped or padded silently; frames that BasicVSR made always are. Frames follow each
-    other at `frame_rate` unless times are given. The file appears under its name once it is whole, and never
+    other at `frame_rate` unless times are given. Pixels are
+    `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never
     if the block is left by an exception.
 
     Raises BadInput for an unknown suffix, an odd or empty size, a rate that is not positive, a missing
     folder, an encoder that fails, and a block in which no frame was written.
     """
 
-    def __init__(self, path: str | Path, *, frame_rate: Fraction, height: int, width: int) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        frame_rate: Fraction,
+        height: int,
+        width: int,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
         self.path = Path(path)
+        self._pixel_aspect = pixel_aspect
         if height < 2 or width < 2 or height % 2 or width % 2:
             raise BadInput(
                 f"{self.path} would have frames of {height} x {width}, and even sizes are allowed."
@@ -120,6 +130,8 @@ class VideoWriter:
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             context = stream.codec_context
             context.time_base = self._time_base
+            if self._pixel_aspect != 1:
+                context.sample_aspect_ratio = self._pixel_aspect
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
             self._container, self._stream = container, stream

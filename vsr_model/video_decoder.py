@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -89,6 +90,8 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         raise BadInput(f"{path} is cut short: its index reaches to byte {end}, and it has {size}.")
     frame = next(decoded(path, container, stream))
     image = frame_rgb(path, frame)
+    degrees = _orientation(path, frame).degrees
+    aspect = stream.sample_aspect_ratio or Fraction(1)
     return MediaInfo(
         path=path,
         kind="video",
@@ -96,9 +99,11 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         height=image.shape[1],
         frame_count=stream.frames or None,
         frame_rate=stream.average_rate or stream.guessed_rate,
-        rotation_degrees=_orientation(path, frame).degrees,
+        rotation_degrees=degrees,
         variable_frame_rate=_varies(path),
         has_audio=len(container.streams.audio) > 0,
+        # Stated of the frames as they are stored.
+        pixel_aspect=1 / aspect if degrees in (90, 270) else aspect,
     )
 
 

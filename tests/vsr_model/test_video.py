@@ -764,3 +764,11 @@ def test_no_warning_and_no_message_leaks(tmp_path: Path):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_shape_of_pixels_is_kept(tmp_path: Path, suffix: str):
+    path = tmp_path / f"wide{suffix}"
+    with VideoWriter(path, frame_rate=RATE, height=64, width=96, pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(torch.rand(3, 64, 96))
+    assert inspect(path).pixel_aspect == Fraction(4, 3)
