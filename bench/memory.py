@@ -1,19 +1,18 @@
 """Host memory with memory_profiler, device memory from the device's own counters; a pass of its own.
 
-memory_profiler samples the resident set from a child process; that slows what it watches by several per
-cent, so nothing is timed here. Its child is left out of the count.
+Sampling slows what it watches, so nothing is timed here. Children are left out of the count: resident sets
+count what they share twice.
 """
 
 import ctypes
 import inspect
+import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep, time
-from typing import Final
+from typing import Final, Self
 
 import memory_profiler
 import psutil
@@ -22,7 +21,7 @@ from bench.backends import Device
 from bench.records import MemoryLine, MemoryPoint
 
 INTERVAL_S: Final = 0.01
-"""Between samples of the resident set; the least at which memory_profiler keeps up."""
+"""Between samples of the resident set."""
 
 _MIB: Final = 2**20
 
@@ -46,18 +45,10 @@ def curve(action: Callable[[], object], *, device: Device) -> MemoryProfile:
     release_free_memory()
     has_mark = _reset_high_water_mark()
     before = _resident_bytes()
-    on_device = _DeviceSampler(device)
-    with on_device:
-        measured = memory_profiler.memory_usage(
-            (action, (), {}), interval=INTERVAL_S, timestamps=True, include_children=False, max_iterations=1
-        )
-    samples = [(int(mib * _MIB), at) for mib, at in measured]
-    begin = samples[0][1]
-    points = tuple(
-        MemoryPoint(elapsed_s=at - begin, host_bytes=host, device_bytes=on_device.at(at))
-        for host, at in samples
-    )
-    peak = max(host for host, _ in samples)
+    with _Sampler(device) as sampler:
+        action()
+    points = sampler.points()
+    peak = max(point.host_bytes for point in points)
     return MemoryProfile(
         before_bytes=before, peak_bytes=max(peak, _high_water_mark() if has_mark else 0), points=points
     )
@@ -121,34 +112,45 @@ def _high_water_mark() -> int:
     return 0
 
 
-class _DeviceSampler:
-    """Reads the bytes allocated on a device beside memory_profiler's samples, from a thread."""
+class _Sampler:
+    """Reads host memory by memory_profiler, and the device's beside it, from a thread.
+
+    memory_profiler's own way to watch a function is to fork a child that watches; copying and tearing down
+    a process that has torch in it takes longer than a small cell's call. Asked for one sample of a process
+    at a time it needs none.
+    """
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._done = threading.Event()
-        self._samples: list[tuple[float, int]] = []
+        self._samples: list[tuple[float, int, int | None]] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> None:
-        if self._device.allocated_bytes() is not None:
-            self._thread.start()
+    def __enter__(self) -> Self:
+        self._sample()
+        self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
+        self._sample()
 
-    def at(self, moment: float) -> int | None:
-        """The last reading at or before a moment; the first one before any."""
-        if not self._samples:
-            return None
-        place = bisect_right(self._samples, moment, key=lambda sample: sample[0])
-        return self._samples[max(0, place - 1)][1]
+    def points(self) -> tuple[MemoryPoint, ...]:
+        """What was read, by the time since the first reading."""
+        begin = self._samples[0][0]
+        return tuple(
+            MemoryPoint(elapsed_s=at - begin, host_bytes=host, device_bytes=on_device)
+            for at, host, on_device in self._samples
+        )
 
     def _watch(self) -> None:
-        while not self._done.is_set():
-            held = self._device.allocated_bytes()
-            if held is not None:
-                self._samples.append((time(), held))
-            sleep(INTERVAL_S)
+        while not self._done.wait(INTERVAL_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        on_device = self._device.allocated_bytes()
+        [(mebibytes, at)] = memory_profiler.memory_usage(
+            os.getpid(), interval=0.0, timestamps=True, include_children=False
+        )
+        self._samples.append((at, int(mebibytes * _MIB), on_device))

@@ -5,7 +5,6 @@ connection: a Task comes in; Progress, then Measured, then CellRecord go out.
 """
 
 import gc
-import multiprocessing
 import resource
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,8 +43,6 @@ Report = Callable[[Message], None]
 
 def main(connection: Connection) -> None:
     """Serve tasks until the parent hangs up."""
-    # memory_profiler starts its sampler by multiprocessing, which from Python 3.14 on would not fork it.
-    multiprocessing.set_start_method("fork", force=True)
     # What the server imported is never freed: keep the collector from walking it, and from running at
     # all while something is timed, as timeit does.
     gc.freeze()
