@@ -36,7 +36,7 @@ class MemoryProfile:
 
 
 def curve(action: Callable[[], object], *, device: Device) -> MemoryProfile:
-    """Run the action under memory_profiler's sampler.
+    """Run the action while memory_profiler samples the process.
 
     Freed memory that the allocator kept is given back to the system first, so that growth is what the call
     needs and not what earlier calls left. The peak is the kernel's own high-water mark where it can be

@@ -11,7 +11,7 @@ from bench.records import MemoryLine
 MIB = 2**20
 NEEDED = 64 * MIB
 TOLERANCE = 0.1
-SLACK = 4 * MIB  # what the interpreter, the sampler's pipe and the C library may take in passing
+SLACK = 4 * MIB  # what the interpreter, the sampling thread and the C library may take in passing
 
 Found = tuple[MemoryProfile, MemoryProfile, MemoryProfile, tuple[MemoryLine, ...]]
 

@@ -32,9 +32,6 @@ from vsr_model import video
 from vsr_model.cost import parameter_count
 from vsr_model.stages import STAGES
 
-# memory_profiler forks its sampler, which Python 3.12 warns of in a process with threads.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
 STAGE_NAMES = [str(stage) for stage in STAGES]
 
 
