@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,59 +78,95 @@ def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer)
         record = blank_record(job, Status.SKIPPED, reason)
         run.keep(record)
         observer.job_ended(job, record)
-    for group in groups(runnable, isolation=run.experiment.measure.isolation):
-        _execute_group(deque(group), run, workers, observer)
-
-
-def _execute_group(jobs: deque[Job], run: Run, workers: Workers, observer: Observer) -> None:
-    """Jobs that share a process; after one that costs the process its life the rest get a new one."""
-    worker: WorkerProcess | None = None
-    fresh = True
+    processes = _Processes(run, workers)
     try:
-        while jobs:
-            job = jobs.popleft()
-            observer.job_started(job)
-            began = run.clock()
-            kills = oom_kills()
-            heard = _Heard()
-            try:
-                if worker is None:
-                    workers.forget_words()
-                    worker = workers.spawn(run.worker)
-                    fresh = True
-                task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
-                _converse(worker, task, run, observer, began=began, heard=heard)
-                fresh = False
-                status = 0
-                # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
-                unfit = heard.record is None or heard.record.status in (Status.ERROR, Status.OOM)
-                if unfit or not jobs:
-                    status = _end(worker, workers, by_force=heard.timed_out)
-                    worker = None
-                record = heard.record or _lost(
-                    job,
-                    heard,
-                    status,
-                    by_kernel=oom_kills() > kills,
-                    timeout_s=run.experiment.measure.timeout_s,
-                    last_words=workers.last_words(),
-                )
-            except (ServerDiedError, TimeoutError) as error:
-                # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
-                worker = None
-                workers.restart()
-                reason = f"the process that starts workers was lost: {error}"
-                record = heard.record or _as_far_as_heard(job, heard, Status.ERROR, reason)
-            record = _with_costs(
-                record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s
-            )
-            run.keep(record)
-            observer.job_ended(job, record)
+        for group in groups(runnable, isolation=run.experiment.measure.isolation):
+            for job in group:
+                observer.job_started(job)
+                record = processes.record_of(job, observer, last=job is group[-1])
+                run.keep(record)
+                observer.job_ended(job, record)
     finally:
-        if worker is not None:
-            # Interrupted: left alone it would go on measuring, and writing references.
-            with suppress(ServerDiedError, TimeoutError):
-                _end(worker, workers, by_force=True)
+        processes.end()
+
+
+class _Processes:
+    """The worker at hand, and the one that is leaving."""
+
+    def __init__(self, run: Run, workers: Workers) -> None:
+        self._run = run
+        self._workers = workers
+        self._worker: WorkerProcess | None = None
+        self._leaving: WorkerProcess | None = None  # done, and giving its memory back
+
+    def record_of(self, job: Job, observer: Observer, *, last: bool) -> CellRecord:
+        """Have the job done. The `last` of those that share a process ends it, and so does an error."""
+        run, workers = self._run, self._workers
+        began = run.clock()
+        kills = oom_kills()
+        heard = _Heard()
+        try:
+            fresh = self._worker is None
+            worker = self._worker or self._start()
+            task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
+            _converse(worker, task, run, observer, began=began, heard=heard)
+            status = 0
+            if heard.record is None:
+                self._worker = None
+                status = _end(worker, workers, by_force=heard.timed_out)
+            # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
+            elif last or heard.record.status in (Status.ERROR, Status.OOM):
+                worker.connection.close()  # which tells it to end
+                self._worker, self._leaving = None, worker
+            record = heard.record or _lost(
+                job,
+                heard,
+                status,
+                by_kernel=oom_kills() > kills,
+                timeout_s=run.experiment.measure.timeout_s,
+                last_words=workers.last_words(),
+            )
+        except (ServerDiedError, TimeoutError) as error:
+            # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
+            self._restart()
+            reason = f"the process that starts workers was lost: {error}"
+            record = heard.record or _as_far_as_heard(job, heard, Status.ERROR, reason)
+        return _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
+
+    def _start(self) -> WorkerProcess:
+        """A new worker, with the machine to itself. A server that is lost before has harmed no job: there is
+        another."""
+        try:
+            return self._fork()
+        except (ServerDiedError, TimeoutError):
+            self._restart()
+            return self._fork()
+
+    def _fork(self) -> WorkerProcess:
+        """The worker before this one gives hundreds of megabytes back to the kernel as it ends, which takes
+        longer than a fork: both at once, and nothing is measured before both are done."""
+        self._workers.forget_words()
+        self._worker = self._workers.spawn(self._run.worker)
+        self._see_off()
+        return self._worker
+
+    def _restart(self) -> None:
+        self._worker = self._leaving = None
+        self._workers.restart()
+
+    def _see_off(self) -> None:
+        """Wait until the worker that is leaving has left."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is not None:
+            _end(leaving, self._workers, by_force=False)
+
+    def end(self) -> None:
+        """Leave no process behind. A worker that is at hand has been interrupted: alone it would go on
+        measuring, and writing references."""
+        with suppress(ServerDiedError, TimeoutError):
+            if self._worker is not None:
+                _end(self._worker, self._workers, by_force=True)
+            self._see_off()
 
 
 def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:

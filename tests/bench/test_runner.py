@@ -85,8 +85,11 @@ def test_order_and_progress(monkeypatch):
     ]  # fmt: skip
     assert kept == bench.watching.records
     assert bench.watching.log[:3] == [f"started {first} 0", "progress x 0/9", f"ended {first} 0 ok"]
-    # Each job has a process of its own, which has ended before the next begins.
-    assert bench.workers.log[:5] == ["forget", "spawn 1", f"task {first} 0 to 1", "ended 1", "forget"]
+    # Each job has a process of its own, which has ended before the next is given its task.
+    assert bench.workers.log[:6] == [
+        "forget", "spawn 1", f"task {first} 0 to 1", "forget", "spawn 2", "ended 1",
+    ]  # fmt: skip
+    assert bench.workers.log[-1] == "ended 4"
     task = bench.workers.tasks[1]
     assert task.reference == Path("references/noise-b1-t2-16x16.npy")
     assert (task.model, task.measure, task.import_torch_s) == (one.model, one.measure, 1.5)
@@ -207,7 +210,7 @@ def test_a_group_shares_a_worker(monkeypatch, isolation):
     bench = Bench(one, [fine(one, index) for index in range(6)], monkeypatch)
     assert [record.status for record in bench()] == [Status.OK] * 6
     assert [line for line in bench.workers.log if line.startswith(("spawn", "ended"))] == [
-        "spawn 1", "ended 1", "spawn 2", "ended 2",
+        "spawn 1", "spawn 2", "ended 1", "ended 2",
     ]  # fmt: skip
 
 
@@ -249,12 +252,15 @@ def test_a_process_that_met_an_error_measures_nothing_more(monkeypatch, status, 
 
 
 def test_a_worker_that_does_not_end_is_killed(monkeypatch):
-    one = experiment()
-    bench = Bench(one, [fine(one)], monkeypatch, lingering=True)
-    (kept,) = bench()
-    assert kept.status is Status.OK
-    assert bench.workers.log[-2:] == ["kill 1", "ended 1"]
-    assert kept.round_wall_s == 1 + EXIT_TIMEOUT_S
+    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]})
+    bench = Bench(one, [fine(one), fine(one, 1)], monkeypatch, lingering=True)
+    first, second = bench()
+    assert (first.status, second.status) == (Status.OK, Status.OK)
+    assert bench.workers.log[-6:] == [
+        "spawn 2", "kill 1", "ended 1", f"task {second.cell} 0 to 2", "kill 2", "ended 2",
+    ]  # fmt: skip
+    assert first.round_wall_s == 1
+    assert second.round_wall_s == 1 + EXIT_TIMEOUT_S  # nothing is measured beside it
 
 
 def test_the_servers_death_is_a_record_and_a_restart(monkeypatch):
@@ -267,17 +273,26 @@ def test_the_servers_death_is_a_record_and_a_restart(monkeypatch):
     assert bench.workers.log.count("restart") == 1
 
 
-def test_a_record_that_came_before_the_servers_death_is_kept(monkeypatch):
-    one = experiment()
-    bench = Bench(one, [fine(one)], monkeypatch)
+def test_a_server_that_dies_between_two_jobs_harms_neither(monkeypatch):
+    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]})
+    bench = Bench(one, [fine(one), fine(one, 1)], monkeypatch)
 
-    def die(worker, timeout_s):
-        raise runner.ServerDiedError("exit status -9")
+    def die_after_the_first(done: int) -> None:
+        bench.workers.server_is_dead = done == 1
 
-    bench.workers.exit_status = die
-    (kept,) = bench()
-    assert kept.status is Status.OK
-    assert bench.workers.log[-1] == "restart"
+    bench.watching = Watching(die_after_the_first)
+    first, second = bench()
+    assert (first.status, second.status) == (Status.OK, Status.OK)
+    assert bench.workers.log.count("restart") == 1
+
+
+def test_a_server_that_cannot_be_started_again_is_a_record(monkeypatch):
+    bench = Bench(experiment(), [[]], monkeypatch)
+    bench.workers.server_is_dead = True
+    monkeypatch.setattr(FakeWorkers, "restart", lambda self: self.log.append("restart"))
+    (lost,) = bench()
+    assert lost.status is Status.ERROR
+    assert lost.reason == "the process that starts workers was lost: no server"
 
 
 @pytest.mark.parametrize("isolation", ["cell", "experiment"])
