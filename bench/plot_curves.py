@@ -23,6 +23,7 @@ from bench.units import Unit, significant, unit_for
 
 INTERVALS: Final = {
     IntervalKind.BETWEEN_ROUNDS: "between processes",
+    IntervalKind.BETWEEN_ROUNDS_T: "between three to five processes, by Student's t",
     IntervalKind.WITHIN_PROCESS: "within these processes only",
 }
 

@@ -21,6 +21,7 @@ from bench.units import significant, unit_for, with_unit
 
 _KINDS = {
     IntervalKind.BETWEEN_ROUNDS: "between rounds",
+    IntervalKind.BETWEEN_ROUNDS_T: "between rounds, by Student's t",
     IntervalKind.WITHIN_PROCESS: "within process",
     IntervalKind.NONE: "none: too few",
 }

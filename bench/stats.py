@@ -1,15 +1,16 @@
-"""Medians, their intervals and ratios of them. Pure; no sample is dropped, no distribution assumed.
+"""Medians, their intervals, spreads and ratios. Pure; no sample is dropped.
 
 The interval of a median is the one of order statistics (a sign test turned round): it holds for any
 continuous distribution and any number of values, and needs at least six values for 95 %. A bootstrap was
-not taken: of seven values it covers 88 % where 95 % is claimed.
+not taken: of seven values it covers 88 % where 95 % is claimed. Three to five rounds have Student's interval,
+which needs an assumption and is named for it. docs/statistics.md has the coverage of each by simulation.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles, stdev, variance
 from typing import Final
 
 CONFIDENCE: Final = 0.95
@@ -17,11 +18,18 @@ CONFIDENCE: Final = 0.95
 MIN_VALUES_FOR_INTERVAL: Final = 6
 """1 - 2 * 0.5**n first exceeds 95 % at n = 6: with fewer values even the whole range covers less."""
 
+STUDENT_T: Final = {3: 4.302653, 4: 3.182446, 5: 2.776445}
+"""The 97.5 % quantile of Student's t by number of values, one more than its degrees of freedom.
+
+Two values have 12.7, too wide to tell a factor of two where rounds differ by 8 %; six have order statistics.
+"""
+
 
 class IntervalKind(StrEnum):
     """What an interval speaks of: how a summary's `low` and `high` were made."""
 
     BETWEEN_ROUNDS = "between_rounds"  # of the medians of six rounds or more: holds for the next process too
+    BETWEEN_ROUNDS_T = "between_rounds_t"  # of three to five; holds too, where they scatter about normally
     WITHIN_PROCESS = "within_process"  # of the samples: holds for these processes only, and is too narrow
     NONE = "none"  # too few values for any
 
@@ -38,6 +46,19 @@ class Summary:
     low: float | None
     high: float | None
     interval: IntervalKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How samples scatter, as fractions of the figure: robust standard deviations, never negative.
+
+    `within` is that of the samples of one process, `between` that of the processes' levels beyond what
+    `within` explains of their medians' differences; 0 where it explains all. None is what cannot be known:
+    `within` with one sample in each round, `between` also with one round.
+    """
+
+    within: float | None
+    between: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,34 +99,114 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return first, third
 
 
+def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of three to five values, on logarithms where all are positive.
+
+    It assumes that the values, or their logarithms, scatter normally about the figure; their median always
+    lies inside. None for other numbers of values.
+    """
+    if len(values) not in STUDENT_T:
+        return None
+    logarithmic = min(values) > 0
+    scaled = [math.log(value) for value in values] if logarithmic else list(values)
+    half = STUDENT_T[len(values)] * stdev(scaled) / math.sqrt(len(scaled))
+    ends = fmean(scaled) - half, fmean(scaled) + half
+    return (math.exp(ends[0]), math.exp(ends[1])) if logarithmic else ends
+
+
 def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
     """The figure of a cell from its steady samples, one sequence per round (process).
 
-    The round is the unit of repetition: the figure is the median of the rounds' medians, and with six
-    rounds or more so is its interval. Samples of one process are not independent of each other, so that
-    pooling them as if they were claims too much; with fewer rounds that is all there is, and its kind says
-    so.
+    The round is the unit of repetition: the figure is the median of the rounds' medians, and so is its
+    interval with three rounds or more. Samples of one process are not independent of each other, so that
+    pooling them as if they were claims too much. With one or two rounds the interval is that of these very
+    processes, from each one's own samples, and its kind says so.
     """
     medians = [median(samples) for samples in rounds]
     pooled = [sample for samples in rounds for sample in samples]
     figure = median(medians)
     first, third = quartiles(pooled)
-    bounds = median_interval(medians)
-    kind = IntervalKind.BETWEEN_ROUNDS
-    if bounds is None:
-        bounds = median_interval(pooled)
-        kind = IntervalKind.WITHIN_PROCESS if bounds else IntervalKind.NONE
+    kind, bounds = _interval(rounds, medians)
     return Summary(
         n_rounds=len(rounds),
         n=len(pooled),
         median=figure,
         q1=first,
         q3=third,
-        # With few uneven rounds the median of medians may lie outside the pooled interval.
+        # Rounding alone can leave the figure outside, where all values are the same.
         low=None if bounds is None else min(bounds[0], figure),
         high=None if bounds is None else max(bounds[1], figure),
         interval=kind,
     )
+
+
+def _interval(
+    rounds: Sequence[Sequence[float]], medians: Sequence[float]
+) -> tuple[IntervalKind, tuple[float, float] | None]:
+    if bounds := median_interval(medians):
+        return IntervalKind.BETWEEN_ROUNDS, bounds
+    if bounds := student_interval(medians):
+        return IntervalKind.BETWEEN_ROUNDS_T, bounds
+    if bounds := _fixed_processes_interval(rounds, medians):
+        return IntervalKind.WITHIN_PROCESS, bounds
+    return IntervalKind.NONE, None
+
+
+def _fixed_processes_interval(
+    rounds: Sequence[Sequence[float]], medians: Sequence[float]
+) -> tuple[float, float] | None:
+    """Of the mean of one or two processes' medians, these processes taken as they are.
+
+    Each process's own interval of order statistics, two of them combined as in `ratio` (MOVER). None where
+    a process has too few samples for its own.
+    """
+    of_each = [median_interval(samples) for samples in rounds]
+    own = [bounds for bounds in of_each if bounds is not None]
+    if not own or len(own) < len(rounds):
+        return None
+    down = math.hypot(*(middle - low for middle, (low, _) in zip(medians, own, strict=True)))
+    up = math.hypot(*(high - middle for middle, (_, high) in zip(medians, own, strict=True)))
+    return fmean(medians) - down / len(own), fmean(medians) + up / len(own)
+
+
+def spread(rounds: Sequence[Sequence[float]]) -> Spread:
+    """How much the samples scatter within a process and the processes' levels between each other.
+
+    Within: the median absolute deviation of each round's samples from their median, times what makes it a
+    normal distribution's standard deviation for that many samples (Croux and Rousseeuw 1992), as a fraction
+    of the median; the mean over rounds, each weighted by its samples less one. Between: the variance of the
+    medians' logarithms less what the scatter within gives medians of so few samples, at least 0 (analysis
+    of variance, with medians).
+    """
+    known = [samples for samples in rounds if samples]
+    several = [samples for samples in known if len(samples) > 1 and median(samples) > 0]
+    if not several:
+        return Spread(within=None, between=None)
+    weights = [len(samples) - 1 for samples in several]
+    within = sum(map(math.prod, zip(map(_robust_deviation, several), weights, strict=True))) / sum(weights)
+    medians = [median(samples) for samples in known]
+    if len(medians) < 2 or min(medians) <= 0:
+        return Spread(within=within, between=None)
+    explained = within**2 * fmean(_median_variance(len(samples)) for samples in known)
+    beyond = variance([math.log(value) for value in medians]) - explained
+    return Spread(within=within, between=math.sqrt(max(0.0, beyond)))
+
+
+_DEVIATION_FACTORS: Final = (1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107)
+"""For two to nine values, beside 1.4826 (Croux and Rousseeuw, COMPSTAT 1992); n / (n - 0.8) for more."""
+
+
+def _robust_deviation(samples: Sequence[float]) -> float:
+    """The median absolute deviation as a standard deviation, as a fraction of the median."""
+    n = len(samples)
+    middle = median(samples)
+    factor = _DEVIATION_FACTORS[n - 2] if n - 2 < len(_DEVIATION_FACTORS) else n / (n - 0.8)
+    return 1.4826 * factor * median(abs(sample - middle) for sample in samples) / middle
+
+
+def _median_variance(n: int) -> float:
+    """The variance of the median of n normal values, in one value's: 1 for one, pi / 2n for many."""
+    return math.pi / (2 * n + math.pi - 2)
 
 
 def ratio(numerator: Summary, denominator: Summary) -> Ratio:
@@ -141,3 +242,16 @@ def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[S
             for above, below in zip(numerators, denominators, strict=True)
         ]
     )
+
+
+def differs(base: Summary, new: Summary) -> bool | None:
+    """Whether two runs of a cell differ: the interval of their ratio leaves out 1.
+
+    None where it cannot be told, since a side has no interval that holds for another process. Two runs of
+    the same program differ so in 5 % of all comparisons at most.
+    """
+    holds = (IntervalKind.BETWEEN_ROUNDS, IntervalKind.BETWEEN_ROUNDS_T)
+    found = ratio(base, new)
+    if base.interval not in holds or new.interval not in holds or found.low is None or found.high is None:
+        return None
+    return not found.low <= 1 <= found.high

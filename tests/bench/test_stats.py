@@ -92,18 +92,18 @@ class TestSummarise:
         assert (found.low, found.high) == (1.1, 6.1)
         assert found.interval is IntervalKind.BETWEEN_ROUNDS
 
-    def test_five_rounds_give_the_interval_of_their_samples(self) -> None:
-        found = summarise([[1.0, 2.0]] * 5)
+    def test_two_rounds_combine_the_intervals_of_each(self) -> None:
+        """The scatter of these processes, not the distance between them."""
+        round_ = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+        found = summarise([round_, [value + 100 for value in round_]])
         assert found.interval is IntervalKind.WITHIN_PROCESS
-        assert (found.low, found.high) == (1.0, 2.0)
+        assert found.median == 53.5
+        assert found.low == pytest.approx(53.5 - 2.5 / math.sqrt(2))
+        assert found.high == pytest.approx(53.5 + 2.5 / math.sqrt(2))
 
-    def test_the_interval_holds_the_figure(self) -> None:
-        """The median of two rounds' medians lies where no pooled sample is."""
-        found = summarise([[10.0] * 3, [1.0] * 30])
-        assert found.median == 5.5
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low <= found.median <= found.high
+    def test_two_rounds_one_of_them_too_short(self) -> None:
+        found = summarise([[10.0] * 5, [1.0] * 30])
+        assert (found.median, found.low, found.interval) == (5.5, None, IntervalKind.NONE)
 
     @pytest.mark.parametrize(
         ("rounds", "kind"),
