@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.stopping import Stop
 from vsr_model.errors import BadInput
 from vsr_model.stages import STAGES
 
@@ -59,6 +60,7 @@ class Phase(StrEnum):
     """Where in its pass a sample stands."""
 
     COLD = "cold"  # the first call in the process: libraries load, algorithms are chosen
+    TUNING = "tuning"  # calls of warm-up that took much longer than the later ones: autotuning, compilation
     WARMUP = "warmup"
     STEADY = "steady"
 
@@ -87,6 +89,14 @@ class _Frozen(BaseModel):
     )
 
 
+class WarmupEnd(StrEnum):
+    """Why the steady calls began where they did."""
+
+    COUNT = "count"  # a number of calls was asked for
+    STEADY = "steady"
+    GAVE_UP = "gave_up"  # calls still differed at the limit
+
+
 class Sample(_Frozen):
     """One timed span of one repetition; a stage's many intervals are summed over the frames."""
 
@@ -105,6 +115,47 @@ class MemoryPoint(_Frozen):
     elapsed_s: float
     host_bytes: int  # resident set of the worker, its children left out
     device_bytes: int | None = None  # allocated by the process on the device
+
+
+class TelemetryReading(_Frozen):
+    """The machine at one moment between timed calls; None where it does not say (bench.telemetry)."""
+
+    elapsed_s: float  # since the round began, as the samples' start_s
+
+    # Counters, of which only differences mean something.
+    busy_s: float | None = None  # time of the cores that the worker may use, idle and stolen time left out
+    steal_s: float | None = None  # time that the hypervisor gave to others, of the same cores
+    own_cpu_s: float | None = None  # CPU time of the worker, all its threads
+    throttled_s: float | None = None  # that a CPU quota held threads back, all cores added up
+    throttled_periods: int | None = None  # of the quota's periods, those that ran into it
+    involuntary_switches: int | None = None  # of the worker's threads
+    minor_faults: int | None = None  # of the worker
+    major_faults: int | None = None  # of the worker: pages that came from a disk
+    swap_pages: int | None = None  # in and out, the whole machine
+    cpu_throttle_events: int | None = None  # the processor held its clock back for heat
+    energy_j: float | None = None  # the GPU's own counter
+    power_capped_s: float | None = None  # that the GPU held its clocks back for power
+    heat_capped_s: float | None = None  # that the GPU held its clocks back for heat
+
+    # Levels.
+    cpu_mhz: float | None = None  # mean of the cores that the worker may use
+    load_1m: float | None = None  # runnable tasks, averaged over a minute
+    sm_clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    power_w: float | None = None
+    temperature_c: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None  # why the GPU's clocks are not higher (docs/warnings.md)
+    other_device_processes: int | None = None  # beside the run's own, with a context on the GPU
+    other_device_bytes: int | None = None  # in use on the GPU by them
+
+
+class OtherProcess(_Frozen):
+    """A process beside the run that used what was measured."""
+
+    pid: int
+    name: str  # of the command; neither its path nor its arguments
+    cores: float | None = None  # how many it kept busy
+    device_bytes: int | None = None  # what it held on the GPU
 
 
 class MemoryLine(_Frozen):
@@ -139,6 +190,15 @@ class CellRecord(_Frozen):
     model_to_device_s: float | None = None
     first_forward_s: float | None = None
 
+    # How warm-up and the passes ended (bench.steady, bench.stopping).
+    warmup_end: WarmupEnd | None = None
+    tuning_calls: int | None = (
+        None  # of the first calls, the cold one counted, those far above the steady level
+    )
+    stop_end_to_end: Stop | None = None
+    stop_stage_sync: Stop | None = None
+    stop_stage_events: Stop | None = None
+
     # Memory pass.
     host_before_bytes: int | None = None
     peak_host_bytes: int | None = None
@@ -159,6 +219,7 @@ class CellRecord(_Frozen):
     output_psnr_db: float | None = None  # infinite for an equal output
 
     threads: int | None = None  # as read back in the worker
+    affinity_cores: int | None = None  # logical cores that the worker may run on
     page_faults_per_forward: float | None = None  # median over the steady samples, minor faults
 
     # What the round cost the user, as the parent saw it, and where it went.
@@ -174,6 +235,9 @@ class CellRecord(_Frozen):
     samples: tuple[Sample, ...] = ()
     memory: tuple[MemoryPoint, ...] = ()
     memory_lines: tuple[MemoryLine, ...] = ()
+    telemetry: tuple[TelemetryReading, ...] = ()  # between the calls, never during one
+    telemetry_notes: tuple[str, ...] = ()  # what could not be read, and why
+    others: tuple[OtherProcess, ...] = ()  # named only where the counters say that there were some
 
 
 class Journal:
