@@ -20,8 +20,8 @@ WINDOW_S: Final = 0.05
 MAX_WINDOW_CALLS: Final = 50
 """Longest window: calls so short that 50 of them take less than WINDOW_S are not waited for longer."""
 
-TOLERANCE: Final = 0.05
-"""Levels that differ by less than this fraction of the newer agree, however quiet the calls are."""
+TOLERANCE: Final = 0.03
+"""Levels that differ by no more than this fraction of the newer agree, however quiet the calls are."""
 
 MAX_CALLS: Final = 10
 """Calls of warm-up after which it is given up, as soon as they took MAX_S as well."""
