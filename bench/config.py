@@ -12,139 +12,37 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveFloat,
     ValidationError,
     model_validator,
 )
 
-from bench.config_errors import (
-    DEVICE_PATTERN,
-    NAME_PATTERN,
-    PATH_PATTERN,
-    as_bad_input,
-    field_error,
-    unknown_field,
+from bench.config_base import (
+    MAX_CELLS,
+    MAX_ROUNDS_OF_CELLS,
+    Axis,
+    AxisValue,
+    MediaPath,
+    Name,
+    Seed,
+    Sizes,
+    Strict,
+    as_list,
+    named,
+    unique,
 )
+from bench.config_errors import DEVICE_PATTERN, as_bad_input, field_error
+from bench.config_measure import Measure
 from bench.yaml_source import Source, nearest, override, read, value_of
-
-MIN_SIZE: Final = 16
-"""The least height and width in pixels: SPyNet still sees something after its five halvings."""
-
-MAX_AXIS_VALUES: Final = 10_000
-MAX_AXIS_VALUE: Final = 1_000_000
-MAX_CELLS: Final = 100_000
-MAX_ROUNDS_OF_CELLS: Final = 1_000_000
-MAX_CALLS: Final = 100_000
-MAX_TIMEOUT_S: Final = 1_000_000.0
-"""Eleven days; the system's calls that wait end at about twice that."""
 
 BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
 BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
 """The backends that need no definition (bench.backend_spec has theirs)."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_fields_only(cls, data: Any) -> Any:
-        allowed = [info.alias or name for name, info in cls.model_fields.items()]
-        for name in data if isinstance(data, dict) else ():
-            if name not in allowed:
-                raise unknown_field(name, allowed)
-        return data
-
-
-AxisValue = Annotated[int, Field(ge=1, le=MAX_AXIS_VALUE)]
-
-
-class Range(_Strict):
-    """An inclusive range of whole numbers: {start: 1, stop: 10, step: 3} is 1, 4, 7, 10."""
-
-    start: AxisValue
-    """The first value."""
-    stop: AxisValue
-    """The last value, if the steps meet it."""
-    step: AxisValue = 1
-    """From one value to the next."""
-
-
-def _expand_axis(value: Any) -> Any:
-    """A single number is an axis of one value; a range is written out."""
-    if isinstance(value, dict):
-        limits = Range.model_validate(value)
-        if limits.stop < limits.start:
-            raise ValueError(f"the range stops at {limits.stop}, before it starts at {limits.start}")
-        if (limits.stop - limits.start) // limits.step >= MAX_AXIS_VALUES:
-            raise ValueError(f"a range of over {MAX_AXIS_VALUES:,} values")
-        return tuple(range(limits.start, limits.stop + 1, limits.step))
-    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _expand_sizes(value: Any) -> Any:
-    """A single [height, width] is a list of one."""
-    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
-        return (value,)
-    for size in value if isinstance(value, tuple) else ():
-        if isinstance(size, tuple) and len(size) != 2:
-            raise ValueError(f"{list(size)!r} is no [height, width]; a size has two whole numbers")
-    return value
-
-
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, dict | str) else value
-
-
-def _off(value: Any) -> Any:
-    """YAML 1.1 reads a bare `off` as false."""
-    return "off" if value is False else value
-
-
-def _named(value: Any) -> Any:
-    """A backend that is only named is written as text."""
-    if isinstance(value, tuple):
-        return tuple({"name": item} if isinstance(item, str) else item for item in value)
-    return value
-
-
-def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a value, or the name of a named one, that stands there twice."""
-    keys = [getattr(value, "name", value) for value in values]
-    seen = set()
-    for index, key in enumerate(keys):
-        if key in seen:
-            shown = list(key) if isinstance(key, tuple) else key
-            raise field_error(index, f"{shown!r} stands there twice; each may stand there once")
-        seen.add(key)
-    return values
-
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
-MediaPath = Annotated[str, Field(pattern=PATH_PATTERN)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Side = Annotated[int, Field(ge=MIN_SIZE, le=65536)]
-Axis = Annotated[
-    tuple[AxisValue, ...],
-    Field(min_length=1, max_length=MAX_AXIS_VALUES),
-    AfterValidator(_unique),
-    BeforeValidator(_expand_axis, json_schema_input_type=list[AxisValue] | Range | AxisValue),
-]
-Sizes = Annotated[
-    tuple[tuple[Side, Side], ...],
-    Field(min_length=1, max_length=MAX_AXIS_VALUES),
-    AfterValidator(_unique),
-    BeforeValidator(_expand_sizes, json_schema_input_type=list[tuple[Side, Side]] | tuple[Side, Side]),
-]
-
-
-class Model(_Strict):
+class Model(Strict):
     """The network and its weights."""
 
     name: Literal["basicvsr"] = "basicvsr"
@@ -174,7 +72,7 @@ class Model(_Strict):
         return self
 
 
-class InputGrid(_Strict):
+class InputGrid(Strict):
     """Axes that one input has instead of the grid's."""
 
     batch: Axis | None = None
@@ -185,7 +83,7 @@ class InputGrid(_Strict):
     """[height, width] of the low-resolution frames in pixels, each at least 16."""
 
 
-class RandomInput(_Strict):
+class RandomInput(Strict):
     """Uniform noise in [0, 1]."""
 
     name: Name
@@ -198,7 +96,7 @@ class RandomInput(_Strict):
     """Axes for this input alone."""
 
 
-class ImageInput(_Strict):
+class ImageInput(Strict):
     """An image, as a clip of one frame: cells of more frames are skipped."""
 
     name: Name
@@ -213,7 +111,7 @@ class ImageInput(_Strict):
     """Axes for this input alone."""
 
 
-class VideoInput(_Strict):
+class VideoInput(Strict):
     """The first frames of a video; cells of more frames than it has are skipped."""
 
     name: Name
@@ -233,7 +131,7 @@ class VideoInput(_Strict):
 Input = RandomInput | ImageInput | VideoInput
 
 
-class Grid(_Strict):
+class Grid(Strict):
     """The axes; their product, times inputs and backends, is the cells."""
 
     batch: Axis = (1,)
@@ -244,7 +142,7 @@ class Grid(_Strict):
     """[height, width] of the low-resolution frames in pixels, each at least 16."""
 
 
-class BackendSpec(_Strict):
+class BackendSpec(Strict):
     """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
 
     name: Name
@@ -288,34 +186,10 @@ class BackendSpec(_Strict):
         return self
 
 
-class Measure(_Strict):
-    """How each cell is measured."""
-
-    warmup: Annotated[int, Field(ge=0, le=MAX_CALLS)] = 2
-    """Calls after the cold one whose samples are kept, marked, and used for nothing."""
-    repetitions: Annotated[int, Field(ge=1, le=MAX_CALLS)] = 7
-    """Steady calls of each pass; six are the least that give a median an interval."""
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Processes per cell; six or more give an interval that holds between processes."""
-    order: Literal["interleaved", "blocked"] = "interleaved"
-    """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together."""
-    isolation: Literal["cell", "backend", "experiment"] = "cell"
-    """A process per cell, one per backend with its cells in order, or one for all (per round)."""
-    stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(_off)] = "both"
-    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
-    memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(_off)] = "curve"
-    """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
-    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
-    """Time that one round of a cell may take, set-up included."""
-    allocator: Literal["retain", "system"] = "retain"
-    """`retain`: freed host memory is kept by the process, so that a forward does not fault its pages in
-    anew (glibc); `system`: as the C library has it. The same for every backend of a run."""
-
-
 PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory"]
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """What the YAML says."""
 
     name: Name
@@ -325,8 +199,8 @@ class Experiment(_Strict):
     input: Annotated[
         tuple[Annotated[Input, Field(discriminator="kind")], ...],
         Field(min_length=1),
-        AfterValidator(_unique),
-        BeforeValidator(_as_list, json_schema_input_type=list[Input] | Input),
+        AfterValidator(unique),
+        BeforeValidator(as_list, json_schema_input_type=list[Input] | Input),
     ]
     """Where frames come from: one input or a list."""
     grid: Grid
@@ -334,8 +208,8 @@ class Experiment(_Strict):
     backends: Annotated[
         tuple[BackendSpec, ...],
         Field(min_length=1),
-        AfterValidator(_unique),
-        BeforeValidator(_named, json_schema_input_type=list[BackendSpec | Name]),
+        AfterValidator(unique),
+        BeforeValidator(named, json_schema_input_type=list[BackendSpec | Name]),
     ]
     """What the cells run on; the first is the baseline unless `baseline` names another."""
     baseline: Name | None = None
@@ -344,8 +218,8 @@ class Experiment(_Strict):
     """How."""
     plots: Annotated[
         tuple[PlotKind, ...],
-        AfterValidator(_unique),
-        BeforeValidator(_as_list, json_schema_input_type=list[PlotKind]),
+        AfterValidator(unique),
+        BeforeValidator(as_list, json_schema_input_type=list[PlotKind]),
     ] = ("time", "speedup", "stages", "repetitions", "memory")
     """What is drawn from the results."""
 
@@ -425,16 +299,26 @@ def dump(experiment: Experiment, folder: Path) -> str:
 
     Absolute paths stay as they were given. The text loads to an equal experiment from that folder.
     """
+    return yaml.safe_dump(resolved(experiment, folder), sort_keys=False, allow_unicode=True, width=100)
+
+
+def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """What `dump` writes, as plain data: JSON holds it too."""
 
     def relative(path: str) -> str:
         return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
 
-    data = experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
+    data = plain(experiment)
     for item in (data["model"], *data["input"]):
         for field in ("checkpoint", "path"):
             if field in item:
                 item[field] = relative(item[field])
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    return data
+
+
+def plain(experiment: Experiment) -> dict[str, Any]:
+    """Every field as plain data, its paths as they are."""
+    return experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 def json_schema() -> dict[str, Any]:
@@ -462,7 +346,7 @@ def model_of(**fields: Any) -> Model:
     )
 
 
-_M = TypeVar("_M", bound=_Strict)
+_M = TypeVar("_M", bound=Strict)
 
 
 def _of_command_line(kind: type[_M], option: str, data: dict[str, Any]) -> _M:

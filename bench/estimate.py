@@ -1,5 +1,6 @@
 """What cells will cost, before they run: FLOPs exactly, memory and seconds roughly. No torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -9,7 +10,8 @@ import numpy as np
 import psutil
 
 from bench.backend_spec import Backend
-from bench.config import Measure, Model
+from bench.config import Model
+from bench.config_measure import Measure, Repetitions
 from bench.plan import Cell
 from vsr_model.registry import find_model
 from vsr_model.stages import Stage
@@ -17,6 +19,10 @@ from vsr_model.stages import Stage
 CONVOLUTION_SHARE: Final = {"cpu": 0.6, "cuda": 0.3}
 """Share of the matrix-multiply rate that BasicVSR's convolutions are taken to reach; they reach 0.5 to 0.9 of
 it on a CPU with AVX-512. A rough figure for a rough estimate: nothing measured depends on it."""
+
+TYPICAL_REPETITIONS: Final = 16
+TYPICAL_WARMUP: Final = 3
+"""Calls after which a rule for repetitions, and an automatic warm-up, are most often content."""
 
 _PROBE_SIZE: Final = 1024
 _PROBE_CALLS: Final = 5
@@ -37,37 +43,69 @@ class Estimate:
         return sum(self.stage_flops.values())
 
 
-def forward_calls(measure: Measure, backend: Backend) -> int:
-    """Calls of forward in one round: cold, warm-up, end to end, stages in pairs, memory."""
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """Calls of forward in one round, by pass, as expected."""
+
+    first: int  # cold and warm-up
+    end_to_end: int
+    stages: int  # of all stage passes, in pairs of a probed call and a plain one
+    memory: int
+
+    @property
+    def total(self) -> int:
+        return self.first + self.end_to_end + self.stages + self.memory
+
+
+def expected_calls(measure: Measure, backend: Backend, call_s: float | None = None) -> Calls:
+    """How many calls a round will make, if one takes `call_s` seconds.
+
+    Exact where the measure gives numbers; where it gives a rule, the rule is taken to be content after
+    TYPICAL_REPETITIONS, or when its budget is spent.
+    """
     probes = {"off": 0, "sync": 1, "events": int(backend.is_cuda), "both": 1 + int(backend.is_cuda)}
-    memory = {"off": 0, "curve": 1, "lines": 2}
-    return (
-        1 + measure.warmup + measure.repetitions * (1 + 2 * probes[measure.stages]) + memory[measure.memory]
+    return Calls(
+        first=1 + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
+        end_to_end=_repetitions(measure.repetitions, call_s),
+        stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
+        memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
     )
+
+
+def _repetitions(rule: Repetitions, sample_s: float | None) -> int:
+    wanted = min(TYPICAL_REPETITIONS, rule.max)
+    if sample_s:
+        wanted = min(wanted, math.ceil(rule.budget_s / sample_s))
+    return max(wanted, rule.min)
 
 
 def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | None]) -> Estimate:
     """The estimate of a cell; `rates` are FLOP/s by device kind, as `machine_rates` gives them."""
-    entry = find_model(model.name)
-    parameters = model.parameters
-    flops = entry.stage_flops(
-        parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
+    flops = find_model(model.name).stage_flops(
+        model.parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
     )
-    peak = entry.estimate_peak_bytes(
-        parameters,
+    rate = rates["cuda" if cell.backend.is_cuda else "cpu"]
+    if rate is not None and not cell.backend.is_cuda and cell.backend.threads is not None:
+        cores = psutil.cpu_count(logical=False) or 1
+        rate *= min(1.0, cell.backend.threads / cores)
+    call_s = None if rate is None else sum(flops.values()) / rate
+    calls = expected_calls(measure, cell.backend, call_s).total
+    seconds = None if call_s is None else calls * call_s
+    return Estimate(
+        cell=cell, stage_flops=flops, calls=calls, peak_bytes=peak_bytes(cell, model), seconds=seconds
+    )
+
+
+def peak_bytes(cell: Cell, model: Model) -> int:
+    """Live tensors and weights during one forward of the cell, on its backend's device."""
+    return find_model(model.name).estimate_peak_bytes(
+        model.parameters,
         batch=cell.batch,
         frames=cell.frames,
         height=cell.height,
         width=cell.width,
         bytes_per_element=cell.backend.feature_bytes,
     )
-    calls = forward_calls(measure, cell.backend)
-    rate = rates["cuda" if cell.backend.is_cuda else "cpu"]
-    if rate is not None and not cell.backend.is_cuda and cell.backend.threads is not None:
-        cores = psutil.cpu_count(logical=False) or 1
-        rate *= min(1.0, cell.backend.threads / cores)
-    seconds = None if rate is None else calls * sum(flops.values()) / rate
-    return Estimate(cell=cell, stage_flops=flops, calls=calls, peak_bytes=peak, seconds=seconds)
 
 
 def machine_rates(cells: Sequence[Cell]) -> dict[str, float | None]:

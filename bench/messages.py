@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config import Measure, Model
+from bench.config import Model
+from bench.config_measure import Measure
 from bench.plan import Job
 from bench.records import CellRecord, Status
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from random import Random
 from typing import Final
 
 from bench.backend_spec import Backend, resolve
 from bench.config import Experiment, Input
+from bench.config_measure import Measure
 from bench.yaml_source import nearest
 from vsr_model.errors import BadInput
 
@@ -94,15 +96,23 @@ def _keeps(text: str, cell: Cell) -> bool:
     return any(fnmatchcase(value, pattern.strip()) for pattern in values.split(","))
 
 
-def schedule(planned: Sequence[Cell], *, rounds: int, order: str) -> list[Job]:
-    """The jobs in the order in which they run.
+def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
+    """The jobs in the order in which they run; of the measure it is `rounds`, `order` and `seed` that count.
 
     `interleaved`: one round of every cell, then the next, so that a drift of the machine hits all backends
-    alike. `blocked`: all rounds of a cell, then the next cell.
+    alike. `blocked`: all rounds of a cell, then the next cell. `random`: as interleaved, and each round in an
+    order of its own, so that no cell always follows the same one.
     """
-    if order == "blocked":
-        return [Job(cell=cell, round=number) for cell in planned for number in range(rounds)]
-    return [Job(cell=cell, round=number) for number in range(rounds) for cell in planned]
+    if measure.order == "blocked":
+        return [Job(cell=cell, round=number) for cell in planned for number in range(measure.rounds)]
+    jobs = []
+    for number in range(measure.rounds):
+        cells = list(planned)
+        if measure.order == "random":
+            # Seeded with text, which Python hashes the same way in every version and process.
+            Random(f"{measure.seed} {number}").shuffle(cells)
+        jobs += [Job(cell=cell, round=number) for cell in cells]
+    return jobs
 
 
 def groups(jobs: Iterable[Job], *, isolation: str) -> Iterator[list[Job]]:

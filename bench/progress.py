@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.config import Measure
-from bench.estimate import forward_calls
+from bench.config_measure import Measure
+from bench.estimate import expected_calls
 from bench.messages import Progress as Doing
 from bench.plan import Job
 from bench.records import FORWARD, CellRecord, Pass, Phase, Status
@@ -140,7 +140,7 @@ def _weight(job: Job, measure: Measure) -> float:
     cell = job.cell
     slowness = 2.0 if cell.backend.threads == 1 else 1.0
     pixels = cell.batch * cell.frames * cell.height * cell.width
-    return pixels * forward_calls(measure, cell.backend) * slowness
+    return pixels * expected_calls(measure, cell.backend).total * slowness
 
 
 def _key(job: Job) -> tuple[str, int]:

@@ -171,7 +171,7 @@ def _tuples(value: Any) -> Any:
 
 
 def jobs_of(one: Experiment) -> list[Job]:
-    return plan.schedule(plan.cells(one), rounds=one.measure.rounds, order=one.measure.order)
+    return plan.schedule(plan.cells(one), one.measure)
 
 
 def task_of(one: Experiment, reference: Path, *, index: int = 0) -> Task:

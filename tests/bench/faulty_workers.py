@@ -122,9 +122,9 @@ def _report_and_hang(write: int) -> None:
 
 def serve(connection: Connection) -> None:
     """The real worker, but a task whose input has one of these names goes wrong that way."""
-    from bench import worker  # noqa: PLC0415 - imports torch
+    from bench import worker, workload  # noqa: PLC0415 - imports torch
 
-    make_clip = worker.workload.make_clip
+    make_clip = workload.make_clip
     faults: dict[str, Callable[[], Any]] = {
         "raises": _raise,
         "exits": lambda: os._exit(5),
@@ -141,7 +141,7 @@ def serve(connection: Connection) -> None:
             faults[cell.input.name]()
         return make_clip(cell)
 
-    worker.workload.make_clip = troubled
+    workload.make_clip = troubled
     worker.main(connection)
 
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import config, presets
-from bench.config import Experiment, Measure, dump, json_schema, load
+from bench.config import Experiment, dump, json_schema, load
+from bench.config_measure import Measure
 from vsr_model.errors import BadInput
 from vsr_model.registry import find_model
 
@@ -125,6 +126,7 @@ def test_missing_sections(tmp_path: Path, field: str) -> None:
 NAME = "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit, not"
 KINDS = "should be random, image or video, not"
 LIST = "should be a list, as in [1, 2], not"
+RULE = "should be a whole number, or a mapping such as {min: 6, max: 60, target: 2%, budget_s: 10}, not"
 LEAST_1 = "should be greater than or equal to 1, not"
 LEAST_16 = "should be greater than or equal to 16, not"
 PATH = "should be the path of a file, neither empty nor with a NUL character, not"
@@ -272,12 +274,42 @@ def derive(name: str) -> str:
         ),
         # Measuring
         ("measure=", "measure", "should be a mapping (field: value), not nothing"),
-        ("measure.warmup=-1", "measure.warmup", "should be greater than or equal to 0, not -1"),
+        ("measure.warmup=-1", "measure.warmup", "should be from 0 to 100,000, or auto, not -1"),
+        ("measure.warmup=atuo", "measure.warmup", "should be a whole number or auto, not 'atuo'"),
+        ("measure.warmup=true", "measure.warmup", "should be a whole number or auto, not True"),
         ("measure.repetitions=0", "measure.repetitions", f"{LEAST_1} 0"),
-        ("measure.repetitions=true", "measure.repetitions", "should be a whole number, not True"),
-        ("measure.repetitions=5.5", "measure.repetitions", "should be a whole number, not 5.5"),
+        ("measure.repetitions=true", "measure.repetitions", f"{RULE} True"),
+        ("measure.repetitions=5.5", "measure.repetitions", f"{RULE} 5.5"),
+        ("measure.repetitions=[6, 60]", "measure.repetitions", f"{RULE} [6, 60]"),
+        ("measure.repetitions={min: 0}", "measure.repetitions.min", f"{LEAST_1} 0"),
+        ("measure.repetitions={min: 9, max: 8}", "measure.repetitions.max", "is 8, below the min of 9"),
+        ("measure.repetitions={min: 61}", "measure.repetitions.max", "is 60, below the min of 61"),
+        (
+            "measure.repetitions={target: 2}",
+            "measure.repetitions.target",
+            "should be less than or equal to 0.5, not 2",
+        ),
+        (
+            "measure.repetitions={target: 0%}",
+            "measure.repetitions.target",
+            "should be greater than 0, not 0.0",
+        ),
+        (
+            "measure.repetitions={target: two}",
+            "measure.repetitions.target",
+            "should be a share such as 2% or 0.02, not 'two'",
+        ),
+        (
+            "measure.repetitions={budget: 2}",
+            "measure.repetitions",
+            "unknown field 'budget' (did you mean 'budget_s'?); allowed are min, max, target, budget_s",
+        ),
         ("measure.rounds=1001", "measure.rounds", "should be less than or equal to 1000, not 1001"),
-        ("measure.order=random", "measure.order", "should be 'interleaved' or 'blocked', not 'random'"),
+        (
+            "measure.order=rand",
+            "measure.order",
+            "should be 'interleaved', 'blocked' or 'random', not 'rand' (did you mean 'random'?)",
+        ),
         (
             "measure.isolation=cells",
             "measure.isolation",
@@ -584,7 +616,7 @@ class TestJsonSchema:
     def test_defaults_and_required_fields(self) -> None:
         schema = json_schema()
         assert schema["required"] == ["name", "input", "grid", "backends"]
-        assert schema["$defs"]["Measure"]["properties"]["repetitions"]["default"] == 7
+        assert schema["$defs"]["Measure"]["properties"]["rounds"]["default"] == 1
         assert schema["$defs"]["BackendSpec"]["properties"]["from"]["anyOf"][0]["enum"] == [
             "cpu", "cuda", "cudnn", "cudnn_autotune",
         ]  # fmt: skip

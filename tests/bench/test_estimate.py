@@ -4,8 +4,9 @@ import pytest
 
 from bench import estimate
 from bench.backend_spec import BUILT_IN, Backend
-from bench.config import Measure, Model, RandomInput
-from bench.estimate import cost, forward_calls, machine_rates
+from bench.config import Model, RandomInput
+from bench.config_measure import Measure
+from bench.estimate import cost, expected_calls, machine_rates
 from bench.plan import Cell
 from vsr_model.stages import STAGES, Stage
 
@@ -30,15 +31,30 @@ def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1)
 )
 def test_calls_of_a_round(stages: str, memory: str, on_cpu: int, on_cuda: int) -> None:
     measure = Measure.model_validate({"stages": stages, "memory": memory, "warmup": 2, "repetitions": 7})
-    assert forward_calls(measure, BUILT_IN["cpu"]) == on_cpu
-    assert forward_calls(measure, BUILT_IN["cudnn"]) == on_cuda
+    assert expected_calls(measure, BUILT_IN["cpu"]).total == on_cpu
+    assert expected_calls(measure, BUILT_IN["cudnn"]).total == on_cuda
+
+
+@pytest.mark.parametrize(
+    ("call_s", "end_to_end", "pairs"),
+    [
+        (None, 16, 16),  # nothing is known: as many as are usual
+        (0.01, 16, 16),
+        (1.0, 12, 8),  # 12 s are spent after 12 calls, and after 6 pairs of 2 s: of those the least is 8
+        (100.0, 8, 8),
+    ],
+)
+def test_calls_of_a_rule(call_s: float | None, end_to_end: int, pairs: int) -> None:
+    rule = {"min": 8, "max": 40, "target": 0.01, "budget_s": 12.0}
+    calls = expected_calls(Measure.model_validate({"repetitions": rule}), BUILT_IN["cpu"], call_s)
+    assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (1 + 3, end_to_end, 2 * pairs, 1)
 
 
 def test_a_cost_is_calls_times_flops_over_the_rate() -> None:
     found = cost(cell(), Model(), Measure(), RATES)
     assert set(found.stage_flops) == set(STAGES)
     assert found.flops == sum(found.stage_flops.values())
-    assert found.calls == forward_calls(Measure(), BUILT_IN["cpu"])
+    assert found.calls == expected_calls(Measure(), BUILT_IN["cpu"], found.flops / 1e11).total
     assert found.seconds == pytest.approx(found.calls * found.flops / 1e11)
     assert found.peak_bytes > 64 * 64 * 4 * (3 + 3 * 16) * 4
 
@@ -59,11 +75,12 @@ def test_each_device_has_its_rate() -> None:
 
 def test_few_threads_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate.psutil, "cpu_count", lambda logical: 8)
-    all_cores = cost(cell(), Model(), Measure(), RATES).seconds
+    fixed = Measure.model_validate({"repetitions": 7})
+    all_cores = cost(cell(), Model(), fixed, RATES).seconds
     assert all_cores is not None
     for threads, factor in ((2, 4), (8, 1), (64, 1)):
         few = Backend(name="few", device="cpu", threads=threads)
-        assert cost(cell(few), Model(), Measure(), RATES).seconds == pytest.approx(factor * all_cores)
+        assert cost(cell(few), Model(), fixed, RATES).seconds == pytest.approx(factor * all_cores)
 
 
 def test_an_unknown_rate_gives_no_time() -> None:

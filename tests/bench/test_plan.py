@@ -1,11 +1,12 @@
 """Cells, their order and names, filters, schedules and groups."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from bench.config import Experiment
+from bench.config_measure import Measure
 from bench.plan import Cell, Job, cells, groups, schedule
 from vsr_model.errors import BadInput
 
@@ -119,7 +120,7 @@ def order(jobs: Sequence[Job]) -> list[tuple[int, str, int]]:
 
 
 def test_interleaved_is_round_by_round() -> None:
-    jobs = schedule(cells(experiment()), rounds=2, order="interleaved")
+    jobs = schedule(cells(experiment()), Measure(rounds=2))
     assert order(jobs) == [
         (1, "cpu", 0), (1, "cuda", 0), (4, "cpu", 0), (4, "cuda", 0),
         (1, "cpu", 1), (1, "cuda", 1), (4, "cpu", 1), (4, "cuda", 1),
@@ -127,17 +128,34 @@ def test_interleaved_is_round_by_round() -> None:
 
 
 def test_blocked_is_cell_by_cell() -> None:
-    jobs = schedule(cells(experiment()), rounds=2, order="blocked")
+    jobs = schedule(cells(experiment()), Measure(rounds=2, order="blocked"))
     assert order(jobs) == [
         (1, "cpu", 0), (1, "cpu", 1), (1, "cuda", 0), (1, "cuda", 1),
         (4, "cpu", 0), (4, "cpu", 1), (4, "cuda", 0), (4, "cuda", 1),
     ]  # fmt: skip
 
 
+def test_random_shuffles_each_round_by_its_seed() -> None:
+    planned = cells(experiment(grid={"frames": tuple(range(1, 9)), "size": ((16, 16),)}))
+
+    def numbered(**measure: Any) -> list[tuple[int, str, int]]:
+        return order(schedule(planned, Measure(rounds=3, order="random", **measure)))
+
+    first = numbered()
+    assert numbered() == first
+    assert numbered(seed=1) != first
+    rounds = [[job[:2] for job in first if job[2] == number] for number in range(3)]
+    assert rounds == [[job[:2] for job in first[16 * n : 16 * (n + 1)]] for n in range(3)]  # round by round
+    assert len({tuple(jobs) for jobs in rounds}) == 3
+    assert all(sorted(jobs) == sorted(rounds[0]) and len(set(jobs)) == 16 for jobs in rounds)
+    # Pinned: resuming on another Python version must not begin another order.
+    assert rounds[0][:3] == [(8, "cpu"), (1, "cuda"), (7, "cpu")]
+
+
 @pytest.mark.parametrize("in_order", ["interleaved", "blocked"])
 class TestGroups:
-    def jobs(self, in_order: str) -> list[Job]:
-        return schedule(cells(experiment()), rounds=2, order=in_order)
+    def jobs(self, in_order: Literal["interleaved", "blocked"]) -> list[Job]:
+        return schedule(cells(experiment()), Measure(rounds=2, order=in_order))
 
     def test_a_process_per_cell_and_round(self, in_order: str) -> None:
         jobs = self.jobs(in_order)

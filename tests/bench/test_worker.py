@@ -1,8 +1,8 @@
 """The worker's protocol, run in this process on a tiny network."""
 
 import gc
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from bench import backends, output_check, worker
+from bench import backends, output_check, passes, worker, workload
 from bench.config import Experiment
 from bench.messages import Measured, Message, Progress
-from bench.records import CellRecord, OutputCheck, Pass, Phase, Status
+from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
+from bench.stopping import Stop, half_width, look_counts
 from bench.timing import timed, timed_stages
 from tests.bench.fakes import (
     TICK_S,
@@ -30,7 +32,7 @@ from tests.bench.fakes import (
 )
 from vsr_model import video
 from vsr_model.cost import parameter_count
-from vsr_model.stages import STAGES
+from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
 
 STAGE_NAMES = [str(stage) for stage in STAGES]
 
@@ -265,13 +267,13 @@ def _fail_to(what: str, monkeypatch: Any, error: Exception) -> None:
     if what == "keep":
         monkeypatch.setattr(output_check, "keep", fail)
         return
-    build = worker.workload.build_model
+    build = workload.build_model
     calls = iter([build])  # the first is the measured one
 
     def build_once(model: Any) -> Any:
         return next(calls, fail)(model)
 
-    monkeypatch.setattr(worker.workload, "build_model", build_once)
+    monkeypatch.setattr(workload, "build_model", build_once)
 
 
 def test_a_reference_that_fails_costs_no_figures(run, monkeypatch):
@@ -329,28 +331,29 @@ def test_an_exception_keeps_what_came_before(run, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("in the stage pass\nsecond line")
 
-    monkeypatch.setattr(worker, "timed_stages", fail)
+    monkeypatch.setattr(passes, "timed_stages", fail)
     record = run(measure=measure()).record
     assert record.status is Status.ERROR
     assert record.reason == "RuntimeError: in the stage pass"
     assert record.first_forward_s > 0
     assert record.measured_s > 0
-    assert {sample.phase for sample in record.samples} == set(Phase)
+    # Of so short calls the first of warm-up may count as tuning.
+    assert {sample.phase for sample in record.samples} >= {Phase.COLD, Phase.STEADY}
     assert record.output_check is None
 
 
 def test_an_exception_without_words(run, monkeypatch):
-    monkeypatch.setattr(worker.workload, "make_clip", lambda _: (_ for _ in ()).throw(LookupError))
+    monkeypatch.setattr(workload, "make_clip", lambda _: (_ for _ in ()).throw(LookupError))
     assert run().record.reason == "LookupError"
 
 
 def test_settings_are_restored_after_an_exception(run, monkeypatch):
-    monkeypatch.setattr(worker.workload, "make_clip", lambda _: 1 / 0)
+    monkeypatch.setattr(workload, "make_clip", lambda _: 1 / 0)
     assert run(backends=[ONE_THREAD]).record.status is Status.ERROR  # and see _as_it_was
 
 
 def test_torchs_own_word_is_out_of_memory(run, monkeypatch):
-    monkeypatch.setattr(worker.workload, "make_clip", lambda _: torch.empty(10**15))
+    monkeypatch.setattr(workload, "make_clip", lambda _: torch.empty(10**15))
     record = run().record
     assert record.status is Status.OOM
     assert record.reason.startswith("RuntimeError: ")
@@ -444,14 +447,21 @@ COSTS = {stage: quarters * 64 * TICK_S for quarters, stage in enumerate(STAGES, 
 WORK_S = sum(COSTS.values())  # of a frame
 
 
-def exact(monkeypatch: Any, run: Any, device_type: type[FakeDevice], **changes: Any) -> CellRecord:
+def exact(
+    monkeypatch: Any,
+    run: Any,
+    device_type: type[FakeDevice],
+    network: Callable[[FakeDevice], nn.Module] = lambda device: FakeNetwork(device, COSTS),
+    **changes: Any,
+) -> CellRecord:
     clock = FakeClock(0.0)
     device = device_type(clock)
     monkeypatch.setattr(backends, "device_of", lambda _: device)
     monkeypatch.setattr(worker, "perf_counter", clock)
-    monkeypatch.setattr(worker, "timed", partial(timed, clock=clock))
-    monkeypatch.setattr(worker, "timed_stages", partial(timed_stages, clock=clock))
-    monkeypatch.setattr(worker.workload, "build_model", lambda _: FakeNetwork(device, COSTS))
+    monkeypatch.setattr(passes, "perf_counter", clock)
+    monkeypatch.setattr(passes, "timed", partial(timed, clock=clock))
+    monkeypatch.setattr(passes, "timed_stages", partial(timed_stages, clock=clock))
+    monkeypatch.setattr(workload, "build_model", lambda _: network(device))
     return run(**changes).record
 
 
@@ -491,3 +501,74 @@ def test_perturbation_without_a_queue_exactly(monkeypatch, run):
     assert steady(record, Pass.STAGE_SYNC, "forward_unprobed") == [3 * WORK_S] * 2
     assert record.first_forward_s == 3 * WORK_S
     assert record.measured_s == (1 + 1 + 2 + 4) * 3 * WORK_S
+
+
+class Uneven(FakeNetwork):
+    """Takes so many ticks per call, by turns; the last goes on."""
+
+    def __init__(self, device: FakeDevice, ticks: Sequence[int]) -> None:
+        super().__init__(device, {})
+        self._ticks = deque(ticks)
+
+    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        with probe(Stage.PROPAGATION):
+            self._device.work((self._ticks.popleft() if len(self._ticks) > 1 else self._ticks[0]) * TICK_S)
+        return lrs.repeat_interleave(4, 3).repeat_interleave(4, 4)
+
+
+def uneven(monkeypatch: Any, run: Any, ticks: Sequence[int], **changes: Any) -> CellRecord:
+    return exact(monkeypatch, run, NoQueue, lambda device: Uneven(device, ticks), measure=measure(**changes))
+
+
+RULE = {"min": 4, "max": 40, "target": 0.02, "budget_s": 2.0}
+
+
+def test_as_many_repetitions_as_the_target_takes(monkeypatch, run):
+    record = uneven(monkeypatch, run, [100], warmup=0, repetitions=RULE)
+    # Equal values meet any target, as soon as there are enough of them for an interval.
+    least = min(n for n in look_counts(4, 40) if half_width([1.0] * n) is not None)
+    counts = {pass_: len(steady(record, pass_, "forward")) for pass_ in (Pass.END_TO_END, Pass.STAGE_SYNC)}
+    assert counts[Pass.END_TO_END] == counts[Pass.STAGE_SYNC] == least
+    assert record.stop_end_to_end is Stop.TARGET
+    assert record.stop_stage_sync is Stop.TARGET
+    assert record.stop_stage_events is None
+
+
+def test_as_many_repetitions_as_the_budget_allows(monkeypatch, run):
+    noisy = [64, 128] * 100
+    record = uneven(monkeypatch, run, noisy, warmup=1, repetitions=RULE)
+    spent = steady(record, Pass.END_TO_END, "forward")
+    assert record.stop_end_to_end is Stop.BUDGET
+    assert sum(spent[:-1]) < 2.0 <= sum(spent)
+    plain, probed = (steady(record, Pass.STAGE_SYNC, name) for name in ("forward_unprobed", "forward"))
+    assert record.stop_stage_sync is Stop.BUDGET  # both calls of a pair are paid from it
+    assert sum(plain[:-1] + probed[:-1]) < 2.0 <= sum(plain + probed)
+
+
+def test_a_fixed_number_of_repetitions(monkeypatch, run):
+    record = uneven(monkeypatch, run, [64, 128] * 20, warmup=0, repetitions=3)
+    assert len(steady(record, Pass.END_TO_END, "forward")) == 3
+    assert (record.stop_end_to_end, record.warmup_end) == (Stop.COUNT, WarmupEnd.COUNT)
+
+
+def phases(record: CellRecord) -> list[tuple[str, int]]:
+    return [
+        (str(sample.phase), sample.repetition)
+        for sample in record.samples
+        if sample.pass_ is Pass.END_TO_END and sample.stage == "forward" and sample.phase is not Phase.STEADY
+    ]
+
+
+def test_warm_up_until_steady_keeps_tuning_apart(monkeypatch, run):
+    record = uneven(monkeypatch, run, [9000, 5000, 100], warmup="auto", repetitions=6)
+    assert record.warmup_end is WarmupEnd.STEADY
+    assert record.tuning_calls == 2
+    assert phases(record)[:3] == [("cold", 0), ("tuning", 0), ("warmup", 1)]
+    assert {name for name, _ in phases(record)[2:]} == {"warmup"}
+    assert set(steady(record, Pass.END_TO_END, "forward")) == {100 * TICK_S}
+
+
+def test_warm_up_that_does_not_end_is_given_up(monkeypatch, run):
+    slower = [1000 + 300 * number for number in range(60)]
+    record = uneven(monkeypatch, run, slower, warmup="auto", repetitions=1)
+    assert record.warmup_end is WarmupEnd.GAVE_UP
