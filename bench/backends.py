@@ -261,6 +261,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
+def free_bytes(device: str) -> int | None:
+    """What a CUDA device has left beside a context; None for the CPU, and where the device does not say.
+    Makes the context; call it in a worker only."""
+    target = torch.device(device)
+    if target.type != "cuda":
+        return None
+    try:
+        free, _ = torch.cuda.mem_get_info(target)
+    except RuntimeError:  # the cells themselves will meet the same, and say so
+        return None
+    return int(free)
+
+
 def describe_devices() -> dict[str, Any]:
     """torch's build and the CUDA devices of this machine. Asks the driver; call it in a worker only."""
     switches: Any = torch.backends

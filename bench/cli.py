@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, config, estimate, plan, presets
+from bench import __version__, config, estimate, interrupts, plan, presets
 from bench.backend_spec import resolve
-from bench.config import Measure
+from bench.config_measure import Measure
 from bench.launcher import ServerDiedError
 from bench.messages import RunStoppedError
 from bench.plan import Job
@@ -109,7 +108,9 @@ def run(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Go on with an interrupted run; takes no CONFIG.", show_default=False
+            metavar="DIR",
+            help="Go on with an interrupted run, in its own configuration; a CONFIG is compared with it.",
+            show_default=False,
         ),
     ] = None,
     record_host_name: Annotated[
@@ -118,18 +119,17 @@ def run(
 ) -> None:
     """Measure every cell of a grid, each in a process of its own, into tables, plots and a report.
 
-    Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and
-    nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the disk filled or the like (what is
-    done is kept), 130 interrupted.
+    Ctrl-C, SIGTERM and a closed terminal keep what is done; `--resume DIR` does the rest. Exit status: 0
+    done, 2 the request was wrong and nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the
+    disk filled or the like (what is done is kept), 130 interrupted.
     """
     from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
 
     if resume is not None:
-        if source or assignments or filters or output:
-            raise BadInput(
-                "--resume: CONFIG, fields, filters and folder are the run's own; give none of them"
-            )
-        outcome = runs.resume(resume, _display)
+        if filters or output or (assignments and source is None):
+            raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
+        given = None if source is None else config.load(presets.find(source), assignments or ())[0]
+        outcome = runs.resume(resume, _display, given=given)
     elif source is None:
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
@@ -278,15 +278,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    # Being asked to end is the same as Ctrl-C: what is done is kept.
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
+        interrupts.listen()
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
     except BadInput as error:
         return _refuse(str(error))
@@ -324,8 +319,3 @@ def _refuse(sentence: str) -> int:
     """Say why, in one line, whatever a name in it holds."""
     print("vsr-bench:", " ".join(sentence.splitlines()), file=sys.stderr)  # noqa: T201 - the command line prints
     return BAD_REQUEST
-
-
-def entry_point() -> None:
-    """The console script."""
-    sys.exit(main())

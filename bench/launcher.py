@@ -3,12 +3,14 @@
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -27,7 +29,7 @@ _MAX_MESSAGE_BYTES: Final = 65536
 
 
 class ServerDiedError(RuntimeError):
-    """The server process ended on its own; its last words are the message."""
+    """The server process ended on its own; the message says how."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,12 @@ class Launcher:
         """`environment`: variables for the workers on top of this process's; fixed from here on."""
         self._environment = dict(environment or {})
         self._exits: dict[int, int] = {}
+        self._running: set[int] = set()
         self.import_torch_s = 0.0
 
     def __enter__(self) -> Self:
         self._exits.clear()
+        self._running.clear()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._output: IO[bytes] = tempfile.TemporaryFile()
@@ -78,6 +82,7 @@ class Launcher:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            self._kill_orphans()
         self._output.close()
 
     def restart(self) -> None:
@@ -94,9 +99,8 @@ class Launcher:
                 self._send({"spawn": target}, theirs.fileno())
             while True:
                 answer = self._receive(START_TIMEOUT_S)
-                if "pid" in answer:
+                if self._note(answer):
                     return WorkerProcess(pid=answer["pid"], connection=ours)
-                self._exits[answer["exited"]] = answer["status"]
         except BaseException:
             ours.close()
             raise
@@ -109,8 +113,7 @@ class Launcher:
         """The worker's wait status (os.waitpid), waited for. Raises TimeoutError if it does not end."""
         deadline = monotonic() + timeout_s
         while worker.pid not in self._exits:
-            answer = self._receive(max(0.0, deadline - monotonic()))
-            self._exits[answer["exited"]] = answer["status"]
+            self._note(self._receive(max(0.0, deadline - monotonic())))
         return self._exits.pop(worker.pid)
 
     def last_words(self) -> str:
@@ -125,6 +128,15 @@ class Launcher:
         """Start afresh: what is printed from here on belongs to the next worker."""
         self._output.truncate(0)
         self._output.seek(0)
+
+    def _note(self, answer: dict[str, Any]) -> bool:
+        """Remember what the server said of a worker; whether it was that one has started."""
+        if "pid" in answer:
+            self._running.add(answer["pid"])
+            return True
+        self._running.discard(answer["exited"])
+        self._exits[answer["exited"]] = answer["status"]
+        return False
 
     def _send(self, message: dict[str, Any], *descriptors: int) -> None:
         try:
@@ -146,8 +158,19 @@ class Launcher:
         return answer
 
     def _death(self) -> ServerDiedError:
-        self._process.wait(10)
-        return ServerDiedError(self.last_words() or f"exit status {self._process.returncode}")
+        status = self._process.wait(10)
+        self._kill_orphans()
+        if status < 0:  # what was printed last is then any worker's
+            return ServerDiedError(f"killed by {signal_name(-status)}")
+        words = self.last_words()
+        return ServerDiedError(f"exit status {status}" + (f" ({words})" if words else ""))
+
+    def _kill_orphans(self) -> None:
+        """Where the server is killed the kernel ends the workers with it; what these had started is left."""
+        for pid in self._running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        self._running.clear()
 
 
 def _limit_receiving(connection: Connection) -> None:
@@ -155,6 +178,14 @@ def _limit_receiving(connection: Connection) -> None:
     seconds = struct.pack("ll", MESSAGE_TIMEOUT_S, 0)
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; the number where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _inherited() -> dict[str, str]:

@@ -46,6 +46,7 @@ class Answer:
     unavailable: dict[str, str] = field(default_factory=dict)  # backend name: why
     media: dict[str, MediaSize] = field(default_factory=dict)  # input name: its size
     torch: dict[str, Any] = field(default_factory=dict)
+    free_device_bytes: dict[str, int] = field(default_factory=dict)  # by backend's device, context made
 
 
 def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
@@ -124,10 +125,13 @@ def _answer(question: Question) -> Answer:
     except BadInput as refusal:
         return Answer(refusal=str(refusal))
     reasons = {backend.name: backends.unavailable(backend) for backend in question.backends}
+    devices = {backend.device for backend in question.backends if not reasons[backend.name]}
+    free = {device: backends.free_bytes(device) for device in sorted(devices)}
     return Answer(
         unavailable={name: reason for name, reason in reasons.items() if reason},
         media=media,
         torch=backends.describe_devices(),
+        free_device_bytes={device: size for device, size in free.items() if size is not None},
     )
 
 

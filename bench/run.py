@@ -8,7 +8,9 @@ from pathlib import Path
 from shutil import rmtree
 
 from bench import environment, plan, preflight
-from bench.config import Experiment, Measure
+from bench.admission import Admission, rooms
+from bench.config import Experiment
+from bench.config_measure import Measure
 from bench.launcher import Launcher
 from bench.messages import RunStoppedError
 from bench.plan import Cell, Job
@@ -49,19 +51,20 @@ def start(
 ) -> Outcome:
     """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be."""
     cells = plan.cells(experiment, filters)
-    path = output or default_path(experiment)
-    check_free(path)
+    check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, experiment.model, cells)
         described = environment.collect(answer.torch, variables, with_host_name=with_host_name)
-        folder = RunFolder.create(path, experiment, described, filters)
+        folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         return _carry_out(folder, cells, launcher, answer, display)
 
 
-def resume(path: Path, display: DisplayFactory) -> Outcome:
-    """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none."""
+def resume(path: Path, display: DisplayFactory, *, given: Experiment | None = None) -> Outcome:
+    """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none, and where that
+    would be another run: its configuration (and `given`, if any), machine, code or files are not the same."""
     folder = RunFolder.open(path)
+    folder.check_config(given)
     cells = folder.cells()
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     with Launcher(variables) as launcher:
@@ -89,17 +92,20 @@ def _carry_out(
     interrupted = False
     with folder.journal() as journal:
         # Read only now: before the lock was had, another process may have added to it.
-        finished = {(record.cell, record.round) for record in folder.records()}
-        jobs = [
-            job
-            for job in plan.schedule(cells, rounds=measure.rounds, order=measure.order)
-            if (job.cell.id, job.round) not in finished
-        ]
+        records = folder.records()
+        finished = {(record.cell, record.round) for record in records}
+        jobs = [job for job in plan.schedule(cells, measure) if (job.cell.id, job.round) not in finished]
         rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
+        by_id = {cell.id: cell for cell in cells}
         run = Run(
             experiment=folder.experiment,
             references=folder.references,
             skip_reason=lambda cell: preflight.skip_reason(cell, answer),
+            admission=Admission(
+                folder.experiment,
+                rooms(answer.free_device_bytes),
+                [(by_id[record.cell], record) for record in records],
+            ),
             keep=journal.append,
         )
         try:

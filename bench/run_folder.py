@@ -18,9 +18,10 @@ from typing import Any, Final, Self
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from bench import config, plan
+from bench import config, identity, plan
 from bench.analysis import Tables, tables_of
 from bench.config import Experiment
+from bench.identity import CodeVersion
 from bench.plan import Cell
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
 from vsr_model.errors import BadInput
@@ -29,9 +30,6 @@ CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
-
-MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes")
-"""Of the environment, between two parts of a run: unasked for, or counted anew when a machine starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,8 @@ class RunFolder:
     environment: Mapping[str, Any]
     filters: tuple[str, ...]
     files: Mapping[str, str]  # SHA-256 of media and checkpoint, by input's name or "checkpoint"
+    begun_with: Mapping[str, Any] | None = None  # the configuration, as run.json keeps it
+    code: CodeVersion | None = None  # that the run began with
 
     @classmethod
     def create(
@@ -51,28 +51,48 @@ class RunFolder:
         """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
         check_free(path)
         files = file_digests(experiment)
+        resolved = config.resolved(experiment, path)
+        code = identity.code_version(environment.get("git_commit"))
+        about = _About(
+            schema_version=SCHEMA_VERSION,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            filters=tuple(filters),
+            files=files,
+            config_sha256=identity.config_sha256(resolved, files),
+            code_version=code,
+            environment_sha256=identity.environment_sha256(environment),
+            config=resolved,
+        )
         is_new = not path.exists()
+        claimed = False
         try:
             path.mkdir(parents=True, exist_ok=True)
+            # First of all, and only by one: of two runs that begin here at once the other is refused.
+            (path / JOURNAL_NAME).touch(exist_ok=False)
+            claimed = True
             _write(path / CONFIG_NAME, config.dump(experiment, path))
             _write(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
-            about = {
-                "schema_version": SCHEMA_VERSION,
-                "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "filters": list(filters),
-                "files": files,
-            }
-            _write(path / RUN_NAME, json.dumps(about, indent=2) + "\n")
-            (path / JOURNAL_NAME).touch(exist_ok=False)
-        except OSError as error:
-            for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
-                (path / name).unlink(missing_ok=True)
+            _write(path / RUN_NAME, json.dumps(about.model_dump(mode="json"), indent=2) + "\n")
+        except BaseException as error:
+            if claimed:
+                for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
+                    (path / name).unlink(missing_ok=True)
             if is_new:
                 with suppress(OSError):
                     path.rmdir()
-            raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
+            if isinstance(error, FileExistsError):
+                raise _taken(path) from None
+            if isinstance(error, OSError):
+                raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
+            raise
         return cls(
-            path=path, experiment=experiment, environment=environment, filters=tuple(filters), files=files
+            path=path,
+            experiment=experiment,
+            environment=environment,
+            filters=tuple(filters),
+            files=files,
+            begun_with=resolved,
+            code=code,
         )
 
     @classmethod
@@ -80,6 +100,10 @@ class RunFolder:
         """A folder that holds a run. Raises BadInput for one that does not, or holds another version's."""
         if not (path / JOURNAL_NAME).is_file():
             raise BadInput(f"{path}: holds no run (there is no {JOURNAL_NAME} in it)")
+        if not (path / RUN_NAME).exists() and not (path / JOURNAL_NAME).stat().st_size:
+            raise BadInput(
+                f"{path}: holds a run that was ended before its first cell; remove it, and run anew"
+            )
         about = _about(path / RUN_NAME)
         experiment, _ = config.load(path / CONFIG_NAME)
         return cls(
@@ -88,20 +112,44 @@ class RunFolder:
             environment=_read_json(path / ENVIRONMENT_NAME),
             filters=about.filters,
             files=about.files,
+            begun_with=about.config,
+            code=about.code_version,
         )
+
+    def check_config(self, given: Experiment | None = None) -> None:
+        """Raises BadInput where config.yaml, or the experiment that is `given`, is not what the run began
+        with, naming the first difference."""
+        if self.begun_with is None:
+            raise BadInput(
+                f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
+            )
+        try:
+            begun_with = config.plain(Experiment.model_validate_json(json.dumps(self.begun_with)))
+        except ValidationError as error:
+            raise _bad_field(self.path / RUN_NAME, error, "config") from None
+        for name, experiment in ((CONFIG_NAME, self.experiment), ("the CONFIG given", given)):
+            if experiment is None:
+                continue
+            now = config.resolved(experiment, self.path)
+            for field, was, is_now in identity.differences(begun_with, now):
+                raise BadInput(
+                    f"{self.path}: begun with {field}: {identity.shown(was)}, and {name} has "
+                    f"{identity.shown(is_now)}; a run goes on only as it began"
+                )
 
     def check_same(self, environment: Mapping[str, Any]) -> None:
         """Raises BadInput where going on here would mix machines, versions, weights or clips in one run."""
-        differing = [
-            name
-            for name in (*self.environment, *environment)
-            if self.environment.get(name) != environment.get(name) and name not in MAY_DIFFER
-        ]
-        if differing:
-            name = differing[0]
+        was_here, here = identity.lasting(self.environment), identity.lasting(environment)
+        for field, was, is_now in identity.differences(was_here, here):
             raise BadInput(
-                f"{self.path}: begun with another {name} ({_shown(self.environment.get(name))}) than here "
-                f"({_shown(environment.get(name))}); a run goes on only where it began"
+                f"{self.path}: begun with another {field} ({identity.shown(was)}) than here "
+                f"({identity.shown(is_now)}); a run goes on only where it began"
+            )
+        code = identity.code_version(environment.get("git_commit"))
+        if self.code is not None and self.code.source_sha256 != code.source_sha256:
+            raise BadInput(
+                f"{self.path}: begun with other code ({self.code.in_short}) than this ({code.in_short}); "
+                f"a run goes on only with the code that it began with"
             )
         for name, digest in file_digests(self.experiment).items():
             if self.files.get(name) != digest:
@@ -175,9 +223,7 @@ def check_free(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise BadInput(f"{path}: is a file; a run needs a folder that is new or empty")
     if (path / JOURNAL_NAME).exists():
-        raise BadInput(
-            f"{path}: holds a run already; name another folder, or go on with it by --resume {path}"
-        )
+        raise _taken(path)
     if path.is_dir() and any(path.iterdir()):
         raise BadInput(f"{path}: is not empty; a run needs a folder that is new or empty")
     parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
@@ -185,6 +231,10 @@ def check_free(path: Path) -> None:
         raise BadInput(f"{path}: cannot be made, since {parent} is a file")
     if not os.access(parent, os.W_OK):
         raise BadInput(f"{path}: cannot be made, since {parent} is not writable")
+
+
+def _taken(path: Path) -> BadInput:
+    return BadInput(f"{path}: holds a run already; name another folder, or go on with it by --resume {path}")
 
 
 def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
@@ -204,11 +254,6 @@ def to_csv(table: pd.DataFrame) -> str:
     return text
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _write(path: Path, text: str) -> None:
     """Write the file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
@@ -220,12 +265,16 @@ def _write(path: Path, text: str) -> None:
 
 
 class _About(BaseModel):
-    """run.json."""
+    """run.json. What was begun by a version that did not keep the later fields can still be rebuilt."""
 
     schema_version: int
     started_at: str
     filters: tuple[str, ...]
     files: dict[str, str]
+    config_sha256: str | None = None
+    code_version: CodeVersion | None = None
+    environment_sha256: str | None = None
+    config: dict[str, Any] | None = None  # as config.yaml began
 
 
 def _about(path: Path) -> _About:
@@ -236,9 +285,13 @@ def _about(path: Path) -> _About:
     try:
         return _About.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: {field}: {first['msg']}") from None
+        raise _bad_field(path, error) from None
+
+
+def _bad_field(path: Path, error: ValidationError, *above: str) -> BadInput:
+    first = error.errors(include_url=False)[0]
+    field = ".".join((*above, *map(str, first["loc"])))
+    return BadInput(f"{path}: {field}: {first['msg']}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

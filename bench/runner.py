@@ -1,7 +1,5 @@
 """Runs the jobs: a worker per group, a deadline per job, one record per job whatever happens to it."""
 
-import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +9,16 @@ from pickle import UnpicklingError
 from time import monotonic
 from typing import Final, Protocol
 
+from bench import launcher, verdicts
+from bench.admission import Admission
 from bench.config import Experiment
+from bench.host_memory import OomKills, oom_evidence, oom_kills
+from bench.interrupts import held_back
 from bench.launcher import ServerDiedError, WorkerProcess
 from bench.messages import Measured, Progress, Task, blank_record
 from bench.plan import Cell, Job, groups
 from bench.records import CellRecord, Status
+from bench.verdicts import Heard
 
 WORKER: Final = "bench.worker:main"
 
@@ -50,21 +53,12 @@ class Run:
 
     experiment: Experiment
     references: Path  # a folder where CPU float32 results are kept meanwhile
-    skip_reason: Callable[[Cell], str | None]
+    skip_reason: Callable[[Cell], str | None]  # what this machine or the inputs lack for a cell
+    admission: Admission
     keep: Callable[[CellRecord], None]  # puts a record on disk
     worker: str = WORKER
     clock: Callable[[], float] = monotonic
-
-
-@dataclass(kw_only=True)
-class _Heard:
-    """What a worker said of a job."""
-
-    record: CellRecord | None = None
-    measured: CellRecord | None = None  # all but the output check
-    worker_start_s: float | None = None
-    doing: str = "starting"
-    timed_out: bool = False
+    oom_kills: Callable[[], OomKills] = oom_kills
 
 
 def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer) -> None:
@@ -74,20 +68,29 @@ def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer)
         reason = run.skip_reason(job.cell)
         if reason is None:
             runnable.append(job)
-            continue
-        record = blank_record(job, Status.SKIPPED, reason)
-        run.keep(record)
-        observer.job_ended(job, record)
+        else:
+            _keep(job, blank_record(job, Status.SKIPPED, reason), run, observer)
     processes = _Processes(run, workers)
     try:
         for group in groups(runnable, isolation=run.experiment.measure.isolation):
             for job in group:
-                observer.job_started(job)
-                record = processes.record_of(job, observer, last=job is group[-1])
-                run.keep(record)
-                observer.job_ended(job, record)
+                reason = run.admission.refusal(job.cell, processes.make_room)
+                if reason is None:
+                    observer.job_started(job)
+                    record = processes.record_of(job, observer, last=job is group[-1])
+                    run.admission.learn(job.cell, record)
+                else:
+                    record = blank_record(job, Status.SKIPPED, reason)
+                _keep(job, record, run, observer)
+            processes.dismiss()  # where the last of the group was skipped
     finally:
         processes.end()
+
+
+def _keep(job: Job, record: CellRecord, run: Run, observer: Observer) -> None:
+    with held_back():  # a record that is begun is written whole
+        run.keep(record)
+    observer.job_ended(job, record)
 
 
 class _Processes:
@@ -103,8 +106,8 @@ class _Processes:
         """Have the job done. The `last` of those that share a process ends it, and so does an error."""
         run, workers = self._run, self._workers
         began = run.clock()
-        kills = oom_kills()
-        heard = _Heard()
+        kills = run.oom_kills()
+        heard = Heard()
         try:
             fresh = self._worker is None
             worker = self._worker or self._start()
@@ -113,24 +116,21 @@ class _Processes:
             status = 0
             if heard.record is None:
                 self._worker = None
-                status = _end(worker, workers, by_force=heard.timed_out)
+                status = _end(worker, workers, by_force=_hangs(heard))
             # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
             elif last or heard.record.status in (Status.ERROR, Status.OOM):
-                worker.connection.close()  # which tells it to end
-                self._worker, self._leaving = None, worker
-            record = heard.record or _lost(
+                self.dismiss()
+            record = heard.record or verdicts.of_lost_worker(
                 job,
                 heard,
                 status,
-                by_kernel=oom_kills() > kills,
-                timeout_s=run.experiment.measure.timeout_s,
+                oom_evidence=oom_evidence(kills, run.oom_kills()),
                 last_words=workers.last_words(),
             )
         except (ServerDiedError, TimeoutError) as error:
             # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
             self._restart()
-            reason = f"the process that starts workers was lost: {error}"
-            record = heard.record or _as_far_as_heard(job, heard, Status.ERROR, reason)
+            record = heard.record or verdicts.of_lost_server(job, heard, error)
         return _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
 
     def _start(self) -> WorkerProcess:
@@ -153,6 +153,20 @@ class _Processes:
     def _restart(self) -> None:
         self._worker = self._leaving = None
         self._workers.restart()
+
+    def dismiss(self) -> None:
+        """Tell the worker at hand that there is no more for it."""
+        if self._worker is not None:
+            self._worker.connection.close()
+            self._worker, self._leaving = None, self._worker
+
+    def make_room(self) -> None:
+        """Have nothing of this run in memory: a worker at hand keeps what it has freed, for its next cell."""
+        self.dismiss()
+        try:
+            self._see_off()
+        except (ServerDiedError, TimeoutError):
+            self._restart()
 
     def _see_off(self) -> None:
         """Wait until the worker that is leaving has left."""
@@ -181,7 +195,7 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
 
 
 def _converse(
-    worker: WorkerProcess, task: Task, run: Run, observer: Observer, *, began: float, heard: _Heard
+    worker: WorkerProcess, task: Task, run: Run, observer: Observer, *, began: float, heard: Heard
 ) -> None:
     """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
     timeout_s = run.experiment.measure.timeout_s
@@ -190,7 +204,7 @@ def _converse(
         worker.connection.send(task)
         while heard.record is None:
             if not wait([worker.connection], max(0.0, deadline - run.clock())):
-                heard.timed_out = True
+                heard.timed_out_s = timeout_s
                 break
             message = worker.connection.recv()
             if heard.worker_start_s is None:
@@ -205,9 +219,14 @@ def _converse(
                 heard.doing = message.doing
                 observer.job_progressed(task.job, message)
     except BlockingIOError:
-        heard.timed_out, heard.doing = True, "sending its results, of which the end never came"
+        heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
     except (EOFError, OSError, UnpicklingError):
         pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
+
+
+def _hangs(heard: Heard) -> bool:
+    """Whether the worker would go on if it were let."""
+    return heard.timed_out_s is not None or heard.unfinished_s is not None
 
 
 def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
@@ -222,54 +241,8 @@ def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
         return workers.exit_status(worker, EXIT_TIMEOUT_S)
 
 
-def _lost(
-    job: Job, heard: _Heard, status: int, *, by_kernel: bool, timeout_s: float, last_words: str
-) -> CellRecord:
-    """The record of a job whose worker sent none: why, on what evidence."""
-    at = f"while at: {heard.doing}"
-    kind = Status.ERROR
-    if heard.timed_out:
-        kind = Status.TIMEOUT
-        reason = f"not done within {timeout_s:g} s ({at})"
-    elif os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        reason = f"the worker was killed by {_signal_name(number)} {at}"
-        if number == signal.SIGKILL and by_kernel:
-            kind = Status.OOM
-            reason += " (the kernel ran out of memory: its count of such kills rose)"
-    else:
-        reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}"
-        reason += f" ({last_words})" if last_words else ""
-    return _as_far_as_heard(job, heard, kind, reason)
-
-
-def _as_far_as_heard(job: Job, heard: _Heard, kind: Status, reason: str) -> CellRecord:
-    """What was measured, where only the output check is missing; otherwise a record without figures."""
-    if heard.measured is not None:
-        warning = f"output not checked: {reason}"
-        return heard.measured.model_copy(update={"warnings": (*heard.measured.warnings, warning)})
-    return blank_record(job, kind, reason)
-
-
 def _with_costs(record: CellRecord, *, round_wall_s: float, worker_start_s: float | None) -> CellRecord:
     costs: dict[str, float | None] = {"round_wall_s": round_wall_s, "worker_start_s": worker_start_s}
     if record.measured_s is not None:
         costs["harness_s"] = round_wall_s - record.measured_s - (record.reference_s or 0.0)
     return record.model_copy(update=costs)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def oom_kills() -> int:
-    """Processes that the kernel has killed for lack of memory since it started; 0 where it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    counts = [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
-    return counts[0] if counts else 0

@@ -23,6 +23,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
+from types import FrameType
 from typing import Any, Final
 
 import psutil
@@ -78,12 +79,15 @@ class Server:
 
     def _spawn(self, target: str, descriptor: int) -> None:
         server = os.getpid()
+        # Until the child is a worker a signal that asks the server to end must not have it clear up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             self._control.close()
             os.close(self._wake[0])
             os.close(self._wake[1])
             _be_worker(target, descriptor, server)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(descriptor)
         self._workers.add(pid)
         self._tell({"pid": pid})
@@ -118,7 +122,8 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.setsid()  # a group of its own, to be killed whole
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
@@ -155,6 +160,14 @@ def _offer_to_the_oom_killer() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+class _AskedToEndError(BaseException):
+    """SIGTERM: ends the server by way of its clearing up."""
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise _AskedToEndError
+
+
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
@@ -185,7 +198,9 @@ def _kill_what_is_left() -> None:
 
 def main() -> None:
     """Import what workers need, then serve on the socket whose descriptor is the argument."""
+    # Ctrl-C and a terminal that closes reach the whole group, and are the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Forking is safe here: libraries' idle thread pools are made anew in the child, and no device is in use.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork.*", category=DeprecationWarning)
@@ -199,9 +214,14 @@ def main() -> None:
     for name in PRELOAD[1:]:
         import_module(name)
     Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
+    signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
         control.send(json.dumps({"ready": imported}).encode())
-        Server(control).serve()
+        try:
+            Server(control).serve()
+        except _AskedToEndError:  # all is cleared up
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":
