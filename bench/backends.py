@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import torch
 
 from bench.backend_spec import Backend
+from bench.telemetry_nvidia import GpuIdentity
 
 BFLOAT16_SINCE: Final = 8
 """The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
@@ -26,6 +27,10 @@ class Device(Protocol):
 
     torch_device: torch.device
     has_events: bool
+
+    @property
+    def gpu(self) -> GpuIdentity | None:
+        """Which GPU it is; None for a CPU."""
 
     def synchronize(self) -> None:
         """Wait until all work queued on the device is done."""
@@ -57,6 +62,7 @@ class CpuDevice:
 
     torch_device = torch.device("cpu")
     has_events = False
+    gpu: GpuIdentity | None = None
 
     def synchronize(self) -> None:
         """Nothing is queued."""
@@ -91,6 +97,16 @@ class CudaDevice:
     def __init__(self, name: str) -> None:
         index = torch.device(name).index
         self.torch_device = torch.device("cuda", 0 if index is None else index)
+
+    @property
+    def gpu(self) -> GpuIdentity:
+        """Which GPU it is, whatever CUDA_VISIBLE_DEVICES makes of their order."""
+        properties: Any = torch.cuda.get_device_properties(self.torch_device)
+        uuid = getattr(properties, "uuid", None)  # since torch 2.4
+        bus = getattr(properties, "pci_bus_id", None)  # since torch 2.5
+        slot = None if bus is None else (properties.pci_domain_id, bus, properties.pci_device_id)
+        pci = None if slot is None else f"{slot[0]:08x}:{slot[1]:02x}:{slot[2]:02x}.0"
+        return GpuIdentity(uuid=None if uuid is None else str(uuid), pci=pci)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch_device)

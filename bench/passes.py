@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from statistics import median
 from time import perf_counter
 from typing import Final
@@ -29,6 +29,7 @@ from bench.reference import ReferenceCheck
 from bench.steady import Steadiness, steadiness, tuning_calls
 from bench.stopping import Rule, decide
 from bench.timing import EventProbe, Probe, SyncProbe, Timed, timed, timed_stages
+from bench.watch import Watch
 from vsr_model.stages import no_probe
 
 Report = Callable[[Message], None]
@@ -53,7 +54,8 @@ class Round:
 
     def run(self) -> None:
         self._say("starting")
-        with backends.applied(self._cell.backend) as settings:
+        with ExitStack() as opened:
+            settings = opened.enter_context(backends.applied(self._cell.backend))
             self._draft.values["settings"] = {**settings, "gc": "off while timing"}
             self._draft.values["threads"] = backends.thread_count()
             # A process that other cells share has its context, and their leftovers, already.
@@ -62,12 +64,14 @@ class Round:
                 self._draft.keep("context_s", context)
             self._device.release_cached_memory()
             clip = self._set_up()
+            self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
             output = self._end_to_end_pass(clip)
             on_device = clip.to(self._device.torch_device)
             for pass_, make_probe in self._probes():
                 self._stage_pass(pass_, make_probe, on_device)
             if self._measure.memory != "off":
                 self._memory_pass(on_device)
+            self._watch.finish()
             # The network may be needed again as the reference; the device's copies are not.
             del on_device, self._network, self._forward
         ReferenceCheck(self._draft, self._report, self._say)(clip, output)
@@ -88,6 +92,7 @@ class Round:
     def _end_to_end_pass(self, clip: Tensor) -> Tensor:
         self._device.reset_peak_bytes()
         self._say("cold call")
+        self._watch.look()
         _, cold = self._end_to_end(clip, Phase.COLD, 0)
         self._draft.values["first_forward_s"] = cold.wall_s
         warmup_s = self._warm_up(clip, cold.wall_s)
@@ -100,13 +105,16 @@ class Round:
         faults = []
         output = None
         stop = None
+        self._watch.look()
         while stop is None:
             self._say(f"end to end {self._number(steady_s)}")
             output = None  # not two outputs at once
             output, forward = self._end_to_end(clip, Phase.STEADY, len(steady_s))
             steady_s.append(forward.wall_s)
             faults.append(self._faults)
+            self._watch.glance()
             stop = decide(self._rule, steady_s, sum(steady_s))
+        self._watch.look()
         self._draft.values["stop_end_to_end"] = stop
         self._draft.values["page_faults_per_forward"] = median(faults)
         tuning = tuning_calls([cold.wall_s, *warmup_s, *steady_s])
@@ -183,7 +191,9 @@ class Round:
                 plain_s = self._plain_call(pass_, repetition, lrs)
             ratios.append(probed_s / plain_s)
             spent_s += plain_s + probed_s
+            self._watch.glance()
             stop = decide(self._rule, ratios, spent_s)
+        self._watch.look()
         self._draft.values[f"stop_{pass_}"] = stop
 
     def _plain_call(self, pass_: Pass, repetition: int, lrs: Tensor) -> float:

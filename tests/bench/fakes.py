@@ -43,6 +43,7 @@ class FakeDevice:
 
     torch_device = torch.device("cpu")
     has_events = True
+    gpu = None
 
     def __init__(self, clock: FakeClock, *, launch_s: float = TICK_S) -> None:
         self.clock = clock
@@ -102,6 +103,7 @@ class CpuAsCuda:
 
     torch_device = torch.device("cpu")
     has_events = True
+    gpu = None
 
     def __init__(self) -> None:
         self.resets = 0

@@ -1,6 +1,7 @@
 """The worker's protocol, run in this process on a tiny network."""
 
 import gc
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -572,3 +573,24 @@ def test_warm_up_that_does_not_end_is_given_up(monkeypatch, run):
     slower = [1000 + 300 * number for number in range(60)]
     record = uneven(monkeypatch, run, slower, warmup="auto", repetitions=1)
     assert record.warmup_end is WarmupEnd.GAVE_UP
+
+
+def test_the_machine_is_read_between_calls_and_never_during_one(run):
+    record = run(grid={"frames": [3], "size": [[16, 16]]}, measure=measure(repetitions=4)).record
+    moments = [reading.elapsed_s for reading in record.telemetry]
+    assert len(moments) >= 4  # before the cold call, before the steady ones, after each pass
+    assert moments == sorted(moments)
+    for sample in record.samples:
+        if sample.stage in ("forward", "forward_unprobed"):
+            assert not any(sample.start_s < moment < sample.start_s + sample.wall_s for moment in moments)
+    forwards = [sample for sample in record.samples if sample.stage == "forward"]
+    assert moments[0] < forwards[0].start_s
+    assert moments[-1] > forwards[-1].start_s + forwards[-1].wall_s
+    assert record.affinity_cores == len(os.sched_getaffinity(0))
+
+
+def test_a_round_that_fails_keeps_its_telemetry(run, monkeypatch):
+    monkeypatch.setattr(passes, "timed_stages", lambda *_, **__: 1 / 0)
+    record = run(measure=measure()).record
+    assert record.status is Status.ERROR
+    assert record.telemetry
