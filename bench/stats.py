@@ -21,8 +21,12 @@ MIN_VALUES_FOR_INTERVAL: Final = 6
 STUDENT_T: Final = {3: 4.302653, 4: 3.182446, 5: 2.776445}
 """The 97.5 % quantile of Student's t by number of values, one more than its degrees of freedom.
 
-Two values have 12.7, too wide to tell a factor of two where rounds differ by 8 %; six have order statistics.
+Two values have 12.7: where rounds differ by 8 % that is 1.7 times up and down. Six have order statistics.
 """
+
+
+_LARGEST_LOGARITHM: Final = 709.0
+"""Beyond it `exp` overflows."""
 
 
 class IntervalKind(StrEnum):
@@ -113,7 +117,7 @@ def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
     half = STUDENT_T[len(values)] * stdev(scaled) / math.sqrt(len(scaled))
     low, high = fmean(scaled) - half, fmean(scaled) + half
     if logarithmic:
-        low, high = math.exp(low), math.exp(high)
+        low, high = math.exp(low), math.exp(high) if high < _LARGEST_LOGARITHM else math.inf
     return min(low, *values), max(high, *values)
 
 

@@ -9,7 +9,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from statistics import NormalDist, fmean, median, quantiles
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.stats import (
+    CONFIDENCE,
     Summary,
     differs,
     median_interval,
@@ -159,11 +160,13 @@ def of_these_processes(scenario: Scenario, runs: int, random: np.random.Generato
     )
 
 
-def of_ratios(scenario: Scenario, runs: int, random: np.random.Generator) -> Covered:
-    """Of `ratio`, of two cells of the scenario whose true ratio is 1."""
+def of_ratios(
+    scenario: Scenario, runs: int, random: np.random.Generator, other: Scenario | None = None
+) -> Covered:
+    """Of `ratio`, of two cells of the scenario, or of two scenarios, whose true ratio is 1."""
     return covered(
         (found.low, found.high, 1.0)
-        for base, new in _pairs(scenario, runs, random)
+        for base, new in _pairs(scenario, runs, random, other)
         if (found := ratio(base, new))
     )
 
@@ -189,10 +192,12 @@ def false_alarms(scenario: Scenario, runs: int, random: np.random.Generator) -> 
     return fmean(bool(verdict) for verdict in found if verdict is not None)
 
 
-def _pairs(scenario: Scenario, runs: int, random: np.random.Generator) -> Iterable[tuple[Summary, Summary]]:
-    one, other = scenario.cells(runs, random), scenario.cells(runs, random)
-    for (_, base), (_, new) in zip(one, other, strict=True):
-        yield summarise(base), summarise(new)
+def _pairs(
+    scenario: Scenario, runs: int, random: np.random.Generator, other: Scenario | None = None
+) -> Iterable[tuple[Summary, Summary]]:
+    base, new = scenario.cells(runs, random), (other or scenario).cells(runs, random)
+    for (_, of_base), (_, of_new) in zip(base, new, strict=True):
+        yield summarise(of_base), summarise(of_new)
 
 
 def _ends(summary: Summary, truth: float) -> tuple[float | None, float | None, float]:
@@ -211,14 +216,30 @@ class Stopped:
 Decide = Callable[[Rule, Sequence[float], float], Stop | None]
 
 
-def looking_always(rule: Rule, values: Sequence[float], _elapsed_s: float) -> Stop | None:
-    """The rule that is not used: the reported interval itself compared with the target after every sample."""
-    if len(values) < rule.min:
-        return None
-    bounds, middle = median_interval(values), median(values)
-    if bounds and rule.target and max(middle - bounds[0], bounds[1] - middle) <= rule.target * middle:
-        return Stop.TARGET
-    return Stop.MAX if len(values) >= rule.max else None
+def looking(confidence: float, growth: float) -> Decide:
+    """A rule of another confidence and other looks than bench.stopping's, to compare with it."""
+
+    def by(rule: Rule, values: Sequence[float], _elapsed_s: float) -> Stop | None:
+        if len(values) not in _looks(rule.min, rule.max, growth):
+            return None
+        bounds, middle = median_interval(values, confidence), median(values)
+        if bounds and rule.target and max(middle - bounds[0], bounds[1] - middle) <= rule.target * middle:
+            return Stop.TARGET
+        return Stop.MAX if len(values) >= rule.max else None
+
+    return by
+
+
+@cache
+def _looks(minimum: int, maximum: int, growth: float) -> frozenset[int]:
+    counts = [minimum]
+    while counts[-1] < maximum:
+        counts.append(min(maximum, max(counts[-1] + 1, round(counts[-1] * growth))))
+    return frozenset(counts)
+
+
+looking_always: Final = looking(CONFIDENCE, 1.0)
+"""The rule that one would write first: the reported interval itself, compared after every sample."""
 
 
 def stopped(
@@ -306,7 +327,7 @@ def tables(runs: int, seed: int) -> str:
     """All tables as Markdown. Each has random numbers of its own: one can change without the others."""
     makers = (
         process_table, rounds_table, next_process_table, stopping_table, ratio_table, alarm_table,
-        spread_table, warm_up_table,
+        spread_table, warm_up_table, modes_table, rules_table,
     )  # fmt: skip
     return "\n\n".join(
         maker(runs, np.random.default_rng((seed, number))) for number, maker in enumerate(makers)
@@ -403,6 +424,57 @@ def stopping_table(runs: int, random: np.random.Generator) -> str:
     )
 
 
+def rules_table(runs: int, random: np.random.Generator) -> str:
+    most = 400
+    rules = [
+        ("95 %, always", looking_always),
+        ("95 %, by a quarter", looking(0.95, 1.25)),
+        ("98 %, by a twentieth: the rule", decide),
+        ("98 %, by a quarter", looking(0.98, 1.25)),
+        ("99 %, by a twentieth", looking(0.99, 1.05)),
+    ]
+
+    def row(name: str, by: Decide) -> Iterable[str]:
+        yield name
+        for shape in (Shape.NORMAL, Shape.SKEWED):
+            for target in (0.003, 0.005):
+                rule = Rule(min=6, max=most, target=target)
+                found = stopped(Scenario(samples=most, within=shape), rule, runs, random, by)
+                yield f"{percent(found.covered.part)} ({found.samples:.0f})"
+
+    header = [f"{shape}, {percent(target)}" for shape in ("normal", "skewed") for target in (0.003, 0.005)]
+    return markdown(
+        "Rules that stop otherwise: coverage in % (samples), by shape and target in %",
+        ["confidence to stop, looks", *header],
+        [list(row(*rule)) for rule in rules],
+    )
+
+
+def modes_table(runs: int, random: np.random.Generator) -> str:
+    def row(rounds: int, samples: int) -> list[str]:
+        found = [
+            of_next_process(
+                Scenario(
+                    rounds=rounds,
+                    samples=samples,
+                    within=within,
+                    between=Shape.BIMODAL,
+                    between_deviation=BETWEEN,
+                ),
+                runs,
+                random,
+            )
+            for within in (Shape.NORMAL, Shape.BIMODAL)
+        ]
+        return [str(rounds), str(samples), *(percent(one.part) for one in found)]
+
+    return markdown(
+        "Many rounds of few samples: coverage in % where processes have two modes",
+        ["rounds", "samples each", "normal within", "bimodal within"],
+        [row(20, 7), row(50, 7), row(20, 51)],
+    )
+
+
 def ratio_table(runs: int, random: np.random.Generator) -> str:
     def row(rounds: int, samples: int) -> list[str]:
         between = BETWEEN if rounds > 1 else 0.0
@@ -410,18 +482,24 @@ def ratio_table(runs: int, random: np.random.Generator) -> str:
             Scenario(rounds=rounds, samples=samples, within=shape, between=shape, between_deviation=between)
             for shape in SHAPES
         ]
+        steadier = replace(
+            scenarios[0],
+            between_deviation=between / 8,
+            within_deviation=WITHIN / 8 if rounds == 1 else WITHIN,
+        )
         paired = [
             Scenario(rounds=rounds, samples=samples, within=shape, within_deviation=0.1) for shape in SHAPES
         ]
         return [
             str(rounds), str(samples),
             *(percent(of_ratios(scenario, runs, random).part) for scenario in scenarios),
+            percent(of_ratios(scenarios[0], runs, random, steadier).part),
             *(percent(of_paired_ratios(scenario, runs, random).part) for scenario in paired),
         ]  # fmt: skip
 
     return markdown(
         "Ratios: coverage in %, of two cells of the same shape, and of pairs that share what the shape says",
-        ["rounds", "samples each", *SHAPES, *(f"paired, {shape}" for shape in SHAPES)],
+        ["rounds", "samples each", *SHAPES, "one side an eighth", *(f"paired, {shape}" for shape in SHAPES)],
         [row(1, 7), row(1, 20), row(3, 7), row(5, 7), row(6, 7), row(10, 7)],
     )
 

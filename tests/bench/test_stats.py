@@ -5,17 +5,25 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from scipy.stats import binom
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, t
 
 from bench.stats import (
+    CONFIDENCE,
     MIN_VALUES_FOR_INTERVAL,
+    STUDENT_T,
     IntervalKind,
     Ratio,
+    Spread,
     Summary,
+    differs,
     median_interval,
     paired_ratio,
     quartiles,
     ratio,
+    spread,
+    student_interval,
     summarise,
 )
 
@@ -111,11 +119,99 @@ class TestSummarise:
             ([[1.0] * 5], IntervalKind.NONE),
             ([[1.0] * 6], IntervalKind.WITHIN_PROCESS),
             ([[1.0], [1.0]], IntervalKind.NONE),
+            ([[1.0] * 6, [1.0] * 6], IntervalKind.WITHIN_PROCESS),
+            ([[1.0] * 6, [1.0] * 5], IntervalKind.NONE),
+            ([[1.0]] * 3, IntervalKind.BETWEEN_ROUNDS_T),
+            ([[1.0] * 50] * 5, IntervalKind.BETWEEN_ROUNDS_T),
             ([[1.0]] * 6, IntervalKind.BETWEEN_ROUNDS),
         ],
     )
     def test_kinds(self, rounds: list[list[float]], kind: IntervalKind) -> None:
         assert summarise(rounds).interval is kind
+
+
+class TestStudentInterval:
+    def test_factors_are_those_of_the_distribution(self) -> None:
+        expected = {n: t.ppf((1 + CONFIDENCE) / 2, n - 1) for n in range(3, MIN_VALUES_FOR_INTERVAL)}
+        assert pytest.approx(expected, abs=1e-6) == STUDENT_T
+
+    def test_is_made_of_logarithms(self) -> None:
+        found = student_interval([1.0, 2.0, 4.0])
+        assert found is not None
+        half = STUDENT_T[3] * math.log(2) / math.sqrt(3)
+        assert found == (pytest.approx(2 * math.exp(-half)), pytest.approx(2 * math.exp(half)))
+
+    def test_of_values_that_have_none(self) -> None:
+        found = student_interval([-1.0, 0.0, 1.0])
+        assert found == (
+            pytest.approx(-STUDENT_T[3] / math.sqrt(3)),
+            pytest.approx(STUDENT_T[3] / math.sqrt(3)),
+        )
+
+    def test_is_never_narrower_than_the_range(self) -> None:
+        """One process of five that runs another algorithm."""
+        found = student_interval([1.0, 1.0, 1.0, 1.0, 2.0])
+        assert found is not None
+        assert found[0] < 1.0
+        assert found[1] == 2.0
+
+    @pytest.mark.parametrize("count", [0, 1, 2, 6, 7])
+    def test_is_for_three_to_five(self, count: int) -> None:
+        assert student_interval([1.0] * count) is None
+
+    @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=5))
+    def test_holds_every_value(self, values: list[float]) -> None:
+        found = student_interval(values)
+        assert found is not None
+        assert found[0] <= min(values) <= max(values) <= found[1]
+
+
+class TestSpread:
+    def test_of_one_round(self) -> None:
+        assert spread([[9.0, 10.0, 11.0]]) == Spread(within=pytest.approx(1.4826 * 1.495 * 0.1), between=None)
+
+    def test_of_rounds_without_scatter_is_that_of_their_levels(self) -> None:
+        found = spread([[math.exp(level)] * 4 for level in (0.0, 0.1, 0.2)])
+        assert found == Spread(within=0.0, between=pytest.approx(0.1))
+
+    def test_takes_away_what_the_scatter_within_explains(self) -> None:
+        rounds = [[level * sample for sample in (0.9, 1.0, 1.1)] for level in (1.0, 1.5)]
+        within = 1.4826 * 1.495 * 0.1
+        explained = within**2 * math.pi / (4 + math.pi)
+        found = spread(rounds)
+        assert found.within == pytest.approx(within)
+        assert found.between == pytest.approx(math.sqrt(math.log(1.5) ** 2 / 2 - explained))
+
+    def test_is_nothing_between_rounds_that_differ_less_than_that(self) -> None:
+        assert spread([[0.9, 1.0, 1.1], [0.92, 1.02, 1.12]]).between == 0.0
+
+    def test_one_outlier_does_not_count(self) -> None:
+        assert spread([[0.99, 1.0, 1.0, 1.01, 1.01, 50.0]]).within == pytest.approx(1.4826 * 1.2 * 0.005 / 1.005)
+
+    @pytest.mark.parametrize(
+        "rounds", [[[1.0]], [[1.0], [2.0]], [[0.0, 0.0]]], ids=["one", "ones", "no time"]
+    )
+    def test_what_cannot_be_known(self, rounds: list[list[float]]) -> None:
+        assert spread(rounds) == Spread(within=None, between=None)
+
+    def test_a_round_of_one_sample_beside_others(self) -> None:
+        found = spread([[1.0, 1.0, 1.0], [2.0]])
+        assert found == Spread(within=0.0, between=pytest.approx(math.log(2) / math.sqrt(2)))
+
+    @given(st.lists(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5), min_size=1, max_size=5))
+    def test_is_never_negative(self, rounds: list[list[float]]) -> None:
+        found = spread(rounds)
+        assert found.within is None or found.within >= 0
+        assert found.between is None or found.between >= 0
+
+    @given(
+        rounds=st.lists(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=5), min_size=2, max_size=5),
+        unit=st.sampled_from([0.5, 2.0, 1024.0]),
+    )
+    def test_is_of_no_unit(self, rounds: list[list[float]], unit: float) -> None:
+        once, again = spread(rounds), spread([[unit * sample for sample in samples] for samples in rounds])
+        assert again.within == pytest.approx(once.within)
+        assert again.between == pytest.approx(once.between, abs=1e-6)
 
 
 def summary(median: float, low: float | None, high: float | None) -> Summary:
@@ -185,3 +281,22 @@ class TestPairedRatio:
     def test_needs_pairs(self) -> None:
         with pytest.raises(ValueError, match="shorter"):
             paired_ratio([[1.0, 2.0]], [[1.0]])
+
+
+class TestDiffers:
+    @staticmethod
+    def rounds(level: float, count: int) -> Summary:
+        return summarise([[level + 0.01 * number] for number in range(count)])
+
+    @pytest.mark.parametrize("count", [4, 6])
+    def test_where_the_ratio_leaves_out_one(self, count: int) -> None:
+        assert differs(self.rounds(1.0, count), self.rounds(2.0, count)) is True
+        assert differs(self.rounds(2.0, count), self.rounds(1.0, count)) is True
+        assert differs(self.rounds(1.0, count), self.rounds(1.001, count)) is False
+
+    def test_cannot_be_told_from_one_process(self) -> None:
+        one = summarise([[1.0 + 0.01 * number for number in range(9)]])
+        assert one.interval is IntervalKind.WITHIN_PROCESS
+        assert differs(one, self.rounds(2.0, 6)) is None
+        assert differs(self.rounds(2.0, 6), one) is None
+        assert differs(summarise([[1.0]]), summarise([[1.0]])) is None
