@@ -4,6 +4,8 @@ Stricter than YAML: no duplicate keys, no tags beyond the plain types, no docume
 """
 
 import difflib
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +15,8 @@ import yaml
 
 from vsr_model.errors import BadInput
 
-MAX_NODES: Final = 100_000
-"""Values of one file, aliases written out: far above any real grid, far below what fills a memory."""
+MAX_NODES: Final = 50_000
+"""Values of one file, aliases written out: above ten thousand sizes, and read within a second."""
 
 MAX_DEPTH: Final = 40
 
@@ -24,10 +26,14 @@ MAX_SHOWN: Final = 60
 MAX_BYTES: Final = 2**20
 """Of one file; a grid of ten thousand sizes written out has a tenth of it."""
 
+_AMBIGUOUS: Final = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+"""Numbers that YAML 1.1 reads in base 8 or 60, and YAML 1.2 and people as something else: 010, 1:30."""
+
 _PLAIN_TAGS: Final = {
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge")
 }
+_NUMBER_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("int", "float")}
 _TEXT_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "merge")}
 
 Location = tuple[str | int, ...]
@@ -56,8 +62,23 @@ class Source:
         return str(self.path)
 
 
+class _TooLargeError(Exception):
+    """A document with more values than any grid."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads dates as the text that they are: no field is a date, and a name may look like one."""
+    """Reads dates as the text that they are: no field is a date, and a name may look like one.
+
+    Raises _TooLargeError as soon as the text has too many values: the rest would take seconds to read.
+    """
+
+    _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooLargeError
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_constructors = {
@@ -71,11 +92,13 @@ def read(path: Path) -> Source:
     if _is_special(path):  # opening a pipe would wait for someone to write
         raise BadInput(f"{path}: a device or a pipe, where a YAML file is expected")
     try:
-        with path.open("rb") as file:
+        # What calls itself a file may still wait, as /proc/kmsg does; it is to say so instead.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             raw = file.read(MAX_BYTES + 1)
         text = raw.decode("utf-8")
     except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such file{_near(path)}") from None
+        what = "a link to a file that is not there" if path.is_symlink() else "there is no such file"
+        raise BadInput(f"{path}: {what}{_near(path)}") from None
     except IsADirectoryError:
         raise BadInput(f"{path}: a folder, where a YAML file is expected") from None
     except UnicodeDecodeError as error:
@@ -133,7 +156,11 @@ def _is_special(path: Path) -> bool:
 
 def _near(path: Path) -> str:
     try:
-        siblings = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
+        siblings = [
+            entry.name
+            for entry in path.parent.iterdir()
+            if entry.suffix in (".yaml", ".yml") and entry.name != path.name
+        ]
     except OSError:
         return f"; its folder {path.parent} is not there either" if not path.parent.exists() else ""
     return nearest(path.name, siblings)
@@ -192,6 +219,14 @@ def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Locati
         mark = error.problem_mark or error.context_mark
         said = ", ".join(filter(None, (error.context, error.problem)))
         raise BadInput(f"{at(mark.line + 1 if mark else None)}: not valid YAML ({said})") from None
+    except BadInput:
+        raise
+    except ValueError:  # chr() of an escape beyond the last character
+        raise BadInput(
+            f"{at(None)}: not valid YAML (an escape names a character that there is not)"
+        ) from None
+    except _TooLargeError:
+        raise BadInput(f"{at(None)}: over {MAX_NODES:,} values, more than any grid needs") from None
     except RecursionError:
         raise BadInput(f"{at(None)}: not valid YAML (nested over {MAX_DEPTH} levels deep)") from None
 
@@ -208,7 +243,7 @@ def _survey(
         raise BadInput(f"{at(None)}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
     line = node.start_mark.line + 1
     if node.tag not in _PLAIN_TAGS:
-        raise BadInput(f"{at(line)}: the tag {node.tag!r} is none of YAML's plain types")
+        raise BadInput(f"{at(line)}: the tag {_shown(node.tag)} is none of YAML's plain types")
     # A merge key or an alias repeats nodes at another location; the first place wins.
     lines.setdefault(location, line)
     if isinstance(node, yaml.ScalarNode):
@@ -221,11 +256,11 @@ def _survey(
         for key, child in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag not in _TEXT_TAGS:
-                given = f", not {key.value}" if isinstance(key, yaml.ScalarNode) else ""
+                given = f", not {key.value[:MAX_SHOWN]}" if isinstance(key, yaml.ScalarNode) else ""
                 raise BadInput(f"{at(line)}: a field's name must be plain text{given}")
             _check_scalar(loader, key, at(line))
             if key.value in seen:
-                raise BadInput(f"{at(line)}: the field {key.value!r} stands there twice")
+                raise BadInput(f"{at(line)}: the field {_shown(key.value)} stands there twice")
             seen.add(key.value)
             _survey(loader, child, (*location, key.value), lines, at)
             lines[(*location, key.value)] = line
@@ -235,14 +270,24 @@ def _check_scalar(loader: _Loader, node: yaml.ScalarNode, place: str) -> None:
     """Refuse a value that its own type cannot hold, a number that nothing here can, and half a character."""
     if node.tag.endswith(":merge"):
         return
-    shown = repr(node.value if len(node.value) <= MAX_SHOWN else node.value[: MAX_SHOWN - 3] + "...")
+    shown = _shown(node.value)
+    if node.tag in _NUMBER_TAGS and _AMBIGUOUS.fullmatch(node.value):
+        base = 60 if ":" in node.value else 8
+        raise BadInput(
+            f"{place}: {shown} is a number in base {base} to some readers of YAML only; write it in base 10, "
+            "or as text in quotes"
+        )
     try:
         value = loader.construct_object(node)
         node.value.encode("utf-8")
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, OverflowError):
         raise BadInput(f"{place}: {shown} cannot be read ({node.tag.rpartition(':')[2]})") from None
     if isinstance(value, int) and value.bit_length() > 64:
         raise BadInput(f"{place}: {shown} is too large a number")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
 
 
 def _plain(value: Any) -> Any:

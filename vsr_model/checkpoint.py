@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,7 @@ _NOT_NETWORK: Final = re.compile(
 _REFUSED: Final = re.compile(r"Unsupported (?:global|class)|arbitrary class|unrecognized function")
 
 _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
+_MAX_NAME: Final = 90  # characters of a name and its shape in an error message
 
 
 def _rule(pattern: str, name: str | Callable[[re.Match[str]], str]) -> Callable[[str], str]:
@@ -68,7 +71,8 @@ def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[s
     nested in any order, as dicts or as prefixes; averaged weights are taken where there are both. A file
     that holds only SPyNet, as the published flow weights do, replaces only SPyNet.
 
-    Raises BadInput, with the model untouched, if the file cannot be read or its tensors are not the model's.
+    Raises BadInput, with the model untouched, if the file cannot be read, its tensors are not the model's, or
+    not all of their values are finite in the model's own type.
     """
     if isinstance(source, Mapping):
         label, content = "The state dict", source
@@ -84,9 +88,15 @@ def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[s
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        if path.suffix == ".safetensors":
+        _check_file(path)
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            # Of an archive of code and of another protocol torch warns first, and then refuses or reads it.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, weights_only=True, map_location="cpu")
+    except BadInput:
+        raise
     except FileNotFoundError:
         raise BadInput(f"The checkpoint {path} does not exist.") from None
     except OSError as error:
@@ -105,12 +115,28 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _check_file(path: Path) -> None:
+    """Refuse what opening would wait for, and an archive that unpacks to more than it holds."""
+    if path.is_dir():
+        raise BadInput(f"The checkpoint {path} is a folder, and a file is expected.")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"The checkpoint {path} is a device or a pipe, and a file is expected.")
+    size = path.stat().st_size
+    if size == 0:
+        raise BadInput(f"{path} is not a checkpoint, or it is damaged: it is empty.")
+    if path.suffix.lower() != ".safetensors" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            # torch.save packs nothing: what unpacks to more is no work of its own, and could fill the memory.
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise BadInput(f"{path} was not loaded because it unpacks to more than its {size} bytes.")
+
+
 def _select(
     content: Mapping[str, Any], targets: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The network's tensors by this project's names, and those under the same wrapper that are not in it."""
     groups: dict[tuple[str, ...], dict[str, Tensor]] = {}
-    for path, tensor in _flatten(content, ()):
+    for path, tensor in _flatten(content, (), set()):
         depth = 0
         while path[depth] in _WRAPPERS and depth < len(path) - 1:
             depth += 1
@@ -134,16 +160,22 @@ def _select(
 
 
 def _flatten(
-    content: Mapping[str, Any], wrappers: tuple[str, ...]
+    content: Mapping[str, Any], wrappers: tuple[str, ...], seen: set[int]
 ) -> Iterable[tuple[tuple[str, ...], Tensor]]:
-    """Every tensor of a state dict with its path through whatever wraps it; the rest is ignored."""
+    """Every tensor of a state dict with its path through whatever wraps it; the rest is ignored.
+
+    A dict that stands in several places, perhaps in itself, counts where it is met first (`seen`: its id).
+    """
+    if id(content) in seen:
+        return
+    seen.add(id(content))
     for name, value in content.items():
         if not isinstance(name, str):
             continue
         if isinstance(value, Tensor):
             yield (*wrappers, *name.split(".")), value
         elif isinstance(value, Mapping) and name in _WRAPPERS and len(wrappers) < _MAX_DEPTH:
-            yield from _flatten(value, (*wrappers, name))
+            yield from _flatten(value, (*wrappers, name), seen)
 
 
 def _own_name(name: str) -> str:
@@ -169,13 +201,22 @@ def _check_fit(
         if tensor.shape != targets[name].shape
     ]
     unusable = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
+    wild = [
+        name
+        for name, tensor in tensors.items()
+        # Of another shape it may be of any size: a few values, repeated without end.
+        if tensor.shape == targets[name].shape
+        and name not in unusable
+        and not _is_finite(tensor, targets[name].dtype)
+    ]
     complaints = [
         f"{what}: {_listed(names)}"
         for what, names in (
             ("missing", [f"{name} {tuple(tensor.shape)}" for name, tensor in missing.items()]),
             ("unexpected", [f"{name} {tuple(tensor.shape)}" for name, tensor in unexpected.items()]),
             ("wrongly shaped", misshapen),
-            ("not dense real numbers", unusable),
+            ("not dense floating point numbers", unusable),
+            ("with values that are not finite", wild),
         )
         if names
     ]
@@ -189,10 +230,18 @@ def _is_plain(tensor: Tensor) -> bool:
         tensor.layout is torch.strided
         and not tensor.is_meta
         and not tensor.is_quantized
-        and not tensor.is_complex()
+        and tensor.is_floating_point()
     )
 
 
+def _is_finite(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether every value is finite as the model would hold it."""
+    return bool(tensor.to(dtype).isfinite().all())
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
+    shown = ", ".join(
+        name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 23]}...{name[-20:]}"
+        for name in names[:_SHOWN]
+    )
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

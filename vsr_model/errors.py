@@ -1,9 +1,15 @@
 """The one exception for what a user got wrong."""
 
+from vsr_model.one_line import one_line
+
 
 class BadInput(ValueError):  # noqa: N818 - it names what happened, as the user would
     """A request that cannot be met as given.
 
     The message is one sentence for the person who made the request: what was wrong, where, and what is
-    allowed. Command lines print it and exit with status 2; nothing has been run or written by then.
+    allowed. Command lines print it and exit with status 2; nothing has been run or written by then. Whatever
+    a name in it holds, it is one line, and a terminal shows it and does nothing else.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_line(sentence))

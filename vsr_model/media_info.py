@@ -14,6 +14,10 @@ from PIL import Image
 
 from vsr_model.errors import BadInput
 
+MAX_ANIMATED_PIXELS = 2**32
+"""Pixels of all frames of an animated picture, which are decoded to learn its times: 2,000 frames at
+1920 x 1080. Empty frames cost a file twenty bytes each, whatever size its header states."""
+
 MAX_PIXELS = 89_478_485
 """Pixels of the largest frame that is read: Pillow's own limit, 1 GiB as float32 RGB."""
 
@@ -28,6 +32,7 @@ _DECODING_FAILURES = (
     KeyError,
     TypeError,
     OverflowError,
+    MemoryError,  # of a row that is too long
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -61,6 +66,12 @@ class MediaInfo:
 def existing_file(path: str | Path) -> Path:
     """`path` if a file with something in it is there; BadInput otherwise."""
     path = Path(path)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        if not isinstance(error, FileNotFoundError):
+            reason = getattr(error, "strerror", None) or error
+            raise BadInput(f"{path} cannot be read ({reason}).") from error
     if path.is_dir():
         raise BadInput(f"{path} is a folder, and a picture or video file is expected.")
     if path.exists() and not path.is_file():

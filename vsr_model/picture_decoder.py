@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media_info import MediaInfo, check_size, refusing
+from vsr_model.media_info import MAX_ANIMATED_PIXELS, MediaInfo, check_size, refusing
 from vsr_model.orientation import EXIF_ORIENTATIONS, UPRIGHT, Orientation
 
 PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
@@ -51,13 +51,18 @@ def _quiet() -> Iterator[None]:
 
 
 def picture_count(path: Path, picture: Image.Image) -> int:
-    """How many frames an animated picture has, else 1; BadInput for several pages."""
+    """How many frames an animated picture has, else 1; BadInput for several pages, and for too much."""
     if picture.format == "MPO":
         return 1  # the further pictures of a camera's multi-picture JPEG are previews and depth maps
     with _quiet():
         count = int(getattr(picture, "n_frames", 1))
     if count > 1 and picture.format not in _ANIMATED:
         raise BadInput(f"{path} has {count} pages, and a file with a single picture is expected.")
+    if count > 1 and count * picture.width * picture.height > MAX_ANIMATED_PIXELS:
+        raise BadInput(
+            f"{path} has {count} frames of {picture.height} x {picture.width} pixels, and at most"
+            f" {MAX_ANIMATED_PIXELS} pixels of an animated picture are read."
+        )
     return count
 
 

@@ -66,7 +66,7 @@ def refusal(path: Path, content: str | bytes, assignments: tuple[str, ...] = ())
         pytest.param("a: !!set {b, c}\n", "grid.yaml:1: the tag 'tag:yaml.org,2002:set' is", id="set"),
         pytest.param("a: !!binary aGk=\n", "grid.yaml:1: the tag 'tag:yaml.org,2002:binary' is", id="binary"),
         pytest.param("a: !mine 1\n", "grid.yaml:1: the tag '!mine' is none of", id="own tag"),
-        pytest.param(LAUGHS, "grid.yaml: unfolds to over 100,000 values", id="billion laughs"),
+        pytest.param(LAUGHS, "grid.yaml: unfolds to over 50,000 values", id="billion laughs"),
         pytest.param("a: &a [*a]\n", "grid.yaml: unfolds to over", id="list in itself"),
         pytest.param("a: &a {b: *a}\n", "grid.yaml: unfolds to over", id="mapping in itself"),
         pytest.param("a: &a {<<: *a}\n", "grid.yaml: unfolds to over", id="merged into itself"),
@@ -194,7 +194,7 @@ class TestOverride:
             pytest.param("grid.frames=" + "[" * 2000, "--set grid.frames=[[[", id="deep"),
             ("grid={a: 1, a: 2}", "--set grid={a: 1, a: 2}: the field 'a' stands there twice"),
             ("name=!!python/name:os.system x", "--set name=!!python/name:os.system x: the tag"),
-            pytest.param("name=\0", "--set name=\0: not valid YAML", id="NUL"),
+            pytest.param("name=\0", "--set name=\\x00: not valid YAML", id="NUL"),
             ("name=1\n--- 2", "--set name=1 --- 2: not valid YAML"),
         ],
     )
