@@ -1,15 +1,18 @@
-"""Records to tidy tables: cells, samples, memory, summary, perturbation. No torch, no plotting, no files.
+"""Records to tidy tables, one function each. No torch, no plotting, no files.
 
 The columns and their units are listed in docs/tables.md, which a test holds against these tuples.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
 
 import pandas as pd
 
+from bench.caution import Notice
+from bench.cautions import cautions
+from bench.machine_state import MachineState, machine_state
 from bench.records import (
     FORWARD,
     FORWARD_UNPROBED,
@@ -20,12 +23,15 @@ from bench.records import (
     Pass,
     Phase,
     Status,
+    TelemetryReading,
     worst_status,
 )
-from bench.stats import Ratio, Summary, paired_ratio, ratio, summarise
+from bench.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
 from vsr_model.stages import STAGES
 
 AXES: Final = ("input", "batch", "frames", "height", "width", "backend")
+
+STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
 
 CELLS_COLUMNS: Final = (
     "cell", *AXES, "round", "status", "reason", "started_at",
@@ -33,8 +39,10 @@ CELLS_COLUMNS: Final = (
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
     "cold_peak_device_reserved_bytes",
+    "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
-    "output_check", "output_max_abs_error", "output_psnr_db", "threads", "page_faults_per_forward",
+    "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
+    "page_faults_per_forward", *STATE_COLUMNS,
     "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
 )  # fmt: skip
 SAMPLES_COLUMNS: Final = (
@@ -46,14 +54,23 @@ MEMORY_LINES_COLUMNS: Final = (
 )  # fmt: skip
 SUMMARY_COLUMNS: Final = (
     "cell", *AXES, "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
-    "low_s", "high_s", "interval", "share", "frames_per_s", "speedup", "speedup_low", "speedup_high",
+    "low_s", "high_s", "interval", "spread_within", "spread_between",
+    "share", "frames_per_s", "speedup", "speedup_low", "speedup_high",
 )  # fmt: skip
+TELEMETRY_COLUMNS: Final = ("cell", "round", *TelemetryReading.model_fields)
+WARNINGS_COLUMNS: Final = ("code", "cell", "round", "seen", "remedy")
 PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
 
 WARNINGS_SEPARATOR: Final = " | "
 """Between the warnings of a round, in their column."""
 
-_FIGURES: Final = ("_s", "_error", "_db", "_forward", "share", "speedup", "ratio", "low", "high")
+LIST_SEPARATOR: Final = "; "
+"""Between the items of a list in one column."""
+
+_FIGURES: Final = (
+    "_s", "_error", "_db", "_forward", "share", "speedup", "ratio", "low", "high", "_within", "_between",
+    "_mhz", "_w", "_c", "_j", "_1m", "others_cores",
+)  # fmt: skip
 """Endings of the names of columns that hold floats."""
 
 MEASURED: Final = (Status.OK, Status.INACCURATE)
@@ -65,7 +82,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
-    for name in (*integers, "parameters", "threads"):
+    for name in (*integers, "parameters", "threads", "affinity_cores", "tuning_calls"):
         values = [row[name] for row in rows]
         table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
     return table
@@ -99,6 +116,30 @@ def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
         for line in record.memory_lines
     ]
     return _table(rows, MEMORY_LINES_COLUMNS)
+
+
+def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per reading of the machine between calls."""
+    rows = [
+        {
+            "cell": record.cell,
+            "round": record.round,
+            **reading.model_dump(),
+            "throttle_reasons": None
+            if reading.throttle_reasons is None
+            else LIST_SEPARATOR.join(reading.throttle_reasons) or "none",
+        }
+        for record in records
+        for reading in record.telemetry
+    ]
+    integers = [name for name, info in TelemetryReading.model_fields.items() if info.annotation == int | None]
+    return _table(rows, TELEMETRY_COLUMNS).astype(dict.fromkeys(integers, "Int64"))
+
+
+def warnings_table(notices: Iterable[Notice]) -> pd.DataFrame:
+    """A row per caution, with what to do about it."""
+    rows = [{name: getattr(notice, name) for name in WARNINGS_COLUMNS} for notice in notices]
+    return _table(rows, WARNINGS_COLUMNS).astype({"round": "Int64"})
 
 
 def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
@@ -137,6 +178,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
                 "n_rounds": summary.n_rounds, "n": summary.n, "median_s": summary.median,
                 "q1_s": summary.q1, "q3_s": summary.q3, "low_s": summary.low, "high_s": summary.high,
                 "interval": summary.interval,
+                "spread_within": found.spread.within, "spread_between": found.spread.between,
             }  # fmt: skip
             if found in staged and whole > 0:
                 row["share"] = summary.median / whole
@@ -191,27 +233,34 @@ class Tables:
     samples: pd.DataFrame
     memory: pd.DataFrame
     memory_lines: pd.DataFrame
+    telemetry: pd.DataFrame
     summary: pd.DataFrame
     perturbation: pd.DataFrame
+    warnings: pd.DataFrame
 
 
-def tables_of(records: Sequence[CellRecord], baseline: str) -> Tables:
-    """Every table, from the records alone."""
+def tables_of(
+    records: Sequence[CellRecord], baseline: str, environment: Mapping[str, Any] | None = None
+) -> Tables:
+    """Every table. `environment`, as environment.json has it, has a say in the warnings alone."""
     return Tables(
         cells=cells_table(records),
         samples=samples_table(records),
         memory=memory_table(records),
         memory_lines=memory_lines_table(records),
+        telemetry=telemetry_table(records),
         summary=summary_table(records, baseline),
         perturbation=perturbation_table(records),
+        warnings=warnings_table(cautions(records, environment or {})),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A stage's summary, with the pass and the clock that it comes from."""
+    """A stage's summary and spread, with the pass and the clock that they come from."""
 
     summary: Summary
+    spread: Spread
     pass_: Pass
     clock: str
 
@@ -223,7 +272,9 @@ def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
     for pass_, clock in sources:
         values = [samples for samples in _steady(rounds, pass_, stage, clock) if samples]
         if values:
-            return _Found(summary=summarise(values), pass_=pass_, clock=clock.removesuffix("_s"))
+            return _Found(
+                summary=summarise(values), spread=spread(values), pass_=pass_, clock=clock.removesuffix("_s")
+            )
     return None
 
 
@@ -268,7 +319,8 @@ def _are_wide(values: Iterable[object]) -> bool:
 
 
 def _plain(record: CellRecord) -> dict[str, object]:
-    return {name: getattr(record, name) for name in CELLS_COLUMNS}
+    state = asdict(machine_state(record))
+    return {name: state[name] if name in state else getattr(record, name) for name in CELLS_COLUMNS}
 
 
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:

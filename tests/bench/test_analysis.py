@@ -19,9 +19,24 @@ from bench.analysis import (
     samples_table,
     summary_table,
     tables_of,
+    telemetry_table,
+    warnings_table,
 )
-from bench.records import CellRecord, MemoryLine, MemoryPoint, OutputCheck, Pass, Phase, Sample, Status
+from bench.caution import Caution, Notice
+from bench.records import (
+    CellRecord,
+    MemoryLine,
+    MemoryPoint,
+    OutputCheck,
+    Pass,
+    Phase,
+    Sample,
+    Status,
+    TelemetryReading,
+    WarmupEnd,
+)
 from bench.run_folder import to_csv
+from bench.stopping import Stop
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -74,6 +89,9 @@ class TestSummary:
             "width": 48, "backend": "cpu", "status": "ok", "stage": "forward", "pass": "end_to_end",
             "clock": "wall", "n_rounds": 1, "n": 7, "median_s": 4.0, "q1_s": 2.5, "q3_s": 5.5,
             "low_s": 1.0, "high_s": 7.0, "interval": "within_process", "frames_per_s": 2.0,
+            # The median distance from 4 is 2: 1.4826 x 1.140 (seven values) x 2 / 4.
+            "spread_within": pytest.approx(1.4826 * 1.140 * 2 / 4),
+            "spread_between": pytest.approx(math.nan, nan_ok=True),
             "share": pytest.approx(math.nan, nan_ok=True),
             "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0,
         }  # fmt: skip
@@ -321,6 +339,8 @@ COLUMNS = {
     "memory_lines": analysis.MEMORY_LINES_COLUMNS,
     "summary": analysis.SUMMARY_COLUMNS,
     "perturbation": analysis.PERTURBATION_COLUMNS,
+    "telemetry": analysis.TELEMETRY_COLUMNS,
+    "warnings": analysis.WARNINGS_COLUMNS,
 }
 
 
@@ -340,7 +360,16 @@ def test_the_columns_are_those_of_the_document(name: str) -> None:
 
 def test_the_document_names_every_word_of_a_closed_set() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    words = [*Status, *OutputCheck, *Pass, *Phase, *stats.IntervalKind, *analysis.SAMPLE_STAGES]
+    words = [
+        *Status,
+        *OutputCheck,
+        *Pass,
+        *Phase,
+        *WarmupEnd,
+        *Stop,
+        *stats.IntervalKind,
+        *analysis.SAMPLE_STAGES,
+    ]
     assert [word for word in words if f"`{word}`" not in text] == []
 
 
@@ -355,3 +384,27 @@ def test_csv_keeps_texts() -> None:
     text = to_csv(cells_table([record("cpu", reason=reason) for reason in reasons]))
     again = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
     assert again["reason"].tolist() == reasons
+
+
+def test_telemetry() -> None:
+    readings = (
+        TelemetryReading(elapsed_s=0.5, busy_s=2.0, swap_pages=3),
+        TelemetryReading(elapsed_s=1.5, throttle_reasons=("heat", "power cap")),
+        TelemetryReading(elapsed_s=2.5, throttle_reasons=()),
+    )
+    found = telemetry_table([record("cpu", telemetry=readings)])
+    assert found["busy_s"].tolist()[0] == 2.0
+    assert found["swap_pages"].tolist()[0] == 3
+    assert found["swap_pages"].isna().tolist() == [False, True, True]
+    assert found["throttle_reasons"].tolist()[1:] == ["heat; power cap", "none"]
+    assert pd.isna(found["throttle_reasons"][0])  # not read is not the same as none
+
+
+def test_warnings_name_their_remedy() -> None:
+    notices = (
+        Notice(code=Caution.DRIFT, cell="a", round=2, seen="it drifts", remedy="warm up"),
+        Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another"),
+    )
+    assert to_csv(warnings_table(notices)) == (
+        "code,cell,round,seen,remedy\ndrift,a,2,it drifts,warm up\npower_saving,,,powersave,set another\n"
+    )
