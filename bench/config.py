@@ -5,7 +5,7 @@ The classes are the reference for every field; `vsr-bench schema` prints them as
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
@@ -319,6 +319,18 @@ def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def plain(experiment: Experiment) -> dict[str, Any]:
     """Every field as plain data, its paths as they are."""
     return experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def of_plain(data: Mapping[str, Any]) -> Experiment:
+    """The experiment that `plain` or `resolved` wrote out. Raises ValidationError for what is none."""
+    return Experiment.model_validate(_with_tuples(data))
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that strict validation wants."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def json_schema() -> dict[str, Any]:

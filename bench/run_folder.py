@@ -124,7 +124,7 @@ class RunFolder:
                 f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
             )
         try:
-            begun_with = config.plain(Experiment.model_validate_json(json.dumps(self.begun_with)))
+            begun_with = config.plain(config.of_plain(self.begun_with))
         except ValidationError as error:
             raise _bad_field(self.path / RUN_NAME, error, "config") from None
         for name, experiment in ((CONFIG_NAME, self.experiment), ("the CONFIG given", given)):
@@ -189,13 +189,15 @@ class RunFolder:
 
     def write_tables(self) -> Tables:
         """Derive the CSV tables from the journal and write them."""
-        tables = tables_of(self.records(), self.baseline)
+        tables = tables_of(self.records(), self.baseline, self.environment)
         named = {
             "cells": tables.cells,
             "samples": tables.samples,
             "memory": tables.memory,
             "summary": tables.summary,
             "perturbation": tables.perturbation,
+            "telemetry": tables.telemetry,
+            "warnings": tables.warnings,
         }
         if len(tables.memory_lines):
             named["memory_lines"] = tables.memory_lines

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -133,6 +134,7 @@ def serve(connection: Connection) -> None:
         "torn": lambda: _tear_a_message(connection, signal.SIGKILL),
         "stopped": lambda: _tear_a_message(connection, signal.SIGSTOP),
         "memory": _exhaust_memory,
+        "limited": _exhaust_address_space,
         "device-memory": _exhaust_device_memory,
     }
 
@@ -159,6 +161,16 @@ def _exhaust_memory() -> None:
     import torch  # noqa: PLC0415
 
     torch.empty(10**15)
+
+
+def _exhaust_address_space() -> None:
+    """As in a batch system that limits a job's memory so."""
+    import torch  # noqa: PLC0415
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    allowed = pages * resource.getpagesize() + 64 * _MIB
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+    torch.ones(128 * _MIB, dtype=torch.uint8)
 
 
 def _exhaust_device_memory() -> None:

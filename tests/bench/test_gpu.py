@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench import backends
+from bench.admission import Admission
 from bench.backend_spec import BUILT_IN, Backend
 from bench.backends import CudaDevice, applied, is_out_of_memory, unavailable
 from bench.launcher import Launcher
@@ -191,6 +192,7 @@ def run_all(launcher: Launcher, references: Path, **changes: Any) -> list[CellRe
         experiment=one,
         references=references,
         skip_reason=lambda _: None,
+        admission=Admission(one, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve",
     )
@@ -293,7 +295,7 @@ def test_out_of_device_memory_is_a_result(launcher, tmp_path):
         backends=["cudnn"],
         measure={
             "warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "isolation": "experiment",
-            "timeout_s": 300.0,
+            "timeout_s": 300.0, "after_oom": "continue",
         },
     )  # fmt: skip
     assert lost.status is Status.OOM

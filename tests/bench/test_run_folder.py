@@ -142,7 +142,7 @@ def test_no_run_to_open(tmp_path):
         ("run.json", '{"schema_version": 99}', "schema version 99; this program reads"),
         ("run.json", "{", "not valid JSON"),
         ("run.json", "[]", "a list, where an object is expected"),
-        ("run.json", None, "cannot be read"),
+        ("run.json", None, "was ended before its first cell; remove it"),
         ("environment.json", None, "cannot be read"),
         ("config.yaml", "name: [", "config.yaml"),
         ("config.yaml", None, "config.yaml"),

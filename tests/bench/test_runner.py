@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from bench import runner
+from bench.admission import Admission, Room
+from bench.backend_spec import Backend
 from bench.config import Experiment
+from bench.host_memory import OomKills
 from bench.launcher import Launcher
 from bench.messages import Measured, Progress, blank_record
 from bench.plan import Cell
@@ -24,14 +27,27 @@ from tests.bench.fakes import (
     jobs_of,
 )
 
+NO_KILLS = OomKills(group=0, machine=0)
 KILLED = Dies(0.5, status=signal.SIGKILL)
 
 
 class Bench:
     """The runner on fake workers; `scripts` say what the jobs' workers do, by place in the schedule."""
 
-    def __init__(self, one: Experiment, scripts: Sequence[Script], monkeypatch: Any, **workers: Any) -> None:
+    def __init__(
+        self,
+        one: Experiment,
+        scripts: Sequence[Script],
+        monkeypatch: Any,
+        *,
+        rooms: Sequence[int] = (),
+        finished: Sequence[tuple[Cell, CellRecord]] = (),
+        **workers: Any,
+    ) -> None:
+        """`rooms`: bytes that are found free, one after the other; without them memory is not known."""
         self.clock = FakeClock()
+        self.rooms = list(rooms)
+        self.oom_kills: list[OomKills] = []
         self.jobs = jobs_of(one)
         runnable = [job for job in self.jobs if not job.cell.backend.is_cuda]
         self.workers = FakeWorkers(
@@ -46,9 +62,17 @@ class Bench:
             experiment=one,
             references=Path("references"),
             skip_reason=_no_cuda,
+            admission=Admission(one, self._room, finished),
             keep=self.kept.append,
             clock=self.clock,
+            oom_kills=lambda: self.oom_kills.pop(0) if self.oom_kills else NO_KILLS,
         )
+
+    def _room(self, _backend: Backend) -> Room | None:
+        if not self.rooms:
+            return None
+        self.workers.log.append("look at memory")
+        return Room(available_bytes=self.rooms.pop(0), place="host memory")
 
     def __call__(self) -> list[CellRecord]:
         execute(self.jobs, self.run, self.workers, self.watching)
@@ -187,19 +211,141 @@ def test_a_lost_worker(monkeypatch, end, status, reason):
     assert (kept.status, kept.reason) == (status, reason)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["MemoryError", "what():  std::bad_alloc", "RuntimeError: DefaultCPUAllocator: can't allocate memory: no"],
+)
+@pytest.mark.parametrize("status", [1 << 8, signal.SIGABRT])
+def test_last_words_of_memory_are_evidence(monkeypatch, words, status):
+    (kept,) = Bench(experiment(), [[Dies(0.5, status=status)]], monkeypatch, words=words)()
+    assert kept.status is Status.OOM
+    assert words in kept.reason
+
+
 def test_a_kill_is_out_of_memory_on_the_kernels_word_alone(monkeypatch):
-    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]})
-    counts = iter([7, 7, 7, 8])  # before and after each of the two
-    monkeypatch.setattr(runner, "oom_kills", lambda: next(counts))
-    first, second = Bench(one, [[KILLED], [KILLED]], monkeypatch)()
+    one = experiment(
+        grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(after_oom="continue"),
+    )  # fmt: skip
+    bench = Bench(one, [[KILLED], [KILLED]], monkeypatch)
+    bench.oom_kills = [OomKills(group=count, machine=count) for count in (7, 7, 7, 8)]  # before, after
+    first, second = bench()
     assert first.status is Status.ERROR
     assert first.reason == "the worker was killed by SIGKILL while at: starting"
     assert second.status is Status.OOM
-    assert second.reason.startswith("the worker was killed by SIGKILL while at: starting (the kernel ran out")
+    assert second.reason == (
+        "the worker was killed by SIGKILL while at: starting "
+        "(the kernel's count of out-of-memory kills in this control group rose)"
+    )
 
 
-def test_the_kernels_count_is_read():
-    assert runner.oom_kills() >= 0
+def test_another_signal_is_not_out_of_memory_whatever_the_kernel_counts(monkeypatch):
+    bench = Bench(experiment(), [[Dies(0.5, status=signal.SIGSEGV)]], monkeypatch)
+    bench.oom_kills = [OomKills(group=0, machine=0), OomKills(group=1, machine=1)]
+    (kept,) = bench()
+    assert kept.status is Status.ERROR
+
+
+GROWING: dict[str, Any] = {"grid": {"frames": [2, 1, 4, 3], "size": [[16, 16]]}}
+OF_GROWING = [f"noise/b1/t{frames}/16x16/cpu" for frames in (2, 1, 4, 3)]
+
+
+def out_of_memory(one: Experiment, index: int) -> Script:
+    return [Says(1.0, blank_record(jobs_of(one)[index], Status.OOM, "so torch says"))]
+
+
+def test_what_needs_no_less_than_a_cell_out_of_memory_is_skipped(monkeypatch):
+    one = experiment(**GROWING, measure=measure(rounds=2))
+    scripts = [out_of_memory(one, 0), *(fine(one, index) for index in range(1, 8))]
+    bench = Bench(one, scripts, monkeypatch)
+    kept = {(record.cell, record.round): record for record in bench()}
+    assert len(kept) == 8
+    two, smaller, four, three = OF_GROWING
+    assert {key for key, record in kept.items() if record.status is Status.OK} == {(smaller, 0), (smaller, 1)}
+    assert kept[two, 0].status is Status.OOM
+    for cell in (four, three):
+        assert kept[cell, 0].status is Status.SKIPPED
+        assert kept[cell, 0].reason.startswith(f"not tried: {two} ran out of memory in round 0, and this cell")
+    assert kept[two, 1].status is Status.SKIPPED
+    assert kept[two, 1].reason.startswith(f"not tried again: {two} ran out of memory in round 0")
+    assert [line for line in bench.watching.log if line.startswith("started")] == [
+        f"started {two} 0", f"started {smaller} 0", f"started {smaller} 1",
+    ]  # fmt: skip
+
+
+def test_another_backend_is_not_skipped_for_it(monkeypatch):
+    one = experiment(backends=["cpu", {"name": "one", "from": "cpu", "threads": 1}])
+    bench = Bench(one, [out_of_memory(one, 0), fine(one, 1)], monkeypatch)
+    assert [record.status for record in bench()] == [Status.OOM, Status.OK]
+
+
+def test_skipping_the_larger_can_be_switched_off(monkeypatch):
+    one = experiment(**GROWING, measure=measure(after_oom="continue"))
+    scripts = [out_of_memory(one, 0), *(fine(one, index) for index in range(1, 4))]
+    assert [record.status for record in Bench(one, scripts, monkeypatch)()] == [
+        Status.OOM, Status.OK, Status.OK, Status.OK,
+    ]  # fmt: skip
+
+
+def test_what_ran_out_before_an_interruption_is_known(monkeypatch):
+    one = experiment(**GROWING)
+    jobs = jobs_of(one)
+    finished = [(jobs[0].cell, blank_record(jobs[0], Status.OOM, "so"))]
+    bench = Bench(one, [fine(one, index) for index in range(4)], monkeypatch, finished=finished)
+    bench.jobs = jobs[1:]
+    assert [record.status for record in bench()] == [Status.OK, Status.SKIPPED, Status.SKIPPED]
+
+
+def test_a_cell_that_cannot_fit_is_skipped_with_both_figures(monkeypatch):
+    one = experiment(grid={"frames": [1], "size": [[16, 16], [1024, 1024]]})
+    bench = Bench(one, [fine(one, 0), []], monkeypatch, rooms=[2**31, 2**31, 2**31])
+    ok, skipped = bench()
+    assert ok.status is Status.OK
+    assert skipped.status is Status.SKIPPED
+    assert "its tensors take about 8.30 GiB" in skipped.reason
+    assert "2.00 GiB of host memory is free" in skipped.reason
+    # What this run itself holds is not in the way: the worker before it has left when memory is looked at again.
+    assert bench.workers.log[-3:] == ["look at memory", "ended 1", "look at memory"]
+
+
+def test_a_cell_that_fits_once_the_worker_before_it_has_left_is_run(monkeypatch):
+    one = experiment(
+        grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(isolation="experiment")
+    )  # fmt: skip
+    bench = Bench(one, [fine(one, 0), fine(one, 1)], monkeypatch, rooms=[2**40, 0, 2**40])
+    assert [record.status for record in bench()] == [Status.OK, Status.OK]
+    assert [line for line in bench.workers.log if line.startswith(("spawn", "ended"))] == [
+        "spawn 1", "ended 1", "spawn 2", "ended 2",
+    ]  # fmt: skip
+    assert [task.first_in_process for task in bench.workers.tasks] == [True, True]
+
+
+def test_the_memory_check_can_be_forced(monkeypatch):
+    one = experiment(measure=measure(memory_check="force"))
+    bench = Bench(one, [fine(one)], monkeypatch, rooms=[0, 0])
+    assert [record.status for record in bench()] == [Status.OK]
+    assert "look at memory" not in bench.workers.log
+
+
+def test_a_group_whose_last_cell_is_skipped_still_ends_its_process(monkeypatch):
+    one = experiment(
+        grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(isolation="experiment", rounds=2),
+    )  # fmt: skip
+    scripts = [fine(one, 0), out_of_memory(one, 1), fine(one, 2), []]
+    bench = Bench(one, scripts, monkeypatch)
+    assert [str(record.status) for record in bench()] == ["ok", "oom", "ok", "skipped"]
+    assert bench.workers.log[-1] == "ended 2"
+
+
+def test_a_server_that_dies_while_room_is_made_harms_no_job(monkeypatch):
+    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]})
+    bench = Bench(one, [fine(one, 0), fine(one, 1)], monkeypatch, rooms=[2**40, 0, 2**40])
+
+    def die_after_the_first(done: int) -> None:
+        bench.workers.server_is_dead = done == 1
+
+    bench.watching = Watching(die_after_the_first)
+    assert [record.status for record in bench()] == [Status.OK, Status.OK]
+    assert bench.workers.log.count("restart") == 1
 
 
 @pytest.mark.parametrize("isolation", ["backend", "experiment"])
@@ -244,7 +390,7 @@ def test_the_rest_of_a_group_gets_a_new_worker(monkeypatch):
 
 @pytest.mark.parametrize(("status", "workers"), [(Status.INACCURATE, 1), (Status.OOM, 2), (Status.ERROR, 2)])
 def test_a_process_that_met_an_error_measures_nothing_more(monkeypatch, status, workers):
-    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(isolation="experiment"))
+    one = experiment(grid={"frames": [2, 1], "size": [[16, 16]]}, measure=measure(isolation="experiment"))
     failed = [Says(1.0, blank_record(jobs_of(one)[0], status, "so"))]
     bench = Bench(one, [failed, fine(one, 1)], monkeypatch)
     assert [record.status for record in bench()] == [status, Status.OK]
@@ -316,18 +462,19 @@ def launcher() -> Iterator[Launcher]:
         yield launcher
 
 
-NAMES = ("first", "raises", "exits", "killed", "torn", "stopped", "hangs", "memory", "last")
+NAMES = ("first", "raises", "exits", "killed", "torn", "stopped", "hangs", "memory", "limited", "last")
 
 
 def _real(tmp_path: Path, kept: list[CellRecord], **changes: Any) -> Run:
     one = experiment(
         input=[{"name": name, "kind": "random"} for name in NAMES],
-        measure=measure(timeout_s=3.0, **changes),
+        measure=measure(timeout_s=3.0, after_oom="continue", **changes),
     )
     return Run(
         experiment=one,
         references=tmp_path,
         skip_reason=_no_cuda,
+        admission=Admission(one, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve",
     )
@@ -348,11 +495,15 @@ def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolat
     assert found["exits"] == ("error", f"the worker ended with exit status 5 {at}")
     assert found["killed"][1].startswith(f"the worker was killed by SIGKILL {at}")
     assert found["torn"][1].startswith(f"the worker was killed by SIGKILL {at}")
-    assert found["stopped"][0] == "timeout"
-    assert "the end never came" in found["stopped"][1]
+    assert found["stopped"] == (
+        "error",
+        f"the worker began to send a message, of which the end never came: it was killed after 1 s ({at})",
+    )
     assert found["hangs"] == ("timeout", f"not done within 3 s ({at})")
     assert found["memory"][0] == "oom"
     assert "can't allocate memory" in found["memory"][1]
+    assert found["limited"][0] == "oom"  # by RLIMIT_AS, in numpy's or torch's own words
+    assert "MemoryError" in found["limited"][1] or "can't allocate" in found["limited"][1]
     for record in kept:
         assert record.round_wall_s is not None
         assert record.status is Status.TIMEOUT or record.round_wall_s < 60
