@@ -11,7 +11,7 @@ SETUP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check lint types gpu clean
+.PHONY: help setup run test test-slow check lint types gpu benchmarks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,11 @@ check: lint types test ## lint, format check, strict types and tests
 gpu: $(SETUP) ## the GPU tests, then configs/gpu.yaml, whatever the tests say
 	@# Versions are the machine's own here: what their libraries deprecate is no fault of the tests.
 	$(PY) -m pytest -m gpu -W default; tests=$$?; $(PY) -m bench run configs/gpu.yaml && exit $$tests
+
+benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; figures into docs/agreement.md
+	$(PY) -m benchmarks.agreement --write-docs
+	$(PY) -m benchmarks.known_length --write-docs
+	$(PY) -m benchmarks.a_a --write-docs
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,245 @@
+"""The same call timed by torch.utils.benchmark, pytest-benchmark and this project, in turns.
+
+Each round is a worker process as a run's are: forked from the server process, with the allocator setting,
+threads and settings of the backend `cpu`, and the call that a round of a cell makes. In it pytest runs one
+test per turn, in which every tool times one call, in an order that goes through all six in turn. All three
+do the same around it: two calls untimed (torch's Timer cannot be told otherwise), then one timed, its output
+freed after the clock was read; Python's garbage collector off; torch's Timer at the threads that are in force
+and not at its default of one. A pair is of one turn; the interval is over rounds (bench.stats.paired_ratio).
+"""
+
+import argparse
+import gc
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import pandas as pd
+
+from bench import environment
+from bench.backend_spec import BUILT_IN
+from bench.config import Model, RandomInput
+from bench.launcher import Launcher
+from bench.markdown import Column, table
+from bench.plan import Cell
+from bench.stats import Summary, paired_ratio
+from benchmarks import evidence
+from benchmarks.evidence import Evidence
+
+NAME: Final = "agreement"
+COLUMNS: Final = ("call", "round", "turn", "place", "tool", "wall_s")
+
+OURS: Final = "vsr-bench"
+TORCH: Final = "torch.utils.benchmark"
+PYTEST: Final = "pytest-benchmark"
+TOOLS: Final = (OURS, TORCH, PYTEST)
+
+PAIRS: Final = ((OURS, TORCH), (OURS, PYTEST), (TORCH, PYTEST))
+"""The last is the yardstick: how far the other two are from each other."""
+
+WITHIN: Final = 0.01
+"""How close to 1 a ratio should be."""
+
+UNTIMED: Final = 2
+"""Calls before the timed one: what torch's Timer.timeit(1) makes."""
+
+WARMUP: Final = 5
+"""Calls before the first turn of a process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A forward pass of BasicVSR on a clip of so many frames, batch 1; turns per process."""
+
+    name: str
+    mid_channels: int
+    num_blocks: int
+    frames: int
+    side: int
+    turns: int  # a multiple of six: every order as often
+    threads: int | None = None  # PyTorch's choice
+
+
+CALLS: Final = (
+    Call(name="small", mid_channels=8, num_blocks=1, frames=3, side=32, turns=60),
+    Call(name="medium", mid_channels=32, num_blocks=5, frames=3, side=64, turns=18),
+    Call(name="as published", mid_channels=64, num_blocks=30, frames=3, side=64, turns=6),
+)
+ROUNDS: Final = 10
+QUICK: Final = (Call(name="small", mid_channels=8, num_blocks=1, frames=1, side=16, turns=6, threads=1),)
+QUICK_ROUNDS: Final = 2
+
+
+def serve(connection: Connection) -> None:
+    """A worker: receives a Call, sends a row (turn, place, tool, seconds) per timed call."""
+    import torch  # noqa: PLC0415 - the parent imports none
+
+    from bench import backends, workload  # noqa: PLC0415
+    from vsr_model.stages import no_probe  # noqa: PLC0415
+
+    gc.freeze()  # as bench.worker.main
+    gc.disable()
+    call = Call(**connection.recv())
+    backend = replace(BUILT_IN["cpu"], threads=call.threads)
+    with backends.applied(backend):
+        device = backends.device_of(backend)
+        model = Model(mid_channels=call.mid_channels, num_blocks=call.num_blocks)
+        network = workload.prepare(workload.build_model(model), backend, device.torch_device)
+        forward = workload.forward_of(network)
+        clip = workload.make_clip(_cell(call))
+
+        def action() -> torch.Tensor:
+            return forward(clip, no_probe)
+
+        for _ in range(WARMUP):
+            action()
+        turns = _Turns(call.turns, action, device)
+        turns.run()
+        connection.send(turns.rows)
+
+
+def _cell(call: Call) -> Cell:
+    noise = RandomInput(name="noise", kind="random")
+    return Cell(
+        input=noise, batch=1, frames=call.frames, height=call.side, width=call.side, backend=BUILT_IN["cpu"]
+    )
+
+
+class _Turns:
+    """A plugin of pytest: as many tests as turns, and what each does."""
+
+    def __init__(self, turns: int, action: Callable[[], object], device: Any) -> None:
+        import torch  # noqa: PLC0415
+        from torch.utils.benchmark import Timer  # noqa: PLC0415
+
+        self.rows: list[tuple[int, int, str, float]] = []
+        self._turns = turns
+        self._action = action
+        self._device = device
+        # `output` lives until the statement's function returns, after the clock was read.
+        self._timer = Timer("output = call()", globals={"call": action}, num_threads=torch.get_num_threads())
+
+    def run(self) -> None:
+        import pytest  # noqa: PLC0415
+
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        os.environ.pop("PYTEST_ADDOPTS", None)
+        path = Path(__file__).with_name("agreement_turn.py")
+        # The configuration of this repository's own tests is none of a measurement's.
+        options = ["-c", os.devnull, "--rootdir", str(path.parent), "-p", "pytest_benchmark.plugin"]
+        quiet = ["-q", "-s", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+        status = pytest.main([str(path), *options, *quiet, "--benchmark-quiet"], plugins=[self])
+        if status != 0 or len(self.rows) != self._turns * len(TOOLS):
+            raise RuntimeError(f"pytest ended with {status!r} after {len(self.rows)} samples")
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        metafunc.parametrize("turn", range(self._turns))
+        metafunc.parametrize("take", [self._take], ids=["all-tools"])
+
+    def _take(self, benchmark: Any, turn: int) -> None:
+        orders = list(permutations(TOOLS))
+        tools: dict[str, Callable[[], float]] = {
+            OURS: self._ours,
+            TORCH: self._torch,
+            PYTEST: lambda: self._pytest(benchmark),
+        }
+        for place, tool in enumerate(orders[turn % len(orders)]):
+            self.rows.append((turn, place, tool, tools[tool]()))
+
+    def _ours(self) -> float:
+        from bench.timing import timed  # noqa: PLC0415
+
+        for _ in range(UNTIMED):
+            self._action()
+        output, span = timed(self._action, device=self._device)
+        del output
+        return span.wall_s
+
+    def _torch(self) -> float:
+        (seconds,) = self._timer.timeit(1).raw_times
+        return float(seconds)
+
+    def _pytest(self, benchmark: Any) -> float:
+        benchmark.pedantic(self._action, warmup_rounds=UNTIMED, rounds=1, iterations=1)
+        (seconds,) = benchmark.stats.stats.data
+        return float(seconds)
+
+
+def measure(options: argparse.Namespace) -> Evidence:
+    """Every call in every round, the rounds of all calls interleaved."""
+    calls, rounds = (QUICK, QUICK_ROUNDS) if options.quick else (CALLS, ROUNDS)
+    variables = environment.ALLOCATOR_VARIABLES["retain"]
+    rows: list[tuple[object, ...]] = []
+    with Launcher(variables) as launcher:
+        described = evidence.environment_of(launcher, variables)
+        for number in range(rounds):
+            for call in calls:
+                evidence.say(f"round {number + 1}/{rounds}: {call.name}")
+                rows += [(call.name, number, *row) for row in _round(launcher, call)]
+    return Evidence(samples=pd.DataFrame(rows, columns=list(COLUMNS)), environment=described)
+
+
+def _round(launcher: Launcher, call: Call) -> list[tuple[int, int, str, float]]:
+    launcher.forget_words()
+    worker = launcher.spawn(f"benchmarks.agreement:{serve.__name__}")
+    with worker.connection as connection:
+        connection.send(asdict(call))  # the class of a script that was started is __main__.Call
+        try:
+            rows: list[tuple[int, int, str, float]] = connection.recv()
+        except EOFError:
+            raise RuntimeError(f"the worker ended: {launcher.last_words()}") from None
+    launcher.exit_status(worker)
+    return rows
+
+
+def ratio_of(samples: pd.DataFrame, above: str, below: str) -> Summary:
+    """The paired ratio of two tools on one call."""
+    sides = [
+        [list(of_round["wall_s"]) for _, of_round in of_tool.sort_values("turn").groupby("round")]
+        for of_tool in (samples[samples["tool"] == tool] for tool in (above, below))
+    ]
+    return paired_ratio(*sides)
+
+
+def verdict(found: Summary) -> str:
+    """Whether the ratio is 1 within 1 %, by its interval."""
+    if found.low is None or found.high is None:
+        return "no interval"
+    if found.low >= 1 - WITHIN and found.high <= 1 + WITHIN:
+        return "yes"
+    return "no" if found.low > 1 + WITHIN or found.high < 1 - WITHIN else "cannot tell"
+
+
+def render(kept: Evidence) -> str:
+    """The ratios as a table, and where they come from."""
+    rows: list[list[str]] = []
+    for name, samples in kept.samples.groupby("call", sort=False):
+        call_s = median(samples["wall_s"])
+        for above, below in PAIRS:
+            found = ratio_of(samples, above, below)
+            limits = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
+            rows.append([
+                str(name), f"{1000 * call_s:.3g} ms", f"{above} / {below}", f"{found.median:.4f}", limits,
+                str(found.interval), f"{found.n_rounds} x {found.n // found.n_rounds}", verdict(found),
+            ])  # fmt: skip
+    titles = ("call", "takes", "pair", "ratio", "95 % interval", "kind", "rounds x pairs", "1 within 1 %")
+    columns = [
+        Column(title=title, cells=[row[place] for row in rows], numeric=title in ("takes", "ratio"))
+        for place, title in enumerate(titles)
+    ]
+    return f"{table(columns)}\n\n{evidence.source_line(kept.environment, f'python -m benchmarks.{NAME}')}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 for a request that cannot be met."""
+    options = evidence.parser(__doc__, NAME).parse_args(argv)
+    return evidence.conduct(options, NAME, columns=COLUMNS, measure=measure, render=render)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
