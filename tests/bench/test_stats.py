@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, t
 
@@ -159,6 +159,7 @@ class TestStudentInterval:
     def test_is_for_three_to_five(self, count: int) -> None:
         assert student_interval([1.0] * count) is None
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=5))
     def test_holds_every_value(self, values: list[float]) -> None:
         found = student_interval(values)
@@ -186,7 +187,9 @@ class TestSpread:
         assert spread([[0.9, 1.0, 1.1], [0.92, 1.02, 1.12]]).between == 0.0
 
     def test_one_outlier_does_not_count(self) -> None:
-        assert spread([[0.99, 1.0, 1.0, 1.01, 1.01, 50.0]]).within == pytest.approx(1.4826 * 1.2 * 0.005 / 1.005)
+        assert spread([[0.99, 1.0, 1.0, 1.01, 1.01, 50.0]]).within == pytest.approx(
+            1.4826 * 1.2 * 0.005 / 1.005
+        )
 
     @pytest.mark.parametrize(
         "rounds", [[[1.0]], [[1.0], [2.0]], [[0.0, 0.0]]], ids=["one", "ones", "no time"]
@@ -198,12 +201,14 @@ class TestSpread:
         found = spread([[1.0, 1.0, 1.0], [2.0]])
         assert found == Spread(within=0.0, between=pytest.approx(math.log(2) / math.sqrt(2)))
 
+    @settings(deadline=None)
     @given(st.lists(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5), min_size=1, max_size=5))
     def test_is_never_negative(self, rounds: list[list[float]]) -> None:
         found = spread(rounds)
         assert found.within is None or found.within >= 0
         assert found.between is None or found.between >= 0
 
+    @settings(deadline=None)
     @given(
         rounds=st.lists(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=5), min_size=2, max_size=5),
         unit=st.sampled_from([0.5, 2.0, 1024.0]),
