@@ -126,7 +126,7 @@ def of_telemetry(rounds: Sequence[CellRecord], environment: Mapping[str, Any]) -
         (
             Caution.PAGE_FAULTS,
             lambda record, _: _page_faults(record),
-            "use `allocator: retain` (`measure`), which keeps freed memory, or one more `warmup` call with it",
+            "use `allocator: retain` (`measure`), which keeps freed memory, or warm up longer",
         ),
     )
     found = []

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,6 +25,7 @@ from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 
 OK: Final = 0
+SPOILED: Final = 1  # `env --check` found what would spoil a measurement
 BAD_REQUEST: Final = 2
 SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
@@ -242,6 +244,38 @@ def rebuild(
     from bench import run as runs  # noqa: PLC0415
 
     _print_outcome(runs.rebuild(folder))
+
+
+@app.command("env")
+def show_environment(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Say what would spoil a measurement here, and how to mend it."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --check: as JSON. Without, the output is JSON anyway.")
+    ] = False,
+) -> None:
+    """Print what environment.json of a run here would hold; with --check, what is wrong with this machine.
+
+    Exit status of --check: 0 if nothing found would spoil a measurement, 1 if something would.
+    """
+    from bench import environment_check  # noqa: PLC0415 - starts a worker and looks at the machine
+
+    described = environment_check.here()
+    if not check:
+        typer.echo(json.dumps(described, indent=2))
+        return
+    now = environment_check.look()
+    findings = environment_check.findings(described, now)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.weight}: {finding.seen}\n  {finding.remedy}")
+        typer.echo(environment_check.in_short(findings, now))
+    if any(finding.weight is environment_check.Weight.SPOILS for finding in findings):
+        raise typer.Exit(SPOILED)
 
 
 @app.command()

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import psutil
 
-from bench import __version__
+from bench import __version__, environment_host, telemetry_nvidia
 
-PACKAGES: Final = ("torch", "numpy", "pandas", "matplotlib", "memory-profiler", "psutil", "av", "pydantic")
+PACKAGES: Final = (
+    "torch", "numpy", "pandas", "matplotlib", "memory-profiler", "psutil", "av", "pydantic", "nvidia-ml-py",
+)  # fmt: skip
 
 ALLOCATOR_VARIABLES: Final = {
     "retain": {
@@ -54,14 +56,12 @@ def collect(
         "cpu_physical_cores": psutil.cpu_count(logical=False),
         "cpu_logical_cores": psutil.cpu_count(),
         "cpu_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "cpu_governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "cpu_max_mhz": _max_mhz(),
         "memory_bytes": psutil.virtual_memory().total,
         "swap_bytes": psutil.swap_memory().total,
-        "hypervisor": _has_hypervisor(),
+        **environment_host.describe(),
         "packages": {name: _version(name) for name in PACKAGES},
         "torch": dict(torch_side),
-        "nvidia_driver": _nvidia_driver(),
+        **telemetry_nvidia.describe(),
         "workers_environment": dict(workers_environment),
         "inherited_environment": {
             name: _without_names(value)
@@ -122,29 +122,6 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _has_hypervisor() -> bool | None:
-    flags = [line for line in _lines("/proc/cpuinfo") if line.startswith("flags")]
-    return " hypervisor" in flags[0] if flags else None
-
-
-def _max_mhz() -> float | None:
-    text = _first_line("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
-    return int(text) / 1000 if text else None
-
-
-def _nvidia_driver() -> str | None:
-    try:
-        import pynvml  # noqa: PLC0415 - absent is a fact to note, not an error
-
-        pynvml.nvmlInit()
-    except Exception:
-        return None
-    try:
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    finally:
-        pynvml.nvmlShutdown()
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -162,11 +139,6 @@ def _without_names(value: str) -> str:
     except (KeyError, OSError):  # a process whose user has no name
         return value
     return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/:;, ])", "<user>", value)
-
-
-def _first_line(path: str) -> str | None:
-    lines = _lines(path)
-    return lines[0] if lines else None
 
 
 def _lines(path: str) -> list[str]:

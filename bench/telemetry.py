@@ -19,15 +19,15 @@ import psutil
 
 from bench import control_groups
 from bench.records import OtherProcess, TelemetryReading
-from bench.telemetry_nvidia import GpuIdentity, GpuProcesses, NvidiaGpu, Nvml, open_gpu
+from bench.telemetry_nvidia import GpuIdentity, GpuProcesses, NvidiaGpu, Nvml, named_process, open_gpu
 
 MAX_CLOCKS_READ: Final = 8
 """Cores whose clock is read, spread evenly over those allowed: a read costs some microseconds each, and a
 machine of 256 cores has no more than a few clock domains."""
 
 READING_SHARE: Final = 0.02
-"""Of a round's time, what a source may take at most. One that is slow on a machine (/proc/stat adds up every
-interrupt of every core, an NVML call may wait for the driver) is left out of readings until it has paid off."""
+"""Of a round's time, what a source may take at most. One that is slow here (/proc/stat adds up every
+interrupt of every core, an NVML call may wait for the driver) is left out until it has paid off."""
 
 READ_ALWAYS_S: Final = 0.0002
 """A source that is faster than this is in every reading."""
@@ -183,13 +183,8 @@ def _cpu_times() -> dict[tuple[int, float], tuple[str, float]]:
 
 
 def _on_the_gpu(processes: GpuProcesses) -> list[OtherProcess]:
-    found = []
-    for pid, held in sorted(processes.named, key=lambda item: -(item[1] or 0))[:MAX_OTHERS]:
-        name = "?"
-        with suppress(psutil.Error, OSError):
-            name = psutil.Process(pid).name()
-        found.append(OtherProcess(pid=pid, name=name, device_bytes=held))
-    return found
+    by_memory = sorted(processes.named, key=lambda item: -(item[1] or 0))
+    return [named_process(pid, held) for pid, held in by_memory[:MAX_OTHERS]]
 
 
 def _is_family(pid: int) -> bool:

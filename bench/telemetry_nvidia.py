@@ -4,10 +4,15 @@ The handle is found by the device's own identity, since NVML counts all GPUs of 
 that CUDA_VISIBLE_DEVICES leaves, in that order.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
+
+import psutil
+
+from bench.records import OtherProcess
 
 _T = TypeVar("_T")
 
@@ -33,11 +38,17 @@ HARMFUL: Final = frozenset(
 clocks are somebody's choice, often made for steadiness."""
 
 
+NOT_INSTALLED: Final = "no GPU telemetry: nvidia-ml-py is not installed"
+
+
 class Nvml(Protocol):
     """The part of the module pynvml that is used, so that tests can give a fake."""
 
     def nvmlInit(self) -> None: ...  # noqa: N802 - NVML's names
     def nvmlShutdown(self) -> None: ...  # noqa: N802
+    def nvmlSystemGetDriverVersion(self) -> str: ...  # noqa: N802
+    def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...  # noqa: N802
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any: ...  # noqa: N802
     def nvmlDeviceGetHandleByPciBusId(self, pci: str) -> Any: ...  # noqa: N802
     def nvmlDeviceGetClockInfo(self, handle: Any, kind: int) -> int: ...  # noqa: N802
@@ -106,7 +117,6 @@ class NvidiaGpu:
         nvml, handle = self._nvml, self._handle
         energy_mj = self._asked("energy", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
         power_mw = self._asked("power", lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-        reasons = self._asked("reasons", lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
         others = self.processes()
         return GpuReading(
             sm_clock_mhz=self._asked("sm", lambda: float(nvml.nvmlDeviceGetClockInfo(handle, CLOCK_SM))),
@@ -118,12 +128,26 @@ class NvidiaGpu:
             temperature_c=self._asked(
                 "temperature", lambda: float(nvml.nvmlDeviceGetTemperature(handle, TEMPERATURE_GPU))
             ),
-            throttle_reasons=None if reasons is None else names_of(reasons),
+            throttle_reasons=self.throttle_reasons(),
             power_capped_s=self._violation_s("power cap", POLICY_POWER),
             heat_capped_s=self._violation_s("heat cap", POLICY_THERMAL),
             other_device_processes=None if others is None else others.count,
             other_device_bytes=None if others is None else others.device_bytes,
         )
+
+    def throttle_reasons(self) -> tuple[str, ...] | None:
+        """Why the clocks are not higher at this moment, an idle device and settings included."""
+        reasons = self._asked(
+            "reasons", lambda: self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
+        )
+        return None if reasons is None else names_of(reasons)
+
+    def all_processes(self) -> tuple[OtherProcess, ...]:
+        """Whoever has a context here, before this process has one."""
+        listed = self._asked(
+            "processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        )
+        return tuple(named_process(item.pid, item.usedGpuMemory) for item in listed or ())
 
     def processes(self) -> GpuProcesses | None:
         """Who has a context here beside this process and `family`; None where the driver does not say.
@@ -179,7 +203,7 @@ def open_gpu(
     try:
         library: Any = nvml or _pynvml()
     except ImportError:
-        return None, "no GPU telemetry: nvidia-ml-py is not installed"
+        return None, NOT_INSTALLED
     try:
         library.nvmlInit()
     except Exception as error:
@@ -200,6 +224,96 @@ def open_gpu(
     with suppress(Exception):
         library.nvmlShutdown()
     return None, f"no GPU telemetry: NVML does not know the device ({said})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuState:
+    """One GPU before a run; `index` is NVML's, as nvidia-smi counts."""
+
+    index: int
+    processes: tuple[OtherProcess, ...] = ()
+    throttle_reasons: tuple[str, ...] = ()
+
+
+def states(nvml: Nvml | None = None) -> tuple[tuple[GpuState, ...], str]:
+    """Who has each GPU of the machine open, and what holds its clocks back; a note where nobody knows."""
+    try:
+        library: Any = nvml or _pynvml()
+        library.nvmlInit()
+    except ImportError:
+        return (), NOT_INSTALLED
+    except Exception as error:
+        return (), f"no GPU telemetry: NVML does not start ({_in_words(error)})"
+    found = []
+    with suppress(Exception):
+        for index in range(library.nvmlDeviceGetCount()):
+            gpu = NvidiaGpu(library, library.nvmlDeviceGetHandleByIndex(index), own_pid=os.getpid())
+            found.append(
+                GpuState(
+                    index=index, processes=gpu.all_processes(), throttle_reasons=gpu.throttle_reasons() or ()
+                )
+            )
+    with suppress(Exception):
+        library.nvmlShutdown()
+    return tuple(found), ""
+
+
+def describe(nvml: Nvml | None = None) -> dict[str, Any]:
+    """Entries of environment.json: the driver, and how each GPU of the machine is set.
+
+    Nothing that changes by itself and nothing that tells one GPU from another of its kind. Both are None
+    where there is no NVML.
+    """
+    absent = {"nvidia_driver": None, "nvidia_gpus": None}
+    try:
+        library: Any = nvml or _pynvml()
+        library.nvmlInit()
+    except Exception:
+        return absent
+    try:
+        gpus = [_settings(library, index) for index in range(library.nvmlDeviceGetCount())]
+        return {"nvidia_driver": str(library.nvmlSystemGetDriverVersion()), "nvidia_gpus": gpus}
+    except Exception:
+        return absent
+    finally:
+        with suppress(Exception):
+            library.nvmlShutdown()
+
+
+def _settings(library: Any, index: int) -> dict[str, Any]:
+    handle = library.nvmlDeviceGetHandleByIndex(index)
+
+    def asked(question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except Exception:
+            return None
+
+    limit_mw = asked(lambda: library.nvmlDeviceGetPowerManagementLimit(handle))
+    default_mw = asked(lambda: library.nvmlDeviceGetPowerManagementDefaultLimit(handle))
+    persistence = asked(lambda: library.nvmlDeviceGetPersistenceMode(handle))
+    ecc = asked(lambda: library.nvmlDeviceGetEccMode(handle)[0])
+    mig = asked(lambda: library.nvmlDeviceGetMigMode(handle)[0])
+    return {
+        "name": asked(lambda: str(library.nvmlDeviceGetName(handle))),
+        "power_limit_w": None if limit_mw is None else limit_mw / 1000,
+        "power_limit_default_w": None if default_mw is None else default_mw / 1000,
+        "sm_clock_max_mhz": asked(lambda: library.nvmlDeviceGetMaxClockInfo(handle, CLOCK_SM)),
+        "memory_clock_max_mhz": asked(lambda: library.nvmlDeviceGetMaxClockInfo(handle, CLOCK_MEMORY)),
+        "persistence_mode": None if persistence is None else bool(persistence),
+        "ecc": None if ecc is None else bool(ecc),
+        "mig": None if mig is None else bool(mig),
+        "pcie_generation_max": asked(lambda: library.nvmlDeviceGetMaxPcieLinkGeneration(handle)),
+        "pcie_width_max": asked(lambda: library.nvmlDeviceGetMaxPcieLinkWidth(handle)),
+    }
+
+
+def named_process(pid: int, device_bytes: int | None) -> OtherProcess:
+    """With the command's name, or `?` where this user or container cannot know it."""
+    name = "?"
+    with suppress(psutil.Error, OSError):
+        name = psutil.Process(pid).name()
+    return OtherProcess(pid=pid, name=name, device_bytes=device_bytes)
 
 
 def names_of(reasons: int) -> tuple[str, ...]:
