@@ -25,6 +25,9 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
         (Line2D([], [], color=GREY, linestyle="", marker="*", markersize=10), "cold call"),
         (Line2D([], [], color=GREY, linestyle="", marker="o", markerfacecolor="white"), "warm-up"),
     ]
+    if any(call.phase is Phase.TUNING for run in runs for call in run.calls):
+        tuning = Line2D([], [], color=GREY, linestyle="", marker="X", markerfacecolor="white")
+        phases.insert(1, (tuning, "autotuning or compilation"))
     figure = sheet(
         title=title_of(group, f"Forward time, call by call, {frames_of(group)}"),
         legend=[*((handle(group, name), name) for name in names), *phases],
@@ -46,6 +49,7 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
         )
         for phase, shape in (
             (Phase.COLD, {"marker": "*", "markersize": 10}),
+            (Phase.TUNING, {"marker": "X", "markerfacecolor": "white", "markersize": 7}),
             (Phase.WARMUP, {"marker": marker(place), "markerfacecolor": "white", "markersize": 4.5}),
             (Phase.STEADY, {"marker": marker(place), "markersize": 4.5 if rounds == 1 else 3}),
         ):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bench.analysis import WARNINGS_SEPARATOR, Tables
+from bench.analysis import Tables
 from bench.environment import in_short
 from bench.markdown import Column, escape, table
 from bench.records import Status
@@ -22,6 +22,7 @@ from bench.report_figures import (
     perturbation,
     stages,
 )
+from bench.report_trust import machine, sampling, warnings
 
 REPORT_NAME: Final = "report.md"
 
@@ -36,10 +37,10 @@ HOW_TO_READ: Final = """\
   warm-up; the first call stands under *Cold start*. Transfers to and from the device are in the tables,
   not here.
 * The figure of a cell is the median over its rounds (processes) of each round's median.
-* **between rounds**: the interval is of the rounds' medians (six or more), and holds for the next process
-  too. **within process**: there were fewer rounds, so that it is of the samples; it knows nothing of how
-  processes differ from each other, and is too narrow for a claim about the next one. **none**: too few
-  samples for any.
+* **between rounds**: the interval is of the rounds' medians (three or more), and holds for the next process
+  too; with three to five rounds it is Student's, which takes them to scatter about normally. **within
+  process**: there were fewer rounds, so that it is of the samples; it knows nothing of how processes differ
+  from each other, and is too narrow for a claim about the next one. **none**: too few samples for any.
 * A speedup is the baseline's median over the cell's, of the same input, batch, frames and size. An interval
   that holds 1 shows no difference. Inaccurate cells get no speedup.
 * Stage figures come from another pass than the forward time, with probes at the stage boundaries: clock
@@ -70,6 +71,8 @@ def render_markdown(
         f"> {escape(exit_note)}" if exit_note else "",
         _summary(cells, baseline, environment),
         headline(cells, baseline),
+        warnings(tables, cells),
+        sampling(cells),
         _figures(plots),
         stages(cells),
         perturbation(tables, cells),
@@ -77,9 +80,9 @@ def render_markdown(
         memory(cells),
         memory_lines(tables),
         output_check(cells),
+        machine(cells),
         harness(cells),
         _failures(cells),
-        _warnings(cells),
         HOW_TO_READ if any(cell.stages for cell in cells) else "",
         _environment(environment),
     ]
@@ -180,23 +183,6 @@ def _places(cells: Sequence[ReportCell], planned: int, every: Sequence[ReportCel
     shown = list(names.values())[:PLACES]
     rest = [f"and {len(names) - PLACES} more"] if len(names) > PLACES else []
     return "; ".join([*shown, *rest])
-
-
-def _warnings(cells: Sequence[ReportCell]) -> str:
-    """Each warning once, with the rounds and backends that it was given for."""
-    found: dict[str, list[str]] = {}
-    for cell in cells:
-        for row in cell.rounds:
-            for warning in filter(None, str(row["warnings"]).split(WARNINGS_SEPARATOR)):
-                found.setdefault(warning, []).append(cell.backend)
-    if not found:
-        return ""
-    lines = [
-        f"* {escape(warning)} ({_count(len(backends), 'round')}: "
-        f"{', '.join(escape(name) for name in distinct(backends))})"
-        for warning, backends in found.items()
-    ]
-    return "## Warnings\n\n" + "\n".join(lines)
 
 
 def _environment(environment: Mapping[str, object]) -> str:

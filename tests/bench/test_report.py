@@ -1,14 +1,17 @@
 """The report: its sections, their figures, and text that must not become markup."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.analysis import tables_of
+from bench.analysis import tables_of, warnings_table
+from bench.caution import Caution, Notice
 from bench.markdown import Column, escape, table
-from bench.records import CellRecord, MemoryLine, Status
+from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
 from bench.report import render_markdown, write_report
+from bench.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
 
@@ -52,7 +55,8 @@ def gpu() -> str:
 
 def test_sections_stand_in_order(gpu: str) -> None:
     assert headings(gpu) == [
-        "Forward time and speedup", "Figures", "Stages", "What the stage probes cost", "Cold start", "Memory",
+        "Forward time and speedup", "How the samples were taken", "Figures", "Stages",
+        "What the stage probes cost", "Cold start", "Memory",
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
@@ -268,3 +272,57 @@ def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
         ["10", "1.00", "", "1", "x\\[0\\] \\| y"],
         ["11", "3.00", "3.00", "2", "x\\[1\\] \\| y"],
     ]
+
+
+def test_how_the_samples_were_taken(gpu: str) -> None:
+    header, *cells = rows(section(gpu, "How the samples were taken"))
+    assert header == [
+        "frames", "backend", "interval reaches", "spread within a process", "between processes",
+    ]  # fmt: skip
+    found = [cell[2:] for cell in cells]
+    assert all(re.fullmatch(r"±\d+\.\d %", reach) for reach, _, _ in found)
+    assert all(re.fullmatch(r"\d+\.\d %", share) for _, *shares in found for share in shares)
+
+
+def test_why_sampling_ended_is_told_round_by_round() -> None:
+    first, second = synthetic.run([synthetic.CPU], frames=(1,), rounds=2)[:2]
+    ended = {"warmup_end": WarmupEnd.STEADY, "tuning_calls": 1, "stop_end_to_end": Stop.TARGET}
+    records = [
+        first.model_copy(update=ended),
+        second.model_copy(update={**ended, "tuning_calls": 3, "stop_end_to_end": Stop.BUDGET}),
+    ]
+    header, cell, *_ = rows(section(render(records), "How the samples were taken"))
+    told = dict(zip(header, cell, strict=True))
+    assert told["warm-up ended"] == "steady"
+    assert told["tuning calls"] == "3"  # of the round that had most
+    assert told["sampling ended"] == "target met, time spent"
+
+
+def test_the_machine_tells_what_it_can() -> None:
+    (record,) = synthetic.run([synthetic.CPU], frames=(1,))[:1]
+    assert "The machine meanwhile" not in headings(render([record]))
+    ends = (0.0, 10.0 + max(sample.start_s + sample.wall_s for sample in record.samples))
+    readings = tuple(
+        TelemetryReading(elapsed_s=at, busy_s=2 * at, own_cpu_s=at, cpu_mhz=3000.0 + at) for at in ends
+    )
+    header, cell = rows(
+        section(render([record.model_copy(update={"telemetry": readings})]), "The machine meanwhile")
+    )
+    assert header[-2:] == ["cores busy with others", "CPU clock (MHz)"]  # no GPU, no columns of one
+    assert cell[-2] == "1.00"
+
+
+def test_each_warning_names_its_cells_and_its_remedy() -> None:
+    tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), "cpu")
+    ids = list(dict.fromkeys(tables.cells["cell"]))
+    drifts = [
+        Notice(code=Caution.DRIFT, cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
+        for place, cell in enumerate(ids[:5])
+    ]
+    governor = Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another")
+    given = replace(tables, warnings=warnings_table([*drifts, governor]))
+    text = render_markdown(given, title="x", baseline="cpu", environment={}, plots=())
+    first, second = section(text, "Warnings").strip().splitlines()
+    assert first.startswith("* **drift** (t=1, ")
+    assert "and 2 more): it is \\*0\\* % slower; and 4 like it. *What to do:* warm up." in first
+    assert second == "* **power_saving**: powersave. *What to do:* set another."
