@@ -21,8 +21,10 @@ from pydantic import BaseModel, ValidationError
 from bench import config, identity, plan
 from bench.analysis import Tables, tables_of
 from bench.config import Experiment
+from bench.csv_text import inert
 from bench.identity import CodeVersion
 from bench.plan import Cell
+from bench.record_check import fault
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
 from vsr_model.errors import BadInput
 
@@ -30,6 +32,9 @@ CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
+
+MAX_JSON_BYTES: Final = 2**27
+"""Of run.json and environment.json: far above the largest configuration written out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ class RunFolder:
             environment_sha256=identity.environment_sha256(environment),
             config=resolved,
         )
-        is_new = not path.exists()
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
         claimed = False
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -77,9 +82,9 @@ class RunFolder:
             if claimed:
                 for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
                     (path / name).unlink(missing_ok=True)
-            if is_new:
+            for folder in new:
                 with suppress(OSError):
-                    path.rmdir()
+                    folder.rmdir()
             if isinstance(error, FileExistsError):
                 raise _taken(path) from None
             if isinstance(error, OSError):
@@ -170,18 +175,28 @@ class RunFolder:
 
     def records(self) -> list[CellRecord]:
         """What the journal holds, in the order of the plan: skipped cells end first, and belong elsewhere."""
-        place = {cell.id: index for index, cell in enumerate(self.cells())}
+        cells = self.cells()
+        place = {cell.id: index for index, cell in enumerate(cells)}
         records = read_journal(self.path / JOURNAL_NAME)
-        for record in records:
-            if record.cell not in place or record.round >= self.experiment.measure.rounds:
+        rounds = self.experiment.measure.rounds
+        for line, record in enumerate(records, start=1):
+            if record.cell not in place or record.round >= rounds:
                 raise BadInput(
-                    f"{self.path / JOURNAL_NAME}: round {record.round} of {record.cell} is not one that "
-                    f"{CONFIG_NAME} plans"
+                    f"{self.path / JOURNAL_NAME}:{line}: round {record.round} of {record.cell} is not one "
+                    f"that {CONFIG_NAME} plans"
+                )
+            if found := fault(record, cells[place[record.cell]], rounds):
+                raise BadInput(
+                    f"{self.path / JOURNAL_NAME}:{line}: not a record that a run can have left ({found})"
                 )
         return sorted(records, key=lambda record: (place[record.cell], record.round))
 
     def journal(self) -> Journal:
-        """The journal, to append to; a torn last line is cut off. Raises BadInput if a run is going on."""
+        """The journal, to append to; a torn last line is cut off.
+
+        Raises BadInput if a run is going on, and, before anything is changed, as `records` does.
+        """
+        self.records()
         try:
             return Journal(self.path / JOURNAL_NAME)
         except BlockingIOError:
@@ -222,6 +237,8 @@ def file_digests(experiment: Experiment) -> dict[str, str]:
 
 def check_free(path: Path) -> None:
     """Raises BadInput where a new run must not go."""
+    if path.is_symlink() and not path.exists():
+        raise BadInput(f"{path}: is a link that leads nowhere; a run needs a folder that is new or empty")
     if path.exists() and not path.is_dir():
         raise BadInput(f"{path}: is a file; a run needs a folder that is new or empty")
     if (path / JOURNAL_NAME).exists():
@@ -251,8 +268,13 @@ def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as CSV, floats in full, missing values empty."""
-    text: str = table.to_csv(index=False, lineterminator="\n")
+    """The table as CSV, floats in full, missing values empty; text is inert (bench.csv_text)."""
+    shown = table.copy(deep=False)
+    for name in (name for name in shown if not pd.api.types.is_numeric_dtype(shown[name])):
+        texts = {cell: inert(cell) for cell in set(shown[name]) if isinstance(cell, str)}
+        if any(text != cell for cell, text in texts.items()):
+            shown[name] = [texts.get(cell, cell) for cell in shown[name]]
+    text: str = shown.to_csv(index=False, lineterminator="\n")
     return text
 
 
@@ -297,8 +319,16 @@ def _bad_field(path: Path, error: ValidationError, *above: str) -> BadInput:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for someone to write
+        raise BadInput(f"{path}: not a file")
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise BadInput(f"{path}: over {MAX_JSON_BYTES:,} bytes, more than a run writes there")
         data = json.loads(path.read_text(encoding="utf-8"))
+    except BadInput:
+        raise
+    except RecursionError:
+        raise BadInput(f"{path}: not valid JSON (nested too deeply)") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

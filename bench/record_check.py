@@ -1,0 +1,67 @@
+"""What a record says of itself held against the plan and against what can have been measured. Pure."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from bench.plan import Cell
+from bench.records import OTHER, SAMPLE_STAGES, CellRecord, MemoryPoint, Sample
+
+_MAX_INTEGER: Final = 2**63
+"""From here on a number fits into no column of integers; only FLOPs of cells that nothing runs go beyond."""
+
+_MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
+"""Figures that are infinite, or not a number, for some outputs."""
+
+
+def fault(record: CellRecord, cell: Cell, rounds: int) -> str | None:
+    """Why this cannot be a round of the cell, which has so many; None where it can.
+
+    Types are the record's own matter. A journal that was damaged or edited may still have the right ones.
+    """
+    return next(_faults(record, cell, rounds), None)
+
+
+def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
+    if not 0 <= record.round < rounds:
+        yield f"round: {record.round}, of {rounds}"
+    planned = {
+        "input": cell.input.name,
+        "batch": cell.batch,
+        "frames": cell.frames,
+        "height": cell.height,
+        "width": cell.width,
+        "backend": cell.backend.name,
+    }
+    for name, value in planned.items():
+        if getattr(record, name) != value:
+            yield f"{name}: {getattr(record, name)}, where {record.cell} has {value}"
+    for name, value in record:
+        if isinstance(value, float) and not math.isfinite(value) and name not in _MAY_BE_WILD:
+            yield f"{name}: {value}"
+        if isinstance(value, int) and abs(value) >= _MAX_INTEGER and not name.startswith("flops_"):
+            yield f"{name}: {value:.0e}"
+    for index, sample in enumerate(record.samples):
+        yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
+    for index, point in enumerate(record.memory):
+        yield from (f"memory.{index}.{said}" for said in _memory_faults(point))
+
+
+def _sample_faults(sample: Sample) -> Iterator[str]:
+    if sample.stage not in SAMPLE_STAGES:
+        yield f"stage: {sample.stage!r}"
+    if not 0 <= sample.repetition < _MAX_INTEGER:
+        yield f"repetition: {sample.repetition}"
+    for name in ("start_s", "wall_s", "device_s"):
+        value = getattr(sample, name)
+        # What no stage claims is a difference, which rounding may take below zero.
+        if value is not None and (not math.isfinite(value) or (value < 0 and sample.stage != OTHER)):
+            yield f"{name}: {value}"
+
+
+def _memory_faults(point: MemoryPoint) -> Iterator[str]:
+    if not math.isfinite(point.elapsed_s):
+        yield f"elapsed_s: {point.elapsed_s}"
+    for name in ("host_bytes", "device_bytes"):
+        if not 0 <= (getattr(point, name) or 0) < _MAX_INTEGER:
+            yield f"{name}: {getattr(point, name)}"
