@@ -23,6 +23,7 @@ from bench.messages import RunStoppedError
 from bench.plan import Job
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
 
 OK: Final = 0
 SPOILED: Final = 1  # `env --check` found what would spoil a measurement
@@ -350,6 +351,6 @@ def _explain(error: Exception) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    """Say why, in one line, whatever a name in it holds."""
-    print("vsr-bench:", " ".join(sentence.splitlines()), file=sys.stderr)  # noqa: T201 - the command line prints
+    """Say why, in one line that a terminal only shows, whatever a name in it holds."""
+    print("vsr-bench:", one_line(sentence), file=sys.stderr)  # noqa: T201 - the command line prints
     return BAD_REQUEST

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vsr_model.one_line import visible
+
 _SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """What Markdown would read as markup. An underscore inside a word is none, and stays legible."""
 
@@ -19,7 +21,7 @@ class Column:
 
 def escape(text: object) -> str:
     """Text that renders as it is, in one line, in a paragraph as in a table cell."""
-    line = " ".join(str(text).split())
+    line = visible(" ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _SPECIAL.sub(r"\\\1", line)
     # At the start of a line or a list item these would open a heading or another list.

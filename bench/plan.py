@@ -14,6 +14,9 @@ from vsr_model.errors import BadInput
 
 FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend")
 
+MAX_SHOWN: Final = 10
+"""Values of an axis that a message lists."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -63,6 +66,7 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
     ]
     kept = every
     for text in filters:
+        _check_values(text, every)
         kept = [cell for cell in kept if _keeps(text, cell)]
     if not kept:
         ids = f"{every[0].id} ... {every[-1].id}"
@@ -70,6 +74,29 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
             f"--filter {' --filter '.join(filters)}: leaves none of the {len(every)} cells ({ids})"
         )
     return kept
+
+
+def _check_values(text: str, every: Sequence[Cell]) -> None:
+    """Raises BadInput for a value that no cell has on the filter's axis: beside others, a typo would hide."""
+    axis, equals, values = text.partition("=")
+    if not equals or axis not in FILTER_AXES:
+        return
+    have = list(dict.fromkeys(_value(cell, axis) for cell in every))
+    for pattern in map(str.strip, values.split(",")):
+        if not any(fnmatchcase(value, pattern) for value in have):
+            shown = ", ".join(have[:MAX_SHOWN]) + (", ..." if len(have) > MAX_SHOWN else "")
+            raise BadInput(
+                f"--filter {text}: {pattern!r} is the {axis} of none of the {len(every)} cells"
+                f"{nearest(pattern, have)}; they have {shown}"
+            )
+
+
+def _value(cell: Cell, axis: str) -> str:
+    """As a filter names it."""
+    if axis == "size":
+        return f"{cell.height}x{cell.width}"
+    named = {"input": cell.input.name, "backend": cell.backend.name, "batch": cell.batch}
+    return str(named.get(axis, cell.frames))
 
 
 def _keeps(text: str, cell: Cell) -> bool:
@@ -86,13 +113,7 @@ def _keeps(text: str, cell: Cell) -> bool:
             f"--filter {text}: no axis {axis!r}{nearest(axis, FILTER_AXES)}; "
             f"allowed are {', '.join(FILTER_AXES)}"
         )
-    value = {
-        "input": cell.input.name,
-        "batch": str(cell.batch),
-        "frames": str(cell.frames),
-        "size": f"{cell.height}x{cell.width}",
-        "backend": cell.backend.name,
-    }[axis]
+    value = _value(cell, axis)
     return any(fnmatchcase(value, pattern.strip()) for pattern in values.split(","))
 
 

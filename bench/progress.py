@@ -16,6 +16,7 @@ from bench.messages import Progress as Doing
 from bench.plan import Job
 from bench.records import FORWARD, CellRecord, Pass, Phase, Status
 from bench.stats import summarise
+from vsr_model.one_line import visible
 
 
 class ProgressConsole(Console):
@@ -83,7 +84,7 @@ class Display:
         left = _time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
-        line = f"{number}  {record.cell}{of_round}  {_result(record)}"
+        line = visible(f"{number}  {record.cell}{of_round}  {_result(record)}")
         if self._bar is None:
             with suppress(OSError):  # a full disk under a redirected stderr, say
                 self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)

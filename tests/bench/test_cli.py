@@ -131,7 +131,7 @@ def test_an_output_folder_that_holds_a_run_is_refused(
         (["--set", "input=[{name: a, kind: image, path: tiny.yaml}]"], "tiny.yaml"),
         (["--set", "model.checkpoint=none.pth"], "none.pth"),
         (["--set", "model.checkpoint=tiny.yaml"], "tiny.yaml"),
-        (["--filter", "backend=cudn"], "leaves none of the 6 cells"),
+        (["--filter", "backend=cudn,cpu"], "'cudn' is the backend of none of the 6 cells"),
         (["--filter", "frame=1"], "did you mean 'frames'"),
         (["--output", "tiny.yaml"], "is a file"),
     ],
