@@ -66,11 +66,11 @@ class TestFilters:
         ("filters", "left"),
         [
             (["backend=cpu"], ["noise/b1/t1/64x64/cpu", "noise/b1/t4/64x64/cpu"]),
-            (["frames=4,9"], ["noise/b1/t4/64x64/cpu", "noise/b1/t4/64x64/cuda"]),
+            (["frames=4,4*"], ["noise/b1/t4/64x64/cpu", "noise/b1/t4/64x64/cuda"]),
             (["frames=4", "backend=cuda"], ["noise/b1/t4/64x64/cuda"]),
             (["backend=cu*"], ["noise/b1/t1/64x64/cuda", "noise/b1/t4/64x64/cuda"]),
             (
-                ["size=64x64", "batch=1", "input=noise", "frames= 1 , 7", "backend=cpu"],
+                ["size=64x64", "batch=1", "input=noise", "frames= 1 , 4", "*/t1/*", "backend=cpu"],
                 ["noise/b1/t1/64x64/cpu"],
             ),
             (["*/t4/*/cpu"], ["noise/b1/t4/64x64/cpu"]),
@@ -98,9 +98,14 @@ class TestFilters:
             ([""], "--filter : neither axis=value"),
             (
                 ["frames=5"],
-                "--filter frames=5: leaves none of the 4 cells "
-                "(noise/b1/t1/64x64/cpu ... noise/b1/t4/64x64/cuda)",
+                "--filter frames=5: '5' is the frames of none of the 4 cells; they have 1, 4",
             ),
+            (
+                ["backend=cup,cpu"],
+                "--filter backend=cup,cpu: 'cup' is the backend of none of the 4 cells (did you mean 'cpu'?); "
+                "they have cpu, cuda",
+            ),
+            (["frames=1,"], "--filter frames=1,: '' is the frames of none"),
             (
                 ["backend=cpu", "backend=cuda"],
                 "--filter backend=cpu --filter backend=cuda: leaves none of the 4",
