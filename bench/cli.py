@@ -323,13 +323,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):
-        # Whoever read the output has enough (typer turns it into SystemExit, and into nothing else);
-        # Python's last flush must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OUTPUT_CLOSED
+        # Whoever read the output has enough (typer turns it into SystemExit, and into nothing else).
+        return _without_output()
     except Exception as error:
-        return _explain(error)
+        try:
+            return _explain(error)
+        except OSError:
+            return _without_output()
     return status if isinstance(status, int) else OK
+
+
+def _without_output() -> int:
+    """Nobody hears any more; Python's last flush must not complain about it."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return OUTPUT_CLOSED
 
 
 def _explain(error: Exception) -> int:
@@ -340,6 +348,8 @@ def _explain(error: Exception) -> int:
             error.show()
             return BAD_REQUEST
         return _refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
+    if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
+        raise error  # a terminal that was closed
     if isinstance(error, OSError):
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED

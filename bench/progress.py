@@ -1,10 +1,11 @@
 """What a user sees while a run goes on: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,11 +24,27 @@ class ProgressConsole(Console):
     """Standard error, whose reader may go away: a run does not end for that."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True)
+        super().__init__(file=cast(TextIO, _Patient(sys.stderr)))
 
-    def on_broken_pipe(self) -> None:
-        """Say no more. rich would end the process."""
-        self.quiet = True
+
+class _Patient:
+    """A stream that says nothing of what it could not write: its pipe has no reader any more, its terminal
+    was closed, its disk is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Display:
@@ -86,8 +103,7 @@ class Display:
         of_round = f" round {job.round + 1}" if job.round else ""
         line = visible(f"{number}  {record.cell}{of_round}  {_result(record)}")
         if self._bar is None:
-            with suppress(OSError):  # a full disk under a redirected stderr, say
-                self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
+            self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
         else:
             self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
             self._bar.update(self._task, completed=100 * (1 - self._left / self._total))

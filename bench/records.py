@@ -248,7 +248,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open the file to append. Raises BlockingIOError while another process has it."""
-        self._file = path.open("ab")
+        # Without a buffer: what could not be written must not be tried again when the file closes.
+        self._file = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -258,8 +259,9 @@ class Journal:
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, record: CellRecord) -> None:
-        self._file.write(record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
-        self._file.flush()
+        left = record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+        while left:  # a disk that is nearly full takes a part, and refuses the rest
+            left = left[self._file.write(left) :]
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

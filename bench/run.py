@@ -15,7 +15,7 @@ from bench.launcher import Launcher
 from bench.messages import RunStoppedError
 from bench.plan import Cell, Job
 from bench.plots import PlotsWritten, write_plots
-from bench.records import CellRecord, Status, worst_status
+from bench.records import CellRecord, Journal, Status, worst_status
 from bench.report import write_report
 from bench.run_folder import RunFolder, check_free, default_path
 from bench.runner import Observer, Run, execute
@@ -57,7 +57,8 @@ def start(
         answer = preflight.ask(launcher, experiment.model, cells)
         described = environment.collect(answer.torch, variables, with_host_name=with_host_name)
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
-        return _carry_out(folder, cells, launcher, answer, display)
+        with folder.journal() as journal:
+            return _carry_out(folder, journal, cells, launcher, answer, display)
 
 
 def resume(path: Path, display: DisplayFactory, *, given: Experiment | None = None) -> Outcome:
@@ -67,11 +68,12 @@ def resume(path: Path, display: DisplayFactory, *, given: Experiment | None = No
     folder.check_config(given)
     cells = folder.cells()
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
-    with Launcher(variables) as launcher:
+    # The lock comes first: beside a run that is going on, not even torch is to be imported.
+    with folder.journal() as journal, Launcher(variables) as launcher:
         answer = preflight.ask(launcher, folder.experiment.model, cells)
         if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
             folder.check_same(environment.collect(answer.torch, variables))
-        return _carry_out(folder, cells, launcher, answer, display)
+        return _carry_out(folder, journal, cells, launcher, answer, display)
 
 
 def rebuild(path: Path) -> Outcome:
@@ -83,6 +85,7 @@ def rebuild(path: Path) -> Outcome:
 
 def _carry_out(
     folder: RunFolder,
+    journal: Journal,
     cells: Sequence[Cell],
     launcher: Launcher,
     answer: preflight.Answer,
@@ -90,34 +93,32 @@ def _carry_out(
 ) -> Outcome:
     measure = folder.experiment.measure
     interrupted = False
-    with folder.journal() as journal:
-        # Read only now: before the lock was had, another process may have added to it.
-        records = folder.records()
-        finished = {(record.cell, record.round) for record in records}
-        jobs = [job for job in plan.schedule(cells, measure) if (job.cell.id, job.round) not in finished]
-        rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
-        by_id = {cell.id: cell for cell in cells}
-        run = Run(
-            experiment=folder.experiment,
-            references=folder.references,
-            skip_reason=lambda cell: preflight.skip_reason(cell, answer),
-            admission=Admission(
-                folder.experiment,
-                rooms(answer.free_device_bytes),
-                [(by_id[record.cell], record) for record in records],
-            ),
-            keep=journal.append,
-        )
-        try:
-            with display(jobs, measure) as observer:
-                execute(jobs, run, launcher, observer)
-        except KeyboardInterrupt:
-            interrupted = True
-        except OSError as error:
-            raise _stopped(folder, error) from error
-        finally:
-            rmtree(folder.references, ignore_errors=True)
-        return _derive(folder, len(cells), interrupted=interrupted)
+    records = folder.records()
+    finished = {(record.cell, record.round) for record in records}
+    jobs = [job for job in plan.schedule(cells, measure) if (job.cell.id, job.round) not in finished]
+    rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
+    by_id = {cell.id: cell for cell in cells}
+    run = Run(
+        experiment=folder.experiment,
+        references=folder.references,
+        skip_reason=lambda cell: preflight.skip_reason(cell, answer),
+        admission=Admission(
+            folder.experiment,
+            rooms(answer.free_device_bytes),
+            [(by_id[record.cell], record) for record in records],
+        ),
+        keep=journal.append,
+    )
+    try:
+        with display(jobs, measure) as observer:
+            execute(jobs, run, launcher, observer)
+    except KeyboardInterrupt:
+        interrupted = True
+    except OSError as error:
+        raise _stopped(folder, error) from error
+    finally:
+        rmtree(folder.references, ignore_errors=True)
+    return _derive(folder, len(cells), interrupted=interrupted)
 
 
 def _stopped(folder: RunFolder, error: OSError) -> RunStoppedError:
