@@ -183,6 +183,12 @@ class TestSpread:
         found = [spread(rounds) for _, rounds in Scenario(rounds=5).cells(200, random)]
         assert np.median([one.between for one in found if one.between is not None]) < WITHIN / 4
 
+    @pytest.mark.parametrize("samples", [2, 3, 5, 9, 12])
+    def test_within_is_right_for_few_samples(self, samples: int, random: np.random.Generator) -> None:
+        """The factors for small samples: without them five samples would show four fifths of it."""
+        found = [spread(rounds).within for _, rounds in Scenario(samples=samples).cells(3000, random)]
+        assert np.mean([one for one in found if one is not None]) == pytest.approx(WITHIN, rel=0.05)
+
 
 class TestWarmUp:
     def test_three_calls_where_nothing_is_to_settle(self, random: np.random.Generator) -> None:
