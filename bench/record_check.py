@@ -5,13 +5,29 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.plan import Cell
-from bench.records import OTHER, SAMPLE_STAGES, CellRecord, MemoryPoint, Sample
+from bench.records import (
+    FORWARD,
+    FORWARD_UNPROBED,
+    OTHER,
+    SAMPLE_STAGES,
+    TOTAL,
+    CellRecord,
+    MemoryPoint,
+    Sample,
+)
 
 _MAX_INTEGER: Final = 2**63
 """From here on a number fits into no column of integers; only FLOPs of cells that nothing runs go beyond."""
 
 _MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
 """Figures that are infinite, or not a number, for some outputs."""
+
+
+_MAY_BE_NEGATIVE: Final = ("harness_s", "host_growth_bytes")
+"""Differences."""
+
+_CALLS: Final = (FORWARD, FORWARD_UNPROBED, TOTAL)
+"""Spans that no clock shows as nothing."""
 
 
 def fault(record: CellRecord, cell: Cell, rounds: int) -> str | None:
@@ -37,10 +53,14 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
         if getattr(record, name) != value:
             yield f"{name}: {getattr(record, name)}, where {record.cell} has {value}"
     for name, value in record:
-        if isinstance(value, float) and not math.isfinite(value) and name not in _MAY_BE_WILD:
-            yield f"{name}: {value}"
-        if isinstance(value, int) and abs(value) >= _MAX_INTEGER and not name.startswith("flops_"):
-            yield f"{name}: {value:.0e}"
+        if isinstance(value, float) and name not in _MAY_BE_WILD:
+            if not math.isfinite(value) or (value < 0 and name not in _MAY_BE_NEGATIVE):
+                yield f"{name}: {value}"
+        elif isinstance(value, int):
+            if abs(value) >= _MAX_INTEGER and not name.startswith("flops_"):
+                yield f"{name}: {value:.0e}"
+            if value < 0 and name not in _MAY_BE_NEGATIVE:
+                yield f"{name}: {value}"
     for index, sample in enumerate(record.samples):
         yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
     for index, point in enumerate(record.memory):
@@ -57,6 +77,8 @@ def _sample_faults(sample: Sample) -> Iterator[str]:
         # What no stage claims is a difference, which rounding may take below zero.
         if value is not None and (not math.isfinite(value) or (value < 0 and sample.stage != OTHER)):
             yield f"{name}: {value}"
+    if sample.wall_s == 0 and sample.stage in _CALLS:
+        yield f"wall_s: 0 s of {sample.stage}"
 
 
 def _memory_faults(point: MemoryPoint) -> Iterator[str]:

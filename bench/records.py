@@ -284,6 +284,8 @@ def read_journal(path: Path) -> list[CellRecord]:
     """
     try:
         lines = path.read_bytes().split(b"\n")
+    except MemoryError:
+        raise BadInput(f"{path}: {path.stat().st_size:,} bytes, more than there is memory for here") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read as a journal ({error.strerror})") from error
     records = [_parse(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
