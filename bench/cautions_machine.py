@@ -25,8 +25,8 @@ CPU_SAG: Final = 0.1
 GPU_SAG: Final = 0.05
 """Of the SM clock, between thirds of the samples: three to six of its 15 MHz steps."""
 
-MIN_CLOCK_READINGS: Final = 6
-"""Two in each third, so that one reading of a core at rest is no sag."""
+MIN_CLOCK_READINGS: Final = 9
+"""Three in each third, so that one reading of a core at rest is no sag."""
 
 PREEMPTIONS_PER_CPU_S: Final = 50.0
 """Involuntary switches in a second of the worker's CPU time. The kernel's own work causes a few; each that

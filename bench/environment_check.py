@@ -212,7 +212,7 @@ def _of_timer(described: Mapping[str, Any], now: Now) -> list[Finding]:
     if now.timer.cost_s > SLOW_TIMER_S or (source is not None and source not in GOOD_CLOCKSOURCES):
         return [
             _spoils(
-                f"the timer costs {1e6 * now.timer.cost_s:.2g} µs a call (clock source {source or 'unknown'})",
+                f"the timer costs {1e6 * now.timer.cost_s:.2g} µs a call (its source: {source or 'unknown'})",
                 "boot with `tsc=reliable`, or let the hypervisor offer the tsc",
             )
         ]
