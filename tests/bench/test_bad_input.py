@@ -1,0 +1,550 @@
+"""Bad requests in bulk: each is refused in one line with exit status 2, and nothing is written or run.
+
+The files are in tests/data/bad, with what is wrong with each in its expected.tsv.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import cli, config, plan, run
+from bench.analysis import cells_table, tables_of
+from bench.csv_text import inert
+from bench.markdown import escape
+from bench.messages import blank_record
+from bench.plan import Job
+from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
+from bench.report import render_markdown
+from bench.run_folder import RunFolder, to_csv
+from tests.bench.fakes import experiment
+from vsr_model.errors import BadInput
+from vsr_model.one_line import MAX_CHARACTERS, one_line, visible
+
+BAD: Final = Path(__file__).parents[1] / "data" / "bad"
+EXPECTED: Final = {
+    name: said
+    for name, _, said in csv.reader(
+        (BAD / "expected.tsv").read_text().splitlines()[1:], delimiter="\t", quoting=csv.QUOTE_NONE
+    )
+}
+GOOD: Final = """\
+name: a
+model: {mid_channels: 4, num_blocks: 1}
+input: {name: n, kind: random}
+grid: {frames: [1], size: [[16, 16]]}
+backends: [cpu]
+"""
+EXAMPLES: Final = [60, pytest.param(4000, marks=pytest.mark.slow)]
+"""Of each fuzz test: a look in make test, a search in make test-slow."""
+
+Refused = Callable[..., str]
+
+
+def of_kind(kind: str) -> list[str]:
+    return [name for name in EXPECTED if name.startswith(f"{kind}/")]
+
+
+def left_in(folder: Path) -> dict[str, object]:
+    """Everything below the folder: contents of files, targets of links."""
+    return {
+        str(path.relative_to(folder)): (
+            path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def is_one_sentence(said: str) -> bool:
+    """Whether a terminal shows it as one line, and nothing of Python's."""
+    line = said.removesuffix("\n")
+    return line.isprintable() and line.startswith("vsr-bench: ") and "Traceback" not in line
+
+
+class _Started(Exception):
+    """Raised where a request is fit to be run."""
+
+
+def _start(*_: object) -> None:
+    raise _Started
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Refused]:
+    """Give a request to the command line, in tmp_path; its one sentence. It must start no process."""
+    monkeypatch.setattr(run, "Launcher", _start)
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def refuse(*arguments: str | Path) -> str:
+        there = left_in(tmp_path)
+        assert cli.main([str(argument) for argument in arguments]) == cli.BAD_REQUEST
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert is_one_sentence(err), err
+        assert left_in(tmp_path) == there
+        return err
+
+    yield refuse
+    signal.signal(signal.SIGTERM, before)
+
+
+# Configurations.
+
+
+def test_the_corpus_is_whole() -> None:
+    files = {
+        path.relative_to(BAD).as_posix() for kind in BAD.iterdir() if kind.is_dir() for path in kind.iterdir()
+    }
+    assert files == set(EXPECTED)
+    assert len(files) >= 160
+
+
+def test_the_good_one_is_good(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert len(plan.cells(config.load(tmp_path / "good.yaml")[0])) == 1
+
+
+@pytest.mark.parametrize("name", of_kind("yaml"))
+def test_a_bad_yaml(name: str, tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "bad.yaml").write_bytes((BAD / name).read_bytes())
+    for command in (["run", "bad.yaml"], ["plan", "bad.yaml"]):
+        assert re.search(EXPECTED[name], refused(*command))
+
+
+def special(path: Path, kind: str) -> None:
+    """Put something at the path that is no plain file."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a pipe":
+        os.mkfifo(path.with_name("pipe"))
+        path.symlink_to("pipe")
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "link to nothing":
+        path.symlink_to("nothing")
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "log":  # a file that has no size and waits for what comes next
+        path.symlink_to("/proc/kmsg")
+    elif kind == "terabyte":
+        path.touch()
+        os.truncate(path, 10**12)
+
+
+SPECIAL: Final = {
+    "folder": "a folder, where a YAML",
+    "pipe": "a device or a pipe",
+    "link to a pipe": "a device or a pipe",
+    "loop": "cannot be read",
+    "link to nothing": "a link to a file that is not there",
+    "device": "a device or a pipe",
+    "log": "cannot be read|over|not valid|not a text|single value",
+    "terabyte": "over 1,048,576 bytes",
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_configuration_that_is_no_file(kind: str, tmp_path: Path, refused: Refused) -> None:
+    if kind == "log" and not Path("/proc/kmsg").exists():
+        pytest.skip("this system has no /proc/kmsg")
+    special(tmp_path / "bad.yaml", kind)
+    before = (tmp_path / "bad.yaml").lstat()
+    status, out, err = as_process("run", "bad.yaml", cwd=tmp_path) if kind == "log" else (2, "", "")
+    err = err or _refusal_of(lambda: config.load(tmp_path / "bad.yaml"))
+    assert (status, out) == (2, "")
+    assert re.search(SPECIAL[kind], err)
+    assert (tmp_path / "bad.yaml").lstat() == before or kind == "log"
+
+
+def _refusal_of(call: Callable[[], object]) -> str:
+    with pytest.raises(BadInput) as caught:
+        call()
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_configuration_that_may_not_be_read(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "bad.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").chmod(0)
+    assert "cannot be read (Permission denied)" in refused("run", "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "name=\x1b[31m", "\x1b[31m=1", "a\nb=1", "name=" + "a" * 10_000, ".".join("a" * 100) + "=1",
+        "grid.frames=[", "grid.frames=!!python/object/apply:os.system [touch PWNED]", "grid.frames=&a [*a]",
+        "grid.frames=010", "grid.frames=1:30", "grid.frames.9=1", "grid.frames.-1=1", "name.x=1", "=1", "x",
+        "grid.frames=\udcff", "name=\u202etxt", "model.checkpoint=''", "grid.frames={start: 1, stop: 1000000}",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_bad_assignment(value: str, tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert len(refused("run", "good.yaml", "--set", value)) < MAX_CHARACTERS + 20
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["backend=cup,cpu", "frames=1,2", "frames=1,", "size=16", "x", "", "=", "\x1b[31m", "backend=\x1b[31m",
+     "frame=1", "a\nb/", "*a" * 30 + "/", "x" * 5000 + "/"],
+    ids=lambda value: ascii(value)[:30],
+)  # fmt: skip
+def test_a_bad_filter(value: str, tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    refused("run", "good.yaml", "--filter", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["good.yaml", "good.yaml/x", "/dev/null", "/dev/null/x", "loop", "dangling", "pipe", ".", "a" * 300,
+     "x/" * 3000, "a\0b", "\x1b[31m" * 300],
+    ids=lambda value: ascii(value)[:30],
+)  # fmt: skip
+def test_a_bad_folder_for_results(value: str, tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    refused("run", "good.yaml", "--output", value)
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[31m.yaml", "a\nb.yaml", "\u202etxt.yaml", "\udcff.yaml", "a\0.yaml", "a" * 5000 + ".yaml", ""],
+    ids=lambda value: ascii(value)[:30],
+)  # fmt: skip
+def test_a_name_that_is_no_file(name: str, refused: Refused) -> None:
+    assert len(refused("run", name)) < MAX_CHARACTERS + 20
+    refused("rebuild", name)
+    refused("run", "--resume", name)
+
+
+def test_folders_made_for_a_run_that_cannot_begin_are_gone_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput):
+        RunFolder.create(tmp_path / "new" / ".." / "file", experiment(), {}, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def as_process(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    """A real call with little memory and time: exit status and both outputs."""
+    limit = 3 * 2**30
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=limited,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["laughs", "grid_huge", "tag_apply", "utf16", "name_experiment_traversal"])
+def test_a_bad_yaml_to_a_real_process(name: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_bytes((BAD / "yaml" / f"{name}.yaml").read_bytes())
+    status, out, err = as_process("run", "bad.yaml", cwd=tmp_path)
+    assert (status, out) == (2, "")
+    assert is_one_sentence(err)
+    assert re.search(EXPECTED[f"yaml/{name}.yaml"], err)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+# Run folders.
+
+
+ONE: Final = {"grid": {"frames": [1, 2], "size": [[16, 16]]}, "backends": ["cpu"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run's folder with an empty journal and a figure that a rebuild would replace."""
+    path = RunFolder.create(tmp_path / "run", experiment(**ONE), {"cpu": "Fast CPU"}, []).path
+    (path / "plots").mkdir()
+    (path / "plots" / "time.png").write_text("kept")
+    return path
+
+
+def lines(*records: CellRecord) -> bytes:
+    return b"".join(
+        record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n" for record in records
+    )
+
+
+def blank(index: int = 0, **fields: Any) -> CellRecord:
+    cell = plan.cells(experiment(**ONE))[index]
+    return blank_record(Job(cell=cell, round=0), Status.OK, "").model_copy(update=fields)
+
+
+def journal_of(name: str) -> bytes:
+    return (BAD / name).read_bytes().replace(b"@SCHEMA@", str(SCHEMA_VERSION).encode())
+
+
+@pytest.mark.parametrize("name", of_kind("journal"))
+def test_a_bad_journal(name: str, folder: Path, refused: Refused) -> None:
+    (folder / JOURNAL_NAME).write_bytes(journal_of(name))
+    assert re.search(EXPECTED[name], refused("rebuild", "run"))
+
+
+def test_a_bad_journal_is_not_gone_on_with(folder: Path) -> None:
+    (folder / JOURNAL_NAME).write_bytes(journal_of("journal/backend_other.jsonl"))
+    before = left_in(folder)
+    with pytest.raises(BadInput, match="backend: <script>"):
+        RunFolder.open(folder).journal()
+    assert left_in(folder) == before
+
+
+@pytest.mark.parametrize("torn", [b"{", b"\xff\xfe\0", b'{"cell": "noi', lines(blank(1))[:-1]], ids=repr)
+def test_a_torn_last_line_is_forgiven(torn: bytes, folder: Path) -> None:
+    (folder / JOURNAL_NAME).write_bytes(lines(blank()) + torn)
+    opened = RunFolder.open(folder)
+    with opened.journal():
+        assert [record.frames for record in opened.records()] == [1]
+
+
+@pytest.mark.parametrize("target", ["run.json", "environment.json"])
+@pytest.mark.parametrize("name", of_kind("json"))
+def test_bad_json_in_a_run_folder(name: str, target: str, folder: Path, refused: Refused) -> None:
+    (folder / target).write_bytes((BAD / name).read_bytes())
+    for command in (["rebuild", "run"], ["run", "--resume", "run"]):
+        said = refused(*command)
+        assert target in said
+        assert re.search(EXPECTED[name], said)
+
+
+@pytest.mark.parametrize("target", ["run.json", "environment.json", "config.yaml", JOURNAL_NAME])
+@pytest.mark.parametrize("kind", ["missing", "folder", "loop", "pipe", "device"])
+def test_what_is_no_file_in_a_run_folder(kind: str, target: str, folder: Path) -> None:
+    (folder / target).unlink()
+    special(folder / target, kind)
+    assert re.search(f"{target}|no run", _refusal_of(lambda: RunFolder.open(folder)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("schema_version", 99), ("schema_version", None), ("started_at", 5), ("filters", "x"), ("filters", ["a"]),
+     ("filters", ["\x1b[31m="]), ("filters", ["backend=cup"]), ("files", []), ("files", {"a": 1}), ("config", 5)],
+    ids=str,
+)  # fmt: skip
+def test_an_edited_run_json(field: str, value: Any, folder: Path, refused: Refused) -> None:
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**about, field: value}))
+    for command in (["rebuild", "run"], ["run", "--resume", "run"]):
+        refused(*command)
+
+
+def test_an_edited_configuration_is_not_gone_on_with(folder: Path, refused: Refused) -> None:
+    text = (folder / "config.yaml").read_text()
+    data = yaml.safe_load(text)
+    data["grid"]["frames"] = [1, 3]
+    (folder / "config.yaml").write_text(yaml.safe_dump(data))
+    assert "frames" in refused("run", "--resume", "run")
+
+
+# Text of unknown origin in tables, reports and on terminals.
+
+
+HOSTILE: Final = [
+    "=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1", "\n=1", "  =1+1", "＝1+1",
+    "a\r\nb,\"c\"", "\x1b[2J\x1b[31mred", "\u202etxt", "\ud800", "\0", "a\x85b\u2028c",
+    "<script>alert(1)</script>", "| a | b |", "`code`", "![x](http://x/y.png)", "[x](javascript:alert(1))",
+    "# title", "$x^2$", "<!-- -->", "&lt;", "***", "1. one", "</td>", "a | b", "\\| \\`",
+]  # fmt: skip
+FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_hostile_text_in_tables_and_report(text: str) -> None:
+    record = blank(status=Status.ERROR, reason=text, warnings=(text, "b"), started_at=text)
+    tables = tables_of([record, blank(1)], "cpu")
+    rows = list(csv.DictReader(io.StringIO(to_csv(tables.cells), newline="")))
+    assert len(rows) == 2
+    assert rows[0]["reason"] == inert(text)
+    for cell in (rows[0]["reason"], rows[0]["warnings"], rows[0]["started_at"]):
+        assert cell.isprintable()
+        assert not cell.lstrip().startswith(FORMULA)
+    report = render_markdown(tables, title="a", baseline="cpu", environment={text: text}, plots=[])
+    shown = report.encode("utf-8").decode().splitlines()
+    assert all(line.isprintable() for line in shown)
+    assert "<" not in report
+    failures = shown[shown.index("## Cells that did not end ok") + 2 :]
+    pipes = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in failures[: failures.index("")]}
+    assert len(pipes) == 1  # as many cells in every row
+
+
+def test_plain_text_in_a_table_stays_as_it_is() -> None:
+    for text in ("", "a - b", "out of memory: 3 = 3", "naïve 日本語", "it's"):
+        assert inert(text) == text
+
+
+@given(st.text())
+def test_any_text_becomes_one_visible_line(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable()
+    assert len(line) <= MAX_CHARACTERS
+    assert visible(visible(text)) == visible(text)
+    line.encode("utf-8")
+    assert not inert(text).lstrip().startswith(FORMULA)
+    assert escape(text).isprintable()
+    assert "<" not in escape(text)
+
+
+def test_a_long_sentence_keeps_its_ends() -> None:
+    line = one_line("begin " + "x" * 5000 + " end")
+    assert len(line) <= MAX_CHARACTERS
+    assert line.startswith("begin x")
+    assert line.endswith("x end")
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5))
+@settings(max_examples=50)
+def test_any_text_comes_back_from_a_csv_as_one_cell(texts: list[str]) -> None:
+    records = [blank(index % 2, reason=text, warnings=tuple(texts)) for index, text in enumerate(texts)]
+    text = to_csv(cells_table(records))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["reason"] for row in rows] == [inert(text) for text in texts]
+    assert text.count("\n") == len(texts) + 1
+
+
+# Fuzz.
+
+
+PIECES: Final = st.sampled_from(
+    [b"", b"\0", b"\xff", b"\t", b"\n", b"\r", b"-", b"[", b"]", b"{", b"}", b"&a ", b"*a", b"!!python/name:os.system ",
+     b"<<: ", b"? ", b": ", b"'", b'"', b"|", b">", b"%", b"@", b"`", b"#", b"---\n", b"...\n", b".nan", b"-.inf", b"1:30",
+     b"0x", b"1e999", b"999999999999999999999", b"null", b"true", b"\\U00110000", b"\xc2\x85", b"\xe2\x80\xa8", b"\xef\xbb\xbf",
+     b'"NaN"', b"Infinity", b"-1", b"[[", b"../", b"\x1b[31m"]
+)  # fmt: skip
+EDITS: Final = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 12), st.one_of(PIECES, st.binary(max_size=4))),
+    min_size=1,
+    max_size=5,
+)
+"""Where (as a share), how many bytes go, and what comes in their place."""
+
+
+def edited(data: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+    for share, length, piece in edits:
+        at = int(share * len(data))
+        data = data[:at] + piece + data[at + length :]
+    return data
+
+
+def fuzz(examples: int) -> settings:
+    return settings(
+        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_bytes_are_a_grid_or_one_sentence(examples: int, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+
+    @fuzz(examples)
+    @given(EDITS)
+    def check(edits: list[tuple[float, int, bytes]]) -> None:
+        path.write_bytes(edited(GOOD.encode(), edits))
+        try:
+            loaded, _ = config.load(path)
+            cells = plan.cells(loaded)
+        except BadInput as refusal:
+            assert str(refusal).isprintable()
+            assert str(refusal).startswith(str(path))
+        else:
+            assert all(
+                re.fullmatch(r"[\w.-]+/b\d+/t\d+/\d+x\d+/[\w.-]+", cell.id, re.ASCII) for cell in cells
+            )
+
+    check()
+
+
+def whole_or_refused(folder: Path) -> None:
+    """Tables and report can be made of the folder, or one sentence says why not."""
+    try:
+        opened = RunFolder.open(folder)
+        records = opened.records()
+    except BadInput as refusal:
+        assert str(refusal).isprintable()
+        return
+    tables = tables_of(records, opened.baseline)
+    for table in (tables.cells, tables.samples, tables.memory, tables.summary):
+        assert len(list(csv.reader(io.StringIO(to_csv(table), newline="")))) == len(table) + 1
+    render_markdown(
+        tables, title="a", baseline=opened.baseline, environment=opened.environment, plots=[]
+    ).encode()
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("target", [JOURNAL_NAME, "run.json", "environment.json", "config.yaml"])
+def test_any_bytes_in_a_run_folder_are_read_or_refused(examples: int, target: str, folder: Path) -> None:
+    (folder / JOURNAL_NAME).write_bytes(lines(blank(), blank(1)))
+    good = (folder / target).read_bytes()
+
+    @fuzz(examples)
+    @given(EDITS)
+    def check(edits: list[tuple[float, int, bytes]]) -> None:
+        (folder / target).write_bytes(edited(good, edits))
+        whole_or_refused(folder)
+
+    check()
+
+
+JSON: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text()
+    | st.sampled_from(["NaN", "Infinity", "-Infinity", "ok", "forward", "steady", "end_to_end"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_value_of_any_field_of_a_record_is_taken_or_refused(examples: int, folder: Path) -> None:
+    sample = {
+        "pass": "end_to_end",
+        "phase": "steady",
+        "repetition": 0,
+        "stage": "forward",
+        "start_s": 1,
+        "wall_s": 1,
+    }
+    good = {
+        **json.loads(lines(blank())),
+        "samples": [sample, {**sample, "repetition": 1, "wall_s": 2}],
+        "memory": [{"elapsed_s": 0, "host_bytes": 1}],
+    }
+    fields = st.sampled_from(sorted(CellRecord.model_fields))
+    of_sample = st.sampled_from([*sample, "device_s"])
+
+    @fuzz(examples)
+    @given(fields, st.none() | of_sample, JSON)
+    def check(field: str, of_sample: str | None, value: Any) -> None:
+        changed = {**good, "samples": [{**sample, of_sample: value}]} if of_sample else {**good, field: value}
+        (folder / JOURNAL_NAME).write_text(json.dumps(changed) + "\n")
+        whole_or_refused(folder)
+
+    check()
