@@ -1,6 +1,7 @@
 """The machine below the software: processor, kernel and limits, as far as they can explain a number.
 
-From /proc and /sys alone; what a machine has not got is None. `root` stands before them, for tests.
+From /proc and /sys alone; what a machine has not got is None. Nothing that changes by itself, since
+a run goes on only where all this is the same. `root` stands before the paths, for tests.
 """
 
 import os
@@ -32,7 +33,6 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
         "cpu_frequency_driver": _word(root / _FIRST / "scaling_driver"),
         "cpu_energy_preference": _word(root / _FIRST / "energy_performance_preference"),
         "cpu_max_mhz": _mhz(root / _FIRST / "cpuinfo_max_freq"),
-        "cpu_limit_mhz": _mhz(root / _FIRST / "scaling_max_freq"),
         "cpu_mitigations": _mitigations(root),
         "numa_nodes": len(list((root / "sys/devices/system/node").glob("node[0-9]*"))) or None,
         "clocksource": _word(root / "sys/devices/system/clocksource/clocksource0/current_clocksource"),

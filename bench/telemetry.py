@@ -42,7 +42,7 @@ SCAN_S: Final = 0.1
 MAX_OTHERS: Final = 3
 """Processes that are named."""
 
-_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _BUSY_COLUMNS: Final = (0, 1, 2, 5, 6)
 """user, nice, system, irq, softirq of a line in /proc/stat; guests are counted in user, idle and iowait are
 not busy, steal is another column."""
@@ -291,7 +291,7 @@ class _CoreTimes:
                 steal += int(columns[_STEAL_COLUMN])
             elif not name.startswith(b"cpu"):
                 break
-        return {"busy_s": busy * _TICK_S, "steal_s": steal * _TICK_S} if found else {}
+        return {"busy_s": busy / _TICKS_PER_S, "steal_s": steal / _TICKS_PER_S} if found else {}
 
 
 class _Throttling:
