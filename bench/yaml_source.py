@@ -94,7 +94,9 @@ def read(path: Path) -> Source:
     try:
         # What calls itself a file may still wait, as /proc/kmsg does; it is to say so instead.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw: bytes | None = file.read(MAX_BYTES + 1)  # None where there would be a wait
+        if raw is None:
+            raise BadInput(f"{path}: waits for someone to write; a YAML file is expected")
         text = raw.decode("utf-8")
     except FileNotFoundError:
         what = "a link to a file that is not there" if path.is_symlink() else "there is no such file"
@@ -105,6 +107,8 @@ def read(path: Path) -> Source:
         raise BadInput(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except BadInput:
+        raise
     except ValueError as error:
         raise BadInput(f"{str(path)!r}: not the name of a file ({error})") from None
     if len(raw) > MAX_BYTES:
