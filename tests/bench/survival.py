@@ -40,7 +40,10 @@ def grid(rounds: int, isolation: str = "cell", **measure: Any) -> dict[str, Any]
         "model": {"mid_channels": 8, "num_blocks": 1},
         "input": [{"name": "noise", "kind": "random"}],
         "grid": {"frames": [1, 2, 3], "size": [[16, 16]]},
-        "backends": ["cpu", {"name": "one", "from": "cpu", "threads": 1}],
+        "backends": [
+            {"name": "one", "from": "cpu", "threads": 1},
+            {"name": "last", "from": "cpu", "threads": 1, "memory_format": "channels_last"},
+        ],
         "measure": {
             "warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "rounds": rounds,
             "isolation": isolation, "timeout_s": 60, **measure,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -309,6 +310,114 @@ def test_a_run_goes_on_only_on_the_machine_where_it_began(copied):
     environment.write_text(json.dumps({**described, "memory_bytes": 1, "host_name": "elsewhere"}))
     run.resume(copied, Display())
     assert once_each(copied)
+
+
+def lose_the_last_round(path: Path) -> None:
+    journal = path / JOURNAL_NAME
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "said"),
+    [
+        ("  rounds: 2", "  rounds: 3", "measure.rounds: 2, and config.yaml has 3"),
+        ("  - 2", "  - 3", "grid.frames.1: 2, and config.yaml has 3"),
+        ("  - 2\n", "", "grid.frames: [1, 2], and config.yaml has [1]"),
+        ("threads: 1", "threads: 2", "backends.1.threads: 1, and config.yaml has 2"),
+        ("  threads: 1\n", "", "backends.1.threads: 1, and config.yaml has null"),
+        ("name: tiny", "name: other", 'name: "tiny", and config.yaml has "other"'),
+    ],
+)
+def test_a_run_goes_on_only_with_the_configuration_that_it_began_with(copied, was, is_now, said):
+    path = copied / "config.yaml"
+    text = path.read_text()
+    assert was in text
+    path.write_text(text.replace(was, is_now, 1))
+    lose_the_last_round(copied)
+    before = (copied / JOURNAL_NAME).read_bytes()
+    with pytest.raises(BadInput, match=re.escape(f"begun with {said}; a run goes on only as it began")):
+        run.resume(copied, Display())
+    assert (copied / JOURNAL_NAME).read_bytes() == before
+
+
+def test_a_configuration_that_is_given_is_compared(copied):
+    lose_the_last_round(copied)
+    changed = experiment(**{**TWO_BY_TWO, "measure": {**TWO_BY_TWO["measure"], "rounds": 3}})
+    with pytest.raises(BadInput, match=r"begun with measure.rounds: 2, and the CONFIG given has 3"):
+        run.resume(copied, Display(), given=changed)
+    run.resume(copied, Display(), given=experiment(**TWO_BY_TWO))
+    assert once_each(copied)
+
+
+def test_fields_that_were_added_later_are_no_difference(copied):
+    about = json.loads((copied / "run.json").read_text())
+    del about["config"]["measure"]["memory_check"]
+    (copied / "run.json").write_text(json.dumps(about))
+    RunFolder.open(copied).check_config()
+
+
+@pytest.mark.parametrize(("config", "said"), [(None, "is missing"), ({"name": 5}, "run.json: config.")])
+def test_what_a_run_began_with_must_be_known(copied, config, said):
+    about = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps({**about, "config": config}))
+    with pytest.raises(BadInput, match=said):
+        run.resume(copied, Display())
+    run.rebuild(copied)
+
+
+def test_a_run_goes_on_only_with_the_code_that_it_began_with(copied):
+    about = json.loads((copied / "run.json").read_text())
+    code = {**about["code_version"], "source_sha256": "0" * 64, "git_commit": "f" * 40, "dirty": False}
+    (copied / "run.json").write_text(json.dumps({**about, "code_version": code}))
+    lose_the_last_round(copied)
+    with pytest.raises(
+        BadInput, match=r"begun with other code \(version .*, commit ffffffffffff, source 0000"
+    ):
+        run.resume(copied, Display())
+
+
+def test_another_commit_of_the_same_code_goes_on(copied):
+    path = copied / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "git_commit": "f" * 40}))
+    lose_the_last_round(copied)
+    run.resume(copied, Display())
+    assert once_each(copied)
+
+
+def test_the_hashes_of_a_run_are_those_of_its_repeat(finished, tmp_path):
+    again = run.start(
+        experiment(**TWO_BY_TWO), Display(), filters=["frames=1"], output=tmp_path / "elsewhere" / "deep"
+    )
+    first, second = (
+        json.loads((folder / "run.json").read_text()) for folder in (finished.folder, again.folder)
+    )
+    for name in ("config_sha256", "code_version", "environment_sha256"):
+        assert first[name] == second[name]
+    assert len(first["config_sha256"]) == len(first["environment_sha256"]) == 64
+    ids = [{cell.id for cell in RunFolder.open(one.folder).cells()} for one in (finished, again)]
+    assert ids[1] == {name for name in ids[0] if "/t1/" in name}
+
+
+def test_two_runs_that_begin_in_one_folder(tmp_path, monkeypatch):
+    """Both found it free; the one that comes second harms nothing of the first."""
+    path = tmp_path / "run"
+    first = create(path)
+    before = {item.name: item.read_bytes() for item in path.iterdir()}
+    monkeypatch.setattr("bench.run_folder.check_free", lambda path: None)
+    with pytest.raises(BadInput, match="holds a run already"):
+        create(path)
+    assert {item.name: item.read_bytes() for item in path.iterdir()} == before
+    assert RunFolder.open(path) == first
+
+
+def test_an_interrupt_while_the_folder_is_made_leaves_none(tmp_path, monkeypatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.run_folder._write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        create(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):

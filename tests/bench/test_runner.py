@@ -213,7 +213,11 @@ def test_a_lost_worker(monkeypatch, end, status, reason):
 
 @pytest.mark.parametrize(
     "words",
-    ["MemoryError", "what():  std::bad_alloc", "RuntimeError: DefaultCPUAllocator: can't allocate memory: no"],
+    [
+        "MemoryError",
+        "what():  std::bad_alloc",
+        "RuntimeError: DefaultCPUAllocator: can't allocate memory: no",
+    ],
 )
 @pytest.mark.parametrize("status", [1 << 8, signal.SIGABRT])
 def test_last_words_of_memory_are_evidence(monkeypatch, words, status):
@@ -264,7 +268,9 @@ def test_what_needs_no_less_than_a_cell_out_of_memory_is_skipped(monkeypatch):
     assert kept[two, 0].status is Status.OOM
     for cell in (four, three):
         assert kept[cell, 0].status is Status.SKIPPED
-        assert kept[cell, 0].reason.startswith(f"not tried: {two} ran out of memory in round 0, and this cell")
+        assert kept[cell, 0].reason.startswith(
+            f"not tried: {two} ran out of memory in round 0, and this cell"
+        )
     assert kept[two, 1].status is Status.SKIPPED
     assert kept[two, 1].reason.startswith(f"not tried again: {two} ran out of memory in round 0")
     assert [line for line in bench.watching.log if line.startswith("started")] == [

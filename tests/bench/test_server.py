@@ -211,7 +211,7 @@ def test_a_killed_server_takes_its_workers_along(own_launcher):
     with pytest.raises(EOFError):
         worker.connection.recv()
     worker.connection.close()
-    with pytest.raises(ServerDiedError, match="exit status -9"):
+    with pytest.raises(ServerDiedError, match=r"^killed by SIGKILL$"):
         own_launcher.exit_status(worker)
     assert until(lambda: not alive([worker.pid]))
     with pytest.raises(ServerDiedError):
@@ -221,6 +221,59 @@ def test_a_killed_server_takes_its_workers_along(own_launcher):
 
     own_launcher.restart()
     assert end(own_launcher, spawn(own_launcher, "exits_3")) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_servers_end_leaves_nothing_of_its_workers(own_launcher, number):
+    """The kernel ends the workers alone where the server is killed; where it is asked to end it clears up."""
+    worker = spawn(own_launcher, "hangs_with_family")
+    family = worker.connection.recv()
+    ours = [pid for pid in family if psutil.Process(pid).status() and os.getsid(pid) == worker.pid]
+    assert len(ours) >= 3
+    own_launcher.forget_words()
+    os.write(own_launcher._output.fileno(), b"what a worker printed last\n")
+    os.kill(own_launcher._process.pid, number)
+    worker.connection.close()
+    with pytest.raises(ServerDiedError, match=f"^killed by {number.name}$"):
+        own_launcher.exit_status(worker)
+    left = ours if number == signal.SIGKILL else family  # one in a session of its own is out of reach
+    assert until(lambda: not alive(left)), alive(left)
+    for pid in alive(family):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_closing_terminal_is_the_parents_to_handle(own_launcher):
+    worker = spawn(own_launcher, "echo")
+    worker.connection.send(1)
+    assert worker.connection.recv() == 1
+    os.kill(worker.pid, signal.SIGHUP)
+    os.kill(own_launcher._process.pid, signal.SIGHUP)
+    worker.connection.send(2)
+    assert worker.connection.recv() == 2
+    assert end(own_launcher, worker) == 0
+
+
+def test_a_worker_can_be_asked_to_end(own_launcher):
+    worker = spawn(own_launcher, "echo")
+    worker.connection.send(1)
+    assert worker.connection.recv() == 1
+    os.kill(worker.pid, signal.SIGTERM)
+    assert end(own_launcher, worker) == -signal.SIGTERM
+    assert end(own_launcher, spawn(own_launcher, "at_once")) == 0
+
+
+def test_an_answer_that_an_interrupt_kept_from_being_read_is_no_exit(own_launcher, monkeypatch):
+    """The server's word that a worker has started arrives when another one's end is waited for."""
+    first = spawn(own_launcher, "at_once")
+
+    def interrupt(self: Launcher, timeout_s: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Launcher, "_receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        spawn(own_launcher, "at_once")
+    monkeypatch.undo()
+    assert end(own_launcher, first) == 0
 
 
 def test_leaving_the_launcher_kills_a_worker_that_runs():

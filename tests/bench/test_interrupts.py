@@ -1,0 +1,73 @@
+import os
+import signal
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from bench import interrupts
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in interrupts.ASKING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
+def test_each_is_an_interrupt(number):
+    interrupts.listen()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+
+
+def test_what_the_caller_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupts.listen()
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
+def test_what_is_held_back_takes_effect_afterwards(number):
+    interrupts.listen()
+    done = []
+
+    def work() -> None:
+        with interrupts.held_back():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            done.append("all")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all"]
+    with pytest.raises(KeyboardInterrupt):  # and is heard again from here on
+        os.kill(os.getpid(), number)
+
+
+def test_an_error_within_is_not_lost():
+    interrupts.listen()
+    with pytest.raises(OSError, match="full"), interrupts.held_back():
+        raise OSError("full")
+
+
+def test_what_was_not_heard_before_is_left_alone():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with interrupts.held_back():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_other_threads_are_never_interrupted():
+    reached = []
+
+    def work() -> None:
+        with interrupts.held_back():
+            reached.append("end")
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert reached == ["end"]
