@@ -28,7 +28,7 @@ _NOT_NETWORK: Final = re.compile(
 )
 
 # How torch says that a file names a class or a function that is neither a tensor's nor a plain container's.
-_REFUSED: Final = re.compile(r"Unsupported (?:global|class)|arbitrary class|unrecognized function")
+_REFUSED: Final = re.compile(r"(?i)unsupported (?:global|class)|arbitrary class|unrecognized function")
 
 _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
 _MAX_NAME: Final = 90  # characters of a name and its shape in an error message

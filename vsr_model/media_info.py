@@ -14,8 +14,8 @@ from PIL import Image
 
 from vsr_model.errors import BadInput
 
-MAX_ANIMATED_PIXELS = 2**32
-"""Pixels of all frames of an animated picture, which are decoded to learn its times: 2,000 frames at
+MAX_ANIMATED_PIXELS = 2**31
+"""Pixels of all frames of an animated picture, which are decoded to learn its times: 1,000 frames at
 1920 x 1080. Empty frames cost a file twenty bytes each, whatever size its header states."""
 
 MAX_PIXELS = 89_478_485

@@ -80,6 +80,7 @@ def picture_times(path: Path, picture: Image.Image) -> list[Fraction]:
 
 def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
     """What the picture is, after decoding it."""
+    picture_count(path, picture)  # refuses too much of it before any of it is decoded
     image = picture_rgb(path, picture)
     orientation = _orientation(picture)
     times = picture_times(path, picture)

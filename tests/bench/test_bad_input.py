@@ -31,6 +31,7 @@ from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
 from bench.report import render_markdown
 from bench.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
+from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture
 from vsr_model.errors import BadInput
 from vsr_model.one_line import MAX_CHARACTERS, one_line, visible
 
@@ -249,12 +250,12 @@ def test_folders_made_for_a_run_that_cannot_begin_are_gone_again(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def as_process(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    """A real call with little memory and time: exit status and both outputs."""
-    limit = 3 * 2**30
+def as_process(*arguments: str, cwd: Path, memory: int | None = 3 * 2**30) -> tuple[int, str, str]:
+    """A real call with little memory (bytes of address space) and time: exit status and both outputs."""
 
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
@@ -277,6 +278,48 @@ def test_a_bad_yaml_to_a_real_process(name: str, tmp_path: Path) -> None:
     assert is_one_sentence(err)
     assert re.search(EXPECTED[f"yaml/{name}.yaml"], err)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+# Checkpoints, pictures and videos.
+
+
+@pytest.mark.parametrize("what", CHECKPOINTS)
+def test_a_bad_checkpoint(what: str, tmp_path: Path, refused: Refused) -> None:
+    name, make, said = CHECKPOINTS[what]
+    (tmp_path / name).write_bytes(make())
+    (tmp_path / "in.png").write_bytes(picture("PNG"))
+    sizes = ("--mid-channels", "4", "--num-blocks", "1")
+    assert re.search(said, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
+
+
+@pytest.mark.parametrize("what", [what for what, (_, _, said) in MEDIA.items() if said])
+def test_a_bad_picture_or_video(what: str, tmp_path: Path, refused: Refused) -> None:
+    name, make, said = MEDIA[what]
+    (tmp_path / name).write_bytes(make())
+    assert re.search(said, refused("upscale", name, "out.mp4", "--random-weights"))
+
+
+@pytest.mark.parametrize(
+    ("field", "what", "files"),
+    [
+        ("model.checkpoint", "code beside weights", CHECKPOINTS),
+        ("model.checkpoint", "in itself seven times", CHECKPOINTS),
+        ("input.path", "a GIF of 25 large frames in 1 KB", MEDIA),
+        ("input.path", "a playlist as MP4", MEDIA),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_file_of_a_run(field: str, what: str, files: dict[str, File], tmp_path: Path) -> None:
+    name, make, said = files[what]
+    (tmp_path / name).write_bytes(make())
+    text = GOOD.replace("kind: random", f"kind: video, path: {name}") if files is MEDIA else GOOD
+    (tmp_path / "grid.yaml").write_text(text)
+    before = left_in(tmp_path)
+    status, out, err = as_process("run", "grid.yaml", "--set", f"{field}={name}", cwd=tmp_path, memory=None)
+    assert (status, out) == (2, ""), err
+    assert is_one_sentence(err)
+    assert re.search(said, err)
+    assert left_in(tmp_path) == before
 
 
 # Run folders.
@@ -522,12 +565,12 @@ def test_any_bytes_in_a_run_folder_are_read_or_refused(examples: int, target: st
     check()
 
 
-JSON: Final = st.recursive(
+SCALARS: Final = (
     st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text()
-    | st.sampled_from(["NaN", "Infinity", "-Infinity", "ok", "forward", "steady", "end_to_end"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
+    | st.sampled_from(["NaN", "Infinity", "-Infinity", "ok", "forward", "steady", "end_to_end"])
 )  # fmt: skip
+LISTS: Final = st.lists(SCALARS | st.lists(SCALARS, max_size=2), max_size=3)
+JSON: Final = SCALARS | LISTS | st.dictionaries(st.text(max_size=5), SCALARS | LISTS, max_size=3)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

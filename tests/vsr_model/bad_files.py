@@ -1,0 +1,381 @@
+"""Checkpoints, pictures and videos that must be refused, made byte by byte, and what is said of each."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from vsr_model.initialise import build_basicvsr
+
+CANARY: Final = "PWNED"
+"""The file that hostile code would make in the current folder."""
+
+Maker = Callable[[], bytes]
+File = tuple[str, Maker, str]
+"""A name for the file, what makes its bytes, and a pattern of the sentence."""
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {CANARY}",)
+
+
+# Checkpoints, for a network of 4 channels and 1 block.
+
+
+@cache
+def weights() -> dict[str, torch.Tensor]:
+    return dict(build_basicvsr(mid_channels=4, num_blocks=1, seed=0).state_dict())
+
+
+def saved(content: object, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def with_all(change: Callable[[torch.Tensor], torch.Tensor]) -> Maker:
+    return lambda: saved({name: change(tensor) for name, tensor in weights().items()})
+
+
+def with_one(value: float, *, safe: bool = False) -> Maker:
+    def make() -> bytes:
+        name = "aggregation.fusion.bias"
+        changed = {**weights(), name: torch.full_like(weights()[name], value)}
+        return save(changed) if safe else saved(changed)
+
+    return make
+
+
+def archive(*entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as target:
+        for name, content in entries:
+            target.writestr(name, content)
+    return buffer.getvalue()
+
+
+def nested_in_itself() -> bytes:
+    content: dict[str, Any] = {"w": torch.zeros(1)}
+    for name in ("params", "module", "state_dict", "params_ema", "generator", "generator_ema", "_orig_mod"):
+        content[name] = content
+    return saved(content)
+
+
+def safetensors(header: object, data: bytes = bytes(16), length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensor(begin: int, end: int, shape: tuple[int, ...] = (2,), dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+DAMAGED: Final = "is not a checkpoint, or it is damaged"
+COULD_RUN: Final = "could run code"
+UNFIT: Final = "does not fit the model"
+
+CHECKPOINTS: Final[dict[str, File]] = {
+    "code in a pickle": ("a.pth", lambda: pickle.dumps(Hostile(), 2), COULD_RUN),
+    "code in a pickle of another protocol": ("a.pth", lambda: pickle.dumps(Hostile(), 4), DAMAGED),
+    "code beside weights": ("a.pth", lambda: saved({**weights(), "z": Hostile()}), COULD_RUN),
+    "code in the old format": (
+        "a.pth",
+        lambda: saved({"params": Hostile()}, _use_new_zipfile_serialization=False),
+        COULD_RUN,
+    ),
+    "code in a bare archive": (
+        "a.pth",
+        lambda: archive(("a/data.pkl", pickle.dumps(Hostile(), 2)), ("a/version", b"3\n")),
+        COULD_RUN,
+    ),
+    "a pickle as safetensors": ("a.safetensors", lambda: pickle.dumps(Hostile()), DAMAGED),
+    "a whole module": ("a.pth", lambda: saved(torch.nn.Linear(1, 1)), COULD_RUN),
+    "an archive of code": (
+        "a.pth",
+        lambda: archive(("a/data.pkl", pickle.dumps({}, 2)), ("a/version", b"3\n"), ("a/constants.pkl", b"")),
+        DAMAGED,
+    ),
+    "an empty file": ("a.pth", lambda: b"", DAMAGED),
+    "a text": ("a.pth", lambda: b"hello\n", DAMAGED),
+    "a pointer of Git LFS": ("a.pth", lambda: b"version https://git-lfs.github.com/spec/v1\n", DAMAGED),
+    "a web page": ("a.pth", lambda: b"<!DOCTYPE html><title>404</title>", DAMAGED),
+    "zeros": ("a.pth", lambda: bytes(5000), DAMAGED),
+    "cut": ("a.pth", lambda: saved(weights())[:-1000], DAMAGED),
+    "an empty archive": ("a.pth", archive, DAMAGED),
+    "an archive of other things": ("a.pth", lambda: archive(("../../etc/x", b"x")), DAMAGED),
+    "an archive that unpacks to much": (
+        "a.pth",
+        lambda: archive(
+            ("a/data.pkl", pickle.dumps({}, 2) + bytes(8 << 20)),
+            ("a/version", b"3\n"),
+            compression=zipfile.ZIP_DEFLATED,
+        ),
+        "unpacks to more than its",
+    ),
+    "a pickle of a length beyond memory": (
+        "a.pth",
+        lambda: b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f",
+        DAMAGED,
+    ),
+    "a pickle nested deeply": ("a.pth", lambda: b"\x80\x02" + b"]" * 9999 + b"a" * 9998 + b".", DAMAGED),
+    "a list": ("a.pth", lambda: saved([torch.zeros(1)]), "holds a list, not a state dict"),
+    "nothing in it": ("a.pth", lambda: saved({}), "holds no weights"),
+    "numbers as weights": ("a.pth", lambda: saved(dict.fromkeys(weights(), 1)), "holds no weights"),
+    "in itself seven times": ("a.pth", nested_in_itself, UNFIT),
+    "another network": ("a.pth", lambda: saved(torch.nn.Conv2d(3, 3, 3).state_dict()), UNFIT),
+    "a wider network": (
+        "a.pth",
+        lambda: saved(build_basicvsr(mid_channels=8, num_blocks=1, seed=0).state_dict()),
+        "wrongly shaped",
+    ),
+    "not a number": ("a.pth", with_one(float("nan")), "not finite: aggregation.fusion.bias"),
+    "infinite": ("a.pth", with_one(float("inf")), "not finite: aggregation.fusion.bias"),
+    "not a number, safetensors": ("a.safetensors", with_one(float("nan"), safe=True), "not finite"),
+    "beyond float32": ("a.pth", with_all(lambda t: t.double() * 1e300), "not finite"),
+    "integers": ("a.pth", with_all(lambda t: t.int()), "not dense floating point"),
+    "truth values": ("a.pth", with_all(lambda t: t.bool()), "not dense floating point"),
+    "complex": ("a.pth", with_all(lambda t: t.to(torch.complex64)), "not dense floating point"),
+    "sparse": ("a.pth", with_all(lambda t: t.to_sparse()), "not dense floating point|damaged"),
+    "a shape of 10^12 values": (
+        "a.pth",
+        with_all(lambda _: torch.zeros(1).expand(10**6, 10**6)),
+        "wrongly shaped",
+    ),
+    "a name that colours a terminal": (
+        "a.pth",
+        lambda: saved({**weights(), "\x1b[31m\nred": torch.zeros(1)}),
+        r"\\x1b",
+    ),
+    "a name of 100,000 characters": (
+        "a.pth",
+        lambda: saved({**weights(), "a" * 100_000: torch.zeros(1)}),
+        r"unexpected: a+\.\.\.a+",
+    ),
+    "safetensors, empty": ("a.safetensors", lambda: b"", DAMAGED),
+    "safetensors, cut in the header": ("a.safetensors", lambda: save(weights())[:100], DAMAGED),
+    "safetensors, cut in the data": ("a.safetensors", lambda: save(weights())[:-1], DAMAGED),
+    "safetensors, a header of 2^63": ("a.safetensors", lambda: safetensors({}, length=2**63), DAMAGED),
+    "safetensors, a header beyond the file": (
+        "a.safetensors",
+        lambda: safetensors({}, length=10**8),
+        DAMAGED,
+    ),
+    "safetensors, no JSON": ("a.safetensors", lambda: safetensors(b'{"a":'), DAMAGED),
+    "safetensors, nested deeply": ("a.safetensors", lambda: safetensors(b"[" * 50_000), DAMAGED),
+    "safetensors, overlapping": (
+        "a.safetensors",
+        lambda: safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}),
+        DAMAGED,
+    ),
+    "safetensors, a hole": (
+        "a.safetensors",
+        lambda: safetensors({"a": tensor(0, 8), "b": tensor(8, 15)}),
+        DAMAGED,
+    ),
+    "safetensors, backwards": ("a.safetensors", lambda: safetensors({"a": tensor(16, 0)}), DAMAGED),
+    "safetensors, beyond the file": ("a.safetensors", lambda: safetensors({"a": tensor(0, 2**62)}), DAMAGED),
+    "safetensors, a shape that overflows": (
+        "a.safetensors",
+        lambda: safetensors({"a": tensor(0, 16, (2**40, 2**40))}),
+        DAMAGED,
+    ),
+    "safetensors, an unknown type": (
+        "a.safetensors",
+        lambda: safetensors({"a": tensor(0, 16, (4,), "F99")}),
+        DAMAGED,
+    ),
+    "safetensors, another type than its bytes": (
+        "a.safetensors",
+        lambda: safetensors({"a": tensor(0, 16, (4,), "F64")}),
+        DAMAGED,
+    ),
+}
+
+
+# Pictures and videos.
+
+
+def png(width: int, height: int, data: bytes, *, bits: int = 8, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def gif(width: int, height: int, frames: int) -> bytes:
+    """An animation of frames that hold one pixel each, whatever size the header states."""
+    frame = b"!\xf9\4\0\0\0\0\0," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+        + b"\0\0\0\xff\xff\xff"
+        + frame * frames
+        + b";"
+    )
+
+
+def bmp(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+@cache
+def encoded(suffix: str, codec: str) -> bytes:
+    """Six frames of noise, 32 x 24."""
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    with av.open(buffer, "w", format=suffix) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for _ in range(6):
+            pixels = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def box(name: bytes, skip: int, value: bytes) -> Maker:
+    """An MP4 with other bytes so far behind the name of a box."""
+
+    def make() -> bytes:
+        data = encoded("mp4", "mpeg4")
+        at = data.index(name) + 4 + skip
+        return data[:at] + value + data[at + len(value) :]
+
+    return make
+
+
+def large_avi() -> bytes:
+    data = encoded("avi", "rawvideo")
+    at = data.index(b"strf") + 12
+    return data[:at] + struct.pack("<ii", 60_000, 60_000) + data[at + 8 :]
+
+
+def picture(form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(buffer, form)
+    return buffer.getvalue()
+
+
+HUGE: Final = struct.pack(">I", 0x7FFFFFFF)
+NO_MEDIA: Final = "no picture or video"
+TOO_LARGE: Final = "pixels, and at most|pixels\\) exceeds limit"
+BROKEN: Final = "cannot be decoded|no picture or video|cut short|damaged|no frame|no video stream"
+
+MEDIA: Final[dict[str, File]] = {
+    "a text": ("a.mp4", lambda: b"hello world\n" * 100, NO_MEDIA),
+    "an empty file": ("a.png", lambda: b"", "is empty"),
+    "SVG": (
+        "a.svg",
+        lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/etc/passwd"/></svg>',
+        NO_MEDIA,
+    ),
+    "SVG as PNG": ("a.png", lambda: b"<svg/>", NO_MEDIA),
+    "a program in PostScript": (
+        "a.eps",
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
+        NO_MEDIA,
+    ),
+    "a playlist of files": (
+        "a.m3u8",
+        lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+        NO_MEDIA,
+    ),
+    "a playlist as MP4": (
+        "a.mp4",
+        lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+        NO_MEDIA,
+    ),
+    "a list of files to join": ("a.mp4", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", NO_MEDIA),
+    "a description of a stream": (
+        "a.sdp",
+        lambda: b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+        NO_MEDIA,
+    ),
+    "a PNG of 60,000 x 60,000": ("a.png", lambda: png(60_000, 60_000, zlib.compress(bytes(1000))), TOO_LARGE),
+    "a PNG as wide as can be": ("a.png", lambda: png(89_478_485, 1, zlib.compress(b"\0")), BROKEN),
+    "a PNG of no size": ("a.png", lambda: png(0, 0, zlib.compress(b"")), BROKEN),
+    "a PNG without most of its rows": ("a.png", lambda: png(5000, 5000, zlib.compress(bytes(1000))), BROKEN),
+    "a deep PNG that lies": ("a.png", lambda: png(60_000, 60_000, zlib.compress(b"\0"), bits=16), TOO_LARGE),
+    "a PNG that announces frames": (
+        "a.png",
+        lambda: png(
+            16, 16, zlib.compress(bytes(784)), extra=chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+        ),
+        "",
+    ),
+    "a GIF of 65,535 x 65,535": ("a.gif", lambda: gif(65_535, 65_535, 1), TOO_LARGE),
+    "a GIF of 25 large frames in 1 KB": (
+        "a.gif",
+        lambda: gif(9400, 9400, 25),
+        "pixels of an animated picture",
+    ),
+    "a TIFF of junk": ("a.tiff", lambda: b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 500, BROKEN),
+    "a BMP of 30,000 x 30,000": ("a.bmp", lambda: bmp(30_000, 30_000), TOO_LARGE),
+    "a BMP of negative size": ("a.bmp", lambda: bmp(-3, -3), BROKEN),
+    "a PPM without its pixels": ("a.ppm", lambda: b"P6\n9000 9000\n255\nxx", BROKEN),
+    "a PPM beyond all numbers": (
+        "a.ppm",
+        lambda: b"P6\n99999999999 99999999999\n255\nx",
+        TOO_LARGE + "|" + BROKEN,
+    ),
+    "a JPEG of a header": (
+        "a.jpg",
+        lambda: b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0",
+        TOO_LARGE + "|" + BROKEN,
+    ),
+    "a JPEG cut short": ("a.jpg", lambda: picture("JPEG")[:400], BROKEN),
+    "a WebP cut short": ("a.webp", lambda: picture("WEBP")[:100], BROKEN),
+    "an MP4 cut short": ("a.mp4", lambda: encoded("mp4", "mpeg4")[:300], BROKEN),
+    "an MP4 of samples beyond the file": ("a.mp4", box(b"stco", 8, HUGE), BROKEN),
+    "an MP4 of huge samples": ("a.mp4", box(b"stsz", 4, HUGE + HUGE), BROKEN),
+    "raw video of 100,000 x 100,000": (
+        "a.y4m",
+        lambda: b"YUV4MPEG2 W100000 H100000 F25:1 C420\nFRAME\n" + bytes(1000),
+        BROKEN,
+    ),
+    "raw video of 9,400 x 9,400 without its pixels": (
+        "a.y4m",
+        lambda: b"YUV4MPEG2 W9400 H9400 F25:1 C420\nFRAME\n" + bytes(100),
+        BROKEN,
+    ),
+    "raw video of no size": ("a.y4m", lambda: b"YUV4MPEG2 W0 H0 F25:1\nFRAME\n", BROKEN),
+    "IVF of 65,535 x 65,535": (
+        "a.ivf",
+        lambda: (
+            b"DKIF\0\0\x20\0VP80" + struct.pack("<HHIIIIIQ", 65535, 65535, 30, 1, 2**32 - 1, 0, 2**31 - 1, 0)
+        ),
+        BROKEN,
+    ),
+    "Matroska of a header": ("a.mkv", lambda: b"\x1aE\xdf\xa3\xff" + b"\xff" * 50, BROKEN),
+    "an AVI of 60,000 x 60,000": ("a.avi", large_avi, BROKEN + "|" + TOO_LARGE),
+}
+LYING: Final[dict[str, File]] = {
+    "an MP4 whose index is empty": ("a.mp4", box(b"moov", -8, struct.pack(">I", 8)), ""),
+    "an MP4 that states another size": (
+        "a.mp4",
+        box(b"tkhd", 76, struct.pack(">II", 65535 << 16, 65535 << 16)),
+        "",
+    ),
+    "an MP4 that lasts a day": ("a.mp4", box(b"mvhd", 16, struct.pack(">I", 2**32 - 1)), ""),
+    "an MP4 of a rate without measure": ("a.mp4", box(b"mdhd", 12, struct.pack(">I", 0)), ""),
+    "an MP4 of 2^31 frames": ("a.mp4", box(b"stsz", 8, HUGE), ""),
+    "an MP4 of one frame 2^31 times": ("a.mp4", box(b"stts", 8, HUGE), ""),
+}
+"""Headers that lie: the file is refused, or read as what it holds."""
