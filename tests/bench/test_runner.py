@@ -309,7 +309,7 @@ def test_a_cell_that_cannot_fit_is_skipped_with_both_figures(monkeypatch):
     assert skipped.status is Status.SKIPPED
     assert "its tensors take about 8.30 GiB" in skipped.reason
     assert "2.00 GiB of host memory is free" in skipped.reason
-    # What this run itself holds is not in the way: the worker before it has left when memory is looked at again.
+    # What this run itself holds is not in the way: memory is looked at again once the worker before has left.
     assert bench.workers.log[-3:] == ["look at memory", "ended 1", "look at memory"]
 
 
