@@ -300,9 +300,12 @@ def _print_outcome(outcome: Any) -> None:
     typer.echo(f"\n{outcome.planned} cells: {counts}")
     for empty in outcome.plots.empty:
         typer.echo(f"no plot {empty.name}: {empty.reason}")
-    typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, memory.csv")
+    typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, ...")
     typer.echo(f"plots   {outcome.folder}/plots/ ({', '.join(path.name for path in outcome.plots.images)})")
     typer.echo(f"report  {outcome.report}")
+    if outcome.warnings:
+        named = ", ".join(f"{code} ({n})" if n > 1 else code for code, n in outcome.warnings.items())
+        typer.echo(f"warned of {named}: the report says what was seen and what to do")
     if outcome.interrupted:
         typer.echo(f"interrupted; the rest: vsr-bench run --resume {outcome.folder}")
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from bench import __version__
 
-MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit")
-"""Of an environment, while it is the same: unasked for, counted anew when a machine starts, or told by the
-code's own hash."""
+MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "timer")
+"""Of an environment, while it is the same: unasked for, measured anew, counted anew when a machine starts, or
+told by the code's own hash."""
 
 SHOWN: Final = 60
 """Characters of a value that a message repeats."""

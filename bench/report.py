@@ -81,7 +81,7 @@ def render_markdown(
         memory_lines(tables),
         output_check(cells),
         machine(cells),
-        harness(cells),
+        harness(cells, environment),
         _failures(cells),
         HOW_TO_READ if any(cell.stages for cell in cells) else "",
         _environment(environment),

@@ -1,6 +1,6 @@
 """The report's sections of measured figures, one function each; a section without figures is empty text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from bench.analysis import Tables
@@ -234,7 +234,7 @@ def output_check(cells: Sequence[ReportCell]) -> str:
     )
 
 
-def harness(cells: Sequence[ReportCell]) -> str:
+def harness(cells: Sequence[ReportCell], environment: Mapping[str, object]) -> str:
     """What the tool itself costs per round: its wall time less the measured calls and the reference."""
     rows = [
         (cell.backend, row) for cell in cells for row in cell.rounds if number(row, "harness_s") is not None
@@ -266,7 +266,17 @@ def harness(cells: Sequence[ReportCell]) -> str:
     share = f", {100 * harness_s / wall_s:.1f} % of the rounds' {with_unit(wall_s)}" if wall_s else ""
     return (
         "## What the harness costs\n\nPer round: wall time less the measured calls and less the reference "
-        f"output. In all {with_unit(harness_s)}{share}.\n\n{table(columns)}"
+        f"output. In all {with_unit(harness_s)}{share}.{_timer(environment)}\n\n{table(columns)}"
+    )
+
+
+def _timer(environment: Mapping[str, object]) -> str:
+    found = environment.get("timer")
+    if not isinstance(found, Mapping) or not {"cost_s", "resolution_s"} <= found.keys():
+        return ""
+    return (
+        f" A sample is too long by what asking the time takes, {with_unit(found['cost_s'])}; the timer's "
+        f"smallest step is {with_unit(found['resolution_s'])}."
     )
 
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
 
-from bench import environment, plan, preflight
+from bench import environment, plan, preflight, timer
 from bench.admission import Admission, rooms
 from bench.config import Experiment
 from bench.config_measure import Measure
@@ -34,6 +34,7 @@ class Outcome:
     interrupted: bool
     report: Path
     plots: PlotsWritten
+    warnings: dict[str, int]  # cells by what they are warned of
 
     @property
     def failed(self) -> int:
@@ -55,7 +56,10 @@ def start(
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, experiment.model, cells)
-        described = environment.collect(answer.torch, variables, with_host_name=with_host_name)
+        described = {
+            **environment.collect(answer.torch, variables, with_host_name=with_host_name),
+            "timer": asdict(timer.measure()),
+        }
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         with folder.journal() as journal:
             return _carry_out(folder, journal, cells, launcher, answer, display)
@@ -164,4 +168,5 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         interrupted=interrupted,
         report=report,
         plots=plots,
+        warnings=dict(Counter(tables.warnings["code"])),
     )

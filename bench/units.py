@@ -18,6 +18,7 @@ SECONDS: Final = (
     Unit(name="s", scale=1.0),
     Unit(name="ms", scale=1e-3),
     Unit(name="µs", scale=1e-6),
+    Unit(name="ns", scale=1e-9),
 )
 BYTES: Final = (
     Unit(name="GiB", scale=1024.0**3),

@@ -11,8 +11,8 @@ from time import perf_counter
 from bench import backends
 from bench.draft import Draft, in_words
 from bench.messages import Task
-from bench.records import CellRecord, Status
 from bench.passes import Report, Round
+from bench.records import CellRecord, Status
 
 
 def main(connection: Connection) -> None:

@@ -245,7 +245,7 @@ def test_units_suit_one_value_and_the_middle_of_many() -> None:
     assert with_unit(3 * 1024.0**2, BYTES) == "3.00 MiB"
     assert unit_for([0.0002, 5.0]).name == "ms"
     assert unit_for([]).name == "s"
-    assert unit_for([1e-9]).name == "µs"
+    assert unit_for([1e-10]).name == "ns"
 
 
 def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
