@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bench import config, identity, plan
 from bench.analysis import Tables, tables_of
@@ -26,15 +26,13 @@ from bench.identity import CodeVersion
 from bench.plan import Cell
 from bench.record_check import fault
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
+from bench.run_about import About, bad_field, read_about, read_json
 from vsr_model.errors import BadInput
 
 CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
-
-MAX_JSON_BYTES: Final = 2**27
-"""Of run.json and environment.json: far above the largest configuration written out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class RunFolder:
         files = file_digests(experiment)
         resolved = config.resolved(experiment, path)
         code = identity.code_version(environment.get("git_commit"))
-        about = _About(
+        about = About(
             schema_version=SCHEMA_VERSION,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             filters=tuple(filters),
@@ -109,12 +107,12 @@ class RunFolder:
             raise BadInput(
                 f"{path}: holds a run that was ended before its first cell; remove it, and run anew"
             )
-        about = _about(path / RUN_NAME)
+        about = read_about(path / RUN_NAME)
         experiment, _ = config.load(path / CONFIG_NAME)
         return cls(
             path=path,
             experiment=experiment,
-            environment=_read_json(path / ENVIRONMENT_NAME),
+            environment=read_json(path / ENVIRONMENT_NAME),
             filters=about.filters,
             files=about.files,
             begun_with=about.config,
@@ -131,7 +129,7 @@ class RunFolder:
         try:
             begun_with = config.plain(config.of_plain(self.begun_with))
         except ValidationError as error:
-            raise _bad_field(self.path / RUN_NAME, error, "config") from None
+            raise bad_field(self.path / RUN_NAME, error, "config") from None
         for name, experiment in ((CONFIG_NAME, self.experiment), ("the CONFIG given", given)):
             if experiment is None:
                 continue
@@ -286,53 +284,3 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-class _About(BaseModel):
-    """run.json. What was begun by a version that did not keep the later fields can still be rebuilt."""
-
-    schema_version: int
-    started_at: str
-    filters: tuple[str, ...]
-    files: dict[str, str]
-    config_sha256: str | None = None
-    code_version: CodeVersion | None = None
-    environment_sha256: str | None = None
-    config: dict[str, Any] | None = None  # as config.yaml began
-
-
-def _about(path: Path) -> _About:
-    data = _read_json(path)
-    if data.get("schema_version") != SCHEMA_VERSION:
-        version = data.get("schema_version")
-        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
-    try:
-        return _About.model_validate(data)
-    except ValidationError as error:
-        raise _bad_field(path, error) from None
-
-
-def _bad_field(path: Path, error: ValidationError, *above: str) -> BadInput:
-    first = error.errors(include_url=False)[0]
-    field = ".".join((*above, *map(str, first["loc"])))
-    return BadInput(f"{path}: {field}: {first['msg']}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for someone to write
-        raise BadInput(f"{path}: not a file")
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise BadInput(f"{path}: over {MAX_JSON_BYTES:,} bytes, more than a run writes there")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except BadInput:
-        raise
-    except RecursionError:
-        raise BadInput(f"{path}: not valid JSON (nested too deeply)") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise BadInput(f"{path}: a {type(data).__name__}, where an object is expected")
-    return data
