@@ -15,12 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, config, estimate, interrupts, plan, presets
-from bench.backend_spec import resolve
-from bench.config_measure import Measure
-from bench.launcher import ServerDiedError
+from bench import __version__
+from bench.grid import config, estimate, plan, presets
+from bench.grid.backend_spec import resolve
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Job
 from bench.messages import RunStoppedError
-from bench.plan import Job
+from bench.process import interrupts
+from bench.process.launcher import ServerDiedError
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line

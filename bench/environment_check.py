@@ -13,15 +13,16 @@ from typing import Any, Final
 
 import psutil
 
-from bench import environment, preflight
-from bench.cautions_machine import SHARE, of_machine
-from bench.config import Model
-from bench.launcher import Launcher
+from bench.cautions.cautions_machine import SHARE, of_machine
+from bench.grid.config import Model
+from bench.machine import environment
+from bench.machine.telemetry import MAX_OTHERS, Telemetry, busiest, others_cores
+from bench.machine.telemetry_nvidia import HARMFUL, GpuState, states
+from bench.machine.timer import Timer
+from bench.machine.timer import measure as measure_timer
+from bench.measure import preflight
+from bench.process.launcher import Launcher
 from bench.records import OtherProcess
-from bench.telemetry import MAX_OTHERS, Telemetry, busiest, others_cores
-from bench.telemetry_nvidia import HARMFUL, GpuState, states
-from bench.timer import Timer
-from bench.timer import measure as measure_timer
 
 BUSY_SHARE: Final = 0.05
 """Of the cores, that others may keep busy: a desktop at rest stays below, and a build does not."""

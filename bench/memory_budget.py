@@ -7,9 +7,9 @@ from typing import Final
 
 import psutil
 
-from bench import backends
-from bench.backend_spec import Backend
-from bench.config import Model
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Model
+from bench.measure import backends
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.registry import ModelEntry

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config import Model
-from bench.config_measure import Measure
-from bench.plan import Job
+from bench.grid.config import Model
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Job
 from bench.records import CellRecord, Status
 
 

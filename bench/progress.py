@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.config_measure import Measure
-from bench.estimate import expected_calls
+from bench.grid.config_measure import Measure
+from bench.grid.estimate import expected_calls
+from bench.grid.plan import Job
 from bench.messages import Progress as Doing
-from bench.plan import Job
 from bench.records import FORWARD, CellRecord, Pass, Phase, Status
-from bench.stats import summarise
+from bench.statistics.stats import summarise
 from vsr_model.one_line import visible
 
 

@@ -1,8 +1,8 @@
 """The schema of what a run leaves behind, and its journal.
 
 `journal.jsonl` is the source of a run: one CellRecord per line, one line per (cell, round), on disk before
-the next round starts. The CSV tables are derived from it (bench.analysis). Seconds and bytes throughout;
-what was not measured is None here and empty in a table, never 0.
+the next round starts. The CSV tables are derived from it (bench.results.analysis). Seconds and bytes
+throughout; what was not measured is None here and empty in a table, never 0.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.stopping import Stop
+from bench.statistics.stopping import Stop
 from vsr_model.errors import BadInput
 from vsr_model.stages import STAGES
 
@@ -118,7 +118,7 @@ class MemoryPoint(_Frozen):
 
 
 class TelemetryReading(_Frozen):
-    """The machine at one moment between timed calls; None where it does not say (bench.telemetry)."""
+    """The machine at one moment between timed calls; None where it does not say (bench.machine.telemetry)."""
 
     elapsed_s: float  # since the round began, as the samples' start_s
 
@@ -190,7 +190,7 @@ class CellRecord(_Frozen):
     model_to_device_s: float | None = None
     first_forward_s: float | None = None
 
-    # How warm-up and the passes ended (bench.steady, bench.stopping).
+    # How warm-up and the passes ended (bench.statistics.steady, bench.statistics.stopping).
     warmup_end: WarmupEnd | None = None
     tuning_calls: int | None = (
         None  # of the first calls, the cold one counted, those far above the steady level

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
 
-from bench import environment, plan, preflight, timer
-from bench.admission import Admission, rooms
-from bench.config import Experiment
-from bench.config_measure import Measure
-from bench.launcher import Launcher
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Cell, Job
+from bench.machine import environment, timer
+from bench.measure import preflight
 from bench.messages import RunStoppedError
-from bench.plan import Cell, Job
-from bench.plots import PlotsWritten, write_plots
+from bench.plotting.plots import PlotsWritten, write_plots
+from bench.process.admission import Admission, rooms
+from bench.process.launcher import Launcher
+from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, worst_status
-from bench.report import write_report
-from bench.run_folder import RunFolder, check_free, default_path
-from bench.runner import Observer, Run, execute
+from bench.reporting.report import write_report
+from bench.results.run_folder import RunFolder, check_free, default_path
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
 """Makes what shows the progress of so many jobs."""

@@ -15,10 +15,10 @@ from typing import Final, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from bench import backends, workload
-from bench.backend_spec import Backend
-from bench.backends import Device
-from bench.config import Model
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Model
+from bench.measure import backends, workload
+from bench.measure.backends import Device
 from bench.media_sink import Sink
 from bench.memory_budget import Budget, budget_of, remedy, stated_frames
 from bench.units import significant

@@ -19,9 +19,9 @@ from typing import Final
 
 import pandas as pd
 
-from bench.markdown import Column, escape, table
 from bench.records import FORWARD, Pass, Phase
-from bench.stats import CONFIDENCE, Summary, median_interval, ratio, summarise
+from bench.reporting.markdown import Column, escape, table
+from bench.statistics.stats import CONFIDENCE, Summary, median_interval, ratio, summarise
 from benchmarks import evidence
 from benchmarks.evidence import Evidence
 from vsr_model.errors import BadInput

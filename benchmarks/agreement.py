@@ -5,7 +5,8 @@ threads and settings of the backend `cpu`, and the call that a round of a cell m
 test per turn, in which every tool times one call, in an order that goes through all six in turn. All three
 do the same around it: two calls untimed (torch's Timer cannot be told otherwise), then one timed, its output
 freed after the clock was read; Python's garbage collector off; torch's Timer at the threads that are in force
-and not at its default of one. A pair is of one turn; the interval is over rounds (bench.stats.paired_ratio).
+and not at its default of one. A pair is of one turn; the interval is over rounds
+(bench.statistics.stats.paired_ratio).
 """
 
 import argparse
@@ -21,13 +22,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench import environment
-from bench.backend_spec import BUILT_IN
-from bench.config import Model, RandomInput
-from bench.launcher import Launcher
-from bench.markdown import Column, table
-from bench.plan import Cell
-from bench.stats import Summary, paired_ratio
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config import Model, RandomInput
+from bench.grid.plan import Cell
+from bench.machine import environment
+from bench.process.launcher import Launcher
+from bench.reporting.markdown import Column, table
+from bench.statistics.stats import Summary, paired_ratio
 from benchmarks import evidence
 from benchmarks.evidence import Evidence
 
@@ -79,10 +80,10 @@ def serve(connection: Connection) -> None:
     """A worker: receives a Call, sends a row (turn, place, tool, seconds) per timed call."""
     import torch  # noqa: PLC0415 - the parent imports none
 
-    from bench import backends, workload  # noqa: PLC0415
+    from bench.measure import backends, workload  # noqa: PLC0415
     from vsr_model.stages import no_probe  # noqa: PLC0415
 
-    gc.freeze()  # as bench.worker.main
+    gc.freeze()  # as bench.measure.worker.main
     gc.disable()
     call = Call(**connection.recv())
     backend = replace(BUILT_IN["cpu"], threads=call.threads)
@@ -152,7 +153,7 @@ class _Turns:
             self.rows.append((turn, place, tool, tools[tool]()))
 
     def _ours(self) -> float:
-        from bench.timing import timed  # noqa: PLC0415
+        from bench.measure.timing import timed  # noqa: PLC0415
 
         for _ in range(UNTIMED):
             self._action()

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.coverage` prints the tables of docs/statistics.md; `--runs` and `--seed` change how
 many simulations stand behind a figure, and which. The simulated times go through the functions that a run's
-times go through (bench.stats, bench.stopping, bench.steady). Some minutes on one core.
+times go through (bench.statistics). Some minutes on one core.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats import (
+from bench.statistics.stats import (
     CONFIDENCE,
     Summary,
     differs,
@@ -28,8 +28,8 @@ from bench.stats import (
     spread,
     summarise,
 )
-from bench.steady import Steadiness, steadiness
-from bench.stopping import Rule, Stop, decide
+from bench.statistics.steady import Steadiness, steadiness
+from bench.statistics.stopping import Rule, Stop, decide
 
 RUNS: Final = 10_000
 """Simulations behind a figure: it is good to 0.4 points then (two standard errors at 95 %)."""
@@ -217,7 +217,7 @@ Decide = Callable[[Rule, Sequence[float], float], Stop | None]
 
 
 def looking(confidence: float, growth: float) -> Decide:
-    """A rule of another confidence and other looks than bench.stopping's, to compare with it."""
+    """A rule of another confidence and other looks than bench.statistics.stopping's, to compare with it."""
 
     def by(rule: Rule, values: Sequence[float], _elapsed_s: float) -> Stop | None:
         if len(values) not in _looks(rule.min, rule.max, growth):

@@ -21,12 +21,12 @@ from typing import Any, Final, Self
 
 import pandas as pd
 
-from bench import environment
-from bench.launcher import Launcher
+from bench.grid.plan import Job
+from bench.machine import environment
 from bench.messages import Progress
-from bench.plan import Job
+from bench.process.launcher import Launcher
 from bench.records import CellRecord
-from bench.stats import CONFIDENCE
+from bench.statistics.stats import CONFIDENCE
 from vsr_model.errors import BadInput
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ PAGE: Final = ROOT / "docs" / "agreement.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Raw samples and what explains them (bench.environment)."""
+    """Raw samples and what explains them (bench.machine.environment)."""
 
     samples: pd.DataFrame
     environment: Mapping[str, Any]
@@ -97,7 +97,7 @@ def source_line(described: Mapping[str, Any], command: str) -> str:
 
 def describe(connection: Connection) -> None:
     """A worker that says what torch and its devices are."""
-    from bench.backends import describe_devices  # noqa: PLC0415 - torch is the workers' alone
+    from bench.measure.backends import describe_devices  # noqa: PLC0415 - torch is the workers' alone
 
     connection.send(describe_devices())
 

@@ -1,8 +1,8 @@
 """How often the cautions about patterns in samples are given: without a pattern in them, and with one.
 
 Simulates cells of one round with a fixed seed and prints the table of docs/warnings.md. The sizes below
-which a caution is not given (bench.cautions_samples) are left out, so that what is counted is chance alone:
-with them, and with quieter samples, false alarms are fewer.
+which a caution is not given (bench.cautions.cautions_samples) are left out, so that what is counted is
+chance alone: with them, and with quieter samples, false alarms are fewer.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from bench import patterns
+from bench.statistics import patterns
 
 COUNTS: Final = (6, 8, 10, 15, 20, 30)
 TRIALS: Final = 10_000

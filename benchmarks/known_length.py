@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
 
-from bench import environment, plan
-from bench.config import Experiment, Model
-from bench.launcher import Launcher
-from bench.markdown import Column, table
+from bench.grid import plan
+from bench.grid.config import Experiment, Model
+from bench.machine import environment
 from bench.messages import Message, Task
+from bench.process.launcher import Launcher
 from bench.records import FORWARD, FORWARD_UNPROBED, CellRecord, Pass, Phase, Status
-from bench.stats import Summary, paired_ratio, summarise
+from bench.reporting.markdown import Column, table
+from bench.statistics.stats import Summary, paired_ratio, summarise
 from benchmarks import evidence
 from benchmarks.evidence import Evidence
 from vsr_model.errors import BadInput
@@ -128,7 +129,7 @@ def serve(connection: Connection) -> None:
 
     After each record it sends what the network's calls of that round really took.
     """
-    from bench import worker, workload  # noqa: PLC0415 - imports torch
+    from bench.measure import worker, workload  # noqa: PLC0415 - imports torch
 
     spinning: Any = network()
     make_clip = workload.make_clip

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from bench import backends, config, workload
-from bench.backend_spec import resolve
-from bench.stats import Summary, paired_ratio
-from bench.telemetry import Telemetry
-from bench.timing import timed
+from bench.grid import config
+from bench.grid.backend_spec import resolve
+from bench.machine.telemetry import Telemetry
+from bench.measure import backends, workload
+from bench.measure.timing import timed
+from bench.statistics.stats import Summary, paired_ratio
 from vsr_model.stages import no_probe
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from bench import plan
-from bench.config import Experiment
-from bench.launcher import ServerDiedError, WorkerProcess
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.grid.plan import Job
 from bench.messages import Message, Progress, Task
-from bench.plan import Job
+from bench.process.launcher import ServerDiedError, WorkerProcess
 from bench.records import CellRecord
 from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
 

@@ -123,7 +123,7 @@ def _report_and_hang(write: int) -> None:
 
 def serve(connection: Connection) -> None:
     """The real worker, but a task whose input has one of these names goes wrong that way."""
-    from bench import worker, workload  # noqa: PLC0415 - imports torch
+    from bench.measure import worker, workload  # noqa: PLC0415 - imports torch
 
     make_clip = workload.make_clip
     faults: dict[str, Callable[[], Any]] = {
@@ -180,9 +180,9 @@ def _exhaust_device_memory() -> None:
 
 
 def memory_of_calls(connection: Connection) -> None:
-    """bench.memory on calls whose need is known, in a process that nothing else disturbs."""
-    from bench import memory  # noqa: PLC0415 - imports torch
-    from bench.backends import CpuDevice  # noqa: PLC0415
+    """bench.measure.memory on calls whose need is known, in a process that nothing else disturbs."""
+    from bench.measure import memory  # noqa: PLC0415 - imports torch
+    from bench.measure.backends import CpuDevice  # noqa: PLC0415
 
     allocate()  # as in a round, where this is never the first call: threads start, code is paged in
     for action in (allocate, nothing, start_large_child):
@@ -191,8 +191,8 @@ def memory_of_calls(connection: Connection) -> None:
 
 
 def memory_on_a_device(connection: Connection) -> None:
-    """bench.memory beside a device that counts what is allocated on it."""
-    from bench import memory  # noqa: PLC0415
+    """bench.measure.memory beside a device that counts what is allocated on it."""
+    from bench.measure import memory  # noqa: PLC0415
     from tests.bench.fakes import CpuAsCuda  # noqa: PLC0415
 
     connection.send(memory.curve(lambda: sleep(0.05), device=CpuAsCuda()))
@@ -218,7 +218,7 @@ def start_large_child() -> None:
 
 def parent_main(target: str, told: str) -> None:
     """A parent to be killed: starts a worker, writes what it says to a file, and waits."""
-    from bench.launcher import Launcher  # noqa: PLC0415
+    from bench.process.launcher import Launcher  # noqa: PLC0415
 
     with Launcher() as launcher:
         worker = launcher.spawn(target)

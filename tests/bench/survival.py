@@ -18,7 +18,7 @@ import yaml
 
 from bench import run
 from bench.records import JOURNAL_NAME, CellRecord, read_journal
-from bench.run_folder import RunFolder
+from bench.results.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "VSR_BENCH_SURVIVAL"

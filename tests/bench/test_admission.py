@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench import admission
-from bench.admission import NEEDED_SHARE, Admission, Room, rooms
-from bench.backend_spec import BUILT_IN
-from bench.estimate import peak_bytes
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.estimate import peak_bytes
 from bench.messages import blank_record
+from bench.process import admission
+from bench.process.admission import NEEDED_SHARE, Admission, Room, rooms
 from bench.records import Status
 from tests.bench.fakes import experiment, jobs_of
 

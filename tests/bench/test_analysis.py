@@ -10,19 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import analysis, stats
-from bench.analysis import (
-    cells_table,
-    memory_lines_table,
-    memory_table,
-    perturbation_table,
-    samples_table,
-    summary_table,
-    tables_of,
-    telemetry_table,
-    warnings_table,
-)
-from bench.caution import Caution, Notice
+from bench.cautions.caution import Caution, Notice
 from bench.records import (
     CellRecord,
     MemoryLine,
@@ -35,8 +23,21 @@ from bench.records import (
     TelemetryReading,
     WarmupEnd,
 )
-from bench.run_folder import to_csv
-from bench.stopping import Stop
+from bench.results import analysis
+from bench.results.analysis import (
+    cells_table,
+    memory_lines_table,
+    memory_table,
+    perturbation_table,
+    samples_table,
+    summary_table,
+    tables_of,
+    telemetry_table,
+    warnings_table,
+)
+from bench.results.run_folder import to_csv
+from bench.statistics import stats
+from bench.statistics.stopping import Stop
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 

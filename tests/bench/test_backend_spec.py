@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.backend_spec import BUILT_IN, Backend, resolve
-from bench.config import BACKEND_NAMES, BackendSpec
+from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.grid.config import BACKEND_NAMES, BackendSpec
 
 
 def spec(**fields: Any) -> BackendSpec:

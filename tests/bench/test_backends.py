@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import backends
-from bench.backend_spec import BUILT_IN, Backend
-from bench.backends import applied, is_out_of_memory, unavailable
+from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.measure import backends
+from bench.measure.backends import applied, is_out_of_memory, unavailable
 
 CPU = BUILT_IN["cpu"]
 CUDNN = BUILT_IN["cudnn"]

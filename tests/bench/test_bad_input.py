@@ -21,15 +21,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import cli, config, plan, run
-from bench.analysis import cells_table, tables_of
-from bench.csv_text import inert
-from bench.markdown import escape
+from bench import cli, run
+from bench.grid import config, plan
+from bench.grid.plan import Job
 from bench.messages import blank_record
-from bench.plan import Job
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
-from bench.report import render_markdown
-from bench.run_folder import RunFolder, to_csv
+from bench.reporting.markdown import escape
+from bench.reporting.report import render_markdown
+from bench.results.analysis import cells_table, tables_of
+from bench.results.csv_text import inert
+from bench.results.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
 from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture
 from vsr_model.errors import BadInput

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from bench.stats import IntervalKind
+from bench.statistics.stats import IntervalKind
 from benchmarks import a_a, agreement, evidence, known_length
 from benchmarks.a_a import Comparison, alarms, comparisons, differ, far_apart, neighbours, runs_of
 from benchmarks.agreement import OURS, PYTEST, TORCH, ratio_of, verdict

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench import patterns
-from bench.cautions import Caution, Notice, cautions
+from bench.cautions.cautions import Caution, Notice, cautions
 from bench.records import (
     CellRecord,
     OtherProcess,
@@ -23,6 +22,7 @@ from bench.records import (
     Status,
     TelemetryReading,
 )
+from bench.statistics import patterns
 from tests.bench import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from bench import presets
+from bench.grid import presets
 from bench.records import read_journal
 
 TINY = {

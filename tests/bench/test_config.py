@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import config, presets
-from bench.config import Experiment, dump, json_schema, load
-from bench.config_measure import Measure
+from bench.grid import config, presets
+from bench.grid.config import Experiment, dump, json_schema, load
+from bench.grid.config_measure import Measure
 from vsr_model.errors import BadInput
 from vsr_model.registry import find_model
 

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from bench.stats import CONFIDENCE, IntervalKind, median_interval, spread, summarise
-from bench.stopping import Rule
+from bench.statistics.stats import CONFIDENCE, IntervalKind, median_interval, spread, summarise
+from bench.statistics.stopping import Rule
 from benchmarks.coverage import (
     BETWEEN,
     RUNS,

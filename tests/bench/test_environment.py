@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import __version__
-from bench.environment import ALLOCATOR_VARIABLES, collect, in_short
+from bench.machine.environment import ALLOCATOR_VARIABLES, collect, in_short
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,10 @@ def test_it_says_what_explains_a_number():
 
 
 def test_it_is_collected_without_torch():
-    code = "import sys; from bench.environment import collect; collect({}, {}); print('torch' in sys.modules)"
+    code = (
+        "import sys; from bench.machine.environment import collect;"
+        "collect({}, {}); print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench import cli, environment_check, timer
+from bench import cli, environment_check
 from bench.environment_check import Finding, Now, Weight, findings, in_short, look
+from bench.machine import timer
+from bench.machine.telemetry_nvidia import NOT_INSTALLED, GpuState
+from bench.machine.timer import Timer
 from bench.records import OtherProcess
-from bench.telemetry_nvidia import NOT_INSTALLED, GpuState
-from bench.timer import Timer
 
 TIMER = Timer(cost_s=50e-9, resolution_s=1e-9)
 GOOD: dict[str, Any] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.environment_host import describe
+from bench.machine.environment_host import describe
 
 CPU = "sys/devices/system/cpu"
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench import estimate
-from bench.backend_spec import BUILT_IN, Backend
-from bench.config import Model, RandomInput
-from bench.config_measure import Measure
-from bench.estimate import cost, expected_calls, machine_rates
-from bench.plan import Cell
+from bench.grid import estimate
+from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.config import Model, RandomInput
+from bench.grid.config_measure import Measure
+from bench.grid.estimate import cost, expected_calls, machine_rates
+from bench.grid.plan import Cell
 from vsr_model.stages import STAGES, Stage
 
 RATES = {"cpu": 1e11, "cuda": 1e13}

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench import backends
-from bench.admission import Admission
-from bench.backend_spec import BUILT_IN, Backend
-from bench.backends import CudaDevice, applied, is_out_of_memory, unavailable
-from bench.launcher import Launcher
+from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.measure import backends
+from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
+from bench.measure.timing import Timed, timed
+from bench.process.admission import Admission
+from bench.process.launcher import Launcher
+from bench.process.runner import Run, execute
 from bench.records import CellRecord, Pass, Phase, Status
-from bench.runner import Run, execute
-from bench.timing import Timed, timed
 from tests import golden
 from tests.bench.fakes import Watching, experiment, jobs_of
 from vsr_model import BasicVSR, load_checkpoint

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.host_memory import OomKills, available_bytes, oom_evidence, oom_kills
+from bench.machine.host_memory import OomKills, available_bytes, oom_evidence, oom_kills
 
 GIB = 2**30
 MEMINFO = f"MemTotal: {64 * 2**20} kB\nMemAvailable:   {32 * 2**20} kB\n"

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import config, identity
+from bench.grid import config
+from bench.results import identity
 from tests.bench.fakes import experiment
 
 CLIP = {"name": "clip", "kind": "video", "path": "media/clip.mp4"}
@@ -42,7 +43,7 @@ def test_the_code_is_its_source() -> None:
 
 def test_hashes_are_the_same_in_every_process() -> None:
     program = (
-        "from bench import identity; print(identity.environment_sha256({'b': [1, 2.5], 'a': {'ä': None}}))"
+        "from bench.results import identity; print(identity.environment_sha256({'b': [1, 2.5], 'a': {'ä': None}}))"
     )
     told = {
         subprocess.run(

@@ -10,10 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LIGHT = (
-    "bench.config", "bench.plan", "bench.runner", "bench.run", "bench.launcher", "bench.analysis",
-    "bench.plots", "bench.report", "bench.run_folder", "bench.presets", "bench.estimate",
-    "bench.progress", "bench.messages", "bench.cli", "vsr_model", "vsr_model.registry", "vsr_model.cost",
+    "bench.cli", "bench.run", "bench.progress", "bench.messages", "bench.grid.config", "bench.grid.plan",
+    "bench.grid.presets", "bench.grid.estimate", "bench.process.runner", "bench.process.launcher",
+    "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
+    "vsr_model", "vsr_model.registry", "vsr_model.cost",
 )  # fmt: skip
+
+ROOMS = (
+    "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
+    "cautions", "results", "plotting", "reporting",
+)  # fmt: skip
+"""Of bench, from the bottom up: each may import from those before it."""
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -67,12 +74,21 @@ def test_the_network_knows_nothing_of_the_benchmark() -> None:
     } == set()
 
 
-@pytest.mark.parametrize("name", ["plots", "report", "analysis", "stats", "records"])
-def test_the_analysis_knows_nothing_of_the_measuring(name: str) -> None:
-    measuring = {
-        f"bench.{module}" for module in ("runner", "run", "launcher", "server", "worker", "timing", "cli")
-    }
-    assert reached_from(f"bench.{name}") & measuring == set()
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    own = {name for name in BENCH if name == f"bench.{room}" or name.startswith(f"bench.{room}.")}
+    used = {used for name in own for used in IMPORTS[name] & BENCH.keys() - own - {"bench"}}
+    allowed = ROOMS[: ROOMS.index(room)]
+    assert own
+    assert {name for name in used if name.split(".")[1] not in allowed} == set()
+
+
+@pytest.mark.parametrize("room", ["cautions", "results", "plotting", "reporting"])
+def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
+    for name in BENCH:
+        if name.startswith(f"bench.{room}."):
+            reached = {used.split(".")[1] for used in reached_from(name) if "." in used}
+            assert not reached & {"process", "measure", "run", "cli"}
 
 
 def test_nothing_imports_the_command_line_but_the_program() -> None:

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 
-from bench import interrupts
+from bench.process import interrupts
 
 
 @pytest.fixture(autouse=True)

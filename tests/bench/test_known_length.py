@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.backend_spec import BUILT_IN
-from bench.backends import CpuDevice, unavailable
-from bench.launcher import Launcher
+from bench.grid.backend_spec import BUILT_IN
+from bench.measure.backends import CpuDevice, unavailable
+from bench.measure.timing import SyncProbe, timed, timed_stages
+from bench.process.launcher import Launcher
 from bench.records import FORWARD, FORWARD_UNPROBED, Pass
-from bench.timing import SyncProbe, timed, timed_stages
 from benchmarks import known_length
 from benchmarks.known_length import COLUMNS, Plan, deviation, deviations, own_clock_s, spin
 from vsr_model.stages import STAGES

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.machine_state import MachineState, machine_state
+from bench.cautions.machine_state import MachineState, machine_state
 from bench.records import CellRecord, Pass, Phase, Sample, Status, TelemetryReading
 
 

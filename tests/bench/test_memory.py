@@ -1,11 +1,11 @@
-"""bench.memory in a worker: nothing else allocates there, and memory_profiler may kill its children."""
+"""The memory pass in a worker: nothing else allocates there, and memory_profiler may kill its children."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from bench.launcher import Launcher
-from bench.memory import INTERVAL_S, MemoryProfile
+from bench.measure.memory import INTERVAL_S, MemoryProfile
+from bench.process.launcher import Launcher
 from bench.records import MemoryLine
 
 MIB = 2**20

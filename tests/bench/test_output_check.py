@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.output_check import compare, keep, kept
+from bench.measure.output_check import compare, keep, kept
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
-from bench.config import Experiment
-from bench.config_measure import Measure
-from bench.plan import Cell, Job, cells, groups, schedule
+from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Cell, Job, cells, groups, schedule
 from vsr_model.errors import BadInput
 
 
@@ -102,8 +102,8 @@ class TestFilters:
             ),
             (
                 ["backend=cup,cpu"],
-                "--filter backend=cup,cpu: 'cup' is the backend of none of the 4 cells (did you mean 'cpu'?); "
-                "they have cpu, cuda",
+                "--filter backend=cup,cpu: 'cup' is the backend of none of the 4 cells (did you mean 'cpu'?);"
+                " they have cpu, cuda",
             ),
             (["frames=1,"], "--filter frames=1,: '' is the frames of none"),
             (

@@ -6,11 +6,11 @@ from subprocess import run as run_process
 
 import pytest
 
-from bench.analysis import Tables, tables_of
-from bench.plot_series import STAGE_ORDER, Calls, Curve, MemoryTrace, Point, StageSplit
-from bench.plot_style import plain, style, wrapped
-from bench.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
+from bench.plotting.plot_series import STAGE_ORDER, Calls, Curve, MemoryTrace, Point, StageSplit
+from bench.plotting.plot_style import plain, style, wrapped
+from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
 from bench.records import CellRecord, Phase, Status
+from bench.results.analysis import Tables, tables_of
 from tests.bench import synthetic
 from vsr_model.errors import BadInput
 
@@ -251,8 +251,8 @@ def test_the_plots_leave_matplotlib_as_it_was_and_need_no_pyplot_and_no_torch(tm
 import matplotlib, sys
 before = matplotlib.rcParams.copy()
 from pathlib import Path
-from bench.analysis import tables_of
-from bench.plots import write_plots
+from bench.results.analysis import tables_of
+from bench.plotting.plots import write_plots
 from tests.bench import synthetic
 assert matplotlib.rcParams.copy() == before
 tables = tables_of(synthetic.run(frames=(1,)), "cpu")

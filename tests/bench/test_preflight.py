@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench import plan, preflight
-from bench.launcher import Launcher, WorkerProcess
-from bench.preflight import Answer, skip_reason
-from bench.workload import build_model
+from bench.grid import plan
+from bench.measure import preflight
+from bench.measure.preflight import Answer, skip_reason
+from bench.measure.workload import build_model
+from bench.process.launcher import Launcher, WorkerProcess
 from tests.bench.fakes import experiment
 from vsr_model import video
 from vsr_model.errors import BadInput

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis import tables_of, warnings_table
-from bench.caution import Caution, Notice
-from bench.markdown import Column, escape, table
+from bench.cautions.caution import Caution, Notice
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
-from bench.report import render_markdown, write_report
-from bench.stopping import Stop
+from bench.reporting.markdown import Column, escape, table
+from bench.reporting.report import render_markdown, write_report
+from bench.results.analysis import tables_of, warnings_table
+from bench.statistics.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
 

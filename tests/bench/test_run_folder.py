@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench import config, run
-from bench.config import Experiment
+from bench import run
+from bench.grid import config
+from bench.grid.config import Experiment
+from bench.grid.plan import Job
 from bench.messages import RunStoppedError, blank_record
-from bench.plan import Job
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
-from bench.run_folder import RunFolder, check_free, default_path
+from bench.results.run_folder import RunFolder, check_free, default_path
 from tests.bench.fakes import Watching, experiment, jobs_of
 from vsr_model.errors import BadInput
 from vsr_model.initialise import build_basicvsr
@@ -403,7 +404,7 @@ def test_two_runs_that_begin_in_one_folder(tmp_path, monkeypatch):
     path = tmp_path / "run"
     first = create(path)
     before = {item.name: item.read_bytes() for item in path.iterdir()}
-    monkeypatch.setattr("bench.run_folder.check_free", lambda path: None)
+    monkeypatch.setattr("bench.results.run_folder.check_free", lambda path: None)
     with pytest.raises(BadInput, match="holds a run already"):
         create(path)
     assert {item.name: item.read_bytes() for item in path.iterdir()} == before
@@ -414,7 +415,7 @@ def test_an_interrupt_while_the_folder_is_made_leaves_none(tmp_path, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.run_folder._write", interrupt)
+    monkeypatch.setattr("bench.results.run_folder._write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         create(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -452,7 +453,7 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bench.run_folder._write", refuse)
+    monkeypatch.setattr("bench.results.run_folder._write", refuse)
     with pytest.raises(BadInput, match="cannot be written to"):
         create(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

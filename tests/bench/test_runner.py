@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from bench import runner
-from bench.admission import Admission, Room
-from bench.backend_spec import Backend
-from bench.config import Experiment
-from bench.host_memory import OomKills
-from bench.launcher import Launcher
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Experiment
+from bench.grid.plan import Cell
+from bench.machine.host_memory import OomKills
 from bench.messages import Measured, Progress, blank_record
-from bench.plan import Cell
+from bench.process import runner
+from bench.process.admission import Admission, Room
+from bench.process.launcher import Launcher
+from bench.process.runner import EXIT_TIMEOUT_S, Run, execute
 from bench.records import CellRecord, Status
-from bench.runner import EXIT_TIMEOUT_S, Run, execute
 from tests.bench.fakes import (
     TICK_S,
     Dies,
@@ -488,7 +488,7 @@ def _real(tmp_path: Path, kept: list[CellRecord], **changes: Any) -> Run:
 
 @pytest.mark.parametrize("isolation", ["cell", "experiment"])
 def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolation, monkeypatch):
-    monkeypatch.setattr("bench.launcher.MESSAGE_TIMEOUT_S", 1)
+    monkeypatch.setattr("bench.process.launcher.MESSAGE_TIMEOUT_S", 1)
     kept: list[CellRecord] = []
     run = _real(tmp_path, kept, isolation=isolation)
     execute(jobs_of(run.experiment), run, launcher, Watching())

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from bench.launcher import Launcher, ServerDiedError, WorkerProcess
+from bench.process.launcher import Launcher, ServerDiedError, WorkerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = "tests.bench.faulty_workers"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, t
 
-from bench.stats import (
+from bench.statistics.stats import (
     CONFIDENCE,
     MIN_VALUES_FOR_INTERVAL,
     STUDENT_T,

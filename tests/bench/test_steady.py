@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.steady import (
+from bench.statistics.steady import (
     MAX_CALLS,
     MAX_S,
     MAX_SHORT_CALLS,

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import control_groups, telemetry
-from bench.records import TelemetryReading
-from bench.telemetry import Telemetry, busiest, others_cores
-from bench.telemetry_nvidia import (
+from bench.machine import control_groups, telemetry
+from bench.machine.telemetry import Telemetry, busiest, others_cores
+from bench.machine.telemetry_nvidia import (
     CLOCK_MEMORY,
     CLOCK_SM,
     HARMFUL,
@@ -27,6 +26,7 @@ from bench.telemetry_nvidia import (
     open_gpu,
     states,
 )
+from bench.records import TelemetryReading
 
 OWN_PID = os.getpid()
 UUID = "GPU-5f0d4a2e-0000-1111-2222-333344445555"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.backends import CpuDevice
-from bench.timing import MONOTONIC, EventProbe, Probe, SyncProbe, timed, timed_stages
+from bench.measure.backends import CpuDevice
+from bench.measure.timing import MONOTONIC, EventProbe, Probe, SyncProbe, timed, timed_stages
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, NoQueue
 from vsr_model.stages import STAGES, Stage, no_probe
 

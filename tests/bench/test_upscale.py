@@ -17,11 +17,11 @@ from torch import Tensor
 
 from bench import media_sink, memory_budget
 from bench import upscale as subject
-from bench.backend_spec import BUILT_IN
-from bench.backends import unavailable
-from bench.config import Model
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config import Model
+from bench.measure.backends import unavailable
+from bench.measure.workload import build_model
 from bench.upscale import LOOKING_AHEAD, READING, UPSCALING, WRITING, Upscaled, upscale
-from bench.workload import build_model
 from vsr_model.errors import BadInput
 from vsr_model.registry import find_model
 from vsr_model.video import VideoWriter, inspect, iterate_frames, read_image, write_image

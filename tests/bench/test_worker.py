@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import backends, output_check, passes, worker, workload
-from bench.config import Experiment
+from bench.grid.config import Experiment
+from bench.measure import backends, output_check, passes, worker, workload
+from bench.measure.timing import timed, timed_stages
 from bench.messages import Measured, Message, Progress
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
-from bench.stopping import Stop, half_width, look_counts
-from bench.timing import timed, timed_stages
+from bench.statistics.stopping import Stop, half_width, look_counts
 from tests.bench.fakes import (
     TICK_S,
     CpuAsCuda,

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench import plan, workload
-from bench.backend_spec import BUILT_IN
-from bench.config import Model
-from bench.plan import Cell
+from bench.grid import plan
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config import Model
+from bench.grid.plan import Cell
+from bench.measure import workload
 from tests.bench.fakes import experiment
 from vsr_model import video
 from vsr_model.errors import BadInput

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import pytest
 
-from bench.yaml_source import MAX_BYTES, nearest, override, read
+from bench.grid.yaml_source import MAX_BYTES, nearest, override, read
 from vsr_model.errors import BadInput
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

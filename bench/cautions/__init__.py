@@ -1,0 +1,1 @@
+"""Warnings with their remedies, from records. Pure."""

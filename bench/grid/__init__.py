@@ -1,0 +1,1 @@
+"""From a YAML file to cells: strict configuration, backends, plan, estimates. Pure, no torch."""

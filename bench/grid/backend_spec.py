@@ -1,0 +1,67 @@
+"""What a backend is: a named, frozen set of device, library and precision settings. No torch.
+
+bench.measure.backends applies one; here they are defined, derived from each other and checked.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.grid.config import BackendSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """Settings under which a cell runs; None leaves PyTorch's choice."""
+
+    name: str
+    device: str  # cpu, cuda or cuda:<index>
+    cudnn_enabled: bool | None = None
+    cudnn_benchmark: bool | None = None  # cuDNN times its algorithms at every new shape and keeps the best
+    dtype: str = "float32"
+    fp32_precision: str = "ieee"
+    memory_format: str = "contiguous"
+    compile: bool = False
+    threads: int | None = None
+    min_psnr_db: float = 80.0
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes of one value of a feature, the type that memory mostly goes to."""
+        return 4 if self.dtype == "float32" else 2
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether its output is the CPU float32 result that the others are checked against."""
+        return (self.device, self.dtype, self.fp32_precision, self.memory_format, self.compile) == (
+            "cpu", "float32", "ieee", "contiguous", False,
+        ) and self.threads is None  # fmt: skip
+
+
+BUILT_IN: Final = {
+    backend.name: backend
+    for backend in (
+        Backend(name="cpu", device="cpu"),
+        Backend(name="cuda", device="cuda", cudnn_enabled=False, cudnn_benchmark=False),
+        Backend(name="cudnn", device="cuda", cudnn_enabled=True, cudnn_benchmark=False),
+        Backend(name="cudnn_autotune", device="cuda", cudnn_enabled=True, cudnn_benchmark=True),
+    )
+}
+
+DEFAULT_MIN_PSNR_DB: Final = {"ieee": 80.0, "tf32": 60.0, "bfloat16": 45.0, "float16": 60.0}
+"""With a peak of 1.0. Full float32 on another device differs from the CPU by rounding alone (above 100 dB);
+tf32 and float16 keep 10 mantissa bits and give 70 to 76 dB at 48x64 to 64x64, bfloat16 7 bits and 50 to 54.
+Warp coordinates that drop to bfloat16, a common fault, give 39 dB, and are to be found out."""
+
+
+def resolve(spec: BackendSpec) -> Backend:
+    """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
+    backend = BUILT_IN[spec.from_ or spec.name]
+    fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads")
+    given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
+    backend = replace(backend, name=spec.name, **given)
+    kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype
+    return replace(backend, min_psnr_db=spec.min_psnr_db or DEFAULT_MIN_PSNR_DB[kind])

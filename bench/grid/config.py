@@ -1,0 +1,368 @@
+"""YAML to Experiment, strictly: what is not known is refused, with the nearest right name.
+
+The classes are the reference for every field; `vsr-bench schema` prints them as a JSON Schema for editors.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
+
+from bench.grid.config_base import (
+    MAX_CELLS,
+    MAX_ROUNDS_OF_CELLS,
+    Axis,
+    AxisValue,
+    MediaPath,
+    Name,
+    Seed,
+    Sizes,
+    Strict,
+    as_list,
+    named,
+    unique,
+)
+from bench.grid.config_errors import DEVICE_PATTERN, as_bad_input, field_error
+from bench.grid.config_measure import Measure
+from bench.grid.yaml_source import Source, nearest, override, read, value_of
+
+BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
+BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
+"""The backends that need no definition (bench.grid.backend_spec has theirs)."""
+
+
+class Model(Strict):
+    """The network and its weights."""
+
+    name: Literal["basicvsr"] = "basicvsr"
+    """Which network."""
+    mid_channels: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Channels of the features that are propagated."""
+    num_blocks: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Residual blocks in the trunk of each direction."""
+    base_upsample: Literal["bilinear", "nearest"] = "bilinear"
+    """How the input is enlarged before the residual is added; `nearest` is the course project's variant."""
+    flow_resize: Literal["bilinear", "nearest"] = "bilinear"
+    """How flow estimation resizes to multiples of 32; `nearest` is the course project's variant."""
+    seed: Seed | None = None
+    """Seed of the random weights; 0 where neither it nor a checkpoint is given."""
+    checkpoint: MediaPath | None = None
+    """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's parameters (vsr_model.registry)."""
+        return self.model_dump(exclude={"name", "seed", "checkpoint"})
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> Self:
+        if self.seed is not None and self.checkpoint is not None:
+            raise ValueError("has both a seed and a checkpoint; weights come from one of them")
+        return self
+
+
+class InputGrid(Strict):
+    """Axes that one input has instead of the grid's."""
+
+    batch: Axis | None = None
+    """Clips per call."""
+    frames: Axis | None = None
+    """Frames per clip (t)."""
+    size: Sizes | None = None
+    """[height, width] of the low-resolution frames in pixels, each at least 16."""
+
+
+class RandomInput(Strict):
+    """Uniform noise in [0, 1]."""
+
+    name: Name
+    """What tables and plots call it."""
+    kind: Literal["random"]
+    """Noise, where the content does not matter: it changes no time."""
+    seed: Seed = 0
+    """Seed of the noise."""
+    grid: InputGrid = InputGrid()
+    """Axes for this input alone."""
+
+
+class ImageInput(Strict):
+    """An image, as a clip of one frame: cells of more frames are skipped."""
+
+    name: Name
+    """What tables and plots call it."""
+    kind: Literal["image"]
+    """A file that Pillow reads."""
+    path: MediaPath
+    """Relative to this YAML's folder."""
+    fit: Literal["resize", "crop"] = "resize"
+    """How the image comes to a cell's size."""
+    grid: InputGrid = InputGrid()
+    """Axes for this input alone."""
+
+
+class VideoInput(Strict):
+    """The first frames of a video; cells of more frames than it has are skipped."""
+
+    name: Name
+    """What tables and plots call it."""
+    kind: Literal["video"]
+    """A file that FFmpeg reads."""
+    path: MediaPath
+    """Relative to this YAML's folder."""
+    fit: Literal["resize", "crop"] = "resize"
+    """How the frames come to a cell's size."""
+    stride: AxisValue = 1
+    """Take every so-manieth frame."""
+    grid: InputGrid = InputGrid()
+    """Axes for this input alone."""
+
+
+Input = RandomInput | ImageInput | VideoInput
+
+
+class Grid(Strict):
+    """The axes; their product, times inputs and backends, is the cells."""
+
+    batch: Axis = (1,)
+    """Clips per call."""
+    frames: Axis
+    """Frames per clip (t)."""
+    size: Sizes
+    """[height, width] of the low-resolution frames in pixels, each at least 16."""
+
+
+class BackendSpec(Strict):
+    """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
+
+    name: Name
+    """What tables and plots call it."""
+    from_: BackendName | None = Field(None, alias="from")
+    """The backend that this one derives from; may be left out where the name is one of them."""
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
+    """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Type of features and their convolutions; flow, warp coordinates and output stay float32."""
+    fp32_precision: Literal["ieee", "tf32"] | None = None
+    """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
+    memory_format: Literal["contiguous", "channels_last"] | None = None
+    """How features lie in memory; `channels_last` is what tensor cores work on."""
+    compile: bool | None = None
+    """torch.compile of each stage's module; compilation is part of the first call."""
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Intra-op threads; PyTorch's choice where it is not given."""
+    min_psnr_db: PositiveFloat | None = None
+    """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
+
+    @model_validator(mode="after")
+    def _derives_from_a_known_one(self) -> Self:
+        origin = self.from_ or self.name
+        if origin not in BACKEND_NAMES:
+            raise field_error(
+                "name",
+                f"{self.name!r} is not known{nearest(self.name, BACKEND_NAMES)}; it should be "
+                f"{', '.join(BACKEND_NAMES)}, or derive from one of them as in "
+                f"{{name: {self.name}, from: cpu, threads: 1}}",
+            )
+        if self.name in BACKEND_NAMES and self.name != origin:
+            raise field_error("from", f"{self.name!r} cannot derive from {origin!r}; give it another name")
+        if self.device is not None and self.device.startswith("cuda") == (origin == "cpu"):
+            allowed = "cuda, cudnn or cudnn_autotune" if origin == "cpu" else "cpu"
+            raise field_error(
+                "device",
+                f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
+                f"derive from {allowed}",
+            )
+        return self
+
+
+PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory"]
+
+
+class Experiment(Strict):
+    """What the YAML says."""
+
+    name: Name
+    """Of the experiment; its runs go to results/<name>-<UTC time>."""
+    model: Model = Model()
+    """What is measured."""
+    input: Annotated[
+        tuple[Annotated[Input, Field(discriminator="kind")], ...],
+        Field(min_length=1),
+        AfterValidator(unique),
+        BeforeValidator(as_list, json_schema_input_type=list[Input] | Input),
+    ]
+    """Where frames come from: one input or a list."""
+    grid: Grid
+    """What each input is measured at, on every backend."""
+    backends: Annotated[
+        tuple[BackendSpec, ...],
+        Field(min_length=1),
+        AfterValidator(unique),
+        BeforeValidator(named, json_schema_input_type=list[BackendSpec | Name]),
+    ]
+    """What the cells run on; the first is the baseline unless `baseline` names another."""
+    baseline: Name | None = None
+    """The backend that speedups compare with."""
+    measure: Measure = Measure()
+    """How."""
+    plots: Annotated[
+        tuple[PlotKind, ...],
+        AfterValidator(unique),
+        BeforeValidator(as_list, json_schema_input_type=list[PlotKind]),
+    ] = ("time", "speedup", "stages", "repetitions", "memory")
+    """What is drawn from the results."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [backend.name for backend in self.backends]
+        if self.baseline is not None and self.baseline not in names:
+            hint = nearest(self.baseline, names)
+            raise field_error(
+                "baseline", f"{self.baseline!r} is none of the backends{hint}; allowed are {', '.join(names)}"
+            )
+        if self.measure.order == "blocked" and self.measure.isolation != "cell":
+            said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
+            raise field_error("measure", said)
+        if (cells := self.cell_count()) > MAX_CELLS:
+            raise field_error(
+                "grid", f"has {cells:,} cells with inputs and backends; at most {MAX_CELLS:,} are allowed"
+            )
+        if cells * self.measure.rounds > MAX_ROUNDS_OF_CELLS:
+            raise field_error(
+                "measure",
+                f"asks for {self.measure.rounds:,} rounds of {cells:,} cells; "
+                f"at most {MAX_ROUNDS_OF_CELLS:,} rounds are allowed altogether",
+            )
+        return self
+
+    def axes_of(self, item: Input) -> Grid:
+        """The grid of one input: its own axes where it has them."""
+        return Grid(
+            batch=item.grid.batch or self.grid.batch,
+            frames=item.grid.frames or self.grid.frames,
+            size=item.grid.size or self.grid.size,
+        )
+
+    def cell_count(self) -> int:
+        """How many cells the grid has, without making them."""
+        axes = [self.axes_of(item) for item in self.input]
+        return sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes) * len(self.backends)
+
+
+def load(path: Path, assignments: Sequence[str] = ()) -> tuple[Experiment, Source]:
+    """The experiment of a YAML file, with `field.subfield=value` assignments on top.
+
+    Relative paths in it start at the file's folder; in the experiment they start at the current one.
+    Raises BadInput, one sentence that names the file, the line, the field, what was given and what is
+    allowed.
+    """
+    source = override(read(path), assignments)
+    try:
+        experiment = Experiment.model_validate(source.data)
+    except ValidationError as error:
+        raise as_bad_input(error, source) from None
+    return _with_paths(experiment, path.parent.resolve()), source
+
+
+def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
+    """Media and checkpoints whose paths are relative to the folder, from the current folder.
+
+    They stay relative, so that a run's config.yaml names no one's home; absolute ones stay as they are.
+    """
+
+    def moved(path: str) -> str:
+        return path if Path(path).is_absolute() else os.path.relpath(folder / path)
+
+    model = experiment.model
+    if model.checkpoint is not None:
+        model = model.model_copy(update={"checkpoint": moved(model.checkpoint)})
+    inputs = tuple(
+        item if isinstance(item, RandomInput) else item.model_copy(update={"path": moved(item.path)})
+        for item in experiment.input
+    )
+    return experiment.model_copy(update={"model": model, "input": inputs})
+
+
+def dump(experiment: Experiment, folder: Path) -> str:
+    """The experiment as YAML with every field written out, its paths relative to the folder.
+
+    Absolute paths stay as they were given. The text loads to an equal experiment from that folder.
+    """
+    return yaml.safe_dump(resolved(experiment, folder), sort_keys=False, allow_unicode=True, width=100)
+
+
+def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """What `dump` writes, as plain data: JSON holds it too."""
+
+    def relative(path: str) -> str:
+        return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
+
+    data = plain(experiment)
+    for item in (data["model"], *data["input"]):
+        for field in ("checkpoint", "path"):
+            if field in item:
+                item[field] = relative(item[field])
+    return data
+
+
+def plain(experiment: Experiment) -> dict[str, Any]:
+    """Every field as plain data, its paths as they are."""
+    return experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def of_plain(data: Mapping[str, Any]) -> Experiment:
+    """The experiment that `plain` or `resolved` wrote out. Raises ValidationError for what is none."""
+    return Experiment.model_validate(_with_tuples(data))
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that strict validation wants."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the YAML, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Experiment.model_json_schema(by_alias=True, mode="validation"),
+    }
+
+
+def backend_of(text: str) -> BackendSpec:
+    """The backend that a command line names, as text or as a mapping like a grid's.
+
+    A mapping needs no name there. Raises BadInput for what is neither.
+    """
+    value = value_of(text, "--backend")
+    data = {"name": "backend", **value} if isinstance(value, dict) else {"name": text}
+    return _of_command_line(BackendSpec, "--backend", data)
+
+
+def model_of(**fields: Any) -> Model:
+    """The model that a command line describes. Raises BadInput for values that are not allowed."""
+    return _of_command_line(
+        Model, "--model", {name: item for name, item in fields.items() if item is not None}
+    )
+
+
+_M = TypeVar("_M", bound=Strict)
+
+
+def _of_command_line(kind: type[_M], option: str, data: dict[str, Any]) -> _M:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise as_bad_input(error, Source(path=Path(option), data=data, lines={})) from None

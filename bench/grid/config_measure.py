@@ -1,0 +1,115 @@
+"""How cells are measured, as the YAML says it. Pure."""
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bench.grid.config_base import MAX_CALLS, MAX_TIMEOUT_S, Seed, Strict, off_as_text
+from bench.grid.config_errors import field_error
+
+MAX_TARGET: Final = 0.5
+"""A target wider than this is a slip of the pen, such as 2 for 2 %."""
+
+_PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*")
+
+Calls = Annotated[int, Field(ge=1, le=MAX_CALLS)]
+
+
+def _share(value: Any) -> Any:
+    """`2%` is 0.02."""
+    if isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
+        return float(found[1]) / 100
+    if isinstance(value, str):
+        raise ValueError(f"should be a share such as 2% or 0.02, not {value!r}")
+    return value
+
+
+def _fixed(value: Any) -> Any:
+    """A number of calls is a rule that leaves no choice."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"min": value, "max": value}
+    if not isinstance(value, dict | Repetitions):
+        shown = list(value) if isinstance(value, tuple) else value
+        raise ValueError(
+            "should be a whole number, or a mapping such as "
+            f"{{min: 6, max: 60, target: 2%, budget_s: 10}}, not {shown!r}"
+        )
+    return value
+
+
+def _calls_or_auto(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"should be a whole number or auto, not {value!r}")
+    if not 0 <= value <= MAX_CALLS:
+        raise ValueError(f"should be from 0 to {MAX_CALLS:,}, or auto, not {value}")
+    return value
+
+
+class Repetitions(Strict):
+    """When a pass has enough samples: after `min` at least, and then at the first of the other three."""
+
+    min: Calls = 6
+    """The least; six give a median an interval."""
+    max: Calls = 60
+    """The most."""
+    target: Annotated[
+        float, Field(gt=0, le=MAX_TARGET), BeforeValidator(_share, json_schema_input_type=float | str)
+    ] = 0.02
+    """How far the ends of the median's interval may be from it, as a share: 2% or 0.02."""
+    budget_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 10.0
+    """Seconds of timed calls after which the pass ends, whatever its interval."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max < self.min:
+            raise field_error("max", f"is {self.max}, below the min of {self.min}")
+        return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the number of samples is known beforehand."""
+        return self.min == self.max
+
+
+class Measure(Strict):
+    """How each cell is measured."""
+
+    warmup: Annotated[
+        int | Literal["auto"],
+        BeforeValidator(
+            _calls_or_auto,
+            json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_CALLS)] | Literal["auto"],
+        ),
+    ] = "auto"
+    """Calls after the cold one whose samples are kept, marked, and used for nothing; `auto`: until steady."""
+    repetitions: Annotated[
+        Repetitions, BeforeValidator(_fixed, json_schema_input_type=Calls | Repetitions)
+    ] = Repetitions()
+    """Steady calls of each pass: a number, or a rule that says when the median's interval is tight enough."""
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Processes per cell; six or more give an interval that holds between processes."""
+    order: Literal["interleaved", "blocked", "random"] = "interleaved"
+    """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together.
+    `random`: as interleaved, each round in an order of its own, drawn from the seed."""
+    seed: Seed = 0
+    """Of the random order."""
+    isolation: Literal["cell", "backend", "experiment"] = "cell"
+    """A process per cell, one per backend with its cells in order, or one for all (per round)."""
+    stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(off_as_text)] = "both"
+    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
+    memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(off_as_text)] = "curve"
+    """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
+    """Time that one round of a cell may take, set-up included."""
+    allocator: Literal["retain", "system"] = "retain"
+    """`retain`: freed host memory is kept by the process, so that a forward does not fault its pages in
+    anew (glibc); `system`: as the C library has it. The same for every backend of a run."""
+    after_oom: Literal["skip_larger", "continue"] = "skip_larger"
+    """Once a cell has run out of memory: `skip_larger` skips its later rounds, and cells of its backend that
+    need no less by the estimate; `continue` tries them."""
+    memory_check: Literal["skip", "force"] = "skip"
+    """`skip`: a cell that cannot fit into the memory that is free when it is about to start is skipped;
+    `force`: it is tried."""

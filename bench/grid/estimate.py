@@ -1,0 +1,146 @@
+"""What cells will cost, before they run: FLOPs exactly, memory and seconds roughly. No torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+import psutil
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Model
+from bench.grid.config_measure import Measure, Repetitions
+from bench.grid.plan import Cell
+from vsr_model.registry import find_model
+from vsr_model.stages import Stage
+
+CONVOLUTION_SHARE: Final = {"cpu": 0.6, "cuda": 0.3}
+"""Share of the matrix-multiply rate that BasicVSR's convolutions are taken to reach; they reach 0.5 to 0.9 of
+it on a CPU with AVX-512. A rough figure for a rough estimate: nothing measured depends on it."""
+
+TYPICAL_REPETITIONS: Final = 16
+TYPICAL_WARMUP: Final = 3
+"""Calls after which a rule for repetitions, and an automatic warm-up, are most often content."""
+
+_PROBE_SIZE: Final = 1024
+_PROBE_CALLS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one round of a cell is expected to take."""
+
+    cell: Cell
+    stage_flops: dict[Stage, int]  # of one forward
+    calls: int  # of forward, all passes together
+    peak_bytes: int  # live tensors and weights during one forward, on the backend's device
+    seconds: float | None  # of all calls; None where nothing is known of the device
+
+    @property
+    def flops(self) -> int:
+        return sum(self.stage_flops.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """Calls of forward in one round, by pass, as expected."""
+
+    first: int  # cold and warm-up
+    end_to_end: int
+    stages: int  # of all stage passes, in pairs of a probed call and a plain one
+    memory: int
+
+    @property
+    def total(self) -> int:
+        return self.first + self.end_to_end + self.stages + self.memory
+
+
+def expected_calls(measure: Measure, backend: Backend, call_s: float | None = None) -> Calls:
+    """How many calls a round will make, if one takes `call_s` seconds.
+
+    Exact where the measure gives numbers; where it gives a rule, the rule is taken to be content after
+    TYPICAL_REPETITIONS, or when its budget is spent.
+    """
+    probes = {"off": 0, "sync": 1, "events": int(backend.is_cuda), "both": 1 + int(backend.is_cuda)}
+    return Calls(
+        first=1 + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
+        end_to_end=_repetitions(measure.repetitions, call_s),
+        stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
+        memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
+    )
+
+
+def _repetitions(rule: Repetitions, sample_s: float | None) -> int:
+    wanted = min(TYPICAL_REPETITIONS, rule.max)
+    if sample_s:
+        wanted = min(wanted, math.ceil(rule.budget_s / sample_s))
+    return max(wanted, rule.min)
+
+
+def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | None]) -> Estimate:
+    """The estimate of a cell; `rates` are FLOP/s by device kind, as `machine_rates` gives them."""
+    flops = find_model(model.name).stage_flops(
+        model.parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
+    )
+    rate = rates["cuda" if cell.backend.is_cuda else "cpu"]
+    if rate is not None and not cell.backend.is_cuda and cell.backend.threads is not None:
+        cores = psutil.cpu_count(logical=False) or 1
+        rate *= min(1.0, cell.backend.threads / cores)
+    call_s = None if rate is None else sum(flops.values()) / rate
+    calls = expected_calls(measure, cell.backend, call_s).total
+    seconds = None if call_s is None else calls * call_s
+    return Estimate(
+        cell=cell, stage_flops=flops, calls=calls, peak_bytes=peak_bytes(cell, model), seconds=seconds
+    )
+
+
+def peak_bytes(cell: Cell, model: Model) -> int:
+    """Live tensors and weights during one forward of the cell, on its backend's device."""
+    return find_model(model.name).estimate_peak_bytes(
+        model.parameters,
+        batch=cell.batch,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        bytes_per_element=cell.backend.feature_bytes,
+    )
+
+
+def machine_rates(cells: Sequence[Cell]) -> dict[str, float | None]:
+    """FLOP/s that convolutions are expected to reach here: on the CPU from a matrix product of a tenth of a
+    second, on a GPU from its cores and clock; None for what is not needed or not known."""
+    needs_cpu = any(not cell.backend.is_cuda for cell in cells)
+    return {
+        "cpu": _cpu_rate() * CONVOLUTION_SHARE["cpu"] if needs_cpu else None,
+        "cuda": _gpu_rate() if any(cell.backend.is_cuda for cell in cells) else None,
+    }
+
+
+def _cpu_rate() -> float:
+    matrix = np.ones((_PROBE_SIZE, _PROBE_SIZE), dtype=np.float32)
+    seconds = []
+    for _ in range(_PROBE_CALLS):
+        begin = perf_counter()
+        np.matmul(matrix, matrix)
+        seconds.append(perf_counter() - begin)
+    return 2 * _PROBE_SIZE**3 / float(min(seconds))
+
+
+def _gpu_rate() -> float | None:
+    try:
+        import pynvml  # noqa: PLC0415 - absent on many machines
+
+        pynvml.nvmlInit()
+    except Exception:
+        return None
+    try:
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        cores: int = pynvml.nvmlDeviceGetNumGpuCores(device)
+        clock_mhz: int = pynvml.nvmlDeviceGetMaxClockInfo(device, pynvml.NVML_CLOCK_SM)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    return 2 * cores * clock_mhz * 1e6 * CONVOLUTION_SHARE["cuda"]

@@ -1,0 +1,151 @@
+"""Experiment to cells, their order, and what they will cost. Pure; no torch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from random import Random
+from typing import Final
+
+from bench.grid.backend_spec import Backend, resolve
+from bench.grid.config import Experiment, Input
+from bench.grid.config_measure import Measure
+from bench.grid.yaml_source import nearest
+from vsr_model.errors import BadInput
+
+FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend")
+
+MAX_SHOWN: Final = 10
+"""Values of an axis that a message lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One input, batch, frame count and size on one backend."""
+
+    input: Input
+    batch: int
+    frames: int
+    height: int
+    width: int
+    backend: Backend
+
+    @property
+    def id(self) -> str:
+        """Names the cell by what it measures, the same in every run: noise/b1/t4/64x64/cpu."""
+        return "/".join((*self.clip_id, self.backend.name))
+
+    @property
+    def clip_id(self) -> tuple[str, ...]:
+        """Names the cell's clip, which its backends share."""
+        return (self.input.name, f"b{self.batch}", f"t{self.frames}", f"{self.height}x{self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One round of one cell."""
+
+    cell: Cell
+    round: int
+
+
+def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
+    """The cells in the order inputs, batches, sizes, frames, backends, those left that every filter keeps.
+
+    A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for
+    a filter that is none, and for filters that leave nothing.
+    """
+    backends = [resolve(spec) for spec in experiment.backends]
+    every = [
+        Cell(input=item, batch=batch, frames=frames, height=height, width=width, backend=backend)
+        for item in experiment.input
+        for axes in (experiment.axes_of(item),)
+        for batch in axes.batch
+        for height, width in axes.size
+        for frames in axes.frames
+        for backend in backends
+    ]
+    kept = every
+    for text in filters:
+        _check_values(text, every)
+        kept = [cell for cell in kept if _keeps(text, cell)]
+    if not kept:
+        ids = f"{every[0].id} ... {every[-1].id}"
+        raise BadInput(
+            f"--filter {' --filter '.join(filters)}: leaves none of the {len(every)} cells ({ids})"
+        )
+    return kept
+
+
+def _check_values(text: str, every: Sequence[Cell]) -> None:
+    """Raises BadInput for a value that no cell has on the filter's axis: beside others, a typo would hide."""
+    axis, equals, values = text.partition("=")
+    if not equals or axis not in FILTER_AXES:
+        return
+    have = list(dict.fromkeys(_value(cell, axis) for cell in every))
+    for pattern in map(str.strip, values.split(",")):
+        if not any(fnmatchcase(value, pattern) for value in have):
+            shown = ", ".join(have[:MAX_SHOWN]) + (", ..." if len(have) > MAX_SHOWN else "")
+            raise BadInput(
+                f"--filter {text}: {pattern!r} is the {axis} of none of the {len(every)} cells"
+                f"{nearest(pattern, have)}; they have {shown}"
+            )
+
+
+def _value(cell: Cell, axis: str) -> str:
+    """As a filter names it."""
+    if axis == "size":
+        return f"{cell.height}x{cell.width}"
+    named = {"input": cell.input.name, "backend": cell.backend.name, "batch": cell.batch}
+    return str(named.get(axis, cell.frames))
+
+
+def _keeps(text: str, cell: Cell) -> bool:
+    axis, equals, values = text.partition("=")
+    if not equals:
+        if "*" not in text and "?" not in text and "/" not in text:
+            raise BadInput(
+                f"--filter {text}: neither axis=value (axes: {', '.join(FILTER_AXES)}) nor a pattern on a "
+                f"cell's id such as '{cell.input.name}/*/{cell.backend.name}'"
+            )
+        return fnmatchcase(cell.id, text)
+    if axis not in FILTER_AXES:
+        raise BadInput(
+            f"--filter {text}: no axis {axis!r}{nearest(axis, FILTER_AXES)}; "
+            f"allowed are {', '.join(FILTER_AXES)}"
+        )
+    value = _value(cell, axis)
+    return any(fnmatchcase(value, pattern.strip()) for pattern in values.split(","))
+
+
+def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
+    """The jobs in the order in which they run; of the measure it is `rounds`, `order` and `seed` that count.
+
+    `interleaved`: one round of every cell, then the next, so that a drift of the machine hits all backends
+    alike. `blocked`: all rounds of a cell, then the next cell. `random`: as interleaved, and each round in an
+    order of its own, so that no cell always follows the same one.
+    """
+    if measure.order == "blocked":
+        return [Job(cell=cell, round=number) for cell in planned for number in range(measure.rounds)]
+    jobs = []
+    for number in range(measure.rounds):
+        cells = list(planned)
+        if measure.order == "random":
+            # Seeded with text, which Python hashes the same way in every version and process.
+            Random(f"{measure.seed} {number}").shuffle(cells)
+        jobs += [Job(cell=cell, round=number) for cell in cells]
+    return jobs
+
+
+def groups(jobs: Iterable[Job], *, isolation: str) -> Iterator[list[Job]]:
+    """The jobs that share a worker process, in order.
+
+    `cell`: none do. `backend`: a backend's cells of one round. `experiment`: all cells of one round.
+    """
+    if isolation == "cell":
+        yield from ([job] for job in jobs)
+        return
+    shared: dict[tuple[int, str], list[Job]] = {}
+    for job in jobs:
+        backend = job.cell.backend.name if isolation == "backend" else ""
+        shared.setdefault((job.round, backend), []).append(job)
+    yield from shared.values()

@@ -1,0 +1,39 @@
+"""The configurations that come with the program: beside the package in a clone, inside it in a wheel."""
+
+from pathlib import Path
+from typing import Final
+
+from bench.grid.yaml_source import nearest
+from bench.places import PACKAGE, ROOT
+from vsr_model.errors import BadInput
+
+_FOLDERS: Final = (PACKAGE / "configs", ROOT / "configs")
+
+
+def folder() -> Path:
+    """The folder of the presets. Raises FileNotFoundError for a broken installation."""
+    for candidate in _FOLDERS:
+        if (candidate / "quickstart.yaml").is_file():
+            return candidate
+    raise FileNotFoundError(f"no presets at {' or '.join(map(str, _FOLDERS))}")
+
+
+def names() -> list[str]:
+    """Names that stand for a preset, such as quickstart and paper/frames."""
+    root = folder()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def find(config: str) -> Path:
+    """The file that a command's CONFIG means: a path, or the name of a preset.
+
+    Raises BadInput for what is neither.
+    """
+    path = Path(config)
+    if path.suffix or path.is_file():
+        return path
+    if config in names():
+        return folder() / f"{config}.yaml"
+    raise BadInput(
+        f"{config}: neither a file nor a preset{nearest(config, names())}; presets are {', '.join(names())}"
+    )

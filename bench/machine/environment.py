@@ -1,0 +1,149 @@
+"""What explains a number later, and nothing private: no user name, no home path, no host name unasked."""
+
+import getpass
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench import __version__
+from bench.machine import environment_host, telemetry_nvidia
+from bench.places import ROOT
+
+PACKAGES: Final = (
+    "torch", "numpy", "pandas", "matplotlib", "memory-profiler", "psutil", "av", "pydantic", "nvidia-ml-py",
+)  # fmt: skip
+
+ALLOCATOR_VARIABLES: Final = {
+    "retain": {
+        # Everything from the heap, and the heap never shrinks: pages are faulted in once per process.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**63 - 1),
+        "MALLOC_TOP_PAD_": str(64 * 2**20),
+    },
+    "system": {},
+}
+"""Environment of the workers by `measure.allocator` (mallopt(3)); the same for every backend of a run."""
+
+_INHERITED: Final = ("OMP_", "MKL_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_TUNABLES", "CUDA_", "CUDNN_",
+                     "NVIDIA_", "PYTORCH_", "TORCH_", "LD_PRELOAD", "ONEDNN_", "DNNL_")  # fmt: skip
+"""Prefixes of environment variables that change how fast torch is."""
+
+_SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+"""Parts of the names of variables that are left out all the same, NVIDIA_API_KEY for one."""
+
+
+def collect(
+    torch_side: Mapping[str, Any], workers_environment: Mapping[str, str], *, with_host_name: bool = False
+) -> dict[str, Any]:
+    """environment.json: this machine, its software and the settings that workers start with.
+
+    `torch_side` is what a worker said of torch and its devices (bench.measure.backends.describe_devices).
+    """
+    described: dict[str, Any] = {
+        "vsr_bench": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpu_physical_cores": psutil.cpu_count(logical=False),
+        "cpu_logical_cores": psutil.cpu_count(),
+        "cpu_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_bytes": psutil.virtual_memory().total,
+        "swap_bytes": psutil.swap_memory().total,
+        **environment_host.describe(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "torch": dict(torch_side),
+        **telemetry_nvidia.describe(),
+        "workers_environment": dict(workers_environment),
+        "inherited_environment": {
+            name: _without_names(value)
+            for name, value in sorted(os.environ.items())
+            if name.startswith(_INHERITED) and not any(word in name for word in _SECRET)
+        },
+    }
+    if with_host_name:
+        described["host_name"] = platform.node()
+    return described
+
+
+def in_short(environment: Mapping[str, Any]) -> str:
+    """The machine in a line, from an environment.json: processor, GPUs, torch, as far as known."""
+    torch_side = environment.get("torch")
+    torch_side = torch_side if isinstance(torch_side, Mapping) else {}
+    parts = []
+    if environment.get("cpu"):
+        cores = environment.get("cpu_physical_cores")
+        threads = torch_side.get("threads")
+        counted = ", ".join(f"{n} {what}" for n, what in ((cores, "cores"), (threads, "threads")) if n)
+        parts.append(f"{environment['cpu']} ({counted})" if counted else str(environment["cpu"]))
+    parts += [
+        str(device.get("name")) for device in torch_side.get("devices", ()) if isinstance(device, Mapping)
+    ]
+    for name, key in (("torch", "torch"), ("CUDA", "torch_cuda"), ("cuDNN", "cudnn")):
+        if torch_side.get(key):
+            parts.append(f"{name} {torch_side[key]}")
+    return ", ".join(parts)
+
+
+def _git_commit() -> str | None:
+    """The commit of the clone that this package runs from, `-dirty` where files differ; None outside one."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.system()
+
+
+def _cpu_model() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _without_names(value: str) -> str:
+    """The value with neither the home folder nor the user's name in its paths."""
+    home = str(Path.home())
+    if home != "/":
+        value = re.sub(rf"{re.escape(home)}(?=$|[/:;, ])", "~", value)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a process whose user has no name
+        return value
+    return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/:;, ])", "<user>", value)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,81 @@
+"""The record of a round while it is being filled: a failure keeps what came before it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.measure.timing import Timed
+from bench.messages import Task, blank_record
+from bench.records import CellRecord, Pass, Phase, Sample, Status
+from vsr_model.registry import find_model
+from vsr_model.stages import STAGES
+
+
+@dataclass
+class Draft:
+    """A round's figures so far; `values` are fields of the record."""
+
+    task: Task
+    origin_s: float  # the clock's time at which the round began, which samples count from
+    status: Status = Status.OK
+    reason: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    measured_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        cell = self.task.job.cell
+        entry = find_model(self.task.model.name)
+        flops = entry.stage_flops(
+            self.task.model.parameters,
+            batch=cell.batch,
+            frames=cell.frames,
+            height=cell.height,
+            width=cell.width,
+        )
+        self.values |= {f"flops_{stage}": flops[stage] for stage in STAGES}
+        self.values["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if self.task.first_in_process:
+            self.values["import_torch_s"] = self.task.import_torch_s
+
+    def record(self, status: Status, reason: str) -> CellRecord:
+        """The record as it stands."""
+        return blank_record(self.task.job, status, reason).model_copy(
+            update={**self.values, "samples": tuple(self.samples), "measured_s": self.measured_s}
+        )
+
+    def keep(self, name: str, span: Timed) -> None:
+        """A span that is measured once, under its own name."""
+        self.values[name] = span.wall_s
+        self.measured_s += span.wall_s
+
+    def sample(self, pass_: Pass, phase: Phase, repetition: int, stage: str, span: Timed) -> None:
+        self.samples.append(
+            Sample(
+                pass_=pass_,
+                phase=phase,
+                repetition=repetition,
+                stage=stage,
+                start_s=span.start_s - self.origin_s,
+                wall_s=span.wall_s,
+                device_s=span.device_s,
+            )
+        )
+
+    def mark_tuning(self, calls: int) -> None:
+        """The first `calls` calls, the cold one among them, were autotuning or compilation."""
+        self.samples = [
+            item.model_copy(update={"phase": Phase.TUNING})
+            if item.phase is Phase.WARMUP and item.repetition < calls - 1
+            else item
+            for item in self.samples
+        ]
+
+    def warn(self, warning: str) -> None:
+        self.values["warnings"] = (*self.values.get("warnings", ()), warning)
+
+
+def in_words(error: Exception) -> str:
+    """The exception's type and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

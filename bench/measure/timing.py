@@ -1,0 +1,191 @@
+"""Timed calls and stage probes. The clock and the device are arguments, so that tests give exact answers."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+from math import fsum
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Protocol, TypeVar
+
+from vsr_model.stages import Stage
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+MONOTONIC: Final[Clock] = perf_counter
+"""Seconds, monotonic, the finest clock that Python has."""
+
+
+class Queue(Protocol):
+    """The part of a device that timing needs (bench.measure.backends.Device)."""
+
+    def synchronize(self) -> None: ...
+    def record_event(self) -> Any: ...
+    def elapsed_s(self, start: Any, end: Any) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One timed span: host time between two synchronisations, device time between two events within them."""
+
+    start_s: float
+    wall_s: float
+    device_s: float | None = None
+
+
+def timed(action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
+    """Run the action with the device synchronised on both sides; its result and its time in seconds."""
+    device.synchronize()
+    start = clock()
+    first = device.record_event()
+    result = action()
+    last = device.record_event()
+    device.synchronize()
+    stop = clock()
+    return result, Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(first, last))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTimes:
+    """One probed call: seconds per stage, each stage's first start, and what no stage claims."""
+
+    start_s: dict[Stage, float]
+    wall_s: dict[Stage, float]
+    device_s: dict[Stage, float]  # empty without events
+    other_wall_s: float
+    other_device_s: float | None
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """A finished interval of a stage: clock readings, and events where the probe records them."""
+
+    stage: Stage
+    start_s: float
+    end_s: float
+    first: Any = None
+    last: Any = None
+
+
+class _Recorder:
+    """What both probes share: intervals in their order, never one inside another."""
+
+    def __init__(self, device: Queue, clock: Clock) -> None:
+        self._device = device
+        self._clock = clock
+        self._open: Stage | None = None
+        self.intervals: list[_Interval] = []
+
+    def _enter(self, stage: Stage) -> None:
+        if self._open is not None:
+            raise RuntimeError(f"stage {stage} begins inside {self._open}: their times would overlap")
+        self._open = stage
+
+    def _leave(self, interval: _Interval) -> None:
+        self._open = None
+        self.intervals.append(interval)
+
+    def __call__(self, stage: Stage, /) -> AbstractContextManager[None]:
+        return _Span(self, stage)
+
+    def begin(self, stage: Stage) -> Any:
+        raise NotImplementedError
+
+    def end(self, stage: Stage, begun: Any) -> None:
+        raise NotImplementedError
+
+
+class SyncProbe(_Recorder):
+    """Synchronises at every boundary: host time is then the stage's own, at the price of an empty queue."""
+
+    def begin(self, stage: Stage) -> float:
+        self._enter(stage)
+        self._device.synchronize()
+        return self._clock()
+
+    def end(self, stage: Stage, begun: float) -> None:
+        self._device.synchronize()
+        self._leave(_Interval(stage, begun, self._clock()))
+
+
+class EventProbe(_Recorder):
+    """Marks the device's queue at every boundary and waits once, at the end: the queue never runs empty."""
+
+    def begin(self, stage: Stage) -> tuple[float, Any]:
+        self._enter(stage)
+        return self._clock(), self._device.record_event()
+
+    def end(self, stage: Stage, begun: tuple[float, Any]) -> None:
+        start_s, first = begun
+        last = self._device.record_event()
+        self._leave(_Interval(stage, start_s, self._clock(), first, last))
+
+
+class _Span(AbstractContextManager[None]):
+    """A stage's interval as a context; one object per interval keeps the probe free of its own stack."""
+
+    def __init__(self, probe: _Recorder, stage: Stage) -> None:
+        self._probe = probe
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        self._begun = self._probe.begin(self._stage)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._probe.end(self._stage, self._begun)
+
+
+Probe = SyncProbe | EventProbe
+
+
+def timed_stages(
+    forward: Callable[[Probe], object], probe: Probe, *, device: Queue, clock: Clock = MONOTONIC
+) -> tuple[Timed, StageTimes]:
+    """One call of a network with a probe on: the whole call, and its stages.
+
+    Stage times from events are differences of times since the call's first event. Each such time is rounded
+    once, and rounding keeps their order, so the stages can never add up to more than the call; neither can
+    their sum, which is rounded once too.
+    """
+    device.synchronize()
+    start = clock()
+    origin = device.record_event()
+    result = forward(probe)
+    last = device.record_event()
+    device.synchronize()
+    stop = clock()
+    del result  # freeing it is no part of the call, as it is none of a call without a probe
+    whole = Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(origin, last))
+    return whole, _stage_times(probe.intervals, whole, lambda event: device.elapsed_s(origin, event))
+
+
+def _stage_times(
+    intervals: list[_Interval], whole: Timed, since_origin: Callable[[Any], float | None]
+) -> StageTimes:
+    start: dict[Stage, float] = {}
+    wall: dict[Stage, list[float]] = {}  # ends, and starts negated: see _sum_all
+    device: dict[Stage, list[float]] = {}
+    for interval in intervals:
+        stage = interval.stage
+        start.setdefault(stage, interval.start_s)
+        wall.setdefault(stage, []).extend((interval.end_s, -interval.start_s))
+        if interval.first is not None:
+            first, last = since_origin(interval.first), since_origin(interval.last)
+            if first is not None and last is not None:
+                device.setdefault(stage, []).extend((last, -first))
+    return StageTimes(
+        start_s=start,
+        wall_s={stage: fsum(terms) for stage, terms in wall.items()},
+        device_s={stage: fsum(terms) for stage, terms in device.items()},
+        other_wall_s=whole.wall_s - _sum_all(wall),
+        other_device_s=whole.device_s - _sum_all(device) if device and whole.device_s is not None else None,
+    )
+
+
+def _sum_all(terms: dict[Stage, list[float]]) -> float:
+    """Correctly rounded once: sums of rounded sums could exceed the whole by an ulp."""
+    return fsum(chain.from_iterable(terms.values()))

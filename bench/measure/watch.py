@@ -1,0 +1,46 @@
+"""Keeps telemetry of a round in its draft: when the machine is looked at, and how often."""
+
+from time import perf_counter
+from typing import Final, Self
+
+from bench.machine.telemetry import Telemetry
+from bench.machine.telemetry_nvidia import GpuIdentity
+from bench.measure.draft import Draft
+from bench.records import TelemetryReading
+
+GLANCE_INTERVAL_S: Final = 0.05
+"""Between two readings at most so often: calls may be far shorter, and a machine changes more slowly."""
+
+
+class Watch:
+    """Looks at the machine between timed calls. A context manager; the caller says when nothing is timed."""
+
+    def __init__(self, draft: Draft, gpu: GpuIdentity | None) -> None:
+        self._draft = draft
+        self._telemetry = Telemetry(origin=draft.origin_s, gpu=gpu)
+        self._readings: list[TelemetryReading] = []
+        self._looked_s = float("-inf")
+        draft.values["affinity_cores"] = self._telemetry.affinity_cores
+        draft.values["telemetry_notes"] = self._telemetry.notes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draft.values["telemetry"] = tuple(self._readings)  # after a failure, too
+        self._telemetry.close()
+
+    def look(self) -> None:
+        """Read the machine now, as where a pass begins or ends."""
+        self._readings.append(self._telemetry.read())
+        self._looked_s = perf_counter()
+
+    def glance(self) -> None:
+        """Read it if the last reading is not too fresh, as between two calls."""
+        if perf_counter() - self._looked_s >= GLANCE_INTERVAL_S:
+            self.look()
+
+    def finish(self) -> None:
+        """The round's last reading; names other processes if there seem to have been some."""
+        self.look()
+        self._draft.values["others"] = self._telemetry.others(self._readings)

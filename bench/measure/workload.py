@@ -1,0 +1,67 @@
+"""A cell's model, clip and call. Runs in a worker."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Model, RandomInput
+from bench.grid.plan import Cell
+from vsr_model import video
+from vsr_model.checkpoint import load_checkpoint
+from vsr_model.registry import find_model
+from vsr_model.stages import StageProbe, no_probe
+
+DEFAULT_SEED = 0
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_model(model: Model) -> nn.Module:
+    """The network on the CPU in float32 with its weights, in eval mode. Raises BadInput for a checkpoint."""
+    built = find_model(model.name).build(model.parameters, seed=model.seed or DEFAULT_SEED)
+    if model.checkpoint is not None:
+        load_checkpoint(built, model.checkpoint)
+    return built.eval()
+
+
+def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Module:
+    """The network on the backend's device, in its types and memory format, compiled if it says so."""
+    network = network.to(device)
+    if backend.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+    if backend.dtype != "float32":
+        network.cast_features(_DTYPES[backend.dtype])  # type: ignore[operator]  # nn.Module hides it
+    if backend.compile:
+        network.compile_stages()  # type: ignore[operator]
+    return network
+
+
+def make_clip(cell: Cell) -> Tensor:
+    """The cell's input (n, t, 3, h, w) on the host, float32 in [0, 1]. Raises BadInput for a media file."""
+    item = cell.input
+    if isinstance(item, RandomInput):
+        return video.random_clip(
+            batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width, seed=item.seed
+        )
+    return video.read_clip(
+        item.path,
+        frames=cell.frames,
+        stride=item.stride if item.kind == "video" else 1,
+        height=cell.height,
+        width=cell.width,
+        fit=item.fit,
+        batch=cell.batch,
+    )
+
+
+def forward_of(network: nn.Module) -> Callable[[Tensor, StageProbe], Tensor]:
+    """The network as a call without gradients."""
+
+    def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        with torch.inference_mode():
+            output: Tensor = network(lrs, probe)
+            return output
+
+    return forward

@@ -1,0 +1,207 @@
+"""The series that figures are made of, and where each kind finds them in the tables. No matplotlib here."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from bench.records import FORWARD, OTHER, Pass, Phase, Status
+from bench.results.analysis import Tables
+from vsr_model.stages import STAGES
+
+STAGE_ORDER: Final = (*(str(stage) for stage in STAGES), OTHER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A median at a frame count: seconds in `time`, a ratio in `speedup`. No interval: both bounds None."""
+
+    frames: int
+    value: float
+    low: float | None
+    high: float | None
+    interval: str  # stats.IntervalKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A backend's medians against the frame count, in its order."""
+
+    backend: str
+    points: tuple[Point, ...]
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether this is the baseline against itself: exactly 1, interval and all."""
+        return all((p.value, p.low, p.high) == (1, 1, 1) for p in self.points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSplit:
+    """A backend's seconds per stage (STAGE_ORDER) in one forward, and by which clock."""
+
+    backend: str
+    frames: int
+    clock: str
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One forward call of the end-to-end pass; `number` counts from 1 within its process."""
+
+    number: int
+    phase: Phase
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """The forward calls of one round (process) of a backend, in the order in which they ran."""
+
+    backend: str
+    round: int
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryTrace:
+    """Memory during one round's memory pass; seconds since its first point, bytes."""
+
+    backend: str
+    round: int
+    elapsed_s: tuple[float, ...]
+    host_growth_bytes: tuple[int, ...]  # over the first point
+    device_bytes: tuple[int, ...] | None  # None without a device
+
+
+Series = Curve | StageSplit | Calls | MemoryTrace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell with the status of its worst round and that round's reason."""
+
+    cell: str
+    backend: str
+    frames: int
+    status: Status
+    reason: str
+
+
+Found = dict[str, list[Series]]
+"""The series of each cell that has any, by the cell's id."""
+
+Finder = Callable[[Tables, Sequence[Cell]], Found]
+
+
+def _medians(value: str, low: str, high: str) -> Finder:
+    def find(tables: Tables, cells: Sequence[Cell]) -> Found:
+        rows = tables.summary[(tables.summary["stage"] == FORWARD) & tables.summary[value].notna()]
+        backends = {cell.cell: cell.backend for cell in cells}
+        return {
+            row["cell"]: [
+                Curve(
+                    backend=backends[row["cell"]],
+                    points=(
+                        Point(
+                            frames=int(row["frames"]),
+                            value=float(row[value]),
+                            low=_number(row[low]),
+                            high=_number(row[high]),
+                            interval=str(row["interval"]),
+                        ),
+                    ),
+                )
+            ]
+            for row in rows_in(rows)
+            if row["cell"] in backends
+        }
+
+    return find
+
+
+def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
+    rows = tables.summary[tables.summary["share"].notna()]
+    found: Found = {}
+    for cell in cells:
+        of_cell = rows[rows["cell"] == cell.cell]
+        seconds = dict(zip(of_cell["stage"], of_cell["median_s"], strict=True))
+        if sum(seconds.values()) > 0:
+            split = StageSplit(
+                backend=cell.backend,
+                frames=cell.frames,
+                clock=str(of_cell["clock"].iloc[0]),
+                seconds=tuple(float(seconds.get(stage, 0.0)) for stage in STAGE_ORDER),
+            )
+            found[cell.cell] = [split]
+    return found
+
+
+def _calls(tables: Tables, cells: Sequence[Cell]) -> Found:
+    forward = tables.samples[
+        (tables.samples["pass"] == Pass.END_TO_END) & (tables.samples["stage"] == FORWARD)
+    ].sort_values("start_s", kind="stable")
+    return {
+        cell.cell: [
+            Calls(
+                backend=cell.backend,
+                round=number,
+                calls=tuple(
+                    Call(number=place, phase=Phase(row["phase"]), seconds=float(row["wall_s"]))
+                    for place, row in enumerate(rows_in(rows), start=1)
+                ),
+            )
+            for number, rows in _by_round(forward, cell)
+        ]
+        for cell in cells
+        if (forward["cell"] == cell.cell).any()
+    }
+
+
+def _traces(tables: Tables, cells: Sequence[Cell]) -> Found:
+    memory = tables.memory.sort_values("elapsed_s", kind="stable")
+    return {
+        cell.cell: [_trace(cell.backend, number, rows) for number, rows in _by_round(memory, cell)]
+        for cell in cells
+        if (memory["cell"] == cell.cell).any()
+    }
+
+
+def _trace(backend: str, number: int, rows: pd.DataFrame) -> MemoryTrace:
+    device = rows["device_bytes"]
+    return MemoryTrace(
+        backend=backend,
+        round=number,
+        elapsed_s=tuple(float(value) for value in rows["elapsed_s"] - rows["elapsed_s"].iloc[0]),
+        host_growth_bytes=tuple(int(value) for value in rows["host_bytes"] - rows["host_bytes"].iloc[0]),
+        device_bytes=tuple(int(value) for value in device) if device.notna().all() else None,
+    )
+
+
+def _by_round(table: pd.DataFrame, cell: Cell) -> list[tuple[int, pd.DataFrame]]:
+    of_cell = table[table["cell"] == cell.cell]
+    return [
+        (int(number), of_cell[of_cell["round"] == number]) for number in sorted(of_cell["round"].unique())
+    ]
+
+
+def rows_in(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The table's rows, by column name."""
+    return table.to_dict("records")
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+FINDERS: Final[dict[str, tuple[Finder, str]]] = {
+    # And what to say of a cell that ended well and yet has no such series.
+    "time": (_medians("median_s", "low_s", "high_s"), "no steady samples"),
+    "speedup": (_medians("speedup", "speedup_low", "speedup_high"), "the baseline was not measured there"),
+    "stages": (_stage_splits, "no stage pass"),
+    "repetitions": (_calls, "no samples"),
+    "memory": (_traces, "no memory pass"),
+}

@@ -1,0 +1,92 @@
+"""The figures of a run: which there are, what each shows, how it looks, and their files."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from bench.plotting.plot_data import PLOT_KINDS, PlotGroup, data
+from bench.plotting.plot_figures import figure
+from bench.plotting.plot_style import DPI, style
+from bench.results.analysis import Tables
+
+__all__ = ["PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "write_plots"]
+
+FORMATS: Final = ("png", "svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyPlot:
+    """A figure that was asked for and has nothing to show."""
+
+    name: str  # of the file that there would have been, without its ending
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotsWritten:
+    """What `write_plots` did: its files in the order of the kinds, and what it had nothing to draw for."""
+
+    files: tuple[Path, ...]
+    empty: tuple[EmptyPlot, ...]
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The .png files alone, which a report shows."""
+        return tuple(path for path in self.files if path.suffix == ".png")
+
+
+def write_plots(tables: Tables, *, baseline: str, kinds: Iterable[str], folder: Path) -> PlotsWritten:
+    """Write a .png (150 dpi) and a .svg per kind and (input, batch, height, width) into `folder`.
+
+    The same tables give the same .svg, byte for byte. Files of an earlier call are replaced; those of
+    figures that are empty now are removed, so that nothing stale stands beside the new ones.
+    Raises BadInput for an unknown kind before anything is written, and OSError where the folder cannot be
+    written.
+    """
+    wanted = [(kind, data(kind, tables)) for kind in dict.fromkeys(kinds)]
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    empty: list[EmptyPlot] = []
+    for kind, groups in wanted:
+        if not groups:
+            empty.append(EmptyPlot(name=kind, reason="there is no cell"))
+        for name, group in zip(_names(kind, groups), groups, strict=True):
+            paths = [folder / f"{name}.{ending}" for ending in FORMATS]
+            if group.series:
+                _save(figure(group, baseline=baseline), paths)
+                files += paths
+            else:
+                empty.append(EmptyPlot(name=name, reason=group.empty))
+                for path in paths:
+                    path.unlink(missing_ok=True)
+    return PlotsWritten(files=tuple(files), empty=tuple(empty))
+
+
+def _names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
+    """A file name per group: the kind alone where there is one, its place beside it where there are more."""
+    if len(groups) == 1:
+        return [kind]
+    names: list[str] = []
+    for group in groups:
+        place = re.sub(r"[^A-Za-z0-9._-]+", "_", group.input).strip("._-") or "input"
+        name = f"{kind}-{place}-b{group.batch}-{group.height}x{group.width}"
+        same = sum(other == name or other.startswith(f"{name}-") for other in names)
+        # Inputs that differ only in characters a file name cannot hold.
+        names.append(f"{name}-{same + 1}" if same else name)
+    return names
+
+
+def _save(drawn: Figure, paths: Sequence[Path]) -> None:
+    with style():
+        for path in paths:
+            partial = path.with_name(f".{path.name}.part")
+            ending = path.suffix.removeprefix(".")
+            # The date would make two files of one figure differ.
+            drawn.savefig(
+                partial, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None
+            )
+            partial.replace(path)

@@ -1,0 +1,107 @@
+"""Whether a cell may start, by what is known at that moment: what ran out of memory before, what is free now.
+
+The estimate is of the tensors of one forward pass (vsr_model.cost), which is less than a process takes, so
+that no cell is kept from starting that could have run; one that starts may still run out.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Experiment
+from bench.grid.estimate import peak_bytes
+from bench.grid.plan import Cell
+from bench.machine import host_memory
+from bench.records import CellRecord, Status
+from bench.units import BYTES, with_unit
+
+NEEDED_SHARE: Final = 0.9
+"""Of the estimate, that a cell takes at the least: the estimate is within 5 % of the tensors that are alive,
+and a process has more than those. On a CPU, resident memory grew by 1.36 to 1.55 of it in every cell that was
+looked at; on a GPU the allocator's rounding and the libraries' workspaces come on top."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Memory that a cell may take, and where."""
+
+    available_bytes: int
+    place: str
+
+
+Rooms = Callable[[Backend], Room | None]
+"""What a backend's device has free at this moment; None where that is not known."""
+
+
+def rooms(free_device_bytes: dict[str, int]) -> Rooms:
+    """The host's memory as it is when asked; the devices' as they were when the run began, since only torch
+    knows which device is which, and the parent has none."""
+
+    def room(backend: Backend) -> Room | None:
+        if not backend.is_cuda:
+            host = host_memory.available_bytes()
+            return None if host is None else Room(available_bytes=host, place="host memory")
+        device = free_device_bytes.get(backend.device)
+        place = f"memory on {backend.device} when the run began"
+        return None if device is None else Room(available_bytes=device, place=place)
+
+    return room
+
+
+class Admission:
+    """Knows what has run out of memory in this run, parts of it that were interrupted included."""
+
+    def __init__(
+        self, experiment: Experiment, room: Rooms, finished: Iterable[tuple[Cell, CellRecord]] = ()
+    ) -> None:
+        """`finished`: what earlier parts of the run left."""
+        self._model = experiment.model
+        self._skips_larger = experiment.measure.after_oom == "skip_larger"
+        self._checks_memory = experiment.measure.memory_check == "skip"
+        self._room = room
+        self._too_large: dict[str, tuple[int, CellRecord]] = {}  # the least that ran out, by backend
+        for cell, record in finished:
+            self.learn(cell, record)
+
+    def learn(self, cell: Cell, record: CellRecord) -> None:
+        """Remember how a round of the cell ended."""
+        if record.status is not Status.OOM:
+            return
+        need = peak_bytes(cell, self._model)
+        known = self._too_large.get(cell.backend.name)
+        if known is None or need < known[0]:
+            self._too_large[cell.backend.name] = (need, record)
+
+    def refusal(self, cell: Cell, make_room: Callable[[], None]) -> str | None:
+        """Why the cell is not to start, or None. `make_room` ends what this run still has in memory."""
+        need = peak_bytes(cell, self._model)
+        return self._after_oom(cell, need) or self._without_room(cell, need, make_room)
+
+    def _after_oom(self, cell: Cell, need: int) -> str | None:
+        too_large = self._too_large.get(cell.backend.name)
+        if not self._skips_larger or too_large is None or need < too_large[0]:
+            return None
+        least, record = too_large
+        who = f"{record.cell} ran out of memory in round {record.round}"
+        if record.cell == cell.id:
+            return f"not tried again: {who} (measure.after_oom: continue would try)"
+        return (
+            f"not tried: {who}, and this cell needs no less (an estimate of {with_unit(need, BYTES)}, that "
+            f"one's is {with_unit(least, BYTES)}; measure.after_oom: continue would try)"
+        )
+
+    def _without_room(self, cell: Cell, need: int, make_room: Callable[[], None]) -> str | None:
+        if not self._checks_memory or cell.backend.compile:  # the estimate is of uncompiled modules
+            return None
+        room = self._room(cell.backend)
+        if room is not None and need * NEEDED_SHARE > room.available_bytes and not cell.backend.is_cuda:
+            make_room()
+            room = self._room(cell.backend)
+        if room is None or need * NEEDED_SHARE <= room.available_bytes:
+            return None
+        return (
+            f"too large for this machine now: its tensors take about {with_unit(need, BYTES)}, and "
+            f"{with_unit(room.available_bytes, BYTES)} of {room.place} is free "
+            f"(measure.memory_check: force would try)"
+        )

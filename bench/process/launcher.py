@@ -1,0 +1,199 @@
+"""The parent's handle on the server process and its workers (bench.process.server). No torch."""
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from time import monotonic
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from bench.places import ROOT
+
+START_TIMEOUT_S: Final = 300.0
+"""Importing torch takes a second or two from a warm disk, and minutes at most from a slow network one."""
+
+MESSAGE_TIMEOUT_S: Final = 20
+"""From the first byte of a worker's message to the next; a whole one takes milliseconds."""
+
+_MAX_MESSAGE_BYTES: Final = 65536
+
+
+class ServerDiedError(RuntimeError):
+    """The server process ended on its own; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProcess:
+    """A worker that runs."""
+
+    pid: int
+    connection: Connection
+
+
+class Launcher:
+    """Starts a server process and has it fork workers. A context manager: nothing outlives it."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables for the workers on top of this process's; fixed from here on."""
+        self._environment = dict(environment or {})
+        self._exits: dict[int, int] = {}
+        self._running: set[int] = set()
+        self.import_torch_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._exits.clear()
+        self._running.clear()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._output: IO[bytes] = tempfile.TemporaryFile()
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: a folder called `bench` where the user happens to be is not this one.
+                [sys.executable, "-P", "-m", "bench.process.server", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[theirs.fileno()],
+                env={**_inherited(), **self._environment, "PYTHONPATH": _python_path()},
+            )
+        try:
+            self.import_torch_s = self._receive(START_TIMEOUT_S)["ready"]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._control.close()  # the server kills its workers and ends
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            self._kill_orphans()
+        self._output.close()
+
+    def restart(self) -> None:
+        """Begin again with a new server process, after one has died."""
+        self.__exit__(None, None, None)
+        self.__enter__()
+
+    def spawn(self, target: str) -> WorkerProcess:
+        """A new worker that calls `target` ("module:function") with its end of a connection."""
+        ours, theirs = Pipe()
+        try:
+            _limit_receiving(ours)
+            with theirs:
+                self._send({"spawn": target}, theirs.fileno())
+            while True:
+                answer = self._receive(START_TIMEOUT_S)
+                if self._note(answer):
+                    return WorkerProcess(pid=answer["pid"], connection=ours)
+        except BaseException:
+            ours.close()
+            raise
+
+    def kill(self, worker: WorkerProcess) -> None:
+        """Kill the worker and all that it started. Its exit is still to be asked for."""
+        self._send({"kill": worker.pid})
+
+    def exit_status(self, worker: WorkerProcess, timeout_s: float = 30.0) -> int:
+        """The worker's wait status (os.waitpid), waited for. Raises TimeoutError if it does not end."""
+        deadline = monotonic() + timeout_s
+        while worker.pid not in self._exits:
+            self._note(self._receive(max(0.0, deadline - monotonic())))
+        return self._exits.pop(worker.pid)
+
+    def last_words(self) -> str:
+        """The last line that the server or a worker printed; empty if none did."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - 4096))
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        self._output.seek(0, os.SEEK_END)
+        return lines[-1].strip() if lines else ""
+
+    def forget_words(self) -> None:
+        """Start afresh: what is printed from here on belongs to the next worker."""
+        self._output.truncate(0)
+        self._output.seek(0)
+
+    def _note(self, answer: dict[str, Any]) -> bool:
+        """Remember what the server said of a worker; whether it was that one has started."""
+        if "pid" in answer:
+            self._running.add(answer["pid"])
+            return True
+        self._running.discard(answer["exited"])
+        self._exits[answer["exited"]] = answer["status"]
+        return False
+
+    def _send(self, message: dict[str, Any], *descriptors: int) -> None:
+        try:
+            socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._death() from None
+
+    def _receive(self, timeout_s: float) -> dict[str, Any]:
+        readable, _, _ = select.select([self._control], [], [], timeout_s)
+        if not readable:
+            raise TimeoutError(f"no answer from the server process within {timeout_s:.0f} s")
+        try:
+            message = self._control.recv(_MAX_MESSAGE_BYTES)
+        except ConnectionResetError:  # it ended with messages unread
+            message = b""
+        if not message:
+            raise self._death()
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    def _death(self) -> ServerDiedError:
+        status = self._process.wait(10)
+        self._kill_orphans()
+        if status < 0:  # what was printed last is then any worker's
+            return ServerDiedError(f"killed by {signal_name(-status)}")
+        words = self.last_words()
+        return ServerDiedError(f"exit status {status}" + (f" ({words})" if words else ""))
+
+    def _kill_orphans(self) -> None:
+        """Where the server is killed the kernel ends the workers with it; what these had started is left."""
+        for pid in self._running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        self._running.clear()
+
+
+def _limit_receiving(connection: Connection) -> None:
+    """Have a message that began and does not end raise BlockingIOError, as where its sender was stopped."""
+    seconds = struct.pack("ll", MESSAGE_TIMEOUT_S, 0)
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; the number where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _inherited() -> dict[str, str]:
+    """This process's variables, less the one that would overrule every backend's precision unseen."""
+    return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
+
+
+def _python_path() -> str:
+    """This process's, with the folder that `bench` was imported from: it may be a clone's."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))

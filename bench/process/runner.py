@@ -1,0 +1,248 @@
+"""Runs the jobs: a worker per group, a deadline per job, one record per job whatever happens to it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from pickle import UnpicklingError
+from time import monotonic
+from typing import Final, Protocol
+
+from bench.grid.config import Experiment
+from bench.grid.plan import Cell, Job, groups
+from bench.machine.host_memory import OomKills, oom_evidence, oom_kills
+from bench.messages import Measured, Progress, Task, blank_record
+from bench.process import launcher, verdicts
+from bench.process.admission import Admission
+from bench.process.interrupts import held_back
+from bench.process.launcher import ServerDiedError, WorkerProcess
+from bench.process.verdicts import Heard
+from bench.records import CellRecord, Status
+
+WORKER: Final = "bench.measure.worker:main"
+
+EXIT_TIMEOUT_S: Final = 10.0
+"""A worker that is done ends within milliseconds; one that has not after this long is killed."""
+
+
+class Workers(Protocol):
+    """What the runner asks of bench.process.launcher.Launcher."""
+
+    import_torch_s: float
+
+    def spawn(self, target: str) -> WorkerProcess: ...
+    def kill(self, worker: WorkerProcess) -> None: ...
+    def exit_status(self, worker: WorkerProcess, timeout_s: float) -> int: ...
+    def last_words(self) -> str: ...
+    def forget_words(self) -> None: ...
+    def restart(self) -> None: ...
+
+
+class Observer(Protocol):
+    """Told what happens, as it happens."""
+
+    def job_started(self, job: Job) -> None: ...
+    def job_progressed(self, job: Job, progress: Progress) -> None: ...
+    def job_ended(self, job: Job, record: CellRecord) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the jobs of a run share."""
+
+    experiment: Experiment
+    references: Path  # a folder where CPU float32 results are kept meanwhile
+    skip_reason: Callable[[Cell], str | None]  # what this machine or the inputs lack for a cell
+    admission: Admission
+    keep: Callable[[CellRecord], None]  # puts a record on disk
+    worker: str = WORKER
+    clock: Callable[[], float] = monotonic
+    oom_kills: Callable[[], OomKills] = oom_kills
+
+
+def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer) -> None:
+    """Run every job and keep its record. An interrupt loses the job at hand and nothing else."""
+    runnable = []
+    for job in jobs:
+        reason = run.skip_reason(job.cell)
+        if reason is None:
+            runnable.append(job)
+        else:
+            _keep(job, blank_record(job, Status.SKIPPED, reason), run, observer)
+    processes = _Processes(run, workers)
+    try:
+        for group in groups(runnable, isolation=run.experiment.measure.isolation):
+            for job in group:
+                reason = run.admission.refusal(job.cell, processes.make_room)
+                if reason is None:
+                    observer.job_started(job)
+                    record = processes.record_of(job, observer, last=job is group[-1])
+                    run.admission.learn(job.cell, record)
+                else:
+                    record = blank_record(job, Status.SKIPPED, reason)
+                _keep(job, record, run, observer)
+            processes.dismiss()  # where the last of the group was skipped
+    finally:
+        processes.end()
+
+
+def _keep(job: Job, record: CellRecord, run: Run, observer: Observer) -> None:
+    with held_back():  # a record that is begun is written whole
+        run.keep(record)
+    observer.job_ended(job, record)
+
+
+class _Processes:
+    """The worker at hand, and the one that is leaving."""
+
+    def __init__(self, run: Run, workers: Workers) -> None:
+        self._run = run
+        self._workers = workers
+        self._worker: WorkerProcess | None = None
+        self._leaving: WorkerProcess | None = None  # done, and giving its memory back
+
+    def record_of(self, job: Job, observer: Observer, *, last: bool) -> CellRecord:
+        """Have the job done. The `last` of those that share a process ends it, and so does an error."""
+        run, workers = self._run, self._workers
+        began = run.clock()
+        kills = run.oom_kills()
+        heard = Heard()
+        try:
+            fresh = self._worker is None
+            worker = self._worker or self._start()
+            task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
+            _converse(worker, task, run, observer, began=began, heard=heard)
+            status = 0
+            if heard.record is None:
+                self._worker = None
+                status = _end(worker, workers, by_force=_hangs(heard))
+            # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
+            elif last or heard.record.status in (Status.ERROR, Status.OOM):
+                self.dismiss()
+            record = heard.record or verdicts.of_lost_worker(
+                job,
+                heard,
+                status,
+                oom_evidence=oom_evidence(kills, run.oom_kills()),
+                last_words=workers.last_words(),
+            )
+        except (ServerDiedError, TimeoutError) as error:
+            # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
+            self._restart()
+            record = heard.record or verdicts.of_lost_server(job, heard, error)
+        return _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
+
+    def _start(self) -> WorkerProcess:
+        """A new worker, with the machine to itself. A server that is lost before has harmed no job: there is
+        another."""
+        try:
+            return self._fork()
+        except (ServerDiedError, TimeoutError):
+            self._restart()
+            return self._fork()
+
+    def _fork(self) -> WorkerProcess:
+        """The worker before this one gives hundreds of megabytes back to the kernel as it ends, which takes
+        longer than a fork: both at once, and nothing is measured before both are done."""
+        self._workers.forget_words()
+        self._worker = self._workers.spawn(self._run.worker)
+        self._see_off()
+        return self._worker
+
+    def _restart(self) -> None:
+        self._worker = self._leaving = None
+        self._workers.restart()
+
+    def dismiss(self) -> None:
+        """Tell the worker at hand that there is no more for it."""
+        if self._worker is not None:
+            self._worker.connection.close()
+            self._worker, self._leaving = None, self._worker
+
+    def make_room(self) -> None:
+        """Have nothing of this run in memory: a worker at hand keeps what it has freed, for its next cell."""
+        self.dismiss()
+        try:
+            self._see_off()
+        except (ServerDiedError, TimeoutError):
+            self._restart()
+
+    def _see_off(self) -> None:
+        """Wait until the worker that is leaving has left."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is not None:
+            _end(leaving, self._workers, by_force=False)
+
+    def end(self) -> None:
+        """Leave no process behind. A worker that is at hand has been interrupted: alone it would go on
+        measuring, and writing references."""
+        with suppress(ServerDiedError, TimeoutError):
+            if self._worker is not None:
+                _end(self._worker, self._workers, by_force=True)
+            self._see_off()
+
+
+def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
+    return Task(
+        job=job,
+        model=run.experiment.model,
+        measure=run.experiment.measure,
+        reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
+        import_torch_s=import_torch_s,
+        first_in_process=first_in_process,
+    )
+
+
+def _converse(
+    worker: WorkerProcess, task: Task, run: Run, observer: Observer, *, began: float, heard: Heard
+) -> None:
+    """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
+    timeout_s = run.experiment.measure.timeout_s
+    deadline = began + timeout_s
+    try:
+        worker.connection.send(task)
+        while heard.record is None:
+            if not wait([worker.connection], max(0.0, deadline - run.clock())):
+                heard.timed_out_s = timeout_s
+                break
+            message = worker.connection.recv()
+            if heard.worker_start_s is None:
+                heard.worker_start_s = run.clock() - began
+            if isinstance(message, CellRecord):
+                heard.record = message
+            elif isinstance(message, Measured):
+                # The reference is not what the user's limit is about; it has as long again.
+                heard.measured, heard.doing = message.record, "the CPU float32 reference"
+                deadline = run.clock() + timeout_s
+            else:
+                heard.doing = message.doing
+                observer.job_progressed(task.job, message)
+    except BlockingIOError:
+        heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
+    except (EOFError, OSError, UnpicklingError):
+        pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
+
+
+def _hangs(heard: Heard) -> bool:
+    """Whether the worker would go on if it were let."""
+    return heard.timed_out_s is not None or heard.unfinished_s is not None
+
+
+def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
+    """Let the worker end, or make it; its wait status."""
+    if by_force:
+        workers.kill(worker)
+    worker.connection.close()
+    try:
+        return workers.exit_status(worker, EXIT_TIMEOUT_S)
+    except TimeoutError:
+        workers.kill(worker)
+        return workers.exit_status(worker, EXIT_TIMEOUT_S)
+
+
+def _with_costs(record: CellRecord, *, round_wall_s: float, worker_start_s: float | None) -> CellRecord:
+    costs: dict[str, float | None] = {"round_wall_s": round_wall_s, "worker_start_s": worker_start_s}
+    if record.measured_s is not None:
+        costs["harness_s"] = round_wall_s - record.measured_s - (record.reference_s or 0.0)
+    return record.model_copy(update=costs)

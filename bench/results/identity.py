@@ -1,0 +1,114 @@
+"""What a run is known by: hashes of its configuration, its code and its machine, and how two of them differ.
+
+Each hash is the SHA-256 of a canonical text, the same in every process: two runs of the same YAML, code and
+machine have the same three.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from bench import __version__
+from bench.places import ROOT
+
+MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "timer")
+"""Of an environment, while it is the same: unasked for, measured anew, counted anew when a machine starts, or
+told by the code's own hash."""
+
+SHOWN: Final = 60
+"""Characters of a value that a message repeats."""
+
+_PACKAGES: Final = ("bench", "vsr_model")
+
+
+class CodeVersion(BaseModel):
+    """What measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str  # of the package
+    git_commit: str | None  # of the clone that it ran from; None outside one
+    dirty: bool | None  # whether files differed from that commit
+    source_sha256: str  # of its Python files: equal where the code is, whatever is committed
+
+    @property
+    def in_short(self) -> str:
+        commit = (
+            f", commit {self.git_commit[:12]}{' and changes' if self.dirty else ''}"
+            if self.git_commit
+            else ""
+        )
+        return f"version {self.version}{commit}, source {self.source_sha256[:12]}"
+
+
+def code_version(described_commit: str | None) -> CodeVersion:
+    """This program's. `described_commit` is the environment's git_commit, `-dirty` at its end or not."""
+    commit, _, dirty = (described_commit or "").partition("-")
+    return CodeVersion(
+        version=__version__,
+        git_commit=commit or None,
+        dirty=bool(dirty) if commit else None,
+        source_sha256=_source_sha256(ROOT),
+    )
+
+
+def config_sha256(config: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """Of a configuration with every field written out. What media and checkpoint hold counts (`files`, their
+    SHA-256 by input's name or "checkpoint"), and not where they lie."""
+    without_paths = {
+        **config,
+        "model": _without(config["model"], "checkpoint"),
+        "input": [_without(item, "path") for item in config["input"]],
+    }
+    return _sha256({"config": without_paths, "files": files})
+
+
+def environment_sha256(environment: Mapping[str, Any]) -> str:
+    """Of an environment.json, less what changes without the machine changing."""
+    return _sha256(lasting(environment))
+
+
+def lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment as it stays while the machine and what is installed on it stay the same."""
+    return _without(json.loads(json.dumps(environment)), *MAY_DIFFER)
+
+
+def differences(was: Any, now: Any, field: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields in which two nested values differ, as dotted paths, with both values; None is absent."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys((*was, *now)):
+            inner = f"{field}.{name}" if field else str(name)
+            yield from differences(was.get(name), now.get(name), inner)
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for index, pair in enumerate(zip(was, now, strict=True)):
+            yield from differences(*pair, f"{field}.{index}")
+    elif was != now:
+        yield field, was, now
+
+
+def shown(value: object) -> str:
+    """A value in a message."""
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def _without(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def _sha256(data: object) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source_sha256(folder: Path) -> str:
+    paths = sorted(path for package in _PACKAGES for path in (folder / package).rglob("*.py"))
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()

@@ -1,0 +1,89 @@
+"""What a record says of itself held against the plan and against what can have been measured. Pure."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from bench.grid.plan import Cell
+from bench.records import (
+    FORWARD,
+    FORWARD_UNPROBED,
+    OTHER,
+    SAMPLE_STAGES,
+    TOTAL,
+    CellRecord,
+    MemoryPoint,
+    Sample,
+)
+
+_MAX_INTEGER: Final = 2**63
+"""From here on a number fits into no column of integers; only FLOPs of cells that nothing runs go beyond."""
+
+_MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
+"""Figures that are infinite, or not a number, for some outputs."""
+
+
+_MAY_BE_NEGATIVE: Final = ("harness_s", "host_growth_bytes")
+"""Differences."""
+
+_CALLS: Final = (FORWARD, FORWARD_UNPROBED, TOTAL)
+"""Spans that no clock shows as nothing."""
+
+
+def fault(record: CellRecord, cell: Cell, rounds: int) -> str | None:
+    """Why this cannot be a round of the cell, which has so many; None where it can.
+
+    Types are the record's own matter. A journal that was damaged or edited may still have the right ones.
+    """
+    return next(_faults(record, cell, rounds), None)
+
+
+def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
+    if not 0 <= record.round < rounds:
+        yield f"round: {record.round}, of {rounds}"
+    planned = {
+        "input": cell.input.name,
+        "batch": cell.batch,
+        "frames": cell.frames,
+        "height": cell.height,
+        "width": cell.width,
+        "backend": cell.backend.name,
+    }
+    for name, value in planned.items():
+        if getattr(record, name) != value:
+            yield f"{name}: {getattr(record, name)}, where {record.cell} has {value}"
+    for name, value in record:
+        if isinstance(value, float) and name not in _MAY_BE_WILD:
+            if not math.isfinite(value) or (value < 0 and name not in _MAY_BE_NEGATIVE):
+                yield f"{name}: {value}"
+        elif isinstance(value, int):
+            if abs(value) >= _MAX_INTEGER and not name.startswith("flops_"):
+                yield f"{name}: {value:.0e}"
+            if value < 0 and name not in _MAY_BE_NEGATIVE:
+                yield f"{name}: {value}"
+    for index, sample in enumerate(record.samples):
+        yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
+    for index, point in enumerate(record.memory):
+        yield from (f"memory.{index}.{said}" for said in _memory_faults(point))
+
+
+def _sample_faults(sample: Sample) -> Iterator[str]:
+    if sample.stage not in SAMPLE_STAGES:
+        yield f"stage: {sample.stage!r}"
+    if not 0 <= sample.repetition < _MAX_INTEGER:
+        yield f"repetition: {sample.repetition}"
+    for name in ("start_s", "wall_s", "device_s"):
+        value = getattr(sample, name)
+        # What no stage claims is a difference, which rounding may take below zero.
+        if value is not None and (not math.isfinite(value) or (value < 0 and sample.stage != OTHER)):
+            yield f"{name}: {value}"
+    if sample.wall_s == 0 and sample.stage in _CALLS:
+        yield f"wall_s: 0 s of {sample.stage}"
+
+
+def _memory_faults(point: MemoryPoint) -> Iterator[str]:
+    if not math.isfinite(point.elapsed_s):
+        yield f"elapsed_s: {point.elapsed_s}"
+    for name in ("host_bytes", "device_bytes"):
+        if not 0 <= (getattr(point, name) or 0) < _MAX_INTEGER:
+            yield f"{name}: {getattr(point, name)}"

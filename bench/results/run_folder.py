@@ -1,0 +1,287 @@
+"""A run's folder: what is written there, and how it is read again.
+
+config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
+cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv]    derived
+plots/*.png *.svg  report.md                                                        derived
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pandas as pd
+from pydantic import ValidationError
+
+from bench.grid import config, plan
+from bench.grid.config import Experiment
+from bench.grid.plan import Cell
+from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
+from bench.results import identity
+from bench.results.analysis import Tables, tables_of
+from bench.results.csv_text import inert
+from bench.results.identity import CodeVersion
+from bench.results.record_check import fault
+from bench.results.run_about import About, bad_field, read_about, read_json
+from vsr_model.errors import BadInput
+
+CONFIG_NAME: Final = "config.yaml"
+ENVIRONMENT_NAME: Final = "environment.json"
+RUN_NAME: Final = "run.json"
+REFERENCES_NAME: Final = ".references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """A folder that holds a run, begun or done."""
+
+    path: Path
+    experiment: Experiment
+    environment: Mapping[str, Any]
+    filters: tuple[str, ...]
+    files: Mapping[str, str]  # SHA-256 of media and checkpoint, by input's name or "checkpoint"
+    begun_with: Mapping[str, Any] | None = None  # the configuration, as run.json keeps it
+    code: CodeVersion | None = None  # that the run began with
+
+    @classmethod
+    def create(
+        cls, path: Path, experiment: Experiment, environment: Mapping[str, Any], filters: Sequence[str]
+    ) -> Self:
+        """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
+        check_free(path)
+        files = file_digests(experiment)
+        resolved = config.resolved(experiment, path)
+        code = identity.code_version(environment.get("git_commit"))
+        about = About(
+            schema_version=SCHEMA_VERSION,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            filters=tuple(filters),
+            files=files,
+            config_sha256=identity.config_sha256(resolved, files),
+            code_version=code,
+            environment_sha256=identity.environment_sha256(environment),
+            config=resolved,
+        )
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        claimed = False
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # First of all, and only by one: of two runs that begin here at once the other is refused.
+            (path / JOURNAL_NAME).touch(exist_ok=False)
+            claimed = True
+            _write(path / CONFIG_NAME, config.dump(experiment, path))
+            _write(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
+            _write(path / RUN_NAME, json.dumps(about.model_dump(mode="json"), indent=2) + "\n")
+        except BaseException as error:
+            if claimed:
+                for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
+                    (path / name).unlink(missing_ok=True)
+            for folder in new:
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, FileExistsError):
+                raise _taken(path) from None
+            if isinstance(error, OSError):
+                raise BadInput(f"{path}: cannot be written to ({error.strerror})") from error
+            raise
+        return cls(
+            path=path,
+            experiment=experiment,
+            environment=environment,
+            filters=tuple(filters),
+            files=files,
+            begun_with=resolved,
+            code=code,
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A folder that holds a run. Raises BadInput for one that does not, or holds another version's."""
+        if not (path / JOURNAL_NAME).is_file():
+            raise BadInput(f"{path}: holds no run (there is no {JOURNAL_NAME} in it)")
+        if not (path / RUN_NAME).exists() and not (path / JOURNAL_NAME).stat().st_size:
+            raise BadInput(
+                f"{path}: holds a run that was ended before its first cell; remove it, and run anew"
+            )
+        about = read_about(path / RUN_NAME)
+        experiment, _ = config.load(path / CONFIG_NAME)
+        return cls(
+            path=path,
+            experiment=experiment,
+            environment=read_json(path / ENVIRONMENT_NAME),
+            filters=about.filters,
+            files=about.files,
+            begun_with=about.config,
+            code=about.code_version,
+        )
+
+    def check_config(self, given: Experiment | None = None) -> None:
+        """Raises BadInput where config.yaml, or the experiment that is `given`, is not what the run began
+        with, naming the first difference."""
+        if self.begun_with is None:
+            raise BadInput(
+                f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
+            )
+        try:
+            begun_with = config.plain(config.of_plain(self.begun_with))
+        except ValidationError as error:
+            raise bad_field(self.path / RUN_NAME, error, "config") from None
+        for name, experiment in ((CONFIG_NAME, self.experiment), ("the CONFIG given", given)):
+            if experiment is None:
+                continue
+            now = config.resolved(experiment, self.path)
+            for field, was, is_now in identity.differences(begun_with, now):
+                raise BadInput(
+                    f"{self.path}: begun with {field}: {identity.shown(was)}, and {name} has "
+                    f"{identity.shown(is_now)}; a run goes on only as it began"
+                )
+
+    def check_same(self, environment: Mapping[str, Any]) -> None:
+        """Raises BadInput where going on here would mix machines, versions, weights or clips in one run."""
+        was_here, here = identity.lasting(self.environment), identity.lasting(environment)
+        for field, was, is_now in identity.differences(was_here, here):
+            raise BadInput(
+                f"{self.path}: begun with another {field} ({identity.shown(was)}) than here "
+                f"({identity.shown(is_now)}); a run goes on only where it began"
+            )
+        code = identity.code_version(environment.get("git_commit"))
+        if self.code is not None and self.code.source_sha256 != code.source_sha256:
+            raise BadInput(
+                f"{self.path}: begun with other code ({self.code.in_short}) than this ({code.in_short}); "
+                f"a run goes on only with the code that it began with"
+            )
+        for name, digest in file_digests(self.experiment).items():
+            if self.files.get(name) != digest:
+                raise BadInput(f"{self.path}: the file of {name!r} has changed since the run began")
+
+    @property
+    def baseline(self) -> str:
+        return self.experiment.baseline or self.experiment.backends[0].name
+
+    @property
+    def references(self) -> Path:
+        """Where CPU float32 results are kept while the run goes on."""
+        return self.path / REFERENCES_NAME
+
+    def cells(self) -> list[Cell]:
+        """The cells that the run is to measure."""
+        return plan.cells(self.experiment, self.filters)
+
+    def records(self) -> list[CellRecord]:
+        """What the journal holds, in the order of the plan: skipped cells end first, and belong elsewhere."""
+        cells = self.cells()
+        place = {cell.id: index for index, cell in enumerate(cells)}
+        records = read_journal(self.path / JOURNAL_NAME)
+        rounds = self.experiment.measure.rounds
+        for line, record in enumerate(records, start=1):
+            if record.cell not in place or record.round >= rounds:
+                raise BadInput(
+                    f"{self.path / JOURNAL_NAME}:{line}: round {record.round} of {record.cell} is not one "
+                    f"that {CONFIG_NAME} plans"
+                )
+            if found := fault(record, cells[place[record.cell]], rounds):
+                raise BadInput(
+                    f"{self.path / JOURNAL_NAME}:{line}: not a record that a run can have left ({found})"
+                )
+        return sorted(records, key=lambda record: (place[record.cell], record.round))
+
+    def journal(self) -> Journal:
+        """The journal, to append to; a torn last line is cut off.
+
+        Raises BadInput if a run is going on, and, before anything is changed, as `records` does.
+        """
+        self.records()
+        try:
+            return Journal(self.path / JOURNAL_NAME)
+        except BlockingIOError:
+            raise BadInput(f"{self.path}: another run is writing to it") from None
+
+    def write_tables(self) -> Tables:
+        """Derive the CSV tables from the journal and write them."""
+        tables = tables_of(self.records(), self.baseline, self.environment)
+        named = {
+            "cells": tables.cells,
+            "samples": tables.samples,
+            "memory": tables.memory,
+            "summary": tables.summary,
+            "perturbation": tables.perturbation,
+            "telemetry": tables.telemetry,
+            "warnings": tables.warnings,
+        }
+        if len(tables.memory_lines):
+            named["memory_lines"] = tables.memory_lines
+        else:
+            (self.path / "memory_lines.csv").unlink(missing_ok=True)
+        for name, table in named.items():
+            _write(self.path / f"{name}.csv", to_csv(table))
+        return tables
+
+
+def file_digests(experiment: Experiment) -> dict[str, str]:
+    """SHA-256 of each media file, by its input's name, and of the checkpoint."""
+    paths = {item.name: item.path for item in experiment.input if not isinstance(item, config.RandomInput)}
+    if experiment.model.checkpoint is not None:
+        paths["checkpoint"] = experiment.model.checkpoint
+    digests = {}
+    for name, path in paths.items():
+        with Path(path).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def check_free(path: Path) -> None:
+    """Raises BadInput where a new run must not go."""
+    if path.is_symlink() and not path.exists():
+        raise BadInput(f"{path}: is a link that leads nowhere; a run needs a folder that is new or empty")
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path}: is a file; a run needs a folder that is new or empty")
+    if (path / JOURNAL_NAME).exists():
+        raise _taken(path)
+    if path.is_dir() and any(path.iterdir()):
+        raise BadInput(f"{path}: is not empty; a run needs a folder that is new or empty")
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir():
+        raise BadInput(f"{path}: cannot be made, since {parent} is a file")
+    if not os.access(parent, os.W_OK):
+        raise BadInput(f"{path}: cannot be made, since {parent} is not writable")
+
+
+def _taken(path: Path) -> BadInput:
+    return BadInput(f"{path}: holds a run already; name another folder, or go on with it by --resume {path}")
+
+
+def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
+    """results/<name>-<UTC time>, with a number behind it where that is taken."""
+    stem = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path = root / stem
+    number = 2
+    while path.exists():
+        path = root / f"{stem}-{number}"
+        number += 1
+    return path
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The table as CSV, floats in full, missing values empty; text is inert (bench.results.csv_text)."""
+    shown = table.copy(deep=False)
+    for name in (name for name in shown if not pd.api.types.is_numeric_dtype(shown[name])):
+        texts = {cell: inert(cell) for cell in set(shown[name]) if isinstance(cell, str)}
+        if any(text != cell for cell, text in texts.items()):
+            shown[name] = [texts.get(cell, cell) for cell in shown[name]]
+    text: str = shown.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Medians, intervals, stopping rules, patterns in samples. Pure."""
