@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bench.grid.config import Model
 from bench.grid.config_measure import Measure
@@ -24,6 +25,15 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The model and the clip are made, and nothing has been measured: the worker waits for GO."""
+
+
+GO: Final = "go"
+"""The parent's answer: the machine is the worker's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """What the worker is doing, and how many of its calls are behind it."""
 
@@ -43,7 +53,7 @@ class RunStoppedError(RuntimeError):
     """A run that cannot go on for no fault of its cells; the message says what is kept and how to go on."""
 
 
-Message = Progress | Measured | CellRecord
+Message = Ready | Progress | Measured | CellRecord
 
 
 def blank_record(job: Job, status: Status, reason: str) -> CellRecord:

@@ -22,7 +22,7 @@ import pandas as pd
 from bench.grid import plan
 from bench.grid.config import Experiment, Model
 from bench.machine import environment
-from bench.messages import Message, Task
+from bench.messages import GO, Message, Ready, Task
 from bench.process.launcher import Launcher
 from bench.records import FORWARD, FORWARD_UNPROBED, CellRecord, Pass, Phase, Status
 from bench.reporting.markdown import Column, table
@@ -207,7 +207,8 @@ def _round(launcher: Launcher, task: Task) -> tuple[CellRecord, list[dict[str, f
         connection.send(task)
         try:
             while not isinstance(record := connection.recv(), CellRecord):
-                pass
+                if isinstance(record, Ready):
+                    connection.send(GO)
             calls: list[dict[str, float]] = connection.recv()
         except EOFError:
             raise BadInput(f"{task.job.cell.id}: the worker ended ({launcher.last_words()})") from None

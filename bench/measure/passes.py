@@ -7,7 +7,7 @@ from statistics import median
 from time import perf_counter
 from typing import Final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
@@ -40,9 +40,10 @@ _WARMUP_ENDS: Final = {Steadiness.STEADY: WarmupEnd.STEADY, Steadiness.GAVE_UP: 
 class Round:
     """One round of one cell."""
 
-    def __init__(self, task: Task, draft: Draft, report: Report) -> None:
+    def __init__(self, task: Task, draft: Draft, report: Report, wait_for_go: Callable[[], None]) -> None:
         self._draft = draft
         self._report = report
+        self._wait_for_go = wait_for_go
         self._cell = task.job.cell
         self._task = task
         self._measure = task.measure
@@ -58,12 +59,14 @@ class Round:
             settings = opened.enter_context(backends.applied(self._cell.backend))
             self._draft.values["settings"] = {**settings, "gc": "off while timing"}
             self._draft.values["threads"] = backends.thread_count()
+            network, clip = self._build()
+            self._wait_for_go()
             # A process that other cells share has its context, and their leftovers, already.
             if self._device.has_events and self._task.first_in_process:
                 _, context = timed(self._device.create_context, device=backends.CpuDevice())
                 self._draft.keep("context_s", context)
             self._device.release_cached_memory()
-            clip = self._set_up()
+            self._move_to_device(network)
             self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
             output = self._end_to_end_pass(clip)
             on_device = clip.to(self._device.torch_device)
@@ -76,18 +79,21 @@ class Round:
             del on_device, self._network, self._forward
         ReferenceCheck(self._draft, self._report, self._say)(clip, output)
 
-    def _set_up(self) -> Tensor:
+    def _build(self) -> tuple[nn.Module, Tensor]:
+        """The model and the clip, on the host."""
         begin = perf_counter()
         self._say("building the model")
         network = workload.build_model(self._task.model)
         self._draft.values["parameters"] = sum(item.numel() for item in network.parameters())
         clip = workload.make_clip(self._cell)
         self._draft.values["setup_s"] = perf_counter() - begin
+        return network, clip
+
+    def _move_to_device(self, network: nn.Module) -> None:
         backend, target = self._cell.backend, self._device.torch_device
         self._network, moved = timed(lambda: workload.prepare(network, backend, target), device=self._device)
         self._draft.keep("model_to_device_s", moved)
         self._forward = workload.forward_of(self._network)
-        return clip
 
     def _end_to_end_pass(self, clip: Tensor) -> Tensor:
         self._device.reset_peak_bytes()
@@ -105,7 +111,7 @@ class Round:
         faults = []
         output = None
         stop = None
-        self._watch.look()
+        self._watch.steady_begins()
         while stop is None:
             self._say(f"end to end {self._number(steady_s)}")
             output = None  # not two outputs at once

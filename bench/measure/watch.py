@@ -20,6 +20,7 @@ class Watch:
         self._telemetry = Telemetry(origin=draft.origin_s, gpu=gpu)
         self._readings: list[TelemetryReading] = []
         self._looked_s = float("-inf")
+        self._steady = 0  # the first reading that speaks of steady calls
         draft.values["affinity_cores"] = self._telemetry.affinity_cores
         draft.values["telemetry_notes"] = self._telemetry.notes
 
@@ -35,6 +36,11 @@ class Watch:
         self._readings.append(self._telemetry.read())
         self._looked_s = perf_counter()
 
+    def steady_begins(self) -> None:
+        """Read the machine now: what comes from here on is what the figures are made of."""
+        self._steady = len(self._readings)
+        self.look()
+
     def glance(self) -> None:
         """Read it if the last reading is not too fresh, as between two calls."""
         if perf_counter() - self._looked_s >= GLANCE_INTERVAL_S:
@@ -43,4 +49,4 @@ class Watch:
     def finish(self) -> None:
         """The round's last reading; names other processes if there seem to have been some."""
         self.look()
-        self._draft.values["others"] = self._telemetry.others(self._readings)
+        self._draft.values["others"] = self._telemetry.others(self._readings[self._steady :])

@@ -1,17 +1,18 @@
 """The process that measures rounds of cells, each by the protocol in docs/measurement.md.
 
 Forked from a server process that has imported torch (bench.process.server). Talks to the parent through a
-connection: a Task comes in; Progress, then Measured, then CellRecord go out.
+connection: a Task comes in; Ready goes out, and GO comes in; Progress, Measured and CellRecord go out.
 """
 
 import gc
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from time import perf_counter
 
 from bench.measure import backends
 from bench.measure.draft import Draft, in_words
 from bench.measure.passes import Report, Round
-from bench.messages import Task
+from bench.messages import Ready, Task
 from bench.records import CellRecord, Status
 
 
@@ -27,14 +28,22 @@ def main(connection: Connection) -> None:
         except EOFError:
             return
         gc.collect()  # of what an earlier task left
-        connection.send(run(task, connection.send))
+
+        def wait_for_go() -> None:
+            connection.send(Ready())
+            connection.recv()
+
+        connection.send(run(task, connection.send, wait_for_go))
 
 
-def run(task: Task, report: Report) -> CellRecord:
-    """Measure the round. Whatever the cell raises ends as its record's status and reason."""
+def run(task: Task, report: Report, wait_for_go: Callable[[], None]) -> CellRecord:
+    """Measure the round. Whatever the cell raises ends as its record's status and reason.
+
+    `wait_for_go` is called when the model and the clip are made, and returns when measuring may begin.
+    """
     draft = Draft(task, origin_s=perf_counter())
     try:
-        Round(task, draft, report).run()
+        Round(task, draft, report, wait_for_go).run()
     except Exception as error:
         status = Status.OOM if backends.is_out_of_memory(error) else Status.ERROR
         return draft.record(status, in_words(error))

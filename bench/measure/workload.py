@@ -26,6 +26,15 @@ def build_model(model: Model) -> nn.Module:
     return built.eval()
 
 
+def rehearse() -> None:
+    """Build the smallest network there is, once, before any worker is forked.
+
+    What torch makes at its first use is then there for every worker, which takes five milliseconds off each.
+    No thread is started and no device touched.
+    """
+    build_model(Model(mid_channels=1, num_blocks=1))
+
+
 def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Module:
     """The network on the backend's device, in its types and memory format, compiled if it says so."""
     network = network.to(device)

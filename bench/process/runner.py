@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell, Job, groups
 from bench.machine.host_memory import OomKills, oom_evidence, oom_kills
-from bench.messages import Measured, Progress, Task, blank_record
+from bench.messages import GO, Measured, Progress, Ready, Task, blank_record
 from bench.process import launcher, verdicts
 from bench.process.admission import Admission
 from bench.process.interrupts import held_back
@@ -112,13 +112,14 @@ class _Processes:
             fresh = self._worker is None
             worker = self._worker or self._start()
             task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
-            _converse(worker, task, run, observer, began=began, heard=heard)
+            self._converse(worker, task, observer, began=began, heard=heard)
             status = 0
             if heard.record is None:
                 self._worker = None
                 status = _end(worker, workers, by_force=_hangs(heard))
             # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
             elif last or heard.record.status in (Status.ERROR, Status.OOM):
+                self._see_off()  # where it ended before it was ready
                 self.dismiss()
             record = heard.record or verdicts.of_lost_worker(
                 job,
@@ -133,9 +134,41 @@ class _Processes:
             record = heard.record or verdicts.of_lost_server(job, heard, error)
         return _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
 
+    def _converse(
+        self, worker: WorkerProcess, task: Task, observer: Observer, *, began: float, heard: Heard
+    ) -> None:
+        """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
+        run = self._run
+        timeout_s = run.experiment.measure.timeout_s
+        deadline = began + timeout_s
+        try:
+            worker.connection.send(task)
+            while heard.record is None:
+                if not wait([worker.connection], max(0.0, deadline - run.clock())):
+                    heard.timed_out_s = timeout_s
+                    break
+                message = worker.connection.recv()
+                if heard.worker_start_s is None:
+                    heard.worker_start_s = run.clock() - began
+                if isinstance(message, CellRecord):
+                    heard.record = message
+                elif isinstance(message, Ready):
+                    self._see_off()
+                    worker.connection.send(GO)
+                elif isinstance(message, Measured):
+                    # The reference is not what the user's limit is about; it has as long again.
+                    heard.measured, heard.doing = message.record, "the CPU float32 reference"
+                    deadline = run.clock() + timeout_s
+                else:
+                    heard.doing = message.doing
+                    observer.job_progressed(task.job, message)
+        except BlockingIOError:
+            heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
+        except (EOFError, OSError, UnpicklingError):
+            pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
+
     def _start(self) -> WorkerProcess:
-        """A new worker, with the machine to itself. A server that is lost before has harmed no job: there is
-        another."""
+        """A new worker. A server that is lost before has harmed no job: there is another."""
         try:
             return self._fork()
         except (ServerDiedError, TimeoutError):
@@ -143,11 +176,8 @@ class _Processes:
             return self._fork()
 
     def _fork(self) -> WorkerProcess:
-        """The worker before this one gives hundreds of megabytes back to the kernel as it ends, which takes
-        longer than a fork: both at once, and nothing is measured before both are done."""
         self._workers.forget_words()
         self._worker = self._workers.spawn(self._run.worker)
-        self._see_off()
         return self._worker
 
     def _restart(self) -> None:
@@ -162,14 +192,19 @@ class _Processes:
 
     def make_room(self) -> None:
         """Have nothing of this run in memory: a worker at hand keeps what it has freed, for its next cell."""
-        self.dismiss()
         try:
+            self._see_off()
+            self.dismiss()
             self._see_off()
         except (ServerDiedError, TimeoutError):
             self._restart()
 
     def _see_off(self) -> None:
-        """Wait until the worker that is leaving has left."""
+        """Wait until the worker that is leaving has left.
+
+        It gives hundreds of megabytes back to the kernel, which takes longer than a fork. Meanwhile the next
+        one begins and builds its model; it measures nothing before both are done.
+        """
         leaving, self._leaving = self._leaving, None
         if leaving is not None:
             _end(leaving, self._workers, by_force=False)
@@ -192,36 +227,6 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         import_torch_s=import_torch_s,
         first_in_process=first_in_process,
     )
-
-
-def _converse(
-    worker: WorkerProcess, task: Task, run: Run, observer: Observer, *, began: float, heard: Heard
-) -> None:
-    """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
-    timeout_s = run.experiment.measure.timeout_s
-    deadline = began + timeout_s
-    try:
-        worker.connection.send(task)
-        while heard.record is None:
-            if not wait([worker.connection], max(0.0, deadline - run.clock())):
-                heard.timed_out_s = timeout_s
-                break
-            message = worker.connection.recv()
-            if heard.worker_start_s is None:
-                heard.worker_start_s = run.clock() - began
-            if isinstance(message, CellRecord):
-                heard.record = message
-            elif isinstance(message, Measured):
-                # The reference is not what the user's limit is about; it has as long again.
-                heard.measured, heard.doing = message.record, "the CPU float32 reference"
-                deadline = run.clock() + timeout_s
-            else:
-                heard.doing = message.doing
-                observer.job_progressed(task.job, message)
-    except BlockingIOError:
-        heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
-    except (EOFError, OSError, UnpicklingError):
-        pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
 
 
 def _hangs(heard: Heard) -> bool:

@@ -29,6 +29,7 @@ from typing import Any, Final
 import psutil
 from PIL import Image
 
+WORKLOAD: Final = "bench.measure.workload"
 PRELOAD: Final = ("torch", "bench.measure.worker")
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -214,6 +215,7 @@ def main() -> None:
     for name in PRELOAD[1:]:
         import_module(name)
     Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
+    import_module(WORKLOAD).rehearse()
     signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
         control.send(json.dumps({"ready": imported}).encode())

@@ -243,7 +243,10 @@ class FakeConnection:
         self.left: deque[Says | Dies] = deque()
         self.closed = False
 
-    def send(self, task: Task) -> None:
+    def send(self, task: Task | str) -> None:
+        if isinstance(task, str):
+            self._workers.log.append(f"{task} to {self._pid}")
+            return
         self._workers.log.append(f"task {task.job.cell.id} {task.job.round} to {self._pid}")
         self._workers.tasks.append(task)
         self.left = deque(self._workers.scripts[task.job.cell.id, task.job.round])

@@ -43,7 +43,8 @@ def test_the_code_is_its_source() -> None:
 
 def test_hashes_are_the_same_in_every_process() -> None:
     program = (
-        "from bench.results import identity; print(identity.environment_sha256({'b': [1, 2.5], 'a': {'ä': None}}))"
+        "from bench.results import identity;"
+        "print(identity.environment_sha256({'b': [1, 2.5], 'a': {'ä': None}}))"
     )
     told = {
         subprocess.run(

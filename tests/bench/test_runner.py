@@ -9,7 +9,7 @@ from bench.grid.backend_spec import Backend
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.machine.host_memory import OomKills
-from bench.messages import Measured, Progress, blank_record
+from bench.messages import Measured, Progress, Ready, blank_record
 from bench.process import runner
 from bench.process.admission import Admission, Room
 from bench.process.launcher import Launcher
@@ -89,7 +89,7 @@ def done(one: Experiment, index: int = 0, **values: Any) -> CellRecord:
 
 
 def fine(one: Experiment, index: int = 0) -> Script:
-    return [Says(1.0, done(one, index))]
+    return [Says(0.0, Ready()), Says(1.0, done(one, index))]
 
 
 def measure(**changes: Any) -> dict[str, Any]:
@@ -109,10 +109,11 @@ def test_order_and_progress(monkeypatch):
     ]  # fmt: skip
     assert kept == bench.watching.records
     assert bench.watching.log[:3] == [f"started {first} 0", "progress x 0/9", f"ended {first} 0 ok"]
-    # Each job has a process of its own, which has ended before the next is given its task.
+    # Each job has a process of its own, which has ended before the next one measures.
     assert bench.workers.log[:6] == [
-        "forget", "spawn 1", f"task {first} 0 to 1", "forget", "spawn 2", "ended 1",
+        "forget", "spawn 1", f"task {first} 0 to 1", "go to 1", "forget", "spawn 2",
     ]  # fmt: skip
+    assert bench.workers.log[6:9] == [f"task {second} 0 to 2", "ended 1", "go to 2"]
     assert bench.workers.log[-1] == "ended 4"
     task = bench.workers.tasks[1]
     assert task.reference == Path("references/noise-b1-t2-16x16.npy")
@@ -409,7 +410,7 @@ def test_a_worker_that_does_not_end_is_killed(monkeypatch):
     first, second = bench()
     assert (first.status, second.status) == (Status.OK, Status.OK)
     assert bench.workers.log[-6:] == [
-        "spawn 2", "kill 1", "ended 1", f"task {second.cell} 0 to 2", "kill 2", "ended 2",
+        f"task {second.cell} 0 to 2", "kill 1", "ended 1", "go to 2", "kill 2", "ended 2",
     ]  # fmt: skip
     assert first.round_wall_s == 1
     assert second.round_wall_s == 1 + EXIT_TIMEOUT_S  # nothing is measured beside it
@@ -455,8 +456,10 @@ def test_an_interrupt_keeps_what_is_done_and_ends_the_worker(monkeypatch, isolat
         bench()
     assert [record.frames for record in bench.kept] == [1]
     # It would go on measuring, and writing references, while the parent writes its report.
-    assert bench.workers.log[-2].startswith("kill")
-    assert bench.workers.log[-1].startswith("ended")
+    ends = [line for line in bench.workers.log if line.startswith(("kill", "ended"))]
+    spawned = [line for line in bench.workers.log if line.startswith("spawn")]
+    assert ends[0] == f"kill {len(spawned)}"
+    assert sorted(ends[1:]) == [f"ended {pid}" for pid in range(1, len(spawned) + 1)]
 
 
 # Real workers.

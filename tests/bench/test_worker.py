@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from bench.grid.config import Experiment
 from bench.measure import backends, output_check, passes, worker, workload
 from bench.measure.timing import timed, timed_stages
-from bench.messages import Measured, Message, Progress
+from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
 from bench.statistics.stopping import Stop, half_width, look_counts
 from tests.bench.fakes import (
@@ -43,7 +42,9 @@ class Ran:
 
     def __init__(self, one: Experiment, reference: Path, *, index: int = 0) -> None:
         self.messages: list[Message] = []
-        self.record: CellRecord = worker.run(task_of(one, reference, index=index), self.messages.append)
+        self.record: CellRecord = worker.run(
+            task_of(one, reference, index=index), self.messages.append, lambda: self.messages.append(Ready())
+        )
 
     @property
     def progress(self) -> list[Progress]:
@@ -199,7 +200,7 @@ def test_a_parent_that_has_gone_is_no_error_of_the_progress(reference):
     def report(_message: Message) -> None:
         raise BrokenPipeError
 
-    assert worker.run(task_of(experiment(), reference), report).status is Status.OK
+    assert worker.run(task_of(experiment(), reference), report, lambda: None).status is Status.OK
 
 
 # The output check.
@@ -362,19 +363,19 @@ def test_torchs_own_word_is_out_of_memory(run, monkeypatch):
 
 
 def test_main_serves_until_the_parent_hangs_up(reference):
-    ours, theirs = Pipe()
-    for _ in range(2):
-        ours.send(task_of(experiment(), reference))
-    said = []
+    tasks: deque[Any] = deque([task_of(experiment(), reference)] * 2)
+    said: list[Message] = []
 
     class Recording:
         def recv(self) -> Any:
-            if not theirs.poll():
+            if not tasks:
                 raise EOFError
-            return theirs.recv()
+            return tasks.popleft()
 
         def send(self, message: Message) -> None:
             said.append(message)
+            if isinstance(message, Ready):
+                tasks.appendleft(GO)
 
     was_enabled = gc.isenabled()
     try:
@@ -384,8 +385,6 @@ def test_main_serves_until_the_parent_hangs_up(reference):
         gc.unfreeze()
         if was_enabled:
             gc.enable()
-        ours.close()
-        theirs.close()
     assert [message.status for message in said if isinstance(message, CellRecord)] == [Status.OK] * 2
 
 
@@ -594,3 +593,11 @@ def test_a_round_that_fails_keeps_its_telemetry(run, monkeypatch):
     record = run(measure=measure()).record
     assert record.status is Status.ERROR
     assert record.telemetry
+
+
+def test_nothing_is_measured_before_the_go(run):
+    ran = run()
+    ready = ran.messages.index(Ready())
+    before = [message.doing for message in ran.messages[:ready] if isinstance(message, Progress)]
+    assert before == ["starting", "building the model"]
+    assert all(message.done == 0 for message in ran.messages[:ready] if isinstance(message, Progress))

@@ -1,5 +1,8 @@
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from vsr_model import video
 from vsr_model.errors import BadInput
 from vsr_model.stages import no_probe
 
+ROOT = Path(__file__).parents[2]
 TINY = Model(mid_channels=8, num_blocks=1)
 CPU = torch.device("cpu")
 
@@ -94,3 +98,21 @@ def test_media_clips(tmp_path):
     every = workload.make_clip(cell(input=moving, grid={"frames": [3], "size": [[16, 24]]}))
     second = workload.make_clip(cell(input={**moving, "stride": 2}, grid={"frames": [2], "size": [[16, 24]]}))
     assert torch.equal(second, every[:, ::2])
+
+
+REHEARSE = """
+import psutil, torch
+from bench.measure import workload
+threads, state = psutil.Process().num_threads(), torch.get_rng_state()
+workload.rehearse()
+print(psutil.Process().num_threads() - threads, torch.equal(torch.get_rng_state(), state),
+      torch.cuda.is_initialized())
+"""
+
+
+def test_a_rehearsal_leaves_no_trace() -> None:
+    """Workers are forked after it: no thread that a fork would lose, no random state to share, no device."""
+    ended = subprocess.run(
+        [sys.executable, "-c", REHEARSE], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split() == ["0", "True", "False"]
