@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vsr_model.errors import BadInput
@@ -97,8 +98,9 @@ def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:
     with open_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or _RATE_IF_NONE
         first_s: float | None = None
+        reformatter = VideoReformatter()
         for index, frame in enumerate(decoded(path, container, stream)):
             shown_s = float(index / rate) if frame.time is None else frame.time
             first_s = shown_s if first_s is None else first_s
             if index % stride == 0:
-                yield VideoFrame(image=frame_rgb(path, frame), time_s=shown_s - first_s)
+                yield VideoFrame(image=frame_rgb(path, frame, reformatter), time_s=shown_s - first_s)

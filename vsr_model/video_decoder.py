@@ -12,7 +12,7 @@ import av
 import numpy as np
 import torch
 from av.container import InputContainer
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -129,28 +129,34 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
     return orientation
 
 
-def frame_rgb(path: Path, frame: av.VideoFrame) -> Tensor:
-    """`frame` as (3, h, w) float32 RGB in [0, 1], upright."""
+def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> Tensor:
+    """`frame` as (3, h, w) float32 RGB in [0, 1], upright.
+
+    A `reformatter` that is kept from frame to frame sets its tables up once. The arithmetic is numpy's: torch
+    would start its threads here, which spin while the decoder needs the cores.
+    """
     pixels = frame.format
     bits = max(component.bits for component in pixels.components)
     full = frame.color_range == _FULL or pixels.name.startswith("yuvj") or pixels.is_rgb
     guess = _BT709 if frame.height >= _HD_HEIGHT else _BT601
-    rgb = frame.reformat(
+    rgb = (reformatter or VideoReformatter()).reformat(
+        frame,
         format="rgb24" if bits <= 8 else "rgb48le",
         src_colorspace=_MATRIX.get(frame.colorspace, guess),
         src_color_range=_FULL if full else _LIMITED,
         dst_color_range=_FULL,
         interpolation=_EXACT,
     )
-    values = torch.from_numpy(rgb.to_ndarray().astype(np.float32)).permute(2, 0, 1)
+    values = rgb.to_ndarray().astype(np.float32)
     if pixels.name.startswith("gray") and frame.color_range == _LIMITED:
         # swscale takes every grey for full range, even one that is tagged otherwise.
-        image = (values / (1 if bits <= 8 else 256) - 16) / 219
+        values = (values / np.float32(1 if bits <= 8 else 256) - 16) / np.float32(219)
     elif bits <= 8:
-        image = values / 255
+        values /= 255
     elif pixels.is_rgb:
-        image = values / 65535
+        values /= 65535
     else:
         # swscale widens deep YCbCr by shifting, so its white falls short of 65535.
-        image = values / (((1 << bits) - 1) << (16 - bits) if full else 255 << 8)
-    return _orientation(path, frame).apply(image.clamp(0, 1)).contiguous()
+        values /= ((1 << bits) - 1) << (16 - bits) if full else 255 << 8
+    image = torch.from_numpy(np.ascontiguousarray(values.clip(0, 1).transpose(2, 0, 1)))
+    return _orientation(path, frame).apply(image).contiguous()

@@ -8,7 +8,7 @@ from bench.machine.telemetry_nvidia import GpuIdentity
 from bench.measure.draft import Draft
 from bench.records import TelemetryReading
 
-GLANCE_INTERVAL_S: Final = 0.05
+GLANCE_INTERVAL_S: Final = 0.2
 """Between two readings at most so often: calls may be far shorter, and a machine changes more slowly."""
 
 

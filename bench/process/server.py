@@ -214,6 +214,8 @@ def main() -> None:
     imported = perf_counter() - begin
     for name in PRELOAD[1:]:
         import_module(name)
+    with suppress(ImportError):
+        import_module("av.subtitles.stream")  # which PyAV imports when it first opens a file
     Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
     import_module(WORKLOAD).rehearse()
     signal.signal(signal.SIGTERM, _leave)
