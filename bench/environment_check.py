@@ -6,7 +6,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from time import perf_counter
 from typing import Any, Final
@@ -88,7 +88,9 @@ def here(*, with_host_name: bool = False) -> dict[str, Any]:
     variables = environment.ALLOCATOR_VARIABLES["retain"]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, Model(), [])
-    return environment.collect(answer.torch, variables, with_host_name=with_host_name)
+    return environment.collect(answer.torch, variables, with_host_name=with_host_name) | {
+        "timer": asdict(measure_timer())
+    }
 
 
 def look() -> Now:

@@ -69,6 +69,7 @@ class Display:
                 TextColumn("{task.fields[left]}"),
                 console=console,
                 transient=True,
+                auto_refresh=False,  # a thread that draws would do so beside what is measured
             )
             self._task = self._bar.add_task("starting", total=100, left="")
         self._total = self._left or 1.0
@@ -106,7 +107,7 @@ class Display:
             self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
         else:
             self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
-            self._bar.update(self._task, completed=100 * (1 - self._left / self._total))
+            self._bar.update(self._task, completed=100 * (1 - self._left / self._total), refresh=True)
 
     def _show(self, job: Job, doing: str, share: float) -> None:
         if self._bar is None:
@@ -117,6 +118,7 @@ class Display:
             description=escape(f"{job.cell.id}: {doing}"),
             completed=100 * (1 - left / self._total),
             left=_time_left(self._seconds_left(left)),
+            refresh=True,
         )
 
     def _seconds_left(self, weight: float) -> float | None:

@@ -167,6 +167,10 @@ class Alarms:
         return sum(self.by_cell.values()) / (self.pairs * len(self.by_cell))
 
 
+TURNS: Final = 6
+"""Rounds of a side that took turns over many runs: the fewest that have an interval without an assumption."""
+
+
 def neighbours(n: int) -> list[tuple[int, int]]:
     """Each run with the next: 0 and 1, 2 and 3, ..."""
     return [(first, first + 1) for first in range(0, n - 1, 2)]
@@ -175,6 +179,27 @@ def neighbours(n: int) -> list[tuple[int, int]]:
 def far_apart(n: int) -> list[tuple[int, int]]:
     """Each run with the one half the series later, so that slow drift of the machine is in it."""
     return [(first, first + n // 2) for first in range(n // 2)]
+
+
+def in_turn(runs: Runs) -> Runs:
+    """Each run as two that ran in turn: its even rounds, then its odd ones."""
+    return [{cell: rounds[side::2] for cell, rounds in run.items()} for run in runs for side in (0, 1)]
+
+
+def over_runs(runs: Runs) -> Runs:
+    """Two sides of TURNS rounds each that ran in turn over 2 * TURNS runs in a row, a round of each run.
+
+    A block of runs gives as many such pairs as a run has rounds; they are of the same minutes.
+    """
+    rounds = min(len(cell) for run in runs for cell in run.values())
+    sides: Runs = []
+    for first in range(0, len(runs) - 2 * TURNS + 1, 2 * TURNS):
+        block = runs[first : first + 2 * TURNS]
+        for number in range(rounds):
+            sides += [
+                {cell: [run[cell][number] for run in block[side::2]] for cell in block[0]} for side in (0, 1)
+            ]
+    return sides
 
 
 def alarms(runs: Runs, pairs: Sequence[tuple[int, int]], how: Comparison) -> Alarms | None:
@@ -223,17 +248,28 @@ def _alarms_table(runs: Runs) -> str:
             if found is None:
                 rows.append([how.name, title, str(len(pairs)), "no interval", "", "", ""])
                 continue
-            any_share = found.any_cell / found.pairs
-            rows.append([
-                how.name, title, str(found.pairs),
-                f"{found.share:.1%}", _limits(found.share, found.pairs),
-                f"{any_share:.1%}", _limits(any_share, found.pairs),
-            ])  # fmt: skip
+            rows.append(_alarms_row(how.name, title, found))
+    for name, title, sides in (
+        ("rounds in turn, all of a run", "the same run", in_turn(runs)),
+        (f"rounds in turn, {TURNS} a side", f"the same {2 * TURNS} runs", over_runs(runs)),
+    ):
+        found = alarms(sides, neighbours(len(sides)), Comparison(name=name, rounds=None)) if sides else None
+        if found is not None:
+            rows.append(_alarms_row(name, title, found))
     titles = (
         "compared by", "runs", "pairs", "false alarms per cell", "95 % interval",
         "pairs with one or more", "95 % interval ",
     )  # fmt: skip
     return table([Column(title=title, cells=[row[n] for row in rows]) for n, title in enumerate(titles)])
+
+
+def _alarms_row(name: str, title: str, found: Alarms) -> list[str]:
+    any_share = found.any_cell / found.pairs
+    return [
+        name, title, str(found.pairs),
+        f"{found.share:.1%}", _limits(found.share, found.pairs),
+        f"{any_share:.1%}", _limits(any_share, found.pairs),
+    ]  # fmt: skip
 
 
 def _limits(share: float, n: int) -> str:

@@ -190,6 +190,7 @@ def _round(launcher: Launcher, call: Call) -> list[tuple[int, int, str, float]]:
     worker = launcher.spawn(f"benchmarks.agreement:{serve.__name__}")
     with worker.connection as connection:
         connection.send(asdict(call))  # the class of a script that was started is __main__.Call
+        connection.poll(None)  # its first byte may take minutes; the rest then may not
         try:
             rows: list[tuple[int, int, str, float]] = connection.recv()
         except EOFError:

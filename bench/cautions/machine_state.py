@@ -6,6 +6,7 @@ from statistics import median
 from typing import Final
 
 from bench.cautions.cautions_machine import around_steady
+from bench.machine.telemetry import others_cores
 from bench.records import TOTAL, CellRecord, Pass, Phase, TelemetryReading
 
 MIN_ENERGY_S: Final = 1.0
@@ -31,7 +32,7 @@ def machine_state(record: CellRecord) -> MachineState:
     pass alone."""
     readings = around_steady(record)
     return MachineState(
-        others_cores=_others_cores(readings),
+        others_cores=others_cores(readings),
         steal_share=_steal_share(record, readings),
         cpu_mhz=_median([item.cpu_mhz for item in readings]),
         sm_clock_mhz=_median([item.sm_clock_mhz for item in readings]),
@@ -39,16 +40,6 @@ def machine_state(record: CellRecord) -> MachineState:
         temperature_c=max((c for item in readings if (c := item.temperature_c) is not None), default=None),
         energy_per_frame_j=_energy_per_frame_j(record),
     )
-
-
-def _others_cores(readings: Sequence[TelemetryReading]) -> float | None:
-    spans = [
-        (item.elapsed_s, item.busy_s - item.own_cpu_s)
-        for item in readings
-        if item.busy_s is not None and item.own_cpu_s is not None
-    ]
-    rate = _rate(spans)
-    return None if rate is None else max(0.0, rate)
 
 
 def _steal_share(record: CellRecord, readings: Sequence[TelemetryReading]) -> float | None:

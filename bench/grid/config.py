@@ -219,7 +219,7 @@ class Experiment(Strict):
     plots: Annotated[
         tuple[PlotKind, ...],
         AfterValidator(unique),
-        BeforeValidator(as_list, json_schema_input_type=list[PlotKind]),
+        BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
     ] = ("time", "speedup", "stages", "repetitions", "memory")
     """What is drawn from the results."""
 

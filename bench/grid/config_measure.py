@@ -3,7 +3,13 @@
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bench.grid.config_base import MAX_CALLS, MAX_TIMEOUT_S, Seed, Strict, off_as_text
 from bench.grid.config_errors import field_error
@@ -56,9 +62,15 @@ class Repetitions(Strict):
     max: Calls = 60
     """The most."""
     target: Annotated[
-        float, Field(gt=0, le=MAX_TARGET), BeforeValidator(_share, json_schema_input_type=float | str)
+        float,
+        Field(gt=0, le=MAX_TARGET),
+        BeforeValidator(
+            _share,
+            json_schema_input_type=Annotated[float, Field(gt=0, le=MAX_TARGET)]
+            | Annotated[str, Field(pattern=f"^{_PERCENT.pattern}$")],
+        ),
     ] = 0.02
-    """How far the ends of the median's interval may be from it, as a share: 2% or 0.02."""
+    """How far the ends of the median's interval, at 98 %, may be from it, as a share: 2% or 0.02."""
     budget_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 10.0
     """Seconds of timed calls after which the pass ends, whatever its interval."""
 
@@ -66,7 +78,16 @@ class Repetitions(Strict):
     def _ordered(self) -> Self:
         if self.max < self.min:
             raise field_error("max", f"is {self.max}, below the min of {self.min}")
+        if self.is_fixed and (idle := self.model_fields_set & {"target", "budget_s"}):
+            raise field_error(
+                min(idle), f"has no effect where min and max are both {self.min}; leave it out, or raise max"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_number(self, as_mapping: SerializerFunctionWrapHandler) -> Any:
+        """A number where it is one: target and budget have no say."""
+        return self.min if self.is_fixed else as_mapping(self)
 
     @property
     def is_fixed(self) -> bool:
@@ -90,7 +111,8 @@ class Measure(Strict):
     ] = Repetitions()
     """Steady calls of each pass: a number, or a rule that says when the median's interval is tight enough."""
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Processes per cell; six or more give an interval that holds between processes."""
+    """Processes per cell; three or more give an interval that holds between processes, six or more one that
+    assumes no distribution."""
     order: Literal["interleaved", "blocked", "random"] = "interleaved"
     """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together.
     `random`: as interleaved, each round in an order of its own, drawn from the seed."""

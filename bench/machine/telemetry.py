@@ -92,12 +92,16 @@ class Telemetry:
             if self._gpu is not None:
                 self._sources.append(_Source(self._gpu_values))
 
-    def read(self) -> TelemetryReading:
-        """The machine now. Call it between timed calls."""
+    def read(self, *, sparing: bool = False) -> TelemetryReading:
+        """The machine now. Call it between timed calls.
+
+        A `sparing` reading leaves out what is slow to read and has been read a short while ago; where a pass
+        begins or ends, all is read, so that what counters rose by is the pass's own.
+        """
         begin = self._clock()
         values: dict[str, Any] = {}
         for source in self._sources:
-            values |= source.read(begin - self._origin, self._clock)
+            values |= source.read(begin - self._origin, self._clock, sparing=sparing)
         return TelemetryReading(elapsed_s=begin - self._origin, **values)
 
     def others(self, readings: Sequence[TelemetryReading]) -> tuple[OtherProcess, ...]:
@@ -240,14 +244,14 @@ _Keep = Callable[..., _Kept]
 
 
 class _Source:
-    """Reads one source as often as its cost allows, and turns whatever it raises into nothing."""
+    """Reads one source, as often as its cost allows where it is to be sparing; what it raises is nothing."""
 
     def __init__(self, ask: Callable[[], dict[str, Any]]) -> None:
         self._ask = ask
         self._next_s = float("-inf")
 
-    def read(self, now_s: float, clock: Callable[[], float]) -> dict[str, Any]:
-        if now_s < self._next_s:
+    def read(self, now_s: float, clock: Callable[[], float], *, sparing: bool) -> dict[str, Any]:
+        if sparing and now_s < self._next_s:
             return {}
         begin = clock()
         try:

@@ -137,9 +137,7 @@ class NvidiaGpu:
 
     def throttle_reasons(self) -> tuple[str, ...] | None:
         """Why the clocks are not higher at this moment, an idle device and settings included."""
-        reasons = self._asked(
-            "reasons", lambda: self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
-        )
+        reasons = self._asked("reasons", lambda: _event_reasons(self._nvml)(self._handle))
         return None if reasons is None else names_of(reasons)
 
     def all_processes(self) -> tuple[OtherProcess, ...]:
@@ -192,6 +190,18 @@ class NvidiaGpu:
             return None
 
 
+def _is_divided(nvml: Any, handle: Any) -> bool:
+    with suppress(Exception):  # GPUs that cannot be divided refuse the question
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+    return False
+
+
+def _event_reasons(nvml: Any) -> Callable[[Any], int]:
+    """The question by its name since NVML 12.2, or by its old one, which is to go."""
+    found: Callable[[Any], int] | None = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
+    return found or nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+
+
 def open_gpu(
     identity: GpuIdentity,
     *,
@@ -220,6 +230,9 @@ def open_gpu(
         except Exception as error:  # MIG instances and virtual GPUs may have another id here than in torch
             said = _in_words(error)
         else:
+            if find is library.nvmlDeviceGetHandleByPciBusId and _is_divided(library, handle):
+                said = "it is a part of a GPU (MIG), and what the whole board draws is not its own"
+                continue
             return NvidiaGpu(library, handle, own_pid=own_pid, is_family=is_family), ""
     with suppress(Exception):
         library.nvmlShutdown()

@@ -41,8 +41,11 @@ class Device(Protocol):
     def elapsed_s(self, start: Any, end: Any) -> float | None:
         """Device time between two marks, both reached; None without a queue."""
 
+    def has_context(self) -> bool:
+        """Whether this process has used it before."""
+
     def create_context(self) -> None:
-        """Make the device ready for its first use."""
+        """Make the device ready for its first use, and the one that calls go to."""
 
     def release_cached_memory(self) -> None:
         """Give back what the allocator keeps of freed memory."""
@@ -72,6 +75,9 @@ class CpuDevice:
 
     def elapsed_s(self, start: Any, end: Any) -> None:
         """There is no queue."""
+
+    def has_context(self) -> bool:
+        return True
 
     def create_context(self) -> None:
         """Nothing to make ready."""
@@ -119,6 +125,10 @@ class CudaDevice:
     def elapsed_s(self, start: torch.cuda.Event, end: torch.cuda.Event) -> float:
         milliseconds: float = start.elapsed_time(end)
         return milliseconds / 1000
+
+    def has_context(self) -> bool:
+        initialised: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return initialised
 
     def create_context(self) -> None:
         torch.cuda.set_device(self.torch_device)

@@ -37,6 +37,10 @@ Report = Callable[[Message], None]
 _WARMUP_ENDS: Final = {Steadiness.STEADY: WarmupEnd.STEADY, Steadiness.GAVE_UP: WarmupEnd.GAVE_UP}
 
 
+MENTION_INTERVAL_S: Final = 0.5
+"""Between two words of progress from call to call, at least."""
+
+
 class Round:
     """One round of one cell."""
 
@@ -50,6 +54,7 @@ class Round:
         self._device = backends.device_of(self._cell.backend)
         self._rule = _rule(task.measure)
         self._done = 0  # calls
+        self._said_s = 0.0
         self._expected = expected_calls(task.measure, self._cell.backend)
         self._faults = 0  # of the last forward
 
@@ -61,12 +66,14 @@ class Round:
             self._draft.values["threads"] = backends.thread_count()
             network, clip = self._build()
             self._wait_for_go()
-            # A process that other cells share has its context, and their leftovers, already.
-            if self._device.has_events and self._task.first_in_process:
-                _, context = timed(self._device.create_context, device=backends.CpuDevice())
+            # A process that other cells share may have its context, and their leftovers, already.
+            had_context = self._device.has_context()
+            _, context = timed(self._device.create_context, device=backends.CpuDevice())
+            if self._device.has_events and not had_context:
                 self._draft.keep("context_s", context)
             self._device.release_cached_memory()
             self._move_to_device(network)
+            del network  # the device's copies go before the reference is made
             self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
             output = self._end_to_end_pass(clip)
             on_device = clip.to(self._device.torch_device)
@@ -99,31 +106,33 @@ class Round:
         self._device.reset_peak_bytes()
         self._say("cold call")
         self._watch.look()
-        _, cold = self._end_to_end(clip, Phase.COLD, 0)
-        self._draft.values["first_forward_s"] = cold.wall_s
-        warmup_s = self._warm_up(clip, cold.wall_s)
+        _, cold_s, _ = self._end_to_end(clip, Phase.COLD, 0)
+        self._draft.values["first_forward_s"] = cold_s
+        warmup_s = self._warm_up(clip, cold_s)
         if peaks := self._device.peak_bytes():
             self._draft.values["cold_peak_device_bytes"] = peaks[0]
             self._draft.values["cold_peak_device_reserved_bytes"] = peaks[1]
-        call_s = (warmup_s or [cold.wall_s])[-1]
+        call_s = (warmup_s or [cold_s])[-1]
         self._expected = expected_calls(self._measure, self._cell.backend, call_s)
         steady_s: list[float] = []
+        spent_s = 0.0
         faults = []
         output = None
         stop = None
         self._watch.steady_begins()
         while stop is None:
-            self._say(f"end to end {self._number(steady_s)}")
+            self._mention(f"end to end {self._number(steady_s)}")
             output = None  # not two outputs at once
-            output, forward = self._end_to_end(clip, Phase.STEADY, len(steady_s))
-            steady_s.append(forward.wall_s)
+            output, forward_s, total_s = self._end_to_end(clip, Phase.STEADY, len(steady_s))
+            steady_s.append(forward_s)
             faults.append(self._faults)
             self._watch.glance()
-            stop = decide(self._rule, steady_s, sum(steady_s))
+            spent_s += total_s
+            stop = decide(self._rule, steady_s, spent_s)
         self._watch.look()
         self._draft.values["stop_end_to_end"] = stop
         self._draft.values["page_faults_per_forward"] = median(faults)
-        tuning = tuning_calls([cold.wall_s, *warmup_s, *steady_s])
+        tuning = tuning_calls([cold_s, *warmup_s, *steady_s])
         self._draft.values["tuning_calls"] = tuning
         self._draft.mark_tuning(tuning)
         assert output is not None  # there is at least one repetition
@@ -140,14 +149,15 @@ class Round:
             elif len(walls) == wanted:
                 end = WarmupEnd.COUNT
             if end is None:
-                self._say(f"warm-up {len(walls) + 1}" + ("" if wanted == "auto" else f"/{wanted}"))
-                _, forward = self._end_to_end(clip, Phase.WARMUP, len(walls))
-                walls.append(forward.wall_s)
+                self._mention(f"warm-up {len(walls) + 1}" + ("" if wanted == "auto" else f"/{wanted}"))
+                _, forward_s, _ = self._end_to_end(clip, Phase.WARMUP, len(walls))
+                walls.append(forward_s)
         self._draft.values["warmup_end"] = end
         return walls
 
-    def _end_to_end(self, clip: Tensor, phase: Phase, repetition: int) -> tuple[Tensor, Timed]:
-        """One call with nothing inside the network instrumented; the transfers where there are any."""
+    def _end_to_end(self, clip: Tensor, phase: Phase, repetition: int) -> tuple[Tensor, float, float]:
+        """One call with nothing inside the network instrumented, and the transfers where there are any; its
+        output, and the seconds of the forward and of all."""
         target = self._device.torch_device
         spans: dict[str, Timed] = {}
         if self._device.has_events:
@@ -166,7 +176,7 @@ class Round:
         for stage, span in spans.items():
             self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
         self._count(spans[TOTAL].wall_s)
-        return output, forward
+        return output, forward.wall_s, spans[TOTAL].wall_s
 
     def _probes(self) -> list[tuple[Pass, type[Probe]]]:
         """The stage passes that the measure asks for and the device can do."""
@@ -188,7 +198,7 @@ class Round:
         stop = None
         while stop is None:
             repetition = len(ratios)
-            self._say(f"stages ({pass_.removeprefix('stage_')}) {self._number(ratios)}")
+            self._mention(f"stages ({pass_.removeprefix('stage_')}) {self._number(ratios)}")
             if repetition % 2 == 0:
                 plain_s = self._plain_call(pass_, repetition, lrs)
                 probed_s = self._probed_call(pass_, make_probe, repetition, lrs)
@@ -256,7 +266,13 @@ class Round:
         """Which call comes next, and of how many where that is known."""
         return f"{len(done) + 1}" + (f"/{self._rule.max}" if self._measure.repetitions.is_fixed else "")
 
+    def _mention(self, doing: str) -> None:
+        """Say it, if nothing was said for a while: the parent wakes up to hear it, beside the next call."""
+        if perf_counter() - self._said_s >= MENTION_INTERVAL_S:
+            self._say(doing)
+
     def _say(self, doing: str) -> None:
+        self._said_s = perf_counter()
         with suppress(BrokenPipeError):  # a parent that has gone ends the worker elsewhere
             self._report(Progress(doing=doing, done=self._done, total=max(self._done, self._expected.total)))
 

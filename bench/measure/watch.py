@@ -33,8 +33,7 @@ class Watch:
 
     def look(self) -> None:
         """Read the machine now, as where a pass begins or ends."""
-        self._readings.append(self._telemetry.read())
-        self._looked_s = perf_counter()
+        self._read(sparing=False)
 
     def steady_begins(self) -> None:
         """Read the machine now: what comes from here on is what the figures are made of."""
@@ -44,7 +43,11 @@ class Watch:
     def glance(self) -> None:
         """Read it if the last reading is not too fresh, as between two calls."""
         if perf_counter() - self._looked_s >= GLANCE_INTERVAL_S:
-            self.look()
+            self._read(sparing=True)
+
+    def _read(self, *, sparing: bool) -> None:
+        self._readings.append(self._telemetry.read(sparing=sparing))
+        self._looked_s = perf_counter()
 
     def finish(self) -> None:
         """The round's last reading; names other processes if there seem to have been some."""

@@ -97,7 +97,7 @@ Found = dict[str, list[Series]]
 Finder = Callable[[Tables, Sequence[Cell]], Found]
 
 
-def _medians(value: str, low: str, high: str) -> Finder:
+def _medians(value: str, low: str, high: str, interval: str) -> Finder:
     def find(tables: Tables, cells: Sequence[Cell]) -> Found:
         rows = tables.summary[(tables.summary["stage"] == FORWARD) & tables.summary[value].notna()]
         backends = {cell.cell: cell.backend for cell in cells}
@@ -111,7 +111,7 @@ def _medians(value: str, low: str, high: str) -> Finder:
                             value=float(row[value]),
                             low=_number(row[low]),
                             high=_number(row[high]),
-                            interval=str(row["interval"]),
+                            interval=str(row[interval]),
                         ),
                     ),
                 )
@@ -199,8 +199,11 @@ def _number(value: float) -> float | None:
 
 FINDERS: Final[dict[str, tuple[Finder, str]]] = {
     # And what to say of a cell that ended well and yet has no such series.
-    "time": (_medians("median_s", "low_s", "high_s"), "no steady samples"),
-    "speedup": (_medians("speedup", "speedup_low", "speedup_high"), "the baseline was not measured there"),
+    "time": (_medians("median_s", "low_s", "high_s", "interval"), "no steady samples"),
+    "speedup": (
+        _medians("speedup", "speedup_low", "speedup_high", "speedup_interval"),
+        "the baseline was not measured there",
+    ),
     "stages": (_stage_splits, "no stage pass"),
     "repetitions": (_calls, "no samples"),
     "memory": (_traces, "no memory pass"),

@@ -102,37 +102,49 @@ class _Processes:
         self._worker: WorkerProcess | None = None
         self._leaving: WorkerProcess | None = None  # done, and giving its memory back
 
-    def record_of(self, job: Job, observer: Observer, *, last: bool) -> CellRecord:
-        """Have the job done. The `last` of those that share a process ends it, and so does an error."""
-        run, workers = self._run, self._workers
-        began = run.clock()
-        kills = run.oom_kills()
+    def record_of(self, job: Job, observer: Observer, *, last: bool, tries: int = 2) -> CellRecord:
+        """Have the job done. The `last` of those that share a process ends it, and so does an error.
+
+        Where the server is lost before the job measured anything, it has another try: it is not to blame.
+        """
+        began = self._run.clock()
         heard = Heard()
         try:
-            fresh = self._worker is None
-            worker = self._worker or self._start()
-            task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
-            self._converse(worker, task, observer, began=began, heard=heard)
-            status = 0
-            if heard.record is None:
-                self._worker = None
-                status = _end(worker, workers, by_force=_hangs(heard))
-            # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
-            elif last or heard.record.status in (Status.ERROR, Status.OOM):
-                self._see_off()  # where it ended before it was ready
-                self.dismiss()
-            record = heard.record or verdicts.of_lost_worker(
-                job,
-                heard,
-                status,
-                oom_evidence=oom_evidence(kills, run.oom_kills()),
-                last_words=workers.last_words(),
-            )
+            record = self._attempt(job, observer, last=last, began=began, heard=heard)
         except (ServerDiedError, TimeoutError) as error:
             # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
             self._restart()
+            if tries > 1 and heard.record is None and not heard.may_measure:
+                return self.record_of(job, observer, last=last, tries=tries - 1)
             record = heard.record or verdicts.of_lost_server(job, heard, error)
-        return _with_costs(record, round_wall_s=run.clock() - began, worker_start_s=heard.worker_start_s)
+        wall_s = self._run.clock() - began
+        return _with_costs(record, round_wall_s=wall_s, worker_start_s=heard.worker_start_s)
+
+    def _attempt(self, job: Job, observer: Observer, *, last: bool, began: float, heard: Heard) -> CellRecord:
+        run, workers = self._run, self._workers
+        kills = run.oom_kills()
+        fresh = self._worker is None
+        if self._worker is None:
+            workers.forget_words()
+            self._worker = workers.spawn(run.worker)
+        worker = self._worker
+        task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
+        self._converse(worker, task, observer, began=began, heard=heard)
+        status = 0
+        if heard.record is None:
+            self._worker = None
+            status = _end(worker, workers, by_force=_hangs(heard))
+        # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
+        elif last or heard.record.status in (Status.ERROR, Status.OOM):
+            self._see_off()  # where it ended before it was ready
+            self.dismiss()
+        return heard.record or verdicts.of_lost_worker(
+            job,
+            heard,
+            status,
+            oom_evidence=oom_evidence(kills, run.oom_kills()),
+            last_words=workers.last_words(),
+        )
 
     def _converse(
         self, worker: WorkerProcess, task: Task, observer: Observer, *, began: float, heard: Heard
@@ -153,7 +165,12 @@ class _Processes:
                 if isinstance(message, CellRecord):
                     heard.record = message
                 elif isinstance(message, Ready):
-                    self._see_off()
+                    if self._leaving is not None:
+                        asked = run.clock()
+                        self._see_off()
+                        self._workers.forget_words()  # the other's last
+                        deadline += run.clock() - asked  # which is not this job's
+                    heard.may_measure = True
                     worker.connection.send(GO)
                 elif isinstance(message, Measured):
                     # The reference is not what the user's limit is about; it has as long again.
@@ -162,23 +179,12 @@ class _Processes:
                 else:
                     heard.doing = message.doing
                     observer.job_progressed(task.job, message)
+        except TimeoutError:  # of the worker that leaves; an OSError, too
+            raise
         except BlockingIOError:
             heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
         except (EOFError, OSError, UnpicklingError):
             pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
-
-    def _start(self) -> WorkerProcess:
-        """A new worker. A server that is lost before has harmed no job: there is another."""
-        try:
-            return self._fork()
-        except (ServerDiedError, TimeoutError):
-            self._restart()
-            return self._fork()
-
-    def _fork(self) -> WorkerProcess:
-        self._workers.forget_words()
-        self._worker = self._workers.spawn(self._run.worker)
-        return self._worker
 
     def _restart(self) -> None:
         self._worker = self._leaving = None
@@ -205,9 +211,9 @@ class _Processes:
         It gives hundreds of megabytes back to the kernel, which takes longer than a fork. Meanwhile the next
         one begins and builds its model; it measures nothing before both are done.
         """
-        leaving, self._leaving = self._leaving, None
-        if leaving is not None:
-            _end(leaving, self._workers, by_force=False)
+        if self._leaving is not None:
+            _end(self._leaving, self._workers, by_force=False)
+            self._leaving = None
 
     def end(self) -> None:
         """Leave no process behind. A worker that is at hand has been interrupted: alone it would go on

@@ -22,6 +22,7 @@ class Heard:
     measured: CellRecord | None = None  # all but the output check
     worker_start_s: float | None = None
     doing: str = "starting"
+    may_measure: bool = False  # it was told to go on from its set-up
     timed_out_s: float | None = None  # the limit that passed
     unfinished_s: float | None = None  # how long a message had begun and did not end
 

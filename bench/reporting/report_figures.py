@@ -120,10 +120,11 @@ def perturbation(tables: Tables, cells: Sequence[ReportCell]) -> str:
             ],
             numeric=True,
         ),
+        Column(title="its kind", cells=[_KINDS[IntervalKind(row["interval"])] for row in rows]),
     ]
     return (
         "## What the stage probes cost\n\nThe median over pairs of neighbouring calls, probes on over probes "
-        f"off. The intervals are of samples within these processes.\n\n{table(columns)}"
+        f"off.\n\n{table(columns)}"
     )
 
 

@@ -26,7 +26,7 @@ from bench.records import (
     TelemetryReading,
     worst_status,
 )
-from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
+from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
 from vsr_model.stages import STAGES
 
 AXES: Final = ("input", "batch", "frames", "height", "width", "backend")
@@ -55,7 +55,7 @@ MEMORY_LINES_COLUMNS: Final = (
 SUMMARY_COLUMNS: Final = (
     "cell", *AXES, "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
     "low_s", "high_s", "interval", "spread_within", "spread_between",
-    "share", "frames_per_s", "speedup", "speedup_low", "speedup_high",
+    "share", "frames_per_s", "speedup", "speedup_low", "speedup_high", "speedup_interval",
 )  # fmt: skip
 TELEMETRY_COLUMNS: Final = ("cell", "round", *TelemetryReading.model_fields)
 WARNINGS_COLUMNS: Final = ("code", "cell", "round", "seen", "remedy")
@@ -191,6 +191,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
                 speedup = exact if base is found else ratio(base.summary, summary)
                 row |= {
                     "speedup": speedup.ratio, "speedup_low": speedup.low, "speedup_high": speedup.high,
+                    "speedup_interval": weaker(base.summary.interval, summary.interval),
                 }  # fmt: skip
             rows.append(row)
     return _table(rows, SUMMARY_COLUMNS).astype({"n_rounds": "Int64", "n": "Int64"})

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from pydantic import BaseModel
+
 from bench.grid.plan import Cell
 from bench.records import (
     FORWARD,
@@ -12,7 +14,6 @@ from bench.records import (
     SAMPLE_STAGES,
     TOTAL,
     CellRecord,
-    MemoryPoint,
     Sample,
 )
 
@@ -23,8 +24,8 @@ _MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
 """Figures that are infinite, or not a number, for some outputs."""
 
 
-_MAY_BE_NEGATIVE: Final = ("harness_s", "host_growth_bytes")
-"""Differences."""
+_MAY_BE_NEGATIVE: Final = ("harness_s", "host_growth_bytes", "increment_bytes", "temperature_c")
+"""Differences, and the cold."""
 
 _CALLS: Final = (FORWARD, FORWARD_UNPROBED, TOTAL)
 """Spans that no clock shows as nothing."""
@@ -63,8 +64,9 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
                 yield f"{name}: {value}"
     for index, sample in enumerate(record.samples):
         yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
-    for index, point in enumerate(record.memory):
-        yield from (f"memory.{index}.{said}" for said in _memory_faults(point))
+    for field in ("memory", "memory_lines", "telemetry", "others"):
+        for index, item in enumerate(getattr(record, field)):
+            yield from (f"{field}.{index}.{said}" for said in _number_faults(item))
 
 
 def _sample_faults(sample: Sample) -> Iterator[str]:
@@ -81,9 +83,11 @@ def _sample_faults(sample: Sample) -> Iterator[str]:
         yield f"wall_s: 0 s of {sample.stage}"
 
 
-def _memory_faults(point: MemoryPoint) -> Iterator[str]:
-    if not math.isfinite(point.elapsed_s):
-        yield f"elapsed_s: {point.elapsed_s}"
-    for name in ("host_bytes", "device_bytes"):
-        if not 0 <= (getattr(point, name) or 0) < _MAX_INTEGER:
-            yield f"{name}: {getattr(point, name)}"
+def _number_faults(item: BaseModel) -> Iterator[str]:
+    """Numbers that are not finite, below zero where they cannot be, or too large for a column."""
+    for name, value in item:
+        if not isinstance(value, int | float):
+            continue
+        wild = isinstance(value, float) and not math.isfinite(value)
+        if wild or abs(value) >= _MAX_INTEGER or (value < 0 and name not in _MAY_BE_NEGATIVE):
+            yield f"{name}: {value:g}"

@@ -216,6 +216,11 @@ def _median_variance(n: int) -> float:
     return math.pi / (2 * n + math.pi - 2)
 
 
+def weaker(one: IntervalKind, other: IntervalKind) -> IntervalKind:
+    """The kind of an interval that is made of these two: it holds for no more than the weaker does."""
+    return max(one, other, key=list(IntervalKind).index)
+
+
 def ratio(numerator: Summary, denominator: Summary) -> Ratio:
     """The ratio of two positive medians, its interval from both sides.
 

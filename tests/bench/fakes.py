@@ -50,6 +50,7 @@ class FakeDevice:
         self.launch_s = launch_s
         self.idle_at_s = clock.now_s
         self.synchronised = 0
+        self.made_context = False
 
     def work(self, device_s: float) -> None:
         """Queue so much work; returns as soon as it is queued."""
@@ -66,8 +67,13 @@ class FakeDevice:
     def elapsed_s(self, start: float, end: float) -> float:
         return end - start
 
+    def has_context(self) -> bool:
+        return self.made_context
+
     def create_context(self) -> None:
-        self.clock.advance(256 * TICK_S)
+        if not self.made_context:
+            self.clock.advance(256 * TICK_S)
+        self.made_context = True
 
     def release_cached_memory(self) -> None:
         """There is nothing to give back."""
@@ -118,6 +124,9 @@ class CpuAsCuda:
 
     def elapsed_s(self, start: float, end: float) -> float:
         return end - start
+
+    def has_context(self) -> bool:
+        return self.contexts > 0
 
     def create_context(self) -> None:
         self.contexts += 1

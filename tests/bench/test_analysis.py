@@ -94,7 +94,7 @@ class TestSummary:
             "spread_within": pytest.approx(1.4826 * 1.140 * 2 / 4),
             "spread_between": pytest.approx(math.nan, nan_ok=True),
             "share": pytest.approx(math.nan, nan_ok=True),
-            "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0,
+            "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "speedup_interval": "within_process",
         }  # fmt: skip
 
     def test_only_steady_samples_count(self) -> None:

@@ -11,7 +11,17 @@ from scipy.stats import binomtest
 
 from bench.statistics.stats import IntervalKind
 from benchmarks import a_a, agreement, evidence, known_length
-from benchmarks.a_a import Comparison, alarms, comparisons, differ, far_apart, neighbours, runs_of
+from benchmarks.a_a import (
+    Comparison,
+    alarms,
+    comparisons,
+    differ,
+    far_apart,
+    in_turn,
+    neighbours,
+    over_runs,
+    runs_of,
+)
 from benchmarks.agreement import OURS, PYTEST, TORCH, ratio_of, verdict
 from benchmarks.evidence import Evidence, markers, put_into, wilson
 from vsr_model.errors import BadInput
@@ -326,9 +336,10 @@ def test_committed_environments_are_those_of_a_clean_commit_and_private(name):
 def test_committed_a_a_runs_are_within_the_stated_rate():
     runs = runs_of(kept_of("a_a").samples)
     assert len(runs) >= 40
-    found = alarms(runs, neighbours(len(runs)), ALL)
-    low, _ = wilson(found.share, found.pairs)
-    assert low <= 0.05
+    # Rounds that took turns; of runs one after the other the page tells how this machine's drift adds to it.
+    for sides in (in_turn(runs), over_runs(runs)):
+        found = alarms(sides, neighbours(len(sides)), ALL)
+        assert found.share <= 0.05
     cells = [cell for run in runs for cell in run.values()]
     assert all(math.isfinite(sample) and sample > 0 for cell in cells for one in cell for sample in one)
 

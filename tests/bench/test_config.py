@@ -637,3 +637,22 @@ def test_parameters_are_those_of_the_registered_model() -> None:
     entry = find_model(config.Model().name)
     given = config.Model().model_dump(exclude={"name", "seed", "checkpoint"})
     assert given == {parameter.name: parameter.default for parameter in entry.parameters}
+
+
+@pytest.mark.parametrize(
+    ("given", "dumped"),
+    [
+        ("7", 7),
+        ("{min: 7, max: 7}", 7),
+        ("{min: 7, max: 9, target: 1%}", {"min": 7, "max": 9, "target": 0.01, "budget_s": 10.0}),
+    ],
+)
+def test_repetitions_are_written_as_they_act(tmp_path: Path, given: str, dumped: Any) -> None:
+    experiment = load_text(tmp_path, TEXT, f"measure.repetitions={given}")
+    assert yaml.safe_load(dump(experiment, tmp_path))["measure"]["repetitions"] == dumped
+
+
+@pytest.mark.parametrize("idle", ["target: 1%", "budget_s: 3"])
+def test_a_rule_that_has_no_say_is_refused(tmp_path: Path, idle: str) -> None:
+    said = refusal(tmp_path, TEXT, f"measure.repetitions={{min: 7, max: 7, {idle}}}")
+    assert said.endswith("has no effect where min and max are both 7; leave it out, or raise max")

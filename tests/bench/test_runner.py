@@ -12,7 +12,7 @@ from bench.machine.host_memory import OomKills
 from bench.messages import Measured, Progress, Ready, blank_record
 from bench.process import runner
 from bench.process.admission import Admission, Room
-from bench.process.launcher import Launcher
+from bench.process.launcher import Launcher, WorkerProcess
 from bench.process.runner import EXIT_TIMEOUT_S, Run, execute
 from bench.records import CellRecord, Status
 from tests.bench.fakes import (
@@ -113,7 +113,7 @@ def test_order_and_progress(monkeypatch):
     assert bench.workers.log[:6] == [
         "forget", "spawn 1", f"task {first} 0 to 1", "go to 1", "forget", "spawn 2",
     ]  # fmt: skip
-    assert bench.workers.log[6:9] == [f"task {second} 0 to 2", "ended 1", "go to 2"]
+    assert bench.workers.log[6:10] == [f"task {second} 0 to 2", "ended 1", "forget", "go to 2"]
     assert bench.workers.log[-1] == "ended 4"
     task = bench.workers.tasks[1]
     assert task.reference == Path("references/noise-b1-t2-16x16.npy")
@@ -375,7 +375,7 @@ def test_backends_have_workers_of_their_own(monkeypatch):
     )
     bench = Bench(one, [fine(one, index) for index in range(4)], monkeypatch)
     assert [record.backend for record in bench()] == ["cpu", "cpu", "one", "one"]
-    assert bench.workers.log.count("forget") == 2
+    assert sum(line.startswith("spawn") for line in bench.workers.log) == 2
 
 
 def test_the_rest_of_a_group_gets_a_new_worker(monkeypatch):
@@ -401,7 +401,7 @@ def test_a_process_that_met_an_error_measures_nothing_more(monkeypatch, status, 
     failed = [Says(1.0, blank_record(jobs_of(one)[0], status, "so"))]
     bench = Bench(one, [failed, fine(one, 1)], monkeypatch)
     assert [record.status for record in bench()] == [status, Status.OK]
-    assert bench.workers.log.count("forget") == workers
+    assert sum(line.startswith("spawn") for line in bench.workers.log) == workers
 
 
 def test_a_worker_that_does_not_end_is_killed(monkeypatch):
@@ -410,7 +410,7 @@ def test_a_worker_that_does_not_end_is_killed(monkeypatch):
     first, second = bench()
     assert (first.status, second.status) == (Status.OK, Status.OK)
     assert bench.workers.log[-6:] == [
-        f"task {second.cell} 0 to 2", "kill 1", "ended 1", "go to 2", "kill 2", "ended 2",
+        "kill 1", "ended 1", "forget", "go to 2", "kill 2", "ended 2",
     ]  # fmt: skip
     assert first.round_wall_s == 1
     assert second.round_wall_s == 1 + EXIT_TIMEOUT_S  # nothing is measured beside it
@@ -418,7 +418,7 @@ def test_a_worker_that_does_not_end_is_killed(monkeypatch):
 
 def test_the_servers_death_is_a_record_and_a_restart(monkeypatch):
     one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]})
-    bench = Bench(one, [[Dies(1.0, with_server=True)], fine(one, 1)], monkeypatch)
+    bench = Bench(one, [[Says(0.5, Ready()), Dies(1.0, with_server=True)], fine(one, 1)], monkeypatch)
     lost, ok = bench()
     assert lost.status is Status.ERROR
     assert lost.reason == "the process that starts workers was lost: exit status -9"
@@ -434,6 +434,34 @@ def test_a_server_that_dies_between_two_jobs_harms_neither(monkeypatch):
         bench.workers.server_is_dead = done == 1
 
     bench.watching = Watching(die_after_the_first)
+    first, second = bench()
+    assert (first.status, second.status) == (Status.OK, Status.OK)
+    assert bench.workers.log.count("restart") == 1
+
+
+def test_a_job_that_had_measured_nothing_has_another_try(monkeypatch):
+    """Two at most: it may be what kills the server."""
+    bench = Bench(experiment(), [[Dies(1.0, with_server=True)]], monkeypatch)
+    (lost,) = bench()
+    assert lost.status is Status.ERROR
+    assert (
+        bench.workers.log.count("restart") == sum(line.startswith("spawn") for line in bench.workers.log) == 2
+    )
+
+
+def test_a_worker_that_nothing_ends_costs_the_next_job_nothing(monkeypatch):
+    """As in a hung driver: the server is begun anew, and the job with it, on a clock of its own."""
+    one = experiment(grid={"frames": [1, 2], "size": [[16, 16]]}, measure=measure(timeout_s=5.0))
+    bench = Bench(one, [fine(one), fine(one, 1)], monkeypatch)
+    exit_status = bench.workers.exit_status
+
+    def stuck(worker: WorkerProcess, timeout_s: float) -> int:
+        if worker.pid == 1:
+            bench.clock.advance(timeout_s)
+            raise TimeoutError
+        return exit_status(worker, timeout_s)
+
+    monkeypatch.setattr(bench.workers, "exit_status", stuck)
     first, second = bench()
     assert (first.status, second.status) == (Status.OK, Status.OK)
     assert bench.workers.log.count("restart") == 1

@@ -145,6 +145,18 @@ def test_what_a_worker_leaves_behind_is_killed(launcher):
     assert until(lambda: not alive(family)), alive(family)
 
 
+def test_what_a_worker_leaves_behind_is_killed_while_the_next_one_runs(launcher):
+    worker = spawn(launcher, "leaves_family")
+    family = worker.connection.recv()
+    following = spawn(launcher, "hangs_with_family")
+    kin = following.connection.recv()
+    assert end(launcher, worker) == 0
+    assert until(lambda: not alive(family)), alive(family)
+    assert alive(kin) == kin  # the next one's are left alone
+    launcher.kill(following)
+    end(launcher, following)
+
+
 def test_killing_one_that_has_ended_does_nothing(launcher):
     worker = spawn(launcher, "at_once")
     with pytest.raises(EOFError):

@@ -25,6 +25,7 @@ from bench.statistics.stats import (
     spread,
     student_interval,
     summarise,
+    weaker,
 )
 
 
@@ -305,3 +306,10 @@ class TestDiffers:
         assert differs(one, self.rounds(2.0, 6)) is None
         assert differs(self.rounds(2.0, 6), one) is None
         assert differs(summarise([[1.0]]), summarise([[1.0]])) is None
+
+
+def test_a_ratio_holds_for_no_more_than_its_weaker_side():
+    strong, student, within, none = IntervalKind
+    assert weaker(strong, student) is weaker(student, strong) is student
+    assert weaker(student, within) is within
+    assert weaker(none, strong) is none

@@ -173,18 +173,31 @@ def test_a_slow_source_is_asked_as_seldom_as_it_costs():
     answers = []
     for now in (0.0, 0.1, 0.4, 0.6, 0.7):
         clock.now = now
-        answers.append(source.read(now, clock))
+        answers.append(source.read(now, clock, sparing=True))
     assert asked == [0.0, 0.6]
     assert answers == [{"load_1m": 1.0}, {}, {}, {"load_1m": 1.0}, {}]
 
 
+def test_where_a_pass_begins_or_ends_a_slow_source_is_asked_too():
+    clock = Clock()
+
+    def slow() -> dict[str, float]:
+        clock.now += 0.01
+        return {"load_1m": clock.now}
+
+    source = telemetry._Source(slow)
+    assert source.read(0.0, clock, sparing=True)
+    assert source.read(0.1, clock, sparing=True) == {}
+    assert source.read(0.1, clock, sparing=False) == {"load_1m": pytest.approx(0.02)}
+
+
 def test_a_fast_source_is_always_asked():
     source = telemetry._Source(lambda: {"load_1m": 2.0})
-    assert [source.read(0.0, Clock()) for _ in range(3)] == [{"load_1m": 2.0}] * 3
+    assert [source.read(0.0, Clock(), sparing=True) for _ in range(3)] == [{"load_1m": 2.0}] * 3
 
 
 def test_a_source_that_raises_gives_nothing():
-    assert telemetry._Source(lambda: {"load_1m": 1 / 0}).read(0.0, Clock()) == {}
+    assert telemetry._Source(lambda: {"load_1m": 1 / 0}).read(0.0, Clock(), sparing=True) == {}
 
 
 def reading(elapsed_s: float, **values: float) -> TelemetryReading:

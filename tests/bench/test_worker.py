@@ -184,7 +184,8 @@ def test_memory(run, memory):
         ({"warmup": 1, "repetitions": 2, "stages": "both", "memory": "curve"}, 1 + 1 + 2 + 4 + 1),
     ],
 )
-def test_progress_counts_every_call(run, changes, calls):
+def test_progress_counts_every_call(run, monkeypatch, changes, calls):
+    monkeypatch.setattr(passes, "MENTION_INTERVAL_S", 0.0)
     ran = run(measure=measure(**changes), backends=[{"name": "one", "from": "cpu", "threads": 1}])
     assert {progress.total for progress in ran.progress} == {calls}
     done = [progress.done for progress in ran.progress]
@@ -194,6 +195,11 @@ def test_progress_counts_every_call(run, changes, calls):
     doing = [progress.doing for progress in ran.progress]
     assert doing[:3] == ["starting", "building the model", "cold call"]
     assert len(set(doing)) == len(doing)
+
+
+def test_the_parent_is_left_asleep_beside_short_calls(run):
+    doing = [progress.doing for progress in run(measure=measure(repetitions=6)).progress]
+    assert doing == ["starting", "building the model", "cold call"]
 
 
 def test_a_parent_that_has_gone_is_no_error_of_the_progress(reference):
