@@ -49,6 +49,7 @@ benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; f
 	$(PY) -m benchmarks.agreement --write-docs
 	$(PY) -m benchmarks.known_length --write-docs
 	$(PY) -m benchmarks.a_a --write-docs
+	$(PY) -m benchmarks.telemetry_disturbance
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
