@@ -95,6 +95,7 @@ class Server:
 
     def _reap(self) -> None:
         exits = []
+        reaped = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -102,19 +103,29 @@ class Server:
                 break
             if pid == 0:
                 break
+            reaped = True
             if pid in self._workers:
                 self._workers.remove(pid)
                 exits.append((pid, status))
-        if exits:
+        if reaped:  # an orphan's end, too, since its children are handed on then
             self._kill_orphans()
         for pid, status in exits:
             self._tell({"exited": pid, "status": status})
 
     def _kill_orphans(self) -> None:
-        """Kill what workers that have ended left behind: it was handed to this process."""
-        for pid in _children():
-            if pid not in self._workers:
-                _kill_tree(pid)
+        """Kill what workers that have ended left behind: it was handed to this process.
+
+        So is what a living worker's daemons become; those are younger than the worker.
+        """
+        with suppress(psutil.Error):
+            children = psutil.Process().children()
+            oldest = min(
+                (child.create_time() for child in children if child.pid in self._workers),
+                default=float("inf"),
+            )
+            for child in children:
+                if child.pid not in self._workers and child.create_time() < oldest:
+                    _kill_tree(child.pid)
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -176,14 +187,6 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
-def _children() -> list[int]:
-    """This process's children, by the kernel's own list: a look at every process takes milliseconds."""
-    try:
-        return [int(pid) for pid in Path("/proc/thread-self/children").read_text(encoding="ascii").split()]
-    except OSError:
-        return [child.pid for child in psutil.Process().children()]
 
 
 def _kill_tree(pid: int) -> None:
