@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import cli, run
@@ -32,6 +32,7 @@ from bench.results.analysis import cells_table, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
+from tests.fuzzing import damaged, fuzz
 from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture
 from vsr_model.errors import BadInput
 from vsr_model.one_line import MAX_CHARACTERS, one_line, visible
@@ -488,19 +489,6 @@ EDITS: Final = st.lists(
 """Where (as a share), how many bytes go, and what comes in their place."""
 
 
-def edited(data: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
-    for share, length, piece in edits:
-        at = int(share * len(data))
-        data = data[:at] + piece + data[at + length :]
-    return data
-
-
-def fuzz(examples: int) -> settings:
-    return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
-
-
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_any_bytes_are_a_grid_or_one_sentence(examples: int, tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
@@ -508,7 +496,7 @@ def test_any_bytes_are_a_grid_or_one_sentence(examples: int, tmp_path: Path) -> 
     @fuzz(examples)
     @given(EDITS)
     def check(edits: list[tuple[float, int, bytes]]) -> None:
-        path.write_bytes(edited(GOOD.encode(), edits))
+        path.write_bytes(damaged(GOOD.encode(), edits))
         try:
             loaded, _ = config.load(path)
             cells = plan.cells(loaded)
@@ -551,7 +539,7 @@ def test_any_bytes_in_a_run_folder_are_read_or_refused(examples: int, target: st
     @fuzz(examples)
     @given(EDITS)
     def check(edits: list[tuple[float, int, bytes]]) -> None:
-        (folder / target).write_bytes(edited(good, edits))
+        (folder / target).write_bytes(damaged(good, edits))
         whole_or_refused(folder)
 
     check()

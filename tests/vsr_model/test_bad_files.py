@@ -11,11 +11,12 @@ from typing import Final
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
+from tests.fuzzing import damaged, fuzz
 from tests.vsr_model.bad_files import CANARY, CHECKPOINTS, LYING, MEDIA, encoded, picture, saved, weights
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
@@ -265,16 +266,3 @@ DAMAGE: Final = st.lists(
     max_size=6,
 )
 """Where (as a share), how many bytes go, and what comes in their place."""
-
-
-def damaged(data: bytes, damage: list[tuple[float, int, bytes]]) -> bytes:
-    for share, length, piece in damage:
-        at = int(share * len(data))
-        data = data[:at] + piece + data[at + length :]
-    return data
-
-
-def fuzz(examples: int) -> settings:
-    return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
