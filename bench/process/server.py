@@ -36,6 +36,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_MESSAGE_BYTES: Final = 65536
 _SWEEPS: Final = 3  # a process may fork between being seen and being killed
+_STARTTIME: Final = 19  # in /proc/PID/stat, counted from what follows the name; see proc(5)
+_YOUNGEST: Final = (sys.maxsize, 0)
 
 
 class Server:
@@ -117,15 +119,11 @@ class Server:
 
         So is what a living worker's daemons become; those are younger than the worker.
         """
-        with suppress(psutil.Error):
-            children = psutil.Process().children()
-            oldest = min(
-                (child.create_time() for child in children if child.pid in self._workers),
-                default=float("inf"),
-            )
-            for child in children:
-                if child.pid not in self._workers and child.create_time() < oldest:
-                    _kill_tree(child.pid)
+        ages = {child.pid: _age_key(child.pid) for child in psutil.Process().children()}
+        oldest = min((ages[pid] for pid in self._workers if pid in ages), default=_YOUNGEST)
+        for pid, age in ages.items():
+            if pid not in self._workers and age < oldest:
+                _kill_tree(pid)
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -158,6 +156,16 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # no teardown of torch: it takes longer than a small cell's call
+
+
+def _age_key(pid: int) -> tuple[int, int]:
+    """Sorts processes by age: the kernel's tick of their start, and within a tick (10 ms) their number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return _YOUNGEST  # it is gone
+    after_name = stat[stat.rindex(b")") + 2 :].split()  # a name may hold blanks and brackets
+    return int(after_name[_STARTTIME]), pid
 
 
 def _exit_status(request: SystemExit) -> int:

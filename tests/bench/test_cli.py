@@ -216,9 +216,6 @@ def running(grid: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     assert process.stdout is not None
     try:
         assert "1/2" in process.stderr.readline()  # the first cell has ended
-        deadline = time.monotonic() + 20
-        while len(family(process)) < 2 and time.monotonic() < deadline:  # the server and the next worker
-            time.sleep(0.01)
         yield process, grid.parent / "out"
     finally:
         process.kill()
@@ -261,8 +258,10 @@ def test_an_interrupt_keeps_what_is_done_and_resume_does_the_rest(
 
 def test_no_process_outlives_a_killed_parent(running: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = running
-    children = family(process)
-    assert len(children) >= 2
+    deadline = time.monotonic() + 20
+    while len(children := family(process)) < 2:  # the server and the second worker
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     process.kill()
     process.wait()
     assert gone(children)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.process.launcher import Launcher, ServerDiedError, WorkerProcess
+from bench.process.server import _YOUNGEST, _age_key
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = "tests.bench.faulty_workers"
@@ -155,6 +156,23 @@ def test_what_a_worker_leaves_behind_is_killed_while_the_next_one_runs(launcher)
     assert alive(kin) == kin  # the next one's are left alone
     launcher.kill(following)
     end(launcher, following)
+
+
+def test_age_tells_processes_of_one_tick_apart():
+    """A worker's orphan and the next worker may have been started within the kernel's ten milliseconds."""
+    processes = [subprocess.Popen(["sleep", "60"]) for _ in range(40)]
+    started = [process.pid for process in processes]
+    try:
+        by_age = sorted(started, key=_age_key)
+        assert len({_age_key(pid)[0] for pid in started}) < len(started)
+        wrapped = started != sorted(started)  # the kernel began again with the numbers: once in millions
+        assert by_age == started or wrapped
+        assert _age_key(os.getpid()) < _age_key(started[0])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert _age_key(started[0]) == _YOUNGEST
 
 
 def test_killing_one_that_has_ended_does_nothing(launcher):
