@@ -22,6 +22,7 @@ class Backend:
     memory_format: str = "contiguous"
     compile: bool = False
     threads: int | None = None
+    cudnn_warp: bool = True  # where cuDNN is on: whether the warp of features runs on it, too
     min_psnr_db: float = 80.0
 
     @property
@@ -60,7 +61,7 @@ Warp coordinates that drop to bfloat16, a common fault, give 39 dB, and are to b
 def resolve(spec: BackendSpec) -> Backend:
     """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
     backend = BUILT_IN[spec.from_ or spec.name]
-    fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads")
+    fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads", "cudnn_warp")
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)
     kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype

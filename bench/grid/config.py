@@ -161,6 +161,8 @@ class BackendSpec(Strict):
     """torch.compile of each stage's module; compilation is part of the first call."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Intra-op threads; PyTorch's choice where it is not given."""
+    cudnn_warp: bool | None = None
+    """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
     min_psnr_db: PositiveFloat | None = None
     """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
 
@@ -182,6 +184,12 @@ class BackendSpec(Strict):
                 "device",
                 f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
                 f"derive from {allowed}",
+            )
+        if self.cudnn_warp is not None and origin not in ("cudnn", "cudnn_autotune"):
+            raise field_error(
+                "cudnn_warp",
+                f"means nothing for {self.name!r}, which has no cuDNN; it is for what derives from cudnn or "
+                "cudnn_autotune",
             )
         return self
 

@@ -113,15 +113,34 @@ class Measure(Strict):
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Processes per cell; three or more give an interval that holds between processes, six or more one that
     assumes no distribution."""
-    order: Literal["interleaved", "blocked", "random"] = "interleaved"
+    order: Literal["interleaved", "blocked", "random", "by_backend"] = "interleaved"
     """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together.
-    `random`: as interleaved, each round in an order of its own, drawn from the seed."""
+    `random`: as interleaved, each round in an order of its own, drawn from the seed. `by_backend`: in each
+    round all cells of the first backend, then all of the next: drift hits one and not the other."""
     seed: Seed = 0
     """Of the random order."""
     isolation: Literal["cell", "backend", "experiment"] = "cell"
     """A process per cell, one per backend with its cells in order, or one for all (per round)."""
-    stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(off_as_text)] = "both"
-    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
+    first_call: Literal["apart", "counted"] = "apart"
+    """`apart`: the process's first call is kept as the cold one. `counted`: it is the first sample, as in a
+    script that never warms up; `warmup` must be 0 then."""
+    timed: Literal["forward", "call"] = "forward"
+    """`forward`: the network with its input on the device, transfers beside it. `call`: what a script's timer
+    sees: the clip's way to the device and the network, and before the first call on a device in a process the
+    device's context and the model's way to it."""
+    synchronise: bool = True
+    """`false`: nothing waits for the device before the clock is read, so that on a GPU a sample is the time
+    to launch the work; the stage probe must be `launch` or `off` then."""
+    gradients: bool = False
+    """`true`: autograd records each call, and keeps what a backward pass would need."""
+    host_memory: Literal["pageable", "pinned"] = "pageable"
+    """Where clips and outputs lie on the host: `pinned` memory is page-locked, which copies to and from a
+    GPU need not stage."""
+    stages: Annotated[Literal["off", "sync", "events", "both", "launch"], BeforeValidator(off_as_text)] = (
+        "both"
+    )
+    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both; `launch` reads the
+    host's clock and waits for nothing, which on a GPU times the launching of kernels and not their work."""
     memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(off_as_text)] = "curve"
     """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
@@ -135,3 +154,14 @@ class Measure(Strict):
     memory_check: Literal["skip", "force"] = "skip"
     """`skip`: a cell that cannot fit into the memory that is free when it is about to start is skipped;
     `force`: it is tried."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.first_call == "counted" and self.warmup != 0:
+            raise field_error("warmup", f"is {self.warmup}; where first_call is counted it must be 0")
+        if not self.synchronise and self.stages not in ("off", "launch"):
+            said = (
+                f"is {self.stages}, which synchronises; where synchronise is false it must be launch or off"
+            )
+            raise field_error("stages", said)
+        return self

@@ -308,18 +308,22 @@ def derive(name: str) -> str:
         (
             "measure.order=rand",
             "measure.order",
-            "should be 'interleaved', 'blocked' or 'random', not 'rand' (did you mean 'random'?)",
+            "should be 'interleaved', 'blocked', 'random' or 'by_backend', not 'rand' (did you mean",
         ),
         (
             "measure.isolation=cells",
             "measure.isolation",
             "should be 'cell', 'backend' or 'experiment', not 'cells' (did you mean 'cell'?)",
         ),
-        ("measure.stages=on", "measure.stages", "should be 'off', 'sync', 'events' or 'both', not True"),
+        (
+            "measure.stages=on",
+            "measure.stages",
+            "should be 'off', 'sync', 'events', 'both' or 'launch', not True",
+        ),
         (
             "measure.stages=[off]",
             "measure.stages",
-            "should be 'off', 'sync', 'events' or 'both', not [False]",
+            "should be 'off', 'sync', 'events', 'both' or 'launch', not [False]",
         ),
         ("measure.memory=on", "measure.memory", "should be 'off', 'curve' or 'lines', not True"),
         ("measure.timeout_s=.nan", "measure.timeout_s", "should be a finite number, not nan"),

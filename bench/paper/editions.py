@@ -1,0 +1,104 @@
+"""One telling of the paper's experiments as typed values: the paper's own, or a method's on this machine.
+
+Figures, claims and explanations are made from these and look at nothing else. Seconds and bytes; a span is
+the forward, or the call as the paper's timer saw it (bench.records.FIGURE_STAGES).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from bench.records import MemoryLine, Status
+from bench.statistics.stats import IntervalKind
+
+
+class Role(StrEnum):
+    """What a backend is, whatever a run calls it; the names are bench.grid.backend_spec's."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    CUDNN = "cudnn"
+    CUDNN_AUTOTUNE = "cudnn_autotune"
+
+
+PAPER_NAMES: Final = {Role.CPU: "CPU", Role.CUDNN: "CUDA", Role.CUDNN_AUTOTUNE: "cuDNN"}
+"""What the paper calls them: its "CUDA" never switched cuDNN off, and its "cuDNN" is cuDNN autotuned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A cell of an experiment in time: all its calls, and the figure they give."""
+
+    role: Role
+    backend: str  # as the run calls it
+    frames: int
+    height: int
+    width: int
+    status: Status
+    reason: str
+    rounds: tuple[tuple[float, ...], ...] = ()  # each round's calls in order, from its first; seconds
+    steady: tuple[tuple[float, ...], ...] = ()  # of these, those that count
+    median_s: float | None = None  # of the steady ones, as in summary.csv; None where none was measured
+    low_s: float | None = None
+    high_s: float | None = None
+    interval: IntervalKind = IntervalKind.NONE
+    speedup: float | None = None  # over the run's baseline
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    first_counts: bool = False  # the process's first call is among the steady ones
+    synchronised: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTiming:
+    """A cell of an experiment by stage."""
+
+    role: Role
+    backend: str
+    frames: int
+    status: Status
+    reason: str
+    seconds: Mapping[str, tuple[float, ...]]  # by stage, `other` included: a value per repetition, all rounds
+    low_s: Mapping[str, float]  # by stage, where the median has an interval
+    high_s: Mapping[str, float]
+    pass_: str = ""  # bench.records.Pass
+    clock: str = ""  # wall | device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory during one call of a cell's memory pass."""
+
+    role: Role
+    backend: str
+    frames: int
+    status: Status
+    reason: str
+    gradients: bool | None = None
+    elapsed_s: tuple[float, ...] = ()  # since the first point
+    host_bytes: tuple[int, ...] = ()
+    device_bytes: tuple[int, ...] | None = None
+    before_bytes: int | None = None
+    peak_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    lines: tuple[MemoryLine, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """The paper's experiments as one source tells them; an experiment that was not run has no cells."""
+
+    name: str  # paper | faithful | corrected
+    machine: str  # in a few words
+    thin: bool = False  # a quick version: fewer cells, frames or samples than the paper's experiment
+    headline: tuple[Timing, ...] = ()
+    repetitions: tuple[Timing, ...] = ()
+    frames: tuple[Timing, ...] = ()
+    memory: tuple[Memory, ...] = ()
+    stages: tuple[StageTiming, ...] = ()
+
+
+PAPER: Final = "paper"
+FAITHFUL: Final = "faithful"
+CORRECTED: Final = "corrected"
