@@ -308,7 +308,8 @@ def derive(name: str) -> str:
         (
             "measure.order=rand",
             "measure.order",
-            "should be 'interleaved', 'blocked', 'random' or 'by_backend', not 'rand' (did you mean",
+            "should be 'interleaved', 'blocked', 'random' or 'by_backend', not 'rand' "
+            "(did you mean 'random'?)",
         ),
         (
             "measure.isolation=cells",
