@@ -67,6 +67,15 @@ SetOption = Annotated[
         show_default=False,
     ),
 ]
+VariantOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        metavar="NAME",
+        help="One of the variants that the YAML names under `variants`. Given again, later ones win.",
+        show_default=False,
+    ),
+]
 FilterOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -104,6 +113,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
     output: Annotated[
@@ -131,14 +141,14 @@ def run(
     from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
 
     if resume is not None:
-        if filters or output or (assignments and source is None):
+        if filters or output or ((assignments or variants) and source is None):
             raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
-        given = None if source is None else config.load(presets.find(source), assignments or ())[0]
+        given = None if source is None else _experiment(source, variants, assignments)
         outcome = runs.resume(resume, _display, given=given)
     elif source is None:
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
-        experiment, _ = config.load(presets.find(source), assignments or ())
+        experiment = _experiment(source, variants, assignments)
         outcome = runs.start(
             experiment, _display, filters=filters or (), output=output, with_host_name=record_host_name
         )
@@ -152,11 +162,12 @@ def run(
 @app.command("plan")
 def show_plan(
     source: ConfigArgument,
+    variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
 ) -> None:
     """List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them."""
-    experiment, _ = config.load(presets.find(source), assignments or ())
+    experiment = _experiment(source, variants, assignments)
     cells = plan.cells(experiment, filters or ())
     rates = estimate.machine_rates(cells)
     estimates = [estimate.cost(cell, experiment.model, experiment.measure, rates) for cell in cells]
@@ -289,6 +300,13 @@ def schema() -> None:
     `# yaml-language-server: $schema=vsr-bench.schema.json` as the YAML's first line.
     """
     typer.echo(json.dumps(config.json_schema(), indent=2))
+
+
+def _experiment(
+    source: str, variants: Sequence[str] | None, assignments: Sequence[str] | None
+) -> config.Experiment:
+    """What a CONFIG, its variants and the fields set on top mean."""
+    return config.load(presets.find(source), assignments or (), variants or ())[0]
 
 
 def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager[Any]:

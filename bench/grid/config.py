@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench.grid import variants
 from bench.grid.config_base import (
     MAX_CELLS,
     MAX_ROUNDS_OF_CELLS,
@@ -230,6 +231,8 @@ class Experiment(Strict):
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
     ] = ("time", "speedup", "stages", "repetitions", "memory")
     """What is drawn from the results."""
+    variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
+    """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -242,6 +245,8 @@ class Experiment(Strict):
         if self.measure.order == "blocked" and self.measure.isolation != "cell":
             said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
             raise field_error("measure", said)
+        if self.variants:  # a file's own are applied, or not, before it is read as an experiment
+            raise field_error("variants", "cannot be set from the command line; --variant chooses one")
         if (cells := self.cell_count()) > MAX_CELLS:
             raise field_error(
                 "grid", f"has {cells:,} cells with inputs and backends; at most {MAX_CELLS:,} are allowed"
@@ -268,19 +273,28 @@ class Experiment(Strict):
         return sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes) * len(self.backends)
 
 
-def load(path: Path, assignments: Sequence[str] = ()) -> tuple[Experiment, Source]:
-    """The experiment of a YAML file, with `field.subfield=value` assignments on top.
+def load(
+    path: Path, assignments: Sequence[str] = (), wanted: Sequence[str] = ()
+) -> tuple[Experiment, Source]:
+    """The experiment of a YAML file, with the wanted of its variants and then `field.subfield=value`
+    assignments on top.
 
     Relative paths in it start at the file's folder; in the experiment they start at the current one.
     Raises BadInput, one sentence that names the file, the line, the field, what was given and what is
     allowed.
     """
-    source = override(read(path), assignments)
+    written = read(path)
+    for variant in variants.names(written):  # those that no one asks for are read by those who write them
+        _validated(variants.chosen(written, [variant]))
+    source = override(variants.chosen(written, wanted), assignments)
+    return _with_paths(_validated(source), path.parent.resolve()), source
+
+
+def _validated(source: Source) -> Experiment:
     try:
-        experiment = Experiment.model_validate(source.data)
+        return Experiment.model_validate(source.data)
     except ValidationError as error:
         raise as_bad_input(error, source) from None
-    return _with_paths(experiment, path.parent.resolve()), source
 
 
 def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
