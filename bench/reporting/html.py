@@ -1,0 +1,173 @@
+"""Markdown to one HTML page that needs nothing else: no network, no script, pictures inside.
+
+It knows nothing of runs. What Markdown shows is shown; what a page could obey is not there to be obeyed: raw
+HTML is text, addresses outside the page's folder are text, and a policy in the page forbids the rest.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache
+from html import escape
+from importlib import resources
+from itertools import pairwise
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+
+from vsr_model.one_line import visible
+
+STYLE_NAME: Final = "page.css"
+
+POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
+"""The page's Content-Security-Policy: the style that it brings and the pictures that it brings."""
+
+LEAST_HEADINGS: Final = 3
+"""Fewer need no table of contents."""
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_ELSEWHERE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[/\\]")
+"""How an address begins that leads out of the page's folder: with a scheme, or at a root."""
+
+_Rule = Callable[[RendererHTML, Sequence[Token], int, OptionsDict, MutableMapping[str, Any]], str]
+
+
+def render_html(markdown: str, *, title: str, images: Mapping[str, bytes]) -> str:
+    """The page, ending in a newline; the same arguments give the same page, byte for byte.
+
+    `images` has the SVG or PNG of each picture by its link target as the Markdown has it; a picture that is
+    not there is named instead. Links stay links where they lead into the page or below or beside its folder;
+    others become text with the address in brackets. Headings get the ids that repository sites give them.
+    """
+    parser = _parser(images)
+    tokens = parser.parse(markdown)
+    headings = _identified(tokens)
+    for token in tokens:
+        if token.children:
+            token.children = _without_ways_out(token.children)
+    _frame_figures(tokens)
+    body = parser.renderer.render(tokens, parser.options, {})
+    head, first_heading, rest = body.partition("</h1>\n")
+    contents = _contents(headings)
+    main = head + first_heading + contents + rest if first_heading else contents + body
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(visible(title))}</title>\n<style>\n{_style()}</style>\n</head>\n"
+        f"<body>\n<main>\n{main}</main>\n</body>\n</html>\n"
+    )
+
+
+@cache
+def _style() -> str:
+    return resources.files(__package__).joinpath(STYLE_NAME).read_text(encoding="utf-8")
+
+
+def _parser(images: Mapping[str, bytes]) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
+    pictures = {parser.normalizeLink(target): content for target, content in images.items()}
+    rules: dict[str, _Rule] = {
+        "image": lambda renderer, tokens, index, options, env: _picture(
+            tokens[index], renderer.renderInlineAsText(tokens[index].children, options, env), pictures
+        ),
+        "table_open": lambda *_: '<div class="table" role="region" aria-label="table" tabindex="0"><table>\n',
+        "table_close": lambda *_: "</table></div>\n",
+        "th_open": _cell,
+        "td_open": _cell,
+    }
+    for name, rule in rules.items():
+        # The library calls a rule as a method of its renderer.
+        parser.add_render_rule(name, rule)
+    return parser
+
+
+def _cell(
+    _renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    _options: OptionsDict,
+    _env: MutableMapping[str, Any],
+) -> str:
+    numeric = "right" in str(tokens[index].attrGet("style") or "")
+    return f'<{tokens[index].tag} class="n">' if numeric else f"<{tokens[index].tag}>"
+
+
+def _picture(token: Token, alt: str, pictures: Mapping[str, bytes]) -> str:
+    content = pictures.get(str(token.attrGet("src")))
+    if content is None:
+        return f"<em>(no picture: {escape(visible(alt))})</em>"
+    kind = "png" if content.startswith(_PNG) else "svg+xml"
+    data = base64.b64encode(content).decode("ascii")
+    picture = f'<img alt="{escape(visible(alt))}" src="data:image/{kind};base64,{data}">'
+    caption = token.attrGet("title")
+    return f"{picture}<figcaption>{escape(visible(str(caption)))}</figcaption>" if caption else picture
+
+
+def _without_ways_out(tokens: Sequence[Token]) -> list[Token]:
+    """Links that lead elsewhere as text: `words (https://...)`."""
+    kept: list[Token] = []
+    address: str | None = None
+    begun = 0
+    for token in tokens:
+        if token.type == "link_open" and _ELSEWHERE.match(str(token.attrGet("href"))):
+            address, begun = str(token.attrGet("href")), len(kept)
+        elif token.type == "link_close" and address is not None:
+            said = "".join(inner.content for inner in kept[begun:])
+            if said != address:
+                kept.append(Token("text", "", 0, content=f" ({visible(address)})"))
+            address = None
+        else:
+            kept.append(token)
+    return kept
+
+
+def _frame_figures(tokens: Sequence[Token]) -> None:
+    """A paragraph that is nothing but pictures becomes a figure."""
+    for index, token in enumerate(tokens):
+        inside = [child for child in token.children or () if child.type != "softbreak"]
+        if token.type == "inline" and inside and all(child.type == "image" for child in inside):
+            for frame in (tokens[index - 1], tokens[index + 1]):
+                if frame.type.startswith("paragraph"):
+                    frame.tag = "figure"
+
+
+def _identified(tokens: Sequence[Token]) -> list[tuple[int, str, str]]:
+    """Gives each heading an id of its own; level, id and text of those of the second and third level."""
+    taken: set[str] = set()
+    found: list[tuple[int, str, str]] = []
+    for token, inline in pairwise(tokens):
+        if token.type != "heading_open":
+            continue
+        text = "".join(
+            child.content for child in inline.children or () if child.type in ("text", "code_inline")
+        )
+        stem = re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") or "section"
+        name, number = stem, 0
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        token.attrSet("id", name)
+        if token.tag in ("h2", "h3"):
+            found.append((int(token.tag[1]), name, text))
+    return found
+
+
+def _contents(headings: Sequence[tuple[int, str, str]]) -> str:
+    if len(headings) < LEAST_HEADINGS:
+        return ""
+    items = "".join(
+        f'<li class="l{level}"><a href="#{escape(name)}">{escape(visible(text))}</a></li>\n'
+        for level, name, text in headings
+    )
+    return (
+        '<nav aria-label="Contents"><details><summary>Contents</summary>\n'
+        f"<ul>\n{items}</ul>\n</details></nav>\n"
+    )
