@@ -182,7 +182,9 @@ def far_apart(n: int) -> list[tuple[int, int]]:
 
 
 def in_turn(runs: Runs) -> Runs:
-    """Each run as two that ran in turn: its even rounds, then its odd ones."""
+    """Each run as two that ran in turn: its even rounds, then its odd ones; none where one has no second."""
+    if any(len(rounds) < 2 for run in runs for rounds in run.values()):
+        return []
     return [{cell: rounds[side::2] for cell, rounds in run.items()} for run in runs for side in (0, 1)]
 
 
