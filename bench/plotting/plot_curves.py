@@ -47,7 +47,7 @@ def speedup_figure(group: PlotGroup, baseline: str) -> Figure:
 def _curves(
     group: PlotGroup, curves: Sequence[Curve], title: str, label: str, unit: Unit, *, reference: str
 ) -> Figure:
-    notes = [*_interval_notes(curves), *missing(group)]
+    notes = [*interval_notes(curves), *missing(group)]
     values = [
         value / unit.scale
         for curve in curves
@@ -90,7 +90,7 @@ def _curves(
             linestyle=line(place),
             marker=marker(place),
         )
-    if _spread(curves) > LOG_RATIO:
+    if spread_of(curves) > LOG_RATIO:
         logarithmic(axes, axes.yaxis, min(values), max(values))
     else:
         axes.set_ylim(0, max(values) * 1.06)
@@ -141,7 +141,7 @@ def _dots(
             va="center",
             fontsize=8.5,
         )
-    if _spread(curves) > LOG_RATIO:
+    if spread_of(curves) > LOG_RATIO:
         logarithmic(axes, axes.xaxis, min(values), max(values))
         # The room that the last label needs grows with the axis.
         axes.set_xlim(min(values) / 1.25, max(values) * (max(values) / min(values)) ** 0.17)
@@ -152,7 +152,7 @@ def _dots(
     return figure
 
 
-def _spread(curves: Sequence[Curve]) -> float:
+def spread_of(curves: Sequence[Curve]) -> float:
     """How many times the largest value is the smallest, at the frame count where that is most.
 
     Growth with the frames is no reason for a logarithmic axis: it would bend what is straight.
@@ -164,7 +164,7 @@ def _spread(curves: Sequence[Curve]) -> float:
     return max(max(values) / min(values) for values in at.values())
 
 
-def _interval_notes(curves: Sequence[Curve]) -> list[str]:
+def interval_notes(curves: Sequence[Curve]) -> list[str]:
     points = [point for curve in curves if not curve.is_unit for point in curve.points]
     kinds = {point.interval for point in points if point.low is not None}
     said = [text for kind, text in INTERVALS.items() if kind in kinds]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from matplotlib.figure import Figure
 
@@ -13,7 +13,10 @@ from bench.plotting.plot_figures import figure
 from bench.plotting.plot_style import DPI, style
 from bench.results.analysis import Tables
 
-__all__ = ["PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "write_plots"]
+__all__ = [
+    "PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "place_names", "save",
+    "write_plots",
+]  # fmt: skip
 
 FORMATS: Final = ("png", "svg")
 
@@ -39,8 +42,17 @@ class PlotsWritten:
         return tuple(path for path in self.files if path.suffix == ".png")
 
 
-def write_plots(tables: Tables, *, baseline: str, kinds: Iterable[str], folder: Path) -> PlotsWritten:
+def write_plots(
+    tables: Tables,
+    *,
+    baseline: str,
+    kinds: Iterable[str],
+    folder: Path,
+    drawn: Path | None = None,
+) -> PlotsWritten:
     """Write a .png (150 dpi) and a .svg per kind and (input, batch, height, width) into `folder`.
+
+    A figure of which `drawn` has both files is not drawn again: those files are named in what is returned.
 
     The same tables give the same .svg, byte for byte. Files of an earlier call are replaced; those of
     figures that are empty now are removed, so that nothing stale stands beside the new ones.
@@ -48,16 +60,18 @@ def write_plots(tables: Tables, *, baseline: str, kinds: Iterable[str], folder: 
     written.
     """
     wanted = [(kind, data(kind, tables)) for kind in dict.fromkeys(kinds)]
-    folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     empty: list[EmptyPlot] = []
     for kind, groups in wanted:
         if not groups:
             empty.append(EmptyPlot(name=kind, reason="there is no cell"))
-        for name, group in zip(_names(kind, groups), groups, strict=True):
+        for name, group in zip(place_names(kind, groups), groups, strict=True):
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
-            if group.series:
-                _save(figure(group, baseline=baseline), paths)
+            before = [drawn / path.name for path in paths] if drawn is not None else []
+            if group.series and before and all(path.is_file() for path in before):
+                files += before
+            elif group.series:
+                save(figure(group, baseline=baseline), paths)
                 files += paths
             else:
                 empty.append(EmptyPlot(name=name, reason=group.empty))
@@ -66,7 +80,20 @@ def write_plots(tables: Tables, *, baseline: str, kinds: Iterable[str], folder: 
     return PlotsWritten(files=tuple(files), empty=tuple(empty))
 
 
-def _names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
+class Place(Protocol):
+    """What a figure is about, beside its kind."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
+
+def place_names(kind: str, groups: Sequence[Place]) -> list[str]:
     """A file name per group: the kind alone where there is one, its place beside it where there are more."""
     if len(groups) == 1:
         return [kind]
@@ -80,9 +107,14 @@ def _names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
     return names
 
 
-def _save(drawn: Figure, paths: Sequence[Path]) -> None:
+def save(drawn: Figure, paths: Sequence[Path]) -> None:
+    """Write a figure to each of the paths, whole or not at all, in the format that its ending names.
+
+    Makes their folders; raises OSError where they cannot be written.
+    """
     with style():
         for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.part")
             ending = path.suffix.removeprefix(".")
             # The date would make two files of one figure differ.
