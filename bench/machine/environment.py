@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -86,9 +87,10 @@ def in_short(environment: Mapping[str, Any]) -> str:
         threads = torch_side.get("threads")
         counted = ", ".join(f"{n} {what}" for n, what in ((cores, "cores"), (threads, "threads")) if n)
         parts.append(f"{environment['cpu']} ({counted})" if counted else str(environment["cpu"]))
-    parts += [
+    gpus = Counter(
         str(device.get("name")) for device in torch_side.get("devices", ()) if isinstance(device, Mapping)
-    ]
+    )
+    parts += [name if count == 1 else f"{count} × {name}" for name, count in gpus.items()]
     for name, key in (("torch", "torch"), ("CUDA", "torch_cuda"), ("cuDNN", "cudnn")):
         if torch_side.get(key):
             parts.append(f"{name} {torch_side[key]}")

@@ -91,7 +91,7 @@ def test_in_short():
         },
     }  # fmt: skip
     assert in_short(described) == (
-        "Fast CPU (8 cores, 4 threads), Fast GPU, Fast GPU, torch 2.13.0, CUDA 13.0, cuDNN 91200"
+        "Fast CPU (8 cores, 4 threads), 2 × Fast GPU, torch 2.13.0, CUDA 13.0, cuDNN 91200"
     )
     assert in_short({"cpu": "Fast CPU", "cpu_physical_cores": None}) == "Fast CPU"
     assert in_short({}) == ""
