@@ -1,0 +1,92 @@
+"""Which runs reproduce what of the paper: a pure plan of presets and variants."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.grid.yaml_source import nearest
+from bench.paper.editions import CORRECTED, FAITHFUL
+from vsr_model.errors import BadInput
+
+EXPERIMENTS: Final = {
+    "headline": ("headline",),
+    "repetitions": ("14",),
+    "frames": ("15", "16"),
+    "memory": ("17", "18"),
+    "stages": ("19", "table1"),
+}
+"""The paper's experiments, by the name of their preset and of its input, and what the paper shows of each."""
+
+FAULTS: Final = (
+    "synchronisation", "autotuning", "order", "gradients", "transfers", "tf32", "cudnn_warp",
+)  # fmt: skip
+"""Experiments that turn one fault of the paper's method on; each is a preset of its own."""
+
+FAULTS_KEY: Final = "faults"
+
+KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_KEY)
+"""What `--figures` may name."""
+
+METHODS: Final = (CORRECTED, FAITHFUL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What of the paper is to be reproduced, and how."""
+
+    methods: tuple[str, ...]  # of METHODS, in their order
+    figures: tuple[str, ...]  # of KEYS, in their order
+    quick: bool
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Those that the figures need."""
+        return tuple(name for name, keys in EXPERIMENTS.items() if set(keys) & set(self.figures))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One run: a preset in its variants, and where it goes below the paper's folder."""
+
+    folder: str
+    preset: str
+    variants: tuple[str, ...]
+
+
+def request(methods: Sequence[str], figures: Sequence[str], *, quick: bool) -> Request:
+    """Raises BadInput for a figure that there is none of."""
+    for key in figures:
+        if key not in KEYS:
+            raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
+    return Request(
+        methods=tuple(method for method in METHODS if method in methods),
+        figures=tuple(key for key in KEYS if not figures or key in figures),
+        quick=quick,
+    )
+
+
+def steps(wanted: Request) -> list[Step]:
+    """The runs in their order: the corrected experiments, the faithful ones, then each fault off and on."""
+    thin = ("quick",) if wanted.quick else ()
+    found = [
+        Step(
+            folder=f"{method}/{name}",
+            preset=f"paper/{name}",
+            # The method comes last: what it asks for holds in the thin version, too.
+            variants=(*thin, *((FAITHFUL,) if method == FAITHFUL else ())),
+        )
+        for method in wanted.methods
+        for name in wanted.experiments
+    ]
+    if FAULTS_KEY in wanted.figures:
+        found += [
+            Step(folder=fault_folder(name, on=on), preset=f"paper/faults/{name}", variants=variants)
+            for name in FAULTS
+            for on, variants in ((False, ()), (True, ("fault",)))
+        ]
+    return found
+
+
+def fault_folder(name: str, *, on: bool) -> str:
+    """Where the run with the fault off, or on, goes."""
+    return f"{FAULTS_KEY}/{name}/{'on' if on else 'off'}"

@@ -1,0 +1,188 @@
+"""The paper's experiments on this machine, one run after another, into one folder that can be gone on with.
+
+paper.json                          what was asked for
+corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      runs like any other
+report.html report.md claims.csv figures/                                    derived (bench.paper_page)
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Final
+
+from bench import run as runs
+from bench.grid import config, estimate, plan, presets
+from bench.grid.config import Experiment
+from bench.paper.experiments import KEYS, METHODS, Request, Step, steps
+from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
+from bench.results.identity import shown
+from bench.results.run_about import read_json
+from bench.results.run_folder import RUN_NAME, RunFolder
+from vsr_model.errors import BadInput
+
+PAPER_NAME: Final = "paper.json"
+
+Announce = Callable[[int, int, Step], None]
+"""Told which run comes next, and of how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduced:
+    """How far the experiments came."""
+
+    folder: Path
+    statuses: dict[Status, int]  # of the cells of all runs
+    done: int  # runs
+    planned: int
+    interrupted: bool
+
+    @property
+    def failed(self) -> int:
+        """Cells that ended neither `ok` nor `skipped`."""
+        return sum(n for status, n in self.statuses.items() if status not in (Status.OK, Status.SKIPPED))
+
+
+def begin(folder: Path | None, wanted: Request) -> Path:
+    """The folder of the experiments, made, or found with the same experiments in it.
+
+    Raises BadInput for a folder that holds something else.
+    """
+    if folder is None:
+        folder = _default_path()
+    if (folder / PAPER_NAME).exists():
+        known = read_request(folder)
+        if known != wanted:
+            raise BadInput(
+                f"{folder}: holds the paper's experiments as asked for otherwise ({_in_words(known)}); "
+                f"name another folder, or go on with it by --resume {folder}"
+            )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(wanted)}, indent=2) + "\n"
+        (folder / PAPER_NAME).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
+    return folder
+
+
+def read_request(folder: Path) -> Request:
+    """What a folder was begun with. Raises BadInput for one that holds no such experiments."""
+    path = folder / PAPER_NAME
+    if not path.is_file():
+        raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
+    data = read_json(path)
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    quick = data.get("quick")
+    if not isinstance(quick, bool):
+        raise BadInput(f"{path}: quick: should be true or false, not {shown(quick)}")
+    return Request(
+        methods=_some_of(METHODS, data.get("methods"), f"{path}: methods"),
+        figures=_some_of(KEYS, data.get("figures"), f"{path}: figures"),
+        quick=quick,
+    )
+
+
+def _some_of(allowed: Sequence[str], found: object, place: str) -> tuple[str, ...]:
+    if not isinstance(found, list) or not found or not all(item in allowed for item in found):
+        raise BadInput(f"{place}: should be a list of some of {', '.join(allowed)}, not {shown(found)}")
+    return tuple(item for item in allowed if item in found)
+
+
+def seconds(wanted: Request) -> float:
+    """Roughly how long the cells take here that this machine has a device for, as far as is known."""
+    rates: dict[str, float | None] | None = None
+    total = 0.0
+    for step in steps(wanted):
+        experiment = _experiment(step)
+        cells = plan.cells(experiment)
+        rates = rates or estimate.machine_rates(cells)
+        found = [estimate.cost(cell, experiment.model, experiment.measure, rates) for cell in cells]
+        total += experiment.measure.rounds * sum(item.seconds or 0.0 for item in found)
+    return total
+
+
+def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, announce: Announce) -> Reproduced:
+    """Do every run that is not done yet, in order; Ctrl-C keeps what is done."""
+    planned = steps(wanted)
+    interrupted = False
+    for number, step in enumerate(planned, start=1):
+        path = folder / step.folder
+        if is_done(path):
+            continue
+        announce(number, len(planned), step)
+        if _carry_out(path, step, display).interrupted:
+            interrupted = True
+            break
+    return Reproduced(
+        folder=folder,
+        statuses=dict(Counter(found for step in planned for found in _statuses(folder / step.folder))),
+        done=sum(is_done(folder / step.folder) for step in planned),
+        planned=len(planned),
+        interrupted=interrupted,
+    )
+
+
+def is_done(path: Path) -> bool:
+    """Whether a run's every round has its record."""
+    if not _is_begun(path):
+        return False
+    folder = RunFolder.open(path)
+    return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
+
+
+def _carry_out(path: Path, step: Step, display: runs.DisplayFactory) -> runs.Outcome:
+    experiment = _experiment(step)
+    if _is_begun(path):
+        return runs.resume(path, display, given=experiment)
+    # What was ended before its first cell holds nothing that took time.
+    rmtree(path, ignore_errors=True)
+    return runs.start(experiment, display, output=path)
+
+
+def _is_begun(path: Path) -> bool:
+    return (path / RUN_NAME).is_file() and (path / JOURNAL_NAME).is_file()
+
+
+def _experiment(step: Step) -> Experiment:
+    return config.load(presets.find(step.preset), (), step.variants)[0]
+
+
+def _statuses(path: Path) -> list[Status]:
+    """Of the cells that have a record."""
+    if not _is_begun(path):
+        return []
+    rounds: dict[str, list[CellRecord]] = {}
+    for record in RunFolder.open(path).records():
+        rounds.setdefault(record.cell, []).append(record)
+    return [worst_status(records) for records in rounds.values()]
+
+
+def _in_words(known: Request) -> str:
+    quick = ", quick" if known.quick else ""
+    return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{quick}"
+
+
+def _default_path(root: Path = Path("results")) -> Path:
+    stem = f"paper-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path, number = root / stem, 2
+    while path.exists():
+        path, number = root / f"{stem}-{number}", number + 1
+    return path
+
+
+def runs_of(folder: Path, wanted: Request) -> Sequence[tuple[Step, RunFolder]]:
+    """The runs that have begun."""
+    return [
+        (step, RunFolder.open(folder / step.folder))
+        for step in steps(wanted)
+        if _is_begun(folder / step.folder)
+    ]
