@@ -60,7 +60,8 @@ class StageFlops(Protocol):
 
 
 class PeakBytes(Protocol):
-    """Bytes alive at the worst moment of one forward pass; `params` are resolved ones."""
+    """Bytes alive at the worst moment of one forward pass, recorded by autograd or not; `params` are
+    resolved ones."""
 
     def __call__(
         self,
@@ -72,6 +73,7 @@ class PeakBytes(Protocol):
         height: int,
         width: int,
         bytes_per_element: int = 4,
+        gradients: bool = False,
     ) -> int: ...
 
 

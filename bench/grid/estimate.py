@@ -47,7 +47,7 @@ class Estimate:
 class Calls:
     """Calls of forward in one round, by pass, as expected."""
 
-    first: int  # cold and warm-up
+    first: int  # cold and warm-up; none where the first call is counted among the next
     end_to_end: int
     stages: int  # of all stage passes, in pairs of a probed call and a plain one
     memory: int
@@ -63,9 +63,11 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     Exact where the measure gives numbers; where it gives a rule, the rule is taken to be content after
     TYPICAL_REPETITIONS, or when its budget is spent.
     """
-    probes = {"off": 0, "sync": 1, "events": int(backend.is_cuda), "both": 1 + int(backend.is_cuda)}
+    on_events = int(backend.is_cuda)
+    probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
+    cold = int(measure.first_call == "apart")
     return Calls(
-        first=1 + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
+        first=cold + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
         end_to_end=_repetitions(measure.repetitions, call_s),
         stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
         memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
@@ -92,12 +94,17 @@ def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | No
     calls = expected_calls(measure, cell.backend, call_s).total
     seconds = None if call_s is None else calls * call_s
     return Estimate(
-        cell=cell, stage_flops=flops, calls=calls, peak_bytes=peak_bytes(cell, model), seconds=seconds
+        cell=cell,
+        stage_flops=flops,
+        calls=calls,
+        peak_bytes=peak_bytes(cell, model, measure),
+        seconds=seconds,
     )
 
 
-def peak_bytes(cell: Cell, model: Model) -> int:
-    """Live tensors and weights during one forward of the cell, on its backend's device."""
+def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
+    """Live tensors and weights during one forward of the cell, on its backend's device; what autograd keeps
+    too, where the measure has it record."""
     return find_model(model.name).estimate_peak_bytes(
         model.parameters,
         batch=cell.batch,
@@ -105,6 +112,7 @@ def peak_bytes(cell: Cell, model: Model) -> int:
         height=cell.height,
         width=cell.width,
         bytes_per_element=cell.backend.feature_bytes,
+        gradients=measure.gradients,
     )
 
 

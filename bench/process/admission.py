@@ -57,8 +57,9 @@ class Admission:
     ) -> None:
         """`finished`: what earlier parts of the run left."""
         self._model = experiment.model
-        self._skips_larger = experiment.measure.after_oom == "skip_larger"
-        self._checks_memory = experiment.measure.memory_check == "skip"
+        self._measure = experiment.measure
+        self._skips_larger = self._measure.after_oom == "skip_larger"
+        self._checks_memory = self._measure.memory_check == "skip"
         self._room = room
         self._too_large: dict[str, tuple[int, CellRecord]] = {}  # the least that ran out, by backend
         for cell, record in finished:
@@ -68,14 +69,14 @@ class Admission:
         """Remember how a round of the cell ended."""
         if record.status is not Status.OOM:
             return
-        need = peak_bytes(cell, self._model)
+        need = peak_bytes(cell, self._model, self._measure)
         known = self._too_large.get(cell.backend.name)
         if known is None or need < known[0]:
             self._too_large[cell.backend.name] = (need, record)
 
     def refusal(self, cell: Cell, make_room: Callable[[], None]) -> str | None:
         """Why the cell is not to start, or None. `make_room` ends what this run still has in memory."""
-        need = peak_bytes(cell, self._model)
+        need = peak_bytes(cell, self._model, self._measure)
         return self._after_oom(cell, need) or self._without_room(cell, need, make_room)
 
     def _after_oom(self, cell: Cell, need: int) -> str | None:

@@ -27,12 +27,19 @@ def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1)
         ("sync", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
         ("events", "off", 1 + 2 + 7, 1 + 2 + 7 + 14),
         ("both", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 28),
+        ("launch", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
     ],
 )
 def test_calls_of_a_round(stages: str, memory: str, on_cpu: int, on_cuda: int) -> None:
     measure = Measure.model_validate({"stages": stages, "memory": memory, "warmup": 2, "repetitions": 7})
     assert expected_calls(measure, BUILT_IN["cpu"]).total == on_cpu
     assert expected_calls(measure, BUILT_IN["cudnn"]).total == on_cuda
+
+
+def test_a_first_call_that_counts_is_no_call_more() -> None:
+    measure = Measure.model_validate({"first_call": "counted", "warmup": 0, "repetitions": 7})
+    calls = expected_calls(measure, BUILT_IN["cpu"])
+    assert (calls.first, calls.end_to_end) == (0, 7)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,16 @@ def test_one_frame_has_nothing_to_align() -> None:
 def test_flops_grow_with_the_batch() -> None:
     one, two = (cost(cell(batch=batch), Model(), Measure(), RATES).flops for batch in (1, 2))
     assert two == 2 * one
+
+
+def test_gradients_take_memory_for_every_frame() -> None:
+    recording = Measure.model_validate({"gradients": True})
+    plain, kept = (
+        [cost(cell(frames=frames), Model(), measure, RATES).peak_bytes for frames in (4, 8)]
+        for measure in (Measure(), recording)
+    )
+    assert kept[0] > 5 * plain[0]
+    assert kept[1] - kept[0] > 20 * (plain[1] - plain[0])
 
 
 def test_each_device_has_its_rate() -> None:
