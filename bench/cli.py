@@ -322,7 +322,7 @@ def _print_outcome(outcome: Any) -> None:
         typer.echo(f"no plot {empty.name}: {empty.reason}")
     typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, ...")
     typer.echo(f"plots   {outcome.folder}/plots/ ({', '.join(path.name for path in outcome.plots.images)})")
-    typer.echo(f"report  {outcome.report}")
+    typer.echo(f"report  {outcome.report.html}, {outcome.report.markdown.name}")
     if outcome.warnings:
         named = ", ".join(f"{code} ({n})" if n > 1 else code for code, n in outcome.warnings.items())
         typer.echo(f"warned of {named}: the report says what was seen and what to do")

@@ -19,7 +19,8 @@ from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, worst_status
-from bench.reporting.report import write_report
+from bench.reporting.html_files import Pages
+from bench.reporting.report import unfinished, write_report
 from bench.results.run_folder import RunFolder, check_free, default_path
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
@@ -34,7 +35,7 @@ class Outcome:
     statuses: dict[Status, int]  # of the cells that have a record
     planned: int  # cells
     interrupted: bool
-    report: Path
+    report: Pages
     plots: PlotsWritten
     warnings: dict[str, int]  # cells by what they are warned of
 
@@ -153,7 +154,6 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)
     missing = planned * folder.experiment.measure.rounds - sum(map(len, rounds.values()))
-    note = f"{missing} rounds are not done yet: the run was interrupted." if missing else None
     report = write_report(
         folder.path,
         tables,
@@ -161,7 +161,8 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         baseline=folder.baseline,
         environment=folder.environment,
         plots=plots.images,
-        exit_note=note,
+        files=folder.written(),
+        exit_note=unfinished(missing),
     )
     return Outcome(
         folder=folder.path,

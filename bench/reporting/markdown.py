@@ -1,8 +1,11 @@
 """Markdown from values: escaped text and tables that also read well as plain text."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from vsr_model.one_line import visible
 
@@ -56,3 +59,33 @@ def table(columns: Sequence[Column]) -> str:
         for width, column in zip(widths, kept, strict=True)
     ]
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
+
+
+def link(path: Path) -> str:
+    """A link, called by the file's name, to a path relative to the page."""
+    return f"[{escape(path.name)}]({target(path)})"
+
+
+def image(path: Path) -> str:
+    """The image at a path relative to the page, called by its name."""
+    return f"![{escape(path.stem)}]({target(path)})"
+
+
+def target(path: Path) -> str:
+    """A path relative to the page as a link's target."""
+    return quote(os.fsencode(path.as_posix()))
+
+
+def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested value as names and texts: `outer.inner` in mappings, a list of plain values in one text, other
+    lists by position; what is None is left out."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
+        for place, item in enumerate(value):
+            yield from flat(item, f"{prefix}.{place}")
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value))
+    elif value is not None:
+        yield prefix, str(value)

@@ -1,15 +1,14 @@
-"""A run as one Markdown page, for a terminal or a repository: what was measured and what came out."""
+"""A run as one page, for a terminal, a repository or a browser: what was measured and what came out."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from bench.machine.environment import in_short
 from bench.records import Status
-from bench.reporting.markdown import Column, escape, table
+from bench.reporting.html_files import Pages, relative, write_pages
+from bench.reporting.markdown import Column, escape, flat, image, link, table
 from bench.reporting.report_cells import ReportCell, cells_of, distinct, place_of
 from bench.reporting.report_figures import (
     cold,
@@ -23,8 +22,6 @@ from bench.reporting.report_figures import (
 )
 from bench.reporting.report_trust import machine, sampling, warnings
 from bench.results.analysis import Tables
-
-REPORT_NAME: Final = "report.md"
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""
@@ -58,26 +55,34 @@ def render_markdown(
     baseline: str,
     environment: Mapping[str, object],
     plots: Sequence[Path],
+    files: Sequence[Path] = (),
     exit_note: str | None = None,
 ) -> str:
     """The page, ending in a newline. Sections with nothing to say are left out.
 
-    `plots` are the images to show, relative to the page; `environment` may be nested; `exit_note` says how
-    the run ended where it did not end by itself.
+    `plots` are the images to show and `files` the tables to link, relative to the page; a plot stands before
+    the table of what it shows. `environment` may be nested; `exit_note` says how the run ended where it did
+    not end by itself.
     """
     cells = cells_of(tables)
+    shown: list[Path] = []
+
+    def figured(section: str, *kinds: str) -> str:
+        its = [path for path in plots if section and path.stem.partition("-")[0] in kinds]
+        shown.extend(its)
+        return with_figures(section, its)
+
     sections = [
         f"# {escape(title)}",
         f"> {escape(exit_note)}" if exit_note else "",
-        _summary(cells, baseline, environment),
-        headline(cells, baseline),
+        _summary(cells, baseline, environment, files),
+        figured(headline(cells, baseline), "time", "speedup"),
         warnings(tables, cells),
-        sampling(cells),
-        _figures(plots),
-        stages(cells),
+        figured(stages(cells), "stages"),
+        figured(sampling(cells), "repetitions"),
         perturbation(tables, cells),
         cold(cells),
-        memory(cells),
+        figured(memory(cells), "memory"),
         memory_lines(tables),
         output_check(cells),
         machine(cells),
@@ -86,6 +91,8 @@ def render_markdown(
         HOW_TO_READ if any(cell.stages for cell in cells) else "",
         _environment(environment),
     ]
+    if left := [path for path in plots if path not in shown]:
+        sections.insert(4, with_figures("## Figures", left))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -97,25 +104,47 @@ def write_report(
     baseline: str,
     environment: Mapping[str, object],
     plots: Sequence[Path],
+    files: Sequence[Path] = (),
     exit_note: str | None = None,
-) -> Path:
-    """Write the page as `report.md` into `folder`, whole or not at all, and return its path.
+) -> Pages:
+    """Write the page as `report.md` and `report.html` into `folder`, each whole or not at all.
 
-    `plots` may be absolute or relative to the working directory; the page links them relative to itself.
-    Raises OSError where the folder cannot be written.
+    `plots` (of which the HTML takes the .svg beside the .png) and `files` may be absolute or relative to the
+    working directory; the pages link them relative to themselves. Raises OSError where the folder cannot be
+    written.
     """
-    links = [Path(os.path.relpath(path, folder)) for path in plots]
     text = render_markdown(
-        tables, title=title, baseline=baseline, environment=environment, plots=links, exit_note=exit_note
+        tables,
+        title=title,
+        baseline=baseline,
+        environment=environment,
+        plots=[relative(path, folder) for path in plots],
+        files=[relative(path, folder) for path in files],
+        exit_note=exit_note,
     )
-    path = folder / REPORT_NAME
-    partial = path.with_name(f".{REPORT_NAME}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_pages(folder, text, title=title, pictures=plots)
 
 
-def _summary(cells: Sequence[ReportCell], baseline: str, environment: Mapping[str, object]) -> str:
+def unfinished(missing: int) -> str | None:
+    """The note of a run that lacks so many of its planned rounds."""
+    if not missing:
+        return None
+    said = "1 round is" if missing == 1 else f"{missing} rounds are"
+    return f"{said} not done yet: the run was interrupted."
+
+
+def with_figures(section: str, plots: Sequence[Path]) -> str:
+    """The section with its images before its first table, or at its end where it has none."""
+    if not plots:
+        return section
+    # Escaped text holds no bare bar: only a table's line begins with one.
+    said, bar, rest = section.partition("\n\n|")
+    return "\n\n".join([said, *map(image, plots)]) + bar + rest
+
+
+def _summary(
+    cells: Sequence[ReportCell], baseline: str, environment: Mapping[str, object], files: Sequence[Path]
+) -> str:
     """What was measured, on what, and how many cells ended how."""
     if not cells:
         return "No cell has ended: there is nothing to report."
@@ -141,16 +170,11 @@ def _summary(cells: Sequence[ReportCell], baseline: str, environment: Mapping[st
     started = sorted(row["started_at"] for cell in cells for row in cell.rounds if row["started_at"])
     if started:
         lines.append(f"* first round started {escape(started[0])}")
+    if files:
+        lines.append(f"* tables: {', '.join(map(link, files))}")
     if not any(cell.backend == baseline and cell.stages for cell in cells):
         lines += ["", f"The baseline {escape(baseline)} was not measured, so that there are no speedups."]
     return "\n".join(lines)
-
-
-def _figures(plots: Sequence[Path]) -> str:
-    if not plots:
-        return ""
-    images = [f"![{escape(path.stem)}]({quote(path.as_posix())})" for path in plots]
-    return "## Figures\n\n" + "\n\n".join(images)
 
 
 def _failures(cells: Sequence[ReportCell]) -> str:
@@ -186,7 +210,7 @@ def _places(cells: Sequence[ReportCell], planned: int, every: Sequence[ReportCel
 
 
 def _environment(environment: Mapping[str, object]) -> str:
-    pairs = list(_flat(environment))
+    pairs = list(flat(environment))
     if not pairs:
         return ""
     columns = [
@@ -198,17 +222,3 @@ def _environment(environment: Mapping[str, object]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested mappings as `outer.inner`, lists of plain values in one cell, other lists by position."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
-        for place, item in enumerate(value):
-            yield from _flat(item, f"{prefix}.{place}")
-    elif isinstance(value, (list, tuple)):
-        yield prefix, ", ".join(map(str, value))
-    elif value is not None:
-        yield prefix, str(value)

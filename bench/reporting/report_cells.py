@@ -42,7 +42,7 @@ class ReportCell:
 
 
 def cells_of(tables: Tables) -> list[ReportCell]:
-    """Every cell: inputs, sizes, batches and backends in the order of the data, frame counts ascending."""
+    """Every cell, in order."""
     stages: dict[str, dict[str, dict[Any, Any]]] = {}
     statuses: dict[str, Status] = {}
     for row in tables.summary.to_dict("records"):
@@ -67,6 +67,11 @@ def cells_of(tables: Tables) -> list[ReportCell]:
         )
         for cell, rows in rounds.items()
     ]
+    return in_order(cells)
+
+
+def in_order(cells: Sequence[ReportCell]) -> list[ReportCell]:
+    """Inputs, sizes, batches and backends in the order in which they first come, frame counts ascending."""
     orders = [
         distinct(getattr(cell, name) for cell in cells) for name in ("input", "size", "batch", "backend")
     ]

@@ -2,7 +2,7 @@
 
 config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
 cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv]    derived
-plots/*.png *.svg  report.md                                                        derived
+plots/*.png *.svg  report.md report.html                                            derived
 """
 
 import hashlib
@@ -34,6 +34,12 @@ CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
+
+FILES: Final = (
+    "summary.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "perturbation.csv",
+    "telemetry.csv", "warnings.csv", JOURNAL_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
+)  # fmt: skip
+"""What a page links, in the order in which a reader wants it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +206,10 @@ class RunFolder:
             return Journal(self.path / JOURNAL_NAME)
         except BlockingIOError:
             raise BadInput(f"{self.path}: another run is writing to it") from None
+
+    def written(self) -> list[Path]:
+        """The tables and what they come from, those that are there."""
+        return [path for name in FILES if (path := self.path / name).is_file()]
 
     def write_tables(self) -> Tables:
         """Derive the CSV tables from the journal and write them."""

@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 
 MADE = {
     "config.yaml", "environment.json", "run.json", "journal.jsonl", "cells.csv", "samples.csv", "memory.csv",
-    "summary.csv", "perturbation.csv", "report.md", "plots",
+    "summary.csv", "perturbation.csv", "report.md", "report.html", "plots",
 }  # fmt: skip
 """What a run of `grid` may leave; the analysis may add tables of its own."""
 

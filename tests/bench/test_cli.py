@@ -72,8 +72,9 @@ def test_a_run_leaves_every_table_plot_and_the_report(
     assert names == plots | {
         "config.yaml", "environment.json", "run.json", "journal.jsonl", "cells.csv", "samples.csv",
         "memory.csv", "summary.csv", "perturbation.csv", "telemetry.csv", "warnings.csv", "report.md",
+        "report.html",
     }  # fmt: skip
-    assert f"{Path('out')}/report.md" in done.stdout
+    assert f"report  {Path('out')}/report.html, report.md" in done.stdout
     assert "noise/b1/t2/16x20/cpu-1" in done.stderr  # progress, as plain lines
 
 

@@ -48,14 +48,15 @@ def gpu() -> str:
             "none": None,
             "torch": {"torch": "2.13", "threads": 4, "devices": [{"name": "G"}]},
         },
-        plots=[Path("plots/time one.png")],
+        plots=[Path(f"plots/{name}.png") for name in ("memory-a", "time-a b", "other", "stages-a")],
+        files=[Path("summary.csv"), Path("../a (b)/cells.csv")],
         exit_note="Interrupted.",
     )
 
 
 def test_sections_stand_in_order(gpu: str) -> None:
     assert headings(gpu) == [
-        "Forward time and speedup", "How the samples were taken", "Figures", "Stages",
+        "Forward time and speedup", "Figures", "Stages", "How the samples were taken",
         "What the stage probes cost", "Cold start", "Memory",
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
@@ -63,6 +64,22 @@ def test_sections_stand_in_order(gpu: str) -> None:
     assert "* on: A \\| B (2 cores, 4 threads), G, torch 2.13\n" in gpu
     assert "* backends: cpu (baseline), cuda, cudnn, cudnn_autotune\n" in gpu
     assert gpu.endswith("|\n")
+
+
+def test_a_figure_stands_before_the_table_of_what_it_shows(gpu: str) -> None:
+    def begins(title: str, image: str) -> bool:
+        said, _, rest = section(gpu, title).partition(f"\n\n![{image}]")
+        return "|" not in said and "\n\n|" in rest
+
+    assert begins("Forward time and speedup", "time-a b")
+    assert begins("Stages", "stages-a")
+    assert begins("Memory", "memory-a")
+    assert section(gpu, "Figures").strip() == "![other](plots/other.png)"
+    assert gpu.count("![") == 4
+
+
+def test_the_tables_are_linked(gpu: str) -> None:
+    assert "* tables: [summary.csv](summary.csv), [cells.csv](../a%20%28b%29/cells.csv)\n" in gpu
 
 
 def test_every_table_is_well_formed_and_padded(gpu: str) -> None:
@@ -188,10 +205,11 @@ def test_no_record_at_all() -> None:
 def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
     tables = tables_of(synthetic.all_failed(), "cpu")
     plot = tmp_path / "plots" / "time one.png"
-    path = write_report(tmp_path, tables, title="t", baseline="cpu", environment={}, plots=[plot])
-    assert path.name == "report.md"
-    assert "![time one](plots/time%20one.png)" in path.read_text(encoding="utf-8")
-    assert list(tmp_path.iterdir()) == [path]
+    pages = write_report(tmp_path, tables, title="t", baseline="cpu", environment={}, plots=[plot])
+    assert pages.markdown == tmp_path / "report.md"
+    assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
+    assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
+    assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,8 @@ def test_a_finished_run(finished):
     assert finished.statuses == {Status.OK: 4}
     assert (finished.planned, finished.failed, finished.interrupted) == (4, 0, False)
     assert once_each(finished.folder)
-    assert finished.report.is_file()
+    assert finished.report.markdown.is_file()
+    assert finished.report.html.is_file()
     names = {item.name for item in finished.folder.iterdir()}
     assert {"cells.csv", "samples.csv", "memory.csv", "summary.csv", "perturbation.csv"} <= names
     assert "memory_lines.csv" not in names
@@ -481,13 +482,13 @@ def test_an_interrupted_run_can_be_resumed(tmp_path):
     assert sum(outcome.statuses.values()) == 3
     assert len(read_journal(path / JOURNAL_NAME)) == 3
     assert not (path / ".references").exists()
-    assert "5 rounds are not done yet" in outcome.report.read_text()
+    assert "5 rounds are not done yet" in outcome.report.markdown.read_text()
 
     outcome = run.resume(path, Display())
     assert not outcome.interrupted
     assert once_each(path)
     assert outcome.statuses == {Status.OK: 4}
-    assert "not done yet" not in outcome.report.read_text()
+    assert "not done yet" not in outcome.report.markdown.read_text()
 
 
 def test_skipped_cells_and_filters(tmp_path):
