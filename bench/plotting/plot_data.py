@@ -98,7 +98,7 @@ def _group(
         frames=tuple(sorted({cell.frames for cell in shown})),
         backends=backends,
         series=series,
-        not_shown=tuple(_not_shown(cells, {cell.cell for cell in shown}, lacking)),
+        not_shown=tuple(not_shown(cells, {cell.cell for cell in shown}, lacking)),
         empty=empty,
     )
 
@@ -119,7 +119,7 @@ def _merged(series: Iterable[Series], backends: Sequence[str]) -> tuple[Series, 
     return tuple(sorted([*curves, *others], key=lambda item: backends.index(item.backend)))
 
 
-def _not_shown(cells: Sequence[Cell], shown: set[str], lacking: str) -> Iterable[str]:
+def not_shown(cells: Sequence[Cell], shown: set[str], lacking: str) -> Iterable[str]:
     """`cuda, cudnn (skipped: no CUDA device)`: a line per reason; frame counts only where some are shown."""
     left: dict[str, dict[str, list[int]]] = {}
     for cell in cells:

@@ -20,7 +20,7 @@ MIN_LABELLED_SHARE: Final = 0.02
 INSIDE_SHARE: Final = 0.07
 """From this share on a label fits inside its wedge."""
 
-_BELOW_PIE_IN: Final = 0.36  # three lines of small shares
+BELOW_PIE_IN: Final = 0.36  # three lines of small shares
 
 _DARK: Final = ("#0072B2", "#222222")  # these stages' labels are white
 
@@ -49,16 +49,17 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
         legend=legend,
         notes=[f"Clock: {by}.", *missing(group)],
         axes_height_in=bars_height,
-        head_height_in=pie_rows * (1.5 + above + _BELOW_PIE_IN),
+        head_height_in=pie_rows * (1.5 + above + BELOW_PIE_IN),
     )
     for place, (split, name) in enumerate(zip(splits, names, strict=True)):
         row, column = divmod(place, columns)
-        _pie(sheet_.head(row, pie_rows, column, columns, above_in=above, below_in=_BELOW_PIE_IN), split, name)
+        pie(sheet_.head(row, pie_rows, column, columns, above_in=above, below_in=BELOW_PIE_IN), split, name)
     _stage_bars(sheet_.figure.add_subplot(), splits, group.batch)
     return sheet_.figure
 
 
-def _pie(axes: Axes, split: StageSplit, name: str) -> None:
+def pie(axes: Axes, split: StageSplit, name: str) -> None:
+    """Shares in their wedges; those without room below, where BELOW_PIE_IN is left for them."""
     whole = sum(split.seconds)
     shares = [seconds / whole for seconds in split.seconds]
     wedges = axes.pie(shares, colors=STAGE_COLOURS, startangle=90, counterclock=False)[0]
@@ -72,12 +73,14 @@ def _pie(axes: Axes, split: StageSplit, name: str) -> None:
             continue
         inside = share >= INSIDE_SHARE
         # Further out a narrow wedge is wider.
-        radius = 1.16 if not inside else 0.62 if share > 0.2 else 0.74
+        radius = 1.06 if not inside else 0.62 if share > 0.2 else 0.74
+        aside = 0 if inside or abs(math.cos(angle)) < 0.4 else math.cos(angle)
         axes.text(
-            radius * math.cos(angle),
-            radius * math.sin(angle),
+            (radius if inside or aside else 1.14) * math.cos(angle),
+            (radius if inside or aside else 1.14) * math.sin(angle),
             f"{100 * share:.0f} %",
-            ha="center",
+            # Outside, a label grows away from the pie.
+            ha="left" if aside > 0 else "right" if aside < 0 else "center",
             va="center",
             fontsize=8 if inside else 7,
             color="white" if inside and tint in _DARK else "black",
