@@ -62,6 +62,9 @@ class StageTiming:
     seconds: Mapping[str, tuple[float, ...]]  # by stage, `other` included: a value per repetition, all rounds
     low_s: Mapping[str, float]  # by stage, where the median has an interval
     high_s: Mapping[str, float]
+    batch: int = 1
+    height: int | None = None
+    width: int | None = None
     pass_: str = ""  # bench.records.Pass
     clock: str = ""  # wall | device
 
@@ -75,6 +78,9 @@ class Memory:
     frames: int
     status: Status
     reason: str
+    batch: int = 1
+    height: int | None = None
+    width: int | None = None
     gradients: bool | None = None
     elapsed_s: tuple[float, ...] = ()  # since the first point
     host_bytes: tuple[int, ...] = ()

@@ -1,0 +1,49 @@
+"""What the paper says would help or would not, and did not measure: sections 4.2, 4.4.2 and 4.5. Pure."""
+
+from typing import Final
+
+from bench.paper.editions import Edition
+from bench.paper.verdict import Claim, Judgement, Stated, cannot_tell
+
+
+def _unmeasured(missing: str) -> Stated:
+    """A form that no edition can judge, and what it would take."""
+
+    def judge(_: Edition) -> Judgement:
+        return cannot_tell(missing)
+
+    return Stated(statement=f"Measured with {missing}.", judge=judge)
+
+
+def _claim(number: str, title: str, source: str, missing: str) -> Claim:
+    stated = _unmeasured(missing)
+    return Claim(id=number, title=title, source=source, paper=stated, general=stated)
+
+
+CLAIMS: Final = (
+    _claim(
+        "10a", "More GPUs would raise the speedup", "section 4.5",
+        "several GPUs, and a forward that uses them",
+    ),
+    _claim(
+        "10b", "Upsampling overlapped with propagation would raise the speedup", "section 4.5",
+        "a forward that overlaps the two",
+    ),
+    _claim(
+        "10c", "Cheaper transfers would raise the speedup", "section 4.5",
+        "a run with pinned memory beside one with pageable memory, as the experiment on transfers has",
+    ),
+    _claim(
+        "10d", "Better structured code would raise the speedup", "section 4.5",
+        "both versions of the code",
+    ),
+    _claim(
+        "10e", "Task parallelism does not apply", "section 4.2",
+        "a forward whose stages run as tasks beside each other",
+    ),
+    _claim(
+        "13", "cuDNN's first point is short because CUDA's was run before it", "section 4.4.2",
+        "runs in both orders, as the experiment on the order of backends has",
+    ),
+)  # fmt: skip
+"""13 is a reason that the paper gives for what claim 2b says."""

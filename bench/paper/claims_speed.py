@@ -1,0 +1,384 @@
+"""The paper's claims on speedups: abstract, sections 4.4.1 and 4.4.2. Pure."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+from typing import Final
+
+from bench.paper.editions import Edition, Role, Timing
+from bench.paper.needed import GPU, as_figure, cell, cells, measured, summary_of
+from bench.paper.verdict import (
+    INTERVAL_NAMES,
+    OVER_FRAMES,
+    Claim,
+    Figure,
+    Judgement,
+    NotKnownError,
+    Quantity,
+    Stated,
+    all_hold,
+    lies,
+)
+from bench.statistics.stats import median_interval, ratio
+
+PUBLISHED_SPEEDUP: Final = 3.5
+NEAR: Final = 0.1
+"""How far from 3.5 is still near it, as a share: the paper's own points between 3.15 and 3.85 look so."""
+
+PUBLISHED_SAVING: Final = 2 / 3
+NEARLY: Final = 0.05
+"""How far from 2/3 of the time is still nearly 2/3: 0.62 to 0.72."""
+
+SETTLED: Final = 0.15
+"""By how much the speedup may still change from the middle third of the lengths to the longest."""
+
+WINDOW: Final = 6
+"""Lengths in a third at most: six give their median an interval."""
+
+LONG_FRAMES: Final = 10
+"""Frames of a long clip at least: below, what a call costs whatever its length is a visible part of it."""
+
+ROUNDING: Final = 0.0005
+"""Half of the last digit that the paper prints of its headline speedups."""
+
+FASTER: Final = 1.01
+"""From here on a gain is called one: 1 %."""
+
+PUBLISHED_HEADLINE: Final = {Role.CUDNN: 2.071, Role.CUDNN_AUTOTUNE: 1.964}
+
+
+def speedup_figure(timing: Timing, name: str) -> Figure:
+    """A cell's speedup over the run's baseline."""
+    value = measured(timing.speedup, f"the {name}")
+    return Figure(
+        name=name,
+        value=value,
+        quantity=Quantity.RATIO,
+        low=timing.speedup_low,
+        high=timing.speedup_high,
+        n=sum(map(len, timing.steady)),
+        interval=INTERVAL_NAMES.get(timing.interval, ""),
+    )
+
+
+def sweep(edition: Edition, role: Role) -> list[Timing]:
+    """The role's cells of more than one frame, with a speedup. Raises NotKnownError where there is none."""
+    cells(edition.frames, Role.CPU, "frames")  # without it nothing has a speedup, and the reason is its
+    found = [timing for timing in cells(edition.frames, role, "frames") if timing.frames > 1]
+    found = [timing for timing in found if timing.speedup is not None]
+    if not found:
+        raise NotKnownError(f"no clip of more than one frame has a speedup on {role}")
+    return found
+
+
+def level(timings: Sequence[Timing], name: str) -> Figure:
+    """The median of the cells' speedups.
+
+    Its interval is made of theirs where all have one; otherwise, from six cells on, it is that of a median
+    over frame counts.
+    """
+    values = [measured(timing.speedup, name) for timing in timings]
+    lows = [timing.speedup_low for timing in timings if timing.speedup_low is not None]
+    highs = [timing.speedup_high for timing in timings if timing.speedup_high is not None]
+    low: float | None = None
+    high: float | None = None
+    interval = ""
+    if len(lows) == len(highs) == len(values):
+        low, high, interval = median(lows), median(highs), "from each cell's own interval"
+    elif bounds := median_interval(values):
+        (low, high), interval = bounds, OVER_FRAMES
+    frames = f"t = {timings[0].frames} to {timings[-1].frames}"
+    return Figure(
+        name=f"{name}, median over {frames}",
+        value=median(values),
+        quantity=Quantity.RATIO,
+        low=low,
+        high=high,
+        n=len(values),
+        interval=interval,
+    )
+
+
+def thirds(timings: Sequence[Timing]) -> tuple[list[Timing], list[Timing]]:
+    """The longest third of the lengths, six at most, and as many before it."""
+    size = max(1, min(WINDOW, len(timings) // 3))
+    if len(timings) < 2:
+        raise NotKnownError("too few frame counts: two beside t = 1 are needed")
+    longest, before = list(timings[-size:]), list(timings[-2 * size : -size])
+    if longest[-1].frames < LONG_FRAMES:
+        raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more")
+    return longest, before
+
+
+def _near(edition: Edition) -> Judgement:
+    low, high = PUBLISHED_SPEEDUP * (1 - NEAR), PUBLISHED_SPEEDUP * (1 + NEAR)
+    return all_hold(
+        [
+            lies(
+                level(points, f"speedup of {points[0].backend} over the CPU"),
+                above=low,
+                below=high,
+                at_its_word=True,
+            )
+            for points in (sweep(edition, role) for role in GPU)
+        ]
+    )
+
+
+def _settles(role: Role, edition: Edition) -> Judgement:
+    longest, before = thirds(sweep(edition, role))
+    name = f"speedup of {longest[0].backend} over the CPU"
+    late, early = level(longest, name), level(before, name)
+    change = ratio(
+        summary_of(late.value, late.low, late.high), summary_of(early.value, early.low, early.high)
+    )
+    judged = lies(
+        as_figure(change, "the longest clips' speedup over that of the clips before"),
+        above=1 - SETTLED,
+        below=1 + SETTLED,
+    )
+    return all_hold([judged], early, late)
+
+
+def _saved(figure: Figure) -> Figure:
+    """The share of the CPU's time that a speedup saves."""
+    low, high = (None if bound is None else 1 - 1 / bound for bound in (figure.low, figure.high))
+    return Figure(
+        name=f"time saved ({figure.name})",
+        value=1 - 1 / figure.value,
+        quantity=Quantity.SHARE,
+        low=low,
+        high=high,
+        n=figure.n,
+        interval=figure.interval,
+    )
+
+
+def _saves_two_thirds(edition: Edition) -> Judgement:
+    judged = []
+    for role in GPU:
+        longest, _ = thirds(sweep(edition, role))
+        figure = _saved(level(longest, longest[0].backend))
+        # At its word: the interval over six single points says how they scatter, not what they say.
+        judged.append(
+            lies(
+                Figure(name=figure.name, value=figure.value, quantity=figure.quantity, n=figure.n),
+                above=PUBLISHED_SAVING - NEARLY,
+                below=PUBLISHED_SAVING + NEARLY,
+                at_its_word=True,
+            )
+        )
+    return all_hold(judged)
+
+
+def _saves_half(role: Role, edition: Edition) -> Judgement:
+    longest, _ = thirds(sweep(edition, role))
+    return lies(_saved(level(longest, longest[0].backend)), above=0.5)
+
+
+def _slower_at_one(role: Role, edition: Edition, at_its_word: bool) -> Judgement:
+    cells(edition.frames, Role.CPU, "frames")
+    single = [timing for timing in cells(edition.frames, role, "frames") if timing.frames == 1]
+    if not single:
+        raise NotKnownError("no clip of one frame was measured")
+    name = f"speedup of {single[0].backend} over the CPU at t = 1"
+    return lies(speedup_figure(single[0], name), below=1.0, at_its_word=at_its_word)
+
+
+def _headline_speedup(edition: Edition, role: Role) -> Figure:
+    cell(edition.headline, Role.CPU, "headline")
+    timing = cell(edition.headline, role, "headline")
+    return speedup_figure(timing, f"speedup of {timing.backend} over the CPU, t = {timing.frames}")
+
+
+def _headline_ratio(role: Role, edition: Edition) -> Judgement:
+    printed = PUBLISHED_HEADLINE[role]
+    figure = _headline_speedup(edition, role)
+    off = Figure(
+        name=f"beyond the printed {printed}", value=figure.value / printed - 1, quantity=Quantity.SHARE
+    )
+    judged = lies(figure, above=printed - ROUNDING, below=printed + ROUNDING, at_its_word=True)
+    return all_hold([judged], off)
+
+
+def _headline_faster(role: Role, edition: Edition) -> Judgement:
+    return lies(_headline_speedup(edition, role), above=1.0)
+
+
+def _tuned_over_plain(timings: Sequence[Timing]) -> Figure:
+    by_role = {role: cell(timings, role, "headline") for role in GPU}
+    plain, tuned = (
+        summary_of(measured(timing.median_s, timing.backend), timing.low_s, timing.high_s)
+        for timing in by_role.values()
+    )
+    names = [timing.backend for timing in by_role.values()]
+    return as_figure(ratio(tuned, plain), f"{names[1]}'s time over {names[0]}'s")
+
+
+def _headline_tuned_slower(edition: Edition, at_its_word: bool) -> Judgement:
+    return lies(_tuned_over_plain(edition.headline), above=1.0, at_its_word=at_its_word)
+
+
+def _tuned_faster_when_long(edition: Edition, at_its_word: bool) -> Judgement:
+    plain, tuned = ({t.frames: t for t in sweep(edition, role)} for role in GPU)
+    shared = sorted(plain.keys() & tuned.keys())
+    if len(shared) < 2:
+        raise NotKnownError("too few frame counts: two beside t = 1 are needed on both")
+    longest = shared[len(shared) // 2 :]
+    if longest[-1] < LONG_FRAMES:
+        raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more")
+    ratios = [
+        ratio(*(summary_of(measured(t.median_s, t.backend), t.low_s, t.high_s) for t in pair))
+        for pair in ((plain[frames], tuned[frames]) for frames in longest)
+    ]
+    values = [found.ratio for found in ratios]
+    lows = [found.low for found in ratios if found.low is not None]
+    highs = [found.high for found in ratios if found.high is not None]
+    own = len(lows) == len(highs) == len(values)
+    bounds = (median(lows), median(highs)) if own else median_interval(values)
+    names = tuned[longest[0]].backend, plain[longest[0]].backend
+    figure = Figure(
+        name=f"{names[0]}'s speed over {names[1]}'s, median over t = {longest[0]} to {longest[-1]}",
+        value=median(values),
+        quantity=Quantity.RATIO,
+        low=None if bounds is None or at_its_word else bounds[0],
+        high=None if bounds is None or at_its_word else bounds[1],
+        n=len(values),
+        interval="from each cell's own interval" if own else OVER_FRAMES if bounds else "",
+    )
+    faster = Figure(
+        name=f"lengths at which {names[0]} is faster, of {len(values)}",
+        value=sum(value > 1 for value in values),
+        quantity=Quantity.COUNT,
+    )
+    return all_hold([lies(figure, above=FASTER, at_its_word=at_its_word)], faster)
+
+
+def _parts(letters: str) -> list[tuple[str, Role, str]]:
+    return list(zip(letters, GPU, ("CUDA", "cuDNN"), strict=True))
+
+
+CLAIMS: Final = (
+    Claim(
+        id="1a",
+        title="The speedup settles near 3.5",
+        source="abstract, section 4.4.2, figure 16",
+        paper=Stated(
+            statement=(
+                f"Without t = 1, the median speedup of CUDA and of cuDNN is within {NEAR:.0%} of "
+                f"{PUBLISHED_SPEEDUP}."
+            ),
+            judge=_near,
+        ),
+        general=None,
+    ),
+    *(
+        Claim(
+            id=f"1{letter}",
+            title=f"{name}'s speedup settles to a constant on long clips",
+            source="section 4.4.2, figure 16",
+            paper=None,
+            general=Stated(
+                statement=(
+                    f"From the middle third of the frame counts to the longest, {role}'s speedup over the "
+                    f"CPU changes by less than {SETTLED:.0%}."
+                ),
+                judge=partial(_settles, role),
+            ),
+        )
+        for letter, role, name in _parts("bc")
+    ),
+    Claim(
+        id="1d",
+        title="CUDA and cuDNN save nearly 2/3 of the time on long clips",
+        source="section 4.4.2, figure 15",
+        paper=Stated(
+            statement=(
+                "On the longest third of the clips the median time saved is within "
+                f"{NEARLY * 100:.0f} percentage points of 2/3, for CUDA and for cuDNN."
+            ),
+            judge=_saves_two_thirds,
+        ),
+        general=None,
+    ),
+    *(
+        Claim(
+            id=f"1{letter}",
+            title=f"{name} saves most of the time on long clips",
+            source="section 4.4.2, figure 15",
+            paper=None,
+            general=Stated(
+                statement=f"On the longest third of the clips {role} saves more than half of the CPU's time.",
+                judge=partial(_saves_half, role),
+            ),
+        )
+        for letter, role, name in _parts("ef")
+    ),
+    *(
+        Claim(
+            id=f"2{letter}",
+            title=f"At t = 1 {name} is slower than the CPU",
+            source="section 4.4.2, figure 15",
+            paper=Stated(
+                statement=f"{name}'s one point at t = 1 is above the CPU's.",
+                judge=partial(_slower_at_one, role, at_its_word=True),
+            ),
+            general=Stated(
+                statement=f"At t = 1 the speedup of {role} over the CPU is below 1.",
+                judge=partial(_slower_at_one, role, at_its_word=False),
+            ),
+        )
+        for letter, role, name in _parts("ab")
+    ),
+    *(
+        Claim(
+            id=f"11{letter}",
+            title=f"The headline speedup of {name} is {PUBLISHED_HEADLINE[role]}",
+            source="section 4.4.1",
+            paper=Stated(
+                statement=(
+                    f"The printed times give the printed speedup, {PUBLISHED_HEADLINE[role]}, to its three "
+                    "decimals."
+                ),
+                judge=partial(_headline_ratio, role),
+            ),
+            general=Stated(
+                statement=f"{role} is faster than the CPU on the headline's clip: a speedup above 1.",
+                judge=partial(_headline_faster, role),
+            ),
+        )
+        for letter, role, name in _parts("ab")
+    ),
+    Claim(
+        id="11c",
+        title="cuDNN is slower than CUDA on the headline's clip",
+        source="section 4.4.1",
+        paper=Stated(
+            statement="cuDNN's one time is above CUDA's.",
+            judge=partial(_headline_tuned_slower, at_its_word=True),
+        ),
+        general=Stated(
+            statement="cudnn_autotune takes longer than cudnn on the headline's clip.",
+            judge=partial(_headline_tuned_slower, at_its_word=False),
+        ),
+    ),
+    Claim(
+        id="12",
+        title="On long clips cuDNN raises the speedup further",
+        source="section 4.4.2, figure 16",
+        paper=Stated(
+            statement=(
+                "Over the longer half of the clips cuDNN is faster than CUDA, by more than "
+                f"{FASTER - 1:.0%} in the median."
+            ),
+            judge=partial(_tuned_faster_when_long, at_its_word=True),
+        ),
+        general=Stated(
+            statement=(
+                "Over the longer half of the clips cudnn_autotune is faster than cudnn, by more than "
+                f"{FASTER - 1:.0%} in the median."
+            ),
+            judge=partial(_tuned_faster_when_long, at_its_word=False),
+        ),
+    ),
+)

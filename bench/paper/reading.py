@@ -1,0 +1,246 @@
+"""A run's tables to an edition of the paper's experiments. Pure.
+
+An experiment is known by its input's name, so that one run may hold all of them or one each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from bench.paper.editions import Edition, Memory, Role, StageTiming, Timing
+from bench.records import FIGURE_STAGES, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
+from bench.results.analysis import MEASURED, Tables
+from bench.statistics.stats import IntervalKind
+from vsr_model.stages import STAGES
+
+EXPERIMENTS: Final = ("headline", "repetitions", "frames", "memory", "stages")
+"""Names of the inputs, and of Edition's fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOfPaper:
+    """A run of one or more of the paper's experiments."""
+
+    tables: Tables
+    roles: Mapping[str, Role]  # by the backend's name; cells of other backends are left out
+    machine: str  # in a few words
+    baseline: str  # the backend that speedups compare with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of a run: what its rows of the tables have in common."""
+
+    name: str
+    input: str
+    batch: int
+    frames: int
+    height: int
+    width: int
+    backend: str
+    role: Role
+    status: Status  # its worst round's
+    reason: str
+    rows: tuple[Mapping[str, Any], ...]  # of cells.csv, by round
+
+
+def edition_of(name: str, runs: Sequence[RunOfPaper], *, thin: bool) -> Edition:
+    """The experiments that the runs hold; `thin` where they are a quick version of the paper's."""
+    found: dict[str, list[Any]] = {experiment: [] for experiment in EXPERIMENTS}
+    for run in runs:
+        for cell in cells_of(run):
+            if cell.input == "memory":
+                found["memory"].append(memory_of(run.tables, cell))
+            elif cell.input == "stages":
+                found["stages"].append(stage_timing_of(run.tables, cell))
+            elif cell.input in found:
+                found[cell.input].append(timing_of(run.tables, cell))
+    machines = dict.fromkeys(run.machine for run in runs)
+    return Edition(
+        name=name,
+        machine=" and ".join(machines),
+        thin=thin,
+        **{experiment: tuple(cells) for experiment, cells in found.items()},
+    )
+
+
+def cells_of(run: RunOfPaper) -> list[Cell]:
+    """The run's cells whose backends have a role, in the order in which they first ended."""
+    cells = []
+    for name, rows in run.tables.cells.groupby("cell", sort=False):
+        ordered = _rows(rows.sort_values("round"))
+        first = ordered[0]
+        if first["backend"] not in run.roles:
+            continue
+        statuses = [Status(row["status"]) for row in ordered]
+        worst = max(statuses, key=SEVERITY.__getitem__)
+        ended = zip(ordered, statuses, strict=True)
+        reasons = [_text(row["reason"]) for row, status in ended if status is worst]
+        cells.append(
+            Cell(
+                name=str(name),
+                input=first["input"],
+                batch=int(first["batch"]),
+                frames=int(first["frames"]),
+                height=int(first["height"]),
+                width=int(first["width"]),
+                backend=first["backend"],
+                role=run.roles[first["backend"]],
+                status=worst,
+                reason=next(filter(None, reasons), ""),
+                rows=ordered,
+            )
+        )
+    return cells
+
+
+def timing_of(tables: Tables, cell: Cell) -> Timing:
+    """The cell in time, from its end-to-end pass."""
+    calls = _figure_calls(tables, cell)
+    rounds, steady, first_counts = [], [], False
+    for _, of_round in calls.groupby("round", sort=True):
+        is_steady = of_round["phase"] == Phase.STEADY
+        rounds.append(_floats(of_round["wall_s"]))
+        steady.append(_floats(of_round.loc[is_steady, "wall_s"]))
+        first_counts = first_counts or bool(is_steady.iloc[0])
+    summary = _summary_row(tables, cell, FIGURE_STAGES)
+    return Timing(
+        role=cell.role,
+        backend=cell.backend,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        status=cell.status,
+        reason=cell.reason,
+        rounds=tuple(rounds),
+        steady=tuple(steady),
+        **{
+            name: number(summary.get(name))
+            for name in ("median_s", "low_s", "high_s", "speedup", "speedup_low", "speedup_high")
+        },
+        interval=IntervalKind(_text(summary.get("interval")) or IntervalKind.NONE),
+        first_counts=first_counts,
+        synchronised=_told(cell, "synchronised"),
+    )
+
+
+def stage_timing_of(tables: Tables, cell: Cell, pass_: Pass | None = None) -> StageTiming:
+    """The cell by stage, from the pass that its summary speaks of, or from the one given (host's clock)."""
+    seconds, low, high = {}, {}, {}
+    chosen, clock = "" if pass_ is None else str(pass_), "" if pass_ is None else "wall"
+    for stage in (*map(str, STAGES), OTHER):
+        row = _summary_row(tables, cell, (stage,))
+        if pass_ is None and row:
+            chosen, clock = str(row["pass"]), str(row["clock"])
+        values = _steady(tables, cell, chosen, stage, clock)
+        if not values:
+            continue
+        seconds[stage] = values
+        if row.get("pass") == chosen:
+            bounds = number(row["low_s"]), number(row["high_s"])
+            if bounds[0] is not None and bounds[1] is not None:
+                low[stage], high[stage] = bounds[0], bounds[1]
+    return StageTiming(
+        role=cell.role,
+        backend=cell.backend,
+        frames=cell.frames,
+        status=cell.status,
+        reason=cell.reason,
+        batch=cell.batch,
+        height=cell.height,
+        width=cell.width,
+        seconds=seconds,
+        low_s=low,
+        high_s=high,
+        pass_=chosen if seconds else "",
+        clock=clock if seconds else "",
+    )
+
+
+def memory_of(tables: Tables, cell: Cell) -> Memory:
+    """The cell's memory, of its first round that has any."""
+    measured = [row for row in cell.rows if Status(row["status"]) in MEASURED]
+    rounds = [int(row["round"]) for row in measured]
+    points = _of_cell(tables.memory, cell)
+    round_ = next(
+        (number_ for number_ in rounds if (points["round"] == number_).any()), next(iter(rounds), 0)
+    )
+    points = points[points["round"] == round_]
+    row = next((row for row in measured if int(row["round"]) == round_), {})
+    start = float(points["elapsed_s"].iloc[0]) if len(points) else 0.0
+    on_device = len(points) > 0 and bool(points["device_bytes"].notna().all())
+    lines = _of_cell(tables.memory_lines, cell)
+    return Memory(
+        role=cell.role,
+        backend=cell.backend,
+        frames=cell.frames,
+        status=cell.status,
+        reason=cell.reason,
+        batch=cell.batch,
+        height=cell.height,
+        width=cell.width,
+        gradients=_told(cell, "gradients"),
+        elapsed_s=tuple(float(at) - start for at in points["elapsed_s"]),
+        host_bytes=tuple(map(int, points["host_bytes"])),
+        device_bytes=tuple(map(int, points["device_bytes"])) if on_device else None,
+        before_bytes=_whole(row.get("host_before_bytes")),
+        peak_bytes=_whole(row.get("peak_host_bytes")),
+        peak_device_bytes=_whole(row.get("peak_device_bytes")),
+        lines=tuple(
+            MemoryLine(**{name: line[name] for name in MemoryLine.model_fields})
+            for line in _rows(lines[lines["round"] == round_])
+        ),
+    )
+
+
+def number(value: Any) -> float | None:
+    """A figure of a table; None where it is missing."""
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _figure_calls(tables: Tables, cell: Cell) -> pd.DataFrame:
+    """The end-to-end samples of the span that the cell's figures are of, in the order in which they ran."""
+    rows = _of_cell(tables.samples, cell)
+    rows = rows[rows["pass"] == Pass.END_TO_END]
+    stages = [stage for stage in FIGURE_STAGES if (rows["stage"] == stage).any()]
+    return rows[rows["stage"].isin(stages[:1])].sort_values(["round", "start_s"], kind="stable")
+
+
+def _steady(tables: Tables, cell: Cell, pass_: str, stage: str, clock: str) -> tuple[float, ...]:
+    rows = _of_cell(tables.samples, cell)
+    rows = rows[(rows["pass"] == pass_) & (rows["stage"] == stage) & (rows["phase"] == Phase.STEADY)]
+    return _floats(rows[f"{clock}_s"].dropna()) if len(rows) else ()
+
+
+def _summary_row(tables: Tables, cell: Cell, stages: Sequence[str]) -> Mapping[str, Any]:
+    rows = _of_cell(tables.summary, cell)
+    return next(iter(_rows(rows[rows["stage"].isin(stages)])), {})
+
+
+def _rows(table: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    return tuple({str(name): value for name, value in row.items()} for row in table.to_dict("records"))
+
+
+def _of_cell(table: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    return table[table["cell"] == cell.name]
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None or pd.isna(value) else int(value)
+
+
+def _told(cell: Cell, column: str) -> bool | None:
+    """What the rounds say of how they were measured; None where they say nothing."""
+    values = [row.get(column) for row in cell.rows]
+    known = [value for value in values if value is not None and not pd.isna(value)]
+    return bool(known[0]) if known else None
