@@ -6,7 +6,7 @@ the paper's series alone, which stand in their own; its reasons are in the notes
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from bench.paper.editions import (
@@ -49,13 +49,10 @@ class Panel(Generic[C]):
     def clip(self) -> str:
         """Such as `t=30, 64×64`; without t where the figure goes over many."""
         said: list[str] = [f"t={self.cells[0].frames}"] if self.one_length and self.cells else []
-        sizes: dict[str, None] = dict.fromkeys(f"{c.height}×{c.width}" for c in self._timings)
+        sizes: dict[str, None] = dict.fromkeys(
+            f"{cell.height}×{cell.width}" for cell in self.cells if cell.height
+        )
         return ", ".join([*said, *sizes])
-
-    @property
-    def _timings(self) -> list[Timing]:
-        cells: list[Timing | StageTiming | Memory] = list(self.cells)
-        return [cell for cell in cells if isinstance(cell, Timing)]
 
     @property
     def heading(self) -> str:
@@ -84,7 +81,7 @@ def panels(
     """
     made: list[Panel[C]] = []
     for edition in (editions[name] for name in ORDER if name in editions):
-        every = list(experiment(edition))
+        every = [_named(cell, edition) for cell in experiment(edition)]
         fine = [cell for cell in every if cell.status is Status.OK and shows(cell)]
         if one_length and fine:
             counts = Counter(cell.frames for cell in fine)
@@ -101,6 +98,13 @@ def panels(
             )
         )
     return made
+
+
+def _named(cell: C, edition: Edition) -> C:
+    """The paper's cells under the paper's names, whatever the run calls them that holds its measurements."""
+    if edition.name != PAPER:
+        return cell
+    return replace(cell, backend=PAPER_NAMES.get(cell.role, cell.backend))
 
 
 def _cell(cell: Timing | StageTiming | Memory) -> Cell:

@@ -5,44 +5,35 @@ the paper, so that editions can be compared at sight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final
 
-from bench.paper.editions import Edition, Memory, StageTiming, Timing
+from bench.paper.editions import Edition, StageTiming, Timing
 from bench.paper.figure_dots import headline
-from bench.paper.figure_panels import C, Panel, notes, panels, source
+from bench.paper.figure_panels import Panel, notes, panels
 from bench.paper.figure_pies import means, stages
-from bench.paper.figure_series import CALLS, MIB, interval_notes, memory, repetitions, speedups, times
+from bench.paper.figure_series import CALLS, interval_notes, memory, repetitions, speedups, times
+from bench.paper.figure_table import (
+    PaperTable,
+    bounded,
+    cells,
+    column,
+    grown,
+    kept,
+    markdown,
+    mib,
+    middle,
+    noted,
+    one,
+    whose,
+)
 from bench.plotting.plot_series import STAGE_ORDER
-from bench.reporting.markdown import Column, escape, table
 from bench.units import significant
+
+__all__ = ["TABLES", "PaperTable", "markdown", "tables_of"]
 
 REPETITIONS: Final = 3
 """Repetitions of each stage that table 1 lists, as the paper's does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperTable:
-    """Columns of equally many cells, and what has to be known to read them."""
-
-    title: str
-    columns: tuple[Column, ...]
-    notes: tuple[str, ...] = ()
-
-
-def markdown(shown: PaperTable) -> str:
-    """The table alone, escaped; nothing where it has no row."""
-    return table(
-        [
-            Column(
-                title=escape(column.title),
-                cells=[escape(cell) for cell in column.cells],
-                numeric=column.numeric,
-            )
-            for column in shown.columns
-        ]
-    )
 
 
 def tables_of(key: str, editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -55,17 +46,17 @@ def tables_of(key: str, editions: Mapping[str, Edition]) -> list[PaperTable]:
 
 def _headline(editions: Mapping[str, Edition]) -> list[PaperTable]:
     every = headline(editions)
-    found = _cells(every)
+    found = cells(every)
     columns = [
-        *_whose(found),
-        _column("t", [str(cell.frames) for _, cell in found]),
-        _column("time (s)", [_bounded(cell.median_s, cell.low_s, cell.high_s) for _, cell in found]),
-        _column(
+        *whose(found),
+        column("t", [str(cell.frames) for _, cell in found]),
+        column("time (s)", [bounded(cell.median_s, cell.low_s, cell.high_s) for _, cell in found]),
+        column(
             "speedup over the CPU",
-            [_bounded(cell.speedup, cell.speedup_low, cell.speedup_high) for _, cell in found],
+            [bounded(cell.speedup, cell.speedup_low, cell.speedup_high) for _, cell in found],
         ),
     ]
-    return _one("Headline", columns, [*interval_notes(every), *notes(every)])
+    return one("Headline", columns, [*interval_notes(every), *notes(every)])
 
 
 def _repetitions(editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -75,13 +66,13 @@ def _repetitions(editions: Mapping[str, Edition]) -> list[PaperTable]:
         longest = max((len(calls) for cell in panel.cells for calls in cell.rounds), default=0)
         numbers = range(min(CALLS, longest))
         columns = [
-            _column("call", [*(str(number + 1) for number in numbers), "median of those that count"]),
+            column("call", [*(str(number + 1) for number in numbers), "median of those that count"]),
             *(
-                _column(
+                column(
                     f"{cell.backend} (s)",
                     [
-                        *(_middle([calls[n] for calls in cell.rounds if len(calls) > n]) for n in numbers),
-                        _bounded(cell.median_s, cell.low_s, cell.high_s),
+                        *(middle([calls[n] for calls in cell.rounds if len(calls) > n]) for n in numbers),
+                        bounded(cell.median_s, cell.low_s, cell.high_s),
                     ],
                 )
                 for cell in panel.cells
@@ -89,14 +80,14 @@ def _repetitions(editions: Mapping[str, Edition]) -> list[PaperTable]:
         ]
         processes = max((len(cell.rounds) for cell in panel.cells), default=0)
         said = [f"Each call's median over up to {processes} processes."] if processes > 1 else []
-        made += _one(f"Figure 14. {panel.heading}", columns if panel.cells else [], said)
-    return _noted(made, [*interval_notes(every), *notes(every)])
+        made += one(f"Figure 14. {panel.heading}", columns if panel.cells else [], said)
+    return noted(made, [*interval_notes(every), *notes(every)])
 
 
 def _times(editions: Mapping[str, Edition]) -> list[PaperTable]:
     every = times(editions)
     made = _by_frames(every, "Figure 15", "s", lambda cell: (cell.median_s, cell.low_s, cell.high_s))
-    return _noted(made, [*interval_notes(every), *notes(every)])
+    return noted(made, [*interval_notes(every), *notes(every)])
 
 
 def _speedups(editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -104,7 +95,7 @@ def _speedups(editions: Mapping[str, Edition]) -> list[PaperTable]:
     made = _by_frames(
         every, "Figure 16", "×", lambda cell: (cell.speedup, cell.speedup_low, cell.speedup_high)
     )
-    return _noted(made, [*interval_notes(every), *notes(every)])
+    return noted(made, [*interval_notes(every), *notes(every)])
 
 
 def _by_frames(
@@ -118,32 +109,32 @@ def _by_frames(
         frames = sorted({cell.frames for cell in panel.cells})
         by_backend: dict[str, dict[int, str]] = {}
         for cell in panel.cells:
-            by_backend.setdefault(cell.backend, {})[cell.frames] = _bounded(*figure(cell))
+            by_backend.setdefault(cell.backend, {})[cell.frames] = bounded(*figure(cell))
         columns = [
-            _column("frames", [str(count) for count in frames]),
+            column("frames", [str(count) for count in frames]),
             *(
-                _column(f"{backend} ({unit})", [at.get(count, "") for count in frames])
+                column(f"{backend} ({unit})", [at.get(count, "") for count in frames])
                 for backend, at in by_backend.items()
             ),
         ]
-        made += _one(f"{title}. {panel.heading}", columns, [])
+        made += one(f"{title}. {panel.heading}", columns, [])
     return made
 
 
 def _memory(editions: Mapping[str, Edition]) -> list[PaperTable]:
     every = memory(editions)
-    found = _cells(every)
+    found = cells(every)
     columns = [
-        *_whose(found),
-        _column("t", [str(cell.frames) for _, cell in found]),
-        _column("gradients", [_yes(cell.gradients) for _, cell in found], numeric=False),
-        _column("duration (s)", [significant(cell.elapsed_s[-1] - cell.elapsed_s[0]) for _, cell in found]),
-        _column("host before (MiB)", [_mib(cell.before_bytes) for _, cell in found]),
-        _column("host peak (MiB)", [_mib(cell.peak_bytes) for _, cell in found]),
-        _column("grown (MiB)", [_grown(cell) for _, cell in found]),
-        _column("device peak (MiB)", [_mib(cell.peak_device_bytes) for _, cell in found]),
+        *whose(found),
+        column("t", [str(cell.frames) for _, cell in found]),
+        column("gradients", [kept(cell.gradients) for _, cell in found], numeric=False),
+        column("duration (s)", [significant(cell.elapsed_s[-1] - cell.elapsed_s[0]) for _, cell in found]),
+        column("host before (MiB)", [mib(cell.before_bytes) for _, cell in found]),
+        column("host peak (MiB)", [mib(cell.peak_bytes) for _, cell in found]),
+        column("grown (MiB)", [grown(cell) for _, cell in found]),
+        column("device peak (MiB)", [mib(cell.peak_device_bytes) for _, cell in found]),
     ]
-    return _one("Figure 17", columns, notes(every))
+    return one("Figure 17", columns, notes(every))
 
 
 def _lines(editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -157,37 +148,37 @@ def _lines(editions: Mapping[str, Edition]) -> list[PaperTable]:
     made: list[PaperTable] = []
     for panel, cell in ((its, cell) for its in every for cell in its.cells):
         columns = [
-            _column("line", [str(line.line) for line in cell.lines]),
-            _column("source", [line.source.strip() for line in cell.lines], numeric=False),
-            _column("times", [str(line.occurrences) for line in cell.lines]),
-            _column("added (MiB)", [_mib(line.increment_bytes) for line in cell.lines]),
-            _column("host after (MiB)", [_mib(line.host_bytes) for line in cell.lines]),
+            column("line", [str(line.line) for line in cell.lines]),
+            column("source", [line.source.strip() for line in cell.lines], numeric=False),
+            column("times", [str(line.occurrences) for line in cell.lines]),
+            column("added (MiB)", [mib(line.increment_bytes) for line in cell.lines]),
+            column("host after (MiB)", [mib(line.host_bytes) for line in cell.lines]),
         ]
         if not cell.lines:
             columns = [
-                _column("when", ["before the call", "at its peak"], numeric=False),
-                _column("host (MiB)", [_mib(cell.before_bytes), _mib(cell.peak_bytes)]),
+                column("when", ["before the call", "at its peak"], numeric=False),
+                column("host (MiB)", [mib(cell.before_bytes), mib(cell.peak_bytes)]),
             ]
-        made += _one(f"Figure 18. {cell.backend}. {panel.heading}", columns, [])
-    return _noted(made, notes(every))
+        made += one(f"Figure 18. {cell.backend}. {panel.heading}", columns, [])
+    return noted(made, notes(every))
 
 
 def _shares(editions: Mapping[str, Edition]) -> list[PaperTable]:
     every = stages(editions)
-    found = _cells(every)
+    found = cells(every)
     columns = [
-        *_whose(found),
+        *whose(found),
         *(
-            _column(
+            column(
                 f"{stage} (%)",
                 [f"{100 * means(cell)[place] / sum(means(cell)):.1f}" for _, cell in found],
             )
             for place, stage in enumerate(STAGE_ORDER)
             if any(means(cell)[place] for _, cell in found)
         ),
-        _column("sum of means (s)", [significant(sum(means(cell))) for _, cell in found]),
+        column("sum of means (s)", [significant(sum(means(cell))) for _, cell in found]),
     ]
-    return _one("Figure 19", columns, notes(every))
+    return one("Figure 19", columns, notes(every))
 
 
 def _seconds(editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -198,16 +189,16 @@ def _seconds(editions: Mapping[str, Edition]) -> list[PaperTable]:
         for cell in panel.cells:
             rows += [(cell.backend, *row) for row in _of_stages(cell)]
         columns = [
-            _column("method", [method for method, _, _ in rows], numeric=False),
-            _column("repetition", [name for _, name, _ in rows]),
+            column("method", [method for method, _, _ in rows], numeric=False),
+            column("repetition", [name for _, name, _ in rows]),
             *(
-                _column(f"{stage} (s)", [values.get(stage, "") for _, _, values in rows])
+                column(f"{stage} (s)", [values.get(stage, "") for _, _, values in rows])
                 for stage in STAGE_ORDER
                 if any(values.get(stage) for _, _, values in rows)
             ),
         ]
-        made += _one(f"Table 1. {panel.heading}", columns, [])
-    return _noted(made, notes(every))
+        made += one(f"Table 1. {panel.heading}", columns, [])
+    return noted(made, notes(every))
 
 
 def _of_stages(cell: StageTiming) -> list[tuple[str, dict[str, str]]]:
@@ -222,12 +213,12 @@ def _of_stages(cell: StageTiming) -> list[tuple[str, dict[str, str]]]:
     ]
     of_all = {stage: significant(fmean(its)) for stage, its in cell.seconds.items() if its}
     rows.append((f"mean of {repetitions}", of_all))
-    bounded = {
-        stage: _bounded(median(its), cell.low_s.get(stage), cell.high_s.get(stage))
+    medians = {
+        stage: bounded(median(its), cell.low_s.get(stage), cell.high_s.get(stage))
         for stage, its in cell.seconds.items()
         if its and stage in cell.low_s
     }
-    return [*rows, ("median, interval", bounded)] if bounded else rows
+    return [*rows, ("median, interval", medians)] if medians else rows
 
 
 _TABLES: Final[dict[str, Callable[[Mapping[str, Edition]], list[PaperTable]]]] = {
@@ -243,59 +234,3 @@ _TABLES: Final[dict[str, Callable[[Mapping[str, Edition]], list[PaperTable]]]] =
 
 TABLES: Final = tuple(_TABLES)
 """Keys of `tables_of`, in the paper's order; those of bench.paper.figures.FIGURES are among them."""
-
-
-def _cells(every: Sequence[Panel[C]]) -> list[tuple[Edition, C]]:
-    return [(panel.edition, cell) for panel in every for cell in panel.cells]
-
-
-def _whose(found: Sequence[tuple[Edition, C]]) -> list[Column]:
-    return [
-        _column("source", [source(edition) for edition, _ in found], numeric=False),
-        _column("method", [cell.backend for _, cell in found], numeric=False),
-    ]
-
-
-def _column(title: str, cells: Sequence[str], *, numeric: bool = True) -> Column:
-    return Column(title=title, cells=tuple(cells), numeric=numeric)
-
-
-def _one(title: str, columns: Sequence[Column], said: Sequence[str]) -> list[PaperTable]:
-    """The table, less its empty columns, if it has a row."""
-    kept = tuple(column for column in columns if any(column.cells))
-    return [PaperTable(title=title, columns=kept, notes=tuple(said))] if kept else []
-
-
-def _noted(made: list[PaperTable], said: Sequence[str]) -> list[PaperTable]:
-    """The tables, what holds for all of them below the last."""
-    if not made:
-        return []
-    last = made[-1]
-    noted = PaperTable(title=last.title, columns=last.columns, notes=(*last.notes, *said))
-    return [*made[:-1], noted]
-
-
-def _bounded(value: float | None, low: float | None, high: float | None) -> str:
-    """Such as `1.84 [1.80, 1.88]`."""
-    if value is None:
-        return ""
-    bounds = "" if low is None or high is None else f" [{significant(low)}, {significant(high)}]"
-    return f"{significant(value)}{bounds}"
-
-
-def _middle(values: Sequence[float]) -> str:
-    return significant(median(values)) if values else ""
-
-
-def _mib(size: int | None) -> str:
-    return "" if size is None else f"{size / MIB:,.0f}" if abs(size) >= 100 * MIB else f"{size / MIB:.1f}"
-
-
-def _grown(cell: Memory) -> str:
-    if cell.before_bytes is None or cell.peak_bytes is None:
-        return ""
-    return _mib(cell.peak_bytes - cell.before_bytes)
-
-
-def _yes(value: bool | None) -> str:
-    return "" if value is None else "kept" if value else "none"
