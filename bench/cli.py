@@ -260,6 +260,27 @@ def rebuild(
     _print_outcome(runs.rebuild(folder))
 
 
+@app.command("report")
+def make_report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the page. [default: the run's own; ./report-NAMES for several runs]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make report.html and report.md of a run, or of several runs side by side; nothing is measured."""
+    from bench import report_run  # noqa: PLC0415 - matplotlib and pandas
+
+    pages = report_run.report(runs, output)
+    typer.echo(pages.html)
+    typer.echo(pages.markdown)
+
+
 @app.command("env")
 def show_environment(
     check: Annotated[

@@ -125,12 +125,12 @@ def write_report(
     return write_pages(folder, text, title=title, pictures=plots)
 
 
-def unfinished(missing: int) -> str | None:
+def unfinished(missing: int, why: str = "the run was interrupted") -> str | None:
     """The note of a run that lacks so many of its planned rounds."""
     if not missing:
         return None
     said = "1 round is" if missing == 1 else f"{missing} rounds are"
-    return f"{said} not done yet: the run was interrupted."
+    return f"{said} not done yet: {why}."
 
 
 def with_figures(section: str, plots: Sequence[Path]) -> str:

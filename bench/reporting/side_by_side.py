@@ -1,0 +1,181 @@
+"""Two or more runs on one page: what differs between them, and their figures beside each other.
+
+It tests nothing and gives no verdict. Cells are matched by their ids.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.machine.environment import in_short
+from bench.records import Status
+from bench.reporting.html_files import Pages, relative, write_pages
+from bench.reporting.markdown import Column, escape, flat, image, link, table
+from bench.reporting.report_cells import ReportCell, cells_of
+from bench.reporting.side_by_side_figures import (
+    Side,
+    memory,
+    speedups,
+    stage_shares,
+    times,
+)
+from bench.results.analysis import Tables
+
+NEVER_THE_SAME: Final = ("timer.",)
+"""Of an environment: what is measured anew in each run, and says nothing of the machine when it differs."""
+
+HOW_TO_READ: Final = """\
+## How to read this
+
+* Cells are matched by their ids: input, batch, frames, size and backend. `–` is a cell that a run does not
+  have; a word in brackets is how it ended instead.
+* Figures are medians with their 95 % intervals. An interval *within process* knows nothing of how processes
+  differ, and is too narrow for a comparison of two runs.
+* Each speedup is over the baseline of its own run. Nothing here is a test: the machine, the versions or the
+  settings that differ stand above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideRun:
+    """A run as this page needs it."""
+
+    name: str  # that tells it from the others
+    experiment: str
+    baseline: str
+    tables: Tables
+    environment: Mapping[str, object]
+    configuration: Mapping[str, object]
+    files: Sequence[Path]  # absolute, or relative to the working directory
+    note: str | None = None  # how it ended where it did not end by itself
+
+
+def render_side_by_side(runs: Sequence[SideRun], *, folder: Path, plots: Sequence[Path]) -> str:
+    """The page as Markdown, to lie in `folder`; ends in a newline. Sections with nothing to say are left out.
+
+    `plots` are images as in SideRun.files, called by what they show: `time...` or `speedup...`.
+    """
+    sides = [Side(name=run.name, baseline=run.baseline, cells=cells_of(run.tables)) for run in runs]
+    images = [relative(path, folder) for path in plots]
+
+    def shown(kind: str) -> str:
+        return "\n\n".join(image(path) for path in images if path.stem.partition("-")[0] == kind)
+
+    sections = [
+        f"# Side by side: {', '.join(escape(run.name) for run in runs)}",
+        *(f"> {escape(run.name)}: {escape(run.note)}" for run in runs if run.note),
+        _summary(runs, sides, folder),
+        _differences(
+            "What differs in the environments",
+            {run.name: dict(_lasting(run.environment)) for run in runs},
+        ),
+        _differences(
+            "What differs in the configurations", {run.name: dict(flat(run.configuration)) for run in runs}
+        ),
+        times(sides, shown("time")),
+        speedups(sides, shown("speedup")),
+        stage_shares(sides),
+        memory(sides),
+        _warnings(runs),
+        _failures(sides),
+        HOW_TO_READ,
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def write_side_by_side(folder: Path, runs: Sequence[SideRun], *, plots: Sequence[Path]) -> Pages:
+    """Write the page as `report.md` and `report.html` into `folder`. Raises OSError where it cannot be."""
+    text = render_side_by_side(runs, folder=folder, plots=plots)
+    title = f"Side by side: {', '.join(run.name for run in runs)}"
+    return write_pages(folder, text, title=title, pictures=plots)
+
+
+def _summary(runs: Sequence[SideRun], sides: Sequence[Side], folder: Path) -> str:
+    def ended(cells: Sequence[ReportCell]) -> str:
+        counts = Counter(cell.status for cell in cells)
+        return ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+
+    def started(cells: Sequence[ReportCell]) -> str:
+        return min(
+            (row["started_at"] for cell in cells for row in cell.rounds if row["started_at"]), default=""
+        )
+
+    columns = [
+        Column(title="run", cells=[escape(run.name) for run in runs]),
+        Column(title="experiment", cells=[escape(run.experiment) for run in runs]),
+        Column(title="on", cells=[escape(in_short(run.environment)) for run in runs]),
+        Column(title="cells", cells=[str(len(side.cells)) for side in sides], numeric=True),
+        Column(title="ended", cells=[ended(side.cells) for side in sides]),
+        Column(title="baseline", cells=[escape(run.baseline) for run in runs]),
+        Column(title="first round", cells=[escape(started(side.cells)) for side in sides]),
+        Column(
+            title="tables",
+            cells=[", ".join(link(relative(path, folder)) for path in run.files) for run in runs],
+        ),
+    ]
+    every = Counter(cell.cell for side in sides for cell in side.cells)
+    common = sum(count == len(sides) for count in every.values())
+    said = f"{common} of {len(every)} cells are in {'both' if len(sides) == 2 else 'all'} runs."
+    return f"{table(columns)}\n\n{said}"
+
+
+def _lasting(environment: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(name, text) for name, text in flat(environment) if not name.startswith(NEVER_THE_SAME)]
+
+
+def _differences(title: str, texts: Mapping[str, Mapping[str, str]]) -> str:
+    """A row per name whose text is not the same in all runs; `–` where a run has none."""
+    names = [
+        name
+        for name in dict.fromkeys(name for of_run in texts.values() for name in of_run)
+        if len({of_run.get(name) for of_run in texts.values()}) > 1
+    ]
+    if not names:
+        return f"## {title}\n\nNothing."
+    columns = [
+        Column(title="what", cells=[escape(name) for name in names]),
+        *(
+            Column(title=escape(run), cells=[escape(of_run.get(name, "–")) for name in names])
+            for run, of_run in texts.items()
+        ),
+    ]
+    return f"## {title}\n\n{table(columns)}"
+
+
+def _warnings(runs: Sequence[SideRun]) -> str:
+    """A row per run and kind of warning: how many, the first of them, its remedy."""
+    found = [
+        (run.name, str(code), rows.to_dict("records"))
+        for run in runs
+        for code, rows in run.tables.warnings.groupby("code", sort=False)
+    ]
+    if not found:
+        return ""
+    columns = [
+        Column(title="run", cells=[escape(name) for name, _, _ in found]),
+        Column(title="warned of", cells=[escape(code) for _, code, _ in found]),
+        Column(title="times", cells=[str(len(rows)) for _, _, rows in found], numeric=True),
+        Column(title="the first", cells=[escape(rows[0]["seen"]) for _, _, rows in found]),
+        Column(title="what to do", cells=[escape(rows[0]["remedy"]) for _, _, rows in found]),
+    ]
+    return f"## Warnings\n\n{table(columns)}"
+
+
+def _failures(sides: Sequence[Side]) -> str:
+    """A row per run, backend, status and reason of rounds that did not end ok."""
+    found: dict[tuple[str, str, str, str], set[str]] = {}
+    for side in sides:
+        for cell in side.cells:
+            for row in cell.rounds:
+                if row["status"] != Status.OK:
+                    key = (side.name, cell.backend, str(row["status"]), str(row["reason"]))
+                    found.setdefault(key, set()).add(cell.cell)
+    if not found:
+        return ""
+    titles = ("run", "backend", "ended", "reason")
+    columns = [
+        Column(title=title, cells=[escape(key[place]) for key in found]) for place, title in enumerate(titles)
+    ]
+    counts = Column(title="cells", cells=[str(len(cells)) for cells in found.values()], numeric=True)
+    return f"## Cells that did not end ok\n\n{table([*columns[:2], counts, *columns[2:]])}"
