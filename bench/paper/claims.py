@@ -5,7 +5,7 @@ from typing import Final
 
 from bench.paper import claims_advice, claims_calls, claims_memory, claims_speed, claims_stages
 from bench.paper.editions import PAPER, Edition
-from bench.paper.needed import synchronised
+from bench.paper.needed import in_its_words, synchronised
 from bench.paper.verdict import Claim, Finding, Form, find
 
 
@@ -35,7 +35,7 @@ def findings(editions: Iterable[Edition]) -> tuple[Finding, ...]:
     The paper's form is judged on the paper's edition alone; the general one on each, and there the times of
     a GPU that nothing waited for count as not measured.
     """
-    given = tuple(editions)
+    given = tuple(map(in_its_words, editions))
     found = []
     for claim in CLAIMS:
         for edition in given:

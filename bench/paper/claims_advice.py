@@ -6,17 +6,13 @@ from bench.paper.editions import Edition
 from bench.paper.verdict import Claim, Judgement, Stated, cannot_tell
 
 
-def _unmeasured(missing: str) -> Stated:
-    """A form that no edition can judge, and what it would take."""
+def _claim(number: str, title: str, source: str, missing: str) -> Claim:
+    """A claim that no edition can judge, and what it would take."""
 
     def judge(_: Edition) -> Judgement:
         return cannot_tell(missing)
 
-    return Stated(statement=f"Measured with {missing}.", judge=judge)
-
-
-def _claim(number: str, title: str, source: str, missing: str) -> Claim:
-    stated = _unmeasured(missing)
+    stated = Stated(statement=f"{title}.", judge=judge)
     return Claim(id=number, title=title, source=source, paper=stated, general=stated)
 
 

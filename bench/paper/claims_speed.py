@@ -195,7 +195,9 @@ def _headline_ratio(role: Role, edition: Edition) -> Judgement:
     printed = PUBLISHED_HEADLINE[role]
     figure = _headline_speedup(edition, role)
     off = Figure(
-        name=f"beyond the printed {printed}", value=figure.value / printed - 1, quantity=Quantity.SHARE
+        name=f"{figure.value:.4f} beyond the printed {printed}",
+        value=figure.value / printed - 1,
+        quantity=Quantity.SHARE,
     )
     judged = lies(figure, above=printed - ROUNDING, below=printed + ROUNDING, at_its_word=True)
     return all_hold([judged], off)

@@ -32,17 +32,22 @@ HARDLY: Final = 0.02
 def stage_summaries(timing: StageTiming, *, means: bool = False) -> dict[Stage, Summary]:
     """Each stage's figure with its interval; `means`, as the paper has it, gives them without one.
 
-    Raises NotKnownError where a stage was not measured, or where only its launching was on a GPU.
+    Raises NotKnownError where a stage was not measured.
     """
     lacking = [stage for stage in STAGES if not timing.seconds.get(stage)]
     if lacking:
         raise NotKnownError(f"{timing.backend} has no times of {', '.join(lacking)}")
     if means:
         return {stage: summary_of(fmean(timing.seconds[stage]), None, None) for stage in STAGES}
-    return {
-        stage: summary_of(median(timing.seconds[stage]), timing.low_s.get(stage), timing.high_s.get(stage))
-        for stage in STAGES
-    }
+    return {stage: _stage_summary(timing, stage) for stage in STAGES}
+
+
+def _stage_summary(timing: StageTiming, stage: Stage) -> Summary:
+    figure, low, high = median(timing.seconds[stage]), timing.low_s.get(stage), timing.high_s.get(stage)
+    # The interval is of the rounds' medians, from which the median of all can be a little off.
+    return summary_of(
+        figure, None if low is None else min(low, figure), None if high is None else max(high, figure)
+    )
 
 
 def whole(summaries: Mapping[Stage, Summary]) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from bench.paper.editions import PAPER_NAMES, Edition, Memory, Role, StageTiming, Timing
+from bench.paper.editions import PAPER, PAPER_NAMES, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.verdict import Figure, NotKnownError, Quantity
 from bench.records import Pass, Status
 from bench.statistics.stats import IntervalKind, Ratio, Summary
@@ -30,6 +30,25 @@ def synchronised(edition: Edition) -> Edition:
         frames=tuple(map(_waited_for, edition.frames)),
         stages=tuple(map(_stages_waited_for, edition.stages)),
     )
+
+
+def in_its_words(edition: Edition) -> Edition:
+    """The paper's edition with its names before the project's, such as `CUDA (cudnn)`; others unchanged."""
+    if edition.name != PAPER:
+        return edition
+    return replace(
+        edition,
+        headline=tuple(map(_in_its_words, edition.headline)),
+        repetitions=tuple(map(_in_its_words, edition.repetitions)),
+        frames=tuple(map(_in_its_words, edition.frames)),
+        memory=tuple(map(_in_its_words, edition.memory)),
+        stages=tuple(map(_in_its_words, edition.stages)),
+    )
+
+
+def _in_its_words(cell_: AnyCell) -> AnyCell:
+    name = PAPER_NAMES.get(cell_.role, cell_.backend)
+    return replace(cell_, backend=name if name.lower() == cell_.backend else f"{name} ({cell_.backend})")
 
 
 def _waited_for(timing: Timing) -> Timing:

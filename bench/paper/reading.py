@@ -12,11 +12,18 @@ import pandas as pd
 from bench.paper.editions import Edition, Memory, Role, StageTiming, Timing
 from bench.records import FIGURE_STAGES, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
 from bench.results.analysis import MEASURED, Tables
-from bench.statistics.stats import IntervalKind
+from bench.statistics.stats import IntervalKind, summarise
 from vsr_model.stages import STAGES
 
 EXPERIMENTS: Final = ("headline", "repetitions", "frames", "memory", "stages")
 """Names of the inputs, and of Edition's fields."""
+
+
+_STAGE_SOURCES: Final = (
+    (Pass.STAGE_EVENTS, "device"),
+    (Pass.STAGE_SYNC, "wall"),
+    (Pass.STAGE_LAUNCH, "wall"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,21 +134,20 @@ def timing_of(tables: Tables, cell: Cell) -> Timing:
 
 
 def stage_timing_of(tables: Tables, cell: Cell, pass_: Pass | None = None) -> StageTiming:
-    """The cell by stage, from the pass that its summary speaks of, or from the one given (host's clock)."""
+    """The cell by stage, from the pass given, or from the best that it has.
+
+    Medians, and so the intervals, are those of summary.csv: of the rounds' medians.
+    """
+    chosen, clock = _stage_source(tables, cell, pass_)
     seconds, low, high = {}, {}, {}
-    chosen, clock = "" if pass_ is None else str(pass_), "" if pass_ is None else "wall"
     for stage in (*map(str, STAGES), OTHER):
-        row = _summary_row(tables, cell, (stage,))
-        if pass_ is None and row:
-            chosen, clock = str(row["pass"]), str(row["clock"])
-        values = _steady(tables, cell, chosen, stage, clock)
-        if not values:
+        rounds = _steady(tables, cell, chosen, stage, clock)
+        if not rounds:
             continue
-        seconds[stage] = values
-        if row.get("pass") == chosen:
-            bounds = number(row["low_s"]), number(row["high_s"])
-            if bounds[0] is not None and bounds[1] is not None:
-                low[stage], high[stage] = bounds[0], bounds[1]
+        seconds[stage] = tuple(value for of_round in rounds for value in of_round)
+        summary = summarise(rounds)
+        if summary.low is not None and summary.high is not None:
+            low[stage], high[stage] = summary.low, summary.high
     return StageTiming(
         role=cell.role,
         backend=cell.backend,
@@ -154,8 +160,8 @@ def stage_timing_of(tables: Tables, cell: Cell, pass_: Pass | None = None) -> St
         seconds=seconds,
         low_s=low,
         high_s=high,
-        pass_=chosen if seconds else "",
-        clock=clock if seconds else "",
+        pass_=chosen,
+        clock=clock,
     )
 
 
@@ -208,10 +214,25 @@ def _figure_calls(tables: Tables, cell: Cell) -> pd.DataFrame:
     return rows[rows["stage"].isin(stages[:1])].sort_values(["round", "start_s"], kind="stable")
 
 
-def _steady(tables: Tables, cell: Cell, pass_: str, stage: str, clock: str) -> tuple[float, ...]:
+def _stage_source(tables: Tables, cell: Cell, pass_: Pass | None) -> tuple[str, str]:
+    """The stage pass and its clock: events before the host's, and what waits before what does not."""
+    rows = _of_cell(tables.samples, cell)
+    rows = rows[rows["phase"] == Phase.STEADY]
+    for candidate, clock in _STAGE_SOURCES:
+        of_pass = rows[(rows["pass"] == candidate) & rows["stage"].isin(list(map(str, STAGES)))]
+        if pass_ in (None, candidate) and of_pass[f"{clock}_s"].notna().any():
+            return str(candidate), clock
+    return "", ""
+
+
+def _steady(tables: Tables, cell: Cell, pass_: str, stage: str, clock: str) -> list[tuple[float, ...]]:
+    """A round's steady samples each; rounds without any are left out."""
     rows = _of_cell(tables.samples, cell)
     rows = rows[(rows["pass"] == pass_) & (rows["stage"] == stage) & (rows["phase"] == Phase.STEADY)]
-    return _floats(rows[f"{clock}_s"].dropna()) if len(rows) else ()
+    if not len(rows):
+        return []
+    by_round = [_floats(values.dropna()) for _, values in rows.groupby("round", sort=True)[f"{clock}_s"]]
+    return [values for values in by_round if values]
 
 
 def _summary_row(tables: Tables, cell: Cell, stages: Sequence[str]) -> Mapping[str, Any]:
