@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from bench.grid.backend_spec import Backend
 from bench.machine.telemetry_nvidia import GpuIdentity
@@ -59,6 +60,9 @@ class Device(Protocol):
     def allocated_bytes(self) -> int | None:
         """Bytes allocated now; None on the CPU."""
 
+    def page_locked(self, tensor: Tensor) -> Tensor:
+        """A host tensor in memory that the device copies from and to without staging; itself on the CPU."""
+
 
 class CpuDevice:
     """Work is done when a call returns: nothing to wait for, no queue to mark."""
@@ -93,6 +97,9 @@ class CpuDevice:
 
     def allocated_bytes(self) -> None:
         """Not counted."""
+
+    def page_locked(self, tensor: Tensor) -> Tensor:
+        return tensor
 
 
 class CudaDevice:
@@ -150,6 +157,9 @@ class CudaDevice:
     def allocated_bytes(self) -> int:
         return torch.cuda.memory_allocated(self.torch_device)
 
+    def page_locked(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory()
+
 
 def device_of(backend: Backend) -> Device:
     """The device of a backend; nothing is initialised yet."""
@@ -195,6 +205,25 @@ def applied(backend: Backend) -> Iterator[dict[str, str]]:
             if in_force[name] != value:
                 raise RuntimeError(f"{name} is {in_force[name]} where {value} was set")
         yield in_force
+
+
+def keep_from_cudnn(module: nn.Module) -> None:
+    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises.
+
+    Some microseconds a call. A compiled module's graph ends before and after the switch.
+    """
+    switch: Any = torch.backends.cudnn
+    before: list[bool] = []
+
+    def off(*_: object) -> None:
+        before.append(switch.enabled)
+        switch.enabled = False
+
+    def back(*_: object) -> None:
+        switch.enabled = before.pop()
+
+    module.register_forward_pre_hook(off)
+    module.register_forward_hook(back, always_call=True)
 
 
 def _settings(backend: Backend) -> list[tuple[Any, str, Any]]:
@@ -250,6 +279,7 @@ def _read_back(backend: Backend) -> dict[str, str]:
         values |= {
             "cudnn.enabled": backends.cudnn.enabled,
             "cudnn.benchmark": backends.cudnn.benchmark,
+            "cudnn.warp": backends.cudnn.enabled and backend.cudnn_warp,
             "cudnn.benchmark_limit": backends.cudnn.benchmark_limit,
             "cudnn.deterministic": backends.cudnn.deterministic,
             "cuda.matmul.allow_fp16_reduced_precision_reduction": (

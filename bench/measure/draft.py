@@ -21,6 +21,7 @@ class Draft:
     reason: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    calls: int = 0  # done, of the workload
     measured_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -35,6 +36,7 @@ class Draft:
         )
         self.values |= {f"flops_{stage}": flops[stage] for stage in STAGES}
         self.values["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.values["first_in_process"] = self.task.first_in_process
         if self.task.first_in_process:
             self.values["import_torch_s"] = self.task.import_torch_s
 

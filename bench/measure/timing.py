@@ -28,15 +28,37 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One timed span: host time between two synchronisations, device time between two events within them."""
+    """One timed span: host time between two synchronisations, device time between two events within them.
+
+    Without synchronisation it is host time between two readings of the clock, and no device time.
+    """
 
     start_s: float
     wall_s: float
     device_s: float | None = None
 
 
-def timed(action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
-    """Run the action with the device synchronised on both sides; its result and its time in seconds."""
+def timed(
+    action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC, synchronise: bool = True
+) -> tuple[T, Timed]:
+    """Run the action with the device synchronised on both sides; its result and its time in seconds.
+
+    Without `synchronise` the device is neither waited for nor marked: where work is queued, the time is what
+    it takes to queue it.
+    """
+    result, span, _ = _marked(action, device, clock, synchronise=synchronise)
+    return result, span
+
+
+def _marked(
+    action: Callable[[], T], device: Queue, clock: Clock, *, synchronise: bool
+) -> tuple[T, Timed, Any]:
+    """As `timed`; the mark at which its device time began, too."""
+    if not synchronise:
+        start = clock()
+        result = action()
+        stop = clock()
+        return result, Timed(start_s=start, wall_s=stop - start), None
     device.synchronize()
     start = clock()
     first = device.record_event()
@@ -44,7 +66,8 @@ def timed(action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC) -
     last = device.record_event()
     device.synchronize()
     stop = clock()
-    return result, Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(first, last))
+    span = Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(first, last))
+    return result, span, first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +93,7 @@ class _Interval:
 
 
 class _Recorder:
-    """What both probes share: intervals in their order, never one inside another."""
+    """What the probes share: intervals in their order, never one inside another."""
 
     def __init__(self, device: Queue, clock: Clock) -> None:
         self._device = device
@@ -123,6 +146,17 @@ class EventProbe(_Recorder):
         self._leave(_Interval(stage, start_s, self._clock(), first, last))
 
 
+class LaunchProbe(_Recorder):
+    """Reads the clock at every boundary and waits for nothing: where work is queued, the time to queue it."""
+
+    def begin(self, stage: Stage) -> float:
+        self._enter(stage)
+        return self._clock()
+
+    def end(self, stage: Stage, begun: float) -> None:
+        self._leave(_Interval(stage, begun, self._clock()))
+
+
 class _Span(AbstractContextManager[None]):
     """A stage's interval as a context; one object per interval keeps the probe free of its own stack."""
 
@@ -139,27 +173,25 @@ class _Span(AbstractContextManager[None]):
         self._probe.end(self._stage, self._begun)
 
 
-Probe = SyncProbe | EventProbe
+Probe = SyncProbe | EventProbe | LaunchProbe
 
 
 def timed_stages(
-    forward: Callable[[Probe], object], probe: Probe, *, device: Queue, clock: Clock = MONOTONIC
+    forward: Callable[[Probe], object],
+    probe: Probe,
+    *,
+    device: Queue,
+    clock: Clock = MONOTONIC,
+    synchronise: bool = True,
 ) -> tuple[Timed, StageTimes]:
-    """One call of a network with a probe on: the whole call, and its stages.
+    """One call of a network with a probe on: the whole call, timed as by `timed`, and its stages.
 
     Stage times from events are differences of times since the call's first event. Each such time is rounded
     once, and rounding keeps their order, so the stages can never add up to more than the call; neither can
     their sum, which is rounded once too.
     """
-    device.synchronize()
-    start = clock()
-    origin = device.record_event()
-    result = forward(probe)
-    last = device.record_event()
-    device.synchronize()
-    stop = clock()
+    result, whole, origin = _marked(lambda: forward(probe), device, clock, synchronise=synchronise)
     del result  # freeing it is no part of the call, as it is none of a call without a probe
-    whole = Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(origin, last))
     return whole, _stage_times(probe.intervals, whole, lambda event: device.elapsed_s(origin, event))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Model, RandomInput
 from bench.grid.plan import Cell
+from bench.measure import backends
 from vsr_model import video
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.registry import find_model
@@ -42,6 +43,9 @@ def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Mo
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     if backend.dtype != "float32":
         network.cast_features(_DTYPES[backend.dtype])  # type: ignore[operator]  # nn.Module hides it
+    if not backend.cudnn_warp:
+        # Its call is the warp of features, and nothing else; flow is estimated by another method.
+        backends.keep_from_cudnn(network.get_submodule("alignment"))
     if backend.compile:
         network.compile_stages()  # type: ignore[operator]
     return network
@@ -65,11 +69,12 @@ def make_clip(cell: Cell) -> Tensor:
     )
 
 
-def forward_of(network: nn.Module) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network as a call without gradients."""
+def forward_of(network: nn.Module, *, gradients: bool = False) -> Callable[[Tensor, StageProbe], Tensor]:
+    """The network as a call; with `gradients` autograd records it, and what it kept lives as long as the
+    output does."""
 
     def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        with torch.inference_mode():
+        with torch.enable_grad() if gradients else torch.inference_mode():
             output: Tensor = network(lrs, probe)
             return output
 

@@ -87,11 +87,17 @@ class FakeDevice:
     def allocated_bytes(self) -> int:
         return 500
 
+    def page_locked(self, tensor: Tensor) -> Tensor:
+        return tensor
+
 
 class NoQueue(FakeDevice):
     """A device as the CPU is one: work is done when the call returns, and there are no events."""
 
     has_events = False
+
+    def has_context(self) -> bool:
+        return True
 
     def work(self, device_s: float) -> None:
         self.clock.advance(device_s)
@@ -115,9 +121,12 @@ class CpuAsCuda:
         self.resets = 0
         self.releases: list[int] = []  # how many resets were before each
         self.contexts = 0
+        self.waits = 0
+        self.locked: list[tuple[int, ...]] = []  # shapes
 
     def synchronize(self) -> None:
         """Work is done when a call returns."""
+        self.waits += 1
 
     def record_event(self) -> float:
         return perf_counter()
@@ -142,6 +151,10 @@ class CpuAsCuda:
 
     def allocated_bytes(self) -> int:
         return 500
+
+    def page_locked(self, tensor: Tensor) -> Tensor:
+        self.locked.append(tuple(tensor.shape))
+        return tensor.clone()
 
 
 class FakeNetwork(nn.Module):

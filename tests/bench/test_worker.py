@@ -3,55 +3,32 @@
 import gc
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from bench.grid.config import Experiment
-from bench.measure import backends, output_check, passes, worker, workload
-from bench.measure.timing import timed, timed_stages
+from bench.measure import backends, calls, output_check, passes, worker, workload
 from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
 from bench.statistics.stopping import Stop, half_width, look_counts
 from tests.bench.fakes import (
     TICK_S,
     CpuAsCuda,
-    FakeClock,
     FakeDevice,
-    FakeNetwork,
     NoQueue,
     experiment,
     task_of,
 )
+from tests.bench.rounds import COSTS, STAGE_NAMES, WORK_S, Ran, exact, measure, steady, uneven
 from vsr_model import video
 from vsr_model.cost import parameter_count
-from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
-
-STAGE_NAMES = [str(stage) for stage in STAGES]
-
-
-class Ran:
-    """One round: its record, and what was said on the way."""
-
-    def __init__(self, one: Experiment, reference: Path, *, index: int = 0) -> None:
-        self.messages: list[Message] = []
-        self.record: CellRecord = worker.run(
-            task_of(one, reference, index=index), self.messages.append, lambda: self.messages.append(Ready())
-        )
-
-    @property
-    def progress(self) -> list[Progress]:
-        return [message for message in self.messages if isinstance(message, Progress)]
-
-    def counts(self) -> Counter[tuple[Pass, Phase, str]]:
-        return Counter((sample.pass_, sample.phase, sample.stage) for sample in self.record.samples)
+from vsr_model.stages import STAGES
 
 
 @pytest.fixture
@@ -65,10 +42,6 @@ def run(reference: Path) -> Callable[..., Ran]:
         return Ran(one or experiment(**changes), reference, index=index)
 
     return run_one
-
-
-def measure(**changes: Any) -> dict[str, Any]:
-    return {"warmup": 1, "repetitions": 2, "stages": "both", "memory": "off"} | changes
 
 
 @pytest.fixture(autouse=True)
@@ -339,7 +312,7 @@ def test_an_exception_keeps_what_came_before(run, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("in the stage pass\nsecond line")
 
-    monkeypatch.setattr(passes, "timed_stages", fail)
+    monkeypatch.setattr(calls, "timed_stages", fail)
     record = run(measure=measure()).record
     assert record.status is Status.ERROR
     assert record.reason == "RuntimeError: in the stage pass"
@@ -449,35 +422,6 @@ def test_total_spans_the_transfers(run, monkeypatch):
 
 # Exact figures: a fake clock, and a network whose cost is given.
 
-COSTS = {stage: quarters * 64 * TICK_S for quarters, stage in enumerate(STAGES, start=1)}
-WORK_S = sum(COSTS.values())  # of a frame
-
-
-def exact(
-    monkeypatch: Any,
-    run: Any,
-    device_type: type[FakeDevice],
-    network: Callable[[FakeDevice], nn.Module] = lambda device: FakeNetwork(device, COSTS),
-    **changes: Any,
-) -> CellRecord:
-    clock = FakeClock(0.0)
-    device = device_type(clock)
-    monkeypatch.setattr(backends, "device_of", lambda _: device)
-    monkeypatch.setattr(worker, "perf_counter", clock)
-    monkeypatch.setattr(passes, "perf_counter", clock)
-    monkeypatch.setattr(passes, "timed", partial(timed, clock=clock))
-    monkeypatch.setattr(passes, "timed_stages", partial(timed_stages, clock=clock))
-    monkeypatch.setattr(workload, "build_model", lambda _: network(device))
-    return run(**changes).record
-
-
-def steady(record: CellRecord, pass_: Pass, stage: str, clock: str = "wall_s") -> list[float]:
-    return [
-        getattr(sample, clock)
-        for sample in record.samples
-        if (sample.pass_, sample.phase, sample.stage) == (pass_, Phase.STEADY, stage)
-    ]
-
 
 def test_perturbation_on_a_queue_exactly(monkeypatch, run):
     """Synchronising costs each stage its launch; events cost nothing that the queue does not hide."""
@@ -507,23 +451,6 @@ def test_perturbation_without_a_queue_exactly(monkeypatch, run):
     assert steady(record, Pass.STAGE_SYNC, "forward_unprobed") == [3 * WORK_S] * 2
     assert record.first_forward_s == 3 * WORK_S
     assert record.measured_s == (1 + 1 + 2 + 4) * 3 * WORK_S
-
-
-class Uneven(FakeNetwork):
-    """Takes so many ticks per call, by turns; the last goes on."""
-
-    def __init__(self, device: FakeDevice, ticks: Sequence[int]) -> None:
-        super().__init__(device, {})
-        self._ticks = deque(ticks)
-
-    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        with probe(Stage.PROPAGATION):
-            self._device.work((self._ticks.popleft() if len(self._ticks) > 1 else self._ticks[0]) * TICK_S)
-        return lrs.repeat_interleave(4, 3).repeat_interleave(4, 4)
-
-
-def uneven(monkeypatch: Any, run: Any, ticks: Sequence[int], **changes: Any) -> CellRecord:
-    return exact(monkeypatch, run, NoQueue, lambda device: Uneven(device, ticks), measure=measure(**changes))
 
 
 RULE = {"min": 4, "max": 40, "target": 0.02, "budget_s": 2.0}
@@ -595,7 +522,7 @@ def test_the_machine_is_read_between_calls_and_never_during_one(run):
 
 
 def test_a_round_that_fails_keeps_its_telemetry(run, monkeypatch):
-    monkeypatch.setattr(passes, "timed_stages", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(calls, "timed_stages", lambda *_, **__: 1 / 0)
     record = run(measure=measure()).record
     assert record.status is Status.ERROR
     assert record.telemetry

@@ -1,0 +1,230 @@
+"""The calls of a round: how the network comes to its device, and how each call is made and timed.
+
+What a call took goes into the draft. When calls are made, and how many, is bench.measure.passes' matter.
+"""
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.measure import backends, memory, workload
+from bench.measure.draft import Draft
+from bench.measure.memory import MemoryProfile
+from bench.measure.timing import Probe, Timed, timed, timed_stages
+from bench.records import (
+    CALL,
+    DEVICE_TO_HOST,
+    FORWARD,
+    FORWARD_UNPROBED,
+    HOST_TO_DEVICE,
+    OTHER,
+    TOTAL,
+    MemoryLine,
+    Pass,
+    Phase,
+)
+from vsr_model.registry import find_model
+from vsr_model.stages import no_probe
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """What a call of the end-to-end pass took."""
+
+    figure_s: float  # of the span that figures are made of: the forward, or the call as a script times it
+    whole_s: float  # transfers included
+    page_faults: int  # minor ones, of the figure's span
+
+
+class Calls:
+    """Makes the calls of one cell on its device, one at a time.
+
+    What autograd keeps of a call is let go before the next one, and so is an output.
+    """
+
+    def __init__(self, draft: Draft, device: backends.Device, network: nn.Module, clip: Tensor) -> None:
+        self._draft = draft
+        self._device = device
+        self._backend = draft.task.job.cell.backend
+        self._measure = draft.task.measure
+        self._network = network
+        self._clip = clip
+        self._output: Tensor | None = None  # of the last call of the end-to-end pass
+        self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
+        self._is_placed = False
+
+    # Getting ready.
+
+    def place(self) -> None:
+        """Make the device's context and bring the model to it, each timed under its own name.
+
+        Where a script's timer would see both, in a process that has not used the device before, that is left
+        to the first call.
+        """
+        # A process that other cells share may have its context, and their leftovers, already.
+        had_context = self._device.has_context()
+        locks_pages = self._device.has_events and self._measure.host_memory == "pinned"
+        # Page-locked memory needs a context, too: it cannot wait for the call.
+        if self._measure.timed == "call" and not had_context and not locks_pages:
+            return
+        _, context = timed(self._device.create_context, device=backends.CpuDevice())
+        if self._device.has_events and not had_context:
+            self._draft.keep("context_s", context)
+        self._device.release_cached_memory()
+        _, moved = self._timed(self._bring_network)
+        self._draft.keep("model_to_device_s", moved)
+        if locks_pages:
+            self._clip = self._device.page_locked(self._clip)
+            self._landing = self._device.page_locked(self._blank_output())
+            if self._clip.is_pinned():
+                self._draft.values["settings"]["host_memory"] = "pinned"
+        self._device.reset_peak_bytes()
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the device has its context, and the model: asking it anything else would make the one."""
+        return self._is_placed
+
+    def _bring_network(self) -> None:
+        self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
+        self._forward = workload.forward_of(self._network, gradients=self._measure.gradients)
+        self._is_placed = True
+
+    def _blank_output(self) -> Tensor:
+        *outer, height, width = self._clip.shape
+        scale = find_model(self._draft.task.model.name).scale
+        return torch.empty(*outer, scale * height, scale * width)
+
+    # The end-to-end pass.
+
+    def end_to_end(self, phase: Phase, repetition: int) -> Called:
+        """One call with nothing inside the network instrumented, as the measure has it timed."""
+        self._output = None  # not two at once
+        spans, page_faults = self._as_a_script() if self._measure.timed == "call" else self._by_parts()
+        for stage, span in spans.items():
+            self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
+        # Said once there is a sample that it is true of.
+        self._draft.values["synchronised"] = self._measure.synchronise
+        self._draft.values["gradients"] = self._measure.gradients
+        figure, whole = (spans[CALL],) * 2 if CALL in spans else (spans[FORWARD], spans[TOTAL])
+        self._count(whole.wall_s)
+        return Called(figure_s=figure.wall_s, whole_s=whole.wall_s, page_faults=page_faults)
+
+    def take_output(self) -> Tensor:
+        """The last call's output, on the host; it is not kept here."""
+        assert self._output is not None  # of a pass that has ended
+        output, self._output = self._output.to("cpu"), None
+        return output
+
+    def _by_parts(self) -> tuple[dict[str, Timed], int]:
+        """The forward, with the transfers beside it where there are any."""
+        spans: dict[str, Timed] = {}
+        lrs = self._clip
+        if self._device.has_events:
+            lrs, spans[HOST_TO_DEVICE] = self._timed(self.clip_on_device)
+        before = _minor_faults()
+        result, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
+        page_faults = _minor_faults() - before
+        self._output = self._detached(result)
+        if self._device.has_events:
+            on_device = self._output
+            self._output, spans[DEVICE_TO_HOST] = self._timed(lambda: self._to_host(on_device))
+        first, last = min(spans.values(), key=_start), max(spans.values(), key=_start)
+        spans[TOTAL] = Timed(start_s=first.start_s, wall_s=last.start_s + last.wall_s - first.start_s)
+        return spans, page_faults
+
+    def _as_a_script(self) -> tuple[dict[str, Timed], int]:
+        """All that a timer around a script's call sees, in one span. The output stays on the device."""
+        before = _minor_faults()
+        if self._is_placed:
+            result, span = self._timed(lambda: self._forward(self.clip_on_device(), no_probe))
+        else:
+            # There is no queue yet to wait for or to mark: asking for one would make the context.
+            result, span = timed(self._first_use, device=backends.CpuDevice())
+        self._output = self._detached(result)
+        return {CALL: span}, _minor_faults() - before
+
+    def _first_use(self) -> Tensor:
+        self._device.create_context()
+        self._bring_network()
+        result = self._forward(self.clip_on_device(), no_probe)
+        if self._measure.synchronise:
+            self._device.synchronize()
+        return result
+
+    def clip_on_device(self) -> Tensor:
+        return self._clip.to(self._device.torch_device)
+
+    def _to_host(self, output: Tensor) -> Tensor:
+        return output.to("cpu") if self._landing is None else self._landing.copy_(output)
+
+    def _detached(self, result: Tensor) -> Tensor:
+        """The result without what autograd kept of its call. Raises RuntimeError if that is not as asked."""
+        if result.requires_grad is not self._measure.gradients:
+            raise RuntimeError(f"gradients is {result.requires_grad} where {self._measure.gradients} was set")
+        return result.detach() if result.requires_grad else result
+
+    # The stage passes.
+
+    def plain(self, pass_: Pass, repetition: int, lrs: Tensor) -> float:
+        """The call that a probed one is compared with; its seconds."""
+        _, span = self._timed(lambda: self._forward(lrs, no_probe))
+        self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD_UNPROBED, span)
+        self._count(span.wall_s)
+        return span.wall_s
+
+    def probed(self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor) -> float:
+        """A call with its stages; its seconds."""
+        probe = make_probe(self._device, perf_counter)
+        span, stages = timed_stages(
+            lambda listening: self._forward(lrs, listening),
+            probe,
+            device=self._device,
+            synchronise=self._measure.synchronise,
+        )
+        self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD, span)
+        for stage, start in stages.start_s.items():
+            of_stage = Timed(start_s=start, wall_s=stages.wall_s[stage], device_s=stages.device_s.get(stage))
+            self._draft.sample(pass_, Phase.STEADY, repetition, stage, of_stage)
+        rest = Timed(start_s=span.start_s, wall_s=stages.other_wall_s, device_s=stages.other_device_s)
+        self._draft.sample(pass_, Phase.STEADY, repetition, OTHER, rest)
+        self._count(span.wall_s)
+        return span.wall_s
+
+    # The memory pass.
+
+    def memory_curve(self, lrs: Tensor) -> MemoryProfile:
+        return memory.curve(lambda: self._profiled(lrs), device=self._device)
+
+    def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:
+        return memory.by_line(type(self._network).forward, lambda: self._profiled(lrs))
+
+    def _profiled(self, lrs: Tensor) -> None:
+        """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""
+        begin = perf_counter()
+        result = self._forward(lrs, no_probe)
+        self._device.synchronize()
+        self._count(perf_counter() - begin)
+        del result  # and what autograd kept of the call, once the device has done its work
+
+    def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:
+        return timed(action, device=self._device, synchronise=self._measure.synchronise)
+
+    def _count(self, measured_s: float) -> None:
+        self._draft.measured_s += measured_s
+        self._draft.calls += 1
+
+
+def _start(span: Timed) -> float:
+    return span.start_s
+
+
+def _minor_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
