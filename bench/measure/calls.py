@@ -82,7 +82,8 @@ class Calls:
         self._draft.keep("model_to_device_s", moved)
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)
-            self._landing = self._device.page_locked(self._blank_output())
+            if self._measure.timed == "forward":
+                self._landing = self._device.page_locked(self._blank_output())
             if self._clip.is_pinned():
                 self._draft.values["settings"]["host_memory"] = "pinned"
         self._device.reset_peak_bytes()
