@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.paper.editions import PAPER, Edition, Role, Timing
-from bench.paper.figure_lines import HEADING_WIDTH, theirs_handle
+from bench.paper.figure_lines import theirs_handle, write_heading
 from bench.paper.figure_panels import ROLES, Panel, notes, panels
 from bench.paper.figure_series import interval_notes
 from bench.plotting.plot_labels import backend_rows
-from bench.plotting.plot_style import GREY, LOG_RATIO, colour, logarithmic, marker, sheet, wrapped
+from bench.plotting.plot_style import GREY, LOG_RATIO, colour, logarithmic, marker, sheet
 from bench.units import significant, with_unit
 
 _ROW_IN: Final = 0.3
@@ -100,4 +100,4 @@ def _dots(axes: Axes, panel: Panel[Timing], theirs: Mapping[Role, float]) -> Non
         said = " ".join(text for text in (with_unit(value), f"({ratio})" if ratio else "") if text)
         axes.annotate(said, (1.015, row), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
     backend_rows(axes, [cell.backend for cell in panel.cells])
-    axes.set_title(wrapped(panel.heading, HEADING_WIDTH, lines=2), loc="left", fontsize=8.5, pad=4)
+    write_heading(axes, panel.heading)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from bench.paper.editions import Role
 from bench.paper.figure_panels import ROLES
@@ -27,6 +28,11 @@ from bench.plotting.plot_style import (
 PANEL_HEIGHT_IN: Final = 2.35
 HEADING_WIDTH: Final = 92
 """Characters of a panel's heading in one line."""
+
+HEADING_LEFT: Final = 0.012
+"""Share of the figure's width; where its title and its notes begin."""
+
+HEADING_PAD_PT: Final = 4.0
 
 _MARKED: Final = 24
 """Points up to which each gets its marker; the paper's longest series in frames has 21."""
@@ -87,7 +93,7 @@ def lines_figure(
     rows = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
     for axes, panel in zip(rows, drawn, strict=True):
         _draw(axes, panel, unit_line=unit_line, may_be_logarithmic=may_be_logarithmic)
-        axes.set_title(wrapped(panel.heading, HEADING_WIDTH, lines=2), loc="left", fontsize=8.5, pad=4)
+        write_heading(axes, panel.heading)
         axes.set_ylabel(y_label)
         # Beside a linear panel a logarithmic one reads as if it were of the same kind.
         if axes.get_yscale() == "log":
@@ -96,6 +102,17 @@ def lines_figure(
             frame_ticks(axes, sorted({int(x) for trace in _all(panel) for x in trace.x}))
     rows[-1].set_xlabel(x_label)
     return figure
+
+
+def write_heading(axes: Axes, heading: str) -> None:
+    """A panel's heading above it, from the figure's edge on: labels of the y axis leave it no less room."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    text = wrapped(heading, HEADING_WIDTH, lines=2)
+    title = axes.set_title(text, loc="left", fontsize=8.5, x=HEADING_LEFT)
+    # A title's place and distance are shares of its axes' width unless its transform says otherwise.
+    across = blended_transform_factory(figure.transFigure, axes.transAxes)
+    title.set_transform(across + ScaledTranslation(0, HEADING_PAD_PT / 72, figure.dpi_scale_trans))
 
 
 def handle(role: Role) -> Line2D:

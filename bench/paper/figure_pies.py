@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bench.paper.editions import PAPER_NAMES, Edition, Role, StageTiming
-from bench.paper.figure_lines import HEADING_WIDTH
+from bench.paper.figure_lines import HEADING_LEFT, HEADING_WIDTH
 from bench.paper.figure_panels import ROLES, Panel, notes, panels
 from bench.plotting.plot_series import STAGE_ORDER, StageSplit
 from bench.plotting.plot_stages import BELOW_PIE_IN, pie
@@ -84,7 +84,7 @@ def stages_figure(editions: Mapping[str, Edition]) -> Figure | None:
                 color=GREY,
             )
         page.figure.text(
-            0.012,
+            HEADING_LEFT,
             page.head_bottom + page.head_height * (1 - row / len(shown)),
             wrapped(panel.heading, HEADING_WIDTH, lines=1),
             ha="left",

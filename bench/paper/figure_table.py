@@ -68,10 +68,9 @@ def bounded(value: float | None, low: float | None, high: float | None) -> str:
     """Such as `1.84 [1.80, 1.88]`; no interval where it has no width, as the baseline's speedup."""
     if value is None:
         return ""
-    bounds = (
-        "" if low is None or high is None or low == high else f" [{significant(low)}, {significant(high)}]"
-    )
-    return f"{significant(value)}{bounds}"
+    if low is None or high is None or low == high:
+        return significant(value)
+    return f"{significant(value)} [{significant(low)}, {significant(high)}]"
 
 
 def middle(values: Sequence[float]) -> str:
