@@ -30,6 +30,9 @@ POLICY: Final = (
 LEAST_HEADINGS: Final = 3
 """Fewer need no table of contents."""
 
+SHORT: Final = 24
+"""Characters of a table's cell that are not broken into lines: names of backends have hyphens."""
+
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _ELSEWHERE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[/\\]")
 """How an address begins that leads out of the page's folder: with a scheme, or at a root."""
@@ -95,8 +98,10 @@ def _cell(
     _options: OptionsDict,
     _env: MutableMapping[str, Any],
 ) -> str:
-    numeric = "right" in str(tokens[index].attrGet("style") or "")
-    return f'<{tokens[index].tag} class="n">' if numeric else f"<{tokens[index].tag}>"
+    tag = tokens[index].tag
+    if "right" in str(tokens[index].attrGet("style") or ""):
+        return f'<{tag} class="n">'
+    return f'<{tag} class="s">' if len(tokens[index + 1].content) <= SHORT else f"<{tag}>"
 
 
 def _picture(token: Token, alt: str, pictures: Mapping[str, bytes]) -> str:

@@ -109,15 +109,16 @@ def _summary(runs: Sequence[SideRun], sides: Sequence[Side], folder: Path) -> st
         Column(title="ended", cells=[ended(side.cells) for side in sides]),
         Column(title="baseline", cells=[escape(run.baseline) for run in runs]),
         Column(title="first round", cells=[escape(started(side.cells)) for side in sides]),
-        Column(
-            title="tables",
-            cells=[", ".join(link(relative(path, folder)) for path in run.files) for run in runs],
-        ),
     ]
     every = Counter(cell.cell for side in sides for cell in side.cells)
     common = sum(count == len(sides) for count in every.values())
     said = f"{common} of {len(every)} cells are in {'both' if len(sides) == 2 else 'all'} runs."
-    return f"{table(columns)}\n\n{said}"
+    links = [
+        f"* {escape(run.name)}: {', '.join(link(relative(path, folder)) for path in run.files)}"
+        for run in runs
+        if run.files
+    ]
+    return "\n\n".join([table(columns), said, "\n".join(links)])
 
 
 def _lasting(environment: Mapping[str, object]) -> list[tuple[str, str]]:

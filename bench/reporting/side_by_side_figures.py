@@ -127,7 +127,6 @@ def stage_shares(sides: Sequence[Side]) -> str:
             for side in sides
         ),
     ]
-    clocks = _by_side(sides, _clocks)
     return _section(
         "Stages",
         [
@@ -240,7 +239,7 @@ def _baseline(side: Side) -> str:
 
 def _clocks(side: Side) -> str:
     rows = [cell.stages[stage] for cell in side.cells for stage in STAGE_ORDER if stage in cell.stages]
-    return " or ".join(distinct(f"{row['pass']} by clock {row['clock']}" for row in rows))
+    return " or ".join(distinct(f"{row['pass']} by the {row['clock']} clock" for row in rows))
 
 
 def _by_side(sides: Sequence[Side], say: Callable[[Side], str]) -> str:
