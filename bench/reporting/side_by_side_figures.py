@@ -131,7 +131,7 @@ def stage_shares(sides: Sequence[Side]) -> str:
         "Stages",
         [
             "Medians of one forward, summed over its frames, with their share of the stages' sum.",
-            f"{clocks}.",
+            f"From: {_by_side(sides, _clocks)}.",
         ],
         "",
         columns,
