@@ -23,8 +23,8 @@ from bench.statistics.stats import ratio
 Editions = Mapping[str, Edition]
 
 CLOCK: Final = (
-    "Why: the faithful method reads the clock without waiting for the GPU (`synchronise: false`), so that its "
-    "times can be those of launching the work; the corrected one waits."
+    "Why: the faithful method reads the clock without waiting for the GPU (`synchronise: false`), so "
+    "that its times can be those of launching the work; the corrected one waits."
 )
 
 
@@ -296,8 +296,8 @@ def _per_frame_reason(editions: Editions) -> Iterator[str]:
         wait = "" if timing.role is Role.CPU else " and `synchronise: false`"
         yield (
             f"Why: at t = {timing.frames} {timing.backend} by the faithful method takes "
-            f"{shown(found, Quantity.RATIO)} the corrected {other.backend}; what differs is `gradients: true`, "
-            f"one sample, `timed: call`, which counts the clip's way to the device{wait}."
+            f"{shown(found, Quantity.RATIO)} the corrected {other.backend}; what differs is "
+            f"`gradients: true`, one sample, `timed: call`, which counts the clip's way to the device{wait}."
         )
 
 
@@ -343,6 +343,6 @@ def _launch_reason(editions: Editions) -> Iterator[str]:
                 launched, ran = whole(stage_summaries(timing)), whole(stage_summaries(other))
                 yield (
                     f"Why: with `stages: launch` nothing waits for the GPU at a stage's end: "
-                    f"{timing.backend}'s stages seem to take {shown(launched, Quantity.SECONDS)}, where they run for "
-                    f"{shown(ran, Quantity.SECONDS)} on {other.backend}."
+                    f"{timing.backend}'s stages seem to take {shown(launched, Quantity.SECONDS)}, where they "
+                    f"run for {shown(ran, Quantity.SECONDS)} on {other.backend}."
                 )

@@ -112,7 +112,7 @@ def timing_of(tables: Tables, cell: Cell) -> Timing:
         rounds.append(_floats(of_round["wall_s"]))
         steady.append(_floats(of_round.loc[is_steady, "wall_s"]))
         first_counts = first_counts or bool(is_steady.iloc[0])
-    summary = _summary_row(tables, cell, FIGURE_STAGES)
+    summary = summary_row(tables, cell, FIGURE_STAGES)
     return Timing(
         role=cell.role,
         backend=cell.backend,
@@ -206,6 +206,12 @@ def number(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
 
 
+def summary_row(tables: Tables, cell: Cell, stages: Sequence[str]) -> Mapping[str, Any]:
+    """The cell's row of summary.csv for the first of the stages that it has; empty for none."""
+    rows = _of_cell(tables.summary, cell)
+    return next(iter(_rows(rows[rows["stage"].isin(stages)])), {})
+
+
 def _figure_calls(tables: Tables, cell: Cell) -> pd.DataFrame:
     """The end-to-end samples of the span that the cell's figures are of, in the order in which they ran."""
     rows = _of_cell(tables.samples, cell)
@@ -233,11 +239,6 @@ def _steady(tables: Tables, cell: Cell, pass_: str, stage: str, clock: str) -> l
         return []
     by_round = [_floats(values.dropna()) for _, values in rows.groupby("round", sort=True)[f"{clock}_s"]]
     return [values for values in by_round if values]
-
-
-def _summary_row(tables: Tables, cell: Cell, stages: Sequence[str]) -> Mapping[str, Any]:
-    rows = _of_cell(tables.summary, cell)
-    return next(iter(_rows(rows[rows["stage"].isin(stages)])), {})
 
 
 def _rows(table: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
