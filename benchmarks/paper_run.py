@@ -35,6 +35,7 @@ from bench.records import (
 )
 from bench.results.run_about import About
 from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME
+from bench.statistics.steady import tuning_calls
 from bench.statistics.stopping import Stop
 from benchmarks.evidence import DATA, ROOT
 from benchmarks.paper_machine import ENVIRONMENT
@@ -197,7 +198,9 @@ def _timed(cell: Cell, seconds: Sequence[float], *, first_in_process: bool | Non
     return _measured(
         cell,
         first_in_process=first_in_process,
+        first_forward_s=seconds[0] if first_in_process else None,
         warmup_end=WarmupEnd.COUNT,
+        tuning_calls=tuning_calls(seconds),
         stop_end_to_end=Stop.COUNT,
         samples=samples,
     )
@@ -217,6 +220,7 @@ def _measured(cell: Cell, **fields: Any) -> CellRecord:
         parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
     )
     settings = {"device": cell.backend.device, "dtype": cell.backend.dtype}
+    settings |= {"synchronised": "False", "gradients": "True"}
     if cell.backend.is_cuda:
         settings |= {
             "cudnn.enabled": str(cell.backend.cudnn_enabled),
