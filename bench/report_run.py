@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
+
 from bench.grid import config
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
@@ -16,7 +18,8 @@ from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
 from bench.reporting.side_by_side import SideRun, write_side_by_side
 from bench.results.analysis import Tables, tables_of
-from bench.results.run_folder import RunFolder, to_csv
+from bench.results.csv_text import inert
+from bench.results.run_folder import RunFolder
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100
@@ -35,12 +38,20 @@ class Opened:
 
     @cached_property
     def is_derived(self) -> bool:
-        """Whether the tables in the folder, and so its figures, are what its journal gives."""
-        for name, table in (("summary", self.tables.summary), ("samples", self.tables.samples)):
-            path = self.folder.path / f"{name}.csv"
-            if not path.is_file() or path.read_text(encoding="utf-8") != to_csv(table):
-                return False
-        return True
+        """Whether the tables in the folder, and so its figures, are of the rounds that the journal has.
+
+        Another version of this program may give its tables other columns; what they are of stays the same.
+        """
+        try:
+            rounds = _column_texts(self.folder.path / "cells.csv", "cell", "round", "status")
+            samples = _column_texts(self.folder.path / "samples.csv", "cell", "round")
+        except (OSError, ValueError):  # not there, or no such tables
+            return False
+        ours = self.tables.cells
+        return len(samples) == len(self.tables.samples) and rounds == [
+            (inert(cell), str(number), str(status))
+            for cell, number, status in zip(ours["cell"], ours["round"], ours["status"], strict=True)
+        ]
 
 
 def report(paths: Sequence[Path], output: Path | None = None) -> Pages:
@@ -93,6 +104,12 @@ def default_folder(names: Sequence[str]) -> str:
     if len(whole) <= NAME_CHARACTERS:
         return whole
     return f"report-{plain[0][: NAME_CHARACTERS // 2]}-and-{len(plain) - 1}-more"
+
+
+def _column_texts(path: Path, *names: str) -> list[tuple[str, ...]]:
+    """Some columns of a CSV, row by row, as they are written there."""
+    table = pd.read_csv(path, usecols=list(names), dtype=str, keep_default_na=False)
+    return list(zip(*(table[name] for name in names), strict=True))
 
 
 def _open(path: Path) -> Opened:
