@@ -15,7 +15,7 @@ from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
 from bench.grid.plan import Job
 from bench.messages import Progress as Doing
-from bench.records import FORWARD, CellRecord, Pass, Phase, Status
+from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
 from vsr_model.one_line import visible
 
@@ -168,15 +168,15 @@ def _key(job: Job) -> tuple[str, int]:
 
 def _result(record: CellRecord) -> str:
     steady = [
-        sample.wall_s
+        sample
         for sample in record.samples
-        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage == FORWARD
+        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage in FIGURE_STAGES
     ]
     reason = f": {record.reason}" if record.reason else ""
     if not steady:
         return f"{record.status}{reason}"
-    summary = summarise([steady])
-    return f"{record.status}  forward {_seconds(summary.median)} (median of {summary.n}){reason}"
+    summary = summarise([[sample.wall_s for sample in steady]])
+    return f"{record.status}  {steady[0].stage} {_seconds(summary.median)} (median of {summary.n}){reason}"
 
 
 def _seconds(value: float) -> str:

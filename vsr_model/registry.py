@@ -125,7 +125,7 @@ def _build_basicvsr(**params: Any) -> "nn.Module":
     return build_basicvsr(**params)
 
 
-def _size(params: Mapping[str, Any]) -> dict[str, int]:
+def _size(params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that BasicVSR's cost depends on: either way of resizing convolves as much."""
     return {"mid_channels": params["mid_channels"], "num_blocks": params["num_blocks"]}
 

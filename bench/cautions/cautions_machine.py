@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bench.cautions.caution import Caution, Notice
 from bench.machine.telemetry_nvidia import HARMFUL
-from bench.records import FORWARD, CellRecord, OtherProcess, Pass, Phase, TelemetryReading
+from bench.records import FIGURE_STAGES, CellRecord, OtherProcess, Pass, Phase, TelemetryReading
 
 SHARE: Final = 0.01
 """Of the time: what is lost below it does not show beside the 2 % that a median is measured to."""
@@ -297,7 +297,7 @@ def _swapped(_: CellRecord, readings: Sequence[TelemetryReading]) -> _Seen | Non
 
 
 def _page_faults(record: CellRecord) -> _Seen | None:
-    walls = steady_forward_s(record)
+    walls = steady_figure_s(record)
     if record.page_faults_per_forward is None or not walls:
         return None
     share = record.page_faults_per_forward * FAULT_S / median(walls)
@@ -310,12 +310,12 @@ def _page_faults(record: CellRecord) -> _Seen | None:
     return _Seen(size=share, text=text)
 
 
-def steady_forward_s(record: CellRecord) -> list[float]:
-    """The steady samples of the headline figure, in the order in which they were taken."""
+def steady_figure_s(record: CellRecord) -> list[float]:
+    """The steady samples of what the figures are of, in the order in which they were taken."""
     return [
         item.wall_s
         for item in record.samples
-        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage == FORWARD
+        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage in FIGURE_STAGES
     ]
 
 

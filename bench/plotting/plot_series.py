@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FORWARD, OTHER, Pass, Phase, Status
+from bench.records import FIGURE_STAGES, FORWARD, OTHER, Pass, Phase, Status
 from bench.results.analysis import Tables
 from vsr_model.stages import STAGES
 
@@ -23,6 +23,7 @@ class Point:
     low: float | None
     high: float | None
     interval: str  # stats.IntervalKind
+    stage: str = FORWARD  # one of FIGURE_STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +51,17 @@ class StageSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One forward call of the end-to-end pass; `number` counts from 1 within its process."""
+    """One call of the end-to-end pass; `number` counts from 1 within its process."""
 
     number: int
     phase: Phase
     seconds: float
+    stage: str = FORWARD  # one of FIGURE_STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """The forward calls of one round (process) of a backend, in the order in which they ran."""
+    """The calls of one round (process) of a backend, in the order in which they ran."""
 
     backend: str
     round: int
@@ -99,7 +101,7 @@ Finder = Callable[[Tables, Sequence[Cell]], Found]
 
 def _medians(value: str, low: str, high: str, interval: str) -> Finder:
     def find(tables: Tables, cells: Sequence[Cell]) -> Found:
-        rows = tables.summary[(tables.summary["stage"] == FORWARD) & tables.summary[value].notna()]
+        rows = tables.summary[(tables.summary["stage"].isin(FIGURE_STAGES)) & tables.summary[value].notna()]
         backends = {cell.cell: cell.backend for cell in cells}
         return {
             row["cell"]: [
@@ -112,6 +114,7 @@ def _medians(value: str, low: str, high: str, interval: str) -> Finder:
                             low=_number(row[low]),
                             high=_number(row[high]),
                             interval=str(row[interval]),
+                            stage=str(row["stage"]),
                         ),
                     ),
                 )
@@ -141,8 +144,8 @@ def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
 
 
 def _calls(tables: Tables, cells: Sequence[Cell]) -> Found:
-    forward = tables.samples[
-        (tables.samples["pass"] == Pass.END_TO_END) & (tables.samples["stage"] == FORWARD)
+    figures = tables.samples[
+        (tables.samples["pass"] == Pass.END_TO_END) & tables.samples["stage"].isin(FIGURE_STAGES)
     ].sort_values("start_s", kind="stable")
     return {
         cell.cell: [
@@ -150,14 +153,19 @@ def _calls(tables: Tables, cells: Sequence[Cell]) -> Found:
                 backend=cell.backend,
                 round=number,
                 calls=tuple(
-                    Call(number=place, phase=Phase(row["phase"]), seconds=float(row["wall_s"]))
+                    Call(
+                        number=place,
+                        phase=Phase(row["phase"]),
+                        seconds=float(row["wall_s"]),
+                        stage=str(row["stage"]),
+                    )
                     for place, row in enumerate(rows_in(rows), start=1)
                 ),
             )
-            for number, rows in _by_round(forward, cell)
+            for number, rows in _by_round(figures, cell)
         ]
         for cell in cells
-        if (forward["cell"] == cell.cell).any()
+        if (figures["cell"] == cell.cell).any()
     }
 
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plotting.plot_data import PlotGroup
-from bench.plotting.plot_labels import frames_of, handle, missing, title_of
+from bench.plotting.plot_labels import frames_of, handle, missing, timed_as, title_of
 from bench.plotting.plot_series import Calls, MemoryTrace
 from bench.plotting.plot_style import GREY, LOG_RATIO, colour, frame_ticks, line, logarithmic, marker, sheet
 from bench.records import Phase
@@ -15,21 +15,28 @@ from bench.units import BYTES, SECONDS, unit_for, with_unit
 COLD_RATIO: Final = 4.0
 """The same for a cold call over the fastest one, where it is the small differences that one looks for."""
 
+_APART: Final[tuple[tuple[Phase, dict[str, Any], str], ...]] = (
+    (Phase.COLD, {"marker": "*", "markersize": 10}, "cold call"),
+    (Phase.TUNING, {"marker": "X", "markerfacecolor": "white"}, "autotuning or compilation"),
+    (Phase.WARMUP, {"marker": "o", "markerfacecolor": "white"}, "warm-up"),
+)
+"""Calls that count for nothing, as the legend shows those that there are."""
+
 
 def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
     runs = [series for series in group.series if isinstance(series, Calls)]
     unit = unit_for(call.seconds for run in runs for call in run.calls)
     names = list(dict.fromkeys(run.backend for run in runs))
     rounds = len({run.round for run in runs})
+    what = timed_as(call.stage for run in runs for call in run.calls)
+    seen = {call.phase for run in runs for call in run.calls}
     phases: list[tuple[Any, str]] = [
-        (Line2D([], [], color=GREY, linestyle="", marker="*", markersize=10), "cold call"),
-        (Line2D([], [], color=GREY, linestyle="", marker="o", markerfacecolor="white"), "warm-up"),
+        (Line2D([], [], color=GREY, linestyle="", **shape), name)
+        for phase, shape, name in _APART
+        if phase in seen
     ]
-    if any(call.phase is Phase.TUNING for run in runs for call in run.calls):
-        tuning = Line2D([], [], color=GREY, linestyle="", marker="X", markerfacecolor="white")
-        phases.insert(1, (tuning, "autotuning or compilation"))
     figure = sheet(
-        title=title_of(group, f"Forward time, call by call, {frames_of(group)}"),
+        title=title_of(group, f"{what.capitalize()} time, call by call, {frames_of(group)}"),
         legend=[*((handle(group, name), name) for name in names), *phases],
         notes=[*([f"A line per process ({rounds} of them)."] if rounds > 1 else []), *missing(group)],
         axes_height_in=3.6,
@@ -63,7 +70,7 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
     last = max(call.number for run in runs for call in run.calls)
     frame_ticks(axes, range(1, last + 1))
     axes.set_xlabel("call in its process")
-    axes.set_ylabel(f"forward time ({unit.name})")
+    axes.set_ylabel(f"{what} time ({unit.name})")
     return figure
 
 

@@ -14,6 +14,7 @@ from bench.cautions.caution import Notice
 from bench.cautions.cautions import cautions
 from bench.cautions.machine_state import MachineState, machine_state
 from bench.records import (
+    FIGURE_STAGES,
     FORWARD,
     FORWARD_UNPROBED,
     OTHER,
@@ -35,11 +36,13 @@ STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
 
 CELLS_COLUMNS: Final = (
     "cell", *AXES, "round", "status", "reason", "started_at",
+    "synchronised", "gradients", "first_in_process",
     "import_torch_s", "context_s", "model_to_device_s", "first_forward_s",
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
     "cold_peak_device_reserved_bytes",
     "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
+    "stop_stage_launch",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
     "page_faults_per_forward", *STATE_COLUMNS,
@@ -47,6 +50,7 @@ CELLS_COLUMNS: Final = (
 )  # fmt: skip
 SAMPLES_COLUMNS: Final = (
     "cell", "round", "pass", "phase", "repetition", "stage", "start_s", "wall_s", "device_s",
+    "synchronised",
 )  # fmt: skip
 MEMORY_COLUMNS: Final = ("cell", "round", "elapsed_s", "host_bytes", "device_bytes")
 MEMORY_LINES_COLUMNS: Final = (
@@ -73,6 +77,9 @@ _FIGURES: Final = (
 )  # fmt: skip
 """Endings of the names of columns that hold floats."""
 
+_FLAGS: Final = ("synchronised", "gradients", "first_in_process")
+"""Columns that hold true, false or nothing."""
+
 MEASURED: Final = (Status.OK, Status.INACCURATE)
 """The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
 
@@ -91,7 +98,12 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """A row per repetition and stage, cold and warm-up samples included."""
     rows = [
-        {"cell": record.cell, "round": record.round, **sample.model_dump(by_alias=True, mode="json")}
+        {
+            "cell": record.cell,
+            "round": record.round,
+            **sample.model_dump(by_alias=True, mode="json"),
+            "synchronised": record.synchronised,
+        }
         for record in records
         for sample in record.samples
     ]
@@ -146,9 +158,9 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
     """A row per (cell, stage), cells in the order in which they first ended.
 
     The four stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise from
-    `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`). `share`
-    is a stage's part of the probed forward. A speedup compares with the baseline's same stage of the same
-    input, batch, frames and size.
+    `stage_sync`, otherwise from `stage_launch`; `forward`, `total` and the transfers, or `call` in their
+    place, come from the end-to-end pass (clock `wall`). `share` is a stage's part of the probed forward. A
+    speedup compares with the baseline's same stage of the same input, batch, frames and size.
     """
     summaries = {
         cell: {stage: _summary_of(stage, rounds) for stage in SAMPLE_STAGES if stage != FORWARD_UNPROBED}
@@ -182,7 +194,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
             }  # fmt: skip
             if found in staged and whole > 0:
                 row["share"] = summary.median / whole
-            if stage in (FORWARD, TOTAL) and summary.median > 0:
+            if stage in (*FIGURE_STAGES, TOTAL) and summary.median > 0:
                 row["frames_per_s"] = first.batch * first.frames / summary.median
             base = of_base.get(stage)
             if base is not None and status is Status.OK and summary.median > 0:
@@ -205,7 +217,7 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     """
     rows = []
     for cell, rounds in _measured_rounds(records).items():
-        for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
+        for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS, Pass.STAGE_LAUNCH):
             on = _steady(rounds, pass_, FORWARD, "wall_s")
             off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
             if not any(on):
@@ -269,7 +281,11 @@ class _Found:
 def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
     sources = [(Pass.END_TO_END, "wall_s")]
     if stage in (*STAGES, OTHER):
-        sources = [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
+        sources = [
+            (Pass.STAGE_EVENTS, "device_s"),
+            (Pass.STAGE_SYNC, "wall_s"),
+            (Pass.STAGE_LAUNCH, "wall_s"),
+        ]
     for pass_, clock in sources:
         values = [samples for samples in _steady(rounds, pass_, stage, clock) if samples]
         if values:
@@ -327,4 +343,5 @@ def _plain(record: CellRecord) -> dict[str, object]:
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
     """The rows as a table; a figure's column is of floats even where every figure is missing."""
     table = pd.DataFrame(list(rows), columns=list(columns))
-    return table.astype({name: "float64" for name in columns if name.endswith(_FIGURES)})
+    types = {name: "float64" for name in columns if name.endswith(_FIGURES)}
+    return table.astype(types | {name: "boolean" for name in columns if name in _FLAGS})
