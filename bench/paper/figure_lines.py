@@ -110,7 +110,6 @@ def write_heading(axes: Axes, heading: str) -> None:
     assert figure is not None
     text = wrapped(heading, HEADING_WIDTH, lines=2)
     title = axes.set_title(text, loc="left", fontsize=8.5, x=HEADING_LEFT)
-    # A title's place and distance are shares of its axes' width unless its transform says otherwise.
     across = blended_transform_factory(figure.transFigure, axes.transAxes)
     title.set_transform(across + ScaledTranslation(0, HEADING_PAD_PT / 72, figure.dpi_scale_trans))
 
