@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.paper.editions import PAPER, Edition, Role, Timing
-from bench.paper.figure_lines import theirs_handle, write_heading
+from bench.paper.figure_lines import theirs_handle, with_room, write_heading
 from bench.paper.figure_panels import ROLES, Panel, notes, panels
 from bench.paper.figure_series import interval_notes
 from bench.plotting.plot_labels import backend_rows
@@ -63,6 +63,7 @@ def headline_figure(editions: Mapping[str, Edition]) -> Figure | None:
         _dots(axes, panel, {} if panel.edition.name == PAPER else theirs)
     if max(values) > LOG_RATIO * min(values) > 0:
         logarithmic(rows[-1], rows[-1].xaxis, min(values), max(values))
+        rows[-1].set_xlim(*with_room(min(values), max(values)))
         rows[-1].set_xlabel("time (s), log scale")
     else:
         rows[-1].set_xlim(0, max(values) * 1.06)

@@ -26,7 +26,7 @@ from bench.plotting.plot_style import (
 )
 
 PANEL_HEIGHT_IN: Final = 2.35
-HEADING_WIDTH: Final = 92
+HEADING_WIDTH: Final = 97
 """Characters of a panel's heading in one line."""
 
 HEADING_LEFT: Final = 0.012
@@ -114,6 +114,12 @@ def write_heading(axes: Axes, heading: str) -> None:
     title.set_transform(across + ScaledTranslation(0, HEADING_PAD_PT / 72, figure.dpi_scale_trans))
 
 
+def with_room(lowest: float, highest: float) -> tuple[float, float]:
+    """Limits of a logarithmic axis that leave room for a marker, over however many decades it goes."""
+    room = max(1.25, (highest / lowest) ** 0.05)
+    return lowest / room, highest * room
+
+
 def handle(role: Role) -> Line2D:
     place = ROLES.index(role)
     return Line2D([], [], color=colour(place), marker=marker(place))
@@ -165,6 +171,7 @@ def _draw(axes: Axes, panel: LinePanel, *, unit_line: bool, may_be_logarithmic: 
     values += [1.0] if unit_line else []
     if may_be_logarithmic and panel.theirs and min(values) > 0 and _apart(_all(panel)) > LOG_RATIO:
         logarithmic(axes, axes.yaxis, min(values), max(values))
+        axes.set_ylim(*with_room(min(values), max(values)))
     else:
         axes.set_ylim(min(0.0, *values) * 1.06, max(values) * 1.06 or 1.0)
 
