@@ -27,6 +27,7 @@ def escape(text: object) -> str:
     line = visible(" ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _SPECIAL.sub(r"\\\1", line)
+    line = re.sub(r"(?<= )#+$", r"\\\g<0>", line)  # at a heading's end these would be its closing
     # At the start of a line or a list item these would open a heading or another list.
     return re.sub(r"^([#+-](?=[\s#-]|$)|\d+(?=[.)](?:\s|$)))", _opened, line)
 
