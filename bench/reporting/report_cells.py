@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import Status
+from bench.records import FIGURE_STAGES, FORWARD, Status
 from bench.reporting.markdown import Column, escape
 from bench.results.analysis import Tables
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
@@ -30,6 +30,11 @@ class ReportCell:
     status: Status
     rounds: tuple[dict[str, Any], ...]
     stages: dict[str, dict[Any, Any]]
+
+    @property
+    def figure(self) -> dict[Any, Any] | None:
+        """The row that the cell's figures are of (FIGURE_STAGES); None where it has none."""
+        return next((self.stages[stage] for stage in FIGURE_STAGES if stage in self.stages), None)
 
     @property
     def size(self) -> str:
@@ -86,6 +91,16 @@ def in_order(cells: Sequence[ReportCell]) -> list[ReportCell]:
             backends.index(cell.backend),
         ),
     )
+
+
+def with_figures_of(cells: Iterable[ReportCell]) -> list[tuple[ReportCell, dict[Any, Any]]]:
+    """The cells that have figures, each with its row."""
+    return [(cell, row) for cell in cells if (row := cell.figure) is not None]
+
+
+def timed_as(rows: Iterable[dict[Any, Any]]) -> str:
+    """What the rows are of: `forward`, `call`, or both."""
+    return " and ".join(sorted({str(row["stage"]) for row in rows}, key=FIGURE_STAGES.index)) or FORWARD
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from bench.plotting.plot_series import STAGE_ORDER
-from bench.records import FORWARD, OutputCheck, Status
+from bench.records import CALL, OutputCheck, Status
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import (
     DIGITS,
@@ -14,6 +15,8 @@ from bench.reporting.report_cells import (
     distinct,
     measure_column,
     number,
+    timed_as,
+    with_figures_of,
 )
 from bench.results.analysis import Tables
 from bench.statistics.stats import CONFIDENCE, IntervalKind
@@ -28,17 +31,18 @@ _KINDS = {
 
 
 def headline(cells: Sequence[ReportCell], baseline: str) -> str:
-    """Median forward time with its interval, frames per second, and the speedup with its own."""
-    shown = [cell for cell in cells if FORWARD in cell.stages]
-    if not shown:
+    """Median time with its interval, frames per second, and the speedup with its own."""
+    found = with_figures_of(cells)
+    if not found:
         return ""
-    rows = [cell.stages[FORWARD] for cell in shown]
+    shown, rows = [cell for cell, _ in found], [row for _, row in found]
+    what = timed_as(rows)
     unit = unit_for(row["median_s"] for row in rows)
     bounds = [(number(row, "low_s"), number(row, "high_s")) for row in rows]
     percent = f"{100 * CONFIDENCE:g} %"
     columns = [
         *axes_columns(shown, cells),
-        measure_column("forward", [row["median_s"] for row in rows], digits=DIGITS),
+        measure_column(what, [row["median_s"] for row in rows], digits=DIGITS),
         Column(
             title=f"{percent} interval ({unit.name})",
             cells=[_interval(low, high, unit.scale) for low, high in bounds],
@@ -53,7 +57,7 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
         Column(title="frames/s", cells=[significant(row["frames_per_s"]) for row in rows], numeric=True),
         Column(
             title="speedup",
-            cells=[_speedup(cell, baseline) for cell in shown],
+            cells=[_speedup(cell, row, baseline) for cell, row in found],
             numeric=True,
         ),
         Column(
@@ -67,7 +71,8 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
             numeric=True,
         ),
     ]
-    return f"## Forward time and speedup\n\nSpeedup is over {escape(baseline)}.\n\n{table(columns)}"
+    said = " ".join([f"Speedup is over {escape(baseline)}.", *_ways(shown, what)])
+    return f"## {what.capitalize()} time and speedup\n\n{said}\n\n{table(columns)}"
 
 
 def stages(cells: Sequence[ReportCell]) -> str:
@@ -134,7 +139,8 @@ def cold(cells: Sequence[ReportCell]) -> str:
     shown = [cell for cell in cells if any(cell.over_rounds(name) is not None for name in names)]
     if not shown:
         return ""
-    titles = ("import torch", "context", "model to device", "first forward")
+    first = timed_as(row for _, row in with_figures_of(shown))
+    titles = ("import torch", "context", "model to device", f"first {first}")
     columns = [
         *axes_columns(shown, cells),
         *(
@@ -200,7 +206,7 @@ def memory_lines(tables: Tables) -> str:
 
 def output_check(cells: Sequence[ReportCell]) -> str:
     """How far each output is from the CPU float32 one of the same weights and clip."""
-    shown = [cell for cell in cells if FORWARD in cell.stages]
+    shown = [cell for cell, _ in with_figures_of(cells)]
     errors = [cell.over_rounds("output_max_abs_error", max) for cell in shown]
     psnrs = [cell.over_rounds("output_psnr_db", min) for cell in shown]
     if all(value is None for value in (*errors, *psnrs)):
@@ -287,12 +293,28 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int =
     return f"{significant(low / scale, digits)} … {significant(high / scale, digits)}"
 
 
-def _speedup(cell: ReportCell, baseline: str) -> str:
+def _ways(cells: Sequence[ReportCell], what: str) -> list[str]:
+    """How the samples were taken where it is not as a time of the network should be."""
+    said = []
+    if CALL in what:
+        said.append(
+            "A call is what a script's timer sees: the clip's way to the device and the network, and at a "
+            "process's first use of a device its context and the model's way to it."
+        )
+    rounds = [row for cell in cells for row in cell.rounds]
+    if any(row["synchronised"] is False for row in rounds):
+        said.append("The clock was read without waiting for the device: on a GPU, mostly launches.")
+    if any(row["gradients"] is True for row in rounds):
+        said.append("Autograd recorded the calls.")
+    return said
+
+
+def _speedup(cell: ReportCell, row: dict[Any, Any], baseline: str) -> str:
     if cell.status is not Status.OK:
         return f"({cell.status})"
     if cell.backend == baseline:
         return "baseline"
-    value = number(cell.stages[FORWARD], "speedup")
+    value = number(row, "speedup")
     if value is None:
         return "no baseline"
     # A fast answer that no one looked at is not to pass for a right one.
@@ -310,9 +332,9 @@ def _stage(cell: ReportCell, stage: str, scale: float) -> str:
 
 def _first_over_steady(cell: ReportCell) -> str:
     first = cell.over_rounds("first_forward_s")
-    if first is None or FORWARD not in cell.stages:
+    if first is None or cell.figure is None:
         return ""
-    return f"{significant(first / cell.stages[FORWARD]['median_s'])}×"
+    return f"{significant(first / cell.figure['median_s'])}×"
 
 
 def _percent(ratio: float) -> str:

@@ -5,9 +5,17 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FORWARD, WarmupEnd
+from bench.records import WarmupEnd
 from bench.reporting.markdown import Column, escape, table
-from bench.reporting.report_cells import ReportCell, axes_columns, distinct, number, place_of
+from bench.reporting.report_cells import (
+    ReportCell,
+    axes_columns,
+    distinct,
+    number,
+    place_of,
+    timed_as,
+    with_figures_of,
+)
 from bench.results.analysis import WARNINGS_SEPARATOR, Tables
 from bench.statistics.stopping import Stop
 from bench.units import significant
@@ -30,10 +38,10 @@ PLACES: Final = 3
 
 def sampling(cells: Sequence[ReportCell]) -> str:
     """Why warm-up and sampling ended, and how the samples scatter."""
-    shown = [cell for cell in cells if FORWARD in cell.stages]
-    if not shown:
+    found = with_figures_of(cells)
+    if not found:
         return ""
-    rows = [cell.stages[FORWARD] for cell in shown]
+    shown, rows = [cell for cell, _ in found], [row for _, row in found]
     columns = [
         *axes_columns(shown, cells),
         Column(title="warm-up ended", cells=[_words(cell, "warmup_end", _WARMUPS) for cell in shown]),
@@ -57,8 +65,8 @@ def sampling(cells: Sequence[ReportCell]) -> str:
     ]
     return (
         "## How the samples were taken\n\nOf the end-to-end pass. *Interval reaches*: how far the further "
-        "end of the forward's interval is from the median. Spreads are robust standard deviations; the one "
-        "between processes is what is left after the one within explains what it can, and needs two "
+        f"end of the {timed_as(rows)}'s interval is from the median. Spreads are robust standard deviations; "
+        "the one between processes is what is left after the one within explains what it can, and needs two "
         "rounds.\n\n"
         f"{table(columns)}"
     )
@@ -66,7 +74,7 @@ def sampling(cells: Sequence[ReportCell]) -> str:
 
 def machine(cells: Sequence[ReportCell]) -> str:
     """What the machine did while samples were taken; columns that it says nothing of are left out."""
-    shown = [cell for cell in cells if FORWARD in cell.stages]
+    shown = [cell for cell, _ in with_figures_of(cells)]
     figures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("cores busy with others", "others_cores", lambda value: f"{value:.2f}"),
         ("stolen time", "steal_share", lambda value: f"{100 * value:.1f} %"),
