@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__
+from bench import __version__, cli_paper
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.grid.config_measure import Measure
@@ -311,6 +311,9 @@ def show_environment(
         typer.echo(environment_check.in_short(findings, now))
     if any(finding.weight is environment_check.Weight.SPOILS for finding in findings):
         raise typer.Exit(SPOILED)
+
+
+app.command("paper")(cli_paper.paper)
 
 
 @app.command()

@@ -1,0 +1,239 @@
+"""The reproduction as one Markdown page: verdicts, figures with tables and what they say, faults. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.paper.editions import CORRECTED, FAITHFUL, PAPER, PAPER_NAMES, Edition
+from bench.paper.experiments import FAULTS_KEY, KEYS
+from bench.paper.faults import Explanation
+from bench.paper.figure_tables import markdown, tables_of
+from bench.paper.lessons import LESSONS
+from bench.paper.verdict import Finding, Form, Verdict
+from bench.reporting.markdown import Column, escape, image, link, table
+
+HEADINGS: Final = {
+    "headline": "The headline: one clip, one call",
+    "14": "Figure 14: the same clip again and again",
+    "15": "Figure 15: time against the number of frames",
+    "16": "Figure 16: speedup against the number of frames",
+    "17": "Figure 17: host memory through a call",
+    "18": "Figure 18: host memory by line of the network's forward",
+    "19": "Figure 19: shares of the stages",
+    "table1": "Table 1: seconds of each stage",
+}
+
+SOURCE: Final = (
+    "the course paper 基于 CUDA、cuDNN 加速的 BasicVSR 视频超分设计 (*BasicVSR design based on CUDA "
+    "and cuDNN acceleration*, Wuhan University, 2022-2023; "
+    "github.com/gorgeousmwz/BasicVSR-based-on-CUDA-and-cuDNN)"
+)
+
+EDITIONS: Final = {
+    PAPER: "what the paper published: one half of a Tesla K80 against a Xeon E5-2637 v4",
+    FAITHFUL: (
+        "this machine, measured as the paper's code did it: gradients recorded, nothing waits for the GPU, "
+        "no warm-up, the first call counts, and cuDNN on under the name CUDA"
+    ),
+    CORRECTED: (
+        "this machine, measured properly: no gradients, synchronised, the first call apart, processes that "
+        "no other backend has used, and a backend that really has no cuDNN"
+    ),
+}
+
+_MARKS: Final = {Verdict.SUPPORTED: "supported", Verdict.REFUTED: "**refuted**", Verdict.CANNOT_TELL: "open"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLine:
+    """A run that the page rests on; `folder` is relative to the page."""
+
+    folder: Path
+    statuses: Mapping[str, int]  # cells by how they ended
+    warnings: Mapping[str, int]  # cells by what they are warned of
+
+
+def render(
+    editions: Mapping[str, Edition],
+    findings: Sequence[Finding],
+    explanations: Sequence[Explanation],
+    *,
+    figures: Sequence[str],
+    pictures: Mapping[str, Path],
+    files: Sequence[Path],
+    runs: Sequence[RunLine],
+    note: str | None,
+) -> str:
+    """The page, ending in a newline. `figures` are keys of experiments.KEYS, `pictures` the images of those
+    that have one; they, `files` and the runs' folders are relative to the page."""
+    sections = [
+        "# BasicVSR on CPU, CUDA and cuDNN: a course paper reproduced",
+        f"> {escape(note)}" if note else "",
+        _summary(editions, findings, files),
+        _verdicts(findings, editions),
+        *(_figure(key, editions, pictures.get(key)) for key in KEYS if key in figures and key in HEADINGS),
+        _faults(explanations) if FAULTS_KEY in figures else "",
+        _details(findings),
+        _runs(runs),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _summary(editions: Mapping[str, Edition], findings: Sequence[Finding], files: Sequence[Path]) -> str:
+    lines = [f"Figures and claims of {SOURCE}, beside this machine's. Three sources stand side by side:", ""]
+    for name, edition in editions.items():
+        thin = " A quick version: shorter clips and fewer calls than the paper's." if edition.thin else ""
+        machine = f" On {escape(edition.machine)}." if edition.machine and name != PAPER else ""
+        lines.append(f"* **{name}**: {EDITIONS[name]}.{machine}{thin}")
+    counted = _counts(findings)
+    lines += ["", *(f"{_whose(name, form)}: {_tally(found)}." for (name, form), found in counted.items())]
+    if files:
+        lines += ["", f"Tables: {', '.join(link(path) for path in files)}."]
+    return "\n".join(lines)
+
+
+def in_short(findings: Sequence[Finding]) -> list[str]:
+    """The verdicts' counts, a line for each source."""
+    return [f"{_whose(name, form)}: {_tally(found)}" for (name, form), found in _counts(findings).items()]
+
+
+def _counts(findings: Sequence[Finding]) -> dict[tuple[str, Form], Counter[Verdict]]:
+    found: dict[tuple[str, Form], Counter[Verdict]] = {}
+    for finding in findings:
+        found.setdefault((finding.edition, finding.form), Counter())[finding.verdict] += 1
+    return found
+
+
+def _whose(edition: str, form: Form) -> str:
+    if edition != PAPER:
+        return f"Claims on this machine, {edition}"
+    return "The paper's claims by its own numbers" if form is Form.PAPER else "The same in their general form"
+
+
+def _tally(found: Counter[Verdict]) -> str:
+    return ", ".join(f"{found[verdict]} {_word(verdict)}" for verdict in Verdict if found[verdict])
+
+
+def _word(verdict: Verdict) -> str:
+    return str(verdict) if verdict is not Verdict.CANNOT_TELL else "cannot be told"
+
+
+def _verdicts(findings: Sequence[Finding], editions: Mapping[str, Edition]) -> str:
+    """A row per claim, a column per source and form."""
+    titles = {finding.claim: finding.title for finding in findings}
+    places = [(PAPER, Form.PAPER), *((name, Form.GENERAL) for name in editions)]
+    by_place = {(finding.claim, finding.edition, finding.form): finding for finding in findings}
+    columns = [
+        Column(title="claim", cells=[f"{escape(claim)} {escape(title)}" for claim, title in titles.items()]),
+        *(
+            Column(
+                title="paper, in its words" if form is Form.PAPER else name,
+                cells=[
+                    _MARKS[found.verdict] if (found := by_place.get((claim, name, form))) else "–"
+                    for claim in titles
+                ],
+            )
+            for name, form in places
+        ),
+    ]
+    names = ", ".join(f"its {name} is `{role}`" for role, name in PAPER_NAMES.items() if name != "CPU")
+    return (
+        "## Verdicts\n\nA claim in the paper's words is judged by the paper's own numbers. In its general "
+        "form it has tolerances that mean something on any machine, and is judged by each source. *Open*: it "
+        "cannot be told; why, stands under *Each verdict*, with the figures that it rests on. The paper's "
+        f"names mean what its code did: {names} here.\n\n{table(columns)}"
+    )
+
+
+def _figure(key: str, editions: Mapping[str, Edition], picture: Path | None) -> str:
+    parts = [f"## {HEADINGS[key]}"]
+    if picture is not None:
+        parts.append(image(picture))
+    shown = tables_of(key, editions)
+    for item in shown:
+        if text := markdown(item):
+            parts += [f"*{escape(item.title)}*", text] if len(shown) > 1 else [text]
+        parts += [escape(note) for note in item.notes]
+    said = LESSONS[key](editions) if key in LESSONS else ()
+    if said:
+        parts.append("### What it says, and what changed" if key != "18" else "### What it says")
+        parts.append("\n".join(f"* {escape(sentence)}" for sentence in said))
+    if not shown and not said:
+        parts.append("No cell of it has been measured.")
+    return "\n\n".join(parts)
+
+
+def _faults(explanations: Sequence[Explanation]) -> str:
+    """What each fault does by itself."""
+    parts = [
+        "## One fault at a time",
+        "What the paper's method did to its figures, measured: each experiment once without a fault and once "
+        "with it.",
+    ]
+    for found in explanations:
+        parts += [f"### {escape(found.title)}", f"*{escape(found.question)}*"]
+        if found.skipped:
+            parts.append(f"Skipped: {escape(found.skipped)}.")
+            continue
+        parts.append("\n".join(f"* {escape(sentence)}" for sentence in found.sentences))
+        columns = zip(found.columns, zip(*found.rows, strict=True), strict=True) if found.rows else ()
+        parts.append(
+            table(
+                [
+                    Column(title=escape(title), cells=[escape(cell) for cell in cells])
+                    for title, cells in columns
+                ]
+            )
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _details(findings: Sequence[Finding]) -> str:
+    """Every verdict with its statement, its figures, or what is missing."""
+    parts = ["## Each verdict"]
+    claims = list(dict.fromkeys(finding.claim for finding in findings))
+    for claim in claims:
+        own = [finding for finding in findings if finding.claim == claim]
+        first = own[0]
+        parts.append(f"### {escape(claim)} {escape(first.title)}")
+        parts.append(f"In the paper: {escape(first.source)}.")
+        lines = []
+        for form in Form:
+            of_form = [finding for finding in own if finding.form is form]
+            if not of_form:
+                continue
+            lines.append(f"* {_form(form)}: {escape(of_form[0].statement)}")
+            lines += [f"    * {_told(finding)}" for finding in of_form]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) if claims else ""
+
+
+def _form(form: Form) -> str:
+    return "In its words" if form is Form.PAPER else "In general"
+
+
+def _told(finding: Finding) -> str:
+    evidence = "; ".join(escape(str(figure)) for figure in finding.evidence)
+    missing = f" {escape(finding.missing)}." if finding.missing else ""
+    said = f" {evidence}." if evidence else ""
+    return f"{escape(finding.edition)}: **{finding.verdict}**.{missing}{said}"
+
+
+def _runs(runs: Sequence[RunLine]) -> str:
+    if not runs:
+        return ""
+    columns = [
+        Column(title="run", cells=[link(run.folder) for run in runs]),
+        Column(title="cells", cells=[_named(run.statuses) for run in runs]),
+        Column(title="warned of", cells=[_named(run.warnings) for run in runs]),
+    ]
+    return (
+        "## The runs behind it\n\nEach is a run like any other, with its raw samples, its environment and a "
+        f"report of its own that says what its warnings mean.\n\n{table(columns)}"
+    )
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {escape(name)}" for name, number in counts.items())

@@ -1,0 +1,138 @@
+"""The reproduction's page from the runs that are there: figures, claims.csv, report.md and report.html."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.machine.environment import in_short
+from bench.paper import page, published
+from bench.paper.claims import findings
+from bench.paper.editions import CORRECTED, PAPER, Edition, Role
+from bench.paper.experiments import FAULTS, METHODS, Request, fault_folder, steps
+from bench.paper.faults import Explanation, explain
+from bench.paper.figures import FIGURES, figure
+from bench.paper.reading import RunOfPaper, edition_of
+from bench.paper.verdict import Finding, Form, Verdict, claims_table
+from bench.paper_run import is_done, runs_of
+from bench.plotting.plots import FORMATS, save
+from bench.reporting.html_files import relative, write_pages
+from bench.results.analysis import tables_of
+from bench.results.run_folder import RunFolder, to_csv
+
+CLAIMS_NAME: Final = "claims.csv"
+FIGURES_NAME: Final = "figures"
+TITLE: Final = "A course paper reproduced"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Where the page is, and what it came to."""
+
+    markdown: Path
+    html: Path
+    claims: Path
+    verdicts: tuple[str, ...]  # counts in words
+    refuted: tuple[str, ...]  # claims that this machine refutes, by the best method that was run
+
+
+def write(folder: Path, wanted: Request) -> Written:
+    """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun."""
+    opened = {step.folder: run for step, run in runs_of(folder, wanted)}
+    read = {name: _of_paper(run) for name, run in opened.items()}
+    editions = _editions(read, wanted)
+    found = findings(editions.values())
+    pictures = _draw(editions, wanted, folder / FIGURES_NAME)
+    claims = folder / CLAIMS_NAME
+    claims.write_text(to_csv(claims_table(found)), encoding="utf-8")
+    missing = sum(not is_done(folder / step.folder) for step in steps(wanted))
+    text = page.render(
+        editions,
+        found,
+        _explanations(read),
+        figures=wanted.figures,
+        pictures={key: relative(path, folder) for key, path in pictures.items()},
+        files=[relative(claims, folder)],
+        runs=[_line(name, run) for name, run in opened.items()],
+        note=f"{missing} of the runs are not done yet." if missing else None,
+    )
+    pages = write_pages(folder, text, title=TITLE, pictures=list(pictures.values()))
+    return Written(
+        markdown=pages.markdown,
+        html=pages.html,
+        claims=claims,
+        verdicts=tuple(page.in_short(found)),
+        refuted=_refuted(found, wanted),
+    )
+
+
+def editions_of(folder: Path, wanted: Request) -> dict[str, Edition]:
+    """The paper's edition, and those of the methods whose runs are in the folder."""
+    return _editions({step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}, wanted)
+
+
+def paper_edition() -> Edition:
+    """What the paper published."""
+    return edition_of(PAPER, [_of_paper(RunFolder.open(published.folder()))], thin=False)
+
+
+def _editions(read: dict[str, RunOfPaper], wanted: Request) -> dict[str, Edition]:
+    editions = {PAPER: paper_edition()}
+    for method in METHODS[::-1]:
+        own = [run for name, run in read.items() if name.startswith(f"{method}/")]
+        if own:
+            editions[method] = edition_of(method, own, thin=wanted.quick)
+    return editions
+
+
+def _of_paper(folder: RunFolder) -> RunOfPaper:
+    return RunOfPaper(
+        tables=tables_of(folder.records(), folder.baseline, folder.environment),
+        roles={spec.name: Role(spec.from_ or spec.name) for spec in folder.experiment.backends},
+        machine=in_short(folder.environment),
+        baseline=folder.baseline,
+    )
+
+
+def _draw(editions: dict[str, Edition], wanted: Request, folder: Path) -> dict[str, Path]:
+    """The figures that there is something to draw for, as files; the .png of each."""
+    folder.mkdir(exist_ok=True)
+    drawn = {}
+    for key in FIGURES:
+        name = f"figure-{key}" if key.isdecimal() else key
+        paths = [folder / f"{name}.{ending}" for ending in FORMATS]
+        made = figure(key, editions) if key in wanted.figures else None
+        if made is None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            continue
+        save(made, paths)
+        drawn[key] = next(path for path in paths if path.suffix == ".png")
+    return drawn
+
+
+def _explanations(read: dict[str, RunOfPaper]) -> list[Explanation]:
+    pairs = {name: (fault_folder(name, on=False), fault_folder(name, on=True)) for name in FAULTS}
+    return [
+        explain(name, read[off], read[on]) for name, (off, on) in pairs.items() if {off, on} <= read.keys()
+    ]
+
+
+def _refuted(found: Sequence[Finding], wanted: Request) -> tuple[str, ...]:
+    own = CORRECTED if CORRECTED in wanted.methods else wanted.methods[0]
+    return tuple(
+        finding.claim
+        for finding in found
+        if finding.edition == own and finding.form is Form.GENERAL and finding.verdict is Verdict.REFUTED
+    )
+
+
+def _line(name: str, run: RunFolder) -> page.RunLine:
+    tables = tables_of(run.records(), run.baseline, run.environment)
+    cells = tables.summary.drop_duplicates("cell")
+    return page.RunLine(
+        folder=Path(name) / "report.md",
+        statuses=dict(Counter(map(str, cells["status"]))),
+        warnings=dict(Counter(map(str, tables.warnings["code"]))),
+    )
