@@ -39,9 +39,13 @@ class Curve:
         return all((p.value, p.low, p.high) == (1, 1, 1) for p in self.points)
 
 
+LAUNCH: Final = "launch"
+"""The wall clock where nothing waited for the device (bench.records.Pass.STAGE_LAUNCH)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageSplit:
-    """A backend's seconds per stage (STAGE_ORDER) in one forward, and by which clock."""
+    """A backend's seconds per stage (STAGE_ORDER) in one forward; the clock is wall, device or LAUNCH."""
 
     backend: str
     frames: int
@@ -133,10 +137,11 @@ def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
         of_cell = rows[rows["cell"] == cell.cell]
         seconds = dict(zip(of_cell["stage"], of_cell["median_s"], strict=True))
         if sum(seconds.values()) > 0:
+            row = of_cell.iloc[0]
             split = StageSplit(
                 backend=cell.backend,
                 frames=cell.frames,
-                clock=str(of_cell["clock"].iloc[0]),
+                clock=LAUNCH if row["pass"] == Pass.STAGE_LAUNCH else str(row["clock"]),
                 seconds=tuple(float(seconds.get(stage, 0.0)) for stage in STAGE_ORDER),
             )
             found[cell.cell] = [split]

@@ -7,9 +7,13 @@ from statistics import median
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from bench.machine.environment import in_short
 from bench.paper import published
+from bench.plotting.plot_series import LAUNCH, StageSplit
+from bench.plotting.plots import data
+from bench.plotting.plots import figure as figure_of
 from bench.records import CALL, Pass, Status
 from bench.results.analysis import Tables
 from bench.results.record_check import fault
@@ -225,6 +229,31 @@ def test_how_it_was_measured_stands_in_each_record():
     assert first[cell("frames", 1, "cudnn")] is False  # the same process as "CUDA"
     assert first[cell("frames", 1, "cpu")] is None
     assert [first[cell("repetitions", 30, method)] for method in ROLES] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("time", ["headline", "repetitions", "frames"]),
+        ("speedup", ["headline", "repetitions", "frames"]),
+        ("stages", ["stages"]),
+        ("repetitions", ["headline", "repetitions", "frames"]),
+        ("memory", ["memory"]),
+    ],
+)
+def test_what_its_plots_show(tables: Tables, kind: str, inputs: list[str]):
+    groups = [group for group in data(kind, tables) if group.series]
+    assert [group.input for group in groups] == inputs
+    backends = ["cpu"] if kind == "memory" else [str(role) for role in ROLES.values()]
+    assert all([series.backend for series in group.series] == backends for group in groups)
+
+
+def test_its_stages_are_not_called_synchronised(tables: Tables):
+    (group,) = (group for group in data("stages", tables) if group.series)
+    assert [series.clock for series in group.series if isinstance(series, StageSplit)] == [LAUNCH] * 3
+    words = " ".join(text.get_text() for text in figure_of(group, baseline="cpu").findobj(Text))
+    assert "waits for nothing" in words
+    assert "synchronised" not in words
 
 
 def test_the_machine_in_short():
