@@ -332,7 +332,8 @@ def _stage(cell: ReportCell, stage: str, scale: float) -> str:
 
 def _first_over_steady(cell: ReportCell) -> str:
     first = cell.over_rounds("first_forward_s")
-    if first is None or cell.figure is None:
+    # Where first calls count and are all there is, the figure is the first call itself.
+    if first is None or cell.figure is None or first == cell.figure["median_s"]:
         return ""
     return f"{significant(first / cell.figure['median_s'])}×"
 
