@@ -1,0 +1,349 @@
+"""Pages of runs that are there: one, several, interrupted, read-only, and none at all."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from bench import report_run
+from bench.plotting.plots import write_plots
+from bench.records import CALL, FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Pass, Status
+from bench.report_run import default_folder, report, run_names
+from bench.reporting.html_files import Pages
+from bench.results.analysis import tables_of
+from bench.results.run_folder import RunFolder
+from tests.bench import synthetic
+from tests.bench.fakes import experiment
+from tests.html_page import Page
+from vsr_model.errors import BadInput
+
+BACKENDS = ["cpu", {"name": "cpu-1-thread", "from": "cpu", "threads": 1}, "cuda"]
+
+
+COMMITTED = ("quickstart-cpu", "paper-tesla-k80")
+
+
+def records_of(folder: RunFolder, slower: float = 1.0) -> list[CellRecord]:
+    """Made-up records of what the folder's run is to measure."""
+    kinds = {one.name: one for one in (synthetic.CPU, synthetic.CPU_1, synthetic.NO_CUDA[0])}
+    found = []
+    for cell in folder.cells():
+        kind = kinds[cell.backend.name]
+        machine = synthetic.Machine(
+            **{**vars(kind), "per_frame_s": kind.per_frame_s * slower, "name": cell.backend.name}
+        )
+        (record,) = synthetic.run(
+            [machine], frames=(cell.frames,), inputs=(cell.input.name,), sizes=((cell.height, cell.width),)
+        )
+        found.append(record.model_copy(update={"cell": cell.id}))
+    return found
+
+
+def make(
+    path: Path,
+    *,
+    slower: float = 1.0,
+    kept: int | None = None,
+    derived: bool = True,
+    drawn: bool = False,
+    environment: dict[str, object] | None = None,
+    frames: Sequence[int] = (1, 4),
+    records: Sequence[CellRecord] | None = None,
+    **changes: object,
+) -> RunFolder:
+    """A run that is there: `kept` rounds of it; with tables where it is `derived`, figures where `drawn`."""
+    one = experiment(
+        **{
+            "grid": {"frames": list(frames), "size": [[64, 64]]}, "backends": BACKENDS,
+            "plots": ["time", "stages"], **changes,
+        }
+    )  # fmt: skip
+    folder = RunFolder.create(path, one, environment or {"cpu": "Fast CPU", "timer": {"cost_s": slower}}, [])
+    with folder.journal() as journal:
+        for record in (records_of(folder, slower) if records is None else records)[:kept]:
+            journal.append(record)
+    tables = folder.write_tables() if derived else None
+    if drawn and tables is not None:
+        write_plots(tables, baseline=folder.baseline, kinds=one.plots, folder=path / "plots")
+    return folder
+
+
+def page_of(pages: Pages) -> Page:
+    page = Page(pages.html.read_text(encoding="utf-8"))
+    assert page.dangers() == []
+    return page
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cut = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [cut[0], *cut[2:]]
+
+
+def times_of(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+class TestOneRun:
+    def test_its_page_lies_in_its_folder_and_nothing_else_is_touched(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", drawn=True)
+        before = times_of(tmp_path)
+        pages = report([tmp_path / "run"])
+        after = times_of(tmp_path)
+        assert after.keys() - before.keys() == {pages.html, pages.markdown}
+        assert {path: after[path] for path in before} == before
+        assert pages.markdown == tmp_path / "run" / "report.md"
+        page = page_of(pages)
+        assert page.texts["h1"] == ["tiny"]
+        assert len(page.values("src")) == 2
+        assert {"summary.csv", "cells.csv", "journal.jsonl", "config.yaml"} <= set(page.values("href"))
+        assert not page.texts.get("blockquote")
+
+    def test_elsewhere_it_links_what_is_there(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", drawn=True)
+        before = times_of(tmp_path / "run")
+        pages = report([tmp_path / "run"], tmp_path / "pages" / "of it")
+        assert sorted(path.name for path in (tmp_path / "pages" / "of it").iterdir()) == [
+            "report.html", "report.md",
+        ]  # fmt: skip
+        assert times_of(tmp_path / "run") == before
+        page = page_of(pages)
+        assert "../../run/summary.csv" in page.values("href")
+        assert len(page.values("src")) == 2
+        for target in re.findall(r"\]\(([^)]*)\)", pages.markdown.read_text(encoding="utf-8")):
+            assert (pages.markdown.parent / target).is_file()
+
+    def test_figures_that_are_missing_are_drawn_beside_the_page(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", drawn=True)
+        (tmp_path / "run" / "plots" / "time.svg").unlink()
+        pages = report([tmp_path / "run"], tmp_path / "out")
+        assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
+            "time.png",
+            "time.svg",
+        ]
+        assert len(page_of(pages).values("src")) == 2
+
+    def test_of_a_run_that_was_killed(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", kept=3, derived=False)
+        page = page_of(report([tmp_path / "run"]))
+        (note,) = page.texts["blockquote"]
+        assert note.strip() == "3 rounds are not done yet: the run was interrupted, or is going on."
+        assert len(page.values("src")) == 2
+        assert not [href for href in page.values("href") if href.endswith(".csv")]
+
+    def test_tables_of_an_earlier_part_are_not_linked(self, tmp_path: Path) -> None:
+        folder = make(tmp_path / "run", kept=1, drawn=True)
+        stale = (tmp_path / "run" / "plots" / "time.svg").read_bytes()
+        with folder.journal() as journal:
+            journal.append(records_of(folder)[1])
+        page = page_of(report([tmp_path / "run"]))
+        (note,) = page.texts["blockquote"]
+        assert "4 rounds are not done yet" in note
+        assert "vsr-bench rebuild run brings them up to date" in note
+        assert not [href for href in page.values("href") if href.endswith(".csv")]
+        assert (tmp_path / "run" / "plots" / "time.svg").read_bytes() != stale
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_only_lets_read(self, tmp_path: Path) -> None:
+        make(tmp_path / "run")
+        (tmp_path / "run").chmod(0o555)
+        with pytest.raises(BadInput, match=r"cannot be written to .* name another folder by --output"):
+            report([tmp_path / "run"])
+        report([tmp_path / "run"], tmp_path / "out")
+
+    @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+    def test_a_place_that_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(number, "no")
+
+        make(tmp_path / "run")
+        monkeypatch.setattr(report_run, "write_report", refuse)
+        with pytest.raises(
+            BadInput, match=r"run: cannot be written to \(no\); name another folder by --output"
+        ):
+            report([tmp_path / "run"])
+
+    def test_names_and_reasons_stay_text(self, tmp_path: Path) -> None:
+        reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300
+        folder = make(tmp_path / "empty", derived=False, kept=0)
+        failed = [
+            synthetic.ended(record, Status.ERROR, reason) if record.backend == "cpu-1-thread" else record
+            for record in records_of(folder)
+        ]
+        make(tmp_path / "a <b> \"c\" ']('", records=failed, environment={"cpu": reason})
+        page = page_of(report([tmp_path / "a <b> \"c\" ']('"]))
+        said = reason.replace("\u202e", "\\u202e")
+        assert said in page.texts["td"]
+        assert f"on: {said}" in page.texts["li"]
+        pages = report([tmp_path / "a <b> \"c\" ']('", make(tmp_path / "other").path], tmp_path / "both")
+        page = page_of(pages)
+        assert said in page.texts["td"]
+        assert page.texts["h1"] == ["Side by side: a <b> \"c\" '](', other"]
+        linked = [href for href in page.values("href") if not href.startswith("#")]
+        assert len(linked) == 2 * 11 - 2  # no memory_lines.csv
+        assert all((pages.html.parent / unquote(href)).is_file() for href in linked)
+
+
+class TestSideBySide:
+    def test_figures_stand_beside_each_other(self, tmp_path: Path) -> None:
+        first = make(tmp_path / "first")
+        second = make(tmp_path / "second", slower=2.0, frames=(4, 7), environment={"cpu": "Slow | CPU"})
+        pages = report([first.path, second.path], tmp_path / "out")
+        text = pages.markdown.read_text(encoding="utf-8")
+        assert "3 of 9 cells are in both runs." in text
+        assert rows(section(text, "What differs in the environments"))[1:] == [
+            ["cpu", "Fast CPU", "Slow \\| CPU"]
+        ]
+        assert rows(section(text, "What differs in the configurations"))[1:] == [
+            ["grid.frames", "1, 4", "4, 7"]
+        ]
+        summary = tables_of(records_of(second, 2.0), "cpu").summary
+        header, *cells = rows(section(text, "Forward time"))
+        assert header == ["frames", "backend", "first (ms)", "second (ms)"]
+        assert [row[:2] for row in cells] == [
+            [frames, name] for frames in ("1", "4", "7") for name in ("cpu", "cpu-1-thread")
+        ]
+        ours = summary[
+            (summary["stage"] == FORWARD) & (summary["frames"] == 4) & (summary["backend"] == "cpu")
+        ]
+        ((_, row),) = ours.iterrows()
+        assert cells[2][3] == f"{1e3 * row.median_s:.1f} ({1e3 * row.low_s:.1f} … {1e3 * row.high_s:.1f})"
+        assert [row[3] for row in cells[:2]] == ["–", "–"]
+        assert [row[2] for row in cells[4:]] == ["–", "–"]
+        speedups = rows(section(text, "Speedup"))
+        assert [row[:2] for row in speedups[1:]] == [[n, "cpu-1-thread"] for n in ("1", "4", "7")]
+        assert rows(section(text, "Stages"))[0] == ["frames", "backend", "stage", "first (ms)", "second (ms)"]
+        assert ["4", "cpu", "host growth", "50.0 MiB", "50.0 MiB"] in rows(section(text, "Memory"))
+        assert [row[:3] for row in rows(section(text, "Cells that did not end ok"))[1:]] == [
+            ["first", "cuda", "2"], ["second", "cuda", "2"],
+        ]  # fmt: skip
+        assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
+            "speedup.png", "speedup.svg", "time.png", "time.svg",
+        ]  # fmt: skip
+        page = page_of(pages)
+        assert len(page.values("src")) == 2
+        assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
+
+    def test_a_forward_and_a_call_are_told_apart(self, tmp_path: Path) -> None:
+        first = make(tmp_path / "first")
+        called = [
+            record.model_copy(
+                update={
+                    "samples": tuple(
+                        sample.model_copy(update={"stage": CALL})
+                        for sample in record.samples
+                        if sample.pass_ is Pass.END_TO_END and sample.stage == FORWARD
+                    )
+                }
+            )
+            for record in records_of(first)
+        ]
+        second = make(tmp_path / "second", records=called)
+        text = report([first.path, second.path], tmp_path / "out").markdown.read_text(encoding="utf-8")
+        assert "What was timed: first: forward; second: call." in section(text, "Time")
+        assert all("–" not in row for row in rows(section(text, "Time")))
+
+    def test_how_a_cell_ended_stands_in_for_its_figure(self, tmp_path: Path) -> None:
+        first = make(tmp_path / "first", frames=(4,))
+        ended = [
+            synthetic.ended(record, Status.OOM, "8 GiB of 4") if record.backend == "cpu" else record
+            for record in records_of(first)
+        ]
+        wrong = [
+            record.model_copy(update={"status": Status.INACCURATE, "output_check": OutputCheck.COMPARED})
+            if record.backend == "cpu-1-thread"
+            else record
+            for record in records_of(first)
+        ]
+        second = make(tmp_path / "second", frames=(4,), records=ended)
+        third = make(tmp_path / "third", frames=(4,), records=wrong)
+        pages = report([first.path, second.path, third.path], tmp_path / "out")
+        text = pages.markdown.read_text(encoding="utf-8")
+        assert "3 of 3 cells are in all runs." in text
+        assert rows(section(text, "Forward time"))[1][2] == "(oom)"
+        ((backend, one, two, three),) = rows(section(text, "Speedup"))[1:]
+        assert (backend, two, three) == ("cpu-1-thread", "no baseline", "(inaccurate)")
+        assert one.startswith("0.5")
+
+    def test_runs_of_one_name_are_told_apart_and_unfinished_ones_say_so(self, tmp_path: Path) -> None:
+        one, other = make(tmp_path / "a" / "run"), make(tmp_path / "b" / "run", kept=5)
+        page = page_of(report([one.path, other.path], tmp_path / "out"))
+        assert page.texts["h1"] == ["Side by side: a/run, b/run"]
+        (note,) = page.texts["blockquote"]
+        assert note.strip().startswith("b/run: 1 round is not done yet")
+        assert "What differs in the configurations" in page.texts["h2"]
+        assert page.texts["p"].count("Nothing.") == 2
+
+    def test_where_it_goes_by_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        one, other = make(tmp_path / "one"), make(tmp_path / "two words")
+        monkeypatch.chdir(tmp_path)
+        assert report([Path("one"), Path("two words")]).html == Path("report-one-two-words/report.html")
+        assert one.path.is_dir()
+        assert other.path.is_dir()
+
+
+def test_names_tell_runs_apart() -> None:
+    assert run_names([Path("/x/a/run"), Path("/x/b/run"), Path("/x/b/other")]) == ["a/run", "b/run", "other"]
+    assert run_names([Path("/run"), Path("/a/run")]) == ["//run", "a/run"]
+    assert default_folder(["a/run", "../x y"]) == "report-a-run-x-y"
+    assert default_folder(["街", "b"]) == "report-run-b"
+    assert default_folder(["n" * 90] * 3) == f"report-{'n' * 50}-and-2-more"
+
+
+class TestRefused:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_what_holds_no_run(self, tmp_path: Path, several: bool) -> None:
+        runs = [make(tmp_path / "run").path] if several else []
+        (tmp_path / "empty").mkdir()
+        for path in (tmp_path / "none", tmp_path / "empty"):
+            before = times_of(tmp_path)
+            with pytest.raises(BadInput, match=f"{path.name}: holds no run"):
+                report([*runs, path], tmp_path / "out")
+            assert times_of(tmp_path) == before
+            assert not (tmp_path / "out").exists()
+
+    def test_a_journal_without_a_record(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", kept=0, derived=False)
+        with pytest.raises(BadInput, match="holds no record yet; there is nothing to report"):
+            report([tmp_path / "run"])
+        assert not (tmp_path / "run" / "report.md").exists()
+
+    def test_a_run_beside_itself(self, tmp_path: Path) -> None:
+        make(tmp_path / "run")
+        (tmp_path / "link").symlink_to("run")
+        with pytest.raises(BadInput, match="link: is named twice"):
+            report([tmp_path / "run", tmp_path / "link"], tmp_path / "out")
+
+    def test_another_runs_folder(self, tmp_path: Path) -> None:
+        one, other = make(tmp_path / "one"), make(tmp_path / "other")
+        for runs in ([one.path], [one.path, other.path]):
+            with pytest.raises(BadInput, match="holds a run with a report of its own"):
+                report(runs, other.path)
+        assert not (other.path / "report.md").exists()
+
+    def test_a_file_in_the_place_of_a_folder(self, tmp_path: Path) -> None:
+        make(tmp_path / "run")
+        (tmp_path / "file").touch()
+        for output in (tmp_path / "file", tmp_path / "file" / "below"):
+            with pytest.raises(BadInput, match=r"cannot be written to .* name another folder by --output"):
+                report([tmp_path / "run"], output)
+
+
+def test_the_committed_runs_have_pages(tmp_path: Path) -> None:
+    results = Path(__file__).parents[2] / "results"
+    runs = [results / name for name in COMMITTED if (results / name / JOURNAL_NAME).is_file()]
+    assert runs
+    for run in runs:
+        page_of(report([run], tmp_path / run.name))
+    copy = tmp_path / "copies" / runs[0].name
+    shutil.copytree(runs[0], copy)
+    page_of(report([*runs, copy], tmp_path / "all"))
