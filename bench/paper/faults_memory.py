@@ -74,8 +74,8 @@ def transfers(off: RunOfPaper, on: RunOfPaper) -> Told:
         forward = median_of(off, cell, FIGURE_STAGES).median
         sentences.append(
             f"At t = {cell.frames} the copies there and back take {shown(both, Quantity.SECONDS)} from "
-            f"pageable memory, {shown(both / (both + forward), Quantity.SHARE)} of copies and forward together, and "
-            f"{shown(fixed, Quantity.SECONDS)} from pinned memory."
+            f"pageable memory, {shown(both / (both + forward), Quantity.SHARE)} of copies and forward "
+            f"together, and {shown(fixed, Quantity.SECONDS)} from pinned memory."
         )
     if not rows:
         raise NotKnownError("no length ended well both with pageable memory and with pinned")

@@ -40,7 +40,8 @@ def synchronisation(off: RunOfPaper, on: RunOfPaper) -> Told:
     return Told(
         sentences=[
             f"Without waiting, a clock around the stages reads {shown(whole(launched), Quantity.SECONDS)} "
-            f"where they run for {shown(whole(ran), Quantity.SECONDS)}: {shown(total, Quantity.SHARE)} of it.",
+            f"where they run for {shown(whole(ran), Quantity.SECONDS)}: {shown(total, Quantity.SHARE)} of "
+            "it.",
             f"By stage it reads between {shown(shares[least], Quantity.SHARE)} ({least}) and "
             f"{shown(shares[most], Quantity.SHARE)} ({most}) of the time that the stage runs.",
         ],
@@ -64,7 +65,7 @@ def autotuning(off: RunOfPaper, on: RunOfPaper) -> Told:
         f"{times(faster)} the speed.",
     ]
     if saved > 0 and added > 0:
-        sentences.append(f"At that rate {math.ceil(added / saved):,} later calls make up for it.")
+        sentences.append(f"At that rate {math.ceil(round(added / saved, 6)):,} later calls make up for it.")
     elif added > 0:
         sentences.append("Later calls do not make up for it.")
     return Told(
@@ -111,9 +112,9 @@ def order(off: RunOfPaper, on: RunOfPaper) -> Told:
     plain, tuned = firsts[Role.CUDNN], firsts[Role.CUDNN_AUTOTUNE]
     return Told(
         sentences=[
-            f"In a process of its own cudnn_autotune's first point takes {shown(tuned[0], Quantity.SECONDS)}; "
-            f"in one that cudnn has started, {shown(tuned[1], Quantity.SECONDS)}: "
-            f"{shown(tuned[1] / tuned[0], Quantity.RATIO)} of it.",
+            f"In a process of its own cudnn_autotune's first point takes "
+            f"{shown(tuned[0], Quantity.SECONDS)}; in one that cudnn has started, "
+            f"{shown(tuned[1], Quantity.SECONDS)}: {shown(tuned[1] / tuned[0], Quantity.SHARE)} of it.",
             "Its first point over cudnn's is "
             f"{shown(tuned[0] / plain[0], Quantity.RATIO)} where each starts for itself, and "
             f"{shown(tuned[1] / plain[1], Quantity.RATIO)} where cudnn pays for both. Each is one sample.",

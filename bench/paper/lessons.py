@@ -81,6 +81,8 @@ def speedups(editions: Editions) -> tuple[str, ...]:
         for role in (Role.CUDA, Role.CUDNN, Role.CUDNN_AUTOTUNE):
             own = [timing for timing in _ok(edition.frames) if timing.role is role]
             with_speedup = [timing for timing in own if timing.frames > 1 and timing.speedup is not None]
+            if own and not with_speedup:
+                yield f"{own[0].backend} has no speedup: no CPU's time of the same clips stands beside it"
             if with_speedup:
                 ordered = sorted(with_speedup, key=lambda timing: timing.frames)
                 figure = level(ordered, f"{ordered[0].backend}'s speedup over the CPU")

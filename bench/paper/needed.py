@@ -85,7 +85,7 @@ def cell(of: Sequence[AnyCell], role: Role, experiment: str) -> AnyCell:
 def why_not(backend: str, status: Status, reason: str) -> str:
     """Why a cell has nothing to say."""
     if status is Status.SKIPPED and reason.startswith(NO_DEVICE):
-        return f"no GPU ({backend} was skipped: {reason})"
+        return f"no GPU ({backend}: {reason})"
     if reason == UNSYNCHRONISED:
         return f"{backend}: {reason}"
     return f"{backend} ended as {status}" + (f" ({reason})" if reason else "")

@@ -135,5 +135,5 @@ def memory(
 
 
 def corrected(**experiments: Any) -> Edition:
-    cells = {name: tuple(of) for name, of in experiments.items()}
+    cells: dict[str, Any] = {name: tuple(of) for name, of in experiments.items()}
     return with_speedups(Edition(name=CORRECTED, machine="a machine", **cells))

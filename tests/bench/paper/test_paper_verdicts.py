@@ -60,7 +60,7 @@ def by_claim(edition: Edition, form: Form) -> Mapping[str, Finding]:
 def paper(request: pytest.FixtureRequest) -> Edition:
     if request.param == "facts":
         return facts.edition()
-    roles = {role: Role(role) for role in facts.ROLES}
+    roles = {str(role): role for role in facts.ROLES}
     tables = tables_of(read_journal(RUN / "journal.jsonl"), baseline="cpu")
     run = RunOfPaper(tables=tables, roles=roles, machine="Tesla K80", baseline="cpu")
     return edition_of(PAPER, [run], thin=False)

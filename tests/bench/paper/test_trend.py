@@ -53,7 +53,8 @@ def test_chi_squared_quantile(probability: float, freedom: int) -> None:
 def test_variation_is_the_deviation_over_the_mean() -> None:
     found = trend.variation([[1.0, 2.0, 3.0]])
     assert found is not None
-    assert (found.n, found.value, found.low) == (3, pytest.approx(0.5), None)
+    assert (found.n, found.low) == (3, None)
+    assert found.value == pytest.approx(0.5)
     six = trend.variation([[1.0, 2.0, 3.0, 1.0, 2.0, 3.0]])
     assert six is not None
     assert six.low is not None
