@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.paper.claims import CLAIMS, findings
-from bench.paper.editions import PAPER, Edition, Role
+from bench.paper.editions import PAPER, Edition
 from bench.paper.reading import RunOfPaper, edition_of
 from bench.paper.verdict import Finding, Form, Verdict
 from bench.records import read_journal
