@@ -208,10 +208,7 @@ def applied(backend: Backend) -> Iterator[dict[str, str]]:
 
 
 def keep_from_cudnn(module: nn.Module) -> None:
-    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises.
-
-    Some microseconds a call. A compiled module's graph ends before and after the switch.
-    """
+    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises."""
     switch: Any = torch.backends.cudnn
     before: list[bool] = []
 

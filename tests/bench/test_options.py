@@ -26,7 +26,7 @@ from tests.bench.fakes import (
 )
 from tests.bench.rounds import COSTS, STAGE_NAMES, WORK_S, Ran, exact, measure, steady, uneven
 from vsr_model import basicvsr, spynet
-from vsr_model.cost import recorded_bytes
+from vsr_model.cost import estimate_peak_bytes
 from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
 
 LAUNCH_S = len(STAGES) * TICK_S
@@ -347,10 +347,15 @@ def test_recording_changes_no_output_and_keeps_what_is_estimated(tmp_path):
     assert (plain.gradients, kept.gradients) == (False, True)
     assert kept.settings["gradients"] == "True"
     assert torch.equal(output_check.kept(tmp_path / "plain"), output_check.kept(tmp_path / "kept"))
-    expected = recorded_bytes(mid_channels=8, num_blocks=1, batch=1, frames=4, height=48, width=48)
+    with_, without = (
+        estimate_peak_bytes(
+            mid_channels=8, num_blocks=1, batch=1, frames=4, height=48, width=48, gradients=on
+        )
+        for on in (True, False)
+    )
     grown = kept.host_growth_bytes - plain.host_growth_bytes
-    # What a call without gradients holds at its worst is held by the other too, beside what is kept.
-    assert grown == pytest.approx(expected, rel=0.4)
+    # Resident memory grows by 1.2 to 1.5 of what tensors take: the allocator's share.
+    assert 0.9 < grown / (with_ - without) < 2
 
 
 def test_the_reference_is_made_without_gradients(run, monkeypatch):
