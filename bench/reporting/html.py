@@ -30,7 +30,7 @@ POLICY: Final = (
 LEAST_HEADINGS: Final = 3
 """Fewer need no table of contents."""
 
-SHORT: Final = 24
+SHORT: Final = 32
 """Characters of a table's cell that are not broken into lines: names of backends have hyphens."""
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"

@@ -82,12 +82,12 @@ def test_a_report_is_made_of_what_is_there_and_says_where_it_is(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     folder, _ = finished
-    done = call("report", folder / "out", "--output", "page", cwd=tmp_path)
+    done = call("report", folder, "--output", "page", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["page/report.html", "page/report.md"]
     assert sorted(path.name for path in (tmp_path / "page").iterdir()) == ["report.html", "report.md"]
     assert "<h1" in (tmp_path / "page" / "report.html").read_text()
-    refused = call("report", folder / "out", "nowhere", cwd=tmp_path)
+    refused = call("report", folder, "nowhere", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == "vsr-bench: nowhere: holds no run (there is no journal.jsonl in it)\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page"]
