@@ -31,6 +31,11 @@ class Page(HTMLParser):
         if tag not in VOID:
             self._open.append((tag, []))
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            raise ValueError(f"<{tag} /> closes nothing in HTML")
+
     def handle_endtag(self, tag: str) -> None:
         opened, parts = self._open.pop() if self._open else ("nothing", [])
         if opened != tag:
