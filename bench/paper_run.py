@@ -18,6 +18,7 @@ from bench import run as runs
 from bench.grid import config, estimate, plan, presets
 from bench.grid.config import Experiment
 from bench.paper.experiments import KEYS, METHODS, Request, Step, steps
+from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
 from bench.results.run_about import read_json
@@ -114,14 +115,15 @@ def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, annou
     """Do every run that is not done yet, in order; Ctrl-C keeps what is done."""
     planned = steps(wanted)
     interrupted = False
-    for number, step in enumerate(planned, start=1):
-        path = folder / step.folder
-        if is_done(path):
-            continue
-        announce(number, len(planned), step)
-        if _carry_out(path, step, display).interrupted:
-            interrupted = True
-            break
+    with SharedLaunchers() as launch:
+        for number, step in enumerate(planned, start=1):
+            path = folder / step.folder
+            if is_done(path):
+                continue
+            announce(number, len(planned), step)
+            if _carry_out(path, step, display, launch).interrupted:
+                interrupted = True
+                break
     return Reproduced(
         folder=folder,
         statuses=dict(Counter(found for step in planned for found in _statuses(folder / step.folder))),
@@ -139,13 +141,13 @@ def is_done(path: Path) -> bool:
     return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
 
 
-def _carry_out(path: Path, step: Step, display: runs.DisplayFactory) -> runs.Outcome:
+def _carry_out(path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch) -> runs.Outcome:
     experiment = _experiment(step)
     if _is_begun(path):
-        return runs.resume(path, display, given=experiment)
+        return runs.resume(path, display, given=experiment, launch=launch)
     # What was ended before its first cell holds nothing that took time.
     rmtree(path, ignore_errors=True)
-    return runs.start(experiment, display, output=path)
+    return runs.start(experiment, display, output=path, launch=launch)
 
 
 def _is_begun(path: Path) -> bool:

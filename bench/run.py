@@ -1,7 +1,7 @@
 """A run from its plan to its report; nothing is written before all that can be checked has been."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ from bench.results.run_folder import RunFolder, check_free, default_path
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
 """Makes what shows the progress of so many jobs."""
+
+Launch = Callable[[Mapping[str, str]], AbstractContextManager[Launcher]]
+"""Gives a launcher whose workers have the variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,13 @@ def start(
     filters: Sequence[str] = (),
     output: Path | None = None,
     with_host_name: bool = False,
+    launch: Launch = Launcher,
 ) -> Outcome:
     """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be."""
     cells = plan.cells(experiment, filters)
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
-    with Launcher(variables) as launcher:
+    with launch(variables) as launcher:
         answer = preflight.ask(launcher, experiment.model, cells)
         described = {
             **environment.collect(answer.torch, variables, with_host_name=with_host_name),
@@ -68,7 +72,9 @@ def start(
             return _carry_out(folder, journal, cells, launcher, answer, display)
 
 
-def resume(path: Path, display: DisplayFactory, *, given: Experiment | None = None) -> Outcome:
+def resume(
+    path: Path, display: DisplayFactory, *, given: Experiment | None = None, launch: Launch = Launcher
+) -> Outcome:
     """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none, and where that
     would be another run: its configuration (and `given`, if any), machine, code or files are not the same."""
     folder = RunFolder.open(path)
@@ -76,7 +82,7 @@ def resume(path: Path, display: DisplayFactory, *, given: Experiment | None = No
     cells = folder.cells()
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
-    with folder.journal() as journal, Launcher(variables) as launcher:
+    with folder.journal() as journal, launch(variables) as launcher:
         answer = preflight.ask(launcher, folder.experiment.model, cells)
         if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
             folder.check_same(environment.collect(answer.torch, variables))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -172,6 +172,29 @@ class Launcher:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         self._running.clear()
+
+
+class SharedLaunchers:
+    """Launchers for runs one after another, which so wait for torch's import once. A context manager."""
+
+    def __init__(self) -> None:
+        self._opened = ExitStack()
+        self._by_variables: dict[tuple[tuple[str, str], ...], Launcher] = {}
+
+    def __call__(self, environment: Mapping[str, str]) -> AbstractContextManager[Launcher]:
+        """One with these variables, which the context that this gives leaves open."""
+        key = tuple(sorted(environment.items()))
+        if key not in self._by_variables:
+            self._by_variables[key] = self._opened.enter_context(Launcher(environment))
+        return nullcontext(self._by_variables[key])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
 
 
 def _limit_receiving(connection: Connection) -> None:

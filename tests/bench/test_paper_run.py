@@ -1,0 +1,220 @@
+"""The paper's experiments as a user meets them: processes, a folder that is gone on with, and the page.
+
+The presets are stood in for by tiny ones of the same names, so that every run is real and none takes long.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from bench import cli
+from bench.grid import presets
+from bench.paper.experiments import EXPERIMENTS, FAULTS
+from bench.records import Status, read_journal
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import bench.grid.presets as presets
+presets.folder = lambda: Path(sys.argv[1])
+from bench.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def tiny(name: str) -> dict[str, Any]:
+    """A preset with all that it says of how to measure, on a network and frames that take no time."""
+    data: dict[str, Any] = yaml.safe_load((presets.folder() / f"{name}.yaml").read_text())
+    data["model"] |= {"mid_channels": 4, "num_blocks": 1}
+    data["grid"] = {"frames": [1, 2] if "frames" in name or "faults" in name else [2], "size": [[16, 16]]}
+    measure = data["measure"]
+    measure |= {"rounds": 1, "warmup": min(1, measure["warmup"]) if measure["warmup"] != "auto" else 1}
+    if isinstance(measure["repetitions"], dict):
+        measure["repetitions"] = {"min": 2, "max": 2}
+    data["variants"].pop("quick", None)
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("presets")
+    for name in (*(f"paper/{name}" for name in EXPERIMENTS), *(f"paper/faults/{name}" for name in FAULTS)):
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(tiny(name)))
+    return folder
+
+
+def begun(folder: Path, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), "paper", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def done(folder: Path, *arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = begun(folder, *arguments, cwd=cwd)
+    out, said = process.communicate(timeout=240)
+    return process.returncode, out, said
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_presets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """Both methods of two figures, and what was printed."""
+    cwd = tmp_path_factory.mktemp("finished")
+    status, out, said = done(tiny_presets, "--figures", "15, 16,17", "--output", "out", cwd=cwd)
+    assert status == 0, said
+    return cwd / "out", out, said
+
+
+def test_runs_figures_claims_and_pages_are_there(finished: tuple[Path, str, str]) -> None:
+    folder, out, said = finished
+    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    figures = {f"figures/figure-{key}.{end}" for key in ("15", "16", "17") for end in ("png", "svg")}
+    assert made >= figures | {"paper.json", "report.md", "report.html", "claims.csv"}
+    runs = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("journal.jsonl")}
+    assert runs == {
+        f"{method}/{name}" for method in ("corrected", "faithful") for name in ("frames", "memory")
+    }
+    assert "4 of 4 runs" in out
+    assert "[1/4] corrected/frames" in said
+    assert "[4/4] faithful/memory" in said
+
+
+def test_every_claim_has_a_verdict_of_every_source(finished: tuple[Path, str, str]) -> None:
+    claims = pd.read_csv(finished[0] / "claims.csv", keep_default_na=False)
+    assert set(claims["edition"]) == {"paper", "faithful", "corrected"}
+    assert set(claims["verdict"]) <= {"supported", "refuted", "cannot tell"}
+    untold = claims[claims["verdict"] == "cannot tell"]
+    assert (untold["missing"] != "").all()
+    assert (claims[claims["verdict"] != "cannot tell"]["evidence"] != "").all()
+
+
+def test_the_page_shows_what_was_asked_for(finished: tuple[Path, str, str]) -> None:
+    text = (finished[0] / "report.md").read_text()
+    for heading in ("Figure 15", "Figure 16", "Figure 17"):
+        assert f"\n## {heading}" in text
+    for heading in ("Figure 14", "Table 1", "One fault at a time"):
+        assert f"\n## {heading}" not in text
+    assert "(corrected/frames/report.md)" in text
+
+
+def test_what_is_done_is_not_done_again(tiny_presets: Path, finished: tuple[Path, str, str]) -> None:
+    folder, _, _ = finished
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, out, said = done(tiny_presets, "--figures", "15,16,17", "--output", "out", cwd=folder.parent)
+    assert (status, said) == (0, "")
+    assert "4 of 4 runs" in out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--figures", "14", "--output", "out"], "out: holds the paper's experiments as asked for otherwise"),
+        (["--figures", "20"], "--figures: no '20'"),
+        (["--figures", ""], "--figures: no ''"),
+        (["--resume", "nothing"], "nothing: holds none of the paper's experiments"),
+        (["--resume", "out", "--quick"], "--resume: method, figures and folder are those it began with"),
+        (["--output", "out/corrected"], "out/corrected: is no empty folder"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(
+    finished: tuple[Path, str, str],
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cwd = finished[0].parent
+    before = sorted(cwd.rglob("*"))
+    monkeypatch.chdir(cwd)
+    assert cli.main(["paper", *arguments]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith(f"vsr-bench: {said}")
+    assert error.count("\n") == 1
+    assert sorted(cwd.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "quick": 1}'])
+def test_a_damaged_folder_is_refused(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "paper.json").write_text(damage)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["paper", "--resume", "out"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vsr-bench: out/paper.json: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+    ids=lambda number: signal.Signals(number).name,
+)
+def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, number: signal.Signals) -> None:
+    process = begun(tiny_presets, "--figures", "14,17", "--output", "out", cwd=tmp_path)
+    journal = tmp_path / "out" / "faithful" / "repetitions" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not journal.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted; the rest: vsr-bench paper --resume out" in out
+        assert "runs are not done yet" in (tmp_path / "out" / "report.md").read_text()
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    first = (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes()
+
+    status, out, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
+    assert status == 0, said
+    assert "4 of 4 runs" in out
+    assert "corrected" not in said
+    assert (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes() == first
+    records = read_journal(journal)
+    assert len({(record.cell, record.round) for record in records}) == len(records) == 3
+    assert {record.status for record in records} <= {Status.OK, Status.SKIPPED}
+
+
+def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(
+    tiny_presets: Path, tmp_path: Path
+) -> None:
+    arguments = ("--figures", "19", "--method", "corrected")
+    status, _, _ = done(tiny_presets, *arguments, "--output", "out", cwd=tmp_path)
+    claims = pd.read_csv(tmp_path / "out" / "claims.csv")
+    own = claims[(claims["edition"] == "corrected") & (claims["verdict"] == "refuted")]
+    assert status == 0
+    again, _, _ = done(tiny_presets, *arguments, "--output", "out", "--fail-on-refuted", cwd=tmp_path)
+    assert again == (1 if len(own) else 0)
+
+
+def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
+    assert json.loads((finished[0] / "paper.json").read_text()) == {
+        "schema_version": 1,
+        "methods": ["corrected", "faithful"],
+        "figures": ["15", "16", "17"],
+        "quick": False,
+    }
