@@ -78,7 +78,7 @@ class Calls:
         if self._device.has_events and not had_context:
             self._draft.keep("context_s", context)
         self._device.release_cached_memory()
-        _, moved = self._timed(self._bring_network)
+        _, moved = timed(self._bring_network, device=self._device)  # no call: waited for in any case
         self._draft.keep("model_to_device_s", moved)
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)

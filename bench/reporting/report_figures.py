@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from bench.plotting.plot_series import STAGE_ORDER
-from bench.records import CALL, OutputCheck, Status
+from bench.records import CALL, OutputCheck, Pass, Status
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import (
     DIGITS,
@@ -97,9 +97,16 @@ def stages(cells: Sequence[ReportCell]) -> str:
         Column(title="pass", cells=[str(row["pass"]) for row in first]),
         Column(title="clock", cells=[str(row["clock"]) for row in first]),
     ]
+    launches = (
+        " Nothing waits for the device at a boundary of `stage_launch`: on a GPU a stage's time there is the "
+        "time to launch its work, and what the call waits for at its end is in `other`."
+        if any(row["pass"] == Pass.STAGE_LAUNCH for row in first)
+        else ""
+    )
     return (
         "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum. They come from a pass of their own: their sum is not the forward above.\n\n{table(columns)}"
+        f"sum. They come from a pass of their own: their sum is not the forward above.{launches}\n\n"
+        f"{table(columns)}"
     )
 
 

@@ -83,8 +83,8 @@ def test_without_synchronisation_samples_are_launches(monkeypatch, run):
     assert steady(record, Pass.STAGE_LAUNCH, "other") == [0] * 3
     assert record.first_forward_s == LAUNCH_S
     assert {sample.device_s for sample in record.samples} == {None}
-    # Where the end-to-end pass and the stage pass end, and nowhere else.
-    assert Queue.made[-1].synchronised == 2
+    # Around the model's move; where the end-to-end pass and the stage pass end; and nowhere else.
+    assert Queue.made[-1].synchronised == 2 + 2
     assert (record.synchronised, record.settings["synchronised"]) == (False, "False")
 
 

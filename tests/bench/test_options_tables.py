@@ -213,6 +213,13 @@ def test_pages_say_that_they_show_calls(script):
     assert "the call's interval" in report_trust.sampling(cells)
 
 
+@pytest.mark.parametrize(("pass_", "says"), [(Pass.STAGE_LAUNCH, True), (Pass.STAGE_SYNC, False)])
+def test_pages_say_what_a_launch_is(pass_, says):
+    samples = [*staged(pass_, 1.0), *(sample(FORWARD, 5.0, number=n) for n in range(6))]
+    cells = report_cells.cells_of(tables_of([record("cpu", samples)], "cpu"))
+    assert ("time to launch its work" in report_figures.stages(cells)) is says
+
+
 def test_pages_of_forwards_say_nothing_of_it():
     tables = tables_of(synthetic.run(synthetic.GPU), "cpu")
     text = report_figures.headline(report_cells.cells_of(tables), "cpu")
