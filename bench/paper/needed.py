@@ -14,7 +14,7 @@ AnyCell = TypeVar("AnyCell", Timing, StageTiming, Memory)
 GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
 """The paper's two GPU methods, in its order."""
 
-NO_DEVICE: Final = "no CUDA device"
+NO_DEVICE: Final = ("no CUDA", "no device cuda")
 """How the reasons of cells that were skipped for want of a GPU begin (bench.measure.backends)."""
 
 

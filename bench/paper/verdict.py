@@ -46,6 +46,9 @@ INTERVAL_NAMES: Final = {
 }
 """How an interval of the tables is called in a sentence."""
 
+_FOR_WANT_OF_MORE: Final = ("too few", "too wide", "no clip of")
+"""What a verdict lacks that a quick version was too short for."""
+
 OVER_FRAMES: Final = "over frame counts"
 """An interval of a median over cells of other lengths: how the cells scatter, not how one repeats."""
 
@@ -157,8 +160,8 @@ def find(claim: Claim, form: Form, edition: Edition) -> Finding | None:
     except NotKnownError as error:
         judgement = cannot_tell(str(error))
     missing = judgement.missing
-    if edition.thin and judgement.verdict is Verdict.CANNOT_TELL:
-        missing += " (this is the thin version of the experiments)"
+    if edition.thin and any(words in missing for words in _FOR_WANT_OF_MORE):
+        missing += "; this is a quick version, and the full one measures more"
     return Finding(
         claim=claim.id,
         title=claim.title,

@@ -222,6 +222,11 @@ def test_a_claim_never_measured_is_open_whatever_was_run() -> None:
     [
         ("1b", NO_FRAMES, "no GPU (cudnn: no CUDA device"),
         ("3a", NO_REPETITIONS, "no GPU (cudnn: "),
+        (
+            "4b",
+            repetitions(skipped(CUDNN, reason="no CUDA: this torch is built without it")),
+            "no GPU (cudnn: no CUDA: this torch is built without it)",
+        ),
         ("6", NO_STAGES, "no GPU (cudnn: "),
         ("2a", frames(float, TUNED), "has no backend cudnn (the paper's CUDA)"),
         ("2a", corrected(), "the experiment `frames` was not run"),

@@ -79,9 +79,15 @@ def test_what_an_edition_lacks_is_what_is_missing() -> None:
     found = find(claim, Form.GENERAL, corrected())
     assert found is not None
     assert (found.verdict, found.missing, found.evidence) == (Verdict.CANNOT_TELL, "no GPU", ())
+
+
+@pytest.mark.parametrize(("missing", "more"), [("too few samples", True), ("no GPU", False)])
+def test_a_quick_version_says_so_where_the_full_one_would_tell(missing: str, more: bool) -> None:
+    stated = Stated(statement="x", judge=lambda _: cannot_tell(missing))
+    claim = Claim(id="1", title="t", source="s", paper=None, general=stated)
     thin = find(claim, Form.GENERAL, Edition(name="corrected", machine="m", thin=True))
     assert thin is not None
-    assert thin.missing == "no GPU (this is the thin version of the experiments)"
+    assert thin.missing.endswith("; this is a quick version, and the full one measures more") is more
 
 
 @pytest.mark.parametrize(
