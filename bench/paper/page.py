@@ -68,12 +68,13 @@ def render(
 ) -> str:
     """The page, ending in a newline. `figures` are keys of experiments.KEYS, `pictures` the images of those
     that have one; they, `files` and the runs' folders are relative to the page."""
+    shown = [key for key in KEYS if key in figures and key in HEADINGS]
     sections = [
         "# BasicVSR on CPU, CUDA and cuDNN: a course paper reproduced",
         f"> {escape(note)}" if note else "",
         _summary(editions, findings, files),
         _verdicts(findings, editions),
-        *(_figure(key, editions, pictures.get(key)) for key in KEYS if key in figures and key in HEADINGS),
+        *(figure_section(key, editions, pictures.get(key)) for key in shown),
         _faults(explanations) if FAULTS_KEY in figures else "",
         _details(findings),
         _runs(runs),
@@ -147,7 +148,8 @@ def _verdicts(findings: Sequence[Finding], editions: Mapping[str, Edition]) -> s
     )
 
 
-def _figure(key: str, editions: Mapping[str, Edition], picture: Path | None) -> str:
+def figure_section(key: str, editions: Mapping[str, Edition], picture: Path | None = None) -> str:
+    """A figure or table of the paper with its numbers, what they say, and what changed and why."""
     parts = [f"## {HEADINGS[key]}"]
     if picture is not None:
         parts.append(image(picture))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +20,9 @@ __all__ = [
 ]  # fmt: skip
 
 FORMATS: Final = ("png", "svg")
+
+NOTEBOOK_DPI: Final = 100
+"""Of pictures that are kept inside a notebook, and make it large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ def write_plots(
     written.
     """
     wanted = [(kind, data(kind, tables)) for kind in dict.fromkeys(kinds)]
+    if drawn is None:
+        folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     empty: list[EmptyPlot] = []
     for kind, groups in wanted:
@@ -105,6 +111,14 @@ def place_names(kind: str, groups: Sequence[Place]) -> list[str]:
         # Inputs that differ only in characters a file name cannot hold.
         names.append(f"{name}-{same + 1}" if same else name)
     return names
+
+
+def png(drawn: Figure) -> bytes:
+    """The figure as a picture, for a notebook."""
+    picture = BytesIO()
+    with style():
+        drawn.savefig(picture, format="png", dpi=NOTEBOOK_DPI)
+    return picture.getvalue()
 
 
 def save(drawn: Figure, paths: Sequence[Path]) -> None:
