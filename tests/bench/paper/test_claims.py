@@ -99,18 +99,18 @@ def half(plain: Callable[[int], float], autotuned: Callable[[int], float], sprea
 
 CASES: dict[str, tuple[Edition, Edition, Edition]] = {
     # a speedup of 10 throughout; one that doubles; one of wide intervals
-    "1b": (
+    "1a": (
         frames(lambda t: t / 10),
         frames(lambda t: t / 10 if t < 16 else t / 20),
         frames(lambda t: t / 10, spread=0.3),
     ),
-    "1c": (
+    "1b": (
         frames(lambda t: t / 10, TUNED),
         frames(lambda t: t / 10 if t < 16 else t / 20, TUNED),
         frames(lambda t: t / 10, TUNED, spread=0.3),
     ),
-    "1e": (frames(lambda t: t / 3), frames(lambda t: t / 1.5), frames(lambda t: t / 2, spread=0.1)),
-    "1f": (
+    "1c": (frames(lambda t: t / 3), frames(lambda t: t / 1.5), frames(lambda t: t / 2, spread=0.1)),
+    "1d": (
         frames(lambda t: t / 3, TUNED),
         frames(lambda t: t / 1.5, TUNED),
         frames(lambda t: t / 2, TUNED, spread=0.1),
@@ -220,7 +220,7 @@ def test_a_claim_never_measured_is_open_whatever_was_run() -> None:
 @pytest.mark.parametrize(
     ("claim", "edition", "missing"),
     [
-        ("1b", NO_FRAMES, "no GPU (cudnn: no CUDA device"),
+        ("1a", NO_FRAMES, "no GPU (cudnn: no CUDA device"),
         ("3a", NO_REPETITIONS, "no GPU (cudnn: "),
         (
             "4b",
@@ -231,9 +231,9 @@ def test_a_claim_never_measured_is_open_whatever_was_run() -> None:
         ("2a", frames(float, TUNED), "has no backend cudnn (the paper's CUDA)"),
         ("2a", corrected(), "the experiment `frames` was not run"),
         ("2a", corrected(frames=[timing(CPU, 4, [1.0]), timing(CUDNN, 4, [1.0])]), "no clip of one frame"),
-        ("1b", corrected(frames=[*sweep(CPU, float), timing(CUDNN, 4, [1.0])]), "too few frame counts"),
+        ("1a", corrected(frames=[*sweep(CPU, float), timing(CUDNN, 4, [1.0])]), "too few frame counts"),
         (
-            "1b",
+            "1a",
             corrected(frames=[timing(role, t, [1.0 * t]) for role in (CPU, CUDNN) for t in (1, 2, 3)]),
             "no clip of 10 frames or more",
         ),
@@ -271,7 +271,7 @@ def test_single_points_can_settle_by_how_they_scatter_over_lengths() -> None:
         frames=[timing(CPU, t, [float(t)]) for t in lengths]
         + [timing(CUDNN, t, [t / 10 * (1 + 0.01 * (t % 2))]) for t in lengths]
     )
-    found = judged("1b", single)
+    found = judged("1a", single)
     assert found.verdict == "supported"
     assert any("over frame counts" in str(figure) for figure in found.evidence)
 

@@ -140,7 +140,7 @@ def test_claims_are_judged_on_real_tables() -> None:
         if finding.form is Form.GENERAL
     }
     expected = {
-        "1b": "supported", "1e": "supported", "2a": "refuted", "3a": "supported", "3c": "supported",
+        "1a": "supported", "1c": "supported", "2a": "refuted", "3a": "supported", "3c": "supported",
         "4d": "supported", "5a": "supported", "6": "supported", "11a": "supported", "11c": "refuted",
         "12": "supported",
     }  # fmt: skip
