@@ -341,7 +341,8 @@ def test_recording_changes_no_output_and_keeps_what_is_estimated(tmp_path):
     axes = {"frames": [4], "size": [[48, 48]]}
     plain, kept = (
         Ran(
-            experiment(grid=axes, measure=counted(memory="curve", gradients=gradients)), tmp_path / name
+            experiment(grid=axes, measure=counted(memory="curve", gradients=gradients, repetitions=1)),
+            tmp_path / name,
         ).record
         for gradients, name in ((False, "plain"), (True, "kept"))
     )
