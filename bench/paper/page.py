@@ -13,6 +13,7 @@ from bench.paper.figure_tables import markdown, tables_of
 from bench.paper.lessons import LESSONS
 from bench.paper.verdict import Finding, Form, Verdict
 from bench.reporting.markdown import Column, escape, image, link, table
+from vsr_model.one_line import visible
 
 HEADINGS: Final = {
     "headline": "The headline: one clip, one call",
@@ -157,14 +158,31 @@ def figure_section(key: str, editions: Mapping[str, Edition], picture: Path | No
     for item in shown:
         if text := markdown(item):
             parts += [f"*{escape(item.title)}*", text] if len(shown) > 1 else [text]
-        parts += [escape(note) for note in item.notes]
+        if item.notes:
+            parts.append(" ".join(escape(note) for note in item.notes))
     said = LESSONS[key](editions) if key in LESSONS else ()
     if said:
-        parts.append("### What it says, and what changed" if key != "18" else "### What it says")
-        parts.append("\n".join(f"* {escape(sentence)}" for sentence in said))
+        parts += ["**What it says, and what changed:**", _list(said)]
     if not shown and not said:
         parts.append("No cell of it has been measured.")
     return "\n\n".join(parts)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"* {_prose(sentence)}" for sentence in sentences)
+
+
+def _prose(sentence: str) -> str:
+    """A sentence whose `options` and source lines stand between backticks."""
+    return "".join(
+        f"`{visible(part)}`" if place % 2 else _around(part) for place, part in enumerate(sentence.split("`"))
+    )
+
+
+def _around(text: str) -> str:
+    """Escaped, with the blanks that part it from its neighbours."""
+    stripped = escape(text)
+    return f"{' ' * text.startswith(' ')}{stripped}{' ' * (text.endswith(' ') and bool(stripped))}"
 
 
 def _faults(explanations: Sequence[Explanation]) -> str:
@@ -179,7 +197,7 @@ def _faults(explanations: Sequence[Explanation]) -> str:
         if found.skipped:
             parts.append(f"Skipped: {escape(found.skipped)}.")
             continue
-        parts.append("\n".join(f"* {escape(sentence)}" for sentence in found.sentences))
+        parts.append(_list(found.sentences))
         columns = zip(found.columns, zip(*found.rows, strict=True), strict=True) if found.rows else ()
         parts.append(
             table(
@@ -199,9 +217,7 @@ def _details(findings: Sequence[Finding]) -> str:
     for claim in claims:
         own = [finding for finding in findings if finding.claim == claim]
         first = own[0]
-        parts.append(f"### {escape(claim)} {escape(first.title)}")
-        parts.append(f"In the paper: {escape(first.source)}.")
-        lines = []
+        lines = [f"**{escape(claim)} {escape(first.title)}** ({escape(first.source)})", ""]
         for form in Form:
             of_form = [finding for finding in own if finding.form is form]
             if not of_form:
