@@ -11,7 +11,7 @@ SETUP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check lint types gpu benchmarks clean
+.PHONY: help setup run test test-slow check lint types gpu gpu-paper benchmarks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,9 +41,14 @@ types: $(SETUP)
 
 check: lint types test ## lint, format check, strict types and tests
 
-gpu: $(SETUP) ## the GPU tests, then configs/gpu.yaml, whatever the tests say
+gpu: $(SETUP) ## the GPU tests, configs/gpu.yaml, and the paper at its full size, whatever the tests say
 	@# Versions are the machine's own here: what their libraries deprecate is no fault of the tests.
-	$(PY) -m pytest -m gpu -W default; tests=$$?; $(PY) -m bench run configs/gpu.yaml && exit $$tests
+	$(PY) -m pytest -m gpu -W default; tests=$$?; \
+	$(PY) -m bench run configs/gpu.yaml; grid=$$?; \
+	$(MAKE) --no-print-directory gpu-paper && [ $$tests = 0 ] && [ $$grid = 0 ]
+
+gpu-paper: $(SETUP) ## the paper at its full size with few calls of each, into results/paper-gpu; goes on where it stopped
+	$(PY) -m bench paper --brief --output results/paper-gpu
 
 benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; figures into docs/agreement.md
 	$(PY) -m benchmarks.agreement --write-docs

@@ -11,7 +11,7 @@ import typer
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Job
 from bench.paper.editions import CORRECTED, FAITHFUL
-from bench.paper.experiments import KEYS, METHODS, Step, request
+from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request
 from vsr_model.errors import BadInput
 
 REFUTED: Final = 1
@@ -35,6 +35,13 @@ def paper(
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Shorter clips and fewer calls: minutes on two CPU cores, not hours."),
+    ] = False,
+    brief: Annotated[
+        bool,
+        typer.Option(
+            "--brief",
+            help="The paper's sizes, one process and few calls of each: about ten minutes where there is a GPU.",
+        ),
     ] = False,
     figures: Annotated[
         str | None,
@@ -71,13 +78,16 @@ def paper(
     from bench import paper_page, paper_run  # noqa: PLC0415 - matplotlib and pandas
 
     if resume is not None:
-        if output is not None or figures is not None or quick or method is not Method.BOTH:
+        if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
             raise BadInput("--resume: method, figures and folder are those it began with; give none of them")
         folder, wanted = resume, paper_run.read_request(resume)
     else:
+        if quick and brief:
+            raise BadInput("--quick and --brief: give one of the two")
+        version = QUICK if quick else BRIEF if brief else FULL
         methods = METHODS if method is Method.BOTH else (method.value,)
         keys = [] if figures is None else [key.strip() for key in figures.split(",")]
-        wanted = request(methods, keys, quick=quick)
+        wanted = request(methods, keys, version=version)
         folder = paper_run.begin(output, wanted)
     typer.echo(
         f"{folder}: about {max(1, round(paper_run.seconds(wanted) / 60))} min of calls for the devices "

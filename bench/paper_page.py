@@ -10,7 +10,7 @@ from bench.machine.environment import in_short
 from bench.paper import page, published
 from bench.paper.claims import findings
 from bench.paper.editions import CORRECTED, PAPER, Edition, Role
-from bench.paper.experiments import FAULTS, METHODS, Request, fault_folder, steps
+from bench.paper.experiments import FAULTS, METHODS, QUICK, Request, fault_folder, steps
 from bench.paper.faults import Explanation, explain
 from bench.paper.figures import FIGURES, figure
 from bench.paper.reading import RunOfPaper, edition_of
@@ -82,7 +82,7 @@ def _editions(read: dict[str, RunOfPaper], wanted: Request) -> dict[str, Edition
     for method in METHODS[::-1]:
         own = [run for name, run in read.items() if name.startswith(f"{method}/")]
         if own:
-            editions[method] = edition_of(method, own, thin=wanted.quick)
+            editions[method] = edition_of(method, own, thin=wanted.version == QUICK)
     return editions
 
 

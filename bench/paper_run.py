@@ -17,7 +17,7 @@ from typing import Final
 from bench import run as runs
 from bench.grid import config, estimate, plan, presets
 from bench.grid.config import Experiment
-from bench.paper.experiments import KEYS, METHODS, Request, Step, steps
+from bench.paper.experiments import FULL, KEYS, METHODS, VERSIONS, Request, Step, steps
 from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
@@ -82,13 +82,13 @@ def read_request(folder: Path) -> Request:
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
-    quick = data.get("quick")
-    if not isinstance(quick, bool):
-        raise BadInput(f"{path}: quick: should be true or false, not {shown(quick)}")
+    kind = data.get("version")
+    if kind not in VERSIONS:
+        raise BadInput(f"{path}: version: should be one of {', '.join(VERSIONS)}, not {shown(kind)}")
     return Request(
         methods=_some_of(METHODS, data.get("methods"), f"{path}: methods"),
         figures=_some_of(KEYS, data.get("figures"), f"{path}: figures"),
-        quick=quick,
+        version=kind,
     )
 
 
@@ -169,8 +169,8 @@ def _statuses(path: Path) -> list[Status]:
 
 
 def _in_words(known: Request) -> str:
-    quick = ", quick" if known.quick else ""
-    return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{quick}"
+    version = "" if known.version == FULL else f", {known.version}"
+    return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{version}"
 
 
 def _default_path(root: Path = Path("results")) -> Path:

@@ -29,6 +29,13 @@ KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_K
 
 METHODS: Final = (CORRECTED, FAITHFUL)
 
+FULL: Final = "full"
+QUICK: Final = "quick"
+BRIEF: Final = "brief"
+VERSIONS: Final = (FULL, BRIEF, QUICK)
+"""The paper's sizes; the same with few calls of each; shorter clips, too. Variants of the presets, but the
+first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -36,7 +43,7 @@ class Request:
 
     methods: tuple[str, ...]  # of METHODS, in their order
     figures: tuple[str, ...]  # of KEYS, in their order
-    quick: bool
+    version: str  # of VERSIONS
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -53,7 +60,7 @@ class Step:
     variants: tuple[str, ...]
 
 
-def request(methods: Sequence[str], figures: Sequence[str], *, quick: bool) -> Request:
+def request(methods: Sequence[str], figures: Sequence[str], *, version: str = FULL) -> Request:
     """Raises BadInput for a figure that there is none of."""
     for key in figures:
         if key not in KEYS:
@@ -61,13 +68,13 @@ def request(methods: Sequence[str], figures: Sequence[str], *, quick: bool) -> R
     return Request(
         methods=tuple(method for method in METHODS if method in methods),
         figures=tuple(key for key in KEYS if not figures or key in figures),
-        quick=quick,
+        version=version,
     )
 
 
 def steps(wanted: Request) -> list[Step]:
     """The runs in their order: the corrected experiments, the faithful ones, then each fault off and on."""
-    thin = ("quick",) if wanted.quick else ()
+    thin = () if wanted.version == FULL else (wanted.version,)
     found = [
         Step(
             folder=f"{method}/{name}",

@@ -154,7 +154,9 @@ def test_a_wrong_request_is_one_sentence(
     assert sorted(cwd.rglob("*")) == before
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "quick": 1}'])
+@pytest.mark.parametrize(
+    "damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "version": 1}']
+)
 def test_a_damaged_folder_is_refused(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,5 +218,5 @@ def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
         "schema_version": 1,
         "methods": ["corrected", "faithful"],
         "figures": ["15", "16", "17"],
-        "quick": False,
+        "version": "full",
     }

@@ -5,12 +5,12 @@ import pytest
 from bench.grid import config, plan, presets
 from bench.grid.config import Experiment
 from bench.paper.editions import PAPER_NAMES, Role
-from bench.paper.experiments import EXPERIMENTS, FAULTS, KEYS, METHODS, Step, request, steps
+from bench.paper.experiments import EXPERIMENTS, FAULTS, KEYS, METHODS, VERSIONS, Step, request, steps
 from vsr_model.errors import BadInput
 
 
 def folders(*methods: str, figures: tuple[str, ...] = ()) -> list[str]:
-    return [step.folder for step in steps(request(methods, figures, quick=False))]
+    return [step.folder for step in steps(request(methods, figures))]
 
 
 def loaded(step: Step) -> Experiment:
@@ -22,7 +22,7 @@ def roles(experiment: Experiment) -> dict[str, str]:
 
 
 def test_everything_by_default() -> None:
-    every = request(METHODS, [], quick=True)
+    every = request(METHODS, [], version="quick")
     assert every.figures == KEYS
     assert every.experiments == tuple(EXPERIMENTS)
     found = [step.folder for step in steps(every)]
@@ -46,18 +46,18 @@ def test_only_what_the_figures_need(figures: tuple[str, ...], expected: list[str
 
 def test_a_figure_that_there_is_not() -> None:
     with pytest.raises(BadInput, match=r"--figures: no 'table2' \(did you mean 'table1'\?\); there are head"):
-        request(METHODS, ["14", "table2"], quick=False)
+        request(METHODS, ["14", "table2"])
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_every_step_is_a_preset_with_the_variants(quick: bool) -> None:
-    for step in steps(request(METHODS, [], quick=quick)):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_step_is_a_preset_with_the_variants(version: str) -> None:
+    for step in steps(request(METHODS, [], version=version)):
         assert plan.cells(loaded(step))
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_the_faithful_method_is_what_the_papers_code_did(quick: bool) -> None:
-    for step in steps(request(["faithful"], ["headline", "14", "15", "17", "19"], quick=quick)):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_faithful_method_is_what_the_papers_code_did(version: str) -> None:
+    for step in steps(request(["faithful"], ["headline", "14", "15", "17", "19"], version=version)):
         experiment = loaded(step)
         measure = experiment.measure
         assert experiment.input[0].name == step.folder.partition("/")[2]
@@ -72,9 +72,9 @@ def test_the_faithful_method_is_what_the_papers_code_did(quick: bool) -> None:
         assert (measure.repetitions.min, measure.repetitions.max) == (asked, asked)
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_the_corrected_method_measures_every_backend_properly(quick: bool) -> None:
-    for step in steps(request(["corrected"], ["headline", "14", "15", "17", "19"], quick=quick)):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_corrected_method_measures_every_backend_properly(version: str) -> None:
+    for step in steps(request(["corrected"], ["headline", "14", "15", "17", "19"], version=version)):
         experiment = loaded(step)
         assert experiment.input[0].name == step.folder.partition("/")[2]
         assert list(roles(experiment).values()) == [str(role) for role in Role]
@@ -87,7 +87,7 @@ def test_the_corrected_method_measures_every_backend_properly(quick: bool) -> No
 def test_the_papers_sizes_are_those_of_the_paper() -> None:
     frames = {
         step.folder: [cell.frames for cell in plan.cells(loaded(step)) if cell.backend.name == "cpu"]
-        for step in steps(request(["corrected"], ["headline", "14", "15", "17", "19"], quick=False))
+        for step in steps(request(["corrected"], ["headline", "14", "15", "17", "19"]))
     }
     assert frames == {
         "corrected/headline": [60],
@@ -99,11 +99,7 @@ def test_the_papers_sizes_are_those_of_the_paper() -> None:
 
 
 def differing(name: str) -> dict[str, tuple[object, object]]:
-    off, on = (
-        loaded(step)
-        for step in steps(request(METHODS, ["faults"], quick=False))
-        if f"/{name}/" in step.folder
-    )
+    off, on = (loaded(step) for step in steps(request(METHODS, ["faults"])) if f"/{name}/" in step.folder)
     assert [cell.clip_id for cell in plan.cells(off)] == [cell.clip_id for cell in plan.cells(on)]
     before, after = config.plain(off), config.plain(on)
     return {field: (before[field], after[field]) for field in before if before[field] != after[field]}
