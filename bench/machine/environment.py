@@ -105,7 +105,7 @@ def _git_commit() -> str | None:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
-            # It would refresh the index, and being killed there leave a lock that stops the user's next commit.
+            # It would refresh the index; killed in that, it leaves a lock that stops the user's next commit.
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
