@@ -12,20 +12,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
-from typing import Final
 
 from bench import run as runs
 from bench.grid import config, estimate, plan, presets
 from bench.grid.config import Experiment
-from bench.paper.experiments import FULL, KEYS, METHODS, VERSIONS, Request, Step, steps
+from bench.paper.experiments import FULL, KEYS, METHODS, PAPER_NAME, VERSIONS, Request, Step, steps
 from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
 from bench.results.run_about import read_json
 from bench.results.run_folder import RUN_NAME, RunFolder
 from vsr_model.errors import BadInput
-
-PAPER_NAME: Final = "paper.json"
 
 Announce = Callable[[int, int, Step], None]
 """Told which run comes next, and of how many."""

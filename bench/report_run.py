@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 
 from bench.grid import config
+from bench.paper.experiments import PAPER_NAME
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
@@ -113,6 +114,11 @@ def _column_texts(path: Path, *names: str) -> list[tuple[str, ...]]:
 
 
 def _open(path: Path) -> Opened:
+    if (path / PAPER_NAME).is_file() and not (path / JOURNAL_NAME).exists():
+        raise BadInput(
+            f"{path}: holds the paper's experiments, a run in each folder below it; vsr-bench paper --resume "
+            f"{path} makes their page anew"
+        )
     folder = RunFolder.open(path)
     records = folder.records()
     if not records:

@@ -29,6 +29,9 @@ KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_K
 
 METHODS: Final = (CORRECTED, FAITHFUL)
 
+PAPER_NAME: Final = "paper.json"
+"""What the runs of a folder were asked for, in that folder."""
+
 FULL: Final = "full"
 QUICK: Final = "quick"
 BRIEF: Final = "brief"

@@ -89,8 +89,15 @@ def _summary(editions: Mapping[str, Edition], findings: Sequence[Finding], files
         thin = " A quick version: shorter clips and fewer calls than the paper's." if edition.thin else ""
         machine = f" On {escape(edition.machine)}." if edition.machine and name != PAPER else ""
         lines.append(f"* **{name}**: {EDITIONS[name]}.{machine}{thin}")
-    counted = _counts(findings)
-    lines += ["", *(f"{_whose(name, form)}: {_tally(found)}." for (name, form), found in counted.items())]
+    lines += ["", "What they come to:", ""]
+    for (name, form), found in _counts(findings).items():
+        refuted = [
+            f"{escape(finding.claim)} {escape(finding.title)}"
+            for finding in findings
+            if (finding.edition, finding.form, finding.verdict) == (name, form, Verdict.REFUTED)
+        ]
+        lines.append(f"* {_whose(name, form)}: {_tally(found)}." + (" Refuted:" if refuted else ""))
+        lines += [f"    * {title}" for title in refuted]
     if files:
         lines += ["", f"Tables: {', '.join(link(path) for path in files)}."]
     return "\n".join(lines)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Final
 
 import pytest
 
+from bench import paper_page, paper_run
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import PLOT_KINDS, place_names, save, write_plots
 from bench.records import CellRecord, Status
@@ -14,6 +16,8 @@ from bench.reporting.side_by_side import SideRun, write_side_by_side
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
 from tests.browser import PROGRAMS, VARIABLE, Browser, find
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 LONG: Final = "a-name/without_end." * 20
 HOSTILE: Final = (
@@ -67,7 +71,7 @@ def hostile(records: list[CellRecord]) -> list[CellRecord]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run's page, and one of three runs side by side."""
+    """A run's page, one of three runs side by side, and the reproduced paper's."""
     single = tmp_path_factory.mktemp("single")
     tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), "cpu")
     plots = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=single / "plots")
@@ -98,12 +102,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for name, table in made.items()
     ]  # fmt: skip
-    return {"single": one.html, "several": write_side_by_side(several, sides, plots=images).html}
+    paper = tmp_path_factory.mktemp("paper") / "run"
+    copytree(ROOT / "results" / "paper-quick-cpu", paper)
+    return {
+        "single": one.html,
+        "several": write_side_by_side(several, sides, plots=images).html,
+        "paper": paper_page.write(paper, paper_run.read_request(paper)).html,
+    }
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("name", ["single", "several"])
+@pytest.mark.parametrize("name", ["single", "several", "paper"])
 def test_a_page_fits_loads_nothing_and_can_be_read(
     browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
@@ -114,7 +124,7 @@ def test_a_page_fits_loads_nothing_and_can_be_read(
     assert browser.requests() == [pages[name].resolve().as_uri()]
 
     images = browser.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.width])")
-    assert len(images) == {"single": 5, "several": 2}[name]
+    assert len(images) == {"single": 5, "several": 2, "paper": 6}[name]
     assert all(complete and natural > 0 for complete, natural, _ in images)
     drawn_px = 6.8 * 96
     assert all(8.5 / 72 * 96 * shown / drawn_px >= LEAST_FIGURE_TEXT_PX for _, _, shown in images)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from bench import cli
+from bench import cli, paper_page, paper_run
 from bench.grid import presets
 from bench.paper.experiments import EXPERIMENTS, FAULTS
 from bench.records import Status, read_journal
@@ -220,3 +221,23 @@ def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
         "figures": ["15", "16", "17"],
         "version": "full",
     }
+
+
+def test_the_committed_reproduction_is_what_its_runs_say(tmp_path: Path) -> None:
+    committed = ROOT / "results" / "paper-quick-cpu"
+    copytree(committed, tmp_path / "run")
+    for name in ("report.md", "claims.csv"):
+        (tmp_path / "run" / name).unlink()
+    wanted = paper_run.read_request(tmp_path / "run")
+    page = paper_page.write(tmp_path / "run", wanted)
+    assert wanted.version == "quick"
+    for name in ("report.md", "claims.csv"):
+        assert (tmp_path / "run" / name).read_text() == (committed / name).read_text(), name
+    # What the README says of it.
+    claims = pd.read_csv(page.claims, keep_default_na=False)
+    counts = claims[claims["form"] == "paper"]["verdict"].value_counts()
+    told = f"{counts['supported']} of its claims hold in its own words, {counts['refuted']} do not, and "
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{told}{counts['cannot tell']} cannot be told" in readme
+    growth = {row["edition"]: row["verdict"] for _, row in claims[claims["claim"] == "8a"].iterrows()}
+    assert growth == {"paper": "supported", "faithful": "supported", "corrected": "refuted"}

@@ -311,6 +311,13 @@ class TestRefused:
             assert times_of(tmp_path) == before
             assert not (tmp_path / "out").exists()
 
+    def test_the_papers_experiments_have_a_page_of_their_own(self, tmp_path: Path) -> None:
+        (tmp_path / "paper.json").touch()
+        with pytest.raises(
+            BadInput, match=r"a run in each folder below it; vsr-bench paper --resume .* makes"
+        ):
+            report([tmp_path])
+
     def test_a_journal_without_a_record(self, tmp_path: Path) -> None:
         make(tmp_path / "run", kept=0, derived=False)
         with pytest.raises(BadInput, match="holds no record yet; there is nothing to report"):
