@@ -40,7 +40,7 @@ def paper(
         bool,
         typer.Option(
             "--brief",
-            help="The paper's sizes, one process and few calls of each: for a machine with a GPU.",
+            help="The paper's sizes with few calls of each: for a machine with a GPU.",
         ),
     ] = False,
     figures: Annotated[

@@ -5,9 +5,11 @@ corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      run
 report.html report.md claims.csv figures/                                    derived (bench.paper_page)
 """
 
+import fcntl
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, wors
 from bench.results.identity import shown
 from bench.results.run_about import read_json
 from bench.results.run_folder import RUN_NAME, RunFolder
+from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 
 Announce = Callable[[int, int, Step], None]
@@ -64,7 +67,7 @@ def begin(folder: Path | None, wanted: Request) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(wanted)}, indent=2) + "\n"
-        (folder / PAPER_NAME).write_text(text, encoding="utf-8")
+        write_whole(folder / PAPER_NAME, text)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
     return folder
@@ -97,28 +100,32 @@ def _some_of(allowed: Sequence[str], found: object, place: str) -> tuple[str, ..
 
 def seconds(wanted: Request) -> float:
     """Roughly how long the cells take here that this machine has a device for, as far as is known."""
-    rates: dict[str, float | None] | None = None
-    total = 0.0
-    for step in steps(wanted):
-        experiment = _experiment(step)
-        cells = plan.cells(experiment)
-        rates = rates or estimate.machine_rates(cells)
-        found = [estimate.cost(cell, experiment.model, experiment.measure, rates) for cell in cells]
-        total += experiment.measure.rounds * sum(item.seconds or 0.0 for item in found)
-    return total
+    planned = [(experiment, plan.cells(experiment)) for experiment in map(_experiment, steps(wanted))]
+    rates = estimate.machine_rates([cell for _, cells in planned for cell in cells])
+    return sum(
+        experiment.measure.rounds
+        * (estimate.cost(cell, experiment.model, experiment.measure, rates).seconds or 0.0)
+        for experiment, cells in planned
+        for cell in cells
+    )
 
 
 def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, announce: Announce) -> Reproduced:
-    """Do every run that is not done yet, in order; Ctrl-C keeps what is done."""
+    """Do every run that is not done yet, in order; Ctrl-C keeps what is done.
+
+    Raises BadInput where another process is at it, and where going on would lay another machine's figures, or
+    other code's, beside those that are there.
+    """
     planned = steps(wanted)
     interrupted = False
-    with SharedLaunchers() as launch:
+    with _alone(folder), SharedLaunchers() as launch:
         for number, step in enumerate(planned, start=1):
             path = folder / step.folder
             if is_done(path):
                 continue
             announce(number, len(planned), step)
-            if _carry_out(path, step, display, launch).interrupted:
+            begun = [run for _, run in runs_of(folder, wanted)]
+            if _carry_out(path, step, display, launch, begun).interrupted:
                 interrupted = True
                 break
     return Reproduced(
@@ -138,13 +145,33 @@ def is_done(path: Path) -> bool:
     return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
 
 
-def _carry_out(path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch) -> runs.Outcome:
+def _carry_out(
+    path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, begun: Sequence[RunFolder]
+) -> runs.Outcome:
     experiment = _experiment(step)
     if _is_begun(path):
         return runs.resume(path, display, given=experiment, launch=launch)
+    if (path / JOURNAL_NAME).is_file() and (path / JOURNAL_NAME).stat().st_size:
+        raise BadInput(
+            f"{path}: holds a journal with records and no {RUN_NAME} to tell what they are of; put that file "
+            "back, or remove the folder to have the run made anew"
+        )
     # What was ended before its first cell holds nothing that took time.
     rmtree(path, ignore_errors=True)
-    return runs.start(experiment, display, output=path, launch=launch)
+    # A machine is told by its variables, too, and they are the method's.
+    alike = [run for run in begun if run.experiment.measure.allocator == experiment.measure.allocator]
+    return runs.start(experiment, display, output=path, launch=launch, beside=alike[0] if alike else None)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While the block goes on no other process does these runs. Raises BadInput where one does already."""
+    with (folder / PAPER_NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"{folder}: another process is making these runs") from None
+        yield
 
 
 def _is_begun(path: Path) -> bool:

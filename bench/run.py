@@ -56,8 +56,10 @@ def start(
     output: Path | None = None,
     with_host_name: bool = False,
     launch: Launch = Launcher,
+    beside: RunFolder | None = None,
 ) -> Outcome:
-    """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be."""
+    """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be, and
+    where the run `beside` which its results will stand was made by another machine or other code."""
     cells = plan.cells(experiment, filters)
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
@@ -67,6 +69,8 @@ def start(
             **environment.collect(answer.torch, variables, with_host_name=with_host_name),
             "timer": asdict(timer.measure()),
         }
+        if beside is not None:
+            beside.check_same(described)
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         with folder.journal() as journal:
             return _carry_out(folder, journal, cells, launcher, answer, display)

@@ -12,7 +12,7 @@ from bench.paper.faults import Explanation
 from bench.paper.figure_tables import markdown, tables_of
 from bench.paper.lessons import LESSONS
 from bench.paper.verdict import Finding, Form, Verdict
-from bench.reporting.markdown import Column, escape, image, link, table
+from bench.reporting.markdown import Column, escape, image, link, table, target
 from vsr_model.one_line import visible
 
 HEADINGS: Final = {
@@ -44,14 +44,17 @@ EDITIONS: Final = {
     ),
 }
 
+_SOURCES: Final = ("No source stands", "One source stands", "Two sources stand", "Three sources stand")
+
 _MARKS: Final = {Verdict.SUPPORTED: "supported", Verdict.REFUTED: "**refuted**", Verdict.CANNOT_TELL: "open"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunLine:
-    """A run that the page rests on; `folder` is relative to the page."""
+    """A run that the page rests on; its report's path is relative to the page."""
 
-    folder: Path
+    name: str
+    report: Path
     statuses: Mapping[str, int]  # cells by how they ended
     warnings: Mapping[str, int]  # cells by what they are warned of
 
@@ -84,7 +87,10 @@ def render(
 
 
 def _summary(editions: Mapping[str, Edition], findings: Sequence[Finding], files: Sequence[Path]) -> str:
-    lines = [f"Figures and claims of {SOURCE}, beside this machine's. Three sources stand side by side:", ""]
+    lines = [
+        f"Figures and claims of {SOURCE}, beside this machine's. {_SOURCES[len(editions)]} side by side:",
+        "",
+    ]
     for name, edition in editions.items():
         thin = " A quick version: shorter clips and fewer calls than the paper's." if edition.thin else ""
         machine = f" On {escape(edition.machine)}." if edition.machine and name != PAPER else ""
@@ -250,7 +256,7 @@ def _runs(runs: Sequence[RunLine]) -> str:
     if not runs:
         return ""
     columns = [
-        Column(title="run", cells=[link(run.folder) for run in runs]),
+        Column(title="run", cells=[f"[{escape(run.name)}]({target(run.report)})" for run in runs]),
         Column(title="cells", cells=[_named(run.statuses) for run in runs]),
         Column(title="warned of", cells=[_named(run.warnings) for run in runs]),
     ]

@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.reporting.html import render_html
 from bench.reporting.markdown import target
+from bench.results.whole_file import write_whole
 
 REPORT_STEM: Final = "report"
 
@@ -35,20 +36,11 @@ def write_pages(
         if drawn is not None:
             images[target(relative(path, folder))] = drawn.read_bytes()
     pages = Pages(markdown=folder / f"{stem}.md", html=folder / f"{stem}.html")
-    _write(pages.markdown, markdown)
-    _write(pages.html, render_html(markdown, title=title, images=images))
+    write_whole(pages.markdown, markdown)
+    write_whole(pages.html, render_html(markdown, title=title, images=images))
     return pages
 
 
 def relative(path: Path, folder: Path) -> Path:
     """The path as a page in `folder` links it; a browser follows such paths by their names alone."""
     return Path(os.path.relpath(path, folder))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

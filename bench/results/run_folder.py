@@ -28,6 +28,7 @@ from bench.results.csv_text import inert
 from bench.results.identity import CodeVersion
 from bench.results.record_check import fault
 from bench.results.run_about import About, bad_field, read_about, read_json
+from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 
 CONFIG_NAME: Final = "config.yaml"
@@ -80,9 +81,9 @@ class RunFolder:
             # First of all, and only by one: of two runs that begin here at once the other is refused.
             (path / JOURNAL_NAME).touch(exist_ok=False)
             claimed = True
-            _write(path / CONFIG_NAME, config.dump(experiment, path))
-            _write(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
-            _write(path / RUN_NAME, json.dumps(about.model_dump(mode="json"), indent=2) + "\n")
+            write_whole(path / CONFIG_NAME, config.dump(experiment, path))
+            write_whole(path / ENVIRONMENT_NAME, json.dumps(environment, indent=2) + "\n")
+            write_whole(path / RUN_NAME, json.dumps(about.model_dump(mode="json"), indent=2) + "\n")
         except BaseException as error:
             if claimed:
                 for name in (CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME):
@@ -228,7 +229,7 @@ class RunFolder:
         else:
             (self.path / "memory_lines.csv").unlink(missing_ok=True)
         for name, table in named.items():
-            _write(self.path / f"{name}.csv", to_csv(table))
+            write_whole(self.path / f"{name}.csv", to_csv(table))
         return tables
 
 
@@ -285,13 +286,3 @@ def to_csv(table: pd.DataFrame) -> str:
             shown[name] = [texts.get(cell, cell) for cell in shown[name]]
     text: str = shown.to_csv(index=False, lineterminator="\n")
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 The presets are stood in for by tiny ones of the same names, so that every run is real and none takes long.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -20,8 +21,9 @@ import yaml
 
 from bench import cli, paper_page, paper_run
 from bench.grid import presets
-from bench.paper.experiments import EXPERIMENTS, FAULTS
+from bench.paper.experiments import EXPERIMENTS, FAULTS, METHODS, request
 from bench.records import Status, read_journal
+from vsr_model.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +35,13 @@ presets.folder = lambda: Path(sys.argv[1])
 from bench.cli import main
 sys.exit(main(sys.argv[2:]))
 """
+
+
+WANTED = request(METHODS, ["headline"], version="quick")
+
+
+def no_display(*_: Any) -> Any:
+    raise AssertionError("nothing was to be measured")
 
 
 def tiny(name: str) -> dict[str, Any]:
@@ -241,3 +250,46 @@ def test_the_committed_reproduction_is_what_its_runs_say(tmp_path: Path) -> None
     assert f"{told}{counts['cannot tell']} cannot be told" in readme
     growth = {row["edition"]: row["verdict"] for _, row in claims[claims["claim"] == "8a"].iterrows()}
     assert growth == {"paper": "supported", "faithful": "supported", "corrected": "refuted"}
+
+
+class TestGoingOn:
+    """What stands between a begun folder and the rest of its runs. Nothing is measured."""
+
+    @pytest.fixture
+    def begun(self, tmp_path: Path) -> Path:
+        """The committed headline as it is done, and the faithful one yet to be done."""
+        folder = paper_run.begin(tmp_path / "out", WANTED)
+        committed = ROOT / "results" / "paper-quick-cpu"
+        copytree(committed / "corrected" / "headline", folder / "corrected" / "headline")
+        return folder
+
+    def test_what_a_journal_holds_is_not_removed(self, begun: Path) -> None:
+        run = begun / "corrected" / "headline"
+        (run / "run.json").unlink()
+        before = sorted(run.iterdir())
+        with pytest.raises(
+            BadInput, match=r"corrected/headline: holds a journal with records and no run.json"
+        ):
+            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+        assert sorted(run.iterdir()) == before
+
+    def test_only_one_process_makes_the_runs(self, begun: Path) -> None:
+        with (begun / "paper.json").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with pytest.raises(BadInput, match="out: another process is making these runs"):
+                paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+
+    def test_runs_of_other_code_are_not_laid_beside_those_that_are_there(self, begun: Path) -> None:
+        other = yaml.safe_load((begun / "corrected" / "headline" / "config.yaml").read_text())
+        other["measure"]["allocator"] = (
+            "system"  # as the faithful method has it: only alike ones are compared
+        )
+        (begun / "corrected" / "headline" / "config.yaml").write_text(yaml.safe_dump(other))
+        with pytest.raises(BadInput, match="corrected/headline: begun with "):
+            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+        assert not (begun / "faithful").exists()
+
+
+def test_the_estimate_knows_every_device_that_is_needed() -> None:
+    faults = request(METHODS, ["faults"])
+    assert paper_run.seconds(faults) > 0
