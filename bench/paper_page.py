@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.grid import config
 from bench.machine.environment import in_short
 from bench.paper import page, published
 from bench.paper.claims import findings
 from bench.paper.editions import CORRECTED, PAPER, Edition, Role
-from bench.paper.experiments import FAULTS, METHODS, QUICK, Request, fault_folder, steps
+from bench.paper.experiments import FAULTS, FULL, METHODS, Request, fault_folder, steps
 from bench.paper.faults import Explanation, explain
 from bench.paper.figures import FIGURES, figure
 from bench.paper.reading import RunOfPaper, edition_of
@@ -74,7 +75,7 @@ def editions_of(folder: Path, wanted: Request) -> dict[str, Edition]:
 
 def paper_edition() -> Edition:
     """What the paper published."""
-    return edition_of(PAPER, [_of_paper(RunFolder.open(published.folder()))], thin=False)
+    return edition_of(PAPER, [_of_paper(RunFolder.open(published.folder()))], version=FULL)
 
 
 def _editions(read: dict[str, RunOfPaper], wanted: Request) -> dict[str, Edition]:
@@ -82,7 +83,7 @@ def _editions(read: dict[str, RunOfPaper], wanted: Request) -> dict[str, Edition
     for method in METHODS[::-1]:
         own = [run for name, run in read.items() if name.startswith(f"{method}/")]
         if own:
-            editions[method] = edition_of(method, own, thin=wanted.version == QUICK)
+            editions[method] = edition_of(method, own, version=wanted.version)
     return editions
 
 
@@ -92,6 +93,7 @@ def _of_paper(folder: RunFolder) -> RunOfPaper:
         roles={spec.name: Role(spec.from_ or spec.name) for spec in folder.experiment.backends},
         machine=in_short(folder.environment),
         baseline=folder.baseline,
+        configuration=config.plain(folder.experiment),
     )
 
 

@@ -5,9 +5,9 @@ the forward, or the call as the paper's timer saw it (bench.records.FIGURE_STAGE
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from bench.records import MemoryLine, Status
 from bench.statistics.stats import IntervalKind
@@ -21,6 +21,9 @@ class Role(StrEnum):
     CUDNN = "cudnn"
     CUDNN_AUTOTUNE = "cudnn_autotune"
 
+
+FULL: Final = "full"
+"""The version of an edition that has the paper's own sizes and as many calls as were planned."""
 
 PAPER_NAMES: Final = {Role.CPU: "CPU", Role.CUDNN: "CUDA", Role.CUDNN_AUTOTUNE: "cuDNN"}
 """What the paper calls them: its "CUDA" never switched cuDNN off, and its "cuDNN" is cuDNN autotuned."""
@@ -97,12 +100,19 @@ class Edition:
 
     name: str  # paper | faithful | corrected
     machine: str  # in a few words
-    thin: bool = False  # a quick version: fewer cells, frames or samples than the paper's experiment
+    version: str = FULL  # of bench.paper.experiments.VERSIONS
     headline: tuple[Timing, ...] = ()
     repetitions: tuple[Timing, ...] = ()
     frames: tuple[Timing, ...] = ()
     memory: tuple[Memory, ...] = ()
     stages: tuple[StageTiming, ...] = ()
+    configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By experiment, what its run was asked for, as bench.grid.config.plain has it."""
+
+    @property
+    def thin(self) -> bool:
+        """Whether it has fewer cells, frames or samples than the full version."""
+        return self.version != FULL
 
 
 PAPER: Final = "paper"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.grid.yaml_source import nearest
+from bench.paper import editions
 from bench.paper.editions import CORRECTED, FAITHFUL
 from vsr_model.errors import BadInput
 
@@ -15,7 +16,8 @@ EXPERIMENTS: Final = {
     "memory": ("17", "18"),
     "stages": ("19", "table1"),
 }
-"""The paper's experiments, by the name of their preset and of its input, and what the paper shows of each."""
+"""The paper's experiments, by the name of their preset, of its input and of Edition's field, and what the
+paper shows of each."""
 
 FAULTS: Final = (
     "synchronisation", "autotuning", "order", "gradients", "transfers", "tf32", "cudnn_warp",
@@ -32,7 +34,7 @@ METHODS: Final = (CORRECTED, FAITHFUL)
 PAPER_NAME: Final = "paper.json"
 """What the runs of a folder were asked for, in that folder."""
 
-FULL: Final = "full"
+FULL: Final = editions.FULL
 QUICK: Final = "quick"
 BRIEF: Final = "brief"
 VERSIONS: Final = (FULL, BRIEF, QUICK)

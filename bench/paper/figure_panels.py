@@ -56,14 +56,14 @@ class Panel(Generic[C]):
 
     @property
     def heading(self) -> str:
-        quick = " (quick version)" if self.edition.thin else ""
-        what = ", ".join(text for text in (f"{_HEADINGS[self.edition.name]}{quick}", self.clip) if text)
+        version = f" ({self.edition.version} version)" if self.edition.thin else ""
+        what = ", ".join(text for text in (f"{_HEADINGS[self.edition.name]}{version}", self.clip) if text)
         return f"{what}: {self.edition.machine}"
 
 
 def source(edition: Edition) -> str:
     """An edition's name in tables and notes."""
-    return f"{edition.name} (quick)" if edition.thin else edition.name
+    return f"{edition.name} ({edition.version})" if edition.thin else edition.name
 
 
 def panels(

@@ -4,20 +4,17 @@ An experiment is known by its input's name, so that one run may hold all of them
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pandas as pd
 
 from bench.paper.editions import Edition, Memory, Role, StageTiming, Timing
+from bench.paper.experiments import EXPERIMENTS
 from bench.records import FIGURE_STAGES, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
 from bench.results.analysis import MEASURED, Tables
 from bench.statistics.stats import IntervalKind, summarise
 from vsr_model.stages import STAGES
-
-EXPERIMENTS: Final = ("headline", "repetitions", "frames", "memory", "stages")
-"""Names of the inputs, and of Edition's fields."""
-
 
 _STAGE_SOURCES: Final = (
     (Pass.STAGE_EVENTS, "device"),
@@ -34,6 +31,7 @@ class RunOfPaper:
     roles: Mapping[str, Role]  # by the backend's name; cells of other backends are left out
     machine: str  # in a few words
     baseline: str  # the backend that speedups compare with
+    configuration: Mapping[str, Any] = field(default_factory=dict)  # as bench.grid.config.plain has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +51,8 @@ class Cell:
     rows: tuple[Mapping[str, Any], ...]  # of cells.csv, by round
 
 
-def edition_of(name: str, runs: Sequence[RunOfPaper], *, thin: bool) -> Edition:
-    """The experiments that the runs hold; `thin` where they are a quick version of the paper's."""
+def edition_of(name: str, runs: Sequence[RunOfPaper], *, version: str) -> Edition:
+    """The experiments that the runs hold, in a version of bench.paper.experiments.VERSIONS."""
     found: dict[str, list[Any]] = {experiment: [] for experiment in EXPERIMENTS}
     for run in runs:
         for cell in cells_of(run):
@@ -65,10 +63,14 @@ def edition_of(name: str, runs: Sequence[RunOfPaper], *, thin: bool) -> Edition:
             elif cell.input in found:
                 found[cell.input].append(timing_of(run.tables, cell))
     machines = dict.fromkeys(run.machine for run in runs)
+    configurations = {
+        item["name"]: run.configuration for run in runs for item in run.configuration.get("input", ())
+    }
     return Edition(
         name=name,
         machine=" and ".join(machines),
-        thin=thin,
+        version=version,
+        configurations={name: of for name, of in configurations.items() if name in EXPERIMENTS},
         **{experiment: tuple(cells) for experiment, cells in found.items()},
     )
 

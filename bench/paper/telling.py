@@ -17,7 +17,7 @@ AnyTiming = Timing | StageTiming | Memory
 
 
 def lead(edition: Edition) -> str:
-    return LEADS.get(edition.name, edition.name) + (" (quick version)" if edition.thin else "")
+    return LEADS.get(edition.name, edition.name) + (f" ({edition.version} version)" if edition.thin else "")
 
 
 def in_order(editions: Mapping[str, Edition]) -> list[Edition]:

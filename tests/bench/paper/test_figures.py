@@ -25,6 +25,7 @@ from bench.paper.editions import (
     StageTiming,
     Timing,
 )
+from bench.paper.experiments import EXPERIMENTS
 from bench.paper.figure_tables import TABLES, PaperTable, markdown, tables_of
 from bench.paper.figures import FIGURES, figure
 from bench.plotting.plot_style import style
@@ -153,16 +154,16 @@ def edition(
 
 
 PAPERS = edition(PAPER, CORRECTED_NAMES | {Role.CUDA: "none"}, PAPER_S, synchronised=False)
-PAPERS = replace(
-    PAPERS,
-    **{
-        experiment: tuple(cell for cell in getattr(PAPERS, experiment) if cell.role is not Role.CUDA)
-        for experiment in ("headline", "repetitions", "frames", "memory", "stages")
-    },
-)
+WITHOUT_CUDA: Mapping[str, Any] = {
+    experiment: tuple(cell for cell in getattr(PAPERS, experiment) if cell.role is not Role.CUDA)
+    for experiment in EXPERIMENTS
+}
+PAPERS = replace(PAPERS, **WITHOUT_CUDA)
 CPU_ONLY = {
     PAPER: PAPERS,
-    FAITHFUL: edition(FAITHFUL, FAITHFUL_NAMES, {Role.CPU: 1.0}, frames=4, thin=True, synchronised=False),
+    FAITHFUL: edition(
+        FAITHFUL, FAITHFUL_NAMES, {Role.CPU: 1.0}, frames=4, version="quick", synchronised=False
+    ),
     CORRECTED: edition(CORRECTED, CORRECTED_NAMES, {Role.CPU: 0.9}, interval=True, processes=3),
 }
 FAST = {Role.CPU: 0.1, Role.CUDA: 0.002, Role.CUDNN: 0.0015, Role.CUDNN_AUTOTUNE: 0.001}

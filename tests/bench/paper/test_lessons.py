@@ -144,7 +144,8 @@ def test_lines_of_the_forward_are_weighed() -> None:
 
 
 def test_a_quick_version_says_so() -> None:
-    assert said("14", replace(GPU, thin=True))[0].startswith("Corrected (quick version): ")
+    assert said("14", replace(GPU, version="quick"))[0].startswith("Corrected (quick version): ")
+    assert said("14", replace(GPU, version="brief"))[0].startswith("Corrected (brief version): ")
 
 
 def test_names_of_editions_are_the_keys() -> None:

@@ -65,7 +65,7 @@ def paper(request: pytest.FixtureRequest) -> Edition:
     roles = {str(role): role for role in facts.ROLES}
     tables = tables_of(read_journal(RUN / "journal.jsonl"), baseline="cpu")
     run = RunOfPaper(tables=tables, roles=roles, machine="Tesla K80", baseline="cpu")
-    return edition_of(PAPER, [run], thin=False)
+    return edition_of(PAPER, [run], version="full")
 
 
 def test_the_verdicts_are_what_the_numbers_say(paper: Edition) -> None:

@@ -1,12 +1,14 @@
 """A run's tables become an edition of the paper's experiments."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from bench.paper.claims import findings
 from bench.paper.editions import Role
-from bench.paper.reading import EXPERIMENTS, RunOfPaper, cells_of, edition_of, stage_timing_of
+from bench.paper.experiments import EXPERIMENTS
+from bench.paper.reading import RunOfPaper, cells_of, edition_of, stage_timing_of
 from bench.paper.verdict import Form
 from bench.records import CellRecord, MemoryLine, Pass, Phase, Sample, Status
 from bench.results.analysis import tables_of
@@ -21,7 +23,7 @@ def run_of(records: Sequence[CellRecord], machine: str = "a machine") -> RunOfPa
 
 def test_cells_go_to_the_experiment_that_their_input_is_named_for() -> None:
     records = synthetic.run(synthetic.GPU, inputs=(*EXPERIMENTS, "something else"), frames=(1, 10))
-    edition = edition_of("corrected", [run_of(records)], thin=True)
+    edition = edition_of("corrected", [run_of(records)], version="quick")
     assert (edition.name, edition.machine, edition.thin) == ("corrected", "a machine", True)
     for experiment in EXPERIMENTS:
         cells = getattr(edition, experiment)
@@ -32,16 +34,18 @@ def test_cells_go_to_the_experiment_that_their_input_is_named_for() -> None:
 
 def test_a_run_each_is_the_same_as_one_run_of_all() -> None:
     apart = [run_of(synthetic.run(inputs=(name,))) for name in EXPERIMENTS]
-    together = run_of(synthetic.run(inputs=EXPERIMENTS))
-    assert edition_of("corrected", apart, thin=False) == edition_of("corrected", [together], thin=False)
-    two = edition_of("faithful", [apart[0], run_of([], machine="another")], thin=False)
+    together = run_of(synthetic.run(inputs=tuple(EXPERIMENTS)))
+    assert edition_of("corrected", apart, version="full") == edition_of(
+        "corrected", [together], version="full"
+    )
+    two = edition_of("faithful", [apart[0], run_of([], machine="another")], version="full")
     assert two.machine == "a machine and another"
 
 
 def test_a_timing_has_every_call_and_the_summarys_figures() -> None:
     records = synthetic.run(synthetic.GPU, inputs=("frames",), frames=(4,), rounds=2)
     run = run_of(records)
-    (cudnn,) = (cell for cell in edition_of("x", [run], thin=False).frames if cell.role is Role.CUDNN)
+    (cudnn,) = (cell for cell in edition_of("x", [run], version="full").frames if cell.role is Role.CUDNN)
     row = run.tables.summary.query("backend == 'cudnn' and stage == 'forward'").iloc[0]
     assert (cudnn.median_s, cudnn.low_s, cudnn.high_s) == (row.median_s, row.low_s, row.high_s)
     assert (cudnn.speedup, cudnn.speedup_low, cudnn.speedup_high) == (
@@ -67,7 +71,7 @@ def test_a_first_call_that_counts_is_among_the_steady_ones() -> None:
     counted = record.model_copy(
         update={"samples": tuple(reversed(calls)), "synchronised": False, "gradients": True}
     )
-    (timing,) = edition_of("faithful", [run_of([counted])], thin=False).repetitions
+    (timing,) = edition_of("faithful", [run_of([counted])], version="full").repetitions
     assert timing.rounds == timing.steady == ((3.0, 1.0, 1.1),)
     assert timing.first_counts
     assert timing.median_s == pytest.approx(1.1)
@@ -75,8 +79,8 @@ def test_a_first_call_that_counts_is_among_the_steady_ones() -> None:
 
 
 def test_a_cell_without_samples_keeps_its_status_and_reason() -> None:
-    records = synthetic.run(inputs=EXPERIMENTS, frames=(4,))
-    edition = edition_of("corrected", [run_of(records)], thin=False)
+    records = synthetic.run(inputs=tuple(EXPERIMENTS), frames=(4,))
+    edition = edition_of("corrected", [run_of(records)], version="full")
     for experiment in EXPERIMENTS:
         cell = next(cell for cell in getattr(edition, experiment) if cell.role is Role.CUDNN)
         assert cell.status is Status.SKIPPED
@@ -95,7 +99,7 @@ def test_the_worst_round_gives_a_cell_its_status_and_reason() -> None:
 
 def test_stages_come_from_events_where_there_are_some() -> None:
     run = run_of(synthetic.run(synthetic.GPU, inputs=("stages",), frames=(4,)))
-    cpu, _, cudnn, _ = edition_of("corrected", [run], thin=False).stages
+    cpu, _, cudnn, _ = edition_of("corrected", [run], version="full").stages
     assert (cpu.pass_, cpu.clock) == (Pass.STAGE_SYNC, "wall")
     assert (cudnn.pass_, cudnn.clock) == (Pass.STAGE_EVENTS, "device")
     row = run.tables.summary.query("backend == 'cudnn' and stage == 'propagation'").iloc[0]
@@ -112,7 +116,7 @@ def test_memory_is_of_one_round_and_starts_at_nought() -> None:
     records = synthetic.run(synthetic.GPU, inputs=("memory",), frames=(4,), rounds=2)
     line = MemoryLine(line=3, source="x = f(y)", occurrences=2, increment_bytes=5, host_bytes=7)
     records[0] = records[0].model_copy(update={"memory_lines": (line,), "gradients": True})
-    cpu, _, cudnn, _ = edition_of("corrected", [run_of(records)], thin=False).memory
+    cpu, _, cudnn, _ = edition_of("corrected", [run_of(records)], version="full").memory
     assert (len(cpu.host_bytes), cpu.elapsed_s[0]) == (12, 0.0)
     assert cpu.host_bytes == tuple(point.host_bytes for point in records[0].memory)
     assert (cpu.before_bytes, cpu.peak_bytes) == (records[0].host_before_bytes, records[0].peak_host_bytes)
@@ -125,18 +129,20 @@ def test_memory_is_of_one_round_and_starts_at_nought() -> None:
 
 
 def test_backends_without_a_role_are_left_out() -> None:
-    edition = edition_of("corrected", [run_of(synthetic.run(inputs=("frames",), frames=(4,)))], thin=False)
+    edition = edition_of(
+        "corrected", [run_of(synthetic.run(inputs=("frames",), frames=(4,)))], version="full"
+    )
     assert [cell.backend for cell in edition.frames] == ["cpu", "cuda", "cudnn"]
 
 
 def test_claims_are_judged_on_real_tables() -> None:
     """The made-up GPU takes 0.00052 s a frame, the CPU 0.024 s."""
     records = synthetic.run(
-        synthetic.GPU, inputs=EXPERIMENTS, frames=(1, 4, 7, 10, 13, 16, 19), rounds=3, spread=0.005
+        synthetic.GPU, inputs=tuple(EXPERIMENTS), frames=(1, 4, 7, 10, 13, 16, 19), rounds=3, spread=0.005
     )
     found = {
         finding.claim: finding
-        for finding in findings([edition_of("corrected", [run_of(records)], thin=False)])
+        for finding in findings([edition_of("corrected", [run_of(records)], version="full")])
         if finding.form is Form.GENERAL
     }
     expected = {
@@ -145,3 +151,12 @@ def test_claims_are_judged_on_real_tables() -> None:
         "12": "supported",
     }  # fmt: skip
     assert {claim: str(found[claim].verdict) for claim in expected} == expected
+
+
+def test_an_experiments_configuration_is_that_of_its_run() -> None:
+    inputs = [{"name": "frames"}, {"name": "something else"}, {"name": "headline"}]
+    run = replace(run_of([]), configuration={"name": "x", "input": inputs})
+    edition = edition_of("corrected", [run, run_of([])], version="brief")
+    assert (edition.version, edition.thin) == ("brief", True)
+    assert edition.configurations == {"frames": run.configuration, "headline": run.configuration}
+    assert not edition_of("corrected", [], version="full").thin

@@ -85,7 +85,7 @@ def test_what_an_edition_lacks_is_what_is_missing() -> None:
 def test_a_quick_version_says_so_where_the_full_one_would_tell(missing: str, more: bool) -> None:
     stated = Stated(statement="x", judge=lambda _: cannot_tell(missing))
     claim = Claim(id="1", title="t", source="s", paper=None, general=stated)
-    thin = find(claim, Form.GENERAL, Edition(name="corrected", machine="m", thin=True))
+    thin = find(claim, Form.GENERAL, Edition(name="corrected", machine="m", version="quick"))
     assert thin is not None
     assert thin.missing.endswith("; this is a quick version, and the full one measures more") is more
 
