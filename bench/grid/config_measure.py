@@ -128,9 +128,14 @@ class Measure(Strict):
     """`forward`: the network with its input on the device, transfers beside it. `call`: what a script's timer
     sees: the clip's way to the device and the network, and before the first call on a device in a process the
     device's context and the model's way to it."""
+    end_to_end: bool = True
+    """`false`: no end-to-end pass, so that the stage pass, or without one the memory pass, makes the first
+    calls, and no plain call beside a probed one: as a script that does nothing else. `first_call` must be
+    `counted` then."""
     synchronise: bool = True
-    """`false`: nothing waits for the device before the clock is read, so that on a GPU a sample is the time
-    to launch the work; the stage probe must be `launch` or `off` then."""
+    """`false`: nothing waits for the device before the clock is read. On a GPU a sample is the time to launch
+    the work, and whatever the call itself has to wait for: with `timed: call`, which begins by copying the
+    clip, from the second call on the call before. The stage probe must be `launch` or `off` then."""
     gradients: bool = False
     """`true`: autograd records each call, and keeps what a backward pass would need."""
     host_memory: Literal["pageable", "pinned"] = "pageable"
@@ -159,6 +164,16 @@ class Measure(Strict):
     def _agrees(self) -> Self:
         if self.first_call == "counted" and self.warmup != 0:
             raise field_error("warmup", f"is {self.warmup}; where first_call is counted it must be 0")
+        if not self.end_to_end and self.first_call != "counted":
+            said = f"is false, which needs first_call: counted; first_call is {self.first_call}"
+            raise field_error("end_to_end", said)
+        # On a CPU there are no events: of these alone, no call at all might come.
+        if not self.end_to_end and self.stages in ("off", "events") and self.memory == "off":
+            said = (
+                "is false, which needs stages: launch, sync or both, or memory: curve or lines; "
+                f"stages is {self.stages}, memory off"
+            )
+            raise field_error("end_to_end", said)
         if not self.synchronise and self.stages not in ("off", "launch"):
             said = (
                 f"is {self.stages}, which synchronises; where synchronise is false it must be launch or off"

@@ -49,7 +49,7 @@ class Calls:
 
     first: int  # cold and warm-up; none where the first call is counted among the next
     end_to_end: int
-    stages: int  # of all stage passes, in pairs of a probed call and a plain one
+    stages: int  # of all stage passes; in pairs of a probed call and a plain one beside an end-to-end pass
     memory: int
 
     @property
@@ -66,10 +66,13 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     on_events = int(backend.is_cuda)
     probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
     cold = int(measure.first_call == "apart")
+    per_probe = 2 if measure.end_to_end else 1
     return Calls(
         first=cold + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
-        end_to_end=_repetitions(measure.repetitions, call_s),
-        stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
+        end_to_end=_repetitions(measure.repetitions, call_s) if measure.end_to_end else 0,
+        stages=probes[measure.stages]
+        * per_probe
+        * _repetitions(measure.repetitions, call_s and per_probe * call_s),
         memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
     )
 

@@ -56,7 +56,8 @@ class Calls:
         self._measure = draft.task.measure
         self._network = network
         self._clip = clip
-        self._output: Tensor | None = None  # of the last call of the end-to-end pass
+        self._output: Tensor | None = None  # of the last call, until one is on the host
+        self._on_host: Tensor | None = None  # the output that is checked
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
         self._is_placed = False
 
@@ -66,23 +67,25 @@ class Calls:
         """Make the device's context and bring the model to it, each timed under its own name.
 
         Where a script's timer would see both, in a process that has not used the device before, that is left
-        to the first call.
+        to the first call. A stage pass cannot time them, nor a memory pass: both look inside the network.
         """
         # A process that other cells share may have its context, and their leftovers, already.
         had_context = self._device.has_context()
         locks_pages = self._device.has_events and self._measure.host_memory == "pinned"
+        as_a_script = self._measure.timed == "call"
         # Page-locked memory needs a context, too: it cannot wait for the call.
-        if self._measure.timed == "call" and not had_context and not locks_pages:
+        if as_a_script and self._measure.end_to_end and not had_context and not locks_pages:
             return
         _, context = timed(self._device.create_context, device=backends.CpuDevice())
         if self._device.has_events and not had_context:
             self._draft.keep("context_s", context)
-        self._device.release_cached_memory()
+        if had_context and not as_a_script:  # a script's loop finds the allocator as the last point left it
+            self._device.release_cached_memory()
         _, moved = timed(self._bring_network, device=self._device)  # no call: waited for in any case
         self._draft.keep("model_to_device_s", moved)
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)
-            if self._measure.timed == "forward":
+            if self._measure.end_to_end and not as_a_script:
                 self._landing = self._device.page_locked(self._blank_output())
             if self._clip.is_pinned():
                 self._draft.values["settings"]["host_memory"] = "pinned"
@@ -111,18 +114,27 @@ class Calls:
         spans, page_faults = self._as_a_script() if self._measure.timed == "call" else self._by_parts()
         for stage, span in spans.items():
             self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
-        # Said once there is a sample that it is true of.
-        self._draft.values["synchronised"] = self._measure.synchronise
-        self._draft.values["gradients"] = self._measure.gradients
+        self._say_how()
         figure, whole = (spans[CALL],) * 2 if CALL in spans else (spans[FORWARD], spans[TOTAL])
         self._count(whole.wall_s)
         return Called(figure_s=figure.wall_s, whole_s=whole.wall_s, page_faults=page_faults)
 
-    def take_output(self) -> Tensor:
-        """The last call's output, on the host; it is not kept here."""
-        assert self._output is not None  # of a pass that has ended
-        output, self._output = self._output.to("cpu"), None
-        return output
+    def bring_output(self) -> None:
+        """Bring the last call's output to the host, where none is there yet; let it go here."""
+        if self._on_host is None and self._output is not None:
+            self._on_host = self._output.to("cpu")
+        self._output = None
+
+    @property
+    def output(self) -> Tensor:
+        """The output that was brought, of the first pass."""
+        assert self._on_host is not None  # a round makes one pass at least
+        return self._on_host
+
+    def _say_how(self) -> None:
+        """Once there is a sample that it is true of."""
+        self._draft.values["synchronised"] = self._measure.synchronise
+        self._draft.values["gradients"] = self._measure.gradients
 
     def _by_parts(self) -> tuple[dict[str, Timed], int]:
         """The forward, with the transfers beside it where there are any."""
@@ -176,6 +188,7 @@ class Calls:
 
     def plain(self, pass_: Pass, repetition: int, lrs: Tensor) -> float:
         """The call that a probed one is compared with; its seconds."""
+        self._empty_queue()
         _, span = self._timed(lambda: self._forward(lrs, no_probe))
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD_UNPROBED, span)
         self._count(span.wall_s)
@@ -184,12 +197,18 @@ class Calls:
     def probed(self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor) -> float:
         """A call with its stages; its seconds."""
         probe = make_probe(self._device, perf_counter)
+        self._output = None  # not two at once
+        results: list[Tensor] = []
+
+        def forward(listening: Probe) -> None:
+            results.append(self._forward(lrs, listening))  # freeing it is no part of the call
+
+        self._empty_queue()
         span, stages = timed_stages(
-            lambda listening: self._forward(lrs, listening),
-            probe,
-            device=self._device,
-            synchronise=self._measure.synchronise,
+            forward, probe, device=self._device, synchronise=self._measure.synchronise
         )
+        self._keep(results.pop())
+        self._say_how()
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD, span)
         for stage, start in stages.start_s.items():
             of_stage = Timed(start_s=start, wall_s=stages.wall_s[stage], device_s=stages.device_s.get(stage))
@@ -198,6 +217,20 @@ class Calls:
         self._draft.sample(pass_, Phase.STEADY, repetition, OTHER, rest)
         self._count(span.wall_s)
         return span.wall_s
+
+    def _empty_queue(self) -> None:
+        """Wait, outside what is timed, for the call before, where no clock does.
+
+        A script's own call begins with a copy that waits for it; the clip of a stage pass is there already,
+        and a queue that is full makes the launching wait inside a stage.
+        """
+        if not self._measure.synchronise:
+            self._device.synchronize()
+
+    def _keep(self, result: Tensor) -> None:
+        """The output to be checked, where no earlier pass has left one."""
+        if self._on_host is None:
+            self._output = self._detached(result)
 
     # The memory pass.
 
@@ -209,10 +242,13 @@ class Calls:
 
     def _profiled(self, lrs: Tensor) -> None:
         """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""
+        self._output = None
         begin = perf_counter()
         result = self._forward(lrs, no_probe)
         self._device.synchronize()
         self._count(perf_counter() - begin)
+        self._keep(result)
+        self._draft.values["gradients"] = self._measure.gradients
         del result  # and what autograd kept of the call, once the device has done its work
 
     def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:

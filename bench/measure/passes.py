@@ -58,13 +58,17 @@ class Round:
             self._calls.place()
             gpu = self._device.gpu if self._calls.is_placed else None
             self._watch = opened.enter_context(Watch(self._draft, gpu))
-            output = self._end_to_end_pass()
+            if self._measure.end_to_end:
+                self._end_to_end_pass()
+            else:
+                self._watch.steady_begins()
             on_device = self._calls.clip_on_device()
             for pass_, make_probe in self._probes():
                 self._stage_pass(pass_, make_probe, on_device)
             if self._measure.memory != "off":
                 self._memory_pass(on_device)
             self._watch.finish()
+            output = self._calls.output
             # The network may be needed again as the reference; the device's copies are not.
             del on_device, self._calls
         ReferenceCheck(self._draft, self._report, self._say)(clip, output)
@@ -79,7 +83,7 @@ class Round:
         self._draft.values["setup_s"] = perf_counter() - begin
         return network, clip
 
-    def _end_to_end_pass(self) -> Tensor:
+    def _end_to_end_pass(self) -> None:
         early_s: list[float] = []  # of the calls that count for nothing
         if self._measure.first_call == "apart":
             self._say("cold call")
@@ -112,7 +116,6 @@ class Round:
         tuning = tuning_calls([*early_s, *steady_s])
         self._draft.values["tuning_calls"] = tuning
         self._draft.mark_tuning(tuning)
-        return self._calls.take_output()
 
     def _first_call(self, phase: Phase) -> Called:
         """The first of the round, which may be the first of the process."""
@@ -157,27 +160,48 @@ class Round:
         return probes
 
     def _stage_pass(self, pass_: Pass, make_probe: type[Probe], lrs: Tensor) -> None:
-        """Probed calls, each beside a plain one; which goes first alternates, so that drift hits both.
+        """Probed calls, each beside a plain one; alone where there is no end-to-end pass, as in a script.
 
-        The rule is asked about the ratios of the pairs: enough of them show what the probes cost.
+        The rule is asked about the ratios of the pairs, enough of which show what the probes cost, or about
+        the seconds of the probed calls.
         """
-        ratios: list[float] = []
+        one = self._pair if self._measure.end_to_end else self._alone
+        figures: list[float] = []
         spent_s = 0.0
         stop = None
         while stop is None:
-            repetition = len(ratios)
-            self._mention(f"stages ({pass_.removeprefix('stage_')}) {self._number(ratios)}")
-            if repetition % 2 == 0:
-                plain_s = self._calls.plain(pass_, repetition, lrs)
-                probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
-            else:
-                probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
-                plain_s = self._calls.plain(pass_, repetition, lrs)
-            ratios.append(probed_s / plain_s)
-            spent_s += plain_s + probed_s
+            self._mention(f"stages ({pass_.removeprefix('stage_')}) {self._number(figures)}")
+            figure, took_s = one(pass_, make_probe, len(figures), lrs)
+            figures.append(figure)
+            spent_s += took_s
             self._watch.glance()
-            stop = decide(self._rule, ratios, spent_s)
+            stop = decide(self._rule, figures, spent_s)
         self._end_pass(pass_, stop)
+
+    def _pair(
+        self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor
+    ) -> tuple[float, float]:
+        """A probed call over a plain one, and the seconds of both.
+
+        Which goes first alternates, so that drift hits both.
+        """
+        if repetition % 2 == 0:
+            plain_s = self._calls.plain(pass_, repetition, lrs)
+            probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
+        else:
+            probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
+            plain_s = self._calls.plain(pass_, repetition, lrs)
+        return probed_s / plain_s, plain_s + probed_s
+
+    def _alone(
+        self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor
+    ) -> tuple[float, float]:
+        """The seconds of a probed call, twice; the round's first call may be one."""
+        probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
+        if "first_forward_s" not in self._draft.values:
+            self._draft.values["first_forward_s"] = probed_s
+            self._keep_cold_peaks()
+        return probed_s, probed_s
 
     def _end_pass(self, pass_: Pass, stop: Stop) -> None:
         if not self._measure.synchronise:
@@ -185,6 +209,7 @@ class Round:
             self._device.synchronize()
         self._watch.look()
         self._draft.values[f"stop_{pass_}"] = stop
+        self._calls.bring_output()
 
     def _memory_pass(self, lrs: Tensor) -> None:
         self._say("memory")
@@ -202,6 +227,7 @@ class Round:
             self._draft.values["peak_device_bytes"], self._draft.values["peak_device_reserved_bytes"] = peaks
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = self._calls.memory_by_line(lrs)
+        self._calls.bring_output()
 
     def _number(self, done: Sequence[float]) -> str:
         """Which call comes next, and of how many where that is known."""
@@ -230,6 +256,7 @@ def _how(measure: Measure) -> dict[str, str]:
     """How calls are made, beside the backend's settings; what says otherwise later raises."""
     return {
         "timed": measure.timed,
+        "end_to_end": str(measure.end_to_end),
         "first_call": measure.first_call,
         "synchronised": str(measure.synchronise),
         "gradients": str(measure.gradients),

@@ -30,7 +30,8 @@ class Queue(Protocol):
 class Timed:
     """One timed span: host time between two synchronisations, device time between two events within them.
 
-    Without synchronisation it is host time between two readings of the clock, and no device time.
+    Without synchronisation it is host time between two readings of the clock, and no device time: where work
+    is queued, the time to launch it, and whatever the call itself has to wait for.
     """
 
     start_s: float
@@ -44,7 +45,8 @@ def timed(
     """Run the action with the device synchronised on both sides; its result and its time in seconds.
 
     Without `synchronise` the device is neither waited for nor marked: where work is queued, the time is what
-    it takes to queue it.
+    it takes to launch it, and whatever the action itself has to wait for, as a copy from the host waits for
+    the work queued before it.
     """
     result, span, _ = _marked(action, device, clock, synchronise=synchronise)
     return result, span
@@ -147,7 +149,8 @@ class EventProbe(_Recorder):
 
 
 class LaunchProbe(_Recorder):
-    """Reads the clock at every boundary and waits for nothing: where work is queued, the time to queue it."""
+    """Reads the clock at every boundary and waits for nothing: where work is queued, the time to launch it,
+    and whatever the stage itself has to wait for."""
 
     def begin(self, stage: Stage) -> float:
         self._enter(stage)

@@ -220,7 +220,7 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
         for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS, Pass.STAGE_LAUNCH):
             on = _steady(rounds, pass_, FORWARD, "wall_s")
             off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
-            if not any(on):
+            if not any(on) or not any(off):  # without plain calls there is nothing to compare with
                 continue
             found = paired_ratio(on, off)
             rows.append(

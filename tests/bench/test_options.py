@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.grid import plan, presets
 from bench.grid.backend_spec import BUILT_IN
-from bench.grid.config import Experiment, Model
+from bench.grid.config import Experiment, Model, load
+from bench.grid.estimate import expected_calls
 from bench.measure import backends, output_check, worker, workload
 from bench.records import CALL, FORWARD, CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
+from bench.statistics.stopping import Stop
 from tests.bench.fakes import (
     TICK_S,
     CpuAsCuda,
@@ -83,8 +86,9 @@ def test_without_synchronisation_samples_are_launches(monkeypatch, run):
     assert steady(record, Pass.STAGE_LAUNCH, "other") == [0] * 3
     assert record.first_forward_s == LAUNCH_S
     assert {sample.device_s for sample in record.samples} == {None}
-    # Around the model's move; where the end-to-end pass and the stage pass end; and nowhere else.
-    assert Queue.made[-1].synchronised == 2 + 2
+    # Around the model's move; where the end-to-end pass and the stage pass end; before each call of the
+    # stage pass; and nowhere else.
+    assert Queue.made[-1].synchronised == 2 + 2 + 6
     assert (record.synchronised, record.settings["synchronised"]) == (False, "False")
 
 
@@ -99,6 +103,22 @@ def test_a_round_that_measured_nothing_is_neither(run, monkeypatch):
     assert record.status is Status.ERROR
     assert (record.synchronised, record.gradients) == (None, None)
     assert (record.settings["synchronised"], record.settings["gradients"]) == ("False", "True")
+
+
+class Short(FakeDevice):
+    """Its queue holds a frame's work and no more: the host waits to launch what has no room."""
+
+    def work(self, device_s: float) -> None:
+        super().work(device_s)
+        self.clock.now_s = max(self.clock.now_s, self.idle_at_s - WORK_S)
+
+
+def test_a_stage_does_not_wait_for_room_in_a_queue_that_the_call_before_has_filled(monkeypatch, run):
+    record = exact(monkeypatch, run, Short, backends=["cudnn"],
+                   measure=measure(synchronise=False, stages="launch", repetitions=4))  # fmt: skip
+    for stage in STAGE_NAMES:
+        assert steady(record, Pass.STAGE_LAUNCH, stage) == [TICK_S] * 4
+    assert steady(record, Pass.STAGE_LAUNCH, "forward_unprobed") == [LAUNCH_S] * 4
 
 
 class Failing(Queue):
@@ -255,6 +275,26 @@ def test_on_a_device_that_was_used_before_the_model_moves_apart(monkeypatch, run
     assert record.model_to_device_s == 32 * TICK_S
 
 
+class Shared(CpuAsCuda):
+    """Another cell of the process has had it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts = 1
+
+
+@pytest.mark.parametrize(
+    ("timed", "memory", "releases"),
+    [("forward", "off", [0]), ("call", "off", []), ("forward", "curve", [0, 1]), ("call", "curve", [1])],
+)
+def test_a_scripts_loop_finds_the_cache_as_its_last_point_left_it(monkeypatch, run, timed, memory, releases):
+    device = Shared()
+    monkeypatch.setattr(backends, "device_of", lambda _: device)
+    record = run(backends=["cudnn"], measure=counted(timed=timed, memory=memory)).record
+    assert record.status is Status.OK, record.reason
+    assert device.releases == releases
+
+
 def test_a_cold_call_may_be_a_scripts_too(monkeypatch, run):
     record = exact(monkeypatch, run, Untouched, lambda made: Movable(made, COSTS), backends=["cudnn"],
                    measure=measure(timed="call", memory="curve"))  # fmt: skip
@@ -272,6 +312,105 @@ def test_the_output_of_a_scripts_call_is_checked(run):
     assert record.output_check is OutputCheck.COMPARED
     assert record.output_psnr_db > 100
     assert stages_of(record, Pass.END_TO_END) == {CALL}
+
+
+# end_to_end: false
+
+
+def alone(**changes: Any) -> dict[str, Any]:
+    return counted(**({"end_to_end": False, "stages": "launch", "memory": "off"} | changes))
+
+
+def test_a_stage_pass_makes_the_first_calls_and_no_plain_ones(monkeypatch, run):
+    ticks = [4000, 10, 20]
+    record = uneven(monkeypatch, run, ticks, **alone(repetitions=3))
+    assert record.status is Status.OK, record.reason
+    assert steady(record, Pass.STAGE_LAUNCH, "propagation") == [n * TICK_S for n in ticks]
+    assert steady(record, Pass.STAGE_LAUNCH, FORWARD) == [n * TICK_S for n in ticks]
+    assert {(item.pass_, item.stage) for item in record.samples} == {
+        (Pass.STAGE_LAUNCH, stage) for stage in ("propagation", "other", FORWARD)
+    }
+    assert record.measured_s == sum(ticks) * TICK_S
+    assert record.first_forward_s == ticks[0] * TICK_S
+    assert (record.warmup_end, record.tuning_calls, record.page_faults_per_forward) == (None, None, None)
+    assert (record.stop_end_to_end, record.stop_stage_launch) == (None, Stop.COUNT)
+    assert (record.synchronised, record.gradients) == (True, False)
+    assert record.settings["end_to_end"] == "False"
+    assert record.output_check is OutputCheck.REFERENCE
+    assert record.telemetry[0].elapsed_s <= record.samples[0].start_s
+
+
+def test_the_rule_is_asked_about_the_seconds_of_probed_calls(monkeypatch, run):
+    # Ratios of pairs would all be one, and seven of them enough; these seconds scatter until none is left.
+    rule = {"min": 7, "max": 12, "target": 0.01, "budget_s": 100.0}
+    record = uneven(monkeypatch, run, [100, 200, 100, 200, 100, 200, 100, 200], **alone(repetitions=rule))
+    assert len(steady(record, Pass.STAGE_LAUNCH, FORWARD)) == 12
+    assert record.stop_stage_launch is Stop.MAX
+    spent = rule | {"budget_s": 900 * TICK_S}
+    record = uneven(monkeypatch, run, [100, 200], **alone(repetitions=spent))
+    assert len(steady(record, Pass.STAGE_LAUNCH, FORWARD)) == 7
+    assert record.stop_stage_launch is Stop.BUDGET
+
+
+@pytest.mark.parametrize("made_before", [True, False])
+def test_the_context_and_the_model_come_before_a_stage_pass(monkeypatch, run, made_before):
+    record = exact(monkeypatch, run, Used if made_before else Untouched,
+                   lambda made: Movable(made, COSTS), backends=["cudnn"],
+                   measure=alone(timed="call", synchronise=False, repetitions=3))  # fmt: skip
+    assert record.status is Status.OK, record.reason
+    assert steady(record, Pass.STAGE_LAUNCH, FORWARD) == [LAUNCH_S] * 3
+    assert record.context_s == (None if made_before else CONTEXT_S)
+    assert record.model_to_device_s == 32 * TICK_S
+    assert record.first_forward_s == LAUNCH_S
+    assert record.cold_peak_device_bytes == 1000
+    # Around the model's way; before each call; at the end.
+    assert Untouched.made[-1].synchronised == 2 + 3 + 1
+
+
+@pytest.mark.parametrize("memory", ["curve", "lines"])
+def test_a_memory_pass_makes_the_first_call(monkeypatch, reference, memory):
+    network = Recorded()
+    monkeypatch.setattr(workload, "build_model", lambda _: network)
+    ran = Ran(experiment(measure=alone(stages="off", memory=memory, gradients=True)), reference)
+    record = ran.record
+    assert record.status is Status.OK, record.reason
+    assert network.kept == [0] * (1 + (memory == "lines"))
+    assert Token.alive == 0
+    assert record.memory
+    assert bool(record.memory_lines) is (memory == "lines")
+    assert (record.samples, record.first_forward_s) == ((), None)
+    assert (record.synchronised, record.gradients) == (None, True)
+    assert record.output_check is OutputCheck.REFERENCE
+    assert output_check.kept(reference) is not None
+    assert [message.total for message in ran.progress] == [len(network.kept)] * len(ran.progress)
+
+
+@pytest.mark.parametrize("changes", [{}, {"stages": "off", "memory": "lines"}, {"memory": "curve"}])
+def test_the_output_of_some_call_is_checked(run, changes):
+    one_thread = {"name": "one", "from": "cpu", "threads": 1}
+    record = run(backends=[one_thread], measure=alone(**changes)).record
+    assert record.output_check is OutputCheck.COMPARED
+    assert record.output_psnr_db > 100
+
+
+def test_two_stage_passes_without_plain_calls(monkeypatch, run):
+    device = CpuAsCuda()
+    monkeypatch.setattr(backends, "device_of", lambda _: device)
+    ran = run(backends=["cudnn"], measure=alone(stages="both", memory="curve", repetitions=2))
+    assert ran.record.status is Status.OK, ran.record.reason
+    for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
+        assert len(steady(ran.record, pass_, FORWARD)) == 2
+        assert steady(ran.record, pass_, "forward_unprobed") == []
+    assert ran.record.first_forward_s == steady(ran.record, Pass.STAGE_SYNC, FORWARD)[0]
+    assert ran.progress[0].total == 2 * 2 + 1
+
+
+@pytest.mark.parametrize("preset", ["stages", "memory"])
+def test_the_papers_script_for_stages_or_memory_did_nothing_before(preset):
+    one, _ = load(presets.find(f"paper/{preset}"), wanted=["faithful"])
+    assert not one.measure.end_to_end
+    for cell in plan.cells(one):
+        assert expected_calls(one.measure, cell.backend).total == {"stages": 3, "memory": 2}[preset]
 
 
 # gradients

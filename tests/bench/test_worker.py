@@ -385,8 +385,8 @@ def test_on_a_device_with_events(run, monkeypatch):
     assert record.context_s >= 0
     assert record.model_to_device_s > 0
     # Peaks: reset before the cold call, read after warm-up, reset before the memory pass; what the device's
-    # allocator kept is given back before either reset.
-    assert device.releases == [0, 1]
+    # allocator kept is given back before that. Nothing is kept in a process that made its context just now.
+    assert device.releases == [1]
     assert (record.cold_peak_device_bytes, record.cold_peak_device_reserved_bytes) == (1001, 2001)
     assert (record.peak_device_bytes, record.peak_device_reserved_bytes) == (1002, 2002)
     assert {point.device_bytes for point in record.memory} == {500}
