@@ -8,24 +8,20 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Final
 
+from bench.paper import reasons
 from bench.paper.claims_calls import first_summary, later_summary, scatter
-from bench.paper.claims_memory import convolution_share, growth, kept, rates
+from bench.paper.claims_memory import convolution_share, growth, rates
 from bench.paper.claims_speed import level
 from bench.paper.claims_stages import stage_summaries, whole
 from bench.paper.editions import PAPER, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.needed import UNSYNCHRONISED
-from bench.paper.telling import both, good, quantity, sentences
+from bench.paper.telling import good, quantity, sentences
 from bench.paper.trend import fit
 from bench.paper.verdict import INTERVAL_NAMES, NotKnownError, Quantity, shown
 from bench.records import Pass, Status
 from bench.statistics.stats import ratio
 
 Editions = Mapping[str, Edition]
-
-CLOCK: Final = (
-    "Why: the faithful method reads the clock without waiting for the GPU (`synchronise: false`), so "
-    "that its times can be those of launching the work; the corrected one waits."
-)
 
 
 def headline(editions: Editions) -> tuple[str, ...]:
@@ -47,7 +43,7 @@ def headline(editions: Editions) -> tuple[str, ...]:
             yield text + _alone(timing)
 
     said = sentences(editions, "headline", lambda edition: edition.headline, tell)
-    return (*said, *_first_call_reason(editions, "headline"))
+    return (*said, *_of_times(editions, "headline"))
 
 
 def repetitions(editions: Editions) -> tuple[str, ...]:
@@ -58,7 +54,7 @@ def repetitions(editions: Editions) -> tuple[str, ...]:
             yield from _calls_of(timing)
 
     said = sentences(editions, "repetitions", lambda edition: edition.repetitions, tell)
-    return (*said, *_first_call_reason(editions, "repetitions"))
+    return (*said, *_of_times(editions, "repetitions"))
 
 
 def frames(editions: Editions) -> tuple[str, ...]:
@@ -71,7 +67,7 @@ def frames(editions: Editions) -> tuple[str, ...]:
                 yield _line_of(own)
 
     said = sentences(editions, "frames", lambda edition: edition.frames, tell)
-    return (*said, *_per_frame_reason(editions))
+    return (*said, *reasons.of_times(editions, "frames"), *reasons.of_the_clock(editions, "frames"))
 
 
 def speedups(editions: Editions) -> tuple[str, ...]:
@@ -92,7 +88,7 @@ def speedups(editions: Editions) -> tuple[str, ...]:
     note = "A median over frame counts is of clips of different lengths: its interval says how lengths differ"
     if any("over frame counts" in sentence for sentence in said):
         said.append(f"{note}, and not how well one of them repeats.")
-    return (*said, *_clock_reason(editions))
+    return (*said, *reasons.of_the_clock(editions, "frames"))
 
 
 def memory_curve(editions: Editions) -> tuple[str, ...]:
@@ -103,7 +99,7 @@ def memory_curve(editions: Editions) -> tuple[str, ...]:
             yield _growth_of(memory)
 
     said = sentences(editions, "memory", lambda edition: edition.memory, tell)
-    return (*said, *_gradients_reason(editions))
+    return (*said, *reasons.of_gradients(editions))
 
 
 def memory_lines(editions: Editions) -> tuple[str, ...]:
@@ -128,7 +124,7 @@ def memory_lines(editions: Editions) -> tuple[str, ...]:
             )
 
     said = sentences(editions, "memory", lambda edition: edition.memory, tell)
-    return (*said, *_gradients_reason(editions))
+    return (*said, *reasons.of_gradients(editions))
 
 
 def stages(editions: Editions) -> tuple[str, ...]:
@@ -143,7 +139,7 @@ def stages(editions: Editions) -> tuple[str, ...]:
             yield _stages_of(timing, cpu, means)
 
     said = sentences(editions, "stages", lambda edition: edition.stages, tell)
-    return (*said, *_launch_reason(editions))
+    return (*said, *reasons.of_launches(editions))
 
 
 LESSONS: Final[Mapping[str, Callable[[Editions], tuple[str, ...]]]] = {
@@ -156,6 +152,12 @@ LESSONS: Final[Mapping[str, Callable[[Editions], tuple[str, ...]]]] = {
     "19": stages,
 }
 """By figure; table 1 has what figure 19 has."""
+
+
+def _of_times(editions: Editions, experiment: str) -> Iterator[str]:
+    yield from reasons.of_first_calls(editions, experiment)
+    yield from reasons.of_times(editions, experiment)
+    yield from reasons.of_the_clock(editions, experiment)
 
 
 def _ok(timings: tuple[Timing, ...]) -> list[Timing]:
@@ -262,89 +264,3 @@ def _stages_of(timing: StageTiming, cpu: StageTiming | None, means: bool) -> str
     if timing.pass_ == Pass.STAGE_LAUNCH and timing.role is not Role.CPU:
         text += f" ({UNSYNCHRONISED})"
     return text
-
-
-def _pairs(editions: Editions, experiment: str) -> Iterator[tuple[Timing, Timing]]:
-    """Cells of the same role and length in the faithful edition and in the corrected one."""
-    pair = both(editions)
-    if pair is None:
-        return
-    faithful, corrected = (_ok(getattr(edition, experiment)) for edition in pair)
-    for timing in faithful:
-        for other in corrected:
-            if (timing.role, timing.frames) == (other.role, other.frames):
-                yield timing, other
-
-
-def _first_call_reason(editions: Editions, experiment: str) -> Iterator[str]:
-    for timing, other in _pairs(editions, experiment):
-        if timing.first_counts and not other.first_counts and timing.rounds and other.median_s:
-            times = timing.rounds[0][0] / other.median_s
-            yield (
-                "Why: the faithful method counts the process's first call (`first_call: counted`), which on "
-                f"{timing.backend} takes {shown(times, Quantity.RATIO)} the corrected median of "
-                f"{shown(other.median_s, Quantity.SECONDS)}; the corrected one keeps it apart and warms up."
-            )
-    yield from _clock_reason(editions, experiment)
-
-
-def _per_frame_reason(editions: Editions) -> Iterator[str]:
-    longest: dict[Role, tuple[Timing, Timing]] = {}
-    for timing, other in _pairs(editions, "frames"):
-        if timing.role not in longest or timing.frames > longest[timing.role][0].frames:
-            longest[timing.role] = timing, other
-    for timing, other in longest.values():
-        found = (timing.median_s or 0.0) / (other.median_s or 1.0)
-        wait = "" if timing.role is Role.CPU else " and `synchronise: false`"
-        yield (
-            f"Why: at t = {timing.frames} {timing.backend} by the faithful method takes "
-            f"{shown(found, Quantity.RATIO)} the corrected {other.backend}; what differs is "
-            f"`gradients: true`, one sample, `timed: call`, which counts the clip's way to the device{wait}."
-        )
-
-
-def _clock_reason(editions: Editions, experiment: str = "frames") -> Iterator[str]:
-    if any(
-        timing.synchronised is False and other.synchronised is not False and timing.role is not Role.CPU
-        for timing, other in _pairs(editions, experiment)
-    ):
-        yield CLOCK
-
-
-def _gradients_reason(editions: Editions) -> Iterator[str]:
-    pair = both(editions)
-    if pair is None:
-        return
-    for memory in _memories(pair[0]):
-        for other in _memories(pair[1]):
-            if memory.role is other.role and memory.gradients and not other.gradients:
-                try:
-                    figures = kept(memory).value, kept(other).value
-                except NotKnownError:
-                    continue
-                yield (
-                    "Why: with `gradients: true` every activation is kept for a backward pass that never "
-                    f"comes: {shown(figures[0], Quantity.BYTES)} per frame and input pixel on "
-                    f"{memory.backend}, against {shown(figures[1], Quantity.BYTES)} without."
-                )
-
-
-def _launch_reason(editions: Editions) -> Iterator[str]:
-    pair = both(editions)
-    if pair is None:
-        return
-    for timing in good(pair[0].stages):
-        for other in good(pair[1].stages):
-            if (
-                isinstance(timing, StageTiming)
-                and isinstance(other, StageTiming)
-                and timing.role is other.role is not Role.CPU
-                and timing.frames == other.frames
-                and timing.pass_ == Pass.STAGE_LAUNCH != other.pass_
-            ):
-                launched, ran = whole(stage_summaries(timing)), whole(stage_summaries(other))
-                yield (
-                    f"Why: with `stages: launch` nothing waits for the GPU at a stage's end: "
-                    f"{timing.backend}'s stages seem to take {shown(launched, Quantity.SECONDS)}, where they "
-                    f"run for {shown(ran, Quantity.SECONDS)} on {other.backend}."
-                )

@@ -1,10 +1,14 @@
 """What the figures say, computed from the editions, for any machine."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bench.grid import config
 from bench.paper.editions import CORRECTED, FAITHFUL, PAPER, Edition, Role
+from bench.paper.experiments import EXPERIMENTS
 from bench.paper.lessons import LESSONS
 from tests.bench.paper import facts
 from tests.bench.paper.made import corrected, memory, repeated, skipped, staged, timing
@@ -108,26 +112,126 @@ def test_speedups_are_the_medians_of_the_cells_with_their_own_intervals() -> Non
     assert "from each cell's own interval, n = 3" in first
 
 
-def test_differences_are_told_by_the_option_that_makes_them() -> None:
-    reasons = {
-        figure: [text for text in said(figure, GPU, FAITHFUL_GPU) if text.startswith("Why: ")]
-        for figure in LESSONS
+def asked(
+    backends: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None = None, **measure: Any
+) -> dict[str, Mapping[str, Any]]:
+    """Every experiment's configuration, as plain data."""
+    return {
+        name: config.plain(
+            config.of_plain(
+                {
+                    "name": name,
+                    "model": model or {},
+                    "input": [{"name": name, "kind": "random"}],
+                    "grid": {"frames": [10], "size": [[64, 64]]},
+                    "backends": list(backends),
+                    "measure": measure,
+                    "plots": ["time"],
+                }
+            )
+        )
+        for name in EXPERIMENTS
     }
-    # The corrected median is 0.5 s, and the faithful first call 4 s.
-    assert "takes 8.00× the corrected median of 500 ms" in reasons["14"][1]
-    assert "`first_call: counted`" in reasons["14"][1]
-    assert "`synchronise: false`" in reasons["14"][-1]
-    assert reasons["15"] == [
-        "Why: at t = 10 cudnn by the faithful method takes 0.200× the corrected cudnn; what differs is "
-        "`gradients: true`, one sample, `timed: call`, which counts the clip's way to the device and "
-        "`synchronise: false`."
+
+
+CORRECTLY_ASKED = asked([{"name": role} for role in (CPU, CUDNN)], repetitions=9)
+FAITHFULLY_ASKED = asked(
+    [{"name": str(CPU)}, {"name": str(CUDNN), "fp32_precision": "tf32"}],
+    {"base_upsample": "nearest"},
+    repetitions=9,
+    warmup=0,
+    first_call="counted",
+    synchronise=False,
+    stages="launch",
+    gradients=True,
+    allocator="system",
+)
+ON_BOTH = (
+    "`model.base_upsample: nearest` against `bilinear`, `measure.warmup: 0` against `auto`, "
+    "`measure.first_call: counted` against `apart`, "
+)
+REST = "`measure.gradients: true` against `false`, `measure.allocator: system` against `retain`"
+EVERYTHING = (
+    f"{ON_BOTH}`measure.gradients: true` against `false`, `measure.stages: launch` against `both`, "
+    "`measure.allocator: system` against `retain`"
+)
+ON_THE_GPU = "`backend.fp32_precision: tf32` against `ieee`"
+KNOWN = (
+    replace(GPU, configurations=CORRECTLY_ASKED),
+    replace(FAITHFUL_GPU, configurations=FAITHFULLY_ASKED),
+)
+
+
+def reasoned(figure: str, *editions: Edition) -> list[str]:
+    """What is said of no edition alone."""
+    leads = ("Its method here: ", "Corrected: ", "A median over frame counts")
+    return [text for text in said(figure, *editions) if not text.startswith(leads)]
+
+
+def test_a_first_call_is_held_against_later_ones_of_the_same_edition() -> None:
+    """The faithful GPU's takes 4 s, and its later ones 0.505 s; the corrected one's, kept apart, 3 s."""
+    found = reasoned("14", *KNOWN)
+    assert found[1] == (
+        "The faithful method counts the process's first call (`first_call: counted`), which takes 7.92× the "
+        "median of its own later ones on cudnn: the median is 510 ms with it and 505 ms without. The "
+        "corrected one keeps it apart, and cudnn's takes 6.00×."
+    )
+    assert not any("corrected median" in text for text in found)
+
+
+def test_of_one_sample_nothing_is_said_of_the_first_calls_part() -> None:
+    found = reasoned("headline", *KNOWN)
+    assert found[0] == (
+        "The one sample by the faithful method on cpu, cudnn is the process's first call: what being the "
+        "first adds to it these runs do not tell."
+    )
+    assert found[1:3] == [
+        "At t = 60 cpu by the faithful method takes 1.08× the corrected cpu.",
+        "At t = 60 cudnn by the faithful method takes 2.00× the corrected cudnn.",
     ]
-    assert "65.0 KiB per frame and input pixel on cpu, against 512 KiB" not in reasons["17"][0]
-    assert "65.0 KiB per frame and input pixel on cpu, against 0.500 KiB without" in reasons["17"][0]
-    assert reasons["18"] == reasons["17"]
-    assert reasons["19"] == [
-        "Why: with `stages: launch` nothing waits for the GPU at a stage's end: cudnn's stages seem to take "
-        "450 ms, where they run for 4.50 s on cudnn."
+    assert not any("Why: " in text and "first" in text for text in found)
+
+
+def test_everything_that_differs_is_listed_and_none_of_it_called_the_cause() -> None:
+    """The CPU has no clock that waits, and no TF32."""
+    for figure in ("headline", "14"):
+        listed = next(text for text in reasoned(figure, *KNOWN) if text.startswith("What differs: "))
+        assert listed == (
+            f"What differs: {EVERYTHING}; on cudnn {ON_THE_GPU}, `measure.synchronise: false` against "
+            "`true`. Which of it matters these runs do not tell."
+        )
+    ratio, listed, clock = reasoned("15", *KNOWN)
+    assert ratio == "At t = 10 cudnn by the faithful method takes 0.200× the corrected cudnn."
+    assert {ON_THE_GPU, *EVERYTHING.split(", ")} < set(
+        listed.removeprefix("What differs: ").removesuffix(". Which of it matters these runs do not tell.")
+        .split(", ")
+    )  # fmt: skip
+    assert "`synchronise: false`" in clock
+
+
+def test_what_differs_is_unknown_without_configurations_and_nothing_where_they_agree() -> None:
+    assert "What differs: not known, as the runs' configurations are not." in reasoned(
+        "15", GPU, FAITHFUL_GPU
+    )
+    same = replace(FAITHFUL_GPU, configurations=CORRECTLY_ASKED)
+    assert "What differs: no option." in reasoned("15", KNOWN[0], same)
+
+
+def test_memory_kept_by_gradients() -> None:
+    (reason,) = reasoned("17", *KNOWN)
+    assert "65.0 KiB per frame and input pixel on cpu, against 0.500 KiB without" in reason
+    assert reason.endswith("The experiment “Gradients recorded” changes gradients alone.")
+    assert reasoned("18", *KNOWN) == [reason]
+
+
+def test_launched_stages_are_said_to_differ_in_more_than_the_waiting() -> None:
+    assert reasoned("19", *KNOWN) == [
+        "With `stages: launch` nothing waits for the GPU at a stage's end: cudnn's stages seem to take "
+        "450 ms, where they run for 4.50 s on cudnn.",
+        "What else differs: `model.base_upsample: nearest` against `bilinear`, "
+        "`backend.fp32_precision: tf32` against `ieee`, `measure.warmup: 0` against `auto`, "
+        f"`measure.first_call: counted` against `apart`, {REST}. The experiment “Nothing waits for the GPU” "
+        "changes the waiting alone.",
     ]
 
 
