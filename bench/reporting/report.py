@@ -21,7 +21,7 @@ from bench.reporting.report_figures import (
     stages,
 )
 from bench.reporting.report_trust import machine, sampling, warnings
-from bench.results.analysis import Tables
+from bench.results.analysis import MEASURED, Tables
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""
@@ -173,7 +173,9 @@ def _summary(
         lines.append(f"* first round started {escape(started[0])}")
     if files:
         lines.append(f"* tables: {', '.join(map(link, files))}")
-    if not any(cell.backend == baseline and cell.stages for cell in cells):
+    # Memory alone may have been measured, which has no stages.
+    measured = {cell.backend for cell in cells if cell.stages or cell.status in MEASURED}
+    if baseline not in measured:
         lines += ["", f"The baseline {escape(baseline)} was not measured, so that there are no speedups."]
     return "\n".join(lines)
 

@@ -103,10 +103,14 @@ def stages(cells: Sequence[ReportCell]) -> str:
         if any(row["pass"] == Pass.STAGE_LAUNCH for row in first)
         else ""
     )
+    apart = (
+        " They come from a pass of their own: their sum is not the forward above."
+        if any(cell.figure for cell in cells)
+        else ""
+    )
     return (
         "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum. They come from a pass of their own: their sum is not the forward above.{launches}\n\n"
-        f"{table(columns)}"
+        f"sum.{apart}{launches}\n\n{table(columns)}"
     )
 
 
@@ -310,7 +314,10 @@ def _ways(cells: Sequence[ReportCell], what: str) -> list[str]:
         )
     rounds = [row for cell in cells for row in cell.rounds]
     if any(row["synchronised"] is False for row in rounds):
-        said.append("The clock was read without waiting for the device: on a GPU, mostly launches.")
+        said.append(
+            "The clock was read without waiting for the device: on a GPU a figure is the time to launch the "
+            "work, and whatever the call itself had to wait for."
+        )
     if any(row["gradients"] is True for row in rounds):
         said.append("Autograd recorded the calls.")
     return said

@@ -117,6 +117,46 @@ def test_missing_fields(tmp_path: Path, old: str, said: str) -> None:
     assert refusal(tmp_path, TEXT.replace(old, "", 1)) == said
 
 
+ALONE = "{first_call: counted, warmup: 0, end_to_end: false"
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ("{first_call: counted, warmup: 2}", "warmup: is 2; where first_call is counted it must be 0"),
+        (
+            "{synchronise: false, stages: sync}",
+            "stages: is sync, which synchronises; where synchronise is false it must be launch or off",
+        ),
+        (
+            "{warmup: 0, end_to_end: false}",
+            "end_to_end: is false, which needs first_call: counted; first_call is apart",
+        ),
+        *(
+            (
+                f"{ALONE}, stages: {stages}, memory: off}}",
+                "end_to_end: is false, which needs stages: launch, sync or both, or memory: curve or lines; "
+                f"stages is {stages}, memory off",
+            )
+            for stages in ("off", "events")
+        ),
+    ],
+)
+def test_ways_of_measuring_that_do_not_agree(tmp_path: Path, measure: str, said: str) -> None:
+    begin = TEXT.index("measure:")
+    text = f"{TEXT[:begin]}measure: {measure}\n"
+    line = text.count("\n")
+    assert refusal(tmp_path, text) == f"grid.yaml:{line}: measure.{said}"
+
+
+@pytest.mark.parametrize("passes", ["stages: launch, memory: off", "stages: events", "stages: off"])
+def test_a_pass_that_is_left_is_enough(tmp_path: Path, passes: str) -> None:
+    begin = TEXT.index("measure:")
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"{TEXT[:begin]}measure: {ALONE}, {passes}}}\n")
+    assert not load(path)[0].measure.end_to_end
+
+
 @pytest.mark.parametrize("field", ["input", "grid", "backends"])
 def test_missing_sections(tmp_path: Path, field: str) -> None:
     data = {name: value for name, value in yaml.safe_load(TEXT).items() if name != field}

@@ -43,6 +43,31 @@ def test_a_first_call_that_counts_is_no_call_more() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stages", "memory", "on_cpu", "on_cuda"),
+    [
+        ("launch", "off", (7, 0), (7, 0)),
+        ("both", "curve", (7, 1), (14, 1)),
+        ("events", "curve", (0, 1), (7, 1)),
+        ("off", "lines", (0, 2), (0, 2)),
+    ],
+)
+def test_without_an_end_to_end_pass_probed_calls_are_alone(
+    stages: str, memory: str, on_cpu: tuple[int, int], on_cuda: tuple[int, int]
+) -> None:
+    asked = {"first_call": "counted", "warmup": 0, "end_to_end": False, "repetitions": 7}
+    measure = Measure.model_validate({**asked, "stages": stages, "memory": memory})
+    for name, (probed, profiled) in (("cpu", on_cpu), ("cudnn", on_cuda)):
+        calls = expected_calls(measure, BUILT_IN[name])
+        assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (0, 0, probed, profiled)
+
+
+def test_a_budget_is_of_probed_calls_where_they_are_alone() -> None:
+    rule = {"min": 2, "max": 40, "target": 0.01, "budget_s": 12.0}
+    asked = {"first_call": "counted", "warmup": 0, "end_to_end": False, "repetitions": rule}
+    assert expected_calls(Measure.model_validate(asked), BUILT_IN["cpu"], 2.0).stages == 6
+
+
+@pytest.mark.parametrize(
     ("call_s", "end_to_end", "pairs"),
     [
         (None, 16, 16),  # nothing is known: as many as are usual

@@ -381,6 +381,25 @@ def test_the_context_and_the_model_are_in_a_scripts_first_call(as_a_script):
     assert first.first_forward_s > second.first_forward_s
 
 
+def test_stages_alone_are_of_the_first_calls(launcher, tmp_path):
+    (record,) = run_all(
+        launcher,
+        tmp_path,
+        model=NETWORK,
+        grid={"frames": [AXES["frames"]], "size": [[AXES["height"], AXES["width"]]]},
+        backends=["cudnn"],
+        measure={**LIKE_A_SCRIPT, "end_to_end": False},
+    )
+    assert (record.status, record.reason) == (Status.OK, "")
+    assert record.output_psnr_db >= 80
+    walls = steady(record, Pass.STAGE_LAUNCH, "forward", "wall_s")
+    assert len(walls) == 3
+    assert walls[0] == record.first_forward_s == max(walls)
+    assert {sample.pass_ for sample in record.samples} == {Pass.STAGE_LAUNCH}
+    assert record.context_s > 0
+    assert record.model_to_device_s > 0
+
+
 def test_what_autograd_keeps_is_on_the_device(launcher, tmp_path, as_a_script):
     (plain,) = run_all(
         launcher,

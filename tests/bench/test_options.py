@@ -337,7 +337,6 @@ def test_a_stage_pass_makes_the_first_calls_and_no_plain_ones(monkeypatch, run):
     assert (record.synchronised, record.gradients) == (True, False)
     assert record.settings["end_to_end"] == "False"
     assert record.output_check is OutputCheck.REFERENCE
-    assert record.telemetry[0].elapsed_s <= record.samples[0].start_s
 
 
 def test_the_rule_is_asked_about_the_seconds_of_probed_calls(monkeypatch, run):
@@ -403,6 +402,7 @@ def test_two_stage_passes_without_plain_calls(monkeypatch, run):
         assert steady(ran.record, pass_, "forward_unprobed") == []
     assert ran.record.first_forward_s == steady(ran.record, Pass.STAGE_SYNC, FORWARD)[0]
     assert ran.progress[0].total == 2 * 2 + 1
+    assert ran.record.telemetry[0].elapsed_s < ran.record.samples[0].start_s
 
 
 @pytest.mark.parametrize("preset", ["stages", "memory"])

@@ -26,6 +26,7 @@ from bench.records import (
     TelemetryReading,
 )
 from bench.reporting import report_cells, report_figures, report_trust
+from bench.reporting.report import render_markdown
 from bench.results.analysis import (
     Tables,
     cells_table,
@@ -184,6 +185,53 @@ def test_energy_is_of_either_kind_of_call(stage):
     samples = [sample(stage, 5.0, number=n) for n in range(2)]
     readings = tuple(TelemetryReading(elapsed_s=at, energy_j=10.0 * at) for at in (0.0, 20.0))
     assert machine_state(record("cpu", samples, telemetry=readings)).energy_per_frame_j == 200 / (2 * 2 * 3)
+
+
+# Without an end-to-end pass.
+
+
+def without_calls(made: CellRecord) -> CellRecord:
+    """The record as if `end_to_end: false`: probed calls, and memory."""
+    samples = tuple(
+        item for item in made.samples if item.pass_ is not Pass.END_TO_END and item.stage != FORWARD_UNPROBED
+    )
+    nothing = dict.fromkeys(("warmup_end", "tuning_calls", "stop_end_to_end", "page_faults_per_forward"))
+    return made.model_copy(update={"samples": samples, **nothing})
+
+
+def test_stages_alone_have_figures_and_nothing_else_does():
+    records = [without_calls(made) for made in synthetic.run(synthetic.GPU)]
+    tables = tables_of(records, "cpu")
+    assert set(tables.summary["stage"].dropna()) == {*map(str, STAGES), OTHER}
+    assert not tables.summary["share"].isna().all()
+    assert tables.perturbation.empty
+    cells = report_cells.cells_of(tables)
+    text = report_figures.stages(cells)
+    assert text
+    assert "forward above" not in text
+    assert not report_figures.headline(cells, "cpu")
+    assert not report_figures.perturbation(tables, cells)
+    assert not report_trust.sampling(cells)
+    assert report_figures.cold(cells)
+    for kind in ("stages", "memory"):
+        assert any(group.series for group in plot_data.data(kind, tables))
+    for kind in ("time", "speedup", "repetitions"):
+        assert all(group.empty for group in plot_data.data(kind, tables) if not group.series)
+
+
+def test_memory_alone_is_told_of_as_measured():
+    records = [
+        without_calls(made).model_copy(update={"samples": (), "first_forward_s": None})
+        for made in synthetic.run(synthetic.GPU)
+    ]
+    tables = tables_of(records, "cpu")
+    assert tables.samples.empty
+    assert tables.summary["stage"].isna().all()
+    assert not [notice for notice in cautions(records, {}) if notice.code is Caution.FEW_SAMPLES]
+    page = render_markdown(tables, title="a run", baseline="cpu", environment={}, plots=())
+    assert "was not measured" not in page
+    assert "## Memory" in page
+    assert "## Stages" not in page
 
 
 # Plots and pages.
