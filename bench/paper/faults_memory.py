@@ -1,24 +1,18 @@
 """What gradients do to memory, and pageable memory to transfers, for bench.paper.faults. Pure."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from bench.paper.claims_memory import growth
+from bench.paper.clip import clip_bytes, output_bytes
 from bench.paper.editions import Memory
 from bench.paper.fault_cells import Told, by_role, median_of, reasons, seconds, times
-from bench.paper.needed import measured
+from bench.paper.needed import measured, summary_of
 from bench.paper.reading import Cell, RunOfPaper, memory_of
 from bench.paper.telling import quantity
-from bench.paper.trend import fit
+from bench.paper.trend import Line, fit
 from bench.paper.verdict import NotKnownError, Quantity, shown
 from bench.records import DEVICE_TO_HOST, FIGURE_STAGES, HOST_TO_DEVICE
-from bench.statistics.stats import ratio
-
-SCALE: Final = 4
-"""The output's height and width, in the input's."""
-
-BYTES_PER_PIXEL: Final = 12
-"""RGB in float32."""
+from bench.statistics.stats import Summary, ratio
 
 
 def gradients(off: RunOfPaper, on: RunOfPaper) -> Told:
@@ -87,8 +81,8 @@ def transfers(off: RunOfPaper, on: RunOfPaper) -> Told:
 
 def _copies(cell: Cell) -> dict[str, int]:
     """Bytes that go to the device and that come back."""
-    clip = BYTES_PER_PIXEL * cell.batch * cell.frames * cell.height * cell.width
-    return {HOST_TO_DEVICE: clip, DEVICE_TO_HOST: clip * SCALE**2}
+    shape = cell.batch, cell.frames, cell.height, cell.width
+    return {HOST_TO_DEVICE: clip_bytes(*shape), DEVICE_TO_HOST: output_bytes(*shape)}
 
 
 def _bytes(value: int | None) -> str:
@@ -115,6 +109,11 @@ def _per_frame(
     ]
     backend = pairs[0][0].backend
     text = f"On {backend} a frame adds {added[1]} of {where} memory with gradients, and {added[0]} without"
-    if without.slope > 0:
-        text += f": {shown(with_.slope / without.slope, Quantity.RATIO)} as much"
+    # Of two lengths nothing is known of how far off the line may be.
+    if without.slope_low is not None and without.slope_low > 0:
+        text += f": {times(ratio(_slope(with_), _slope(without)))} as much"
     return [f"{text}."]
+
+
+def _slope(line: Line) -> Summary:
+    return summary_of(line.slope, line.slope_low, line.slope_high)

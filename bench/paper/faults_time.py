@@ -1,16 +1,17 @@
 """What faults of a method do to times, for bench.paper.faults, which has the questions. Pure."""
 
 import math
+from collections.abc import Sequence
 
 from bench.paper.claims_calls import first_summary, later_summary
 from bench.paper.claims_stages import stage_summaries, whole
-from bench.paper.editions import Role
+from bench.paper.editions import Role, Timing
 from bench.paper.fault_cells import Told, by_role, longest, median_of, seconds, times
 from bench.paper.needed import measured
 from bench.paper.reading import Cell, RunOfPaper, number, stage_timing_of, timing_of
 from bench.paper.verdict import NotKnownError, Quantity, shown
 from bench.records import FIGURE_STAGES, Pass
-from bench.statistics.stats import ratio
+from bench.statistics.stats import Ratio, Summary, ratio
 from bench.units import significant
 from vsr_model.stages import STAGES, Stage
 
@@ -55,19 +56,13 @@ def autotuning(off: RunOfPaper, on: RunOfPaper) -> Told:
     timings = [timing_of(run.tables, longest(run)) for run in (off, on)]
     firsts = [first_summary(timing) for timing in timings]
     laters = [later_summary(timing) for timing in timings]
-    added = firsts[1].median - firsts[0].median
-    saved = laters[0].median - laters[1].median
-    faster = ratio(laters[0], laters[1])
     sentences = [
-        f"The first call takes {seconds(firsts[1])} with autotuning and {seconds(firsts[0])} without: "
-        f"{shown(abs(added), Quantity.SECONDS)} {'more' if added >= 0 else 'less'}.",
+        f"The first call takes {seconds(firsts[1])} with autotuning and {seconds(firsts[0])} without "
+        f"({_processes(timings)}){_more(firsts[0], firsts[1])}.",
         f"A later call takes {seconds(laters[1])} with it and {seconds(laters[0])} without: "
-        f"{times(faster)} the speed.",
+        f"{times(ratio(laters[0], laters[1]))} the speed.",
+        *_made_up_for(firsts, laters),
     ]
-    if saved > 0 and added > 0:
-        sentences.append(f"At that rate {math.ceil(round(added / saved, 6)):,} later calls make up for it.")
-    elif added > 0:
-        sentences.append("Later calls do not make up for it.")
     return Told(
         sentences=sentences,
         columns=("backend", "first call", "later calls", "first / later"),
@@ -81,6 +76,46 @@ def autotuning(off: RunOfPaper, on: RunOfPaper) -> Told:
             for timing, first, later in zip(timings, firsts, laters, strict=True)
         ],
     )
+
+
+def _processes(timings: Sequence[Timing]) -> str:
+    """How many first calls there are on either side: a process has one."""
+    one, other = (sum(map(bool, timing.rounds)) for timing in timings)
+    if one != other:
+        return f"{one} and {other} processes"
+    return "one process each" if one == 1 else f"{one} processes each"
+
+
+def _more(without: Summary, with_: Summary) -> str:
+    """By how much the first calls differ, unless their intervals do not tell them apart."""
+    found = ratio(with_, without)
+    if _holds_one(found):
+        return ", which their intervals do not tell apart"
+    added = with_.median - without.median
+    return f": {shown(abs(added), Quantity.SECONDS)} {'more' if added >= 0 else 'less'}"
+
+
+def _made_up_for(firsts: Sequence[Summary], laters: Sequence[Summary]) -> list[str]:
+    """How many later calls save what the first one costs, where they are known to save and it to cost."""
+    first, later = ratio(firsts[1], firsts[0]), ratio(laters[0], laters[1])
+    added = firsts[1].median - firsts[0].median
+    if added <= 0 or _holds_one(first):
+        return []
+    if later.low is None or later.high is None:
+        return ["Whether later calls make up for it is not known: their times have no interval."]
+    if _holds_one(later):
+        return ["Whether later calls make up for it is not known: their intervals do not tell them apart."]
+    if later.ratio < 1:
+        return ["Later calls do not make up for it."]
+    value, least, most = (
+        math.ceil(round(added / (laters[1].median * (faster - 1)), 6))
+        for faster in (later.ratio, later.high, later.low)
+    )
+    return [f"{value:,} later calls make up for it ({least:,} to {most:,} by the interval of their speed)."]
+
+
+def _holds_one(found: Ratio) -> bool:
+    return found.low is not None and found.high is not None and found.low <= 1 <= found.high
 
 
 def order(off: RunOfPaper, on: RunOfPaper) -> Told:

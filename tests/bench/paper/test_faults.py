@@ -100,20 +100,53 @@ def test_launches_are_not_taken_from_a_run_that_waited() -> None:
     )
 
 
+def tuned(
+    later: Sequence[float], cold: float, *, later_without: Sequence[float] | None = None, processes: int = 1
+) -> Explanation:
+    """The first call without autotuning takes 2 s and a later one 1 s."""
+
+    def one(role: str, first: float, seconds: Sequence[float], round_: int) -> CellRecord:
+        steady = [(Pass.END_TO_END, Phase.STEADY, "forward", s) for s in seconds]
+        return record(role, [(Pass.END_TO_END, Phase.COLD, "forward", first), *steady], round=round_)
+
+    # Of more than one process the first calls scatter by a tenth.
+    firsts = [1 + 0.1 * (i % 3 - 1) for i in range(processes)] if processes > 1 else [1.0]
+    return explain(
+        "autotuning",
+        run(*(one("cudnn", 2.0 * f, later_without or repeated(1.0), i) for i, f in enumerate(firsts))),
+        run(*(one("cudnn_autotune", cold * f, later, i) for i, f in enumerate(firsts))),
+    )
+
+
 @pytest.mark.parametrize(
     ("later", "ending"),
-    [(0.9, "At that rate 20 later calls make up for it."), (1.2, "Later calls do not make up for it.")],
+    [
+        (repeated(0.9), "20 later calls make up for it (19 to 22 by the interval of their speed)."),
+        (repeated(1.2), "Later calls do not make up for it."),
+        (
+            repeated(0.99, spread=0.2),
+            "Whether later calls make up for it is not known: their intervals do not tell them apart.",
+        ),
+        ([0.9], "Whether later calls make up for it is not known: their times have no interval."),
+    ],
 )
-def test_autotuning_is_paid_for_in_the_first_call(later: float, ending: str) -> None:
-    found = explain(
-        "autotuning",
-        run(record("cudnn", calls("forward", 1.0, cold=2.0))),
-        run(record("cudnn_autotune", calls("forward", later, cold=4.0))),
+def test_autotuning_is_paid_for_in_the_first_call(later: Sequence[float], ending: str) -> None:
+    found = tuned(later, cold=4.0)
+    assert found.sentences[0] == (
+        "The first call takes 4.00 s with autotuning and 2.00 s without (one process each): 2.00 s more."
     )
-    assert "The first call takes 4.00 s with autotuning and 2.00 s without: 2.00 s more." in found.sentences
     assert found.sentences[-1] == ending
     assert by_column(found, "first call") == {"cudnn": "2.00 s", "cudnn_autotune": "4.00 s"}
     assert re.match(r"1\.00 s \(\d+ ms to 1\.00 s\)|1\.00 s", by_column(found, "later calls")["cudnn"])
+
+
+def test_first_calls_that_scatter_over_each_other_are_not_told_apart() -> None:
+    found = tuned(repeated(0.9), cold=2.02, processes=6)
+    assert "(6 processes each), which their intervals do not tell apart." in found.sentences[0]
+    assert len(found.sentences) == 2
+    apart = tuned(repeated(0.9), cold=4.0, processes=6)
+    assert apart.sentences[0].endswith("(6 processes each): 2.00 s more.")
+    assert "later calls make up for it (" in apart.sentences[-1]
 
 
 def test_who_comes_second_has_a_cheap_first_point() -> None:
@@ -149,12 +182,30 @@ def test_gradients_keep_memory_by_the_frame() -> None:
         *(memory("cpu", t, 260 * t) for t in (2, 5, 8)), *(memory("cudnn", t, 1, 260 * t) for t in (2, 5, 8))
     )
     found = explain("gradients", off, on)
+    assert found.sentences[0].endswith(" without: 130× (130× to 130×) as much.")
     assert [re.sub(r" \(.*?\)", "", text) for text in found.sentences] == [
         "On cpu a frame adds 260 MiB of host memory with gradients, and 2.00 MiB without: 130× as much.",
         "On cudnn a frame adds 0 GiB of host memory with gradients, and 0 GiB without.",
         "On cudnn a frame adds 260 MiB of device memory with gradients, and 1.00 MiB without: 260× as much.",
     ]
     assert found.rows[0] == ("cpu", "2", "24.0 MiB", "520 MiB", "–", "–")
+
+
+@pytest.mark.parametrize(
+    ("without_mib", "ratio"),
+    [
+        ({2: 5, 5: 8, 8: 20}, None),  # 2.5 MiB a frame, from less than nothing to more
+        ({2: 4, 5: 11, 8: 17}, "120× (76.7× to 275×) as much."),
+        ({2: 4, 5: 10}, None),  # through two points a line always goes
+    ],
+)
+def test_what_gradients_add_is_a_ratio_only_to_what_is_known_to_be_added(
+    without_mib: Mapping[int, int], ratio: str | None
+) -> None:
+    off = run(*(memory("cpu", t, mib) for t, mib in without_mib.items()))
+    on = run(*(memory("cpu", t, 260 * t) for t in without_mib))
+    (sentence,) = explain("gradients", off, on).sentences
+    assert sentence.endswith(f": {ratio}") if ratio else "as much" not in sentence
 
 
 def test_gradients_on_a_machine_without_a_gpu_are_told_of_its_cpu() -> None:
