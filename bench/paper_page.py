@@ -19,8 +19,9 @@ from bench.paper.verdict import Finding, Form, Verdict, claims_table
 from bench.paper_run import is_done, runs_of
 from bench.plotting.plots import FORMATS, save
 from bench.reporting.html_files import relative, write_pages
-from bench.results.analysis import tables_of
+from bench.results.analysis import Tables, tables_of
 from bench.results.run_folder import RunFolder, to_csv
+from bench.results.whole_file import write_whole
 
 CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"
@@ -40,13 +41,12 @@ class Written:
 
 def write(folder: Path, wanted: Request) -> Written:
     """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun."""
-    opened = {step.folder: run for step, run in runs_of(folder, wanted)}
-    read = {name: _of_paper(run) for name, run in opened.items()}
+    read = {step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}
     editions = _editions(read, wanted)
     found = findings(editions.values())
     pictures = _draw(editions, wanted, folder / FIGURES_NAME)
     claims = folder / CLAIMS_NAME
-    claims.write_text(to_csv(claims_table(found)), encoding="utf-8")
+    write_whole(claims, to_csv(claims_table(found)))
     missing = sum(not is_done(folder / step.folder) for step in steps(wanted))
     text = page.render(
         editions,
@@ -55,7 +55,7 @@ def write(folder: Path, wanted: Request) -> Written:
         figures=wanted.figures,
         pictures={key: relative(path, folder) for key, path in pictures.items()},
         files=[relative(claims, folder)],
-        runs=[_line(name, run) for name, run in opened.items()],
+        runs=[_line(name, run.tables) for name, run in read.items()],
         note=f"{missing} of the runs are not done yet." if missing else None,
     )
     pages = write_pages(folder, text, title=TITLE, pictures=list(pictures.values()))
@@ -126,15 +126,16 @@ def _refuted(found: Sequence[Finding], wanted: Request) -> tuple[str, ...]:
     return tuple(
         finding.claim
         for finding in found
-        if finding.edition == own and finding.form is Form.GENERAL and finding.verdict is Verdict.REFUTED
+        if (finding.edition, finding.form, finding.verdict) == (own, Form.GENERAL, Verdict.REFUTED)
+        and not finding.negated_by_correction  # its refutation is the method's, and no news of the machine
     )
 
 
-def _line(name: str, run: RunFolder) -> page.RunLine:
-    tables = tables_of(run.records(), run.baseline, run.environment)
+def _line(name: str, tables: Tables) -> page.RunLine:
     cells = tables.summary.drop_duplicates("cell")
     return page.RunLine(
-        folder=Path(name) / "report.md",
+        name=name,
+        report=Path(name) / "report.md",
         statuses=dict(Counter(map(str, cells["status"]))),
         warnings=dict(Counter(map(str, tables.warnings["code"]))),
     )

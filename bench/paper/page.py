@@ -44,6 +44,8 @@ EDITIONS: Final = {
     ),
 }
 
+_BY_DESIGN: Final = " (the corrected method leaves out what the claim tells of)"
+
 _SOURCES: Final = ("No source stands", "One source stands", "Two sources stand", "Three sources stand")
 
 _MARKS: Final = {Verdict.SUPPORTED: "supported", Verdict.REFUTED: "**refuted**", Verdict.CANNOT_TELL: "open"}
@@ -98,7 +100,7 @@ def _summary(editions: Mapping[str, Edition], findings: Sequence[Finding], files
     lines += ["", "What they come to:", ""]
     for (name, form), found in _counts(findings).items():
         refuted = [
-            f"{escape(finding.claim)} {escape(finding.title)}"
+            f"{escape(finding.claim)} {escape(finding.title)}{_BY_DESIGN * finding.negated_by_correction}"
             for finding in findings
             if (finding.edition, finding.form, finding.verdict) == (name, form, Verdict.REFUTED)
         ]
@@ -136,30 +138,38 @@ def _word(verdict: Verdict) -> str:
 
 
 def _verdicts(findings: Sequence[Finding], editions: Mapping[str, Edition]) -> str:
-    """A row per claim, a column per source and form."""
-    titles = {finding.claim: finding.title for finding in findings}
-    places = [(PAPER, Form.PAPER), *((name, Form.GENERAL) for name in editions)]
-    by_place = {(finding.claim, finding.edition, finding.form): finding for finding in findings}
+    """A row per claim and form, a column per source."""
+    names = ", ".join(f"its {name} is `{role}`" for role, name in PAPER_NAMES.items() if name != "CPU")
+    return "\n\n".join(
+        (
+            "## Verdicts",
+            "*Open*: it cannot be told; why, stands under *Each verdict*, with the figures it rests on. "
+            f"The paper's names mean what its code did: {names} here.",
+            "**In the paper's words**, by its own numbers, taken at their word:",
+            _verdict_table(findings, Form.PAPER, [PAPER]),
+            "**In general**, with tolerances that mean something on any machine, by each source; a single "
+            "sample, and a time that nothing waited for, leave a claim open:",
+            _verdict_table(findings, Form.GENERAL, list(editions)),
+        )
+    )
+
+
+def _verdict_table(findings: Sequence[Finding], form: Form, sources: Sequence[str]) -> str:
+    own = {(item.claim, item.edition): item for item in findings if item.form is form}
+    titles = {item.claim: item.title for item in own.values()}
     columns = [
         Column(title="claim", cells=[f"{escape(claim)} {escape(title)}" for claim, title in titles.items()]),
         *(
             Column(
-                title="paper, in its words" if form is Form.PAPER else name,
+                title=name,
                 cells=[
-                    _MARKS[found.verdict] if (found := by_place.get((claim, name, form))) else "–"
-                    for claim in titles
+                    _MARKS[found.verdict] if (found := own.get((claim, name))) else "–" for claim in titles
                 ],
             )
-            for name, form in places
+            for name in sources
         ),
     ]
-    names = ", ".join(f"its {name} is `{role}`" for role, name in PAPER_NAMES.items() if name != "CPU")
-    return (
-        "## Verdicts\n\nA claim in the paper's words is judged by the paper's own numbers. In its general "
-        "form it has tolerances that mean something on any machine, and is judged by each source. *Open*: it "
-        "cannot be told; why, stands under *Each verdict*, with the figures that it rests on. The paper's "
-        f"names mean what its code did: {names} here.\n\n{table(columns)}"
-    )
+    return table(columns)
 
 
 def figure_section(key: str, editions: Mapping[str, Edition], picture: Path | None = None) -> str:
@@ -229,13 +239,13 @@ def _details(findings: Sequence[Finding]) -> str:
     claims = list(dict.fromkeys(finding.claim for finding in findings))
     for claim in claims:
         own = [finding for finding in findings if finding.claim == claim]
-        first = own[0]
-        lines = [f"**{escape(claim)} {escape(first.title)}** ({escape(first.source)})", ""]
+        lines = [f"**{escape(claim)}** ({escape(own[0].source)})", ""]
         for form in Form:
             of_form = [finding for finding in own if finding.form is form]
             if not of_form:
                 continue
-            lines.append(f"* {_form(form)}: {escape(of_form[0].statement)}")
+            stated = of_form[0]
+            lines.append(f"* {_form(form)}: *{escape(stated.title)}*. {escape(stated.statement)}")
             lines += [f"    * {_told(finding)}" for finding in of_form]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) if claims else ""
@@ -249,7 +259,8 @@ def _told(finding: Finding) -> str:
     evidence = "; ".join(escape(str(figure)) for figure in finding.evidence)
     missing = f" {escape(finding.missing)}." if finding.missing else ""
     said = f" {evidence}." if evidence else ""
-    return f"{escape(finding.edition)}: **{finding.verdict}**.{missing}{said}"
+    by_design = _BY_DESIGN * finding.negated_by_correction
+    return f"{escape(finding.edition)}: **{finding.verdict}**{by_design}.{missing}{said}"
 
 
 def _runs(runs: Sequence[RunLine]) -> str:
