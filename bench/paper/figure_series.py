@@ -67,15 +67,11 @@ def memory(editions: Editions) -> list[Panel[Memory]]:
 
 def repetitions_figure(editions: Editions) -> Figure | None:
     every = repetitions(editions)
-    cut = [
-        panel.edition.name
-        for panel in every
-        if any(len(calls) > CALLS for cell in panel.cells for calls in cell.rounds)
-    ]
+    cut = cut_at(CALLS, every)
     processes = max((len(cell.rounds) for panel in every for cell in panel.cells), default=0)
     said = [
         *([f"A line per process (up to {processes})."] if processes > 1 else []),
-        *([f"The first {CALLS} calls of each process of more: {', '.join(cut)}."] if cut else []),
+        *([f"The first {CALLS} calls of each process of more: {cut}."] if cut else []),
     ]
     return _timings(
         every,
@@ -84,6 +80,15 @@ def repetitions_figure(editions: Editions) -> Figure | None:
         x_label="call in its process",
         y_label="time (s)",
         said=said,
+    )
+
+
+def cut_at(calls: int, every: Sequence[Panel[Timing]]) -> str:
+    """The editions that have processes with more calls than that."""
+    return ", ".join(
+        panel.edition.name
+        for panel in every
+        if any(len(its) > calls for cell in panel.cells for its in cell.rounds)
     )
 
 

@@ -5,6 +5,7 @@ the paper, so that editions can be compared at sight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from statistics import fmean, median
 from typing import Final
 
@@ -12,7 +13,7 @@ from bench.paper.editions import Edition, StageTiming, Timing
 from bench.paper.figure_dots import headline
 from bench.paper.figure_panels import Panel, notes, panels
 from bench.paper.figure_pies import means, stages
-from bench.paper.figure_series import CALLS, interval_notes, memory, repetitions, speedups, times
+from bench.paper.figure_series import CALLS, cut_at, interval_notes, memory, repetitions, speedups, times
 from bench.paper.figure_table import (
     PaperTable,
     bounded,
@@ -34,6 +35,13 @@ __all__ = ["TABLES", "PaperTable", "markdown", "tables_of"]
 
 REPETITIONS: Final = 3
 """Repetitions of each stage that table 1 lists, as the paper's does."""
+
+
+LISTED: Final = 60
+"""Calls of each process that figure 14's table lists: six times what the paper's presets ask for."""
+
+UNCOUNTED: Final = "*"
+"""Marks a call that is not among those that the median is of."""
 
 
 def tables_of(key: str, editions: Mapping[str, Edition]) -> list[PaperTable]:
@@ -64,14 +72,14 @@ def _repetitions(editions: Mapping[str, Edition]) -> list[PaperTable]:
     made: list[PaperTable] = []
     for panel in every:
         longest = max((len(calls) for cell in panel.cells for calls in cell.rounds), default=0)
-        numbers = range(min(CALLS, longest))
+        numbers = range(min(LISTED, longest))
         columns = [
             column("call", [*(str(number + 1) for number in numbers), "median of those that count"]),
             *(
                 column(
                     f"{cell.backend} (s)",
                     [
-                        *(middle([calls[n] for calls in cell.rounds if len(calls) > n]) for n in numbers),
+                        *(_call(cell, number) for number in numbers),
                         bounded(cell.median_s, cell.low_s, cell.high_s),
                     ],
                 )
@@ -80,8 +88,23 @@ def _repetitions(editions: Mapping[str, Edition]) -> list[PaperTable]:
         ]
         processes = max((len(cell.rounds) for cell in panel.cells), default=0)
         said = [f"Each call's median over up to {processes} processes."] if processes > 1 else []
+        if any(cell.endswith(UNCOUNTED) for its in columns for cell in its.cells):
+            said.append(f"{UNCOUNTED} does not count: first calls and warm-up are kept apart.")
         made += one(f"Figure 14. {panel.heading}", columns if panel.cells else [], said)
-    return noted(made, [*interval_notes(every), *notes(every)])
+    drawn, listed = cut_at(CALLS, every), cut_at(LISTED, every)
+    cut = [
+        *([f"The figure has the first {CALLS} calls of each process of more: {drawn}."] if drawn else []),
+        *([f"The table has the first {LISTED} calls of each process of more: {listed}."] if listed else []),
+    ]
+    return noted(made, [*cut, *interval_notes(every), *notes(every)])
+
+
+def _call(cell: Timing, number: int) -> str:
+    """The median over processes of the call (from 0), marked where it does not count in one of them."""
+    rounds = zip_longest(cell.rounds, cell.steady, fillvalue=())
+    uncounted = max((len(calls) - len(steady) for calls, steady in rounds), default=0)
+    shown = middle([calls[number] for calls in cell.rounds if len(calls) > number])
+    return f"{shown}{UNCOUNTED}" if shown and number < uncounted else shown
 
 
 def _times(editions: Mapping[str, Edition]) -> list[PaperTable]:

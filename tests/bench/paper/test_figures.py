@@ -43,7 +43,8 @@ PAPER_S = {Role.CPU: 0.2, Role.CUDNN: 0.07, Role.CUDNN_AUTOTUNE: 0.06}  # per fr
 
 def timing(role: Role, backend: str, frames: int, *rounds: Sequence[float], **more: Any) -> Timing:
     middle = median(value for calls in rounds for value in calls)
-    given: dict[str, Any] = {"rounds": tuple(map(tuple, rounds)), "median_s": middle, **more}
+    every = tuple(map(tuple, rounds))
+    given: dict[str, Any] = {"rounds": every, "steady": every, "median_s": middle, **more}
     return Timing(
         role=role,
         backend=backend,
@@ -476,6 +477,29 @@ def test_figure_14s_tables_are_the_calls() -> None:
     assert columns(corrected)["cpu (s)"] == ["28.0", *["27.0"] * 9, "27.0 [24.3, 29.7]"]
     assert corrected.notes[0] == "Each call's median over up to 3 processes."
     assert paper.notes == ()
+
+
+def test_figure_14s_table_shows_every_call_that_its_median_is_of() -> None:
+    """The first apart and ten steady: eleven calls, of which the figure draws ten."""
+    calls = [[9.0, *[2.0] * 9, 4.0], [7.0, *[2.0] * 9, 4.0]]
+    apart = timing(Role.CPU, "cpu", 30, *calls, steady=tuple(tuple(its[1:]) for its in calls), median_s=2.0)
+    (only,) = tables_of("14", {CORRECTED: replace(CPU_ONLY[CORRECTED], repetitions=(apart,))})
+    assert columns(only) == {
+        "call": [*map(str, range(1, 12)), "median of those that count"],
+        "cpu (s)": ["8.00*", *["2.00"] * 9, "4.00", "2.00"],
+    }
+    assert only.notes == (
+        "Each call's median over up to 2 processes.",
+        "* does not count: first calls and warm-up are kept apart.",
+        "The figure has the first 10 calls of each process of more: corrected.",
+    )
+
+
+def test_figure_14s_table_says_where_it_ends() -> None:
+    many = timing(Role.CPU, "cpu", 30, [1.0] * 61)
+    (only,) = tables_of("14", {CORRECTED: replace(CPU_ONLY[CORRECTED], repetitions=(many,))})
+    assert columns(only)["call"] == [*map(str, range(1, 61)), "median of those that count"]
+    assert only.notes[-1] == "The table has the first 60 calls of each process of more: corrected."
 
 
 def test_figures_15_and_16_have_a_row_per_frame_count() -> None:
