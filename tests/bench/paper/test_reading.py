@@ -10,6 +10,7 @@ from bench.paper.editions import Role
 from bench.paper.experiments import EXPERIMENTS
 from bench.paper.reading import RunOfPaper, cells_of, edition_of, stage_timing_of
 from bench.paper.verdict import Form
+from bench.paper_page import paper_edition
 from bench.records import CellRecord, MemoryLine, Pass, Phase, Sample, Status
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
@@ -160,3 +161,9 @@ def test_an_experiments_configuration_is_that_of_its_run() -> None:
     assert (edition.version, edition.thin) == ("brief", True)
     assert edition.configurations == {"frames": run.configuration, "headline": run.configuration}
     assert not edition_of("corrected", [], version="full").thin
+
+
+def test_a_folders_edition_knows_what_its_run_was_asked_for() -> None:
+    asked = paper_edition().configurations
+    assert asked.keys() == EXPERIMENTS.keys()
+    assert asked["stages"]["measure"]["synchronise"] is False
