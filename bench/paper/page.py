@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.paper.editions import CORRECTED, FAITHFUL, PAPER, PAPER_NAMES, Edition
-from bench.paper.experiments import FAULTS_KEY, KEYS
+from bench.paper.experiments import BRIEF, FAULTS_KEY, KEYS, QUICK
 from bench.paper.faults import Explanation
 from bench.paper.figure_tables import markdown, tables_of
 from bench.paper.lessons import LESSONS
@@ -45,6 +45,11 @@ EDITIONS: Final = {
 }
 
 _BY_DESIGN: Final = " (the corrected method leaves out what the claim tells of)"
+
+_SHORTER: Final = {
+    QUICK: " A quick version: shorter clips and fewer calls than the paper's.",
+    BRIEF: " A brief version: the paper's clips, and few calls of each.",
+}
 
 _SOURCES: Final = ("No source stands", "One source stands", "Two sources stand", "Three sources stand")
 
@@ -94,7 +99,7 @@ def _summary(editions: Mapping[str, Edition], findings: Sequence[Finding], files
         "",
     ]
     for name, edition in editions.items():
-        thin = " A quick version: shorter clips and fewer calls than the paper's." if edition.thin else ""
+        thin = _SHORTER.get(edition.version, "")
         machine = f" On {escape(edition.machine)}." if edition.machine and name != PAPER else ""
         lines.append(f"* **{name}**: {EDITIONS[name]}.{machine}{thin}")
     lines += ["", "What they come to:", ""]
