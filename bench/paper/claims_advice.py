@@ -1,4 +1,4 @@
-"""What the paper says would help or would not, and did not measure: sections 4.2, 4.4.2 and 4.5. Pure."""
+"""What the paper says would help or would not, and nothing here measures: sections 4.2 and 4.5. Pure."""
 
 from typing import Final
 
@@ -26,10 +26,6 @@ CLAIMS: Final = (
         "a forward that overlaps the two",
     ),
     _claim(
-        "10c", "Cheaper transfers would raise the speedup", "section 4.5",
-        "a run with pinned memory beside one with pageable memory, as the experiment on transfers has",
-    ),
-    _claim(
         "10d", "Better structured code would raise the speedup", "section 4.5",
         "both versions of the code",
     ),
@@ -37,9 +33,4 @@ CLAIMS: Final = (
         "10e", "Task parallelism does not apply", "section 4.2",
         "a forward whose stages run as tasks beside each other",
     ),
-    _claim(
-        "13", "cuDNN's first point is short because CUDA's was run before it", "section 4.4.2",
-        "runs in both orders, as the experiment on the order of backends has",
-    ),
 )  # fmt: skip
-"""13 is a reason that the paper gives for what claim 2b says."""

@@ -267,6 +267,7 @@ CLAIMS: Final = (
                 "too little to show."
             ),
             judge=_unnoticed,
+            title="What cuDNN changes of a later call's time is too little to show",
         ),
     ),
     Claim(

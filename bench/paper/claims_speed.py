@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import median
 from typing import Final
 
 from bench.paper.editions import Edition, Role, Timing
 from bench.paper.needed import GPU, as_figure, cell, cells, measured, summary_of
+from bench.paper.speedups import (
+    LONG_FRAMES,
+    MIN_LENGTHS,
+    level,
+    longer_part,
+    longest_third,
+    middle,
+    per_doubling,
+    speedup_figure,
+    sweep,
+)
 from bench.paper.verdict import (
-    INTERVAL_NAMES,
-    OVER_FRAMES,
     Claim,
     Figure,
     Judgement,
@@ -20,7 +28,7 @@ from bench.paper.verdict import (
     all_hold,
     lies,
 )
-from bench.statistics.stats import median_interval, ratio
+from bench.statistics.stats import ratio
 
 PUBLISHED_SPEEDUP: Final = 3.5
 NEAR: Final = 0.1
@@ -31,13 +39,8 @@ NEARLY: Final = 0.05
 """How far from 2/3 of the time is still nearly 2/3: 0.62 to 0.72."""
 
 SETTLED: Final = 0.15
-"""By how much the speedup may still change from the middle third of the lengths to the longest."""
-
-WINDOW: Final = 6
-"""Lengths in a third at most: six give their median an interval."""
-
-LONG_FRAMES: Final = 10
-"""Frames of a long clip at least: below, what a call costs whatever its length is a visible part of it."""
+"""By how much the speedup may still change where the clip's length doubles. One that grows with the length to
+the power of 0.3 changes by 23 %."""
 
 ROUNDING: Final = 0.0005
 """Half of the last digit that the paper prints of its headline speedups."""
@@ -48,69 +51,6 @@ FASTER: Final = 1.01
 PUBLISHED_HEADLINE: Final = {Role.CUDNN: 2.071, Role.CUDNN_AUTOTUNE: 1.964}
 
 
-def speedup_figure(timing: Timing, name: str) -> Figure:
-    """A cell's speedup over the run's baseline."""
-    value = measured(timing.speedup, f"the {name}")
-    return Figure(
-        name=name,
-        value=value,
-        quantity=Quantity.RATIO,
-        low=timing.speedup_low,
-        high=timing.speedup_high,
-        n=sum(map(len, timing.steady)),
-        interval=INTERVAL_NAMES.get(timing.interval, ""),
-    )
-
-
-def sweep(edition: Edition, role: Role) -> list[Timing]:
-    """The role's cells of more than one frame, with a speedup. Raises NotKnownError where there is none."""
-    cells(edition.frames, Role.CPU, "frames")  # without it nothing has a speedup, and the reason is its
-    found = [timing for timing in cells(edition.frames, role, "frames") if timing.frames > 1]
-    found = [timing for timing in found if timing.speedup is not None]
-    if not found:
-        raise NotKnownError(f"no clip of more than one frame has a speedup on {role}")
-    return found
-
-
-def level(timings: Sequence[Timing], name: str) -> Figure:
-    """The median of the cells' speedups.
-
-    Its interval is made of theirs where all have one; otherwise, from six cells on, it is that of a median
-    over frame counts.
-    """
-    values = [measured(timing.speedup, name) for timing in timings]
-    lows = [timing.speedup_low for timing in timings if timing.speedup_low is not None]
-    highs = [timing.speedup_high for timing in timings if timing.speedup_high is not None]
-    low: float | None = None
-    high: float | None = None
-    interval = ""
-    if len(lows) == len(highs) == len(values):
-        low, high, interval = median(lows), median(highs), "from each cell's own interval"
-    elif bounds := median_interval(values):
-        (low, high), interval = bounds, OVER_FRAMES
-    frames = f"t = {timings[0].frames} to {timings[-1].frames}"
-    return Figure(
-        name=f"{name}, median over {frames}",
-        value=median(values),
-        quantity=Quantity.RATIO,
-        low=low,
-        high=high,
-        n=len(values),
-        interval=interval,
-    )
-
-
-def thirds(timings: Sequence[Timing]) -> tuple[list[Timing], list[Timing]]:
-    """The longest third of the lengths, six at most, and as many before it."""
-    size = max(1, min(WINDOW, len(timings) // 3))
-    if len(timings) < 2:
-        raise NotKnownError("too few frame counts: two beside t = 1 are needed")
-    longest, before = list(timings[-size:]), list(timings[-2 * size : -size])
-    if longest[-1].frames < LONG_FRAMES:
-        raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more")
-    return longest, before
-
-
 def _near(role: Role, edition: Edition) -> Judgement:
     points = sweep(edition, role)
     figure = level(points, f"speedup of {points[0].backend} over the CPU")
@@ -119,18 +59,10 @@ def _near(role: Role, edition: Edition) -> Judgement:
 
 
 def _settles(role: Role, edition: Edition) -> Judgement:
-    longest, before = thirds(sweep(edition, role))
-    name = f"speedup of {longest[0].backend} over the CPU"
-    late, early = level(longest, name), level(before, name)
-    change = ratio(
-        summary_of(late.value, late.low, late.high), summary_of(early.value, early.low, early.high)
-    )
-    judged = lies(
-        as_figure(change, "the longest clips' speedup over that of the clips before"),
-        above=1 - SETTLED,
-        below=1 + SETTLED,
-    )
-    return all_hold([judged], early, late)
+    part = longer_part(sweep(edition, role))
+    name = f"speedup of {part[0].backend} over the CPU"
+    change = per_doubling(part, f"change of the {name}")
+    return all_hold([lies(change, above=1 / (1 + SETTLED), below=1 + SETTLED)], level(part, name))
 
 
 def _saved(figure: Figure) -> Figure:
@@ -148,7 +80,7 @@ def _saved(figure: Figure) -> Figure:
 
 
 def _saves_two_thirds(role: Role, edition: Edition) -> Judgement:
-    longest, _ = thirds(sweep(edition, role))
+    longest = longest_third(sweep(edition, role))
     # At its word: the interval over six single points says how they scatter, not what they say.
     figure = replace(_saved(level(longest, longest[0].backend)), low=None, high=None, interval="")
     low, high = PUBLISHED_SAVING - NEARLY, PUBLISHED_SAVING + NEARLY
@@ -156,7 +88,7 @@ def _saves_two_thirds(role: Role, edition: Edition) -> Judgement:
 
 
 def _saves_half(role: Role, edition: Edition) -> Judgement:
-    longest, _ = thirds(sweep(edition, role))
+    longest = longest_third(sweep(edition, role))
     return lies(_saved(level(longest, longest[0].backend)), above=0.5)
 
 
@@ -217,24 +149,15 @@ def _tuned_faster_when_long(edition: Edition, at_its_word: bool) -> Judgement:
         ratio(*(summary_of(measured(t.median_s, t.backend), t.low_s, t.high_s) for t in pair))
         for pair in ((plain[frames], tuned[frames]) for frames in longest)
     ]
-    values = [found.ratio for found in ratios]
-    lows = [found.low for found in ratios if found.low is not None]
-    highs = [found.high for found in ratios if found.high is not None]
-    own = len(lows) == len(highs) == len(values)
-    bounds = (median(lows), median(highs)) if own else median_interval(values)
     names = tuned[longest[0]].backend, plain[longest[0]].backend
-    figure = Figure(
-        name=f"{names[0]}'s speed over {names[1]}'s, median over t = {longest[0]} to {longest[-1]}",
-        value=median(values),
-        quantity=Quantity.RATIO,
-        low=None if bounds is None or at_its_word else bounds[0],
-        high=None if bounds is None or at_its_word else bounds[1],
-        n=len(values),
-        interval="from each cell's own interval" if own else OVER_FRAMES if bounds else "",
+    figure = middle(
+        ratios, f"{names[0]}'s speed over {names[1]}'s, median over t = {longest[0]} to {longest[-1]}"
     )
+    if at_its_word:
+        figure = replace(figure, low=None, high=None, interval="")
     faster = Figure(
-        name=f"lengths at which {names[0]} is faster, of {len(values)}",
-        value=sum(value > 1 for value in values),
+        name=f"lengths at which {names[0]} is faster, of {len(ratios)}",
+        value=sum(found.ratio > 1 for found in ratios),
         quantity=Quantity.COUNT,
     )
     return all_hold([lies(figure, above=FASTER, at_its_word=at_its_word)], faster)
@@ -258,10 +181,12 @@ CLAIMS: Final = (
             ),
             general=Stated(
                 statement=(
-                    f"From the middle third of the frame counts to the longest, {role}'s speedup over the "
-                    f"CPU changes by less than {SETTLED:.0%}: it settles, whatever to."
+                    f"From a third of the longest clip's length on, {role}'s speedup over the CPU changes by "
+                    f"less than {SETTLED:.0%} where the length doubles: it settles, whatever to. "
+                    f"{MIN_LENGTHS} lengths are needed there."
                 ),
                 judge=partial(_settles, role),
+                title=f"{name}'s speedup settles to a constant",
             ),
         )
         for letter, role, name in _parts("ab")
@@ -281,6 +206,7 @@ CLAIMS: Final = (
             general=Stated(
                 statement=f"On the longest third of the clips {role} saves more than half of the CPU's time.",
                 judge=partial(_saves_half, role),
+                title=f"{name} saves most of the time on long clips",
             ),
         )
         for letter, role, name in _parts("cd")
@@ -316,6 +242,7 @@ CLAIMS: Final = (
             general=Stated(
                 statement=f"{role} is faster than the CPU on the headline's clip: a speedup above 1.",
                 judge=partial(_headline_faster, role),
+                title=f"{name} speeds the headline's clip up",
             ),
         )
         for letter, role, name in _parts("ab")

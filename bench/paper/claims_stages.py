@@ -1,7 +1,7 @@
 """The paper's claims on the four stages: table 1, figure 19 and section 4.4.4. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean, median
 from typing import Final
@@ -74,7 +74,13 @@ def contrast(terms: list[tuple[float, Summary]], name: str, quantity: Quantity, 
 
 def _of(edition: Edition, role: Role, means: bool) -> tuple[StageTiming, dict[Stage, Summary]]:
     timing = cell(edition.stages, role, "stages")
-    return timing, stage_summaries(timing, means=means)
+    found = stage_summaries(timing, means=means)
+    timeless = [stage for stage, summary in found.items() if summary.median <= 0]
+    if timeless:
+        raise NotKnownError(
+            f"{', '.join(timeless)} on {timing.backend} took no time that the clock could tell"
+        )
+    return timing, found
 
 
 def _longest(role: Role, edition: Edition, paper: bool) -> Judgement:
@@ -87,7 +93,7 @@ def _longest(role: Role, edition: Edition, paper: bool) -> Judgement:
             at_its_word=paper,
         )
         for stage in STAGES
-        if stage is not Stage.PROPAGATION and found[stage].median > 0
+        if stage is not Stage.PROPAGATION
     ]
     share = Figure(
         name=f"propagation's share on {timing.backend}",
@@ -102,17 +108,22 @@ def _evenly(edition: Edition, paper: bool) -> Judgement:
     timing, gpu = _of(edition, Role.CUDNN, means=paper)
     speedups = {stage: ratio(cpu[stage], gpu[stage]) for stage in STAGES}
     figures = [as_figure(speedups[stage], f"speedup of {stage} on {timing.backend}") for stage in STAGES]
-    # The ratio of the extremes, its bounds the farthest that theirs allow.
-    most, least = (pick(speedups.values(), key=lambda speedup: speedup.ratio) for pick in (max, min))
-    known = None not in (most.low, most.high, least.low, least.high)
-    spread = Figure(
+    return all_hold([lies(_largest_over_smallest(figures), below=EVEN, at_its_word=paper)], *figures)
+
+
+def _largest_over_smallest(figures: Sequence[Figure]) -> Figure:
+    """Its bounds are the farthest that all the figures' allow, whichever are the extremes within them."""
+    values = [figure.value for figure in figures]
+    lows = [figure.low for figure in figures if figure.low is not None]
+    highs = [figure.high for figure in figures if figure.high is not None]
+    known = len(lows) == len(highs) == len(values)
+    return Figure(
         name="the largest of these over the smallest",
-        value=most.ratio / least.ratio,
+        value=max(values) / min(values),
         quantity=Quantity.RATIO,
-        low=max(1.0, (most.low or 0) / (least.high or 1)) if known else None,
-        high=(most.high or 0) / (least.low or 1) if known else None,
+        low=max(1.0, max(lows) / min(highs)) if known else None,
+        high=max(highs) / min(lows) if known else None,
     )
-    return all_hold([lies(spread, below=EVEN, at_its_word=paper)], *figures)
 
 
 def _gain_is_in_propagation(edition: Edition, paper: bool) -> Judgement:
@@ -163,7 +174,7 @@ def _others_hardly_move(edition: Edition, paper: bool) -> Judgement:
             quantity=Quantity.SHARE,
         )
         for stage in STAGES
-        if stage is not Stage.PROPAGATION and plain[stage].median > 0
+        if stage is not Stage.PROPAGATION
     ]
     return all_hold([lies(figure, above=-HARDLY, below=HARDLY, at_its_word=paper) for figure in moved], *own)
 

@@ -11,10 +11,10 @@ from typing import Final
 from bench.paper import reasons
 from bench.paper.claims_calls import first_summary, later_summary, scatter
 from bench.paper.claims_memory import convolution_share, growth, rates
-from bench.paper.claims_speed import level
 from bench.paper.claims_stages import stage_summaries, whole
 from bench.paper.editions import PAPER, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.needed import UNSYNCHRONISED
+from bench.paper.speedups import level
 from bench.paper.telling import good, quantity, sentences
 from bench.paper.trend import fit
 from bench.paper.verdict import INTERVAL_NAMES, NotKnownError, Quantity, shown

@@ -17,12 +17,14 @@ GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
 NO_DEVICE: Final = ("no CUDA", "no device cuda")
 """How the reasons of cells that were skipped for want of a GPU begin (bench.measure.backends)."""
 
-
-UNSYNCHRONISED: Final = "its clock was read without waiting for the GPU"
+UNSYNCHRONISED: Final = (
+    "its clock was read without waiting for the GPU, so that its times may be those of launching the work"
+)
+"""May be: with `timed: call` each call but a process's first begins by waiting for the one before it."""
 
 
 def synchronised(edition: Edition) -> Edition:
-    """The edition without the times of GPUs that nothing waited for: they tell how long launching took."""
+    """The edition without the times of GPUs that nothing waited for: they may be those of launching."""
     return replace(
         edition,
         headline=tuple(map(_waited_for, edition.headline)),

@@ -8,7 +8,8 @@ from typing import Final
 
 import pandas as pd
 
-from bench.paper.editions import Edition
+from bench.paper.editions import CORRECTED, Edition
+from bench.paper.experiments import QUICK
 from bench.statistics.stats import IntervalKind
 from bench.units import BYTES, SECONDS, Unit, significant, with_unit
 
@@ -46,8 +47,11 @@ INTERVAL_NAMES: Final = {
 }
 """How an interval of the tables is called in a sentence."""
 
-_FOR_WANT_OF_MORE: Final = ("too few", "too wide", "no clip of")
-"""What a verdict lacks that a quick version was too short for."""
+_FOR_WANT_OF_LENGTH: Final = ("too few frame counts", "too few points", "no clip of")
+"""What a verdict lacks that the quick version's clips were too few or too short for, by either method."""
+
+_FOR_WANT_OF_CALLS: Final = ("too few samples", "too wide")
+"""What a shorter version has too few calls for. In full the paper's method has as few."""
 
 OVER_FRAMES: Final = "over frame counts"
 """An interval of a median over cells of other lengths: how the cells scatter, not how one repeats."""
@@ -102,6 +106,7 @@ class Stated:
 
     statement: str
     judge: Callable[[Edition], Judgement]
+    title: str = ""  # where the claim's own says more than this form asks for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +114,11 @@ class Claim:
     """A claim of the paper; `id` is the project's number for it, with a letter for each part."""
 
     id: str
-    title: str
+    title: str  # in the paper's words, with its number
     source: str  # where in the paper
     paper: Stated | None
     general: Stated | None
+    negated_by_correction: bool = False  # what it tells of is what the corrected method leaves out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ class Finding:
     """A verdict on one form of a claim by one edition."""
 
     claim: str  # Claim.id
-    title: str
+    title: str  # its form's
     source: str
     edition: str
     form: Form
@@ -128,6 +134,7 @@ class Finding:
     statement: str
     evidence: tuple[Figure, ...]
     missing: str
+    negated_by_correction: bool = False  # this edition's method is meant to refute it
 
 
 CLAIMS_COLUMNS: Final = (
@@ -159,20 +166,27 @@ def find(claim: Claim, form: Form, edition: Edition) -> Finding | None:
         judgement = stated.judge(edition)
     except NotKnownError as error:
         judgement = cannot_tell(str(error))
-    missing = judgement.missing
-    if edition.thin and any(words in missing for words in _FOR_WANT_OF_MORE):
-        missing += "; this is a quick version, and the full one measures more"
     return Finding(
         claim=claim.id,
-        title=claim.title,
+        title=stated.title or claim.title,
         source=claim.source,
         edition=edition.name,
         form=form,
         verdict=judgement.verdict,
         statement=stated.statement,
         evidence=judgement.evidence,
-        missing=missing,
+        missing=judgement.missing + _more_in_full(judgement.missing, edition),
+        negated_by_correction=claim.negated_by_correction and edition.name == CORRECTED,
     )
+
+
+def _more_in_full(missing: str, edition: Edition) -> str:
+    """That the full version has what is missing; nothing where it would lack as much."""
+    short = edition.version == QUICK and any(words in missing for words in _FOR_WANT_OF_LENGTH)
+    few = edition.name == CORRECTED and any(words in missing for words in _FOR_WANT_OF_CALLS)
+    if edition.thin and (short or few):
+        return f"; this is a {edition.version} version, and the full one measures more"
+    return ""
 
 
 def cannot_tell(missing: str, *evidence: Figure) -> Judgement:

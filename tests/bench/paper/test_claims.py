@@ -1,14 +1,16 @@
 """Each claim's general form on editions made to support it, to refute it and to leave it open."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from bench.paper.claims import CLAIMS, findings
-from bench.paper.editions import Edition, Memory, Role, Timing
+from bench.paper.editions import CORRECTED, FAITHFUL, Edition, Memory, Role, Timing
 from bench.paper.verdict import Finding, Form
 from bench.records import Status
+from tests.bench.paper import facts
 from tests.bench.paper.made import NO_GPU, corrected, memory, repeated, skipped, staged, timing
 
 CPU, CUDNN, TUNED = Role.CPU, Role.CUDNN, Role.CUDNN_AUTOTUNE
@@ -98,15 +100,11 @@ def half(plain: Callable[[int], float], autotuned: Callable[[int], float], sprea
 
 
 CASES: dict[str, tuple[Edition, Edition, Edition]] = {
-    # a speedup of 10 throughout; one that doubles; one of wide intervals
-    "1a": (
-        frames(lambda t: t / 10),
-        frames(lambda t: t / 10 if t < 16 else t / 20),
-        frames(lambda t: t / 10, spread=0.3),
-    ),
+    # a speedup of 10 throughout; one that grows with the length; one of wide intervals
+    "1a": (frames(lambda t: t / 10), frames(lambda t: 0.5), frames(lambda t: t / 10, spread=0.3)),
     "1b": (
         frames(lambda t: t / 10, TUNED),
-        frames(lambda t: t / 10 if t < 16 else t / 20, TUNED),
+        frames(lambda t: 0.5, TUNED),
         frames(lambda t: t / 10, TUNED, spread=0.3),
     ),
     "1c": (frames(lambda t: t / 3), frames(lambda t: t / 1.5), frames(lambda t: t / 2, spread=0.1)),
@@ -195,6 +193,7 @@ CASES: dict[str, tuple[Edition, Edition, Edition]] = {
 }  # fmt: skip
 
 UNMEASURED = {"10a", "10b", "10c", "10d", "10e", "13"}
+"""By no edition; 10c and 13 by runs of experiments on faults."""
 
 
 def test_every_claim_with_a_general_form_has_its_three_cases() -> None:
@@ -231,7 +230,12 @@ def test_a_claim_never_measured_is_open_whatever_was_run() -> None:
         ("2a", frames(float, TUNED), "has no backend cudnn (the paper's CUDA)"),
         ("2a", corrected(), "the experiment `frames` was not run"),
         ("2a", corrected(frames=[timing(CPU, 4, [1.0]), timing(CUDNN, 4, [1.0])]), "no clip of one frame"),
-        ("1a", corrected(frames=[*sweep(CPU, float), timing(CUDNN, 4, [1.0])]), "too few frame counts"),
+        (
+            "1a",
+            corrected(frames=[*sweep(CPU, float), timing(CUDNN, 13, [1.0])]),
+            "too few frame counts: t = 13",
+        ),
+        ("1c", corrected(frames=[*sweep(CPU, float), timing(CUDNN, 13, [1.0])]), "too few frame counts"),
         (
             "1a",
             corrected(frames=[timing(role, t, [1.0 * t]) for role in (CPU, CUDNN) for t in (1, 2, 3)]),
@@ -276,8 +280,114 @@ def test_single_points_can_settle_by_how_they_scatter_over_lengths() -> None:
     assert any("over frame counts" in str(figure) for figure in found.evidence)
 
 
-def test_memory_that_is_all_taken_at_the_start_does_not_grow_steadily() -> None:
-    assert judged("8a", corrected(memory=[curve(260, bend=0.1)])).verdict == "refuted"
+def grown(power: float, noise: float = 0.0, lengths: Sequence[int] = range(1, 62, 3)) -> Edition:
+    """A speedup of 3 times t to a power, up and down by `noise` from length to length."""
+    return corrected(
+        frames=[timing(CPU, t, repeated(float(t))) for t in lengths]
+        + [
+            timing(CUDNN, t, repeated(t / (3 * t**power) * (1 + noise * (-1) ** i)))
+            for i, t in enumerate(lengths)
+        ]
+    )
+
+
+@pytest.mark.parametrize("power", [0.25, 0.3, 0.5, -0.3])
+def test_a_speedup_that_goes_on_growing_does_not_settle(power: float) -> None:
+    assert judged("1a", grown(power)).verdict == "refuted"
+    assert judged("1a", grown(power, noise=0.02)).verdict != "supported"
+
+
+@pytest.mark.parametrize("lengths", [range(1, 62, 3), (1, 4, 7, 10, 13, 16)])
+def test_a_constant_speedup_settles_however_it_scatters(lengths: Sequence[int]) -> None:
+    found = judged("1a", grown(0.0, noise=0.01, lengths=lengths))
+    assert found.verdict == "supported"
+    assert "where the clip's length doubles: " in str(found.evidence[0])
+
+
+@pytest.mark.parametrize("lengths", [(55, 58), (10, 11, 12, 13), (4, 7, 10, 30)])
+def test_lengths_that_are_few_or_neighbours_do_not_tell_whether_it_settles(lengths: Sequence[int]) -> None:
+    found = judged("1a", grown(0.0, lengths=lengths))
+    assert (found.verdict, found.missing[:20]) == ("cannot tell", "too few frame counts")
+
+
+@pytest.mark.parametrize("bend", [0.1, 0.5, 2.0, 3.0])
+def test_memory_that_grows_along_a_bend_does_not_grow_steadily(bend: float) -> None:
+    assert judged("8a", corrected(memory=[curve(260, bend=bend)])).verdict == "refuted"
+
+
+def disturbed(curve_: Memory) -> Memory:
+    """The same with a pause of a quarter of its points in the middle of the rise."""
+    middle = len(curve_.host_bytes) // 2
+    pause = [curve_.host_bytes[middle]] * (middle // 2)
+    host = (*curve_.host_bytes[:middle], *pause, *curve_.host_bytes[middle:])
+    return replace(curve_, host_bytes=host, elapsed_s=tuple(0.1 * i for i in range(len(host))))
+
+
+def test_a_machine_that_does_something_else_meanwhile_tells_nothing_of_steadiness() -> None:
+    found = judged("8a", corrected(memory=[disturbed(curve(260))]))
+    assert found.verdict == "cannot tell"
+    assert "a machine that does nothing else" in found.missing
+
+
+def test_only_the_corrected_edition_is_meant_to_refute_that_memory_grows() -> None:
+    edition = corrected(memory=[curve(2)])
+    negated = [
+        (finding.claim, finding.edition)
+        for finding in findings([edition, replace(edition, name=FAITHFUL)])
+        if finding.negated_by_correction
+    ]
+    assert negated == [("8a", CORRECTED)]
+
+
+def test_the_largest_speedup_over_the_smallest_is_bounded_by_those_of_all_stages() -> None:
+    # By its median propagation is no extreme; by its interval it may be either.
+    cpu, gpu = staged(CPU, 2.0, 1.9, 1.85, 1.8), staged(CUDNN, 1.0, 1.0, 1.0, 1.0)
+    wide = replace(
+        cpu, low_s={**cpu.low_s, "propagation": 1.9 / 5}, high_s={**cpu.high_s, "propagation": 1.9 * 4}
+    )
+    assert judged("6", corrected(stages=[cpu, gpu])).verdict == "supported"
+    found = judged("6", corrected(stages=[wide, gpu]))
+    assert found.verdict == "cannot tell"
+    spread = found.evidence[0]
+    assert spread.low is not None
+    assert spread.high is not None
+    assert 1.0 <= spread.low < spread.value < 1.12
+    assert spread.high == pytest.approx(4 * 5, rel=0.02)
+
+
+@pytest.mark.parametrize("claim", ["5b", "6", "7a", "7b"])
+def test_a_stage_too_short_for_the_clock_is_named(claim: str) -> None:
+    none = staged(CUDNN, 0.0, 1.0, 0.5, 1.0)
+    found = judged(claim, corrected(stages=[staged(CPU, 1, 3, 0.5, 1), none, staged(TUNED, 1, 3, 0.5, 1)]))
+    assert found.verdict == "cannot tell"
+    assert found.missing == "alignment on cudnn took no time that the clock could tell"
+
+
+def test_a_whole_forward_too_short_for_the_clock_is_no_error() -> None:
+    assert "no time that the clock could tell" in judged("5a", staging(CPU, 0.0, 0.0, 0.0, 0.0)).missing
+
+
+def test_memory_without_time_tells_no_rate() -> None:
+    still = replace(curve(260), elapsed_s=(0.0,) * 41)
+    assert "took no time that the clock could tell" in judged("8a", corrected(memory=[still])).missing
+
+
+def test_times_that_nothing_waited_for_are_not_said_to_be_launches() -> None:
+    found = judged("4b", repetitions(timing(CUDNN, 30, repeated(1.0), synchronised=False)))
+    assert found.missing.endswith("so that its times may be those of launching the work")
+
+
+def test_a_general_form_stands_under_words_that_it_tests() -> None:
+    fast = headline(0.05, 0.05)
+    titles = {(found.claim, found.form): found.title for found in findings([fast, facts.edition()])}
+    assert titles["11a", Form.PAPER] == "The headline speedup of CUDA is 2.071"
+    assert titles["11a", Form.GENERAL] == "CUDA speeds the headline's clip up"
+    numbers = {
+        claim: title
+        for (claim, form), title in titles.items()
+        if form is Form.GENERAL and re.search(r"\d", title.replace("t = 1", ""))
+    }
+    assert not numbers
 
 
 def test_a_cpu_without_a_gpu_is_still_judged_on_its_own_claims() -> None:

@@ -81,13 +81,27 @@ def test_what_an_edition_lacks_is_what_is_missing() -> None:
     assert (found.verdict, found.missing, found.evidence) == (Verdict.CANNOT_TELL, "no GPU", ())
 
 
-@pytest.mark.parametrize(("missing", "more"), [("too few samples", True), ("no GPU", False)])
-def test_a_quick_version_says_so_where_the_full_one_would_tell(missing: str, more: bool) -> None:
+@pytest.mark.parametrize(
+    ("edition", "version", "missing", "more"),
+    [
+        ("corrected", "quick", "too few samples", True),
+        ("corrected", "brief", "interval too wide", True),
+        ("corrected", "full", "too few samples", False),
+        ("corrected", "quick", "no GPU", False),
+        ("faithful", "quick", "too few samples", False),  # one in full, too
+        ("faithful", "quick", "too few frame counts", True),
+        ("corrected", "brief", "no clip of 10 frames", False),  # its clips are the full ones
+    ],
+)
+def test_a_short_version_says_so_where_the_full_one_would_tell(
+    edition: str, version: str, missing: str, more: bool
+) -> None:
     stated = Stated(statement="x", judge=lambda _: cannot_tell(missing))
     claim = Claim(id="1", title="t", source="s", paper=None, general=stated)
-    thin = find(claim, Form.GENERAL, Edition(name="corrected", machine="m", version="quick"))
+    thin = find(claim, Form.GENERAL, Edition(name=edition, machine="m", version=version))
     assert thin is not None
-    assert thin.missing.endswith("; this is a quick version, and the full one measures more") is more
+    said = f"; this is a {version} version, and the full one measures more"
+    assert thin.missing == missing + (said if more else "")
 
 
 @pytest.mark.parametrize(
