@@ -182,8 +182,8 @@ CLAIMS: Final = (
             general=Stated(
                 statement=(
                     f"From a third of the longest clip's length on, {role}'s speedup over the CPU changes by "
-                    f"less than {SETTLED:.0%} where the length doubles: it settles, whatever to. "
-                    f"{MIN_LENGTHS} lengths are needed there."
+                    f"a factor below {1 + SETTLED:g} either way where the length doubles: it settles, whatever "
+                    f"to. {MIN_LENGTHS} lengths are needed there, the longest {MIN_SPAN} times the shortest."
                 ),
                 judge=partial(_settles, role),
                 title=f"{name}'s speedup settles to a constant",
