@@ -10,6 +10,7 @@ from bench.paper.needed import GPU, as_figure, cell, cells, measured, summary_of
 from bench.paper.speedups import (
     LONG_FRAMES,
     MIN_LENGTHS,
+    MIN_SPAN,
     level,
     longer_part,
     longest_third,
@@ -182,8 +183,8 @@ CLAIMS: Final = (
             general=Stated(
                 statement=(
                     f"From a third of the longest clip's length on, {role}'s speedup over the CPU changes by "
-                    f"a factor below {1 + SETTLED:g} either way where the length doubles: it settles, whatever "
-                    f"to. {MIN_LENGTHS} lengths are needed there, the longest {MIN_SPAN} times the shortest."
+                    f"a factor below {1 + SETTLED:g} either way where the length doubles: it settles, "
+                    f"whatever to. {MIN_LENGTHS} lengths are needed there, the longest {MIN_SPAN} times the shortest."
                 ),
                 judge=partial(_settles, role),
                 title=f"{name}'s speedup settles to a constant",
