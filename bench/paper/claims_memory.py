@@ -246,8 +246,8 @@ CLAIMS: Final = (
             statement=(
                 f"On the CPU a forward adds more than {KEPT_BYTES // 1024} KiB per frame and input pixel. "
                 f"From a tenth of the rise to the peak each half of the time has {LEAST_HALF:.0%} of it or "
-                f"more, and a straight line explains more than {STRAIGHT:.0%} of the curve's variance; a rate "
-                "that goes up and down leaves it open."
+                f"more, and a straight line explains more than {STRAIGHT:.0%} of the curve's variance; a "
+                "rate that goes up and down leaves it open."
             ),
             judge=_steadily_and_kept,
             title="Host memory grows with every frame, at a steady rate up to its peak",

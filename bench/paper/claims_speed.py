@@ -184,7 +184,8 @@ CLAIMS: Final = (
                 statement=(
                     f"From a third of the longest clip's length on, {role}'s speedup over the CPU changes by "
                     f"a factor below {1 + SETTLED:g} either way where the length doubles: it settles, "
-                    f"whatever to. {MIN_LENGTHS} lengths are needed there, the longest {MIN_SPAN} times the shortest."
+                    f"whatever to. {MIN_LENGTHS} lengths are needed there, the longest {MIN_SPAN} times "
+                    "the shortest."
                 ),
                 judge=partial(_settles, role),
                 title=f"{name}'s speedup settles to a constant",
