@@ -495,8 +495,9 @@ def test_recording_changes_no_output_and_keeps_what_is_estimated(tmp_path):
         for on in (True, False)
     )
     grown = kept.host_growth_bytes - plain.host_growth_bytes
-    # Resident memory grows by 1.2 to 1.5 of what tensors take: the allocator's share.
-    assert 0.9 < grown / (with_ - without) < 2
+    # Resident memory grows by 1.2 to 1.5 of what tensors take, the allocator's share; by less where earlier
+    # tests have left room in its arenas.
+    assert 0.5 < grown / (with_ - without) < 2
 
 
 def test_the_reference_is_made_without_gradients(run, monkeypatch):
