@@ -12,7 +12,7 @@ from bench.paper import page, published
 from bench.paper.claims import findings
 from bench.paper.editions import CORRECTED, PAPER, Edition, Role
 from bench.paper.experiments import FAULTS, FULL, METHODS, Request, fault_folder, steps
-from bench.paper.faults import Explanation, explain
+from bench.paper.faults import explain
 from bench.paper.figures import FIGURES, figure
 from bench.paper.reading import RunOfPaper, edition_of
 from bench.paper.verdict import Finding, Form, Verdict, claims_table
@@ -43,7 +43,8 @@ def write(folder: Path, wanted: Request) -> Written:
     """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun."""
     read = {step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}
     editions = _editions(read, wanted)
-    found = findings(editions.values())
+    faults = _faults(read)
+    found = findings(editions.values(), faults)
     pictures = _draw(editions, wanted, folder / FIGURES_NAME)
     claims = folder / CLAIMS_NAME
     write_whole(claims, to_csv(claims_table(found)))
@@ -51,7 +52,7 @@ def write(folder: Path, wanted: Request) -> Written:
     text = page.render(
         editions,
         found,
-        _explanations(read),
+        [explain(name, off, on) for name, (off, on) in faults.items()],
         figures=wanted.figures,
         pictures={key: relative(path, folder) for key, path in pictures.items()},
         files=[relative(claims, folder)],
@@ -71,6 +72,12 @@ def write(folder: Path, wanted: Request) -> Written:
 def editions_of(folder: Path, wanted: Request) -> dict[str, Edition]:
     """The paper's edition, and those of the methods whose runs are in the folder."""
     return _editions({step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}, wanted)
+
+
+def findings_of(folder: Path, wanted: Request) -> tuple[Finding, ...]:
+    """The verdicts on each claim, as the page has them."""
+    read = {step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}
+    return findings(_editions(read, wanted).values(), _faults(read))
 
 
 def paper_edition() -> Edition:
@@ -114,11 +121,10 @@ def _draw(editions: dict[str, Edition], wanted: Request, folder: Path) -> dict[s
     return drawn
 
 
-def _explanations(read: dict[str, RunOfPaper]) -> list[Explanation]:
+def _faults(read: dict[str, RunOfPaper]) -> dict[str, tuple[RunOfPaper, RunOfPaper]]:
+    """The experiments on faults whose two runs are there: with the fault off, and on."""
     pairs = {name: (fault_folder(name, on=False), fault_folder(name, on=True)) for name in FAULTS}
-    return [
-        explain(name, read[off], read[on]) for name, (off, on) in pairs.items() if {off, on} <= read.keys()
-    ]
+    return {name: (read[off], read[on]) for name, (off, on) in pairs.items() if {off, on} <= read.keys()}
 
 
 def _refuted(found: Sequence[Finding], wanted: Request) -> tuple[str, ...]:
