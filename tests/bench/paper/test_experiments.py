@@ -67,6 +67,8 @@ def test_the_faithful_method_is_what_the_papers_code_did(version: str) -> None:
             True, False, "call", "counted",
         )  # fmt: skip
         assert (measure.warmup, measure.rounds, measure.order) == (0, 1, "by_backend")
+        # Stages and memory are of the process's first calls: the code had no others.
+        assert measure.end_to_end == (experiment.input[0].name not in ("stages", "memory"))
         assert experiment.model.base_upsample == experiment.model.flow_resize == "nearest"
         asked = {"repetitions": 10, "stages": 3}.get(experiment.input[0].name, 1)
         assert (measure.repetitions.min, measure.repetitions.max) == (asked, asked)
