@@ -94,7 +94,11 @@ def paper(
         "whose speed is known here, less what is done already"
     )
     done = paper_run.reproduce(folder, wanted, _display, _announce)
-    page = paper_page.write(folder, wanted)
+    try:
+        page = paper_page.write(folder, wanted)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the rest, and the page: vsr-bench paper --resume {folder}")
+        raise typer.Exit(INTERRUPTED) from None
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
     for line in page.verdicts:

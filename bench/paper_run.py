@@ -119,15 +119,18 @@ def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, annou
     planned = steps(wanted)
     interrupted = False
     with _alone(folder), SharedLaunchers() as launch:
-        for number, step in enumerate(planned, start=1):
-            path = folder / step.folder
-            if is_done(path):
-                continue
-            announce(number, len(planned), step)
-            begun = [run for _, run in runs_of(folder, wanted)]
-            if _carry_out(path, step, display, launch, begun).interrupted:
-                interrupted = True
-                break
+        try:
+            for number, step in enumerate(planned, start=1):
+                path = folder / step.folder
+                if is_done(path):
+                    continue
+                announce(number, len(planned), step)
+                begun = [run for _, run in runs_of(folder, wanted)]
+                if _carry_out(path, step, display, launch, begun).interrupted:
+                    interrupted = True
+                    break
+        except KeyboardInterrupt:  # where a run begins or ends, and not while it measures
+            interrupted = True
     return Reproduced(
         folder=folder,
         statuses=dict(Counter(found for step in planned for found in _statuses(folder / step.folder))),

@@ -289,6 +289,17 @@ class TestGoingOn:
             paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert not (begun / "faithful").exists()
 
+    def test_an_interrupt_while_a_run_begins_is_one_like_any_other(
+        self, begun: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*_: Any, **__: Any) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("bench.run.RunFolder.create", interrupt)
+        ended = paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+        assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
+        assert not (begun / "faithful").exists()
+
 
 def test_the_estimate_knows_every_device_that_is_needed() -> None:
     faults = request(METHODS, ["faults"])

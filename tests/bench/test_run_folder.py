@@ -416,7 +416,7 @@ def test_an_interrupt_while_the_folder_is_made_leaves_none(tmp_path, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.results.run_folder._write", interrupt)
+    monkeypatch.setattr("bench.results.run_folder.write_whole", interrupt)
     with pytest.raises(KeyboardInterrupt):
         create(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -454,7 +454,7 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bench.results.run_folder._write", refuse)
+    monkeypatch.setattr("bench.results.run_folder.write_whole", refuse)
     with pytest.raises(BadInput, match="cannot be written to"):
         create(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
