@@ -34,7 +34,7 @@ SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
 FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
 OF_THE_REQUEST: Final = (
-    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
     errno.EPERM, errno.EROFS,
 )  # fmt: skip
 """What the system says of a path that cannot be meant as it was given."""
@@ -362,6 +362,7 @@ def _duration(seconds: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    _stand_in_for_closed_streams()
     try:
         interrupts.listen()
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
@@ -378,6 +379,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:
             return _without_output()
     return status if isinstance(status, int) else OK
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Python has None where a stream was closed before it began, which nothing can be written to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _without_output() -> int:

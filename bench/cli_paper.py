@@ -10,6 +10,7 @@ import typer
 
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Job
+from bench.messages import RunStoppedError
 from bench.paper.editions import CORRECTED, FAITHFUL
 from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request
 from vsr_model.errors import BadInput
@@ -73,7 +74,7 @@ def paper(
 
     Ctrl-C keeps what is done; the same command, or `--resume DIR`, does the rest. Exit status: 0 done, 1 a
     claim is refuted (with --fail-on-refuted), 2 the request was wrong, 3 some cells did not end `ok` or
-    `skipped`, 130 interrupted.
+    `skipped`, 70 the disk filled or the like (what is done is kept), 130 interrupted.
     """
     from bench import paper_page, paper_run  # noqa: PLC0415 - matplotlib and pandas
 
@@ -93,12 +94,19 @@ def paper(
         f"{folder}: about {max(1, round(paper_run.seconds(wanted) / 60))} min of calls for the devices "
         "whose speed is known here, less what is done already"
     )
-    done = paper_run.reproduce(folder, wanted, _display, _announce)
+    again = f"vsr-bench paper --resume {folder}"
     try:
+        done = paper_run.reproduce(folder, wanted, _display, _announce)
         page = paper_page.write(folder, wanted)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the rest, and the page: vsr-bench paper --resume {folder}")
+        typer.echo(f"interrupted; the rest, and the page: {again}")
         raise typer.Exit(INTERRUPTED) from None
+    except RunStoppedError as error:  # its own words lead to one run alone
+        raise RunStoppedError(f"{str(error).partition(';')[0]}; what is done is kept: {again}") from error
+    except OSError as error:
+        raise RunStoppedError(
+            f"{error.filename or folder}: {error.strerror}; what is done is kept: {again}"
+        ) from error
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
     for line in page.verdicts:

@@ -16,7 +16,7 @@ from bench.paper.faults import explain
 from bench.paper.figures import FIGURES, figure
 from bench.paper.reading import RunOfPaper, edition_of
 from bench.paper.verdict import Finding, Form, Verdict, claims_table
-from bench.paper_run import is_done, runs_of
+from bench.paper_run import alone, is_done, runs_of
 from bench.plotting.plots import FORMATS, save
 from bench.reporting.html_files import relative, write_pages
 from bench.results.analysis import Tables, tables_of
@@ -40,7 +40,15 @@ class Written:
 
 
 def write(folder: Path, wanted: Request) -> Written:
-    """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun."""
+    """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun.
+
+    Raises BadInput where another process is at them.
+    """
+    with alone(folder):
+        return _write(folder, wanted)
+
+
+def _write(folder: Path, wanted: Request) -> Written:
     read = {step.folder: _of_paper(run) for step, run in runs_of(folder, wanted)}
     editions = _editions(read, wanted)
     faults = _faults(read)

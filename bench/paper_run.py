@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from shutil import rmtree
 
+from bench import report_run
 from bench import run as runs
 from bench.grid import config, estimate, plan, presets
 from bench.grid.config import Experiment
@@ -23,8 +23,8 @@ from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
 from bench.results.run_about import read_json
-from bench.results.run_folder import RUN_NAME, RunFolder
-from bench.results.whole_file import write_whole
+from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, RunFolder
+from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
 
 Announce = Callable[[int, int, Step], None]
@@ -67,7 +67,9 @@ def begin(folder: Path | None, wanted: Request) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(wanted)}, indent=2) + "\n"
-        write_whole(folder / PAPER_NAME, text)
+        create_whole(folder / PAPER_NAME, text)
+    except FileExistsError:  # another process was first
+        return begin(folder, wanted)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
     return folder
@@ -118,11 +120,17 @@ def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, annou
     """
     planned = steps(wanted)
     interrupted = False
-    with _alone(folder), SharedLaunchers() as launch:
+    with alone(folder), SharedLaunchers() as launch:
+        left = [step for step in planned if not is_done(folder / step.folder)]
+        for step, run in runs_of(folder, wanted):
+            # Presets that have changed since are no harm where nothing is added to what is there.
+            run.check_config(_experiment(step) if left else None)
         try:
             for number, step in enumerate(planned, start=1):
                 path = folder / step.folder
-                if is_done(path):
+                if step not in left:
+                    if not report_run.is_derived(path):  # killed after its last record
+                        runs.rebuild(path)
                     continue
                 announce(number, len(planned), step)
                 begun = [run for _, run in runs_of(folder, wanted)]
@@ -154,21 +162,36 @@ def _carry_out(
     experiment = _experiment(step)
     if _is_begun(path):
         return runs.resume(path, display, given=experiment, launch=launch)
-    if (path / JOURNAL_NAME).is_file() and (path / JOURNAL_NAME).stat().st_size:
+    _clear(path)
+    return runs.start(experiment, display, output=path, launch=launch, beside=begun)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a run that was ended before its first cell has left, and nothing else.
+
+    Raises BadInput where there is more: it is someone's.
+    """
+    if not path.exists():
+        return
+    made = {CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME}
+    found = list(path.iterdir()) if path.is_dir() else []
+    known = [file for file in found if file.name in made or file.name.endswith(".partial")]
+    journal = path / JOURNAL_NAME
+    if not path.is_dir() or len(known) < len(found) or (journal.is_file() and journal.stat().st_size):
         raise BadInput(
-            f"{path}: holds a journal with records and no {RUN_NAME} to tell what they are of; put that file "
-            "back, or remove the folder to have the run made anew"
+            f"{path}: holds no run that can be gone on with, and more than one leaves before its first cell; "
+            f"remove it, or put back what is missing of {JOURNAL_NAME} and {RUN_NAME}"
         )
-    # What was ended before its first cell holds nothing that took time.
-    rmtree(path, ignore_errors=True)
-    # A machine is told by its variables, too, and they are the method's.
-    alike = [run for run in begun if run.experiment.measure.allocator == experiment.measure.allocator]
-    return runs.start(experiment, display, output=path, launch=launch, beside=alike[0] if alike else None)
+    for file in known:
+        file.unlink()
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While the block goes on no other process does these runs. Raises BadInput where one does already."""
+def alone(folder: Path) -> Iterator[None]:
+    """While the block goes on no other process does these runs or writes their page.
+
+    Raises BadInput where one does already.
+    """
     with (folder / PAPER_NAME).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -69,8 +69,11 @@ def report(paths: Sequence[Path], output: Path | None = None) -> Pages:
             raise BadInput(f"{paths[place]}: is named twice; a run stands beside others, not beside itself")
     names = run_names(real)
     folder = output or (paths[0] if len(paths) == 1 else Path(default_folder(names)))
-    if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
-        raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
+    for name, what in ((JOURNAL_NAME, "a run"), (PAPER_NAME, "the paper's experiments")):
+        if (folder / name).exists() and [folder.resolve()] != real:
+            raise BadInput(
+                f"{folder}: holds {what} with a report of its own; name another folder by --output"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _one(opened[0], folder) if len(opened) == 1 else _several(opened, names, folder)
@@ -108,9 +111,16 @@ def default_folder(names: Sequence[str]) -> str:
 
 
 def _column_texts(path: Path, *names: str) -> list[tuple[str, ...]]:
-    """Some columns of a CSV, row by row, as they are written there."""
+    """Some columns of a CSV, row by row, as they are written there. Raises OSError where it is no file."""
+    if not path.is_file():  # opening a pipe would wait for someone to write
+        raise FileNotFoundError(path)
     table = pd.read_csv(path, usecols=list(names), dtype=str, keep_default_na=False)
     return list(zip(*(table[name] for name in names), strict=True))
+
+
+def is_derived(path: Path) -> bool:
+    """Whether a run's tables and report are those of its journal. Raises BadInput for what holds no run."""
+    return (path / "report.md").is_file() and _open(path).is_derived
 
 
 def _open(path: Path) -> Opened:

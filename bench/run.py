@@ -56,10 +56,10 @@ def start(
     output: Path | None = None,
     with_host_name: bool = False,
     launch: Launch = Launcher,
-    beside: RunFolder | None = None,
+    beside: Sequence[RunFolder] = (),
 ) -> Outcome:
     """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be, and
-    where the run `beside` which its results will stand was made by another machine or other code."""
+    where a run `beside` which its results will stand was made by another machine or other code."""
     cells = plan.cells(experiment, filters)
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
@@ -69,8 +69,10 @@ def start(
             **environment.collect(answer.torch, variables, with_host_name=with_host_name),
             "timer": asdict(timer.measure()),
         }
-        if beside is not None:
-            beside.check_same(described)
+        for other in beside:
+            other.check_same(
+                described, but=("workers_environment",)
+            )  # that is the allocator's, which may vary
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         with folder.journal() as journal:
             return _carry_out(folder, journal, cells, launcher, answer, display)
@@ -97,6 +99,7 @@ def rebuild(path: Path) -> Outcome:
     """Derive a run's tables, plots and report from its journal anew."""
     folder = RunFolder.open(path)
     with folder.journal():
+        rmtree(folder.references, ignore_errors=True)  # of a run that was killed
         return _derive(folder, len(folder.cells()), interrupted=False)
 
 

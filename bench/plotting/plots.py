@@ -132,7 +132,10 @@ def save(drawn: Figure, paths: Sequence[Path]) -> None:
             partial = path.with_name(f".{path.name}.part")
             ending = path.suffix.removeprefix(".")
             # The date would make two files of one figure differ.
-            drawn.savefig(
-                partial, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None
-            )
-            partial.replace(path)
+            try:
+                drawn.savefig(
+                    partial, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None
+                )
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)

@@ -148,10 +148,14 @@ class RunFolder:
                     f"{identity.shown(is_now)}; a run goes on only as it began"
                 )
 
-    def check_same(self, environment: Mapping[str, Any]) -> None:
-        """Raises BadInput where going on here would mix machines, versions, weights or clips in one run."""
+    def check_same(self, environment: Mapping[str, Any], *, but: Sequence[str] = ()) -> None:
+        """Raises BadInput where going on here would mix machines, versions, weights or clips in one run.
+
+        `but`: fields of the environment that may differ."""
         was_here, here = identity.lasting(self.environment), identity.lasting(environment)
         for field, was, is_now in identity.differences(was_here, here):
+            if field.partition(".")[0] in but:
+                continue
             raise BadInput(
                 f"{self.path}: begun with another {field} ({identity.shown(was)}) than here "
                 f"({identity.shown(is_now)}); a run goes on only where it began"

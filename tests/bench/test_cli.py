@@ -301,6 +301,19 @@ def test_a_killed_worker_is_a_record_that_names_the_signal(
     assert "SIGKILL" in read_journal(folder / "journal.jsonl")[-1].reason
 
 
+def test_a_closed_stream_is_no_error(grid: Path) -> None:
+    root = Path(__file__).parents[2]
+    for folder, redirection in (("one", "2>&-"), ("all", "<&- >&- 2>&-")):
+        done = subprocess.run(
+            f'exec "{sys.executable}" -m bench run {grid.name} --filter backend=cpu --filter frames=1 '
+            f"--output {folder} {redirection}",
+            shell=True, cwd=grid.parent, timeout=120, check=False,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )  # fmt: skip
+        assert done.returncode == 0
+        assert (grid.parent / folder / "report.md").exists()
+
+
 def test_plan_lists_the_cells_and_runs_none(grid: Path) -> None:
     done = call("plan", grid.name, "--set", "grid.frames=[3]", "--filter", "backend=cpu*", cwd=grid.parent)
     assert done.returncode == 0, done.stderr

@@ -267,9 +267,7 @@ class TestGoingOn:
         run = begun / "corrected" / "headline"
         (run / "run.json").unlink()
         before = sorted(run.iterdir())
-        with pytest.raises(
-            BadInput, match=r"corrected/headline: holds a journal with records and no run.json"
-        ):
+        with pytest.raises(BadInput, match=r"corrected/headline: holds no run that can be gone on with"):
             paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert sorted(run.iterdir()) == before
 
@@ -279,15 +277,50 @@ class TestGoingOn:
             with pytest.raises(BadInput, match="out: another process is making these runs"):
                 paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
 
-    def test_runs_of_other_code_are_not_laid_beside_those_that_are_there(self, begun: Path) -> None:
-        other = yaml.safe_load((begun / "corrected" / "headline" / "config.yaml").read_text())
-        other["measure"]["allocator"] = (
-            "system"  # as the faithful method has it: only alike ones are compared
-        )
-        (begun / "corrected" / "headline" / "config.yaml").write_text(yaml.safe_dump(other))
-        with pytest.raises(BadInput, match="corrected/headline: begun with "):
+    @pytest.mark.parametrize(
+        ("name", "was", "becomes", "said"),
+        [
+            ("environment.json", '"cpu": "', '"cpu": "Another ', "begun with another cpu"),
+            ("run.json", '"source_sha256": "', '"source_sha256": "0', "begun with other code"),
+            ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.num_blocks: 30"),
+        ],
+    )
+    def test_another_machines_runs_are_not_laid_beside_those_that_are_there(
+        self, begun: Path, name: str, was: str, becomes: str, said: str
+    ) -> None:
+        """Whatever its allocator, which the methods differ in."""
+        run = begun / "corrected" / "headline"
+        text = (run / name).read_text()
+        assert was in text
+        (run / name).write_text(text.replace(was, becomes))
+        with pytest.raises(BadInput, match=f"corrected/headline: {said}"):
             paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert not (begun / "faithful").exists()
+
+    @pytest.mark.parametrize("kept", ["notes.txt", "cells.csv"])
+    def test_what_is_someones_is_not_removed(self, begun: Path, kept: str) -> None:
+        (begun / "faithful" / "headline").mkdir(parents=True)
+        for name in ("config.yaml", kept):
+            (begun / "faithful" / "headline" / name).touch()
+        with pytest.raises(BadInput, match="faithful/headline: holds no run that can be gone on with"):
+            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+        assert (begun / "faithful" / "headline" / kept).exists()
+
+    def test_what_was_killed_after_its_last_record_gets_its_tables(self, begun: Path) -> None:
+        wanted = request(["corrected"], ["headline"], version="quick")
+        (begun / "paper.json").unlink()
+        paper_run.begin(begun.parent / "other", wanted)
+        (begun.parent / "other" / "paper.json").rename(begun / "paper.json")
+        run = begun / "corrected" / "headline"
+        summary = (run / "summary.csv").read_bytes()
+        for name in ("summary.csv", "cells.csv", "report.md"):
+            (run / name).unlink()
+        (run / ".references").mkdir()
+        ended = paper_run.reproduce(begun, wanted, no_display, lambda *_: None)
+        assert (ended.done, ended.interrupted) == (1, False)
+        assert (run / "summary.csv").read_bytes() == summary
+        assert (run / "report.md").exists()
+        assert not (run / ".references").exists()
 
     def test_an_interrupt_while_a_run_begins_is_one_like_any_other(
         self, begun: Path, monkeypatch: pytest.MonkeyPatch
@@ -295,7 +328,7 @@ class TestGoingOn:
         def interrupt(*_: Any, **__: Any) -> Any:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("bench.run.RunFolder.create", interrupt)
+        monkeypatch.setattr("bench.run.preflight.ask", interrupt)
         ended = paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
         assert not (begun / "faithful").exists()
