@@ -185,7 +185,7 @@ def test_a_damaged_folder_is_refused(
     ids=lambda number: signal.Signals(number).name,
 )
 def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, number: signal.Signals) -> None:
-    process = begun(tiny_presets, "--figures", "14,17", "--output", "out", cwd=tmp_path)
+    process = begun(tiny_presets, "--figures", "14", "--output", "out", cwd=tmp_path)
     journal = tmp_path / "out" / "faithful" / "repetitions" / "journal.jsonl"
     deadline = time.monotonic() + 120
     while not journal.exists():
@@ -203,7 +203,7 @@ def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, numbe
 
     status, out, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
     assert status == 0, said
-    assert "4 of 4 runs" in out
+    assert "2 of 2 runs" in out
     assert "corrected" not in said
     assert (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes() == first
     records = read_journal(journal)
@@ -212,15 +212,14 @@ def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, numbe
 
 
 def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(
-    tiny_presets: Path, tmp_path: Path
+    tiny_presets: Path, finished: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    arguments = ("--figures", "19", "--method", "corrected")
-    status, _, _ = done(tiny_presets, *arguments, "--output", "out", cwd=tmp_path)
+    copytree(finished[0], tmp_path / "out")
+    status, _, _ = done(tiny_presets, "--resume", "out", "--fail-on-refuted", cwd=tmp_path)
     claims = pd.read_csv(tmp_path / "out" / "claims.csv")
     own = claims[(claims["edition"] == "corrected") & (claims["verdict"] == "refuted")]
-    assert status == 0
-    again, _, _ = done(tiny_presets, *arguments, "--output", "out", "--fail-on-refuted", cwd=tmp_path)
-    assert again == (1 if len(own) else 0)
+    # 8a tells of what the corrected method leaves out.
+    assert status == (1 if set(own["claim"]) - {"8a"} else 0)
 
 
 def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
