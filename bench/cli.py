@@ -1,45 +1,23 @@
 """The command line: parses and prints, nothing else."""
 
-import errno
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_paper
+from bench import __version__, cli_paper, exits
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
-from bench.grid.config_measure import Measure
-from bench.grid.plan import Job
-from bench.messages import RunStoppedError
 from bench.process import interrupts
-from bench.process.launcher import ServerDiedError
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
-from vsr_model.one_line import one_line
-
-OK: Final = 0
-SPOILED: Final = 1  # `env --check` found what would spoil a measurement
-BAD_REQUEST: Final = 2
-SOME_FAILED: Final = 3
-INTERRUPTED: Final = 130
-FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
-OF_THE_REQUEST: Final = (
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
-)  # fmt: skip
-"""What the system says of a path that cannot be meant as it was given."""
-
-OUTPUT_CLOSED: Final = 141  # as a shell reports a program that SIGPIPE ended
 
 app = typer.Typer(
     name="vsr-bench",
@@ -139,24 +117,25 @@ def run(
     disk filled or the like (what is done is kept), 130 interrupted.
     """
     from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+    from bench.progress import shown  # noqa: PLC0415
 
     if resume is not None:
         if filters or output or ((assignments or variants) and source is None):
             raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
         given = None if source is None else _experiment(source, variants, assignments)
-        outcome = runs.resume(resume, _display, given=given)
+        outcome = runs.resume(resume, shown, given=given)
     elif source is None:
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
         experiment = _experiment(source, variants, assignments)
         outcome = runs.start(
-            experiment, _display, filters=filters or (), output=output, with_host_name=record_host_name
+            experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name
         )
     _print_outcome(outcome)
     if outcome.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exits.INTERRUPTED)
     if outcome.failed:
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(exits.SOME_FAILED)
 
 
 @app.command("plan")
@@ -310,7 +289,7 @@ def show_environment(
             typer.echo(f"{finding.weight}: {finding.seen}\n  {finding.remedy}")
         typer.echo(environment_check.in_short(findings, now))
     if any(finding.weight is environment_check.Weight.SPOILS for finding in findings):
-        raise typer.Exit(SPOILED)
+        raise typer.Exit(exits.FOUND)
 
 
 app.command("paper")(cli_paper.paper)
@@ -331,12 +310,6 @@ def _experiment(
 ) -> config.Experiment:
     """What a CONFIG, its variants and the fields set on top mean."""
     return config.load(presets.find(source), assignments or (), variants or ())[0]
-
-
-def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager[Any]:
-    from bench.progress import Display, ProgressConsole  # noqa: PLC0415
-
-    return Display(jobs, measure, ProgressConsole())
 
 
 def _print_outcome(outcome: Any) -> None:
@@ -367,18 +340,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupts.listen()
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
     except BadInput as error:
-        return _refuse(str(error))
+        return exits.refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit):
         # Whoever read the output has enough (typer turns it into SystemExit, and into nothing else).
-        return _without_output()
+        return exits.without_output()
     except Exception as error:
         try:
-            return _explain(error)
+            return exits.explain(error)
         except OSError:
-            return _without_output()
-    return status if isinstance(status, int) else OK
+            return exits.without_output()
+    return status if isinstance(status, int) else exits.OK
 
 
 def _stand_in_for_closed_streams() -> None:
@@ -386,36 +359,3 @@ def _stand_in_for_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
-
-
-def _without_output() -> int:
-    """Nobody hears any more; Python's last flush must not complain about it."""
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return OUTPUT_CLOSED
-
-
-def _explain(error: Exception) -> int:
-    """Say what a command raised; the exit status for it."""
-    # A wrong use of the command line: its base class has had several homes, its methods have not.
-    if hasattr(error, "show") and hasattr(error, "format_message"):
-        if len(error.format_message().splitlines()) > 1:  # the help, where nothing was asked for
-            error.show()
-            return BAD_REQUEST
-        return _refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
-    if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
-        raise error  # a terminal that was closed
-    if isinstance(error, OSError):
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED
-    if isinstance(error, RunStoppedError | ServerDiedError):
-        _refuse(str(error))
-    else:
-        traceback.print_exception(error)
-    return FAILED
-
-
-def _refuse(sentence: str) -> int:
-    """Say why, in one line that a terminal only shows, whatever a name in it holds."""
-    print("vsr-bench:", one_line(sentence), file=sys.stderr)  # noqa: T201 - the command line prints
-    return BAD_REQUEST

@@ -125,6 +125,11 @@ class Display:
         return weight * self._worked_s / self._worked if self._worked else None
 
 
+def shown(jobs: Sequence[Job], measure: Measure) -> Display:
+    """The progress of so many jobs, to whoever reads standard error."""
+    return Display(jobs, measure, ProgressConsole())
+
+
 class FileDisplay:
     """The progress of one file through the network; called as (doing, frames done, frames in all or 0)."""
 

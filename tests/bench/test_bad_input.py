@@ -21,7 +21,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import cli, run
+from bench import cli, exits, run
 from bench.grid import config, plan
 from bench.grid.plan import Job
 from bench.messages import blank_record
@@ -96,7 +96,7 @@ def refused(
 
     def refuse(*arguments: str | Path) -> str:
         there = left_in(tmp_path)
-        assert cli.main([str(argument) for argument in arguments]) == cli.BAD_REQUEST
+        assert cli.main([str(argument) for argument in arguments]) == exits.BAD_REQUEST
         out, err = capfd.readouterr()
         assert out == ""
         assert is_one_sentence(err), err

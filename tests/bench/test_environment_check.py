@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import cli, environment_check
+from bench import cli, environment_check, exits
 from bench.environment_check import Finding, Now, Weight, findings, in_short, look
 from bench.machine import timer
 from bench.machine.telemetry_nvidia import NOT_INSTALLED, GpuState
@@ -150,25 +150,25 @@ def _known_machine(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("_known_machine")
 def test_env_prints_what_environment_json_would_hold(capsys):
-    assert cli.main(["env"]) == cli.OK
+    assert cli.main(["env"]) == exits.OK
     assert json.loads(capsys.readouterr().out) == GOOD
 
 
 @pytest.mark.usefixtures("_known_machine")
 def test_env_check_ends_well_where_nothing_spoils(capsys, monkeypatch):
-    assert cli.main(["env", "--check"]) == cli.OK
+    assert cli.main(["env", "--check"]) == exits.OK
     assert capsys.readouterr().out.startswith("nothing found")
     monkeypatch.setattr(environment_check, "here", lambda: {**GOOD, "hypervisor": True})
-    assert cli.main(["env", "--check"]) == cli.OK
+    assert cli.main(["env", "--check"]) == exits.OK
     assert capsys.readouterr().out.startswith("note: this is a virtual machine")
 
 
 @pytest.mark.usefixtures("_known_machine")
 def test_env_check_tells_a_script_that_something_spoils(capsys, monkeypatch):
     monkeypatch.setattr(environment_check, "look", lambda: Now(**{**QUIET, "on_battery": True}))
-    assert cli.main(["env", "--check"]) == cli.SPOILED
+    assert cli.main(["env", "--check"]) == exits.FOUND
     assert "spoils: the machine runs on its battery\n  plug it in\n" in capsys.readouterr().out
-    assert cli.main(["env", "--check", "--json"]) == cli.SPOILED
+    assert cli.main(["env", "--check", "--json"]) == exits.FOUND
     assert json.loads(capsys.readouterr().out) == [
         {"weight": "spoils", "seen": "the machine runs on its battery", "remedy": "plug it in"}
     ]

@@ -1,0 +1,58 @@
+"""How a command ends: its exit status, and the one line that says why."""
+
+import errno
+import os
+import sys
+import traceback
+from typing import Final
+
+from bench.messages import RunStoppedError
+from bench.process.launcher import ServerDiedError
+from vsr_model.one_line import one_line
+
+OK: Final = 0
+FOUND: Final = 1  # what was asked about: a claim is refuted, or `env --check` saw what spoils a measurement
+BAD_REQUEST: Final = 2
+SOME_FAILED: Final = 3
+FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
+INTERRUPTED: Final = 130
+OUTPUT_CLOSED: Final = 141  # as a shell reports a program that SIGPIPE ended
+
+OF_THE_REQUEST: Final = (
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+)  # fmt: skip
+"""What the system says of a path that cannot be meant as it was given."""
+
+
+def without_output() -> int:
+    """Nobody hears any more; Python's last flush must not complain about it."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return OUTPUT_CLOSED
+
+
+def explain(error: Exception) -> int:
+    """Say what a command raised; the exit status for it."""
+    # A wrong use of the command line: its base class has had several homes, its methods have not.
+    if hasattr(error, "show") and hasattr(error, "format_message"):
+        if len(error.format_message().splitlines()) > 1:  # the help, where nothing was asked for
+            error.show()
+            return BAD_REQUEST
+        return refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
+    if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
+        raise error  # a terminal that was closed
+    if isinstance(error, OSError):
+        refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED
+    if isinstance(error, RunStoppedError | ServerDiedError):
+        refuse(str(error))
+    else:
+        traceback.print_exception(error)
+    return FAILED
+
+
+def refuse(sentence: str) -> int:
+    """Say why, in one line that a terminal only shows, whatever a name in it holds."""
+    print("vsr-bench:", one_line(sentence), file=sys.stderr)  # noqa: T201 - the command line prints
+    return BAD_REQUEST
