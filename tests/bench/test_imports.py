@@ -18,7 +18,7 @@ LIGHT = (
 
 ROOMS = (
     "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
-    "cautions", "results", "plotting", "reporting", "paper",
+    "cautions", "results", "comparison", "plotting", "reporting", "paper",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""
 
@@ -83,7 +83,7 @@ def test_imports_point_one_way(room: str) -> None:
     assert {name for name in used if name.split(".")[1] not in allowed} == set()
 
 
-@pytest.mark.parametrize("room", ["cautions", "results", "plotting", "reporting"])
+@pytest.mark.parametrize("room", ["cautions", "results", "comparison", "plotting", "reporting"])
 def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
     for name in BENCH:
         if name.startswith(f"bench.{room}."):

@@ -1,0 +1,154 @@
+"""What a comparison of two runs found, cell by cell: typed, frozen, and all that its pages are made from.
+
+Ratios are new over base: above 1 is slower, or more.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.records import Status
+
+
+class Verdict(StrEnum):
+    """What is said of a cell's time, or of one of its stages; the first is what a gate looks for."""
+
+    SLOWER = "slower"  # the whole interval of the ratio lies above 1 + threshold
+    WORSE = "worse"  # it was ok, and now it fails: out of memory, inaccurate, an error, too long
+    UNCLEAR = "unclear"  # the interval holds 1 + threshold or 1 / (1 + threshold), or there is none
+    MISSING = "missing"  # one side has not got the cell, or skipped it
+    INCOMPARABLE = "incomparable"  # what was measured differs in more than the code
+    FAILED = "failed"  # neither side is ok: there is nothing to compare
+    MENDED = "mended"  # it failed, and now it is ok
+    FASTER = "faster"  # the whole interval lies below 1 / (1 + threshold)
+    SAME = "same"  # the whole interval lies between the two
+
+
+class Amount(StrEnum):
+    """What is said of a cell's memory or accuracy."""
+
+    MORE = "more"  # than the threshold allows
+    LESS = "less"
+    SAME = "same"
+
+
+class Method(StrEnum):
+    """How an interval of a ratio was made."""
+
+    PAIRS = "pairs"  # rounds of both sides were measured in turn: of the ratios of neighbours
+    APART = "apart"  # of each side's rounds on their own: a change of the machine between them counts too
+    NONE = "none"  # a side has too few rounds for one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A ratio of medians, new over base, with its interval."""
+
+    base_s: float
+    new_s: float
+    ratio: float
+    low: float | None  # None where a side has too few rounds for an interval
+    high: float | None
+    method: Method
+    confidence: float  # of this one interval, so that all of them together hold with 95 %
+    rounds: int  # of the side that has fewer
+    rounds_needed: int | None = (
+        None  # that would settle an unclear one, by its scatter; None: not foreseeable
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageChange:
+    """One stage of a cell."""
+
+    stage: str
+    change: Change
+    verdict: Verdict  # slower, faster, same or unclear
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryChange:
+    """One of a cell's memory figures, the medians over rounds in bytes."""
+
+    what: str  # "host growth", "device peak", "device reserved"
+    base_bytes: int
+    new_bytes: int
+    amount: Amount
+
+    @property
+    def ratio(self) -> float | None:
+        return self.new_bytes / self.base_bytes if self.base_bytes > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyChange:
+    """The output against the CPU float32 result, as PSNR in dB (peak 1.0); infinite for an equal output."""
+
+    base_psnr_db: float
+    new_psnr_db: float
+    amount: Amount  # less: it lost more than the comparison allows
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellComparison:
+    """A cell that either side has."""
+
+    cell: str  # its id on the new side, or the base's where only that has it
+    base_cell: str | None  # its id on the base side where it is called otherwise there
+    input: str
+    batch: int
+    frames: int
+    height: int
+    width: int
+    backend: str
+    base_status: Status | None  # None: that side has not got it
+    new_status: Status | None
+    verdict: Verdict
+    why: str  # for all but slower, faster and same: one sentence, without its full stop; else empty
+    change: Change | None = None  # of forward, or of call where that was timed
+    stages: tuple[StageChange, ...] = ()
+    memory: tuple[MemoryChange, ...] = ()
+    accuracy: AccuracyChange | None = None
+
+    @property
+    def grown(self) -> tuple[MemoryChange, ...]:
+        return tuple(found for found in self.memory if found.amount is Amount.MORE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A run, as its comparison names it."""
+
+    name: str  # that tells it from the others
+    experiment: str
+    machine: str  # in short: device, torch
+    code: str  # in short: commit or version
+    started_at: str  # UTC, ISO 8601, of its first round; empty if there is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Where a change begins to count."""
+
+    threshold: float = 0.03  # of time, as a share
+    memory_threshold: float = 0.1
+    accuracy_loss_db: float = 3.0
+    apart: float = 0.0  # by how much the machine itself may have changed between runs not measured in turn
+    across: frozenset[str] = frozenset()  # facets that may differ (bench.comparison.facets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A base and one new run."""
+
+    base: Side
+    new: Side
+    limits: Limits
+    cells: tuple[CellComparison, ...]
+    differing: Mapping[str, tuple[str, str]]  # what differs between the sides as a whole, by name: base, new
+    cautions: tuple[str, ...]  # sentences that a reader must know before believing a figure
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        return Counter(cell.verdict for cell in self.cells)
