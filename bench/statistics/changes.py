@@ -1,0 +1,168 @@
+"""How much two runs differ: ratios of their rounds, new over base, with an interval of any confidence. Pure.
+
+The value of a round (process) is the median of its samples; nothing here looks inside a round. Two designs:
+
+* `of_pairs`: rounds of both sides were measured in turn, base and new, new and base, and so on. What the
+  machine does meanwhile hits both of a pair. Of the logarithms of the pairs' ratios the interval is that of
+  Wilcoxon's signed ranks (Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3rd edition, 3.3):
+  exact for every distribution that is symmetric about its middle. As the sides take turns in going first, a
+  pair of the same program is as likely to give a ratio as its inverse, which is just that.
+* `of_levels`: each side by its own rounds (bench.statistics.stats.ratio). What changed between the two, be it
+  the machine, counts as a difference.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from statistics import NormalDist, fmean, median, stdev
+from typing import Final
+
+import numpy as np
+from scipy.special import stdtrit
+
+from bench.statistics.stats import IntervalKind, Summary, median_interval, ratio
+
+MIN_ROUNDS: Final = 3
+"""With two, Student's interval is 12.7 deviations wide: as good as none."""
+
+MAX_EXACT_PAIRS: Final = 60
+"""Up to so many pairs the signed ranks' distribution is exact; beyond, the normal one is as good."""
+
+MAX_ROUNDS_FORESEEN: Final = 2000
+"""A change so close to a threshold that more would be needed will not be settled by rounds."""
+
+_LARGEST_LOGARITHM: Final = 700.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatioInterval:
+    """A ratio, its interval where there is one, and the rounds of the side that has fewer."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+    rounds: int
+
+
+def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> RatioInterval:
+    """From the positive values of rounds that were measured in turn, pair by pair.
+
+    The ratio is the middle of the interval's own kind, the median of the means of all pairs of pairs (Hodges
+    and Lehmann). With too few pairs for `confidence` without an assumption, Student's interval stands in,
+    which takes the logarithms for normal.
+    """
+    logs = [math.log(b / a) for a, b in zip(base, new, strict=True)]
+    means = sorted((a + b) / 2 for a, b in combinations_with_replacement(logs, 2))
+    middle = median(means)
+    bounds = _signed_rank(means, len(logs), confidence) or _student(logs, confidence)
+    if bounds is None:
+        return RatioInterval(ratio=math.exp(middle), low=None, high=None, rounds=len(logs))
+    return RatioInterval(
+        ratio=math.exp(middle),
+        low=_exp(min(bounds[0], middle)),
+        high=_exp(max(bounds[1], middle)),
+        rounds=len(logs),
+    )
+
+
+def of_levels(
+    base: Sequence[float], new: Sequence[float], confidence: float, *, apart: float = 0.0
+) -> RatioInterval:
+    """From the positive values of each side's rounds.
+
+    `apart` is by how much, as a share, the machine itself may have changed from one side's rounds to the
+    other's: it widens the interval as a further source of error, independent of theirs.
+    """
+    found = ratio(_level(new, confidence), _level(base, confidence))
+    rounds = min(len(base), len(new))
+    if found.low is None or found.high is None:
+        return RatioInterval(ratio=found.ratio, low=None, high=None, rounds=rounds)
+    beyond = math.log1p(apart)
+    down = math.hypot(math.log(found.ratio / found.low), beyond)
+    up = math.hypot(math.log(found.high / found.ratio), beyond)
+    return RatioInterval(
+        ratio=found.ratio, low=found.ratio * math.exp(-down), high=found.ratio * _exp(up), rounds=rounds
+    )
+
+
+def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> int | None:
+    """How many rounds would settle on which side of a threshold the ratio lies, going by its scatter so far.
+
+    An interval shrinks with the root of the rounds. None where that is not to be foreseen: the ratio lies on
+    a threshold, as nearly as can be told.
+    """
+    least = least_rounds(confidence)
+    if found.low is None or found.high is None:
+        return least
+    middle, limit = math.log(found.ratio), math.log1p(threshold)
+    if middle > limit:  # towards slower: its lower end has to come above
+        room, half = middle - limit, middle - math.log(found.low)
+    elif middle < -limit:
+        room, half = -limit - middle, math.log(found.high) - middle
+    else:  # both ends have to come within, the one that has further to go for the less room counts
+        ends = (
+            (limit - middle, math.log(found.high) - middle),
+            (middle + limit, middle - math.log(found.low)),
+        )
+        room, half = max(ends, key=lambda end: end[1] / end[0] if end[0] > 0 else math.inf)
+    if room <= 0:
+        return None
+    factor = (half / room) ** 2
+    if found.rounds * factor > MAX_ROUNDS_FORESEEN:
+        return None
+    return max(least, found.rounds + 1, math.ceil(found.rounds * factor))
+
+
+def least_rounds(confidence: float) -> int:
+    """The fewest rounds that give an interval of this confidence without an assumption."""
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+
+
+def _level(values: Sequence[float], confidence: float) -> Summary:
+    bounds = median_interval(values, confidence)
+    if bounds is None and (student := _student([math.log(value) for value in values], confidence)):
+        bounds = _exp(min(student[0], math.log(min(values)))), _exp(max(student[1], math.log(max(values))))
+    middle = median(values)
+    return Summary(
+        n_rounds=len(values), n=len(values), median=middle, q1=middle, q3=middle,
+        low=None if bounds is None else min(bounds[0], middle),
+        high=None if bounds is None else max(bounds[1], middle),
+        interval=IntervalKind.NONE if bounds is None else IntervalKind.BETWEEN_ROUNDS,
+    )  # fmt: skip
+
+
+def _signed_rank(means: Sequence[float], pairs: int, confidence: float) -> tuple[float, float] | None:
+    """The interval from the sorted means of all pairs of values, a value with itself included.
+
+    The k-th mean from either end, for the largest k at which both tails of the signed ranks' sum are within
+    what `confidence` leaves. None where even the outermost leave too much.
+    """
+    chance = (1 - confidence) / 2
+    if pairs <= MAX_EXACT_PAIRS:
+        counts = np.ones(1)
+        for rank in range(1, pairs + 1):  # the chance of each sum, one more rank at a time
+            grown = np.zeros(len(counts) + rank)
+            grown[: len(counts)] += counts / 2
+            grown[rank:] += counts / 2
+            counts = grown
+        left = int(np.searchsorted(np.cumsum(counts), chance, side="right"))
+    else:
+        middle = pairs * (pairs + 1) / 4
+        deviation = math.sqrt(pairs * (pairs + 1) * (2 * pairs + 1) / 24)
+        left = math.floor(middle + NormalDist().inv_cdf(chance) * deviation + 0.5)
+    if left < 1:
+        return None
+    return means[left - 1], means[len(means) - left]
+
+
+def _student(logs: Sequence[float], confidence: float) -> tuple[float, float] | None:
+    if len(logs) < MIN_ROUNDS:
+        return None
+    quantile = float(stdtrit(len(logs) - 1, (1 + confidence) / 2))
+    half = quantile * stdev(logs) / math.sqrt(len(logs))
+    return fmean(logs) - half, fmean(logs) + half
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, _LARGEST_LOGARITHM))
