@@ -218,8 +218,8 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     rows = []
     for cell, rounds in _measured_rounds(records).items():
         for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS, Pass.STAGE_LAUNCH):
-            on = _steady(rounds, pass_, FORWARD, "wall_s")
-            off = _steady(rounds, pass_, FORWARD_UNPROBED, "wall_s")
+            on = steady_samples(rounds, pass_, FORWARD, "wall_s")
+            off = steady_samples(rounds, pass_, FORWARD_UNPROBED, "wall_s")
             if not any(on) or not any(off):  # without plain calls there is nothing to compare with
                 continue
             found = paired_ratio(on, off)
@@ -279,15 +279,8 @@ class _Found:
 
 
 def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
-    sources = [(Pass.END_TO_END, "wall_s")]
-    if stage in (*STAGES, OTHER):
-        sources = [
-            (Pass.STAGE_EVENTS, "device_s"),
-            (Pass.STAGE_SYNC, "wall_s"),
-            (Pass.STAGE_LAUNCH, "wall_s"),
-        ]
-    for pass_, clock in sources:
-        values = [samples for samples in _steady(rounds, pass_, stage, clock) if samples]
+    for pass_, clock in sources_of(stage):
+        values = [samples for samples in steady_samples(rounds, pass_, stage, clock) if samples]
         if values:
             return _Found(
                 summary=summarise(values), spread=spread(values), pass_=pass_, clock=clock.removesuffix("_s")
@@ -295,7 +288,18 @@ def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
     return None
 
 
-def _steady(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
+def sources_of(stage: str) -> list[tuple[Pass, str]]:
+    """The passes that a stage's figures may come from, each with its clock; the first that has samples counts."""
+    if stage in (*STAGES, OTHER):
+        return [
+            (Pass.STAGE_EVENTS, "device_s"),
+            (Pass.STAGE_SYNC, "wall_s"),
+            (Pass.STAGE_LAUNCH, "wall_s"),
+        ]
+    return [(Pass.END_TO_END, "wall_s")]
+
+
+def steady_samples(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
     """The steady samples of a stage, a list per round, in the order in which they were taken."""
     return [
         [

@@ -1,0 +1,260 @@
+"""Two runs' cells to a verdict for each. Pure.
+
+An interval's confidence is such that all of them together hold with 95 % (Bonferroni): those of the cells are
+one family, those of the stages, which say where a change is, another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, Final
+
+from bench.comparison.cells import HOST_MEMORY, MEMORY, STAGE_NAMES, MeasuredCell, common_source, in_turn
+from bench.comparison.comparison import (
+    AccuracyChange,
+    Amount,
+    CellComparison,
+    Change,
+    Limits,
+    MemoryChange,
+    Method,
+    StageChange,
+    Verdict,
+)
+from bench.comparison.facets import differing
+from bench.comparison.matching import Pair, matched
+from bench.records import OTHER, Status
+from bench.statistics.changes import (
+    MIN_ROUNDS,
+    least_rounds,
+    of_levels,
+    of_pairs,
+    rounds_needed,
+)
+from bench.statistics.stats import CONFIDENCE
+
+PSNR_CAP_DB: Final = 100.0
+"""Above it outputs differ by the rounding of float32 alone: a digit more or less of that is no loss."""
+
+MEMORY_FLOOR_BYTES: Final = 8 * 2**20
+"""A smaller difference is the allocator's, whatever its share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Both:
+    """A pair that can be compared, and what both sides have timed."""
+
+    base: MeasuredCell
+    new: MeasuredCell
+    limits: Limits
+    timed: bool  # whether the forward, or the call, was timed on both sides
+    stages: tuple[str, ...]
+
+
+def compare(
+    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], limits: Limits
+) -> tuple[CellComparison, ...]:
+    """A verdict for every cell that either run has."""
+    pairs = [(pair, _both(pair, limits)) for pair in matched(base, new)]
+    known = [both for _, both in pairs if both is not None]
+    of_cells = _shared_confidence(sum(both.timed for both in known))
+    of_stages = _shared_confidence(sum(len(both.stages) for both in known))
+    return tuple(
+        _uncompared(pair, limits) if both is None else _compared(both, of_cells, of_stages)
+        for pair, both in pairs
+    )
+
+
+def _shared_confidence(intervals: int) -> float:
+    """Of each of so many, for all of them to hold together with CONFIDENCE."""
+    return 1 - (1 - CONFIDENCE) / max(1, intervals)
+
+
+def _both(pair: Pair, limits: Limits) -> _Both | None:
+    base, new = pair
+    if base is None or new is None or not base.status is new.status is Status.OK:
+        return None
+    if differing(base.facets, new.facets, limits.across):
+        return None
+    return _Both(
+        base=base,
+        new=new,
+        limits=limits,
+        timed=common_source(base, new, base.figure) is not None,
+        stages=tuple(
+            stage for stage in STAGE_NAMES if stage != OTHER and common_source(base, new, stage) is not None
+        ),
+    )
+
+
+def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
+    change = _change(both, both.base.figure, of_cells) if both.timed else None
+    verdict = Verdict.UNCLEAR if change is None else _verdict(change, both.limits)
+    return CellComparison(
+        **_named((both.base, both.new)),
+        verdict=verdict,
+        why=_why_unclear(change, both.limits) if verdict is Verdict.UNCLEAR else "",
+        change=change,
+        stages=tuple(
+            StageChange(stage=stage, change=found, verdict=_verdict(found, both.limits))
+            for stage in both.stages
+            for found in (_change(both, stage, of_stages),)
+        ),
+        memory=_memory(both),
+        accuracy=_accuracy(both),
+    )
+
+
+def _change(both: _Both, stage: str, confidence: float) -> Change:
+    source = common_source(both.base, both.new, stage)
+    base, new = both.base.levels(stage, source), both.new.levels(stage, source)
+    shared = sorted(base.keys() & new.keys())
+    if len(shared) >= MIN_ROUNDS and in_turn(both.base, both.new, shared):
+        method = Method.PAIRS
+        base, new = _only(base, shared), _only(new, shared)
+        found = of_pairs(list(base.values()), list(new.values()), confidence)
+    else:
+        method = Method.APART
+        found = of_levels(list(base.values()), list(new.values()), confidence, apart=both.limits.apart)
+    change = Change(
+        base_s=median(base.values()),
+        new_s=median(new.values()),
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        method=Method.NONE if found.low is None else method,
+        confidence=confidence,
+        rounds=found.rounds,
+    )
+    if _verdict(change, both.limits) is not Verdict.UNCLEAR:
+        return change
+    return replace(change, rounds_needed=rounds_needed(found, both.limits.threshold, confidence))
+
+
+def _only(levels: Mapping[int, float], rounds: Sequence[int]) -> dict[int, float]:
+    return {number: levels[number] for number in rounds}
+
+
+def _verdict(change: Change, limits: Limits) -> Verdict:
+    upper, lower = 1 + limits.threshold, 1 / (1 + limits.threshold)
+    if change.low is None or change.high is None:
+        return Verdict.UNCLEAR
+    if change.low > upper:
+        return Verdict.SLOWER
+    if change.high < lower:
+        return Verdict.FASTER
+    return Verdict.SAME if lower <= change.low and change.high <= upper else Verdict.UNCLEAR
+
+
+def _why_unclear(change: Change | None, limits: Limits) -> str:
+    if change is None:
+        return "the two sides have no time of the same pass and clock"
+    if change.method is Method.NONE:
+        least = least_rounds(change.confidence)
+        of = "one process says" if change.rounds == 1 else f"{change.rounds} processes say"
+        return (
+            f"{of} nothing of the next: measure.rounds of {MIN_ROUNDS} give an interval, "
+            f"{least} one without an assumption"
+        )
+    if change.rounds_needed is None:
+        return (
+            f"the ratio lies too near to a threshold of {100 * limits.threshold:g} % for rounds to settle it"
+        )
+    return (
+        f"about {change.rounds_needed} rounds would settle it, going by the scatter of these {change.rounds}"
+    )
+
+
+def _memory(both: _Both) -> tuple[MemoryChange, ...]:
+    """A figure counts as more where the least of the new rounds exceeds the greatest of the base's by the
+    threshold: peaks vary little, and the allocator's habits are not the program's doing. Host memory varies
+    more, and counts only where both sides have as many rounds as an interval takes."""
+    found = []
+    factor = 1 + both.limits.memory_threshold
+    for what, column in MEMORY.items():
+        base, new = both.base.bytes_of(column), both.new.bytes_of(column)
+        if not base or not new:
+            continue
+        amount = Amount.SAME
+        if what in HOST_MEMORY and min(len(base), len(new)) < MIN_ROUNDS:
+            pass  # one process's heap grows by what another's does not
+        elif min(new) > factor * max(base) and min(new) - max(base) > MEMORY_FLOOR_BYTES:
+            amount = Amount.MORE
+        elif factor * max(new) < min(base) and min(base) - max(new) > MEMORY_FLOOR_BYTES:
+            amount = Amount.LESS
+        found.append(
+            MemoryChange(
+                what=what, base_bytes=round(median(base)), new_bytes=round(median(new)), amount=amount
+            )
+        )
+    return tuple(found)
+
+
+def _accuracy(both: _Both) -> AccuracyChange | None:
+    base, new = both.base.psnr_db, both.new.psnr_db
+    if base is None or new is None:
+        return None
+    lost = min(base, PSNR_CAP_DB) - min(new, PSNR_CAP_DB)
+    allowed = both.limits.accuracy_loss_db
+    amount = Amount.LESS if lost > allowed else Amount.MORE if -lost > allowed else Amount.SAME
+    return AccuracyChange(base_psnr_db=base, new_psnr_db=new, amount=amount)
+
+
+def _uncompared(pair: Pair, limits: Limits) -> CellComparison:
+    verdict, why = _why_uncompared(*pair, limits)
+    return CellComparison(**_named(pair), verdict=verdict, why=why)
+
+
+def _why_uncompared(
+    base: MeasuredCell | None, new: MeasuredCell | None, limits: Limits
+) -> tuple[Verdict, str]:
+    absent = [
+        f"{side}: {lacking}"
+        for side, cell in (("base", base), ("new", new))
+        if (lacking := _absence(cell)) is not None
+    ]
+    if base is None or new is None or absent:
+        failed = [
+            f"{side}: {cell.status}{_reason(cell)}"
+            for side, cell in (("base", base), ("new", new))
+            if cell is not None and _absence(cell) is None and cell.status is not Status.OK
+        ]
+        return Verdict.MISSING, "; ".join(absent + failed)
+    if found := differing(base.facets, new.facets, limits.across):
+        told = "; ".join(f"{facet} differs ({fields})" for facet, fields in found.items())
+        return Verdict.INCOMPARABLE, f"{told}: --across {','.join(found)} compares them all the same"
+    if base.status is Status.OK:
+        return Verdict.WORSE, f"was ok, and is {new.status} now{_reason(new)}"
+    if new.status is Status.OK:
+        return Verdict.MENDED, f"was {base.status}, and is ok now{_reason(base)}"
+    return Verdict.FAILED, f"base: {base.status}{_reason(base)}; new: {new.status}{_reason(new)}"
+
+
+def _absence(cell: MeasuredCell | None) -> str | None:
+    if cell is None:
+        return "has no such cell"
+    if not cell.records:
+        return "has not come to it"
+    return f"skipped{_reason(cell)}" if cell.status is Status.SKIPPED else None
+
+
+def _reason(cell: MeasuredCell) -> str:
+    return f" ({cell.reason})" if cell.reason else ""
+
+
+def _named(pair: Pair) -> dict[str, Any]:
+    base, new = pair
+    cell = new or base
+    assert cell is not None  # of a pair, one side is there
+    return {
+        "cell": cell.id,
+        "base_cell": base.id if base and new and base.id != new.id else None,
+        "input": cell.cell.input.name,
+        "batch": cell.cell.batch,
+        "frames": cell.cell.frames,
+        "height": cell.cell.height,
+        "width": cell.cell.width,
+        "backend": cell.cell.backend.name,
+        "base_status": base.status if base else None,
+        "new_status": new.status if new else None,
+    }

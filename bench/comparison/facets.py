@@ -1,0 +1,145 @@
+"""What a cell measures, facet by facet: two cells compare where none differs that is not meant to. Pure.
+
+The code is no facet: it is what a comparison asks about. Nor is what only decides how well a figure is known,
+such as rounds and repetitions.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Experiment, Input
+from bench.grid.plan import Cell
+from bench.grid.yaml_source import nearest
+from bench.records import CellRecord
+from vsr_model.errors import BadInput
+
+FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
+
+WHAT_RUNS: Final = ("network", "input", "precision", "backend", "method")
+"""What the YAML says; the others are the machine's."""
+
+_METHOD: Final = (
+    "isolation", "first_call", "timed", "end_to_end", "synchronise", "gradients", "host_memory", "allocator",
+)  # fmt: skip
+"""Fields of `measure` that change what a sample is of."""
+
+_PRECISION: Final = ("dtype", "fp32_precision")
+_BACKEND: Final = (
+    "cudnn_enabled", "cudnn_benchmark", "memory_format", "compile", "threads", "cudnn_warp",
+)  # fmt: skip
+
+Facets = Mapping[str, Mapping[str, Any]]
+"""Fields by facet, in the order of FACETS."""
+
+
+def across(text: str) -> frozenset[str]:
+    """The facets that `--across` names, separated by commas. Raises BadInput for a word that is none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in FACETS:
+            raise BadInput(
+                f"--across: {word!r} is none of {', '.join(FACETS)}{nearest(word, FACETS)}; several are "
+                "separated by commas"
+            )
+    if not words:
+        raise BadInput(f"--across: names nothing; allowed are {', '.join(FACETS)}, separated by commas")
+    return frozenset(words)
+
+
+def facets_of(
+    cell: Cell,
+    records: Sequence[CellRecord],
+    *,
+    experiment: Experiment,
+    files: Mapping[str, str],
+    environment: Mapping[str, Any],
+) -> Facets:
+    """A cell's facets; `files` are digests by input's name or "checkpoint", as run.json keeps them."""
+    found = {
+        "network": _network(experiment, files),
+        "input": _input(cell, files),
+        "precision": {name: getattr(cell.backend, name) for name in _PRECISION},
+        "backend": _backend(cell.backend),
+        "method": {name: getattr(experiment.measure, name) for name in _METHOD},
+        "device": _device(cell.backend, records, environment),
+        "torch": _torch(cell.backend, environment),
+    }
+    return {name: found[name] for name in FACETS}
+
+
+def key(facets: Facets, names: Iterable[str] = WHAT_RUNS) -> str:
+    """The same text for cells that do not differ in these facets."""
+    return json.dumps({name: facets[name] for name in names}, sort_keys=True, default=str)
+
+
+def differing(base: Facets, new: Facets, allowed: Iterable[str] = ()) -> dict[str, str]:
+    """In words, by facet, what is not the same and not allowed to differ.
+
+    A field that a side has not got, as the threads of a round that failed, is not compared.
+    """
+    found = {}
+    for name in FACETS:
+        if name in allowed:
+            continue
+        fields = [
+            f"{field} {_shown(base[name][field])}, {_shown(new[name][field])}"
+            for field in base[name]
+            if field in new[name] and base[name][field] != new[name][field]
+        ]
+        if fields:
+            found[name] = "; ".join(fields)
+    return found
+
+
+def _network(experiment: Experiment, files: Mapping[str, str]) -> dict[str, Any]:
+    model = experiment.model
+    weights = {"checkpoint": files.get("checkpoint")} if model.checkpoint else {"seed": model.seed or 0}
+    return {"name": model.name, **model.parameters, **weights}
+
+
+def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
+    source: Input = cell.input
+    fields = source.model_dump(exclude={"name", "path", "grid"})
+    content = {"content": files.get(source.name)} if source.kind != "random" else {}
+    return {
+        **fields, **content, "batch": cell.batch, "frames": cell.frames,
+        "size": f"{cell.height}x{cell.width}",
+    }  # fmt: skip
+
+
+def _backend(backend: Backend) -> dict[str, Any]:
+    kind = "cuda" if backend.is_cuda else "cpu"
+    return {"device": kind, **{name: getattr(backend, name) for name in _BACKEND}}
+
+
+def _device(
+    backend: Backend, records: Sequence[CellRecord], environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not backend.is_cuda:
+        read_back = [record.threads for record in records if record.threads is not None]
+        named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
+        machine = {name: environment.get(name) for name in named}
+        return {**machine, "threads": read_back[0]} if read_back else machine
+    devices = _mapping(environment.get("torch")).get("devices") or ()
+    index = int(backend.device.partition(":")[2] or 0)
+    known = _mapping(devices[index]) if index < len(devices) else {}
+    return {"gpu": known.get("name")}
+
+
+def _torch(backend: Backend, environment: Mapping[str, Any]) -> dict[str, Any]:
+    said = _mapping(environment.get("torch"))
+    named = ("torch", "torch_cuda", "cudnn") if backend.is_cuda else ("torch", "cpu_capability")
+    return {name: said.get(name) for name in named}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not known"
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."

@@ -1,0 +1,309 @@
+"""Verdicts on two runs: exact, on made-up rounds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bench.comparison.compare import compare
+from bench.comparison.comparison import (
+    Amount,
+    CellComparison,
+    Limits,
+    Method,
+    Verdict,
+)
+from bench.comparison.policy import Failing, fail_on, failures
+from bench.records import Status
+from tests.bench.sides import ENVIRONMENT, MIB, experiment, in_turn, side
+from vsr_model.errors import BadInput
+
+TEN = (1.0, 1.001, 0.999, 1.002, 0.998, 1.0005, 0.9995, 1.0015, 0.9985, 1.0)
+THREE_PERCENT = Limits()
+
+
+def times(factor: float, of: Sequence[float] = TEN) -> list[float]:
+    return [factor * value for value in of]
+
+
+def only(base: Any, new: Any, limits: Limits = THREE_PERCENT) -> CellComparison:
+    (found,) = compare(base, new, limits)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (1.0, Verdict.SAME), (1.02, Verdict.SAME), (1.05, Verdict.SLOWER), (2.0, Verdict.SLOWER),
+        (0.98, Verdict.SAME), (0.95, Verdict.FASTER), (0.5, Verdict.FASTER), (1.03, Verdict.UNCLEAR),
+        (1 / 1.03, Verdict.UNCLEAR),
+    ],
+)  # fmt: skip
+def test_an_interval_beyond_the_threshold_is_a_verdict(factor: float, verdict: Verdict) -> None:
+    found = only(side(TEN), side(times(factor, TEN[::-1])))
+    assert found.verdict is verdict
+    assert found.change is not None
+    assert found.change.ratio == pytest.approx(factor, rel=0.003)
+    assert {stage.verdict for stage in found.stages} == {verdict}
+    assert bool(found.why) == (verdict is Verdict.UNCLEAR)
+
+
+def test_the_bounds_themselves_decide() -> None:
+    """Six rounds have their whole range as interval, so that bounds can be set."""
+    base = side([1.0] * 6)  # as exact as they are
+
+    def told(low: float, high: float) -> Verdict:
+        return only(base, side([low, *[(low + high) / 2] * 4, high])).verdict
+
+    assert told(1.0301, 1.2) is Verdict.SLOWER
+    assert told(1.0299, 1.2) is Verdict.UNCLEAR
+    assert told(0.8, 1 / 1.0301) is Verdict.FASTER
+    assert told(0.8, 1 / 1.0299) is Verdict.UNCLEAR
+    assert told(1 / 1.0299, 1.0299) is Verdict.SAME
+    assert told(1 / 1.0301, 1.0) is Verdict.UNCLEAR
+
+
+def test_intervals_are_wider_where_more_cells_are_asked_about() -> None:
+    backends = [{"name": "cpu"}, *({"name": f"cpu-{n}", "from": "cpu", "threads": n} for n in range(1, 8))]
+    many = experiment(backends=backends)
+    names = [str(backend["name"]) for backend in backends]
+    spread = [1.0 + 0.01 * n for n in range(20)]
+    other = spread[::-1]
+    one = only(side(spread), side(other))
+    base, new = (side(dict.fromkeys(names, values), of=many) for values in (spread, other))
+    of_many = compare(base, new, THREE_PERCENT)
+    assert one.change is not None
+    assert one.change.confidence == pytest.approx(0.95)
+    assert len(of_many) == len(names)
+    for cell in of_many:
+        assert cell.change is not None
+        assert cell.change.confidence == pytest.approx(1 - 0.05 / 8)
+        assert cell.change.low is not None
+        assert one.change.low is not None
+        assert cell.change.low < one.change.low
+        assert [s.change.confidence for s in cell.stages] == [pytest.approx(1 - 0.05 / 32)] * 4
+
+
+def test_rounds_in_turn_are_compared_pair_by_pair_whatever_the_machine_does() -> None:
+    machine = [1.0, 1.4, 0.8, 1.1, 1.6, 0.9, 1.2, 1.3, 0.7, 1.5]
+    a, b = in_turn(len(machine))
+    paired = only(side(machine, begun_s=a), side(times(1.05, machine), begun_s=b))
+    apart = only(side(machine, begun_s=a), side(times(1.05, machine), begun_s=[at + 300 for at in b]))
+    assert paired.change is not None
+    assert apart.change is not None
+    assert (paired.verdict, paired.change.method) == (Verdict.SLOWER, Method.PAIRS)
+    assert (apart.verdict, apart.change.method) == (Verdict.UNCLEAR, Method.APART)
+
+
+def test_only_rounds_that_both_have_are_pairs() -> None:
+    a, b = in_turn(10)
+    found = only(side(TEN, begun_s=a), side(TEN[:8], begun_s=b))
+    assert found.change is not None
+    assert (found.change.method, found.change.rounds) == (Method.PAIRS, 8)
+
+
+def test_one_process_each_says_nothing_however_great_the_ratio() -> None:
+    found = only(side([1.0]), side([3.0]))
+    assert found.verdict is Verdict.UNCLEAR
+    assert found.change is not None
+    assert (found.change.ratio, found.change.low, found.change.method) == (3.0, None, Method.NONE)
+    assert found.change.rounds_needed == 6
+    assert "measure.rounds" in found.why
+
+
+def test_a_machine_that_is_known_to_wander_widens_runs_apart_and_not_those_in_turn() -> None:
+    limits = Limits(apart=0.05)
+    a, b = in_turn(10)
+    later = [1000.0 + at for at in a]
+    for allowed, verdict in ((limits, Verdict.UNCLEAR), (THREE_PERCENT, Verdict.SLOWER)):
+        assert only(side(TEN, begun_s=a), side(times(1.07), begun_s=later), allowed).verdict is verdict
+    in_pairs = only(side(TEN, begun_s=a), side(times(1.07), begun_s=b), limits)
+    assert in_pairs.verdict is Verdict.SLOWER
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "verdict"),
+    [
+        (Status.OK, Status.OOM, Verdict.WORSE), (Status.OK, Status.INACCURATE, Verdict.WORSE),
+        (Status.OK, Status.TIMEOUT, Verdict.WORSE), (Status.OK, Status.ERROR, Verdict.WORSE),
+        (Status.OOM, Status.OK, Verdict.MENDED), (Status.OOM, Status.ERROR, Verdict.FAILED),
+        (Status.OK, Status.SKIPPED, Verdict.MISSING), (Status.SKIPPED, Status.OK, Verdict.MISSING),
+        (Status.SKIPPED, Status.SKIPPED, Verdict.MISSING), (Status.SKIPPED, Status.OOM, Verdict.MISSING),
+    ],
+)  # fmt: skip
+def test_how_cells_ended(base: Status, new: Status, verdict: Verdict) -> None:
+    def ended(status: Status) -> Any:
+        return side(TEN[:3]) if status is Status.OK else side([1.0], status=status, reason=f"for {status}")
+
+    found = only(ended(base), ended(new))
+    assert found.verdict is verdict
+    assert (found.base_status, found.new_status) == (base, new)
+    assert all(f"for {status}" in found.why for status in {base, new} - {Status.OK})
+
+
+def test_one_failed_round_makes_the_cell_fail() -> None:
+    new = side(TEN)
+    broken = new[0].records[4].model_copy(update={"status": Status.OOM, "reason": "no memory"})
+    records = (*new[0].records[:4], broken, *new[0].records[5:])
+    found = only(side(TEN), [type(new[0])(cell=new[0].cell, facets=new[0].facets, records=records)])
+    assert found.verdict is Verdict.WORSE
+    assert "no memory" in found.why
+
+
+def test_a_cell_that_one_side_lacks_is_missing_on_that_side() -> None:
+    one, two = experiment(grid={"frames": [1, 2]}), experiment(grid={"frames": [2, 3]})
+    found = {cell.frames: cell for cell in compare(side(TEN, of=one), side(TEN, of=two), THREE_PERCENT)}
+    assert {frames: cell.verdict for frames, cell in found.items()} == {
+        1: Verdict.MISSING, 2: Verdict.SAME, 3: Verdict.MISSING
+    }  # fmt: skip
+    assert found[1].why == "new: has no such cell"
+    assert found[3].why == "base: has no such cell"
+
+
+GPU = {
+    **ENVIRONMENT,
+    "torch": {"torch": "2.13.0", "torch_cuda": "13.0", "cudnn": 91000, "devices": [{"name": "a GPU"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "facet"),
+    [
+        ({"of": experiment(model={"mid_channels": 16, "num_blocks": 1})}, "network"),
+        ({"of": experiment(model={"mid_channels": 8, "num_blocks": 1, "seed": 3})}, "network"),
+        ({"of": experiment(input=[{"name": "noise", "kind": "random", "seed": 1}])}, "input"),
+        ({"of": experiment(backends=[{"name": "cpu", "dtype": "bfloat16"}])}, "precision"),
+        ({"of": experiment(backends=[{"name": "cpu", "memory_format": "channels_last"}])}, "backend"),
+        ({"of": experiment(measure={"allocator": "system"})}, "method"),
+        ({"of": experiment(measure={"gradients": True})}, "method"),
+        ({"environment": {**ENVIRONMENT, "cpu": "another"}}, "device"),
+        ({"threads": 1}, "device"),
+        ({"environment": {**ENVIRONMENT, "torch": {**ENVIRONMENT["torch"], "torch": "2.12.0"}}}, "torch"),  # type: ignore[dict-item]
+    ],
+)
+def test_what_differs_in_more_than_the_code_does_not_compare_unless_it_is_meant_to(
+    changes: dict[str, Any], facet: str
+) -> None:
+    found = only(side(TEN), side(times(2), **changes))
+    assert found.verdict is Verdict.INCOMPARABLE
+    assert found.change is None
+    assert f"{facet} differs" in found.why
+    meant = only(side(TEN), side(times(2), **changes), Limits(across=frozenset({facet})))
+    assert meant.verdict is Verdict.SLOWER
+
+
+def test_how_well_a_figure_is_known_is_no_difference() -> None:
+    other = experiment(measure={"rounds": 20, "repetitions": 30, "order": "random", "stages": "off"})
+    assert only(side(TEN), side(TEN, of=other)).verdict is Verdict.SAME
+
+
+def test_a_gpus_cells_differ_by_the_gpu_and_a_cpus_do_not() -> None:
+    both = experiment(backends=[{"name": "cpu"}, {"name": "cudnn"}])
+    another = {**GPU, "torch": {**GPU["torch"], "devices": [{"name": "another GPU"}]}}  # type: ignore[dict-item]
+    seconds = {"cpu": TEN, "cudnn": TEN}
+    found = compare(
+        side(seconds, of=both, environment=GPU), side(seconds, of=both, environment=another), THREE_PERCENT
+    )
+    assert [cell.verdict for cell in found] == [Verdict.SAME, Verdict.INCOMPARABLE]
+    assert "a GPU, another GPU" in found[1].why
+
+
+def test_cells_are_matched_by_what_they_measure() -> None:
+    base = experiment(
+        backends=[{"name": "cpu"}, {"name": "single", "from": "cpu", "threads": 1}], baseline="cpu"
+    )
+    new = experiment(backends=[{"name": "one", "from": "cpu", "threads": 1}, {"name": "cpu"}], baseline="cpu")
+    found = compare(
+        side({"cpu": TEN, "single": times(5)}, of=base),
+        side({"cpu": TEN, "one": times(5)}, of=new),
+        THREE_PERCENT,
+    )
+    assert [(cell.cell, cell.base_cell, cell.verdict) for cell in found] == [
+        ("noise/b1/t2/64x64/one", "noise/b1/t2/64x64/single", Verdict.SAME),
+        ("noise/b1/t2/64x64/cpu", None, Verdict.SAME),
+    ]
+
+
+def test_names_that_were_swapped_do_not_deceive() -> None:
+    one = [{"name": "x", "from": "cpu"}, {"name": "y", "from": "cpu", "threads": 1}]
+    other = [{"name": "y", "from": "cpu"}, {"name": "x", "from": "cpu", "threads": 1}]
+    found = compare(
+        side({"x": TEN, "y": times(5)}, of=experiment(backends=one)),
+        side({"x": times(5), "y": TEN}, of=experiment(backends=other)),
+        THREE_PERCENT,
+    )
+    assert {(cell.cell[-1], (cell.base_cell or "")[-1], cell.verdict) for cell in found} == {
+        ("y", "x", Verdict.SAME), ("x", "y", Verdict.SAME)
+    }  # fmt: skip
+
+
+def test_memory_counts_beyond_its_threshold_and_the_rounds_scatter() -> None:
+    def amounts(growth: Sequence[int], limits: Limits = THREE_PERCENT) -> dict[str, Amount]:
+        new = side(TEN[:3])
+        records = tuple(
+            record.model_copy(update={"host_growth_bytes": value * MIB})
+            for record, value in zip(new[0].records, growth, strict=False)
+        )
+        cell = type(new[0])(cell=new[0].cell, facets=new[0].facets, records=records)
+        base = side(TEN[: len(growth)])
+        return {found.what: found.amount for found in only(base, [cell], limits).memory}
+
+    assert amounts([120, 130, 125]) == {"host peak": Amount.SAME, "host growth": Amount.MORE}
+    assert amounts([120, 109, 125])["host growth"] is Amount.SAME
+    assert amounts([80, 81, 82])["host growth"] is Amount.LESS
+    assert amounts([120, 130, 125], Limits(memory_threshold=0.5))["host growth"] is Amount.SAME
+    assert amounts([200])["host growth"] is Amount.SAME  # of one process
+
+
+def test_a_gpus_peak_counts_from_one_round_on() -> None:
+    both = experiment(backends=[{"name": "cudnn"}])
+    found = only(
+        side([1.0], of=both, environment=GPU, peak_device_bytes=100 * MIB),
+        side([1.0], of=both, environment=GPU, peak_device_bytes=120 * MIB),
+    )
+    assert [(item.what, item.amount) for item in found.grown] == [("device peak", Amount.MORE)]
+
+
+@pytest.mark.parametrize(
+    ("base_db", "new_db", "amount"),
+    [
+        (70.0, 69.0, Amount.SAME), (70.0, 60.0, Amount.LESS), (60.0, 70.0, Amount.MORE),
+        (float("inf"), 105.0, Amount.SAME), (float("inf"), 90.0, Amount.LESS), (104.0, 101.0, Amount.SAME),
+    ],
+)  # fmt: skip
+def test_accuracy_is_compared_where_it_can_be_lost(base_db: float, new_db: float, amount: Amount) -> None:
+    found = only(side(TEN, output_psnr_db=base_db), side(TEN, output_psnr_db=new_db))
+    assert found.accuracy is not None
+    assert found.accuracy.amount is amount
+
+
+def test_what_fails_is_said_cell_by_cell() -> None:
+    two = experiment(grid={"frames": [1, 2]})
+    base, new = side(TEN, of=two), side(times(1.1), of=two)
+    cells = compare(base, new, THREE_PERCENT)
+
+    def kinds(text: str) -> list[tuple[str, str, str]]:
+        class Whole:
+            def __init__(self) -> None:
+                self.cells = cells
+
+        return [(f.cell, f.kind, f.what) for f in failures(Whole(), fail_on(text))]  # type: ignore[arg-type]
+
+    ids = ["noise/b1/t1/64x64/cpu", "noise/b1/t2/64x64/cpu"]
+    assert kinds("slower") == [(cell, "slower", "") for cell in ids]
+    assert kinds("never") == []
+    assert kinds("unclear") == []
+    assert len(kinds("stage")) == 8
+    assert len(kinds("any")) == 10
+
+
+@pytest.mark.parametrize("text", ["", "slow", "slower,", "never,slower", "any,fast"])
+def test_a_word_that_is_no_verdict_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="--fail-on"):
+        fail_on(text)
+
+
+def test_slower_stands_for_every_regression() -> None:
+    assert set(fail_on("slower")) == {Failing.SLOWER, Failing.WORSE, Failing.MEMORY, Failing.ACCURACY}
+    assert set(fail_on("slower, missing")) == {*fail_on("slower"), Failing.MISSING}
+    assert set(fail_on("any")) == set(Failing)
