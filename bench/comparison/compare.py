@@ -57,15 +57,15 @@ def compare(
     """A verdict for every cell that either run has."""
     pairs = [(pair, _both(pair, limits)) for pair in matched(base, new)]
     known = [both for _, both in pairs if both is not None]
-    of_cells = _shared_confidence(sum(both.timed for both in known))
-    of_stages = _shared_confidence(sum(len(both.stages) for both in known))
+    of_cells = shared_confidence(sum(both.timed for both in known))
+    of_stages = shared_confidence(sum(len(both.stages) for both in known))
     return tuple(
         _uncompared(pair, limits) if both is None else _compared(both, of_cells, of_stages)
         for pair, both in pairs
     )
 
 
-def _shared_confidence(intervals: int) -> float:
+def shared_confidence(intervals: int) -> float:
     """Of each of so many, for all of them to hold together with CONFIDENCE."""
     return 1 - (1 - CONFIDENCE) / max(1, intervals)
 

@@ -129,7 +129,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Where a change begins to count."""
+    """Where a change begins to count, and differences that are meant."""
 
     threshold: float = 0.03  # of time, as a share
     memory_threshold: float = 0.1
