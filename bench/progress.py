@@ -53,12 +53,13 @@ class Display:
     def __init__(self, jobs: Sequence[Job], measure: Measure, console: Console) -> None:
         self._console = console
         self._weights = {_key(job): _weight(job, measure) for job in jobs}
-        self._left = sum(self._weights.values())
+        self._left = sum(self._weights[_key(job)] for job in jobs)  # several sides have the same jobs
         self._all = len(jobs)
         self._ended = 0
         self._worked = 0.0  # weight of what has run, and the time that it took
         self._worked_s = 0.0
         self._began = 0.0
+        self._side = ""  # whose job it is, and a blank, where there are several
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -85,6 +86,11 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
+    def of_side(self, name: str) -> "Display":
+        """The same display, which from here on is told of this side's jobs."""
+        self._side = f"{name} "
+        return self
+
     def job_started(self, job: Job) -> None:
         self._began = monotonic()
         self._show(job, "starting", 0.0)
@@ -102,7 +108,7 @@ class Display:
         left = _time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
-        line = visible(f"{number}  {record.cell}{of_round}  {_result(record)}")
+        line = visible(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}")
         if self._bar is None:
             self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
         else:
@@ -115,7 +121,7 @@ class Display:
         left = self._left - self._weights[_key(job)] * share
         self._bar.update(
             self._task,
-            description=escape(f"{job.cell.id}: {doing}"),
+            description=escape(f"{self._side}{job.cell.id}: {doing}"),
             completed=100 * (1 - left / self._total),
             left=_time_left(self._seconds_left(left)),
             refresh=True,

@@ -100,7 +100,7 @@ def rebuild(path: Path) -> Outcome:
     folder = RunFolder.open(path)
     with folder.journal():
         rmtree(folder.references, ignore_errors=True)  # of a run that was killed
-        return _derive(folder, len(folder.cells()), interrupted=False)
+        return derive(folder, len(folder.cells()), again=_again(folder), interrupted=False)
 
 
 def _carry_out(
@@ -111,11 +111,27 @@ def _carry_out(
     answer: preflight.Answer,
     display: DisplayFactory,
 ) -> Outcome:
-    measure = folder.experiment.measure
+    jobs, run = left_to_do(folder, journal, cells, answer)
     interrupted = False
+    try:
+        with display(jobs, folder.experiment.measure) as observer:
+            execute(jobs, run, launcher, observer)
+    except KeyboardInterrupt:
+        interrupted = True
+    except OSError as error:
+        raise stopped(error, folder.path, _again(folder)) from error
+    finally:
+        rmtree(folder.references, ignore_errors=True)
+    return derive(folder, len(cells), again=_again(folder), interrupted=interrupted)
+
+
+def left_to_do(
+    folder: RunFolder, journal: Journal, cells: Sequence[Cell], answer: preflight.Answer
+) -> tuple[list[Job], Run]:
+    """The rounds that a run has no record of, in order, and what they share."""
     records = folder.records()
     finished = {(record.cell, record.round) for record in records}
-    jobs = [job for job in plan.schedule(cells, measure) if (job.cell.id, job.round) not in finished]
+    planned = plan.schedule(cells, folder.experiment.measure)
     rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
     by_id = {cell.id: cell for cell in cells}
     run = Run(
@@ -129,32 +145,28 @@ def _carry_out(
         ),
         keep=journal.append,
     )
-    try:
-        with display(jobs, measure) as observer:
-            execute(jobs, run, launcher, observer)
-    except KeyboardInterrupt:
-        interrupted = True
-    except OSError as error:
-        raise _stopped(folder, error) from error
-    finally:
-        rmtree(folder.references, ignore_errors=True)
-    return _derive(folder, len(cells), interrupted=interrupted)
+    return [job for job in planned if (job.cell.id, job.round) not in finished], run
 
 
-def _stopped(folder: RunFolder, error: OSError) -> RunStoppedError:
-    """For what the system refuses while results are written, most often for want of space."""
+def _again(folder: RunFolder) -> str:
+    return f"vsr-bench run --resume {folder.path}"
+
+
+def stopped(error: OSError, path: Path, again: str) -> RunStoppedError:
+    """For what the system refuses while results are written, most often for want of space; `again` is the
+    command that does the rest."""
     return RunStoppedError(
-        f"{error.filename or folder.path}: {error.strerror or error}; what is done is kept, and the rest is "
-        f"for vsr-bench run --resume {folder.path}"
+        f"{error.filename or path}: {error.strerror or error}; what is done is kept, and the rest is for "
+        f"{again}"
     )
 
 
-def _derive(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
-    """Tables, plots and report from the journal."""
+def derive(folder: RunFolder, planned: int, *, again: str, interrupted: bool) -> Outcome:
+    """Tables, plots and report from the journal. Raises RunStoppedError that names the command `again`."""
     try:
         return _derived(folder, planned, interrupted=interrupted)
     except OSError as error:
-        raise _stopped(folder, error) from error
+        raise stopped(error, folder.path, again) from error
 
 
 def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -33,6 +34,10 @@ class ServerDiedError(RuntimeError):
     """The server process ended on its own; the message says how."""
 
 
+class ServerRefusedError(ServerDiedError):
+    """The server process raised something before it could serve; nobody killed it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerProcess:
     """A worker that runs."""
@@ -44,8 +49,12 @@ class WorkerProcess:
 class Launcher:
     """Starts a server process and has it fork workers. A context manager: nothing outlives it."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: variables for the workers on top of this process's; fixed from here on."""
+    def __init__(self, environment: Mapping[str, str] | None = None, network: Path | None = None) -> None:
+        """`environment`: variables for the workers on top of this process's; fixed from here on.
+
+        `network`: a folder whose `vsr_model` the workers import in place of the one beside `bench`.
+        """
+        self._network = (network or ROOT).resolve()
         self._environment = dict(environment or {})
         self._exits: dict[int, int] = {}
         self._running: set[int] = set()
@@ -56,6 +65,7 @@ class Launcher:
         self._running.clear()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
+        self._serves = False
         self._output: IO[bytes] = tempfile.TemporaryFile()
         with theirs:
             self._process = subprocess.Popen(
@@ -65,10 +75,10 @@ class Launcher:
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
-                env={**_inherited(), **self._environment, "PYTHONPATH": _python_path()},
+                env={**_inherited(), **self._environment, "PYTHONPATH": _python_path(self._network)},
             )
         try:
-            self.import_torch_s = self._receive(START_TIMEOUT_S)["ready"]
+            self._begin(self._receive(START_TIMEOUT_S))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -85,6 +95,14 @@ class Launcher:
             self._process.wait()
             self._kill_orphans()
         self._output.close()
+
+    def _begin(self, answer: dict[str, Any]) -> None:
+        self.import_torch_s = answer["ready"]
+        self._serves = True
+        if Path(answer["network"]) != self._network:
+            raise ServerRefusedError(
+                f"vsr_model was imported from {answer['network']}, and {self._network} is to be measured"
+            )
 
     def restart(self) -> None:
         """Begin again with a new server process, after one has died."""
@@ -164,7 +182,8 @@ class Launcher:
         if status < 0:  # what was printed last is then any worker's
             return ServerDiedError(f"killed by {signal_name(-status)}")
         words = self.last_words()
-        return ServerDiedError(f"exit status {status}" + (f" ({words})" if words else ""))
+        kind = ServerDiedError if self._serves else ServerRefusedError
+        return kind(f"exit status {status}" + (f" ({words})" if words else ""))
 
     def _kill_orphans(self) -> None:
         """Where the server is killed the kernel ends the workers with it; what these had started is left."""
@@ -217,6 +236,7 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
 
 
-def _python_path() -> str:
-    """This process's, with the folder that `bench` was imported from: it may be a clone's."""
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+def _python_path(network: Path) -> str:
+    """This process's, behind the folders of what is measured and of `bench`, which may be a clone's."""
+    first = dict.fromkeys((str(network), str(ROOT)))
+    return os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))

@@ -4,9 +4,10 @@ A fork takes milliseconds where a new interpreter that imports torch takes over 
 
 The parent speaks to it over a Unix socket: a line of JSON each way, a worker's connection passed along as a
 file descriptor. `{"spawn": "module:function"}` forks a worker that calls `function(connection)`;
-`{"kill": pid}` kills one with all that it started; the answers are `{"ready": seconds}` for the imports,
-`{"pid": pid}` and `{"exited": pid, "status": wait status}`. When the parent is gone, however it died, the
-socket closes, and the server kills its workers and ends. When the server is killed, the kernel kills them.
+`{"kill": pid}` kills one with all that it started; the answers are `{"ready": seconds, "network": folder}`
+(the imports, and where `vsr_model` came from), `{"pid": pid}` and `{"exited": pid, "status": wait status}`.
+When the parent is gone, however it died, the socket closes, and the server kills its workers and ends. When
+the server is killed, the kernel kills them.
 """
 
 import ctypes
@@ -130,6 +131,11 @@ class Server:
             self._control.send(json.dumps(message).encode())
 
 
+def _network() -> Path:
+    """The folder that what is measured was imported from."""
+    return Path(str(import_module("vsr_model").__file__)).resolve().parents[1]
+
+
 def _be_worker(target: str, descriptor: int, server: int) -> None:
     """Become a worker in the forked process; never returns."""
     status = 1
@@ -243,7 +249,7 @@ def main() -> None:
     import_module(WORKLOAD).rehearse()
     signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
-        control.send(json.dumps({"ready": imported}).encode())
+        control.send(json.dumps({"ready": imported, "network": str(_network())}).encode())
         try:
             Server(control).serve()
         except _AskedToEndError:  # all is cleared up

@@ -22,7 +22,9 @@ told by the code's own hash."""
 SHOWN: Final = 60
 """Characters of a value that a message repeats."""
 
-_PACKAGES: Final = ("bench", "vsr_model")
+HARNESS: Final = "bench"
+NETWORK: Final = "vsr_model"
+"""The two packages: what measures, and what is measured."""
 
 
 class CodeVersion(BaseModel):
@@ -45,14 +47,17 @@ class CodeVersion(BaseModel):
         return f"version {self.version}{commit}, source {self.source_sha256[:12]}"
 
 
-def code_version(described_commit: str | None) -> CodeVersion:
-    """This program's. `described_commit` is the environment's git_commit, `-dirty` at its end or not."""
+def code_version(described_commit: str | None, network: Path | None = None) -> CodeVersion:
+    """This program's. `described_commit` is the environment's git_commit, `-dirty` at its end or not.
+
+    `network`: the folder that `vsr_model` is measured from, where that is not this program's own.
+    """
     commit, _, dirty = (described_commit or "").partition("-")
     return CodeVersion(
         version=__version__,
         git_commit=commit or None,
         dirty=bool(dirty) if commit else None,
-        source_sha256=_source_sha256(ROOT),
+        source_sha256=_source_sha256(network),
     )
 
 
@@ -105,10 +110,10 @@ def _sha256(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _source_sha256(folder: Path) -> str:
-    paths = sorted(path for package in _PACKAGES for path in (folder / package).rglob("*.py"))
+def _source_sha256(network: Path | None) -> str:
     found = hashlib.sha256()
-    for path in paths:
-        found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
+    for package, folder in ((HARNESS, ROOT), (NETWORK, network or ROOT)):
+        for path in sorted((folder / package).rglob("*.py")):
+            found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

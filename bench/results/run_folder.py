@@ -57,13 +57,21 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, experiment: Experiment, environment: Mapping[str, Any], filters: Sequence[str]
+        cls,
+        path: Path,
+        experiment: Experiment,
+        environment: Mapping[str, Any],
+        filters: Sequence[str],
+        code: CodeVersion | None = None,
     ) -> Self:
-        """Make the folder with all that is known before the first cell. Raises BadInput if it is taken."""
+        """Make the folder with all that is known before the first cell. Raises BadInput if it is taken.
+
+        `code`: what measures, where the network is not this program's own.
+        """
         check_free(path)
         files = file_digests(experiment)
         resolved = config.resolved(experiment, path)
-        code = identity.code_version(environment.get("git_commit"))
+        code = code or identity.code_version(environment.get("git_commit"))
         about = About(
             schema_version=SCHEMA_VERSION,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -148,10 +156,12 @@ class RunFolder:
                     f"{identity.shown(is_now)}; a run goes on only as it began"
                 )
 
-    def check_same(self, environment: Mapping[str, Any], *, but: Sequence[str] = ()) -> None:
+    def check_same(
+        self, environment: Mapping[str, Any], *, but: Sequence[str] = (), code: CodeVersion | None = None
+    ) -> None:
         """Raises BadInput where going on here would mix machines, versions, weights or clips in one run.
 
-        `but`: fields of the environment that may differ."""
+        `but`: fields of the environment that may differ. `code`: as of `create`."""
         was_here, here = identity.lasting(self.environment), identity.lasting(environment)
         for field, was, is_now in identity.differences(was_here, here):
             if field.partition(".")[0] in but:
@@ -160,7 +170,7 @@ class RunFolder:
                 f"{self.path}: begun with another {field} ({identity.shown(was)}) than here "
                 f"({identity.shown(is_now)}); a run goes on only where it began"
             )
-        code = identity.code_version(environment.get("git_commit"))
+        code = code or identity.code_version(environment.get("git_commit"))
         if self.code is not None and self.code.source_sha256 != code.source_sha256:
             raise BadInput(
                 f"{self.path}: begun with other code ({self.code.in_short}) than this ({code.in_short}); "
@@ -249,6 +259,31 @@ def file_digests(experiment: Experiment) -> dict[str, str]:
     return digests
 
 
+def is_begun(path: Path) -> bool:
+    """Whether the folder holds a run that can be gone on with."""
+    return (path / RUN_NAME).is_file() and (path / JOURNAL_NAME).is_file()
+
+
+def clear_unbegun(path: Path) -> None:
+    """Remove what a run that was ended before its first cell has left, and nothing else.
+
+    Raises BadInput where there is more: it is someone's.
+    """
+    if not path.exists():
+        return
+    made = {CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME}
+    found = list(path.iterdir()) if path.is_dir() else []
+    known = [file for file in found if file.name in made or file.name.endswith(".partial")]
+    journal = path / JOURNAL_NAME
+    if not path.is_dir() or len(known) < len(found) or (journal.is_file() and journal.stat().st_size):
+        raise BadInput(
+            f"{path}: holds no run that can be gone on with, and more than one leaves before its first cell; "
+            f"remove it, or put back what is missing of {JOURNAL_NAME} and {RUN_NAME}"
+        )
+    for file in known:
+        file.unlink()
+
+
 def check_free(path: Path) -> None:
     """Raises BadInput where a new run must not go."""
     if path.is_symlink() and not path.exists():
@@ -271,13 +306,16 @@ def _taken(path: Path) -> BadInput:
 
 
 def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
+    """Where a run of the experiment goes if nothing is said."""
+    return free_path(experiment.name, root)
+
+
+def free_path(name: str, root: Path = Path("results")) -> Path:
     """results/<name>-<UTC time>, with a number behind it where that is taken."""
-    stem = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    path = root / stem
-    number = 2
-    while path.exists():
-        path = root / f"{stem}-{number}"
-        number += 1
+    stem = f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path, number = root / stem, 2
+    while path.exists() or path.is_symlink():  # a link that leads nowhere is taken, too
+        path, number = root / f"{stem}-{number}", number + 1
     return path
 
 

@@ -1,0 +1,208 @@
+"""Several sides of one experiment measured in turn: what the machine does meanwhile, it does to all of them.
+
+Group by group (bench.grid.plan.groups; with `isolation: cell` a group is one round of one cell) every side is
+measured before any goes on to the next group: A B in even rounds and B A in odd ones, so that neither always
+follows the other, and a drift within a pair has the other sign in the next. Each side is a run like any
+other, in a folder of its own, whose records tell by their `started_at` that they were made so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Protocol, TypeVar
+
+from bench import run as runs
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Cell, Job
+from bench.machine import environment, timer
+from bench.measure import preflight
+from bench.process.launcher import Launcher, ServerRefusedError
+from bench.process.runner import Observer, Run, execute
+from bench.records import Journal
+from bench.results import identity
+from bench.results.identity import CodeVersion
+from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
+from vsr_model.errors import BadInput
+
+_T = TypeVar("_T")
+
+
+class SidesObserver(Protocol):
+    """Shows one progress of all sides."""
+
+    def of_side(self, name: str, /) -> Observer: ...
+
+
+DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[SidesObserver]]
+"""Makes what shows the progress of so many jobs, those of all sides."""
+
+Launch = Callable[[Mapping[str, str], Path | None], AbstractContextManager[Launcher]]
+"""Gives a launcher whose workers have the variables and the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A network among those that are measured in turn."""
+
+    name: str  # by which progress and pages tell it from the others
+    network: Path | None = None  # the folder that its vsr_model is imported from; None: this program's own
+    commit: str | None = None  # of that vsr_model, `-dirty` at its end where files differ from it
+    origin: str = ""  # what a message calls that vsr_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadySide:
+    """A side whose workers can be started, and all that must be known before they are."""
+
+    side: Side
+    launcher: Launcher
+    answer: preflight.Answer
+    environment: Mapping[str, Any]
+    code: CodeVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How the sides ended, in their order."""
+
+    sides: tuple[runs.Outcome, ...]
+    interrupted: bool
+
+
+@contextmanager
+def ready(
+    experiment: Experiment, cells: Sequence[Cell], sides: Sequence[Side], *, launch: Launch = Launcher
+) -> Iterator[tuple[ReadySide, ...]]:
+    """Every side with its server started and its questions answered; nothing is written.
+
+    Raises BadInput for cells that cannot be met, and for a network that this program cannot use.
+    """
+    variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
+    timed = asdict(timer.measure())
+    with ExitStack() as opened:
+
+        def made_ready(side: Side) -> ReadySide:
+            try:
+                launcher = opened.enter_context(launch(variables, side.network))
+            except ServerRefusedError as error:
+                if side.network is None:
+                    raise
+                raise BadInput(
+                    f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
+                ) from error
+            answer = preflight.ask(launcher, experiment.model, cells)
+            described = {**environment.collect(answer.torch, variables), "timer": timed}
+            if side.network is not None:
+                described["git_commit"] = side.commit
+            return ReadySide(
+                side=side,
+                launcher=launcher,
+                answer=answer,
+                environment=described,
+                code=identity.code_version(described["git_commit"], side.network),
+            )
+
+        yield tuple(map(made_ready, sides))
+
+
+def measure(
+    experiment: Experiment,
+    sides: Sequence[ReadySide],
+    paths: Sequence[Path],
+    display: DisplayFactory,
+    *,
+    again: str,
+    filters: Sequence[str] = (),
+) -> Outcome:
+    """Measure every side into its folder, or what is missing there; `again` is the command that goes on.
+
+    Raises BadInput, before anything is written, where a folder holds another run, or one that another machine
+    or other code began; RunStoppedError where the system refuses to write.
+    """
+    cells = plan.cells(experiment, filters)
+    with ExitStack() as opened:
+        turns = _begun(experiment, cells, sides, paths, filters, opened)
+        interrupted = False
+        try:
+            jobs = [job for turn in turns for job in turn.left.values()]
+            with display(jobs, experiment.measure) as shown:
+                for jobs, turn in in_order(
+                    plan.schedule(cells, experiment.measure), turns, experiment.measure
+                ):
+                    left = [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]
+                    if left:
+                        execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.side.name))
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            raise runs.stopped(error, paths[0].parent, again) from error
+        finally:
+            for turn in turns:
+                rmtree(turn.folder.references, ignore_errors=True)
+        return Outcome(
+            sides=tuple(
+                runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted) for turn in turns
+            ),
+            interrupted=interrupted,
+        )
+
+
+def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iterator[tuple[list[Job], _T]]:
+    """The jobs of each group with the side that does them: forth in even rounds, and back in odd ones."""
+    for group in plan.groups(jobs, isolation=measure.isolation):
+        for side in sides if group[0].round % 2 == 0 else reversed(sides):
+            yield group, side
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """A side, its folder, and what is left to do there."""
+
+    side: ReadySide
+    folder: RunFolder
+    left: Mapping[tuple[str, int], Job]
+    run: Run
+
+
+def _begun(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    sides: Sequence[ReadySide],
+    paths: Sequence[Path],
+    filters: Sequence[str],
+    opened: ExitStack,
+) -> list[_Turn]:
+    known = {path: RunFolder.open(path) for path in paths if is_begun(path)}
+    for side, path in zip(sides, paths, strict=True):
+        if path in known:
+            _check(known[path], experiment, side, filters)
+    turns = []
+    for side, path in zip(sides, paths, strict=True):
+        folder = known.get(path) or _made(path, experiment, side, filters)
+        journal: Journal = opened.enter_context(folder.journal())
+        jobs, run = runs.left_to_do(folder, journal, cells, side.answer)
+        turns.append(_Turn(side=side, folder=folder, left={_key(job): job for job in jobs}, run=run))
+    return turns
+
+
+def _check(folder: RunFolder, experiment: Experiment, side: ReadySide, filters: Sequence[str]) -> None:
+    folder.check_config(experiment)
+    if folder.filters != tuple(filters):
+        raise BadInput(
+            f"{folder.path}: begun with the filters {identity.shown(folder.filters)}, and not "
+            f"{identity.shown(tuple(filters))}; a run goes on only as it began"
+        )
+    folder.check_same(side.environment, code=side.code)
+
+
+def _made(path: Path, experiment: Experiment, side: ReadySide, filters: Sequence[str]) -> RunFolder:
+    clear_unbegun(path)
+    return RunFolder.create(path, experiment, side.environment, filters, side.code)
+
+
+def _key(job: Job) -> tuple[str, int]:
+    return job.cell.id, job.round

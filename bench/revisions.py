@@ -1,0 +1,150 @@
+"""Revisions of a git repository, and the network of each laid out in a folder.
+
+Files are taken out by `git archive`: no worktree, no lock and no ref is left in the repository.
+"""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Final
+
+from bench.results.identity import NETWORK, SHOWN
+from vsr_model.errors import BadInput
+
+AS_THEY_LIE: Final = "."
+"""The word for the files as they lie in the working tree, committed or not."""
+
+TIMEOUT_S: Final = 120
+"""For one call of git; one that has to fetch what a partial clone has left out takes seconds."""
+
+_CACHES: Final = "**/__pycache__/**"
+
+_OF_ANOTHER_REPOSITORY: Final = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX",
+)  # fmt: skip
+"""Variables that a git hook has, and that would overrule the folder that was named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A state of the network."""
+
+    asked: str  # as it was named
+    commit: str  # 40 hexadecimal digits, or 64; of AS_THEY_LIE the one that is checked out
+    dirty: bool = False  # whether vsr_model differs from that commit
+
+    @property
+    def as_it_lies(self) -> bool:
+        return self.asked == AS_THEY_LIE
+
+    @property
+    def described(self) -> str:
+        """As environment.json has a commit."""
+        return f"{self.commit}-dirty" if self.dirty else self.commit
+
+
+class Repository:
+    """A git repository on this disk, clone or bare."""
+
+    def __init__(self, folder: Path) -> None:
+        """Of the folder or of one above it. Raises BadInput where there is none, or no git."""
+        if not folder.is_dir():
+            raise BadInput(f"--repository {folder}: is no folder")
+        self._folder = folder
+        found = _git(folder, "rev-parse", "--absolute-git-dir")
+        if found.returncode:
+            raise BadInput(
+                f"{folder}: holds no git repository whose revisions could be measured ({_why(found)})"
+            )
+        self._git_dir = found.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+    def revision(self, asked: str, option: str) -> Revision:
+        """The revision of that name. Raises BadInput, which names the option, for one that is not here."""
+        name = "HEAD" if asked == AS_THEY_LIE else asked
+        found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        commit = found.stdout.decode(errors="replace").strip()
+        if found.returncode or not commit:
+            shown = asked if len(asked) <= SHOWN else f"{asked[: SHOWN - 3]}..."
+            raise BadInput(
+                f"{option} {shown!r}: no revision of the repository at {self._folder}{self._hint()}"
+            )
+        if asked != AS_THEY_LIE:
+            return Revision(asked=asked, commit=commit)
+        changed = self._in_the_tree(
+            "status", "--porcelain", "--", f":/{NETWORK}", f":(top,exclude,glob){_CACHES}"
+        )
+        return Revision(asked=asked, commit=commit, dirty=bool(changed.stdout.strip()))
+
+    def extract(self, revision: Revision, folder: Path, option: str) -> None:
+        """Put the revision's vsr_model into the folder, which is there. Raises BadInput if it has none."""
+        if revision.as_it_lies:
+            self._copy(folder, option)
+            return
+        place = f"{option} {revision.asked} ({revision.commit[:12]})"
+        if self._run("cat-file", "-e", f"{revision.commit}:{NETWORK}/__init__.py").returncode:
+            raise BadInput(f"{place}: has no package {NETWORK}/, which is what would be measured")
+        with tempfile.TemporaryFile() as archive:
+            done = self._run("archive", "--format=tar", revision.commit, NETWORK, stdout=archive.fileno())
+            if done.returncode:
+                raise BadInput(f"{place}: git cannot read its {NETWORK}/ ({_why(done)})")
+            archive.seek(0)
+            try:
+                with tarfile.open(fileobj=archive) as tar:
+                    tar.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise BadInput(f"{place}: its {NETWORK}/ cannot be laid out ({error})") from None
+
+    def _copy(self, folder: Path, option: str) -> None:
+        top = self._in_the_tree("rev-parse", "--show-toplevel")
+        tree = Path(os.fsdecode(top.stdout).rstrip("\n")) if not top.returncode else None
+        if tree is None or not (tree / NETWORK / "__init__.py").is_file():
+            raise BadInput(f"{option} {AS_THEY_LIE}: {self._folder} has no files in {NETWORK}/ to measure")
+        copytree(tree / NETWORK, folder / NETWORK, ignore=ignore_patterns("__pycache__"))
+
+    def _hint(self) -> str:
+        """What a revision that is there elsewhere may want."""
+        if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+            return (
+                ", which is a shallow clone: `git fetch --unshallow` brings the rest (in GitHub's checkout "
+                "action: fetch-depth: 0)"
+            )
+        return "; a branch, a tag or a commit is one, and perhaps `git fetch` brings it"
+
+    def _run(self, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+        """git on what the repository holds, wherever in it the folder lies: paths start at its top."""
+        return _git(Path(self._git_dir), f"--git-dir={self._git_dir}", *arguments, stdout=stdout)
+
+    def _in_the_tree(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return _git(self._folder, *arguments)
+
+
+def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={**inherited, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise BadInput("git is not installed here; revisions are read by it") from None
+    except ValueError:  # a NUL in a name
+        raise BadInput("a revision's name holds a NUL character") from None
+    except subprocess.TimeoutExpired:
+        raise BadInput(f"{folder}: git did not answer within {TIMEOUT_S} s") from None
+
+
+def _why(ended: subprocess.CompletedProcess[bytes]) -> str:
+    lines: Sequence[str] = ended.stderr.decode(errors="replace").strip().splitlines()
+    return lines[0] if lines else f"exit status {ended.returncode}"
