@@ -12,12 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_paper, exits
+from bench import __version__, cli_compare, cli_paper, exits
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.process import interrupts
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
 
 app = typer.Typer(
     name="vsr-bench",
@@ -64,6 +65,9 @@ FilterOption = Annotated[
         show_default=False,
     ),
 ]
+
+LEFT_OUT_NAMED = 5
+"""Folders that a report leaves out, by name on the terminal."""
 
 
 def _out() -> Console:
@@ -242,7 +246,10 @@ def rebuild(
 @app.command("report")
 def make_report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Folders of runs, or folders with runs below them.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -251,13 +258,30 @@ def make_report(
             show_default=False,
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN[:BACKEND]",
+            help="What devices are compared with. [default: the baseline of the first run]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Make report.html and report.md of a run, or of several runs side by side; nothing is measured."""
+    """Make report.html and report.md of a run, or of several runs side by side; nothing is measured.
+
+    A folder that is no run stands for all runs below it; what of those cannot be read is named and left out.
+    """
     from bench import report_run  # noqa: PLC0415 - matplotlib and pandas
 
-    pages = report_run.report(runs, output)
+    pages = report_run.report(runs, output, reference)
     typer.echo(pages.html)
     typer.echo(pages.markdown)
+    if pages.found:
+        typer.echo(f"of {len(pages.found)} runs: {one_line(', '.join(map(str, pages.found)))}")
+    for reason in pages.left_out[:LEFT_OUT_NAMED]:
+        typer.echo(f"left out: {one_line(reason)}", err=True)
+    if len(pages.left_out) > LEFT_OUT_NAMED:
+        typer.echo(f"left out: {len(pages.left_out) - LEFT_OUT_NAMED} more, named on the page", err=True)
 
 
 @app.command("env")
@@ -292,6 +316,7 @@ def show_environment(
         raise typer.Exit(exits.FOUND)
 
 
+app.command("compare")(cli_compare.compare)
 app.command("paper")(cli_paper.paper)
 
 

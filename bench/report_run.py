@@ -11,13 +11,18 @@ from typing import Final
 import pandas as pd
 
 from bench.grid import config
+from bench.grid.backend_spec import resolve
 from bench.paper.experiments import PAPER_NAME
+from bench.plotting.plot_devices import devices_figure
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
+from bench.reporting.devices import Devices, device_name, devices_of
 from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
-from bench.reporting.side_by_side import SideRun, write_side_by_side
+from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
+from bench.reporting.side_by_side_devices import devices_plots
+from bench.reporting.side_by_side_many import MANY
 from bench.results.analysis import Tables, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder
@@ -55,20 +60,36 @@ class Opened:
         ]
 
 
-def report(paths: Sequence[Path], output: Path | None = None) -> Pages:
-    """Write `report.md` and `report.html` of one run, or of several side by side.
+@dataclass(frozen=True, kw_only=True)
+class Reported(Pages):
+    """A page, and of which runs it is where folders were searched for them."""
 
-    One run's page goes into its own folder where no `output` is given, several runs' into
-    `./report-<their names>`. Raises BadInput for what holds no run, or one without a record, for the same
-    folder twice, and for an `output` that cannot be written to or holds another run.
+    found: tuple[Path, ...] = ()  # that were found below a folder and taken
+    left_out: tuple[str, ...] = ()  # of those that could not be, why
+
+
+def report(paths: Sequence[Path], output: Path | None = None, reference: str | None = None) -> Reported:
+    """Write `report.md` and `report.html` of one run, or of several side by side with their `devices.csv`.
+
+    A folder that is no run stands for all runs below it; one of those that cannot be read is left out, and
+    named. One run's page goes into its own folder where no `output` is given, several runs' into
+    `./report-<names as given>`. `reference` is what devices are compared with (bench.reporting.devices).
+    Raises BadInput for what holds no run, or one without a record, for the same folder twice, for an unknown
+    reference, and for an `output` that cannot be written to or holds another run.
     """
-    opened = [_open(path) for path in paths]
-    real = [path.resolve() for path in paths]
-    for place, path in enumerate(real):
-        if path in real[:place]:
+    given = [path.resolve() for path in paths]
+    for place, path in enumerate(given):
+        if path in given[:place]:
             raise BadInput(f"{paths[place]}: is named twice; a run stands beside others, not beside itself")
+    taken = _take(paths)
+    opened = taken.runs
+    real = [run.folder.path.resolve() for run in opened]
     names = run_names(real)
-    folder = output or (paths[0] if len(paths) == 1 else Path(default_folder(names)))
+    several = _sides(opened, names)
+    if reference is not None and len(opened) == 1:
+        raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
+    devices = devices_of(sides_of(several), reference)
+    folder = output or (opened[0].folder.path if len(opened) == 1 else Path(default_folder(run_names(given))))
     for name, what in ((JOURNAL_NAME, "a run"), (PAPER_NAME, "the paper's experiments")):
         if (folder / name).exists() and [folder.resolve()] != real:
             raise BadInput(
@@ -76,13 +97,74 @@ def report(paths: Sequence[Path], output: Path | None = None) -> Pages:
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _one(opened[0], folder) if len(opened) == 1 else _several(opened, names, folder)
+        pages = (
+            _one(opened[0], folder)
+            if len(opened) == 1
+            else _several(several, devices, folder, taken.left_out)
+        )
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
         raise BadInput(
             f"{folder}: cannot be written to ({error.strerror}); name another folder by --output"
         ) from error
+    return Reported(markdown=pages.markdown, html=pages.html, found=taken.found, left_out=taken.left_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    runs: list[Opened]  # never empty
+    found: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+
+def _take(paths: Sequence[Path]) -> _Taken:
+    """The runs that are named, and those below the folders that are named, each once."""
+    runs: dict[Path, Opened] = {}
+    found: list[Path] = []
+    left_out: list[str] = []
+    for path in paths:
+        below = [] if _is_named(path) else runs_below(path)
+        if not below:
+            runs[path.resolve()] = _open(path)
+        for run in below:
+            if run.resolve() in runs:
+                continue
+            try:
+                runs[run.resolve()] = _open(run)
+                found.append(run)
+            except BadInput as error:
+                left_out.append(str(error))
+            except OSError as error:
+                left_out.append(f"{error.filename or run}: cannot be read ({error.strerror})")
+        if below and not any(run.resolve() in runs for run in below):
+            raise BadInput(f"{path}: holds no run that can be read; the first: {left_out[-len(below)]}")
+    return _Taken(runs=list(runs.values()), found=tuple(found), left_out=tuple(left_out))
+
+
+def _is_named(path: Path) -> bool:
+    """Whether this very path is meant: a run, the paper's experiments, or what has no folders at all."""
+    return not path.is_dir() or (path / JOURNAL_NAME).exists() or (path / PAPER_NAME).is_file()
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Folders of runs below a folder that is none itself, by name; and the paper's experiments as one.
+
+    Nothing is searched for in runs, in hidden folders, or behind links to folders that are no runs. A folder
+    that cannot be looked into is among them: it may hold one.
+    """
+    found = []
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or not path.is_dir():
+                continue
+            if _is_named(path):
+                found.append(path)
+            elif not path.is_symlink():
+                found += runs_below(path)
+    except PermissionError:
+        found.append(folder)
+    return found
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
@@ -162,19 +244,8 @@ def _one(run: Opened, folder: Path) -> Pages:
     )
 
 
-def _several(runs: Sequence[Opened], names: Sequence[str], folder: Path) -> Pages:
-    overlaid = [
-        OverlaidRun(name=name, baseline=run.folder.baseline, tables=run.tables)
-        for name, run in zip(names, runs, strict=True)
-    ]
-    plots: list[Path] = []
-    for kind in OVERLAY_KINDS:
-        drawn = overlays(kind, overlaid)
-        for stem, overlay in zip(place_names(kind, drawn), drawn, strict=True):
-            paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
-            save(overlay_figure(overlay), paths)
-            plots += [path for path in paths if path.suffix == ".png"]
-    sides = [
+def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
+    return [
         SideRun(
             name=name,
             experiment=run.folder.experiment.name,
@@ -184,10 +255,26 @@ def _several(runs: Sequence[Opened], names: Sequence[str], folder: Path) -> Page
             configuration=config.plain(run.folder.experiment),
             files=_files(run),
             note=" ".join(filter(None, (run.note, _stale(run)))) or None,
+            devices={
+                spec.name: device_name(run.folder.environment, resolve(spec).device)
+                for spec in run.folder.experiment.backends
+            },
         )
         for name, run in zip(names, runs, strict=True)
     ]
-    return write_side_by_side(folder, sides, plots=plots)
+
+
+def _several(sides: Sequence[SideRun], devices: Devices, folder: Path, left_out: Sequence[str]) -> Pages:
+    drawn = [(plot.stem, devices_figure(plot)) for plot in devices_plots(devices)]
+    if len(sides) <= MANY:
+        overlaid = [OverlaidRun(name=side.name, baseline=side.baseline, tables=side.tables) for side in sides]
+        for kind in OVERLAY_KINDS:
+            found = overlays(kind, overlaid)
+            drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
+    for stem, figure in drawn:
+        save(figure, [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS])
+    plots = [folder / "plots" / f"{stem}.png" for stem, _ in drawn]
+    return write_side_by_side(folder, sides, plots=plots, devices=devices, left_out=left_out)
 
 
 def _files(run: Opened) -> list[Path]:

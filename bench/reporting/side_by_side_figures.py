@@ -1,7 +1,7 @@
 """The measured figures of several runs beside each other: a row per cell, a column per run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class Side:
     name: str
     baseline: str
     cells: Sequence[ReportCell]
+    devices: Mapping[str, str] = field(default_factory=dict)  # by backend, what it ran on
 
     @cached_property
     def by_id(self) -> dict[str, ReportCell]:

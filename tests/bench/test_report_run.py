@@ -189,7 +189,7 @@ class TestOneRun:
         assert said in page.texts["td"]
         assert page.texts["h1"] == ["Side by side: a <b> \"c\" '](', other"]
         linked = [href for href in page.values("href") if not href.startswith("#")]
-        assert len(linked) == 2 * 11 - 2  # no memory_lines.csv
+        assert len(linked) == 2 * 11 - 2 + 1  # no memory_lines.csv, and devices.csv
         assert all((pages.html.parent / unquote(href)).is_file() for href in linked)
 
 
@@ -227,10 +227,10 @@ class TestSideBySide:
             ["first", "cuda", "2"], ["second", "cuda", "2"],
         ]  # fmt: skip
         assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            "speedup.png", "speedup.svg", "time.png", "time.svg",
+            "devices.png", "devices.svg", "speedup.png", "speedup.svg", "time.png", "time.svg",
         ]  # fmt: skip
         page = page_of(pages)
-        assert len(page.values("src")) == 2
+        assert len(page.values("src")) == 3
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
 
     def test_a_forward_and_a_call_are_told_apart(self, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What a page of many runs says in rows where one of a few has a column per run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from bench.records import Status
+from bench.reporting.markdown import Column, escape, table
+from bench.reporting.side_by_side_figures import Side
+
+MANY: Final = 8
+"""Runs in columns side by side; more do not fit a page, nor curves into a figure."""
+
+NAMED: Final = 3
+"""Of the runs that have something in common, those that are named; the others are counted."""
+
+
+def names_in_short(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are; not escaped."""
+    more = len(names) - NAMED
+    return ", ".join(names if more <= 1 else [*names[:NAMED], f"and {more} more"])
+
+
+def differences_of_many(title: str, texts: Mapping[str, Mapping[str, str]]) -> str:
+    """A row per name and value where not all runs have the same: which have it; `–` is a run without one."""
+    found: list[tuple[str, str, list[str]]] = []
+    for name in dict.fromkeys(name for of_run in texts.values() for name in of_run):
+        having: dict[str, list[str]] = {}
+        for run, of_run in texts.items():
+            having.setdefault(of_run.get(name, "–"), []).append(run)
+        if len(having) > 1:
+            found += [(name, value, runs) for value, runs in having.items()]
+    if not found:
+        return f"## {title}\n\nNothing."
+    columns = [
+        Column(title="what", cells=[escape(name) for name, _, _ in found]),
+        Column(title="value", cells=[escape(value) for _, value, _ in found]),
+        Column(title="runs", cells=[str(len(runs)) for _, _, runs in found], numeric=True),
+        Column(title="which", cells=[escape(names_in_short(runs)) for _, _, runs in found]),
+    ]
+    return f"## {title}\n\n{table(columns)}"
+
+
+def failures_of_many(sides: Sequence[Side]) -> str:
+    """A row per backend, status and reason of rounds that did not end ok."""
+    found: dict[tuple[str, str, str], tuple[set[tuple[str, str]], dict[str, None]]] = {}
+    for side in sides:
+        for cell in side.cells:
+            for row in cell.rounds:
+                if row["status"] != Status.OK:
+                    key = (cell.backend, str(row["status"]), str(row["reason"]))
+                    cells, runs = found.setdefault(key, (set(), {}))
+                    cells.add((side.name, cell.cell))
+                    runs[side.name] = None
+    if not found:
+        return ""
+    columns = [
+        Column(title="backend", cells=[escape(backend) for backend, _, _ in found]),
+        Column(title="cells", cells=[str(len(cells)) for cells, _ in found.values()], numeric=True),
+        Column(title="runs", cells=[str(len(runs)) for _, runs in found.values()], numeric=True),
+        Column(title="which", cells=[escape(names_in_short([*runs])) for _, runs in found.values()]),
+        Column(title="ended", cells=[status for _, status, _ in found]),
+        Column(title="reason", cells=[escape(reason) for _, _, reason in found]),
+    ]
+    return f"## Cells that did not end ok\n\n{table(columns)}"
+
+
+def warnings_of_many(found: Sequence[tuple[str, str, Sequence[Mapping[Any, Any]]]]) -> str:
+    """A row per kind of warning. `found`: run, code and the rows of warnings.csv with it."""
+    codes: dict[str, list[tuple[str, Sequence[Mapping[Any, Any]]]]] = {}
+    for run, code, rows in found:
+        codes.setdefault(code, []).append((run, rows))
+    if not codes:
+        return ""
+    columns = [
+        Column(title="warned of", cells=[escape(code) for code in codes]),
+        Column(
+            title="times",
+            cells=[str(sum(len(rows) for _, rows in of_code)) for of_code in codes.values()],
+            numeric=True,
+        ),
+        Column(title="runs", cells=[str(len(of_code)) for of_code in codes.values()], numeric=True),
+        Column(
+            title="which",
+            cells=[escape(names_in_short([run for run, _ in of_code])) for of_code in codes.values()],
+        ),
+        Column(
+            title="the first",
+            cells=[escape(f"{of_code[0][0]}: {of_code[0][1][0]['seen']}") for of_code in codes.values()],
+        ),
+        Column(title="what to do", cells=[escape(of_code[0][1][0]["remedy"]) for of_code in codes.values()]),
+    ]
+    return f"## Warnings\n\n{table(columns)}"

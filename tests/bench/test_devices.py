@@ -1,0 +1,431 @@
+"""Devices beside each other: rates, ratios to a reference, what does not compare, and their CSV."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.plotting.plot_devices import GROUPS, devices_figure
+from bench.plotting.plots import save
+from bench.records import CALL, FORWARD, CellRecord, Pass, Status
+from bench.reporting.devices import OUTPUT_SCALE, DeviceRow, Devices, Reference, device_name, devices_of
+from bench.reporting.devices_table import DEVICES_COLUMNS, devices_table
+from bench.reporting.report_cells import cells_of
+from bench.reporting.side_by_side_devices import devices_plots, devices_section
+from bench.reporting.side_by_side_figures import Side
+from bench.results.analysis import tables_of
+from bench.results.run_folder import to_csv
+from tests.bench import synthetic
+from vsr_model.basicvsr import SCALE
+from vsr_model.errors import BadInput
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
+
+CUDA, CUDNN = synthetic.GPU[1:3]
+
+
+def side(
+    name: str,
+    records: Sequence[CellRecord],
+    *,
+    baseline: str = "cuda",
+    devices: Mapping[str, str] | None = None,
+) -> Side:
+    names = devices or {record.backend: f"GPU of {name}" for record in records}
+    return Side(name=name, baseline=baseline, cells=cells_of(tables_of(records, baseline)), devices=names)
+
+
+def faster(times: float, machines: Sequence[synthetic.Machine] = (CUDA, CUDNN)) -> list[synthetic.Machine]:
+    return [
+        synthetic.Machine(**{**vars(machine), "per_frame_s": machine.per_frame_s / times})
+        for machine in machines
+    ]
+
+
+def two(frames: Sequence[int] = (4,), **options: object) -> list[Side]:
+    return [
+        side("slow", synthetic.run((CUDA, CUDNN), frames=frames, **options)),  # type: ignore[arg-type]
+        side("fast", synthetic.run(faster(2.0), frames=frames, **options)),  # type: ignore[arg-type]
+    ]
+
+
+def on_page(devices: Devices) -> dict[tuple[str, str], DeviceRow]:
+    (place,) = devices.places
+    return {(row.run, row.cell.backend): row for row in place.rows}
+
+
+def median_s(row: DeviceRow) -> float:
+    assert row.cell.figure is not None
+    value: float = row.cell.figure["median_s"]
+    return value
+
+
+class TestRates:
+    def test_of_all_clips_and_of_the_output(self) -> None:
+        assert OUTPUT_SCALE == SCALE
+        records = synthetic.run((CUDA,), frames=(5,), batch=3, sizes=((20, 30),))
+        (row,) = devices_of([side("one", records)]).rows
+        rate = row.frames_rate
+        figure = row.cell.figure
+        assert rate is not None
+        assert figure is not None
+        assert rate.per_s == 15 / figure["median_s"] == figure["frames_per_s"]
+        assert (rate.low_per_s, rate.high_per_s) == (15 / figure["high_s"], 15 / figure["low_s"])
+        assert row.output_megapixels_per_s == pytest.approx(rate.per_s * 80 * 120 / 1e6)
+
+    def test_a_cell_without_a_figure_has_none(self) -> None:
+        rows = devices_of([side("none", synthetic.all_failed(), baseline="cpu")]).rows
+        assert len(rows) == 4
+        assert all(row.frames_rate is None and row.output_megapixels_per_s is None for row in rows)
+
+
+class TestRatio:
+    def test_is_of_the_medians_above_one_where_faster(self) -> None:
+        rows = on_page(devices_of(two(), "slow:cudnn"))
+        base = rows["slow", "cudnn"]
+        for key, row in rows.items():
+            assert row.relative is not None
+            assert row.relative.speed.ratio == median_s(base) / median_s(row)
+            assert row.is_reference == (key == ("slow", "cudnn"))
+        own = base.relative
+        assert own is not None
+        assert (own.speed.ratio, own.speed.low, own.speed.high) == (1.0, 1.0, 1.0)
+        other = rows["fast", "cudnn"].relative
+        assert other is not None
+        assert 1.8 < other.speed.ratio < 2.2
+        assert other.speed.low is not None
+        assert other.speed.high is not None
+        assert other.speed.low < other.speed.ratio < other.speed.high
+
+    def test_within_one_process_is_marked_and_between_rounds_is_not(self) -> None:
+        section = devices_section(devices_of(two(rounds=1)), "")
+        assert section.count("†") == 3 + 1  # all but the reference, and what it means
+        assert "within one process" in section
+        section = devices_section(devices_of(two(rounds=6)), "")
+        assert "†" not in section
+        assert section.count(" … ") == 4 + 3
+
+    def test_of_a_single_sample_has_no_interval(self) -> None:
+        text = devices_section(devices_of(two(repetitions=1)), "")
+        assert "…" not in text
+        assert "| reference |" in re.sub(" +", " ", text)
+
+    def test_content_does_not_count_but_the_place_does(self) -> None:
+        sides = [
+            side("a", synthetic.run((CUDA,), frames=(4,), inputs=("noise",))),
+            side("b", synthetic.run((CUDA,), frames=(4,), inputs=("clip",))),
+            side("c", synthetic.run((CUDA,), frames=(4,), inputs=("noise",), sizes=((32, 48),))),
+        ]
+        devices = devices_of(sides)
+        found = {row.run: row for row in devices.rows}
+        assert found["b"].relative is not None
+        assert found["b"].relative.cell == found["a"].cell.cell
+        assert (found["c"].relative, found["c"].why_not) == (None, "no reference")
+        assert [(place.height, place.width) for place in devices.places] == [(64, 64), (32, 48)]
+
+    def test_the_input_of_the_same_name_goes_first_and_none_is_guessed(self) -> None:
+        sides = [
+            side("a", synthetic.run((CUDA,), frames=(4,), inputs=("noise", "clip"))),
+            side("b", synthetic.run((CUDA,), frames=(4,), inputs=("clip", "other"))),
+        ]
+        found = {(row.run, row.cell.input): row for row in devices_of(sides).rows}
+        clip = found["b", "clip"].relative
+        assert clip is not None
+        assert clip.cell == found["a", "clip"].cell.cell
+        assert found["b", "other"].why_not == "several references"
+
+    def test_two_networks_do_not_compare(self) -> None:
+        small = [
+            record.model_copy(update={"parameters": 1000}) for record in synthetic.run((CUDA,), frames=(4,))
+        ]
+        devices = devices_of([*two(), side("small", small)])
+        row = on_page(devices)["small", "cuda"]
+        assert (row.relative, row.why_not) == (None, "other network")
+        assert row.frames_rate is not None
+        assert "other network" in devices_section(devices, "")
+
+    def test_what_was_timed_otherwise_says_so(self) -> None:
+        called = [
+            record.model_copy(
+                update={
+                    "synchronised": False,
+                    "samples": tuple(
+                        sample.model_copy(update={"stage": CALL})
+                        for sample in record.samples
+                        if sample.pass_ is Pass.END_TO_END and sample.stage == FORWARD
+                    ),
+                }
+            )
+            for record in synthetic.run((CUDA,), frames=(4,))
+        ]
+        devices = devices_of([*two(), side("paper", called)])
+        row = on_page(devices)["paper", "cuda"]
+        assert row.timed == "call, not synchronised"
+        assert row.relative is not None
+        assert not row.relative.timed_alike
+        section = devices_section(devices, "")
+        assert len(re.findall(r"call, not synchronised .* ‡ ", section)) == 1
+        assert section.count("‡") == 2
+
+    def test_an_inaccurate_cell_keeps_its_rate_and_gets_no_ratio(self) -> None:
+        records = [
+            synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cudnn" else record
+            for record in synthetic.run((CUDA, CUDNN), frames=(4,))
+        ]
+        row = on_page(devices_of([side("one", records)]))["one", "cudnn"]
+        assert row.frames_rate is not None
+        assert row.relative is None
+        devices = devices_of([side("one", records)], "one:cudnn")
+        assert on_page(devices)["one", "cuda"].why_not == "no reference"
+
+
+class TestReference:
+    @pytest.mark.parametrize(
+        ("named", "run", "backend"),
+        [(None, "slow", "cuda"), ("fast", "fast", "cuda"), ("fast:cudnn", "fast", "cudnn")],
+    )
+    def test_is_a_run_with_its_baseline_or_a_backend(self, named: str | None, run: str, backend: str) -> None:
+        assert devices_of(two(), named).reference == Reference(run=run, backend=backend)
+
+    def test_names_may_hold_colons(self) -> None:
+        sides = [
+            side("a:b", synthetic.run((CUDA,))),
+            side("a:b:cuda", synthetic.run((CUDNN,)), baseline="cudnn"),
+        ]
+        assert devices_of(sides, "a:b").reference == Reference(run="a:b", backend="cuda")
+        assert devices_of(sides, "a:b:cuda").reference == Reference(run="a:b:cuda", backend="cudnn")
+        assert devices_of(sides, "a:b:cuda:cudnn").reference == Reference(run="a:b:cuda", backend="cudnn")
+
+    def test_without_a_name_it_is_the_first_that_has_a_figure(self) -> None:
+        failed = [synthetic.ended(record, Status.OOM, "x") for record in synthetic.run((CUDA,), frames=(4,))]
+        devices = devices_of([side("first", failed), *two()])
+        assert devices.reference == Reference(run="slow", backend="cuda")
+        devices = devices_of([side("first", failed)])
+        assert devices.reference is None
+        assert "nothing to compare with" in devices_section(devices, "")
+        assert devices_plots(devices) == []
+
+    @pytest.mark.parametrize(
+        ("named", "said"),
+        [
+            (
+                "slwo",
+                r"--reference slwo: is none of the runs; name slow, fast, or one of them with .* slow:cuda",
+            ),
+            ("slow:cpu", r"--reference slow:cpu: the run slow has no backend 'cpu'; it has cuda, cudnn"),
+            ("", "--reference : is none of the runs"),
+            (":cuda", "--reference :cuda: is none of the runs"),
+        ],
+    )
+    def test_what_is_none_is_refused(self, named: str, said: str) -> None:
+        with pytest.raises(BadInput, match=said):
+            devices_of(two(), named)
+
+
+class TestPlaces:
+    def test_have_the_most_frames_that_all_have(self) -> None:
+        sides = [
+            side("a", synthetic.run((CUDA, CUDNN), frames=(1, 4, 9))),
+            side("b", synthetic.run((CUDA,), frames=(1, 4, 7))),
+        ]
+        (place,) = devices_of(sides).places
+        assert place.frames == 4
+        assert [(row.run, row.cell.backend, row.cell.frames) for row in place.rows] == [
+            ("a", "cuda", 4), ("a", "cudnn", 4), ("b", "cuda", 4),
+        ]  # fmt: skip
+        assert "4 is the greatest frame count that all of them have." in devices_section(
+            devices_of(sides), ""
+        )
+
+    def test_without_a_common_one_each_row_says_its_own(self) -> None:
+        sides = [
+            side("a", synthetic.run((CUDA,), frames=(4, 7))),
+            side("b", synthetic.run((CUDA,), frames=(4, 7))),
+            side("c", synthetic.run((CUDA,), frames=(1, 60))),
+        ]
+        devices = devices_of(sides)
+        (place,) = devices.places
+        assert place.frames is None
+        assert [row.cell.frames for row in place.rows] == [7, 7, 60]
+        assert [row.why_not for row in place.rows] == ["", "", "no reference"]
+        section = devices_section(devices, "")
+        assert "No frame count is common to all" in section
+        assert "| frames |" in section
+        assert [bar.label for group in devices_plots(devices)[0].groups for bar in group.bars] == [
+            "cuda, t=7", "cuda, t=7", "cuda, t=60",
+        ]  # fmt: skip
+
+    def test_keep_what_did_not_fit(self) -> None:
+        records = [
+            synthetic.ended(record, Status.OOM, "8 GiB of 4") if record.frames == 9 else record
+            for record in synthetic.run((CUDA,), frames=(4, 9))
+        ]
+        devices = devices_of([side("small", records), side("large", synthetic.run((CUDA,), frames=(4, 9)))])
+        (place,) = devices.places
+        assert place.frames == 9
+        assert [(row.run, row.cell.status) for row in place.rows] == [
+            ("small", Status.OOM), ("large", Status.OK),
+        ]  # fmt: skip
+        assert re.search(r"\| small \| GPU of small \| cuda +\| oom ", devices_section(devices, ""))
+        (plot,) = devices_plots(devices)
+        assert [bar.said for bar in plot.groups[0].bars] == ["(oom)"]
+        table = devices_table(devices)
+        assert list(table["status"]) == ["ok", "oom", "ok", "ok"]
+        assert table["reason"][1] == "8 GiB of 4"
+
+
+class TestDeviceName:
+    @pytest.mark.parametrize(
+        ("device", "name"),
+        [
+            ("cpu", "Fast CPU"), ("cuda", "Tesla K80"), ("cuda:0", "Tesla K80"), ("cuda:1", "H200 (cuda:1)"),
+            ("cuda:2", "no CUDA device 2"),
+        ],
+    )  # fmt: skip
+    def test_is_what_the_environment_says(self, device: str, name: str) -> None:
+        devices = [{"name": "Tesla K80"}, {"name": "H200"}]
+        assert device_name({"cpu": "Fast CPU", "torch": {"devices": devices}}, device) == name
+
+    @pytest.mark.parametrize(
+        ("environment", "cpu", "cuda"),
+        [
+            ({}, "CPU, unknown", "GPU, unknown"),
+            ({"torch": None}, "CPU, unknown", "GPU, unknown"),
+            ({"torch": {"devices": "two"}}, "CPU, unknown", "GPU, unknown"),
+            ({"cpu": 7, "torch": {"devices": ["H200"]}}, "7", "GPU, unknown"),
+            ({"torch": {"devices": []}}, "CPU, unknown", "no CUDA device"),
+        ],
+    )
+    def test_of_an_environment_that_says_little(
+        self, environment: dict[str, object], cpu: str, cuda: str
+    ) -> None:
+        assert device_name(environment, "cpu") == cpu
+        assert device_name(environment, "cuda") == cuda
+
+
+class TestTable:
+    def test_the_document_has_its_columns(self) -> None:
+        section = DOCUMENT.read_text(encoding="utf-8").partition("\n### devices.csv\n")[2].partition("\n#")[0]
+        assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [*DEVICES_COLUMNS]
+
+    def test_has_every_cell_of_every_run(self, tmp_path: Path) -> None:
+        hostile = [
+            record.model_copy(
+                update={"cell": record.cell, "reason": "=1+1", "status": Status.ERROR, "samples": ()}
+            )
+            for record in synthetic.run((CUDA,), frames=(1,))
+        ]
+        sides = [*two(frames=(1, 4), rounds=3), side("+sum", hostile)]
+        devices = devices_of(sides, "slow:cuda")
+        (tmp_path / "devices.csv").write_text(to_csv(devices_table(devices)), encoding="utf-8")
+        table = pd.read_csv(tmp_path / "devices.csv", keep_default_na=False, na_values=[""])
+        assert list(table.columns) == [*DEVICES_COLUMNS]
+        assert len(table) == 2 * 4 + 1
+        assert list(table["run"])[-1] == "'+sum"
+        assert list(table["reason"])[-1] == "'=1+1"
+        assert math.isnan(list(table["frames_per_s"])[-1])
+        fast = table[(table["run"] == "fast") & (table["frames"] == 4) & (table["backend"] == "cudnn")].iloc[
+            0
+        ]
+        row = on_page(devices_of(two(frames=(1, 4), rounds=3), "slow:cuda"))["fast", "cudnn"]
+        assert row.relative is not None
+        assert row.frames_rate is not None
+        assert fast["relative_speed"] == row.relative.speed.ratio
+        assert fast["relative_speed_interval"] == "between_rounds_t"
+        assert fast["frames_per_s_low"] == row.frames_rate.low_per_s
+        assert fast["reference"] == "slow:cuda"
+        assert fast["peak_device_bytes"] == row.cell.over_rounds("peak_device_bytes", max)
+        assert bool(fast["timed_alike"]) is True
+        assert fast["device"] == "GPU of fast"
+
+    def test_rounds_that_ran_otherwise_have_no_one_flag(self) -> None:
+        records = [
+            record.model_copy(update={"synchronised": record.round > 0})
+            for record in synthetic.run((CUDA,), frames=(4,), rounds=2)
+        ]
+        table = devices_table(devices_of([side("one", records)]))
+        assert table["synchronised"].isna().all()
+        assert table["gradients"].isna().all()
+
+    def test_power_and_energy_stand_on_the_page_where_they_are_known(self) -> None:
+        assert "power" not in devices_section(devices_of(two()), "").replace("power and", "")
+        sides = two()
+        for one in sides:
+            for cell in one.cells:
+                for row in cell.rounds:
+                    row |= {"power_w": 431.26, "energy_per_frame_j": 0.0512}
+        section = devices_section(devices_of(sides), "")
+        assert "| power (W) | energy (J/frame) |" in section
+        assert "|       431 |           0.0512 |" in section
+
+
+class TestPlots:
+    def test_a_bar_per_row_with_its_interval_and_the_reference_marked(self) -> None:
+        devices = devices_of(two(), "slow:cudnn")
+        (plot,) = devices_plots(devices)
+        assert plot.stem == "devices"
+        assert [group.title for group in plot.groups] == ["slow: GPU of slow", "fast: GPU of fast"]
+        drawn = devices_figure(plot)
+        (axes,) = drawn.axes
+        rows = on_page(devices)
+        widths = [bar.get_width() for bar in axes.patches]
+        assert widths == [row.frames_rate.per_s for row in rows.values() if row.frames_rate]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["cuda", "cudnn"] * 2
+        colours = [bar.get_facecolor() for bar in axes.patches]
+        assert colours[:2] == colours[2:]
+        assert colours[0] != colours[1]
+        (legend,) = drawn.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["reference: slow:cudnn"]
+        assert [bar.said for group in plot.groups for bar in group.bars][1].endswith("reference")
+        assert len(axes.containers) == 4 * 2  # a bar and its whisker each
+
+    def test_far_apart_rates_have_a_logarithmic_axis_that_says_so(self) -> None:
+        records = synthetic.run(synthetic.GPU, frames=(4,))
+        (plot,) = devices_plots(devices_of([side("one", records, baseline="cpu")]))
+        drawn = devices_figure(plot)
+        assert drawn.axes[0].get_xscale() == "log"
+        assert any("logarithmic" in text.get_text() for text in drawn.texts)
+
+    def test_without_an_interval_there_is_no_whisker(self) -> None:
+        (plot,) = devices_plots(devices_of(two(repetitions=1)))
+        assert len(devices_figure(plot).axes[0].containers) == 4
+
+    def test_one_row_is_no_comparison(self) -> None:
+        assert devices_plots(devices_of([side("one", synthetic.run((CUDA,), frames=(4,)))])) == []
+
+    def test_many_devices_go_on_in_another_figure(self, tmp_path: Path) -> None:
+        sides = [
+            side(
+                f"{number}-$x_{'n' * 90}\u202e街",
+                synthetic.run(synthetic.LONG_NAMES, frames=(4,)),
+                baseline="cpu",
+            )
+            for number in range(GROUPS + 1)
+        ]
+        plots = devices_plots(devices_of(sides))
+        assert [plot.stem for plot in plots] == ["devices-1", "devices-2"]
+        assert [len(plot.groups) for plot in plots] == [GROUPS, 1]
+        for name in ("one", "two"):
+            save(devices_figure(plots[1]), [tmp_path / name / "figure.svg"])
+        drawn = [(tmp_path / name / "figure.svg").read_bytes() for name in ("one", "two")]
+        assert drawn[0] == drawn[1]
+
+    def test_each_place_has_its_own(self) -> None:
+        sides = two(sizes=((64, 64), (32, 48)))
+        assert [plot.stem for plot in devices_plots(devices_of(sides))] == [
+            "devices-b1-64x64", "devices-b1-32x48",
+        ]  # fmt: skip
+
+
+def test_names_stay_text() -> None:
+    hostile = "<b>|](javascript:alert(1)) *x*"
+    sides = [
+        side(hostile, synthetic.run((CUDA, CUDNN), frames=(4,)), devices={"cuda": hostile, "cudnn": hostile})
+    ]
+    section = devices_section(devices_of(sides), "")
+    assert "<b>" not in section
+    assert "](javascript" not in section.replace("\\]", "")
+    assert section.count("&lt;b&gt;") == 1 + 2 * 2
