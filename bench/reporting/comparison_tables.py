@@ -1,0 +1,224 @@
+"""A comparison's detail: its sections, each a table that may be shortened, and says so."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.comparison.comparison import Amount, CellComparison, Change, Comparison, Method, Verdict
+from bench.comparison.policy import Failing
+from bench.reporting.comparison_words import decibels, found, interval, ratio
+from bench.reporting.markdown import Column, escape, table
+from bench.reporting.report_cells import DIGITS, distinct
+from bench.units import BYTES, SECONDS, Unit, significant, unit_for
+from vsr_model.one_line import one_line
+
+_ABOUT: Final = {
+    Verdict.WORSE: "Became worse",
+    Verdict.UNCLEAR: "Unclear",
+    Verdict.MISSING: "Missing on a side",
+    Verdict.INCOMPARABLE: "Incomparable",
+    Verdict.FAILED: "Failed on both sides",
+    Verdict.MENDED: "Mended",
+}
+"""The verdicts that come with a reason, and what their sections are called."""
+
+_SEVERITY: Final = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A table under a title; rows of a lower rank are kept where not all can be."""
+
+    title: str
+    columns: Sequence[Column]
+    ranks: Sequence[int]
+
+    def text(self, rows: int | None = None) -> str:
+        """The table, with a sentence on the rows that are left out where there are more than `rows`."""
+        if rows is None or rows >= len(self.ranks):
+            return table(self.columns)
+        order = sorted(range(len(self.ranks)), key=self.ranks.__getitem__)  # stable: first come, first kept
+        kept = sorted(order[:rows])
+        shown = [replace(column, cells=[column.cells[row] for row in kept]) for column in self.columns]
+        left = f"*{len(self.ranks) - rows} of {len(self.ranks)} rows are left out here, for length.*"
+        return f"{table(shown)}\n\n{left}"
+
+
+def sections(comparison: Comparison, failing: Sequence[Failing]) -> list[Section]:
+    """The sections that have something to say."""
+    every = comparison.cells
+    made = [
+        _cells(comparison, failing),
+        _stages(every),
+        _memory(every),
+        _accuracy(every),
+        *(_about(every, verdict, title) for verdict, title in _ABOUT.items()),
+        _differing(comparison),
+    ]
+    return [section for section in made if section.ranks]
+
+
+def _cells(comparison: Comparison, failing: Sequence[Failing]) -> Section:
+    cells = comparison.cells
+    failed = {id(item.cell): item.kinds for item in found(comparison, failing)}
+    columns = [
+        *_axes(cells, cells),
+        *_times([cell.change for cell in cells]),
+        Column(title="verdict", cells=[cell.verdict for cell in cells]),
+        Column(title="fails for", cells=[", ".join(failed.get(id(cell), ())) for cell in cells]),
+        _rounds([cell.change for cell in cells]),
+    ]
+    ranks = [_SEVERITY[cell.verdict] - len(_SEVERITY) * (id(cell) in failed) for cell in cells]
+    return Section(title="All cells", columns=columns, ranks=ranks)
+
+
+def _stages(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, stage) for cell in every for stage in cell.stages]
+    changes = [stage.change for _, stage in rows]
+    columns = [
+        *_axes([cell for cell, _ in rows], every),
+        Column(title="stage", cells=[escape(stage.stage) for _, stage in rows]),
+        *_times(changes),
+        Column(title="verdict", cells=[stage.verdict for _, stage in rows]),
+        _rounds(changes),
+        _needed(changes),
+    ]
+    return Section(title="Stages", columns=columns, ranks=[_SEVERITY[stage.verdict] for _, stage in rows])
+
+
+def _memory(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, item) for cell in every for item in cell.memory]
+    base, new = [item.base_bytes for _, item in rows], [item.new_bytes for _, item in rows]
+    unit = unit_for([*base, *new], BYTES)
+    columns = [
+        *_axes([cell for cell, _ in rows], every),
+        Column(title="what", cells=[escape(item.what) for _, item in rows]),
+        _in_unit("base", base, unit, 3),
+        _in_unit("new", new, unit, 3),
+        Column(
+            title="ratio",
+            cells=["" if item.ratio is None else ratio(item.ratio) for _, item in rows],
+            numeric=True,
+        ),
+        Column(title="verdict", cells=[item.amount for _, item in rows]),
+    ]
+    return Section(title="Memory", columns=columns, ranks=[_worth(item.amount, "more") for _, item in rows])
+
+
+def _accuracy(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, cell.accuracy) for cell in every if cell.accuracy is not None]
+    columns = [
+        *_axes([cell for cell, _ in rows], every),
+        Column(title="base PSNR (dB)", cells=[decibels(item.base_psnr_db) for _, item in rows], numeric=True),
+        Column(title="new PSNR (dB)", cells=[decibels(item.new_psnr_db) for _, item in rows], numeric=True),
+        Column(title="verdict", cells=[item.amount for _, item in rows]),
+    ]
+    return Section(title="Accuracy", columns=columns, ranks=[_worth(item.amount, "less") for _, item in rows])
+
+
+def _about(every: Sequence[CellComparison], verdict: Verdict, title: str) -> Section:
+    cells = [cell for cell in every if cell.verdict is verdict]
+    statuses = [(_status(cell.base_status), _status(cell.new_status)) for cell in cells]
+    ended = any(pair != ("ok", "ok") for pair in statuses)
+    changes = [cell.change for cell in cells]
+    columns = [
+        Column(title="cell", cells=[escape(cell.cell) for cell in cells]),
+        Column(title="cell in base", cells=[escape(_other(cell)) for cell in cells]),
+        Column(title="base", cells=[base if ended else "" for base, _ in statuses]),
+        Column(title="new", cells=[new if ended else "" for _, new in statuses]),
+        Column(title="ratio", cells=_of(changes, lambda change: ratio(change.ratio)), numeric=True),
+        Column(title="interval", cells=_of(changes, interval)),
+        _rounds(changes),
+        _needed(changes),
+        Column(title="why", cells=[escape(one_line(cell.why)) for cell in cells]),
+    ]
+    return Section(title=title, columns=columns, ranks=[0] * len(cells))
+
+
+def _differing(comparison: Comparison) -> Section:
+    pairs = list(comparison.differing.items())
+    columns = [
+        Column(title="what", cells=[escape(name) for name, _ in pairs]),
+        Column(title="base", cells=[escape(one_line(base)) or "–" for _, (base, _) in pairs]),
+        Column(title="new", cells=[escape(one_line(new)) or "–" for _, (_, new) in pairs]),
+    ]
+    return Section(title="What differs between the sides", columns=columns, ranks=[0] * len(pairs))
+
+
+def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> list[Column]:
+    """The columns that tell cells apart; the backend always, another axis where it varies."""
+
+    def varies(of: Callable[[CellComparison], object]) -> bool:
+        return len(distinct(of(cell) for cell in every)) > 1
+
+    axes: list[tuple[str, Callable[[CellComparison], str], bool]] = [
+        ("input", lambda cell: escape(cell.input), False),
+        ("size", lambda cell: f"{cell.height}×{cell.width}", True),
+        ("batch", lambda cell: str(cell.batch), True),
+        ("frames", lambda cell: str(cell.frames), True),
+    ]
+    columns = [
+        Column(title=title, cells=[of(cell) for cell in cells], numeric=numeric)
+        for title, of, numeric in axes
+        if varies(of)
+    ]
+    return [
+        *columns,
+        Column(title="backend", cells=[escape(cell.backend) for cell in cells]),
+        Column(title="cell in base", cells=[escape(_other(cell)) for cell in cells]),
+    ]
+
+
+def _times(changes: Sequence[Change | None]) -> list[Column]:
+    """Both sides in one unit, so that rows and columns compare."""
+    known = [change for change in changes if change is not None]
+    unit = unit_for([value for change in known for value in (change.base_s, change.new_s)], SECONDS)
+    base = [None if change is None else change.base_s for change in changes]
+    new = [None if change is None else change.new_s for change in changes]
+    return [
+        _in_unit("base", base, unit, DIGITS),
+        _in_unit("new", new, unit, DIGITS),
+        Column(title="ratio", cells=_of(changes, lambda change: ratio(change.ratio)), numeric=True),
+        Column(title="interval", cells=_of(changes, lambda change: interval(change) or "none")),
+    ]
+
+
+def _rounds(changes: Sequence[Change | None]) -> Column:
+    """How many, and how they lay to each other: `20 pairs`."""
+    cells = _of(
+        changes,
+        lambda change: str(change.rounds) + ("" if change.method is Method.NONE else f" {change.method}"),
+    )
+    return Column(title="rounds", cells=cells, numeric=True)
+
+
+def _needed(changes: Sequence[Change | None]) -> Column:
+    return Column(
+        title="rounds that would settle it",
+        cells=_of(
+            changes, lambda change: "" if change.rounds_needed is None else f"{change.rounds_needed:,}"
+        ),
+        numeric=True,
+    )
+
+
+def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
+    cells = ["" if value is None else significant(value / unit.scale, digits) for value in values]
+    return Column(title=f"{title} ({unit.name})", cells=cells, numeric=True)
+
+
+def _of(changes: Sequence[Change | None], shown: Callable[[Change], str]) -> list[str]:
+    return ["" if change is None else shown(change) for change in changes]
+
+
+def _other(cell: CellComparison) -> str:
+    """The cell's id on the base side where it is another."""
+    return cell.base_cell if cell.base_cell is not None and cell.base_cell != cell.cell else ""
+
+
+def _status(status: object) -> str:
+    return "not there" if status is None else str(status)
+
+
+def _worth(amount: Amount, worst: str) -> int:
+    return 0 if amount == worst else 2 if amount is Amount.SAME else 1
