@@ -1,23 +1,20 @@
 """The command `paper`: parses and prints, nothing else."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from bench.grid.config_measure import Measure
-from bench.grid.plan import Job
+from bench import exits
 from bench.messages import RunStoppedError
 from bench.paper.editions import CORRECTED, FAITHFUL
 from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request
 from vsr_model.errors import BadInput
 
-REFUTED: Final = 1
-SOME_FAILED: Final = 3
-INTERRUPTED: Final = 130
+KEPT: Final = "; what is done is kept"
 
 
 class Method(StrEnum):
@@ -77,6 +74,7 @@ def paper(
     `skipped`, 70 the disk filled or the like (what is done is kept), 130 interrupted.
     """
     from bench import paper_page, paper_run  # noqa: PLC0415 - matplotlib and pandas
+    from bench.progress import shown  # noqa: PLC0415
 
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
@@ -95,18 +93,9 @@ def paper(
         "whose speed is known here, less what is done already"
     )
     again = f"vsr-bench paper --resume {folder}"
-    try:
-        done = paper_run.reproduce(folder, wanted, _display, _announce)
+    with _telling_how_to_go_on(folder, again):
+        done = paper_run.reproduce(folder, wanted, shown, _announce)
         page = paper_page.write(folder, wanted)
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; the rest, and the page: {again}")
-        raise typer.Exit(INTERRUPTED) from None
-    except RunStoppedError as error:  # its own words lead to one run alone
-        raise RunStoppedError(f"{str(error).partition(';')[0]}; what is done is kept: {again}") from error
-    except OSError as error:
-        raise RunStoppedError(
-            f"{error.filename or folder}: {error.strerror}; what is done is kept: {again}"
-        ) from error
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
     for line in page.verdicts:
@@ -114,19 +103,40 @@ def paper(
     typer.echo(f"claims  {page.claims}")
     typer.echo(f"report  {page.html}, {page.markdown.name}")
     if done.interrupted:
-        typer.echo(f"interrupted; the rest: vsr-bench paper --resume {folder}")
-        raise typer.Exit(INTERRUPTED)
+        typer.echo(f"interrupted; the rest: {again}")
+        raise typer.Exit(exits.INTERRUPTED)
     if done.failed:
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(exits.SOME_FAILED)
     if fail_on_refuted and page.refuted:
-        raise typer.Exit(REFUTED)
+        raise typer.Exit(exits.FOUND)
 
 
 def _announce(number: int, planned: int, step: Step) -> None:
-    typer.echo(f"[{number}/{planned}] {step.folder}", err=True)
+    from bench.progress import ProgressConsole  # noqa: PLC0415
+
+    ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
 
 
-def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager[Any]:
-    from bench.progress import Display, ProgressConsole  # noqa: PLC0415
+@contextmanager
+def _telling_how_to_go_on(folder: Path, again: str) -> Iterator[None]:
+    """Whatever ends the runs, or their page, says how the rest is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the rest, and the page: {again}")
+        raise typer.Exit(exits.INTERRUPTED) from None
+    except BrokenPipeError:  # whoever read the output has enough
+        raise
+    except OSError as error:
+        raise _stopped(error, f"{error.filename or folder}: {error.strerror or error}", again) from error
+    except (RunStoppedError, BadInput) as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        said = str(error).partition(KEPT)[0]  # what comes behind it leads to one run alone
+        raise _stopped(error.__cause__, said, again) from error
 
-    return Display(jobs, measure, ProgressConsole())
+
+def _stopped(cause: OSError, said: str, again: str) -> BadInput | RunStoppedError:
+    """What the system refused, and how to go on: the request's fault, or the machine's."""
+    kind = BadInput if cause.errno in exits.OF_THE_REQUEST else RunStoppedError
+    return kind(f"{said}{KEPT}: {again}")

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import report_run
@@ -23,7 +22,7 @@ from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
 from bench.results.run_about import read_json
-from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, RunFolder
+from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, RunFolder, free_path
 from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
 
@@ -53,7 +52,7 @@ def begin(folder: Path | None, wanted: Request) -> Path:
     Raises BadInput for a folder that holds something else.
     """
     if folder is None:
-        folder = _default_path()
+        folder = free_path("paper")
     if (folder / PAPER_NAME).exists():
         known = read_request(folder)
         if known != wanted:
@@ -221,14 +220,6 @@ def _statuses(path: Path) -> list[Status]:
 def _in_words(known: Request) -> str:
     version = "" if known.version == FULL else f", {known.version}"
     return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{version}"
-
-
-def _default_path(root: Path = Path("results")) -> Path:
-    stem = f"paper-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    path, number = root / stem, 2
-    while path.exists():
-        path, number = root / f"{stem}-{number}", number + 1
-    return path
 
 
 def runs_of(folder: Path, wanted: Request) -> Sequence[tuple[Step, RunFolder]]:

@@ -30,16 +30,22 @@ PAPER_NAMES: Final = {Role.CPU: "CPU", Role.CUDNN: "CUDA", Role.CUDNN_AUTOTUNE: 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """A cell of an experiment in time: all its calls, and the figure they give."""
+class CellOfEdition:
+    """What a cell of an experiment is, and how it ended."""
 
     role: Role
     backend: str  # as the run calls it
     frames: int
     height: int
     width: int
-    status: Status
+    status: Status  # its worst round's
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(CellOfEdition):
+    """A cell of an experiment in time: all its calls, and the figure they give."""
+
     rounds: tuple[tuple[float, ...], ...] = ()  # each round's calls in order, from its first; seconds
     steady: tuple[tuple[float, ...], ...] = ()  # of these, those that count
     median_s: float | None = None  # of the steady ones, as in summary.csv; None where none was measured
@@ -54,36 +60,22 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageTiming:
+class StageTiming(CellOfEdition):
     """A cell of an experiment by stage."""
 
-    role: Role
-    backend: str
-    frames: int
-    status: Status
-    reason: str
     seconds: Mapping[str, tuple[float, ...]]  # by stage, `other` included: a value per repetition, all rounds
     low_s: Mapping[str, float]  # by stage, where the median has an interval
     high_s: Mapping[str, float]
     batch: int = 1
-    height: int | None = None
-    width: int | None = None
     pass_: str = ""  # bench.records.Pass
     clock: str = ""  # wall | device
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class Memory(CellOfEdition):
     """Memory during one call of a cell's memory pass."""
 
-    role: Role
-    backend: str
-    frames: int
-    status: Status
-    reason: str
     batch: int = 1
-    height: int | None = None
-    width: int | None = None
     gradients: bool | None = None
     elapsed_s: tuple[float, ...] = ()  # since the first point
     host_bytes: tuple[int, ...] = ()

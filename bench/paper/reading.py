@@ -4,12 +4,12 @@ An experiment is known by its input's name, so that one run may hold all of them
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import pandas as pd
 
-from bench.paper.editions import Edition, Memory, Role, StageTiming, Timing
+from bench.paper.editions import CellOfEdition, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.experiments import EXPERIMENTS
 from bench.records import FIGURE_STAGES, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
 from bench.results.analysis import MEASURED, Tables
@@ -35,19 +35,12 @@ class RunOfPaper:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(CellOfEdition):
     """A cell of a run: what its rows of the tables have in common."""
 
     name: str
     input: str
     batch: int
-    frames: int
-    height: int
-    width: int
-    backend: str
-    role: Role
-    status: Status  # its worst round's
-    reason: str
     rows: tuple[Mapping[str, Any], ...]  # of cells.csv, by round
 
 
@@ -116,19 +109,15 @@ def timing_of(tables: Tables, cell: Cell) -> Timing:
         first_counts = first_counts or bool(is_steady.iloc[0])
     summary = summary_row(tables, cell, FIGURE_STAGES)
     return Timing(
-        role=cell.role,
-        backend=cell.backend,
-        frames=cell.frames,
-        height=cell.height,
-        width=cell.width,
-        status=cell.status,
-        reason=cell.reason,
+        **_shared(cell),
         rounds=tuple(rounds),
         steady=tuple(steady),
-        **{
-            name: number(summary.get(name))
-            for name in ("median_s", "low_s", "high_s", "speedup", "speedup_low", "speedup_high")
-        },
+        median_s=number(summary.get("median_s")),
+        low_s=number(summary.get("low_s")),
+        high_s=number(summary.get("high_s")),
+        speedup=number(summary.get("speedup")),
+        speedup_low=number(summary.get("speedup_low")),
+        speedup_high=number(summary.get("speedup_high")),
         interval=IntervalKind(_text(summary.get("interval")) or IntervalKind.NONE),
         first_counts=first_counts,
         synchronised=_told(cell, "synchronised"),
@@ -151,14 +140,8 @@ def stage_timing_of(tables: Tables, cell: Cell, pass_: Pass | None = None) -> St
         if summary.low is not None and summary.high is not None:
             low[stage], high[stage] = summary.low, summary.high
     return StageTiming(
-        role=cell.role,
-        backend=cell.backend,
-        frames=cell.frames,
-        status=cell.status,
-        reason=cell.reason,
+        **_shared(cell),
         batch=cell.batch,
-        height=cell.height,
-        width=cell.width,
         seconds=seconds,
         low_s=low,
         high_s=high,
@@ -181,14 +164,8 @@ def memory_of(tables: Tables, cell: Cell) -> Memory:
     on_device = len(points) > 0 and bool(points["device_bytes"].notna().all())
     lines = _of_cell(tables.memory_lines, cell)
     return Memory(
-        role=cell.role,
-        backend=cell.backend,
-        frames=cell.frames,
-        status=cell.status,
-        reason=cell.reason,
+        **_shared(cell),
         batch=cell.batch,
-        height=cell.height,
-        width=cell.width,
         gradients=_told(cell, "gradients"),
         elapsed_s=tuple(float(at) - start for at in points["elapsed_s"]),
         host_bytes=tuple(map(int, points["host_bytes"])),
@@ -201,6 +178,11 @@ def memory_of(tables: Tables, cell: Cell) -> Memory:
             for line in _rows(lines[lines["round"] == round_])
         ),
     )
+
+
+def _shared(cell: Cell) -> dict[str, Any]:
+    """What every cell of an edition has, whatever was measured of it."""
+    return {item.name: getattr(cell, item.name) for item in fields(CellOfEdition)}
 
 
 def number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 The presets are stood in for by tiny ones of the same names, so that every run is real and none takes long.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import pandas as pd
@@ -19,9 +20,10 @@ import psutil
 import pytest
 import yaml
 
-from bench import cli, paper_page, paper_run
+from bench import cli, cli_paper, paper_page, paper_run
 from bench.grid import presets
-from bench.paper.experiments import EXPERIMENTS, FAULTS, METHODS, request
+from bench.messages import RunStoppedError
+from bench.paper.experiments import EXPERIMENTS, FAULTS, METHODS, Step, request
 from bench.records import Status, read_journal
 from vsr_model.errors import BadInput
 
@@ -220,6 +222,131 @@ def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(
     own = claims[(claims["edition"] == "corrected") & (claims["verdict"] == "refuted")]
     # 8a tells of what the corrected method leaves out.
     assert status == (1 if set(own["claim"]) - {"8a"} else 0)
+
+
+def test_a_place_that_is_taken_is_one_sentence(
+    tiny_presets: Path, finished: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    copytree(finished[0], tmp_path / "out", ignore=ignore_patterns("figures"))
+    (tmp_path / "out" / "figures").touch()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    status, _, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
+    again = "what is done is kept: vsr-bench paper --resume out"
+    assert (status, said) == (2, f"vsr-bench: out/figures: File exists; {again}\n")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_runs_go_on_though_nobody_reads_their_progress(tiny_presets: Path, tmp_path: Path) -> None:
+    process = begun(
+        tiny_presets, "--figures", "headline", "--method", "corrected", "--output", "out", cwd=tmp_path
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "1 of 1 runs" in out
+
+
+def refused(number: int, path: str | None = None) -> OSError:
+    return OSError(number, os.strerror(number), *(() if path is None else (path,)))
+
+
+OF_ONE_RUN = "; what is done is kept, and the rest is for vsr-bench run --resume a"
+
+
+def of_run(error: Exception, number: int) -> Exception:
+    """What a run makes of what the system refused."""
+    error.__cause__ = refused(number)
+    return error
+
+
+class TestHowItEnds:
+    """Exit status and sentence, whatever made the runs or their page end. Nothing is measured."""
+
+    AGAIN = "what is done is kept: vsr-bench paper --resume out\n"
+
+    @pytest.fixture(autouse=True)
+    def out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        paper_run.begin(Path("out"), WANTED)
+
+    def ended(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+        def end(*_: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(paper_run, "reproduce", end)
+        return cli.main(["paper", "--resume", "out"])
+
+    @pytest.mark.parametrize(
+        ("error", "status", "said"),
+        [
+            (refused(errno.EROFS, "out/figures"), 2, "out/figures: Read-only file system"),
+            (refused(errno.EACCES, "out/claims.csv"), 2, "out/claims.csv: Permission denied"),
+            (refused(errno.ENOSPC), 70, "out: No space left on device"),
+            (refused(errno.EIO), 70, "out: Input/output error"),
+            (OSError("no number"), 70, "out: no number"),
+            # Whatever a run made of it: its own way to go on would do that run alone.
+            (of_run(RunStoppedError(f"a;b: full{OF_ONE_RUN}"), errno.ENOSPC), 70, "a;b: full"),
+            (of_run(RunStoppedError(f"a: taken{OF_ONE_RUN}"), errno.ENOTDIR), 2, "a: taken"),
+            (of_run(BadInput("a: cannot be made"), errno.EACCES), 2, "a: cannot be made"),
+            (of_run(BadInput("a: cannot be made"), errno.ENOSPC), 70, "a: cannot be made"),
+        ],
+        ids=lambda value: value if isinstance(value, str | int) else "",
+    )
+    def test_what_the_system_refuses_says_how_to_go_on(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        error: Exception,
+        status: int,
+        said: str,
+    ) -> None:
+        assert self.ended(monkeypatch, error) == status
+        assert capsys.readouterr().err == f"vsr-bench: {said}; {self.AGAIN}"
+
+    def test_a_wrong_request_of_a_run_is_told_as_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.ended(monkeypatch, BadInput("a run: begun with another cpu")) == 2
+        assert capsys.readouterr().err == "vsr-bench: a run: begun with another cpu\n"
+
+    def test_an_output_that_nobody_reads_is_no_fault_of_the_disk(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def end(*_: Any) -> Any:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+        monkeypatch.setattr(paper_run, "reproduce", end)
+        with pytest.raises(BrokenPipeError):
+            cli_paper.paper(resume=Path("out"))
+
+    def test_a_full_disk_under_the_page(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def full(path: Path, _: str) -> None:
+            raise refused(errno.ENOSPC, str(path))
+
+        made = paper_run.Reproduced(folder=Path("out"), statuses={}, done=2, planned=2, interrupted=False)
+        monkeypatch.setattr(paper_run, "reproduce", lambda *_: made)
+        monkeypatch.setattr(paper_page, "write_whole", full)
+        assert cli.main(["paper", "--resume", "out"]) == 70
+        said = f"out/claims.csv: No space left on device; {self.AGAIN}"
+        assert capsys.readouterr().err == f"vsr-bench: {said}"
+
+    def test_what_comes_next_is_said_as_plain_text(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name = f"[red]faults[/red]/:warning:/{'long' * 40}"
+
+        def announced(_: Path, __: Any, ___: Any, announce: paper_run.Announce) -> Any:
+            announce(1, 2, Step(folder=name, preset="", variants=()))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(paper_run, "reproduce", announced)
+        assert cli.main(["paper", "--resume", "out"]) == 130
+        out, said = capsys.readouterr()
+        assert said == f"[1/2] {name}\n"
+        assert out.endswith("interrupted; the rest, and the page: vsr-bench paper --resume out\n")
 
 
 def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:

@@ -18,7 +18,7 @@ from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.messages import RunStoppedError, blank_record
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
-from bench.results.run_folder import RunFolder, check_free, default_path
+from bench.results.run_folder import RunFolder, check_free, default_path, free_path
 from tests.bench.fakes import Watching, experiment, jobs_of
 from vsr_model.errors import BadInput
 from vsr_model.initialise import build_basicvsr
@@ -187,6 +187,15 @@ def test_a_default_path_is_free(tmp_path):
     for _ in range(4):  # at least three of them within a second
         paths.append(default_path(experiment(), tmp_path))
         paths[-1].mkdir()
+    assert len(set(paths)) == 4
+
+
+def test_a_free_path_is_not_a_link_that_leads_nowhere(tmp_path):
+    paths = []
+    for _ in range(4):  # at least three of them within a second
+        paths.append(free_path("paper", tmp_path))
+        paths[-1].symlink_to(tmp_path / "nowhere")
+    assert all(path.name.startswith("paper-20") for path in paths)
     assert len(set(paths)) == 4
 
 

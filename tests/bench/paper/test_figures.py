@@ -125,7 +125,16 @@ def edition(
                 "peak_bytes": 600 * MIB,
                 "gradients": name != CORRECTED,
             }
-        return Memory(role=role, backend=backend, frames=frames, status=status, reason=reason, **given)
+        return Memory(
+            role=role,
+            backend=backend,
+            frames=frames,
+            height=64,
+            width=64,
+            status=status,
+            reason=reason,
+            **given,
+        )
 
     def stages(role: Role, backend: str) -> StageTiming:
         status, reason = whether(role)
@@ -136,6 +145,8 @@ def edition(
             role=role,
             backend=backend,
             frames=frames,
+            height=64,
+            width=64,
             status=status,
             reason=reason,
             seconds=seconds if whole else {},
@@ -326,11 +337,11 @@ def test_without_a_gpu_figure_16_is_the_papers_and_says_why() -> None:
 def test_figure_17_is_in_mib_with_calls_of_unlike_length_apart() -> None:
     made = drawn("17", GPU)
     assert [heading.split(":")[0] for heading in headings(made)] == [
-        "Paper, t=30",
-        "CPU. Faithful, this machine, t=30",
-        "CUDA, cuDNN. Faithful, this machine, t=30",
-        "cpu. Corrected, this machine, t=30",
-        "cuda, cudnn, cudnn_autotune. Corrected, this machine, t=30",
+        "Paper, t=30, 64×64",
+        "CPU. Faithful, this machine, t=30, 64×64",
+        "CUDA, cuDNN. Faithful, this machine, t=30, 64×64",
+        "cpu. Corrected, this machine, t=30, 64×64",
+        "cuda, cudnn, cudnn_autotune. Corrected, this machine, t=30, 64×64",
     ]
     assert lines(made.axes[3]) == [(near([0, 1.5, 3.0]), [400, 500, 600])]
     assert [len(theirs(axes)) for axes in made.axes] == [0, 3, 0, 3, 0]
@@ -345,7 +356,9 @@ def test_figure_17_is_in_mib_with_calls_of_unlike_length_apart() -> None:
 def test_no_memory_points_are_named_as_missing() -> None:
     bare = replace(
         CPU_ONLY[CORRECTED],
-        memory=(Memory(role=Role.CPU, backend="cpu", frames=1, status=Status.OK, reason=""),),
+        memory=(
+            Memory(role=Role.CPU, backend="cpu", frames=1, height=64, width=64, status=Status.OK, reason=""),
+        ),
     )
     assert figure("17", {CORRECTED: bare}) is None
     made = drawn("17", {PAPER: PAPERS, CORRECTED: bare})
@@ -545,7 +558,7 @@ def test_figures_17_and_18_are_the_papers_numbers_and_the_lines_of_forward() -> 
         "grown (MiB)": ["10,424", "200"],
     }
     paper, own = tables_of("18", editions)
-    assert paper.title == "Figure 18. CPU. Paper, t=40: machine of paper"
+    assert paper.title == "Figure 18. CPU. Paper, t=40, 64×64: machine of paper"
     assert columns(paper) == {"when": ["before the call", "at its peak"], "host (MiB)": ["381", "10,805"]}
     assert columns(own) == {
         "line": ["7"],
