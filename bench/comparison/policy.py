@@ -52,7 +52,7 @@ def fail_on(text: str) -> tuple[Failing, ...]:
     Raises BadInput for a word that is none of them.
     """
     words = [word.strip() for word in text.split(",")]
-    allowed = ("any", "never", *Failing)
+    allowed = ("any", "never", *(kind.value for kind in Failing))
     for word in words:
         if word not in allowed:
             raise BadInput(

@@ -1,0 +1,53 @@
+"""The files that a comparison is given in, into a folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.comparison.comparison import Comparison
+from bench.comparison.policy import Failing
+from bench.records import JOURNAL_NAME
+from bench.reporting.comparison_html import render_page
+from bench.reporting.comparison_json import to_json
+from bench.reporting.comparison_junit import to_junit
+from bench.reporting.comparison_page import render
+from bench.results.whole_file import write_whole
+from vsr_model.errors import BadInput
+
+COMMENT_CHARACTERS: Final = 65_000
+"""GitHub takes 65,536 in a comment; what posts it adds a line of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonPages:
+    """Where they are."""
+
+    html: Path
+    markdown: Path
+    json: Path
+    junit: Path
+
+
+def write(
+    folder: Path, comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = ""
+) -> ComparisonPages:
+    """Write comparison.html, .md, .json and junit.xml, each whole or not at all.
+
+    Raises BadInput for a folder that holds a run, whose files are its own; OSError where it cannot be
+    written.
+    """
+    if (folder / JOURNAL_NAME).exists():
+        raise BadInput(f"{folder}: holds a run; name another folder by --output")
+    pages = ComparisonPages(
+        html=folder / "comparison.html",
+        markdown=folder / "comparison.md",
+        json=folder / "comparison.json",
+        junit=folder / "junit.xml",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(pages.html, render_page(comparisons, failing, look=look))
+    write_whole(pages.markdown, render(comparisons, failing, look=look, limit=COMMENT_CHARACTERS))
+    write_whole(pages.json, to_json(comparisons, failing))
+    write_whole(pages.junit, to_junit(comparisons, failing))
+    return pages

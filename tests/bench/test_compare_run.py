@@ -1,0 +1,232 @@
+"""`vsr-bench compare` on run folders: what is printed, what is written, what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import exits
+from bench.cli import main
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.records import Status
+from bench.results.run_folder import RunFolder
+from tests.bench.sides import ENVIRONMENT, experiment, in_turn, record
+
+TEN = (1.0, 1.001, 0.999, 1.002, 0.998, 1.0005, 0.9995, 1.0015, 0.9985, 1.0)
+
+
+def run_folder(
+    path: Path,
+    seconds: Sequence[float] = TEN,
+    *,
+    of: Experiment | None = None,
+    begun_s: Sequence[float] | None = None,
+    environment: Mapping[str, Any] = ENVIRONMENT,
+    derived: bool = True,
+    **changes: Any,
+) -> Path:
+    """A run that is there, each cell's rounds of these seconds."""
+    wanted = of or experiment(measure={"rounds": len(seconds)})
+    folder = RunFolder.create(path, wanted, {**environment, "git_commit": None}, ())
+    begun = begun_s or [10.0 * n for n in range(len(seconds))]
+    with folder.journal() as journal:
+        for cell in plan.cells(wanted):
+            for number, value in enumerate(seconds):
+                journal.append(record(cell, number, value, begun_s=begun[number], **changes))
+    if derived:
+        folder.write_tables()
+    return path
+
+
+def slowed(factor: float) -> list[float]:
+    return [factor * value for value in TEN[::-1]]
+
+
+def test_a_slower_run_ends_with_1_and_names_the_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = in_turn(10)
+    base = run_folder(tmp_path / "base", begun_s=a)
+    new = run_folder(tmp_path / "new", slowed(1.1), begun_s=b)
+    assert main(["compare", str(base), str(new)]) == exits.FOUND
+    said = capsys.readouterr().out
+    assert "noise/b1/t2/64x64/cpu" in said
+    assert "slower" in said
+    assert main(["compare", str(new), str(base)]) == exits.OK
+    assert "faster" in capsys.readouterr().out
+    assert main(["compare", str(base), str(new), "--threshold", "15%"]) == exits.OK
+    assert main(["compare", str(base), str(new), "--fail-on", "never"]) == exits.OK
+
+
+def test_it_runs_as_a_process_and_its_json_has_every_figure(tmp_path: Path) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", slowed(1.1))
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", "compare", str(base), str(new), "--format", "json"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (exits.FOUND, "")
+    (found,) = json.loads(ended.stdout)["comparisons"]
+    (cell,) = found["cells"]
+    assert cell["verdict"] == "slower"
+    assert cell["change"]["ratio"] == pytest.approx(1.1, rel=0.005)
+    assert cell["change"]["low"] > 1.03
+    assert len(cell["stages"]) == 4
+
+
+def test_every_page_is_written_and_says_the_same(tmp_path: Path) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", slowed(1.1))
+    out = tmp_path / "out"
+    assert main(["compare", str(base), str(new), "--output", str(out)]) == exits.FOUND
+    assert sorted(path.name for path in out.iterdir()) == [
+        "comparison.html", "comparison.json", "comparison.md", "junit.xml"
+    ]  # fmt: skip
+    assert "slower" in (out / "comparison.md").read_text()
+    assert "slower" in (out / "comparison.html").read_text()
+    assert len(ET.parse(out / "junit.xml").getroot().findall(".//failure")) == 1
+
+
+def test_several_new_runs_are_compared_with_one_base(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = run_folder(tmp_path / "base")
+    same, slow = run_folder(tmp_path / "same", TEN[::-1]), run_folder(tmp_path / "slow", slowed(1.5))
+    assert main(["compare", str(base), str(same), str(slow), "--format", "json"]) == exits.FOUND
+    found = json.loads(capsys.readouterr().out)["comparisons"]
+    assert [(one["new"]["name"], one["cells"][0]["verdict"]) for one in found] == [
+        ("same", "same"), ("slow", "slower")
+    ]  # fmt: skip
+
+
+def test_what_is_worse_fails_and_what_is_missing_may(tmp_path: Path) -> None:
+    two = experiment(grid={"frames": [1, 2]}, measure={"rounds": 10})
+    base, other = run_folder(tmp_path / "base", of=two), run_folder(tmp_path / "other", TEN[::-1])
+    assert main(["compare", str(base), str(other)]) == exits.OK
+    assert main(["compare", str(base), str(other), "--fail-on", "missing"]) == exits.FOUND
+    broken = run_folder(tmp_path / "broken", status=Status.OOM, reason="no memory")
+    assert main(["compare", str(base), str(broken)]) == exits.FOUND
+
+
+def test_runs_apart_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = run_folder(tmp_path / "base")
+    later = run_folder(tmp_path / "new", TEN[::-1], begun_s=[1000.0 + 10 * n for n in range(10)])
+    assert main(["compare", str(base), str(later)]) == exits.OK
+    assert "not measured in turn" in " ".join(capsys.readouterr().out.split())
+    a, b = in_turn(10)
+    base, new = run_folder(tmp_path / "a", begun_s=a), run_folder(tmp_path / "b", TEN[::-1], begun_s=b)
+    assert main(["compare", str(base), str(new)]) == exits.OK
+    assert "not measured in turn" not in " ".join(capsys.readouterr().out.split())
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["compare", *map(str, arguments)]) == exits.BAD_REQUEST
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    return line
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
+    before = sorted(tmp_path.rglob("*"))
+    assert "percentage" in refused(capsys, base, new, "--threshold", "3 percent")
+    assert "percentage" in refused(capsys, base, new, "--threshold", "5")
+    assert "--apart" in refused(capsys, base, new, "--apart", "-1%")
+    assert "did you mean 'slower'" in refused(capsys, base, new, "--fail-on", "slow")
+    assert "did you mean 'device'" in refused(capsys, base, new, "--across", "devices")
+    assert "named twice" in refused(capsys, base, base)
+    assert "holds no run" in refused(capsys, base, tmp_path)
+    assert "holds a run" in refused(capsys, base, new, "--output", new)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_without_a_common_cell_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = run_folder(tmp_path / "base")
+    other = run_folder(tmp_path / "other", of=experiment(grid={"frames": [7]}, measure={"rounds": 10}))
+    told = refused(capsys, base, other)
+    assert "no cell in common" in told
+    assert "noise/b1/t7/64x64/cpu" in told
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "samples.csv", "summary.csv", "telemetry.csv"])
+def test_a_table_that_ends_in_a_line_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
+    (new / name).write_text((new / name).read_text()[:-7])
+    told = refused(capsys, base, new)
+    assert name in told
+    assert "rebuild" in told
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "samples.csv"])
+def test_a_table_that_lacks_lines_is_refused_until_it_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
+    (new / name).write_text("".join((new / name).read_text().splitlines(keepends=True)[:-1]))
+    assert name in refused(capsys, base, new)
+    RunFolder.open(new).write_tables()
+    assert main(["compare", str(base), str(new)]) == exits.OK
+
+
+def test_a_run_that_was_never_derived_compares(tmp_path: Path) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", TEN[::-1], derived=False)
+    assert main(["compare", str(base), str(new)]) == exits.OK
+
+
+def test_another_schema_version_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
+    about = json.loads((new / "run.json").read_text())
+    (new / "run.json").write_text(json.dumps({**about, "schema_version": 99}))
+    assert "schema version 99" in refused(capsys, base, new)
+    (new / "run.json").write_text(json.dumps(about))
+    lines = (new / "journal.jsonl").read_text().splitlines(keepends=True)
+    (new / "journal.jsonl").write_text(
+        lines[0].replace('"schema_version":1', '"schema_version":2') + lines[1]
+    )
+    assert "schema version 2" in refused(capsys, base, new)
+
+
+def test_a_run_with_no_record_is_refused_and_one_that_is_not_whole_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", TEN[::-1], derived=False)
+    lines = (new / "journal.jsonl").read_text().splitlines(keepends=True)
+    (new / "journal.jsonl").write_text("".join(lines[:7]) + lines[7][:100])
+    assert main(["compare", str(base), str(new)]) == exits.OK
+    assert "not whole: 3 of its rounds are missing" in " ".join(capsys.readouterr().out.split())
+    (new / "journal.jsonl").write_text("")
+    assert "no record" in refused(capsys, base, new)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_the_requests_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", TEN[::-1])
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    assert "closed" in refused(capsys, base, new, "--output", closed / "out")
+
+
+def test_copied_runs_compare_as_they_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = in_turn(10)
+    run_folder(tmp_path / "base", begun_s=a)
+    run_folder(tmp_path / "new", slowed(1.02), begun_s=b)
+    said = []
+    for place in (tmp_path, tmp_path / "copied"):
+        if not place.exists():
+            shutil.copytree(tmp_path / "base", place / "base")
+            shutil.copytree(tmp_path / "new", place / "new")
+        assert main(["compare", str(place / "base"), str(place / "new"), "--format", "json"]) == exits.OK
+        said.append(json.loads(capsys.readouterr().out)["comparisons"][0]["cells"])
+    assert said[0] == said[1]
+    assert said[0][0]["change"]["method"] == "pairs"
