@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 from bench import report_run
@@ -15,6 +16,7 @@ from bench.plotting.plots import write_plots
 from bench.records import CALL, FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Pass, Status
 from bench.report_run import default_folder, report, run_names
 from bench.reporting.html_files import Pages
+from bench.reporting.side_by_side_many import MANY
 from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder
 from tests.bench import synthetic
@@ -289,6 +291,133 @@ class TestSideBySide:
         assert report([Path("one"), Path("two words")]).html == Path("report-one-two-words/report.html")
         assert one.path.is_dir()
         assert other.path.is_dir()
+
+
+class TestFolderOfRuns:
+    def test_stands_for_all_runs_below_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("b", "a", "deep/er/c", ".hidden/d", "a/plots/e"):
+            make(tmp_path / "from everywhere" / name, frames=(4,))
+        (tmp_path / "from everywhere" / "empty").mkdir()
+        (tmp_path / "from everywhere" / "note.txt").touch()
+        (tmp_path / "from everywhere" / "round").symlink_to(".", target_is_directory=True)
+        monkeypatch.chdir(tmp_path)
+        pages = report([Path("from everywhere")])
+        assert pages.html == Path("report-from-everywhere/report.html")
+        assert [str(path) for path in pages.found] == [
+            "from everywhere/a", "from everywhere/b", "from everywhere/deep/er/c",
+        ]  # fmt: skip
+        assert pages.left_out == ()
+        page = page_of(pages)
+        assert page.texts["h1"] == ["Side by side: a, b, c"]
+        assert "Left out" not in page.texts["h2"]
+
+    def test_a_run_is_taken_once(self, tmp_path: Path) -> None:
+        one = make(tmp_path / "runs" / "one", frames=(4,))
+        make(tmp_path / "runs" / "two", frames=(4,))
+        (tmp_path / "runs" / "again").symlink_to("one")
+        pages = report([one.path, tmp_path / "runs"], tmp_path / "out")
+        assert page_of(pages).texts["h1"] == ["Side by side: one, two"]
+        assert pages.found == (tmp_path / "runs" / "two",)
+
+    def test_a_broken_one_is_named_and_left_out(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            make(tmp_path / "runs" / name, frames=(4,))
+        for name, broken in (("config.yaml", b"backends: ["), ("run.json", b"{"), (JOURNAL_NAME, b"{}\nx\n")):
+            make(tmp_path / "runs" / f"no {name}", frames=(4,))
+            (tmp_path / "runs" / f"no {name}" / name).write_bytes(broken)
+        make(tmp_path / "runs" / "z none", kept=0, derived=False)
+        (tmp_path / "runs" / "the paper").mkdir()
+        (tmp_path / "runs" / "the paper" / "paper.json").touch()
+        make(tmp_path / "runs" / "the paper" / "frames", frames=(4,))
+        pages = report([tmp_path / "runs"], tmp_path / "out")
+        assert [path.name for path in pages.found] == ["a", "b"]
+        assert len(pages.left_out) == 5
+        for reason, name in zip(
+            pages.left_out,
+            ("no config.yaml", f"no {JOURNAL_NAME}", "no run.json", "the paper", "z none"),
+            strict=True,
+        ):
+            assert reason.startswith(f"{tmp_path / 'runs' / name}")
+        page = page_of(pages)
+        (note,) = page.texts["blockquote"]
+        assert note.strip() == "Left out, for reasons at the end of this page: 5."
+        assert "Left out" in page.texts["h2"]
+        assert set(pages.left_out) <= set(page.texts["li"])
+
+    def test_of_broken_ones_alone_is_refused(self, tmp_path: Path) -> None:
+        make(tmp_path / "runs" / "a", kept=0, derived=False)
+        make(tmp_path / "runs" / "b", kept=0, derived=False)
+        with pytest.raises(
+            BadInput, match=r"runs: holds no run that can be read; the first: .*a: its journal"
+        ):
+            report([make(tmp_path / "fine").path, tmp_path / "runs"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_a_single_one_gets_its_own_report(self, tmp_path: Path) -> None:
+        one = make(tmp_path / "runs" / "one", frames=(4,))
+        pages = report([tmp_path / "runs"])
+        assert pages.markdown == one.path / "report.md"
+        assert pages.found == (one.path,)
+
+    def test_many_runs_make_a_page_of_rows(self, tmp_path: Path) -> None:
+        folder = make(tmp_path / "runs" / "run-0", frames=(4,))
+        for number in range(1, MANY + 1):
+            records = records_of(folder, 1 + number / 10)
+            environment = {"cpu": "Fast CPU" if number < 3 else "Slow CPU"}
+            make(tmp_path / "runs" / f"run-{number}", records=records, frames=(4,), environment=environment)
+        pages = report([tmp_path / "runs"], tmp_path / "out")
+        text = pages.markdown.read_text(encoding="utf-8")
+        page = page_of(pages)
+        assert page.texts["h1"] == [f"Side by side: {MANY + 1} runs"]
+        assert not {"Forward time", "Speedup", "Stages", "Memory"} & set(page.texts["h2"])
+        assert ["cpu", "Slow CPU", "6", "run-3, run-4, run-5, and 3 more"] in rows(
+            section(text, "What differs in the environments")
+        )
+        assert rows(section(text, "Cells that did not end ok"))[1][:5] == [
+            "cuda", "9", "9", "run-0, run-1, run-2, and 6 more", "skipped",
+        ]  # fmt: skip
+        assert max(len(row) for row in rows(section(text, "Devices"))) <= 9
+        assert len(rows(section(text, "Devices"))) == 1 + (MANY + 1) * len(BACKENDS)
+        assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
+            "devices-1.png", "devices-1.svg", "devices-2.png", "devices-2.svg",
+        ]  # fmt: skip
+
+
+class TestReference:
+    def test_is_asked_for_before_anything_is_written(self, tmp_path: Path) -> None:
+        one, two = make(tmp_path / "one", frames=(4,)), make(tmp_path / "two", frames=(4,), slower=2.0)
+        before = times_of(tmp_path)
+        for runs, named, said in (
+            ([one.path, two.path], "three", "--reference three: is none of the runs"),
+            ([one.path, two.path], "two:cudnn", "the run two has no backend 'cudnn'"),
+            ([one.path], "one", "is for several runs side by side, and this is one"),
+        ):
+            with pytest.raises(BadInput, match=said):
+                report(runs, tmp_path / "out", named)
+        assert times_of(tmp_path) == before
+        assert not (tmp_path / "out").exists()
+        pages = report([one.path, two.path], tmp_path / "out", "two:cpu-1-thread")
+        text = section(pages.markdown.read_text(encoding="utf-8"), "Devices")
+        assert [row[-2] for row in rows(text)][1:].index("reference") == 4
+        assert "as fast as **two:cpu-1-thread**" in text
+        table = pd.read_csv(tmp_path / "out" / "devices.csv")
+        assert list(table["device"]) == [*["Fast CPU"] * 2, "GPU, unknown"] * 2
+        assert set(table["reference"].dropna()) == {"two:cpu-1-thread"}
+        assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
+
+    def test_the_papers_machine_beside_another(self, tmp_path: Path) -> None:
+        results = Path(__file__).parents[2] / "results"
+        pages = report([results / name for name in COMMITTED], tmp_path, "paper-tesla-k80:cudnn")
+        text = section(pages.markdown.read_text(encoding="utf-8"), "Devices")
+        header, *lines = rows(text.partition("### ")[2])
+        assert "64×64, batch 1, 4 frames" in text
+        k80 = next(line for line in lines if line[0] == "paper-tesla-k80" and "cudnn" in line)
+        assert k80[header.index("device")] == "Tesla K80"
+        assert k80[header.index("relative (×)")] == "reference"
+        ours = next(line for line in lines if line[0] == "quickstart-cpu" and "cpu" in line)
+        assert ours[header.index("relative (×)")].endswith(" ‡")
+        skipped = [line for line in lines if line[0] == "quickstart-cpu" and "skipped" in line]
+        assert len(skipped) == 3
 
 
 def test_names_tell_runs_apart() -> None:
