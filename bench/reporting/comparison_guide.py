@@ -37,16 +37,16 @@ def guide(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
     rest = [kind for kind in Failing if kind not in failing]
     spared = f" Not: {listed(_KINDS.get(kind, kind) for kind in rest)}." if rest else ""
     lines = [
-        "* A **ratio** is the new median over the base's: above 1 is slower, or more. **Time** is of one "
-        "`forward`, or of one `call` where that was timed; stages come from a pass of their own.",
+        "* A **ratio** is new over base: above 1 is slower, or more. **Time** is of one `forward`, or of one "
+        "`call` where that was timed; stages come from a pass of their own.",
         *(f"* **{verdict}**: {meaning}." for verdict, meaning in VERDICTS.items()),
         *_thresholds(comparisons),
         "* All intervals of a comparison's cells hold together with 95 %, and so do those of its stages; "
         f"each by itself with more{_each(comparisons)}. Where nothing changed, at most one comparison in "
         "twenty has a cell that is called slower or faster, however many cells it has.",
-        f"* Rounds in **{Method.PAIRS}**: rounds of both sides took turns, and the interval is of the "
-        f"ratios of neighbours. **{Method.APART}**: each side was measured on its own, so that a change of "
-        "the machine between them shows as if the code had changed.",
+        f"* Rounds in **{Method.PAIRS}**: both sides took turns, and the ratio is of each round to its "
+        f"neighbour. Rounds **{Method.APART}**: each side was measured on its own, so that a change of the "
+        "machine between them shows as if the code had changed.",
         f"* Here {fails} {'fails' if len(failing) < 2 else 'fail'}.{spared}",
     ]
     return "\n".join(lines)

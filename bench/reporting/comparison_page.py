@@ -5,7 +5,7 @@ It fits a comment on a pull request, and can be shortened to what a comment may 
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from bench.reporting.comparison_guide import guide
 from bench.reporting.comparison_tables import Section, sections
 from bench.reporting.comparison_words import Found, beside, clauses, counted, found, headline, named
 from bench.reporting.markdown import Column, escape, table
-from vsr_model.one_line import visible
+from vsr_model.one_line import one_line, visible
 
 COMMENT_CHARACTERS: Final = 65_536
 """What GitHub takes as a comment's body; a longer one is refused whole."""
@@ -47,6 +47,26 @@ class _Layout:
     rows: int | None = None  # of each table; None for all
     listed: int = LISTED
     comparisons: int | None = None  # of which there is more than a headline
+    look: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """A comparison in Markdown, before it is known how much of it is shown."""
+
+    sides: str
+    headline: str
+    summary: tuple[str, ...]
+    lists: Mapping[str, Sequence[str]]  # items by title
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    headline: str
+    look: str
+    told: Sequence[_Told]
+    guide: str
 
 
 def render(
@@ -59,72 +79,81 @@ def render(
     tables lose rows, those that matter least first, then lists; the summary stays, and every cut is told.
     Nobody is notified and nothing is linked by a name in it. Raises ValueError for a limit under 1,000.
     """
-    whole = _Layout()
-    page = _unheard(_page(comparisons, failing, look, whole))
+    document = _document(comparisons, failing, look)
+    page = _unheard(_page(document, _Layout()))
     if limit is None or len(page) <= limit:
         return page
     if limit < LEAST_CHARACTERS:
         raise ValueError(f"a page of {limit} characters says nothing; {LEAST_CHARACTERS} are the least")
-    return _shortened(comparisons, failing, look, limit)
+    return _shortened(document, limit)
 
 
 def render_open(comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = "") -> str:
     """The same page for a document: nothing is folded, and each section has a heading."""
-    return _page(comparisons, failing, look, _Layout(level=1, folded=False))
+    return _page(_document(comparisons, failing, look), _Layout(level=1, folded=False))
 
 
-def _shortened(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: str, limit: int) -> str:
+def _shortened(document: _Document, limit: int) -> str:
     def page(layout: _Layout) -> str:
-        return _compact(_unheard(_page(comparisons, failing, look, layout)))
+        return _compact(_unheard(_page(document, layout)))
 
     def most(layouts: Sequence[_Layout]) -> str | None:
         """The page of the last layout that fits, of some that show more and more; None if none does."""
         fitting = bisect_left(layouts, True, key=lambda layout: len(page(layout)) > limit)
         return page(layouts[fitting - 1]) if fitting else None
 
-    rows = max((len(section.ranks) for one in comparisons for section in sections(one, failing)), default=0)
+    rows = max((len(section.ranks) for one in document.told for section in one.sections), default=0)
     steps: tuple[Iterable[_Layout], ...] = (
         (*(_Layout(rows=number) for number in range(rows)), _Layout()),
         (_Layout(rows=0, listed=number) for number in range(LISTED)),
-        (_Layout(rows=0, listed=0, comparisons=number) for number in range(len(comparisons))),
+        (_Layout(rows=0, listed=0, comparisons=number) for number in range(len(document.told))),
+        (_Layout(comparisons=0, look=False),),
     )
     return next(text for step in steps if (text := most(list(step))) is not None)
 
 
-def _page(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: str, layout: _Layout) -> str:
-    shown = comparisons[: layout.comparisons]
+def _document(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: str) -> _Document:
+    return _Document(
+        headline=headline(comparisons, failing),
+        look=escape(one_line(look)),
+        told=[_told(comparison, failing) for comparison in comparisons],
+        guide=guide(comparisons, failing),
+    )
+
+
+def _told(comparison: Comparison, failing: Sequence[Failing]) -> _Told:
+    return _Told(
+        sides=f"{_name(comparison.base)} → {_name(comparison.new)}",
+        headline=headline([comparison], failing),
+        summary=(counted(comparison, failing), _sides(comparison.base, comparison.new)),
+        lists={
+            "What fails": [_item(one) for one in found(comparison, failing)],
+            "Worse, but does not fail here": [_item(one) for one in beside(comparison, failing)],
+            "Cautions": [escape(_cut(text, _SENTENCE)) for text in comparison.cautions],
+        },
+        sections=sections(comparison, failing),
+    )
+
+
+def _page(document: _Document, layout: _Layout) -> str:
+    shown = document.told[: layout.comparisons]
+    below = replace(layout, level=layout.level + 1)
+    several = len(document.told) > 1
     parts = [
-        f"{'#' * layout.level} {_TITLE}: {_begun(headline(comparisons, failing))}",
-        escape(_cut(look, _SENTENCE)),
+        f"{'#' * layout.level} {_TITLE}: {_begun(document.headline)}",
+        document.look if layout.look else "",
     ]
-    below = layout if len(comparisons) == 1 and layout.folded else replace(layout, level=layout.level + 1)
-    for comparison in shown:
-        if below is not layout:
-            sides = f"{_name(comparison.base)} → {_name(comparison.new)}"
-            said = f": {_begun(headline([comparison], failing))}" if len(comparisons) > 1 else ""
-            parts.append(f"{'#' * below.level} {sides}{said}")
-        parts += [*_summary(comparison, failing, below), *_detail(comparison, failing, below)]
-    if left := len(comparisons) - len(shown):
-        parts.append(f"*{left} of {len(comparisons)} comparisons are left out here, for length.*")
-    elif comparisons:
-        below = replace(layout, level=layout.level + 1)
-        parts.append(_part(_GUIDE, guide(comparisons, failing), below))
+    for one in shown:
+        if several or not layout.folded:
+            said = f": {_begun(one.headline)}" if several else ""
+            parts.append(f"{'#' * below.level} {one.sides}{said}")
+        parts += [*one.summary, *(_list(title, items, layout.listed) for title, items in one.lists.items())]
+        parts += _detail(one.sections, replace(below, level=below.level + 1))
+    if left := len(document.told) - len(shown):
+        parts.append(f"*{left} of {len(document.told)} comparisons are left out here, for length.*")
+    elif shown:
+        parts.append(_part(_GUIDE, document.guide, below))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _summary(comparison: Comparison, failing: Sequence[Failing], layout: _Layout) -> list[str]:
-    """What a reviewer gets in five seconds."""
-    return [
-        counted(comparison, failing),
-        _sides(comparison.base, comparison.new),
-        _list("What fails", [_item(one) for one in found(comparison, failing)], layout.listed),
-        _list(
-            "Worse, but does not fail here",
-            [_item(one) for one in beside(comparison, failing)],
-            layout.listed,
-        ),
-        _list("Cautions", [escape(_cut(text, _SENTENCE)) for text in comparison.cautions], layout.listed),
-    ]
 
 
 def _sides(base: Side, new: Side) -> str:
@@ -158,13 +187,11 @@ def _list(title: str, items: Sequence[str], most: int) -> str:
     return f"**{title}**\n\n" + "\n".join(f"* {item}" for item in items)
 
 
-def _detail(comparison: Comparison, failing: Sequence[Failing], layout: _Layout) -> list[str]:
-    every = sections(comparison, failing)
-    below = replace(layout, level=layout.level + 1)
+def _detail(every: Sequence[Section], layout: _Layout) -> list[str]:
     if layout.rows == 0:
         titles = ", ".join(_titled(section) for section in every)
         return [f"*Left out here, for length: {titles}.*"] if titles else []
-    return [_part(_titled(section), section.text(layout.rows), below) for section in every]
+    return [_part(_titled(section), section.text(layout.rows), layout) for section in every]
 
 
 def _titled(section: Section) -> str:
