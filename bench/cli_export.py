@@ -1,0 +1,93 @@
+"""The command `export`: reads a run's folder, and prints or writes it as another tool reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.export.format import Format
+from bench.records import JOURNAL_NAME
+from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
+
+if TYPE_CHECKING:
+    from bench.export.selection import Export
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
+    wanted: Annotated[
+        Format,
+        typer.Option("--format", help="Which tool's file to make.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where it goes. [default: standard output]", show_default=False),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that --output names.")
+    ] = False,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            metavar="STAGE",
+            help="Only this stage, such as `forward`. May be given again. [default: every stage]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a run's results as another tool reads them; nothing is measured.
+
+    Only cells that ended `ok` are in it; what is left out is told on standard error. docs/export.md says
+    what each format carries and how its tool takes it.
+    """
+    from bench.export.formats import export_text  # noqa: PLC0415 - pandas
+    from bench.results.whole_file import write_whole  # noqa: PLC0415
+
+    if output is None and overwrite:
+        raise BadInput("--overwrite: --output names no file to be replaced")
+    if output is not None:
+        _check_output(output, overwrite=overwrite)
+    made = _read(run, stages or ())
+    text = export_text(made, wanted)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_whole(output, text)
+    for note in made.notes:
+        typer.echo(one_line(note), err=True)
+
+
+def _read(run: Path, stages: Sequence[str]) -> "Export":
+    """Raises BadInput for a folder that holds no run, or one of which nothing can be exported."""
+    from bench.export.selection import export_of  # noqa: PLC0415 - pandas
+    from bench.results.run_about import read_about  # noqa: PLC0415
+    from bench.results.run_folder import RUN_NAME, RunFolder  # noqa: PLC0415
+
+    folder = RunFolder.open(run)
+    return export_of(
+        folder.records(),
+        name=folder.experiment.name,
+        started_at=read_about(run / RUN_NAME).started_at,
+        baseline=folder.baseline,
+        environment=folder.environment,
+        code=folder.code,
+        planned=len(folder.cells()) * folder.experiment.measure.rounds,
+        stages=stages,
+    )
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    """Raises BadInput where no file may be put: writing replaces whatever has the name."""
+    if not output.parent.is_dir():
+        raise BadInput(f"--output {output}: cannot be written, the folder {output.parent} does not exist")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise BadInput(f"--output {output}: is no regular file, which it would replace")
+    if not output.exists():
+        return
+    if not overwrite:
+        raise BadInput(f"--output {output}: is there already; name another file, or give --overwrite")
+    if (output.parent / JOURNAL_NAME).exists():
+        raise BadInput(f"--output {output}: lies in a run's folder, where --overwrite replaces nothing")

@@ -1,0 +1,616 @@
+"""What other tools make of a run: the tools themselves where they can be run, their schemas where not."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import jsonschema
+import pyperf
+import pytest
+import typer
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pytest_benchmark.stats import Stats
+from typer.testing import CliRunner, Result
+
+from bench import cli_export
+from bench.export.format import Format
+from bench.export.formats import export_text
+from bench.export.pytest_statistics import pytest_statistics
+from bench.export.selection import Export, export_of
+from bench.records import CellRecord, Pass, Phase, Sample, Status
+from bench.results.analysis import summary_table
+from bench.results.run_folder import RunFolder
+from tests.bench import synthetic
+from tests.bench.fakes import experiment
+from vsr_model.errors import BadInput
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+QUICKSTART: Final = ROOT / "results" / "quickstart-cpu"
+PAPER: Final = ROOT / "results" / "paper-tesla-k80"
+
+MACHINES: Final = {one.name: one for one in (*synthetic.GPU[:3], synthetic.CPU_1)}
+ROUNDS: Final = 3
+
+ODD: Final = "\x1b[31mCPU\n\u202e<b>$(id)\r\n  日本"
+"""A processor's name as nobody would have it."""
+
+ENVIRONMENT: Final[dict[str, Any]] = {
+    "python": "3.11.7", "os": "Debian", "kernel": "6.1", "machine": "x86_64", "cpu": "Fast CPU",
+    "cpu_logical_cores": 4, "torch": {"torch": "2.13.0", "devices": [{"name": "H200"}]},
+}  # fmt: skip
+
+BENCHER_SCHEMA: Final = {
+    "type": "object",
+    "patternProperties": {
+        ".+": {
+            "type": "object",
+            "patternProperties": {
+                ".+": {
+                    "type": "object",
+                    "properties": {
+                        "value": {"type": "number"},
+                        "lower_value": {"type": "number"},
+                        "upper_value": {"type": "number"},
+                    },
+                    "required": ["value"],
+                    "additionalProperties": False,  # stricter than theirs
+                }
+            },
+        }
+    },
+}
+"""As https://bencher.dev/docs/reference/bencher-metric-format/ publishes it."""
+
+GITHUB_SCHEMA: Final = {
+    "type": "array",
+    "minItems": 1,  # the action refuses none
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "value": {"type": "number"},
+            "unit": {"type": "string"},
+            "range": {"type": "string", "pattern": r"(\+-|±)\s*\d.+$"},
+            "extra": {"type": "string"},
+        },
+        "required": ["name", "value", "unit"],
+        "additionalProperties": False,
+    },
+}
+"""Its `BenchmarkResult` (src/extract.ts); the range is read by the pattern in src/extractRangeInfo.ts."""
+
+
+def records_of(folder: RunFolder, slower: float = 1.0) -> list[CellRecord]:
+    """Made-up rounds of what the folder's run is to measure, a minute apart and in a schedule's order."""
+    found = []
+    for cell in folder.cells():
+        kind = MACHINES[cell.backend.name]
+        machine = synthetic.Machine(**{**vars(kind), "per_frame_s": kind.per_frame_s * slower})
+        found += [
+            record.model_copy(update={"cell": cell.id, "input": cell.input.name})
+            for record in synthetic.run([machine], frames=(cell.frames,), sizes=((64, 64),), rounds=ROUNDS)
+        ]
+    found.sort(key=lambda record: record.round)
+    return [
+        record.model_copy(update={"started_at": f"2026-01-02T03:{minute:02}:05.250+00:00"})
+        for minute, record in enumerate(found)
+    ]
+
+
+def make(
+    path: Path,
+    records: Sequence[CellRecord] | None = None,
+    *,
+    slower: float = 1.0,
+    kept: int | None = None,
+    environment: dict[str, Any] = ENVIRONMENT,
+    backends: Sequence[object] = ("cpu", "cuda", "cudnn"),
+) -> RunFolder:
+    """A run that is there, with the records or made-up ones."""
+    one = experiment(
+        grid={"frames": [1, 4], "size": [[64, 64]]},
+        backends=list(backends),
+        measure={"warmup": 2, "repetitions": 7, "rounds": ROUNDS},
+    )
+    folder = RunFolder.create(path, one, environment, [])
+    with folder.journal() as journal:
+        for record in (records_of(folder, slower) if records is None else records)[:kept]:
+            journal.append(record)
+    return folder
+
+
+def exported(folder: RunFolder, *, stages: Sequence[str] = (), **changes: Any) -> Export:
+    given_ = {
+        "records": folder.records(),
+        "name": "tiny",
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "baseline": folder.baseline,
+        "environment": folder.environment,
+        "code": folder.code,
+        "planned": len(folder.cells()) * ROUNDS,
+        "stages": stages,
+    }
+    return export_of(**{**given_, **changes})
+
+
+def command(*arguments: object) -> Result:
+    """The command in this process, its options parsed as from a shell."""
+    app = typer.Typer()
+    app.command()(cli_export.export)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object) -> str:
+    """The sentence with which the command refuses."""
+    result = command(*arguments)
+    assert isinstance(result.exception, BadInput)
+    assert result.stdout == ""
+    return str(result.exception)
+
+
+def data_of(folder: Path, format_: Format, *options: object) -> Any:
+    result = command(folder, "--format", format_, *options)
+    assert result.exception is None, result.exception
+    assert result.stdout.isascii()
+    assert result.stdout.endswith("\n")
+    return json.loads(result.stdout)
+
+
+def tool(*arguments: object) -> str:
+    """What the tool itself prints; it must take the files without complaint."""
+    ended = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The second takes twice as long."""
+    root = tmp_path_factory.mktemp("runs")
+    make(root / "a")
+    make(root / "b", slower=2.0)
+    return root / "a", root / "b"
+
+
+def files_of(runs: Sequence[Path], format_: Format, *options: object) -> list[Path]:
+    """Each run's export beside its folder."""
+    files = []
+    for run in runs:
+        file = run.parent / f"{run.name}-{format_}.json"
+        assert command(run, "--format", format_, "--output", file, "--overwrite", *options).exit_code == 0
+        files.append(file)
+    return files
+
+
+class TestPytestBenchmark:
+    def test_the_tool_compares_two_runs(self, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+        files = files_of(two_runs, Format.PYTEST_BENCHMARK)
+        storage = f"--storage=file://{tmp_path / 'storage'}"
+        shown = tool("pytest_benchmark", storage, "compare", *files, "--name=long", "--columns=median,rounds")
+        assert "Failed" not in shown
+        for bench in data_of(two_runs[0], Format.PYTEST_BENCHMARK)["benchmarks"]:
+            assert f"benchmark '{bench['group']}': 6 tests" in shown  # three backends of two runs
+            rows = [line for line in shown.splitlines() if line.startswith(f"{bench['fullname']} (")]
+            assert len(rows) == 2
+            assert all(line.split()[-1] == str(bench["stats"]["rounds"]) for line in rows)
+
+    def test_its_groups_may_be_by_parameter(self, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+        file = files_of(two_runs[:1], Format.PYTEST_BENCHMARK, "--stage", "forward")[0]
+        storage = f"--storage=file://{tmp_path / 'storage'}"
+        shown = tool("pytest_benchmark", storage, "compare", file, "--group-by=param:backend,param:frames")
+        for backend in ("cpu", "cuda", "cudnn"):
+            assert f"benchmark 'backend={backend} frames=4': 1 tests" in shown
+
+    @given(st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=40))
+    @example([0.1])
+    @example([0.1, 0.2, 0.3, 0.4, 50.0])
+    @example([3.0, 1.0, 2.0, 2.0, 2.0, 100.0, 0.001])
+    @example([0.1 + 0.2] * 7)
+    def test_its_figures_are_those_it_makes_itself(self, values: list[float]) -> None:
+        theirs = Stats()
+        for value in values:
+            theirs.update(value)
+        ours = pytest_statistics(values)
+        for name in Stats.fields:
+            expected = getattr(theirs, name)
+            assert ours[name] == (pytest.approx(expected) if isinstance(expected, float) else expected), name
+        assert ours["data"] == values
+
+    def test_it_has_the_summary_beside(self, two_runs: tuple[Path, Path]) -> None:
+        folder = RunFolder.open(two_runs[0])
+        table = summary_table(folder.records(), "cpu").set_index(["cell", "stage"])
+        benches = data_of(two_runs[0], Format.PYTEST_BENCHMARK)["benchmarks"]
+        assert len(benches) == len(table) == 2 * (7 + 7 + 7)
+        for bench in benches:
+            info, row = (
+                bench["extra_info"],
+                table.loc[(bench["extra_info"]["cell"], bench["params"]["stage"])],
+            )
+            assert [info["median_s"], info["low_s"], info["high_s"]] == [row.median_s, row.low_s, row.high_s]
+            assert info["speedup"] == row.speedup
+            assert median(info["round_medians_s"]) == info["median_s"]
+            assert bench["stats"]["rounds"] == row.n == 7 * ROUNDS
+
+    def test_it_says_what_measured(self, two_runs: tuple[Path, Path]) -> None:
+        data = data_of(two_runs[0], Format.PYTEST_BENCHMARK)
+        assert data["machine_info"]["cpu"] == {"brand_raw": "Fast CPU", "count": 4}
+        assert data["machine_info"]["environment"] == ENVIRONMENT
+        assert data["machine_info"]["node"] is None  # the host's name only where the run was asked for it
+        code = RunFolder.open(two_runs[0]).code
+        assert code is not None
+        assert data["commit_info"]["id"] == (code.git_commit or "unversioned")
+        assert data["datetime"] == json.loads((two_runs[0] / "run.json").read_text())["started_at"]
+
+
+class TestPyperf:
+    def test_the_tool_compares_two_runs(self, two_runs: tuple[Path, Path]) -> None:
+        files = files_of(two_runs, Format.PYPERF, "--stage", "forward", "--stage", "upsampling")
+        shown = tool("pyperf", "compare_to", *files)
+        names = [f"noise/b1/t{t}/64x64/{b}/forward" for t in (1, 4) for b in ("cpu", "cuda", "cudnn")]
+        for name in names:
+            line = next(line for line in shown.splitlines() if line.startswith(f"{name}: Mean"))
+            assert line.endswith("x slower")
+        assert "Benchmarks with tag 'forward':" in shown
+        assert "Geometric mean" in shown
+
+    def test_the_tool_takes_it_in_every_way(self, two_runs: tuple[Path, Path]) -> None:
+        (file,) = files_of(two_runs[:1], Format.PYPERF, "--stage", "forward")
+        assert tool("pyperf", "show", file).count("Mean +- std dev") == 6
+        stats = tool("pyperf", "stats", file)
+        assert stats.count("Number of run with values: 3") == stats.count("Number of warmup per run: 3") == 6
+        assert "Start date: 2026-01-02 03:00:05" in stats
+        assert tool("pyperf", "check", file).count("noise/") == 6
+        assert "cpu_model_name: Fast CPU" in tool("pyperf", "metadata", file)
+
+    def test_a_round_is_a_run(self, two_runs: tuple[Path, Path]) -> None:
+        folder = RunFolder.open(two_runs[0])
+        text = command(two_runs[0], "--format", "pyperf").stdout
+        suite = pyperf.BenchmarkSuite.loads(text)
+        ours = {one.name: one for one in exported(folder).benchmarks}
+        assert suite.get_benchmark_names() == list(ours)
+        for bench in suite.get_benchmarks():
+            # Adding them one by one, pyperf holds each run's metadata against the first one's.
+            again = pyperf.Benchmark(bench.get_runs())
+            one = ours[bench.get_name()]
+            assert again.get_values() == tuple(one.pooled_s)
+            assert [run.values for run in bench.get_runs()] == [part.steady_s for part in one.rounds]
+            assert again.median() == median(one.pooled_s)
+            assert bench.get_unit() == "second"
+            calls = one.pass_ is Pass.END_TO_END
+            assert [len(run.warmups) for run in bench.get_runs()] == [3 if calls else 0] * ROUNDS
+
+    def test_warm_ups_are_the_calls_before_and_the_cold_one_is_first(
+        self, two_runs: tuple[Path, Path]
+    ) -> None:
+        folder = RunFolder.open(two_runs[0])
+        bench = pyperf.BenchmarkSuite.loads(command(two_runs[0], "--format", "pyperf").stdout).get_benchmark(
+            "noise/b1/t4/64x64/cuda/forward"
+        )
+        record = next(one for one in folder.records() if one.cell == "noise/b1/t4/64x64/cuda")
+        run = bench.get_runs()[0]
+        assert run.warmups[0] == (1, record.first_forward_s)
+        assert run.get_metadata()["peak_device_bytes"] == record.peak_device_bytes
+
+
+class TestGithubActionBenchmark:
+    def test_it_is_what_the_action_reads(self, two_runs: tuple[Path, Path]) -> None:
+        entries = data_of(two_runs[0], Format.GITHUB_ACTION_BENCHMARK)
+        jsonschema.validate(entries, GITHUB_SCHEMA)
+        ours = exported(RunFolder.open(two_runs[0])).benchmarks
+        assert [entry["name"] for entry in entries] == [one.name for one in ours]
+        for entry, one in zip(entries, ours, strict=True):
+            assert entry["value"] == one.median_s
+            assert entry["unit"] == "s"  # one of those that the action converts between
+            assert one.low_s is not None
+            assert one.high_s is not None
+            half = max(one.high_s - one.median_s, one.median_s - one.low_s)
+            assert float(entry["range"].removeprefix("± ")) == pytest.approx(half, rel=1e-2)
+            assert f"({one.interval})" in entry["extra"]
+
+
+class TestBencher:
+    def test_it_is_bencher_metric_format(self, two_runs: tuple[Path, Path]) -> None:
+        data = data_of(two_runs[0], Format.BENCHER)
+        jsonschema.validate(data, BENCHER_SCHEMA)
+        ours = exported(RunFolder.open(two_runs[0])).benchmarks
+        assert list(data) == [one.name for one in ours]
+        assert max(map(len, data)) <= 1024  # its longest name
+        for one in ours:
+            latency = data[one.name]["latency"]
+            assert latency["value"] == pytest.approx(one.median_s * 1e9)
+            assert 0 < latency["lower_value"] <= latency["value"] <= latency["upper_value"]
+
+    def test_throughput_is_of_whole_calls_in_frames_per_second(self, two_runs: tuple[Path, Path]) -> None:
+        data = data_of(two_runs[0], Format.BENCHER)
+        assert {name.rpartition("/")[2] for name in data if "throughput" in data[name]} == {
+            "forward",
+            "total",
+        }
+        forward = data["noise/b1/t4/64x64/cudnn/forward"]
+        rate, latency = forward["throughput"], forward["latency"]
+        assert rate["value"] == pytest.approx(4e9 / latency["value"])
+        assert rate["lower_value"] == pytest.approx(4e9 / latency["upper_value"])
+        assert rate["upper_value"] == pytest.approx(4e9 / latency["lower_value"])
+
+
+class TestAllFormats:
+    def test_names_are_the_same_in_every_format_and_run(self, two_runs: tuple[Path, Path]) -> None:
+        def names(run: Path) -> list[list[str]]:
+            return [
+                [bench["fullname"] for bench in data_of(run, Format.PYTEST_BENCHMARK)["benchmarks"]],
+                [entry["name"] for entry in data_of(run, Format.GITHUB_ACTION_BENCHMARK)],
+                [bench["metadata"]["name"] for bench in data_of(run, Format.PYPERF)["benchmarks"]],
+                list(data_of(run, Format.BENCHER)),
+            ]
+
+        found = [*names(two_runs[0]), *names(two_runs[1])]
+        assert "noise/b1/t1/64x64/cudnn/alignment" in found[0]
+        assert len(set(found[0])) == len(found[0])
+        assert all(one == found[0] for one in found)
+
+    @pytest.mark.parametrize("format_", Format)
+    @pytest.mark.parametrize("run", [QUICKSTART, PAPER])
+    def test_the_runs_that_come_with_the_project_are_exported(self, run: Path, format_: Format) -> None:
+        before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+        assert data_of(run, format_)
+        assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+    def test_the_tools_take_the_runs_that_come_with_the_project(self, tmp_path: Path) -> None:
+        files = []
+        for run in (QUICKSTART, PAPER):
+            files.append(tmp_path / f"{run.name}.json")
+            command(run, "--format", "pyperf", "--output", files[-1])
+        assert "noise/b1/t4/64x64/cpu/forward" in tool("pyperf", "stats", *files)
+        files = [tmp_path / "one.json"]
+        command(QUICKSTART, "--format", "pytest-benchmark", "--output", files[0])
+        assert "benchmark 'clip/b1/t3/64x64/forward': 2 tests" in tool(
+            "pytest_benchmark", f"--storage=file://{tmp_path}", "compare", *files
+        )
+
+    def test_only_the_stages_asked_for(self, two_runs: tuple[Path, Path]) -> None:
+        data = data_of(two_runs[0], Format.BENCHER, "--stage", "forward", "--stage", "other")
+        assert {name.rpartition("/")[2] for name in data} == {"forward", "other"}
+
+    @pytest.mark.parametrize("format_", Format)
+    def test_nothing_of_an_odd_environment_is_obeyed(self, tmp_path: Path, format_: Format) -> None:
+        odd: dict[str, Any] = {
+            "cpu": ODD, "os": " \n", "kernel": 7, "python": None, "cpu_logical_cores": "many",
+            "torch": {"torch": ["2"], "devices": [{"name": ODD}, 5, {}]}, "host_name": ODD,
+        }  # fmt: skip
+        make(tmp_path / "run", environment=odd)
+        text = json.dumps(data_of(tmp_path / "run", format_))
+        if format_ is Format.PYPERF:
+            metadata = pyperf.BenchmarkSuite.loads(text).get_metadata()
+            assert metadata["cpu_model_name"].startswith("\\x1b[31mCPU \\u202e<b>")
+            assert metadata["gpu"] == metadata["hostname"] == metadata["cpu_model_name"]
+            assert not metadata.keys() & {"platform", "python_version", "torch_version", "cpu_count"}
+
+    def test_an_interval_without_an_end_is_no_number(self, tmp_path: Path) -> None:
+        """Three rounds that differ by more than a float holds: the upper end is infinite."""
+        folder = make(tmp_path / "run", backends=["cpu"])
+        records = [
+            record.model_copy(
+                update={
+                    "samples": tuple(
+                        sample.model_copy(update={"wall_s": 10.0 ** (150 * (record.round - 1))})
+                        for sample in record.samples
+                        if sample.stage == "forward" and sample.pass_ is Pass.END_TO_END
+                    )
+                }
+            )
+            for record in folder.records()
+        ]
+        export = exported(folder, records=records)
+        assert {one.high_s for one in export.benchmarks} == {None}
+        for format_ in Format:
+            text = export_text(export, format_)
+            assert "Infinity" not in text
+            assert "NaN" not in text
+        for measures in json.loads(export_text(export, Format.BENCHER)).values():
+            assert "upper_value" not in measures["latency"]
+            assert "lower_value" not in measures["throughput"]
+        jsonschema.validate(json.loads(export_text(export, Format.GITHUB_ACTION_BENCHMARK)), GITHUB_SCHEMA)
+
+    def test_one_sample_has_no_interval(self, tmp_path: Path) -> None:
+        folder = make(tmp_path / "run", backends=["cpu"])
+        one_each = [
+            record.model_copy(update={"samples": record.samples[:1] + record.samples[6:7]})
+            for record in folder.records()
+            if record.round == 0
+        ]
+        assert [sample.phase for sample in one_each[0].samples] == [Phase.COLD, Phase.STEADY]
+        export = exported(folder, records=one_each)
+        assert [one.interval for one in export.benchmarks] == ["none", "none"]
+        data = json.loads(export_text(export, Format.BENCHER))
+        assert {tuple(measure) for one in data.values() for measure in one.values()} == {("value",)}
+        assert all(
+            "range" not in one for one in json.loads(export_text(export, Format.GITHUB_ACTION_BENCHMARK))
+        )
+        suite = pyperf.BenchmarkSuite.loads(export_text(export, Format.PYPERF))
+        assert [bench.get_nvalue() for bench in suite] == [1, 1]
+
+
+class TestWhatIsLeftOut:
+    def test_cells_that_did_not_end_ok_are_counted_with_their_reasons(self, tmp_path: Path) -> None:
+        make(tmp_path / "a")
+        ended = {
+            ("noise/b1/t1/64x64/cuda", 1): (Status.INACCURATE, "40.2 dB"),
+            ("noise/b1/t4/64x64/cuda", 2): (Status.OOM, "killed\n\x1b[2J at 3 GiB"),
+        }
+        records = [
+            synthetic.ended(record, *end) if (end := ended.get((record.cell, record.round))) else record
+            for record in RunFolder.open(tmp_path / "a").records()
+        ]
+        make(tmp_path / "run", records)
+        result = command(tmp_path / "run", "--format", "bencher", "--stage", "forward")
+        assert result.exit_code == 0
+        assert result.stderr == (
+            "left out 2 of 6 cells: 1 inaccurate (40.2 dB), 1 oom (killed \\x1b[2J at 3 GiB)\n"
+        )
+        assert list(json.loads(result.stdout)) == [
+            f"noise/b1/t{t}/64x64/{backend}/forward" for t in (1, 4) for backend in ("cpu", "cudnn")
+        ]
+        trace = data_of(tmp_path / "run", Format.CHROME_TRACE)["traceEvents"]
+        named = [event["args"]["name"] for event in trace if event["name"] == "process_name"]
+        assert len(named) == 4 * ROUNDS
+        assert not any("/cuda " in name for name in named)
+
+    def test_a_whole_run_leaves_nothing_to_say(self, two_runs: tuple[Path, Path]) -> None:
+        assert command(two_runs[0], "--format", "bencher").stderr == ""
+
+    def test_rounds_that_are_missing_are_told(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", kept=16)
+        result = command(tmp_path / "run", "--format", "pyperf")
+        assert result.stderr == "the run is not whole: 2 of 18 rounds are still to come\n"
+        runs = [len(bench["runs"]) for bench in json.loads(result.stdout)["benchmarks"]]
+        assert set(runs) == {2, 3}
+
+    @pytest.mark.parametrize("value", [0.0, -1e-9])
+    def test_a_sample_that_is_not_above_zero_is_told(self, tmp_path: Path, value: float) -> None:
+        folder = make(tmp_path / "run", backends=["cpu"])
+        records = [
+            record.model_copy(
+                update={
+                    "samples": tuple(
+                        sample.model_copy(update={"wall_s": value})
+                        if (sample.stage, sample.repetition) == ("other", 3)
+                        else sample
+                        for sample in record.samples
+                    )
+                }
+            )
+            for record in folder.records()
+        ]
+        export = exported(folder, records=records)
+        assert {one.stage for one in export.benchmarks} >= {"alignment", "forward"}
+        assert "other" not in {one.stage for one in export.benchmarks}
+        (note,) = export.notes
+        assert note.startswith("left out noise/b1/t1/64x64/cpu/other, noise/b1/t4/64x64/cpu/other: ")
+
+    @pytest.mark.parametrize("format_", Format)
+    def test_a_run_without_a_cell_that_ended_ok_is_refused(self, tmp_path: Path, format_: Format) -> None:
+        make(tmp_path / "a", backends=["cpu"])
+        records = [
+            synthetic.ended(record, Status.TIMEOUT, "no answer within 60 s")
+            for record in RunFolder.open(tmp_path / "a").records()
+        ]
+        make(tmp_path / "run", records, backends=["cpu"])
+        assert refused(tmp_path / "run", "--format", format_, "--output", tmp_path / "file") == (
+            "no cell of the run ended ok, so that there is nothing to export: 2 of 2 cells: 2 timeout (no "
+            "answer within 60 s)"
+        )
+        assert not (tmp_path / "file").exists()
+
+    def test_a_run_without_a_record_is_refused(self, tmp_path: Path) -> None:
+        make(tmp_path / "run", [])
+        assert "holds no record yet" in refused(tmp_path / "run", "--format", "pyperf")
+
+    def test_a_folder_without_a_run_is_refused(self, tmp_path: Path) -> None:
+        assert "holds no run" in refused(tmp_path, "--format", "pyperf")
+
+    def test_a_stage_that_there_is_none_of_is_refused(self, two_runs: tuple[Path, Path]) -> None:
+        assert refused(two_runs[0], "--format", "pyperf", "--stage", "foward").startswith(
+            "--stage foward: is none of alignment, "
+        )
+
+    @pytest.mark.parametrize("format_", Format)
+    def test_a_stage_that_no_cell_has_is_refused(self, two_runs: tuple[Path, Path], format_: Format) -> None:
+        assert refused(two_runs[0], "--format", format_, "--stage", "call") == (
+            f"--format {format_}: there is nothing of call to export; the cells that ended ok have times of "
+            "forward, total, alignment, propagation, aggregation, upsampling, other, forward_unprobed"
+        )
+
+    def test_a_format_that_there_is_none_of_is_refused(self, two_runs: tuple[Path, Path]) -> None:
+        result = command(two_runs[0], "--format", "asv")
+        assert result.exit_code == 2
+        assert "asv" in result.stderr
+
+
+class TestOutput:
+    def test_the_file_is_what_is_printed_otherwise(self, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+        file = tmp_path / "run.json"
+        result = command(two_runs[0], "--format", "bencher", "--output", file)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+        assert file.read_text() == command(two_runs[0], "--format", "bencher").stdout
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_a_file_is_kept_unless_it_may_be_replaced(
+        self, two_runs: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "run.json"
+        file.write_text("mine")
+        sentence = refused(two_runs[0], "--format", "bencher", "--output", file)
+        assert sentence == f"--output {file}: is there already; name another file, or give --overwrite"
+        assert file.read_text() == "mine"
+        assert command(two_runs[0], "--format", "bencher", "--output", file, "--overwrite").exit_code == 0
+        assert json.loads(file.read_text())
+
+    @pytest.mark.parametrize("name", ["journal.jsonl", "run.json", "config.yaml"])
+    def test_a_runs_own_file_is_never_replaced(self, tmp_path: Path, name: str) -> None:
+        make(tmp_path / "run")
+        file = tmp_path / "run" / name
+        before = file.read_bytes()
+        assert "lies in a run's folder" in refused(
+            tmp_path / "run", "--format", "pyperf", "--output", file, "--overwrite"
+        )
+        assert file.read_bytes() == before
+
+    def test_what_is_no_file_is_not_replaced(self, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+        places = [tmp_path / "folder", tmp_path / "link", Path("/dev/null")]
+        for place in places:
+            sentence = refused(two_runs[0], "--format", "pyperf", "--output", place, "--overwrite")
+            assert sentence == f"--output {place}: is no regular file, which it would replace"
+        assert Path("/dev/null").is_char_device()
+        assert "does not exist" in refused(
+            two_runs[0], "--format", "pyperf", "--output", tmp_path / "no" / "file"
+        )
+
+    def test_overwrite_without_a_file_is_refused(self, two_runs: tuple[Path, Path]) -> None:
+        assert refused(two_runs[0], "--format", "pyperf", "--overwrite").startswith("--overwrite: ")
+
+
+class TestWithoutTheTools:
+    def test_neither_they_nor_torch_are_imported(self) -> None:
+        program = (
+            "import sys, bench.cli_export\n"
+            "assert 'pandas' not in sys.modules\n"
+            "import bench.export.formats\n"
+            "print(*sorted({'torch', 'pyperf', 'pytest_benchmark', 'pytest'} & {*sys.modules}))"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert ended.stdout.strip() == ""
+
+    def test_the_page_names_every_format(self) -> None:
+        page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+        assert all(f"\n| `{format_}` | " in page for format_ in Format)
+
+
+def test_the_samples_are_those_of_the_pass_that_the_figure_is_of(two_runs: tuple[Path, Path]) -> None:
+    folder = RunFolder.open(two_runs[0])
+
+    def expected(record: CellRecord, one: Sample) -> float | None:
+        return one.device_s if record.backend != "cpu" else one.wall_s
+
+    for one in exported(folder, stages=["alignment"]).benchmarks:
+        on_gpu = one.cell.backend != "cpu"
+        assert (one.pass_, one.clock) == (
+            (Pass.STAGE_EVENTS, "device") if on_gpu else (Pass.STAGE_SYNC, "wall")
+        )
+        for part in one.rounds:
+            assert list(part.steady_s) == [
+                expected(part.record, sample)
+                for sample in part.record.samples
+                if sample.pass_ is one.pass_ and sample.stage == "alignment"
+            ]
