@@ -13,7 +13,7 @@ from bench.comparison.comparison import Comparison, Side
 from bench.comparison.policy import Failing
 from bench.reporting.comparison_guide import guide
 from bench.reporting.comparison_tables import Section, sections
-from bench.reporting.comparison_words import Found, beside, clauses, counted, found, headline, named
+from bench.reporting.comparison_words import LISTED, Found, beside, clauses, counted, found, headline, named
 from bench.reporting.markdown import Column, escape, table
 from vsr_model.one_line import one_line, visible
 
@@ -22,9 +22,6 @@ COMMENT_CHARACTERS: Final = 65_536
 
 LEAST_CHARACTERS: Final = 1_000
 """A limit in which the headline fits at any rate."""
-
-LISTED: Final = 10
-"""Cells that a summary lists; more are counted, and stand in the tables."""
 
 _NAME: Final = 120
 _SENTENCE: Final = 400

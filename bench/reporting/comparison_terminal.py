@@ -9,6 +9,7 @@ from rich.text import Text
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Side, Verdict
 from bench.comparison.policy import Failing
 from bench.reporting.comparison_words import (
+    LISTED,
     Found,
     accuracy_figure,
     beside,
@@ -36,6 +37,9 @@ _STYLES: Final = {
     Verdict.SAME: "",
 }
 """Beside the word, which says it all."""
+
+NAMED: Final = 3
+"""Cells that a reason names; more are counted, and the table has the verdict of each."""
 
 
 def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Iterator[Table | Text]:
@@ -80,12 +84,18 @@ def _cells(comparison: Comparison, failing: Sequence[Failing]) -> Table:
 
 
 def _insides(comparison: Comparison, failing: Sequence[Failing]) -> Iterator[str]:
-    """What changed within cells and why some could not be told, but for what the summary says."""
-    told = {id(one.cell) for one in (*found(comparison, failing), *beside(comparison, failing))}
+    """What changed within cells, and why some could not be told, but for what the summary says."""
     for cell in comparison.cells:
         yield from _changed(cell)
-        if id(cell) not in told:
-            yield from _reason(cell)
+    told = {id(one.cell) for one in (*found(comparison, failing), *beside(comparison, failing))}
+    reasons: dict[tuple[Verdict, str], list[CellComparison]] = {}
+    for cell in comparison.cells:
+        if cell.why and id(cell) not in told:
+            reasons.setdefault((cell.verdict, cell.why), []).append(cell)
+    for (verdict, why), cells in reasons.items():
+        first = ", ".join(named(cell) for cell in cells[:NAMED])
+        more = f" and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
+        yield f"{first}{more} {'is' if len(cells) == 1 else 'are'} {verdict}: {why}"
 
 
 def _changed(cell: CellComparison) -> Iterator[str]:
@@ -99,18 +109,18 @@ def _changed(cell: CellComparison) -> Iterator[str]:
         yield f"{named(cell)}: {'; '.join(changed)}"
 
 
-def _reason(cell: CellComparison) -> Iterator[str]:
-    if cell.why:
-        yield f"{named(cell)} is {cell.verdict}: {cell.why}"
-
-
 def _moved(verdict: Verdict) -> bool:
     return verdict in (Verdict.SLOWER, Verdict.FASTER)
 
 
 def _summary(comparison: Comparison, failing: Sequence[Failing]) -> Iterator[Text]:
-    yield from _lines("fails for ", map(_item, found(comparison, failing)))
-    yield from _lines("worse, but does not fail here: ", map(_item, beside(comparison, failing)))
+    for before, items in (
+        ("fails for ", found(comparison, failing)),
+        ("worse, but does not fail here: ", beside(comparison, failing)),
+    ):
+        yield from _lines(before, map(_item, items[:LISTED]))
+        if len(items) > LISTED:
+            yield from _lines("", [f"and {len(items) - LISTED} cells more"])
     yield from _lines("", [counted(comparison, failing)])
 
 

@@ -40,6 +40,9 @@ FOR_THE_WORSE: Final = (*REGRESSIONS, Failing.STAGE)
 UNTOLD: Final = (Verdict.UNCLEAR, Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.FAILED)
 """Verdicts that leave open whether a cell became slower."""
 
+LISTED: Final = 10
+"""Cells that a summary lists; more are counted, and stand in the tables."""
+
 MOST: Final = 0.5
 """Share of a cell's added time from which on one stage explains it, though it is unclear by itself."""
 

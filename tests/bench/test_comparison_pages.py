@@ -32,9 +32,9 @@ from bench.reporting.comparison_guide import VERDICTS
 from bench.reporting.comparison_html import render_page
 from bench.reporting.comparison_json import SCHEMA_VERSION, to_json
 from bench.reporting.comparison_junit import to_junit
-from bench.reporting.comparison_page import COMMENT_CHARACTERS, LEAST_CHARACTERS, LISTED, render, render_open
+from bench.reporting.comparison_page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_open
 from bench.reporting.comparison_terminal import tables
-from bench.reporting.comparison_words import clauses, explanation, found, headline, ratio
+from bench.reporting.comparison_words import LISTED, clauses, explanation, found, headline, ratio
 from bench.units import significant
 from tests.bench import compared
 from tests.bench.compared import EVERY_VERDICT, ODD_NAMES, cell, change, comparison, large, odd
@@ -627,6 +627,20 @@ def test_the_terminal_says_it_in_words_within_eighty_columns() -> None:
     for one in EVERY_VERDICT:
         assert one.why in joined
     assert lines[-1].strip() == "4 of 13 cells fail"
+
+
+def test_a_terminal_tells_a_reason_once_and_counts_what_would_be_long() -> None:
+    missing = [
+        compared.without(f"c{place}", Verdict.MISSING, "there is no GPU", base_status=None)
+        for place in range(9)
+    ]
+    slow = [cell(f"s{place}", verdict=Verdict.SLOWER, change=change(1.2)) for place in range(LISTED + 2)]
+    text = printed(comparison([*missing, *slow]), width=200)
+    assert text.count("there is no GPU") == 1
+    assert "c0, c1, c2 and 6 more are missing: there is no GPU" in text
+    assert text.count("fails for slower: ") == LISTED
+    assert "\nand 2 cells more" in text
+    assert text.count(", fails") == len(slow)
 
 
 def test_several_comparisons_on_a_terminal() -> None:
