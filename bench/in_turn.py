@@ -97,7 +97,7 @@ def ready(
             answer = preflight.ask(launcher, experiment.model, cells)
             described = {**environment.collect(answer.torch, variables), "timer": timed}
             if side.network is not None:
-                described["git_commit"] = side.commit
+                described |= {"git_commit": side.commit, "harness_commit": described["git_commit"]}
             return ReadySide(
                 side=side,
                 launcher=launcher,

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from bench import __version__
 from bench.places import ROOT
 
-MAY_DIFFER: Final = ("host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "timer")
+MAY_DIFFER: Final = (
+    "host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "harness_commit", "timer",
+)  # fmt: skip
 """Of an environment, while it is the same: unasked for, measured anew, counted anew when a machine starts, or
 told by the code's own hash."""
 

@@ -1,0 +1,202 @@
+"""Two revisions of the network compared on this machine: measured in turn, and anew where something fails.
+
+ci.json config.yaml                 what was asked for
+base/  head/                        runs like any other, measured in turn
+second/base/  second/head/          the cells that failed, measured anew in turn
+comparison.html .md .json  junit.xml  comment.md      what was found
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import compare_pages, compare_run, in_turn
+from bench import run as runs
+from bench.ci_request import Request, alone, read_request, write_request
+from bench.comparison import policy
+from bench.comparison.comparison import Comparison, Verdict
+from bench.comparison.policy import Failing, Failure
+from bench.comparison.second_look import filters_of, settle
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.in_turn import ReadySide, Side
+from bench.measure import preflight
+from bench.process.launcher import Launcher
+from bench.results.run_folder import check_free, free_path
+from bench.results.whole_file import write_whole
+from bench.revisions import Repository, Revision
+from vsr_model.errors import BadInput
+
+BASE: Final = "base"
+HEAD: Final = "head"
+SECOND: Final = "second"
+
+COMMENT_NAME: Final = "comment.md"
+
+MARKER: Final = "<!-- vsr-bench ci -->\n"
+"""The comment's first line, by which a workflow finds the one that it made before."""
+
+Say = Callable[[str], None]
+"""Told, in a sentence, what a user should know meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """How the comparison ended."""
+
+    folder: Path
+    failing: tuple[Failing, ...]  # what was to fail
+    comparison: Comparison | None = None  # None where it was interrupted before all was there
+    confirmed: tuple[Failure, ...] = ()
+    said: str = ""  # how it was looked at
+    pages: tuple[Path, ...] = ()
+
+    @property
+    def interrupted(self) -> bool:
+        return self.comparison is None
+
+    @property
+    def both_failed(self) -> int:
+        """Cells that fail on both sides, so that there is nothing to compare."""
+        cells = self.comparison.cells if self.comparison else ()
+        return sum(cell.verdict is Verdict.FAILED for cell in cells)
+
+
+def start(
+    request: Request,
+    experiment: Experiment,
+    repository: Repository,
+    display: in_turn.DisplayFactory,
+    say: Say,
+    *,
+    output: Path | None = None,
+    launch: in_turn.Launch = Launcher,
+) -> Found:
+    """Compare the revisions in a new folder. Raises BadInput, before anything is written, if it cannot be."""
+    check_free(output or free_path("ci"))
+    with _ready(request, experiment, repository, say, launch) as sides:
+        folder = output or free_path("ci")
+        write_request(folder, request, experiment)
+        with alone(folder):
+            return _carry_out(folder, request, experiment, sides, display, say)
+
+
+def resume(
+    folder: Path,
+    repository: Repository,
+    display: in_turn.DisplayFactory,
+    say: Say,
+    *,
+    launch: in_turn.Launch = Launcher,
+) -> Found:
+    """Go on where it stopped. Raises BadInput for a folder that holds none, and where machine, program or
+    revisions are not those that it began with."""
+    request, experiment = read_request(folder)
+    with alone(folder), _ready(request, experiment, repository, say, launch) as sides:
+        return _carry_out(folder, request, experiment, sides, display, say)
+
+
+def again(folder: Path) -> str:
+    """The command that goes on."""
+    return f"vsr-bench ci --resume {folder}"
+
+
+@contextmanager
+def _ready(
+    request: Request, experiment: Experiment, repository: Repository, say: Say, launch: in_turn.Launch
+) -> Iterator[tuple[ReadySide, ...]]:
+    cells = plan.cells(experiment, request.filters)
+    with tempfile.TemporaryDirectory(prefix="vsr-bench-ci-", ignore_cleanup_errors=True) as networks:
+        sides = [
+            _laid_out(repository, revision, name, Path(networks))
+            for name, revision in ((BASE, request.base), (HEAD, request.head))
+        ]
+        with in_turn.ready(experiment, cells, sides, launch=launch) as ready:
+            reasons = [preflight.skip_reason(cell, ready[0].answer) for cell in cells]
+            if all(reasons):
+                raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+            if _same_network(ready):
+                say("base and head have the same vsr_model: this compares a network with itself")
+            yield ready
+
+
+def _laid_out(repository: Repository, revision: Revision, name: str, networks: Path) -> Side:
+    folder = networks / name
+    folder.mkdir()
+    repository.extract(revision, folder, f"--{name}")
+    return Side(
+        name=name,
+        network=folder,
+        commit=revision.described,
+        origin=f"--{name} {revision.asked} ({revision.commit[:12]})",
+    )
+
+
+def _same_network(sides: Sequence[ReadySide]) -> bool:
+    return len({side.code.source_sha256 for side in sides}) == 1
+
+
+def _carry_out(
+    folder: Path,
+    request: Request,
+    experiment: Experiment,
+    sides: Sequence[ReadySide],
+    display: in_turn.DisplayFactory,
+    say: Say,
+) -> Found:
+    try:
+        return _compared(folder, request, experiment, sides, display, say)
+    except KeyboardInterrupt:  # where a part begins or ends, and not while it measures
+        return Found(folder=folder, failing=request.fail_on)
+    except OSError as error:
+        raise runs.stopped(error, folder, again(folder)) from error
+
+
+def _compared(
+    folder: Path,
+    request: Request,
+    experiment: Experiment,
+    sides: Sequence[ReadySide],
+    display: in_turn.DisplayFactory,
+    say: Say,
+) -> Found:
+    def look(place: Path, filters: Sequence[str]) -> Comparison | None:
+        """Both sides measured in turn, and compared; None where that was interrupted."""
+        paths = [place / BASE, place / HEAD]
+        done = in_turn.measure(experiment, sides, paths, display, again=again(folder), filters=filters)
+        if done.interrupted:
+            return None
+        names = (request.base.asked, request.head.asked)
+        return compare_run.compare(paths[0], paths[1:], request.limits, names=names)[0]
+
+    comparison = look(folder, request.filters)
+    if comparison is None:
+        return Found(folder=folder, failing=request.fail_on)
+    said = "Both sides have the same vsr_model. " if _same_network(sides) else ""
+    confirmed = policy.failures(comparison, request.fail_on)
+    if confirmed and request.second_look:
+        say("something fails: its cells are measured anew")
+        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed, comparison)))
+        if second is None:
+            return Found(folder=folder, failing=request.fail_on)
+        settled = settle(comparison, confirmed, second, request.fail_on)
+        comparison, confirmed, said = settled.comparison, settled.confirmed, said + settled.said
+    said = said.strip()
+    return Found(
+        folder=folder,
+        failing=request.fail_on,
+        comparison=comparison,
+        confirmed=confirmed,
+        said=said,
+        pages=_write(folder, comparison, request.fail_on, said),
+    )
+
+
+def _write(folder: Path, comparison: Comparison, failing: Sequence[Failing], said: str) -> tuple[Path, ...]:
+    pages = compare_pages.write(folder, [comparison], failing, look=said)
+    comment = folder / COMMENT_NAME
+    write_whole(comment, MARKER + pages.markdown.read_text(encoding="utf-8"))
+    return pages.html, comment, pages.markdown, pages.json, pages.junit

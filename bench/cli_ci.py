@@ -1,0 +1,200 @@
+"""The command `ci`: parses and prints, nothing else."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bench import exits
+from bench.cli_compare import FailOn, MemoryThreshold, Threshold
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Job
+from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
+
+if TYPE_CHECKING:
+    from bench.ci_run import Found
+    from bench.progress import Display
+
+PRESET = "ci"
+THRESHOLD = "3%"
+MEMORY_THRESHOLD = "10%"
+FAIL_ON = "slower"
+HERE = Path()
+
+
+def ci(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A YAML file, or the name of a preset; the same grid for both. [default: the preset ci]",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV", help="The revision to compare with: a branch, tag or commit.", show_default=False
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV",
+            help="The revision that is judged; `.` is the files as they lie, committed or not. "
+            "[default: HEAD]",
+            show_default=False,
+        ),
+    ] = None,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            metavar="NAME",
+            help="A variant of the YAML; the preset has `cpu`, for a machine without a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Override a field of the YAML: `--set measure.rounds=30`. May be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="FILTER",
+            help="Keep only some cells, as `vsr-bench run` does: `backend=cudnn`.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Threshold = THRESHOLD,
+    memory_threshold: MemoryThreshold = MEMORY_THRESHOLD,
+    fail_on: FailOn = FAIL_ON,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="No second look: what fails at the first one counts."),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for both runs and the pages; new or empty. [default: results/ci-TIME, in UTC]",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Go on with an interrupted one, as it was asked for.", show_default=False
+        ),
+    ] = None,
+    repository: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where the revisions are. [default: the repository that the working directory is in]",
+            show_default=False,
+        ),
+    ] = HERE,
+) -> None:
+    """Say whether the network of one git revision is slower than that of another, measured on this machine
+    in turn.
+
+    What is compared is `vsr_model/`, as it is in the two revisions of the repository. What measures is the
+    `vsr-bench` that you have called, for both: its own `vsr_model/` plays no part. A round of a cell is
+    measured on one side, then on the other, and in the next round the other way round, so that what the
+    machine does meanwhile it does to both.
+
+    Where a cell fails it is measured anew, and a failure counts if it is found a second time. The folder gets
+    comment.md (for a pull request), comparison.html, .md and .json, junit.xml, and the runs of both sides.
+    `git` takes the files out; nothing is changed or left in your repository.
+
+    Before you commit: `vsr-bench ci --base HEAD --head . --variant cpu`. How sure the machine lets you be:
+    `--base HEAD` alone, which compares a revision with itself.
+
+    Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 no regression, 1 a regression that
+    was found twice, 2 the request was wrong and nothing was written, 3 no regression, and cells that fail on
+    both sides, 70 the disk filled or the like (what is done is kept), 130 interrupted.
+    """
+    from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+    from bench.ci_request import Request  # noqa: PLC0415
+    from bench.comparison import policy  # noqa: PLC0415
+    from bench.comparison.comparison import Limits  # noqa: PLC0415
+    from bench.comparison.shares import share  # noqa: PLC0415
+    from bench.grid import config, presets  # noqa: PLC0415
+    from bench.revisions import Repository  # noqa: PLC0415
+
+    if resume is not None:
+        given = (source, base, head, variants, assignments, filters, output)
+        asked = (threshold, memory_threshold, fail_on, once) != (THRESHOLD, MEMORY_THRESHOLD, FAIL_ON, False)
+        if any(given) or asked:
+            raise BadInput("--resume: all else but --repository is as it began; give none of it")
+        found = ci_run.resume(resume, Repository(repository), _display, _say)
+    else:
+        if base is None:
+            raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
+        limits = Limits(
+            threshold=share(threshold, "--threshold"),
+            memory_threshold=share(memory_threshold, "--memory-threshold"),
+        )
+        failing = policy.fail_on(fail_on)
+        experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
+        known = Repository(repository)
+        request = Request(
+            base=known.revision(base, "--base"),
+            head=known.revision(head or "HEAD", "--head"),
+            filters=tuple(filters or ()),
+            limits=limits,
+            fail_on=failing,
+            second_look=not once,
+        )
+        found = ci_run.start(request, experiment, known, _display, _say, output=output)
+    _print(found)
+    raise typer.Exit(_status(found))
+
+
+def _print(found: "Found") -> None:
+    from bench.ci_run import again  # noqa: PLC0415
+    from bench.reporting.comparison_terminal import tables  # noqa: PLC0415
+
+    console = Console(soft_wrap=False)
+    if found.comparison is not None:
+        console.print()
+        for shown in tables([found.comparison], found.failing):
+            console.print(shown)
+    if found.said:
+        console.print(Text(one_line(found.said)))
+    if found.interrupted:
+        typer.echo(f"interrupted; the rest: {one_line(again(found.folder))}")
+        return
+    html, *others = found.pages
+    typer.echo(f"page    {one_line(str(html))}, {', '.join(path.name for path in others)}")
+
+
+def _status(found: "Found") -> int:
+    if found.interrupted:
+        return exits.INTERRUPTED
+    if found.confirmed:
+        return exits.FOUND
+    return exits.SOME_FAILED if found.both_failed else exits.OK
+
+
+def _say(sentence: str) -> None:
+    typer.echo(one_line(sentence), err=True)
+
+
+def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager["Display"]:
+    from bench.progress import shown  # noqa: PLC0415
+
+    return shown(jobs, measure)
