@@ -11,10 +11,10 @@ SETUP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check lint types gpu gpu-paper benchmarks clean
+.PHONY: help setup run test test-slow check lint types gpu gpu-paper benchmarks bench-suite clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,9 @@ benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; f
 	$(PY) -m benchmarks.known_length --write-docs
 	$(PY) -m benchmarks.a_a --write-docs
 	$(PY) -m benchmarks.telemetry_disturbance
+
+bench-suite: $(SETUP) ## the pytest-benchmark suite (docs/pytest_benchmark.md); saved into .benchmarks
+	$(PY) -m pytest tests/benchmarks --benchmark-autosave
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -2,8 +2,20 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
+
+BENCHMARKS: Final = Path(__file__).resolve().parent / "benchmarks"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The pytest-benchmark suite measures, and tests nothing of the code: it runs where it is named."""
+    if collection_path.resolve() != BENCHMARKS:
+        return None
+    given = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return None if any(path.resolve().is_relative_to(BENCHMARKS) for path in given) else True
 
 
 @pytest.fixture(scope="session", autouse=True)

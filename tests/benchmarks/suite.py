@@ -1,0 +1,74 @@
+"""What the suite measures, from a grid of this project, and what it may be compared with. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+from bench.grid import config, plan
+from bench.grid.config import Experiment
+from bench.grid.plan import Cell
+from vsr_model.errors import BadInput
+
+MEASURED_SO: Final = {"timed": "forward", "first_call": "apart", "synchronise": True, "gradients": False}
+"""Fields of a grid's `measure` that change what a figure is of; a grid that has them otherwise is refused.
+But for `warmup`, what else stands there (calls, processes, probes, memory) is pytest-benchmark's to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A grid and its cells."""
+
+    path: Path
+    experiment: Experiment
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The suite of a YAML file. Raises BadInput as bench.grid.config.load does, and for a way of
+        measuring that the suite has not."""
+        experiment, source = config.load(path)
+        for field, value in MEASURED_SO.items():
+            given = getattr(experiment.measure, field)
+            if given != value:
+                raise BadInput(
+                    f"{source.where(('measure', field))}: measure.{field}: is {_as_yaml(given)}, and the "
+                    f"pytest-benchmark suite knows only {_as_yaml(value)}; vsr-bench run measures it"
+                )
+        return cls(path=path, experiment=experiment)
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """By their ids, in the plan's order."""
+        return {cell.id: cell for cell in plan.cells(self.experiment)}
+
+    def measured(self, cell: Cell) -> dict[str, dict[str, Any]]:
+        """What a figure of the cell is of, as plain data: without it equal, two figures are of two things."""
+        data = config.resolved(self.experiment, self.path.parent)
+        if "checkpoint" not in data["model"]:
+            data["model"].setdefault("seed", 0)  # as bench.measure.workload has it
+        (item,) = (item for item in data["input"] if item["name"] == cell.input.name)
+        item.pop("grid", None)
+        return {"model": data["model"], "input": item, "backend": asdict(cell.backend)}
+
+    def check_comparable(self, saved: Mapping[str, Any]) -> None:
+        """Raises BadInput for a saved run in which a cell of the same id is something else, and for one that
+        has no cell of this suite: a comparison of nothing would pass."""
+        infos = [benchmark.get("extra_info", {}) for benchmark in saved["benchmarks"]]
+        shared = [info for info in infos if info.get("cell") in self.cells]
+        if not shared:
+            raise BadInput(
+                f"--benchmark-compare: the saved run has none of the cells of {self.path} "
+                f"({', '.join(self.cells)}); it should be one of the same grid"
+            )
+        for info in shared:
+            for part, value in self.measured(self.cells[info["cell"]]).items():
+                if info.get(part) != value:
+                    raise BadInput(
+                        f"--benchmark-compare: the saved run measured {info['cell']} with another {part} "
+                        f"than {self.path} has; it should be one of the same grid"
+                    )
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

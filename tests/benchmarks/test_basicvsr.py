@@ -1,0 +1,76 @@
+"""The network, and each of its stages alone, per cell of the grid.
+
+`benchmark(call)` and not `benchmark.pedantic`: how many calls are made stays with the user's options
+(`--benchmark-min-rounds`, `--benchmark-max-time`, `--benchmark-precision`). Its calibration costs one call of
+those that take longer than some microseconds, and finds one call per round for them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.measure import workload
+from bench.measure.timing import timed
+from bench.records import FORWARD
+from tests.benchmarks.references import References
+from tests.benchmarks.stages_alone import CALLS, StagesAlone
+from tests.benchmarks.subject import Subject, waited_for, warm_up
+from tests.benchmarks.suite import Suite
+from vsr_model.stages import STAGES, Stage, no_probe
+
+pytestmark = [
+    # As everywhere in the project; pytest-benchmark's option can only say the same.
+    pytest.mark.benchmark(disable_gc=True),
+    # Versions are the machine's own here: what their libraries deprecate is no fault of a measurement.
+    pytest.mark.filterwarnings("default"),
+]
+
+
+def test_network(benchmark: Any, suite: Suite, subject: Subject, references: References) -> None:
+    """The whole network, without probes, on a clip that is on the device; waited for until it is done."""
+    forward = workload.forward_of(subject.network)
+    call = waited_for(lambda: forward(subject.lrs, no_probe), subject.device)
+    output, first = timed(call, device=subject.device)
+    # Before it is timed: a fast wrong answer leaves no figure to compare with.
+    psnr_db = references.check(subject.cell, output)
+    del output
+    benchmark.extra_info |= {"output_psnr_db": psnr_db, "first_call_s": first.wall_s}
+    take(benchmark, suite, subject, FORWARD, call, first.wall_s)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage(benchmark: Any, suite: Suite, subject: Subject, stage: Stage) -> None:
+    """One stage's share of a forward pass, called alone on inputs that the stages before it made beforehand:
+    all frames in a row, as `tests.benchmarks.stages_alone.CALLS` says; waited for once, at the end."""
+    if stage is Stage.ALIGNMENT and subject.cell.frames == 1:
+        pytest.skip("a single frame has no neighbour to be aligned with")
+    alone = StagesAlone(subject.network, subject.lrs)
+    assert alone.is_finite(stage)
+    call = waited_for(lambda: alone.call(stage), subject.device)
+    _, first = timed(call, device=subject.device)
+    benchmark.extra_info |= {"calls": CALLS[stage]}
+    take(benchmark, suite, subject, stage, call, first.wall_s)
+
+
+def take(
+    benchmark: Any, suite: Suite, subject: Subject, stage: str, call: Callable[[], object], first_s: float
+) -> None:
+    """Warm up, and have pytest-benchmark time the call; what was measured goes into its JSON."""
+    cell = subject.cell
+    benchmark.group = f"{stage} {'/'.join(cell.clip_id)}"  # backends stand beside each other
+    wanted = suite.experiment.measure.warmup if benchmark.enabled else 0
+    walls = warm_up(call, first_s, wanted, subject.device)
+    benchmark.extra_info |= {
+        "cell": cell.id,
+        "stage": str(stage),
+        "batch": cell.batch,
+        "frames": cell.frames,
+        "height": cell.height,
+        "width": cell.width,
+        "parameters": subject.parameters,
+        "settings": subject.settings,
+        "warmup_calls": len(walls),
+        **suite.measured(cell),
+    }
+    benchmark(call)
