@@ -69,6 +69,7 @@ def _read(run: Path, stages: Sequence[str]) -> "Export":
     folder = RunFolder.open(run)
     return export_of(
         folder.records(),
+        where=str(run),
         name=folder.experiment.name,
         started_at=read_about(run / RUN_NAME).started_at,
         baseline=folder.baseline,

@@ -17,6 +17,11 @@ def to_json(data: object, *, compact: bool = False) -> str:
     return json.dumps(data, allow_nan=False, **layout) + "\n"
 
 
+def without_wild_numbers(data: object) -> object:
+    """What came from JSON, null where a number is infinite or none, which JSON proper lacks."""
+    return json.loads(json.dumps(data), parse_constant=lambda _: None)
+
+
 def moment(text: str) -> datetime | None:
     """A time in ISO 8601, in UTC where it names no zone; None for a text that is none."""
     try:

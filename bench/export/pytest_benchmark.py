@@ -3,9 +3,10 @@
 from statistics import median
 from typing import Final
 
-from bench.export.described import count_at, text_at, to_json
+from bench.export.described import count_at, text_at, to_json, without_wild_numbers
 from bench.export.pytest_statistics import pytest_statistics
 from bench.export.selection import Benchmark, Export
+from bench.results.identity import lasting
 
 FORMAT_VERSION: Final = "5.3.1"
 """Of the pytest-benchmark whose files these are like; it reads those of earlier ones, too."""
@@ -29,7 +30,8 @@ def pytest_benchmark(export: Export) -> str:
 
 
 def _machine_info(export: Export) -> dict[str, object]:
-    """The fields that pytest-benchmark has, as far as they are known, and environment.json as it is."""
+    """The fields that pytest-benchmark has, as far as they are known, and what of environment.json stays
+    the same: it warns where two runs' machines differ."""
     environment = export.environment
     return {
         "node": text_at(environment, "host_name"),
@@ -46,7 +48,7 @@ def _machine_info(export: Export) -> dict[str, object]:
             "brand_raw": text_at(environment, "cpu"),
             "count": count_at(environment, "cpu_logical_cores"),
         },
-        "environment": environment,
+        "environment": without_wild_numbers(lasting(environment)),
     }
 
 

@@ -14,6 +14,12 @@ from vsr_model.errors import BadInput
 MAX_REASONS: Final = 3
 """That a note repeats."""
 
+LEAST_S: Final = 1e-12
+"""Less is no benchmark's time: no clock is that fine, and some tools take neither 0 nor less."""
+
+MOST_S: Final = 1e12
+"""More is no time of a run. Between the two all that is made of a time fits into a float."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
@@ -33,7 +39,7 @@ class Benchmark:
     clock: str  # "wall" or "device"
     rounds: tuple[Round, ...]  # those with steady samples
     median_s: float
-    low_s: float | None  # both None without an interval, and the upper one where it is infinite
+    low_s: float | None  # both None without an interval
     high_s: float | None
     interval: str
     frames_per_s: float | None  # of a whole call only
@@ -80,6 +86,7 @@ class Export:
 def export_of(
     records: Sequence[CellRecord],
     *,
+    where: str,
     name: str,
     started_at: str,
     baseline: str,
@@ -88,16 +95,17 @@ def export_of(
     planned: int,
     stages: Collection[str] = (),
 ) -> Export:
-    """Choose what is exported; `planned` is the number of rounds that the run is to have.
+    """Choose what is exported; `planned` is the number of rounds that the run is to have, and `where` is
+    what messages call it.
 
     `stages` keeps only some; all where it is empty. Raises BadInput for a stage that there is none of, for
-    a run without a record, and for one without a cell that ended `ok`.
+    a run without a record or without a cell that ended `ok`, and for times that no run can have.
     """
     for stage in stages:
         if stage not in SAMPLE_STAGES:
             raise BadInput(f"--stage {stage}: is none of {', '.join(SAMPLE_STAGES)}")
     if not records:
-        raise BadInput("the run's journal holds no record yet; there is nothing to export")
+        raise BadInput(f"{where}: its journal holds no record yet; there is nothing to export")
     by_cell: dict[str, list[CellRecord]] = defaultdict(list)
     for record in records:
         by_cell[record.cell].append(record)
@@ -105,14 +113,20 @@ def export_of(
     left_out = _left_out(by_cell, statuses)
     ok = {cell: rounds for cell, rounds in by_cell.items() if statuses[cell] is Status.OK}
     if not ok:
-        raise BadInput(f"no cell of the run ended ok, so that there is nothing to export: {left_out}")
+        raise BadInput(f"{where}: no cell ended ok, so that there is nothing to export: {left_out}")
+    for record in (record for rounds in ok.values() for record in rounds):
+        if (longest := _longest_s(record)) > MOST_S:
+            raise BadInput(
+                f"{where}: round {record.round} of {record.cell} has a time of {longest:.3g} s; at most "
+                f"{MOST_S:g} s can be exported"
+            )
     wanted = frozenset(stages or SAMPLE_STAGES)
     found, unusable = _benchmarks(records, ok, baseline, wanted)
     notes = [f"left out {left_out}"] if left_out else []
     if unusable:
         notes.append(
-            f"left out {_some(unusable)}: a sample of 0 s or less, as the difference `other` may be, is no "
-            "benchmark's"
+            f"left out {_some(unusable)}: a sample below {LEAST_S:g} s, as the difference `other` may be, is "
+            "no benchmark's"
         )
     if bare := [cell for cell in ok if not any(record.samples for record in ok[cell])]:
         notes.append(f"no times: {_some(bare)} ended ok without a timed call")
@@ -137,13 +151,13 @@ def _benchmarks(
     baseline: str,
     wanted: Collection[str],
 ) -> tuple[list[Benchmark], list[str]]:
-    """The benchmarks, and the names of those that have a sample which is not above zero."""
+    """The benchmarks, and the names of those that have a sample too small for one."""
     found, unusable = [], []
     for row in summary_table(records, baseline).to_dict("records"):
         if row["cell"] not in ok or row["stage"] not in wanted:
             continue
         benchmark = _benchmark(row, ok[row["cell"]])
-        if min(benchmark.pooled_s) > 0:
+        if min(benchmark.pooled_s) >= LEAST_S:
             found.append(benchmark)
         else:
             unusable.append(benchmark.name)
@@ -177,8 +191,13 @@ def _benchmark(row: Mapping[Any, Any], records: Sequence[CellRecord]) -> Benchma
 
 
 def _known(value: float) -> float | None:
-    """A figure of a table; what is missing there is not a number, and JSON has no infinity."""
-    return float(value) if math.isfinite(value) else None
+    """A figure of a table; what is missing there is not a number."""
+    return None if math.isnan(value) else float(value)
+
+
+def _longest_s(record: CellRecord) -> float:
+    spans = [sample.start_s + max(sample.wall_s, sample.device_s or 0.0) for sample in record.samples]
+    return max([*spans, *(point.elapsed_s for point in record.memory)], default=0.0)
 
 
 def _left_out(by_cell: Mapping[str, Sequence[CellRecord]], statuses: Mapping[str, Status]) -> str:

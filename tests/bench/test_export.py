@@ -127,6 +127,7 @@ def make(
 def exported(folder: RunFolder, *, stages: Sequence[str] = (), **changes: Any) -> Export:
     given_ = {
         "records": folder.records(),
+        "where": "the run",
         "name": "tiny",
         "started_at": "2026-01-02T03:04:05+00:00",
         "baseline": folder.baseline,
@@ -136,6 +137,15 @@ def exported(folder: RunFolder, *, stages: Sequence[str] = (), **changes: Any) -
         "stages": stages,
     }
     return export_of(**{**given_, **changes})
+
+
+def changed(record: CellRecord, *stages: str, **values: float) -> CellRecord:
+    """The record with other values in the samples of the stages, of all where none is named."""
+    samples = [
+        sample.model_copy(update=values) if not stages or sample.stage in stages else sample
+        for sample in record.samples
+    ]
+    return record.model_copy(update={"samples": tuple(samples)})
 
 
 def command(*arguments: object) -> Result:
@@ -384,6 +394,7 @@ class TestAllFormats:
         odd: dict[str, Any] = {
             "cpu": ODD, "os": " \n", "kernel": 7, "python": None, "cpu_logical_cores": "many",
             "torch": {"torch": ["2"], "devices": [{"name": ODD}, 5, {}]}, "host_name": ODD,
+            "timer": {"cost_s": 1e-7}, "cpu_max_mhz": float("nan"), "more": {"deep": [float("inf")]},
         }  # fmt: skip
         make(tmp_path / "run", environment=odd)
         text = json.dumps(data_of(tmp_path / "run", format_))
@@ -392,32 +403,32 @@ class TestAllFormats:
             assert metadata["cpu_model_name"].startswith("\\x1b[31mCPU \\u202e<b>")
             assert metadata["gpu"] == metadata["hostname"] == metadata["cpu_model_name"]
             assert not metadata.keys() & {"platform", "python_version", "torch_version", "cpu_count"}
+        if format_ is Format.PYTEST_BENCHMARK:
+            machine = json.loads(text)["machine_info"]["environment"]
+            assert (machine["cpu_max_mhz"], machine["more"]) == (None, {"deep": [None]})
+            assert "timer" not in machine  # differs from start to start, and the tool warns of what differs
 
-    def test_an_interval_without_an_end_is_no_number(self, tmp_path: Path) -> None:
-        """Three rounds that differ by more than a float holds: the upper end is infinite."""
+    @pytest.mark.parametrize("value", [1e-12, 9e11])
+    def test_times_as_far_as_they_go_are_numbers_in_every_format(self, tmp_path: Path, value: float) -> None:
+        """Three rounds, one of which is as far from the others as it can be."""
         folder = make(tmp_path / "run", backends=["cpu"])
-        records = [
-            record.model_copy(
-                update={
-                    "samples": tuple(
-                        sample.model_copy(update={"wall_s": 10.0 ** (150 * (record.round - 1))})
-                        for sample in record.samples
-                        if sample.stage == "forward" and sample.pass_ is Pass.END_TO_END
-                    )
-                }
-            )
-            for record in folder.records()
-        ]
+        records = [changed(record, wall_s=value if record.round == 1 else 1.0) for record in folder.records()]
         export = exported(folder, records=records)
-        assert {one.high_s for one in export.benchmarks} == {None}
-        for format_ in Format:
-            text = export_text(export, format_)
-            assert "Infinity" not in text
-            assert "NaN" not in text
-        for measures in json.loads(export_text(export, Format.BENCHER)).values():
-            assert "upper_value" not in measures["latency"]
-            assert "lower_value" not in measures["throughput"]
+        assert len(export.benchmarks) == 2 * 7
+        jsonschema.validate(json.loads(export_text(export, Format.BENCHER)), BENCHER_SCHEMA)
         jsonschema.validate(json.loads(export_text(export, Format.GITHUB_ACTION_BENCHMARK)), GITHUB_SCHEMA)
+        assert len(pyperf.BenchmarkSuite.loads(export_text(export, Format.PYPERF))) == 2 * 7
+        for format_ in (Format.PYTEST_BENCHMARK, Format.CHROME_TRACE):
+            assert "Infinity" not in export_text(export, format_)
+
+    @pytest.mark.parametrize("name", ["start_s", "wall_s", "device_s"])
+    def test_a_time_that_no_run_can_have_is_refused(self, tmp_path: Path, name: str) -> None:
+        folder = make(tmp_path / "run", backends=["cpu"])
+        records = [changed(record, **{name: 1e300}) for record in folder.records()]
+        with pytest.raises(
+            BadInput, match=r"the run: round 0 of noise/b1/t1/64x64/cpu has a time of 1e\+300 s"
+        ):
+            exported(folder, records=records)
 
     def test_one_sample_has_no_interval(self, tmp_path: Path) -> None:
         folder = make(tmp_path / "run", backends=["cpu"])
@@ -473,22 +484,10 @@ class TestWhatIsLeftOut:
         runs = [len(bench["runs"]) for bench in json.loads(result.stdout)["benchmarks"]]
         assert set(runs) == {2, 3}
 
-    @pytest.mark.parametrize("value", [0.0, -1e-9])
-    def test_a_sample_that_is_not_above_zero_is_told(self, tmp_path: Path, value: float) -> None:
+    @pytest.mark.parametrize("value", [0.0, -1e-9, 5e-324])
+    def test_a_sample_that_is_too_small_is_told(self, tmp_path: Path, value: float) -> None:
         folder = make(tmp_path / "run", backends=["cpu"])
-        records = [
-            record.model_copy(
-                update={
-                    "samples": tuple(
-                        sample.model_copy(update={"wall_s": value})
-                        if (sample.stage, sample.repetition) == ("other", 3)
-                        else sample
-                        for sample in record.samples
-                    )
-                }
-            )
-            for record in folder.records()
-        ]
+        records = [changed(record, "other", wall_s=value) for record in folder.records()]
         export = exported(folder, records=records)
         assert {one.stage for one in export.benchmarks} >= {"alignment", "forward"}
         assert "other" not in {one.stage for one in export.benchmarks}
@@ -504,14 +503,16 @@ class TestWhatIsLeftOut:
         ]
         make(tmp_path / "run", records, backends=["cpu"])
         assert refused(tmp_path / "run", "--format", format_, "--output", tmp_path / "file") == (
-            "no cell of the run ended ok, so that there is nothing to export: 2 of 2 cells: 2 timeout (no "
-            "answer within 60 s)"
+            f"{tmp_path / 'run'}: no cell ended ok, so that there is nothing to export: 2 of 2 cells: 2 "
+            "timeout (no answer within 60 s)"
         )
         assert not (tmp_path / "file").exists()
 
     def test_a_run_without_a_record_is_refused(self, tmp_path: Path) -> None:
         make(tmp_path / "run", [])
-        assert "holds no record yet" in refused(tmp_path / "run", "--format", "pyperf")
+        assert refused(tmp_path / "run", "--format", "pyperf") == (
+            f"{tmp_path / 'run'}: its journal holds no record yet; there is nothing to export"
+        )
 
     def test_a_folder_without_a_run_is_refused(self, tmp_path: Path) -> None:
         assert "holds no run" in refused(tmp_path, "--format", "pyperf")
