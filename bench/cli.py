@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_compare, cli_paper, exits
+from bench import __version__, cli_compare, cli_export, cli_paper, exits
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.process import interrupts
@@ -317,6 +317,7 @@ def show_environment(
 
 
 app.command("compare")(cli_compare.compare)
+app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
 
 
@@ -364,8 +365,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         interrupts.listen()
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
-    except BadInput as error:
-        return exits.refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit):

@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.messages import RunStoppedError
 from bench.process.launcher import ServerDiedError
+from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
 OK: Final = 0
@@ -40,6 +41,8 @@ def explain(error: Exception) -> int:
             error.show()
             return BAD_REQUEST
         return refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
+    if isinstance(error, BadInput):
+        return refuse(str(error))
     if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
         raise error  # a terminal that was closed
     if isinstance(error, OSError):

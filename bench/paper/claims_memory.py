@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.paper.clip import clip_bytes, output_bytes
 from bench.paper.editions import Edition, Memory, Role
-from bench.paper.needed import GPU, cell, measured
+from bench.paper.needed import GPU, cell
 from bench.paper.verdict import (
     Claim,
     Figure,
@@ -108,7 +108,7 @@ def growth(memory: Memory) -> int:
 
 def kept(memory: Memory) -> Figure:
     """Growth per frame and pixel of the input."""
-    pixels = memory.batch * measured(memory.height, "the clip's height") * measured(memory.width, "its width")
+    pixels = memory.batch * memory.height * memory.width
     return Figure(
         name=f"growth per frame and input pixel on {memory.backend}",
         value=growth(memory) / (memory.frames * pixels),
@@ -206,8 +206,7 @@ def _in_convolutions(edition: Edition) -> Judgement:
 
 def copied_bytes(memory: Memory) -> int:
     """Bytes that go to the device and come back."""
-    height, width = measured(memory.height, "the clip's height"), measured(memory.width, "its width")
-    clip = memory.batch, memory.frames, int(height), int(width)
+    clip = memory.batch, memory.frames, memory.height, memory.width
     return clip_bytes(*clip) + output_bytes(*clip)
 
 

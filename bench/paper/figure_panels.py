@@ -49,9 +49,7 @@ class Panel(Generic[C]):
     def clip(self) -> str:
         """Such as `t=30, 64×64`; without t where the figure goes over many."""
         said: list[str] = [f"t={self.cells[0].frames}"] if self.one_length and self.cells else []
-        sizes: dict[str, None] = dict.fromkeys(
-            f"{cell.height}×{cell.width}" for cell in self.cells if cell.height
-        )
+        sizes: dict[str, None] = dict.fromkeys(f"{cell.height}×{cell.width}" for cell in self.cells)
         return ", ".join([*said, *sizes])
 
     @property
