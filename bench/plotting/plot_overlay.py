@@ -31,6 +31,9 @@ from bench.units import Unit, significant, unit_for
 
 OVERLAY_KINDS: Final = ("time", "speedup")
 
+LARGEST: Final = 1e300
+"""Of an axis: matplotlib takes no infinite one, and a journal may hold any finite time."""
+
 _TIMES: Final = Unit(name="×", scale=1.0)
 
 
@@ -205,8 +208,8 @@ def _rows(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
     lowest, highest = _extent(overlay, unit)
     if spread_of([item.curve for item in overlay.curves]) > LOG_RATIO:
         logarithmic(axes, axes.xaxis, lowest, highest)
-        axes.set_xlim(lowest / 1.25, highest * (highest / lowest) ** 0.17)
+        axes.set_xlim(lowest / 1.25, min(highest * (highest / lowest) ** 0.17, LARGEST))
     else:
-        axes.set_xlim(0, highest * 1.2)
+        axes.set_xlim(0, min(highest * 1.2, LARGEST))
     backend_rows(axes, [_name(overlay, item) for item in overlay.curves])
     axes.set_xlabel(label)

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.plotting.plot_devices import GROUPS, DeviceBar, DeviceGroup, DevicesPlot
 from bench.records import Status
-from bench.reporting.devices import DevicePlace, DeviceRow, Devices
+from bench.reporting.devices import DevicePlace, DeviceRow, Devices, Rate
 from bench.reporting.devices_table import DEVICES_NAME
 from bench.reporting.markdown import Column, escape, link, table
 from bench.reporting.report_cells import bytes_column, distinct
@@ -16,6 +16,9 @@ from bench.units import significant
 
 DEVICES_KIND: Final = "devices"
 """What the figures' names begin with."""
+
+DRAWN_PER_S: Final = (1e-12, 1e12)
+"""Rates outside have no bar: a journal that was not measured holds them, and no axis does."""
 
 _WITHIN: Final = "†"
 _OTHERWISE: Final = "‡"
@@ -40,7 +43,7 @@ def devices_plots(devices: Devices) -> list[DevicesPlot]:
     where there are more than GROUPS devices."""
     backends = distinct(row.cell.backend for row in devices.rows)
     drawn = [
-        place for place in devices.places if len(place.rows) > 1 and any(r.frames_rate for r in place.rows)
+        place for place in devices.places if len(place.rows) > 1 and any(_drawable(r) for r in place.rows)
     ]
     found: list[DevicesPlot] = []
     for place in drawn:
@@ -114,14 +117,14 @@ def _place(place: DevicePlace, devices: Devices) -> str:
         Column(
             title="ended", cells=["" if row.cell.status is Status.OK else row.cell.status for row in rows]
         ),
-        Column(title="timed", cells=[row.timed if len(timed) > 1 else "" for row in rows]),
         Column(title="frames/s", cells=[_rate_text(row) for row in rows], numeric=True),
-        _numbers("output MP/s", [row.output_megapixels_per_s for row in rows]),
         Column(title="relative (×)", cells=[_ratio_text(row) for row in rows], numeric=True),
+        _numbers("output MP/s", [row.output_megapixels_per_s for row in rows]),
         _numbers("power (W)", [row.cell.over_rounds("power_w") for row in rows]),
         _numbers("energy (J/frame)", [row.cell.over_rounds("energy_per_frame_j") for row in rows]),
         bytes_column("device memory", [row.cell.over_rounds("peak_device_bytes", max) for row in rows]),
         bytes_column("host memory", [row.cell.over_rounds("peak_host_bytes", max) for row in rows]),
+        Column(title="timed", cells=[row.timed if len(timed) > 1 else "" for row in rows]),
     ]
     return f"### {_title(place)}\n\n{said}\n\n{table(columns)}"
 
@@ -173,7 +176,7 @@ def _groups(place: DevicePlace, backends: Sequence[str]) -> tuple[DeviceGroup, .
 
 
 def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], has_inputs: bool) -> DeviceBar:
-    rate, cell = row.frames_rate, row.cell
+    rate, drawn, cell = row.frames_rate, _drawable(row), row.cell
     words = [
         cell.backend,
         *([cell.input] if has_inputs else []),
@@ -189,26 +192,37 @@ def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], has_inputs
     return DeviceBar(
         label=", ".join(words),
         backend=backends.index(cell.backend),
-        per_s=None if rate is None else rate.per_s,
-        low_per_s=None if rate is None else rate.low_per_s,
-        high_per_s=None if rate is None else rate.high_per_s,
+        per_s=None if drawn is None else drawn.per_s,
+        low_per_s=None if drawn is None else drawn.low_per_s,
+        high_per_s=None if drawn is None else drawn.high_per_s,
         said="  ".join(said),
         is_reference=row.is_reference,
     )
 
 
+def _drawable(row: DeviceRow) -> Rate | None:
+    """The rate, where an axis can hold it with its interval."""
+    rate = row.frames_rate
+    if rate is None:
+        return None
+    known = [value for value in (rate.per_s, rate.low_per_s, rate.high_per_s) if value is not None]
+    return rate if all(DRAWN_PER_S[0] <= value <= DRAWN_PER_S[1] for value in known) else None
+
+
 def _reference_rate(place: DevicePlace) -> float | None:
     """What all bars stand beside; None where the reference has no row here, or more than one."""
-    rates = [row.frames_rate for row in place.rows if row.is_reference and row.relative is not None]
+    rates = [_drawable(row) for row in place.rows if row.is_reference and row.relative is not None]
     return rates[0].per_s if len(rates) == 1 and rates[0] is not None else None
 
 
 def _plot_notes(place: DevicePlace) -> tuple[str, ...]:
     figures = [figure for row in place.rows if (figure := row.cell.figure) is not None]
-    kinds = distinct(KINDS[IntervalKind(figure["interval"])] for figure in figures)
+    kinds = distinct(IntervalKind(figure["interval"]) for figure in figures)
+    said = " or ".join(KINDS[kind] for kind in kinds if kind is not IntervalKind.NONE)
     notes = [
-        f"Whiskers: {100 * CONFIDENCE:g} % intervals, {' or '.join(kinds)}. Behind each bar: frames per "
-        "second, and how many times the reference's."
+        *([f"Whiskers: {100 * CONFIDENCE:g} % intervals, {said}."] if said else []),
+        *(["Without a whisker: too few samples for one."] if IntervalKind.NONE in kinds else []),
+        "Behind each bar: frames per second, and how many times the reference's.",
     ]
     if any(row.relative is not None and not row.relative.timed_alike for row in place.rows):
         notes.append(f"{_OTHERWISE} timed otherwise than the reference.")

@@ -167,7 +167,7 @@ class TestRatio:
         assert row.relative is not None
         assert not row.relative.timed_alike
         section = devices_section(devices, "")
-        assert len(re.findall(r"call, not synchronised .* ‡ ", section)) == 1
+        assert len(re.findall(r"‡ .* call, not synchronised ", section)) == 1
         assert section.count("‡") == 2
 
     def test_an_inaccurate_cell_keeps_its_rate_and_gets_no_ratio(self) -> None:
@@ -392,6 +392,24 @@ class TestPlots:
     def test_without_an_interval_there_is_no_whisker(self) -> None:
         (plot,) = devices_plots(devices_of(two(repetitions=1)))
         assert len(devices_figure(plot).axes[0].containers) == 4
+
+    @pytest.mark.parametrize("scale", [1e-310, 1e300])
+    def test_a_rate_that_no_clock_can_give_has_no_bar(self, scale: float) -> None:
+        made_up = [
+            record.model_copy(
+                update={
+                    "samples": tuple(
+                        sample.model_copy(update={"wall_s": sample.wall_s * scale})
+                        for sample in record.samples
+                    )
+                }
+            )
+            for record in synthetic.run((CUDA, CUDNN), frames=(4,))
+        ]
+        (plot,) = devices_plots(devices_of([*two(), side("made up", made_up)]))
+        assert [bar.per_s is None for group in plot.groups for bar in group.bars] == [False] * 4 + [True] * 2
+        assert len(devices_figure(plot).axes[0].patches) == 4
+        assert devices_plots(devices_of([side("made up", made_up)])) == []
 
     def test_one_row_is_no_comparison(self) -> None:
         assert devices_plots(devices_of([side("one", synthetic.run((CUDA,), frames=(4,)))])) == []

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from bench import report_run
+from bench import cli, exits, report_run
 from bench.plotting.plots import write_plots
 from bench.records import CALL, FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Pass, Status
 from bench.report_run import default_folder, report, run_names
@@ -382,6 +382,24 @@ class TestFolderOfRuns:
             "devices-1.png", "devices-1.svg", "devices-2.png", "devices-2.svg",
         ]  # fmt: skip
 
+    def test_the_command_says_what_it_took_and_what_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("a", "b"):
+            make(tmp_path / "runs" / name, frames=(4,))
+        for number in range(cli.LEFT_OUT_NAMED + 2):
+            (tmp_path / "runs" / f"x{number}").mkdir()
+            (tmp_path / "runs" / f"x{number}" / JOURNAL_NAME).write_text("{}\n")
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["report", "runs", "--output", "out", "--reference", "b"]) == exits.OK
+        said = capsys.readouterr()
+        assert said.out.splitlines() == ["out/report.html", "out/report.md", "of 2 runs: runs/a, runs/b"]
+        *named, more = said.err.splitlines()
+        assert len(named) == cli.LEFT_OUT_NAMED
+        assert all(line.startswith(f"left out: runs/x{number}") for number, line in enumerate(named))
+        assert more == "left out: 2 more, named on the page"
+        assert "as fast as **b:cpu**" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
 
 class TestReference:
     def test_is_asked_for_before_anything_is_written(self, tmp_path: Path) -> None:
@@ -398,7 +416,8 @@ class TestReference:
         assert not (tmp_path / "out").exists()
         pages = report([one.path, two.path], tmp_path / "out", "two:cpu-1-thread")
         text = section(pages.markdown.read_text(encoding="utf-8"), "Devices")
-        assert [row[-2] for row in rows(text)][1:].index("reference") == 4
+        header, *lines = rows(text)
+        assert [line[header.index("relative (×)")] for line in lines].index("reference") == 4
         assert "as fast as **two:cpu-1-thread**" in text
         table = pd.read_csv(tmp_path / "out" / "devices.csv")
         assert list(table["device"]) == [*["Fast CPU"] * 2, "GPU, unknown"] * 2
