@@ -13,6 +13,9 @@ MANY: Final = 8
 NAMED: Final = 3
 """Of the runs that have something in common, those that are named; the others are counted."""
 
+VALUES: Final = 6
+"""Of what differs between runs, those that are listed; more are counted in the last row."""
+
 
 def names_in_short(names: Sequence[str]) -> str:
     """The first of the names, and how many more there are; not escaped."""
@@ -28,7 +31,11 @@ def differences_of_many(title: str, texts: Mapping[str, Mapping[str, str]]) -> s
         for run, of_run in texts.items():
             having.setdefault(of_run.get(name, "–"), []).append(run)
         if len(having) > 1:
-            found += [(name, value, runs) for value, runs in having.items()]
+            values = [*having.items()]
+            shown = values if len(values) <= VALUES else values[: VALUES - 1]
+            rest = [run for _, runs in values[len(shown) :] for run in runs]
+            found += [(name, value, runs) for value, runs in shown]
+            found += [(name, f"{len(values) - len(shown)} other values", rest)] if rest else []
     if not found:
         return f"## {title}\n\nNothing."
     columns = [

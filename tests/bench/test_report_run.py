@@ -363,7 +363,7 @@ class TestFolderOfRuns:
         folder = make(tmp_path / "runs" / "run-0", frames=(4,))
         for number in range(1, MANY + 1):
             records = records_of(folder, 1 + number / 10)
-            environment = {"cpu": "Fast CPU" if number < 3 else "Slow CPU"}
+            environment = {"cpu": "Fast CPU" if number < 3 else "Slow CPU", "memory_bytes": number}
             make(tmp_path / "runs" / f"run-{number}", records=records, frames=(4,), environment=environment)
         pages = report([tmp_path / "runs"], tmp_path / "out")
         text = pages.markdown.read_text(encoding="utf-8")
@@ -373,6 +373,12 @@ class TestFolderOfRuns:
         assert ["cpu", "Slow CPU", "6", "run-3, run-4, run-5, and 3 more"] in rows(
             section(text, "What differs in the environments")
         )
+        memory = [
+            row[1:3]
+            for row in rows(section(text, "What differs in the environments"))
+            if row[0] == "memory_bytes"
+        ]
+        assert memory == [["–", "1"], *[[str(n), "1"] for n in range(1, 5)], ["4 other values", "4"]]
         assert rows(section(text, "Cells that did not end ok"))[1][:5] == [
             "cuda", "9", "9", "run-0, run-1, run-2, and 6 more", "skipped",
         ]  # fmt: skip
