@@ -22,6 +22,9 @@ OUTPUT_SCALE: Final = 4
 
 UNKNOWN: Final = "unknown"
 
+NO_GPU: Final = "no CUDA device"
+"""What stands for the GPU of a machine that has none; behind it the index of one that it does not have."""
+
 _OTHER_NETWORK: Final = "other network"
 _NO_REFERENCE: Final = "no reference"
 _SEVERAL: Final = "several references"
@@ -125,7 +128,7 @@ def device_name(environment: Mapping[str, Any], device: str) -> str:
         return f"GPU, {UNKNOWN}"
     index = int(device.partition(":")[2] or 0)
     if index >= len(known):
-        return f"no CUDA device {index}" if index else "no CUDA device"
+        return f"{NO_GPU} {index}" if index else NO_GPU
     found = known[index]
     name = str((found.get("name") if isinstance(found, Mapping) else None) or f"GPU, {UNKNOWN}")
     return name if index == 0 else f"{name} ({device})"

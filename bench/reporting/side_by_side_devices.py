@@ -6,11 +6,12 @@ from typing import Final
 
 from bench.plotting.plot_devices import GROUPS, DeviceBar, DeviceGroup, DevicesPlot
 from bench.records import Status
-from bench.reporting.devices import DevicePlace, DeviceRow, Devices, Rate
+from bench.reporting.devices import NO_GPU, DevicePlace, DeviceRow, Devices, Rate
 from bench.reporting.devices_table import DEVICES_NAME
 from bench.reporting.markdown import Column, escape, link, table
 from bench.reporting.report_cells import bytes_column, distinct
 from bench.reporting.side_by_side_figures import KINDS
+from bench.reporting.side_by_side_many import names_in_short
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import significant
 
@@ -42,9 +43,7 @@ def devices_plots(devices: Devices) -> list[DevicesPlot]:
     """A figure per batch and size at which there is more than one row, and one of them has a rate; several
     where there are more than GROUPS devices."""
     backends = distinct(row.cell.backend for row in devices.rows)
-    drawn = [
-        place for place in devices.places if len(place.rows) > 1 and any(_drawable(r) for r in place.rows)
-    ]
+    drawn = [place for place in devices.places if len(_there(place)) > 1 and any(map(_drawable, place.rows))]
     found: list[DevicesPlot] = []
     for place in drawn:
         groups = _groups(place, backends)
@@ -161,9 +160,14 @@ def _with_bounds(value: float, low: float | None, high: float | None) -> str:
     return f"{significant(value)} ({significant(low)} … {significant(high)})"
 
 
+def _there(place: DevicePlace) -> list[DeviceRow]:
+    """The rows whose device their machine has: a figure has no room for GPUs that are not there."""
+    return [row for row in place.rows if not row.device.startswith(NO_GPU)]
+
+
 def _groups(place: DevicePlace, backends: Sequence[str]) -> tuple[DeviceGroup, ...]:
     rows: dict[tuple[str, str], list[DeviceRow]] = {}
-    for row in place.rows:
+    for row in _there(place):
         rows.setdefault((row.run, row.device), []).append(row)
     has_inputs = any(len({row.cell.backend for row in of_one}) < len(of_one) for of_one in rows.values())
     return tuple(
@@ -226,6 +230,9 @@ def _plot_notes(place: DevicePlace) -> tuple[str, ...]:
     ]
     if any(row.relative is not None and not row.relative.timed_alike for row in place.rows):
         notes.append(f"{_OTHERWISE} timed otherwise than the reference.")
+    if len(_there(place)) < len(place.rows):
+        runs = distinct(row.run for row in place.rows if row.device.startswith(NO_GPU))
+        notes.append(f"Not shown: GPUs that are not there ({names_in_short(runs)}).")
     if place.frames is None:
         notes.append("No frame count is common to all: bars of different frame counts do not compare.")
     return tuple(notes)

@@ -411,6 +411,16 @@ class TestPlots:
         assert len(devices_figure(plot).axes[0].patches) == 4
         assert devices_plots(devices_of([side("made up", made_up)])) == []
 
+    def test_a_gpu_that_is_not_there_is_named_and_has_no_bar(self) -> None:
+        records = synthetic.run((synthetic.CPU, *synthetic.NO_CUDA), frames=(4,))
+        names = {"cpu": "Fast CPU", "cuda": "no CUDA device", "cudnn": "no CUDA device"}
+        devices = devices_of([*two(), side("desk", records, devices=names)])
+        assert [row.cell.status for row in devices.places[0].rows].count(Status.SKIPPED) == 2
+        (plot,) = devices_plots(devices)
+        assert [group.title for group in plot.groups][2:] == ["desk: Fast CPU"]
+        assert "Not shown: GPUs that are not there (desk)." in plot.notes
+        assert devices_plots(devices_of([side("desk", records, devices=names)])) == []
+
     def test_one_row_is_no_comparison(self) -> None:
         assert devices_plots(devices_of([side("one", synthetic.run((CUDA,), frames=(4,)))])) == []
 
