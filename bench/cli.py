@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_compare, cli_export, cli_paper, exits
+from bench import __version__, cli_ci, cli_compare, cli_export, cli_paper, exits
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.process import interrupts
@@ -317,6 +317,7 @@ def show_environment(
 
 
 app.command("compare")(cli_compare.compare)
+app.command("ci")(cli_ci.ci)
 app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
 
