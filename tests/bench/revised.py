@@ -1,0 +1,85 @@
+"""Real git repositories for tests, each commit with a network of its own."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from textwrap import dedent
+from typing import Final
+
+from bench.places import ROOT
+
+LASTS: Final = dedent(
+    """
+    from time import sleep
+
+
+    def _forward(self, lrs, probe=no_probe):
+        sleep({seconds})
+        return lrs.repeat_interleave(SCALE, 3).repeat_interleave(SCALE, 4)
+
+
+    BasicVSR.forward = _forward
+    """
+)
+"""Replaces BasicVSR's work by a time that is known, however busy the machine is."""
+
+SLOWER: Final = dedent(
+    """
+    from time import perf_counter
+
+    _own = BasicVSR.forward
+
+
+    def _forward(self, lrs, probe=no_probe):
+        began = perf_counter()
+        output = _own(self, lrs, probe)
+        ends = began + (1 + {share}) * (perf_counter() - began)
+        while perf_counter() < ends:
+            pass
+        return output
+
+
+    BasicVSR.forward = _forward
+    """
+)
+"""Makes each call of BasicVSR's take so much longer than it takes, whatever that is."""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git says there; its user is nobody."""
+    known = {
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_AUTHOR_NAME": "Nobody", "GIT_AUTHOR_EMAIL": "nobody@example.org",
+        "GIT_COMMITTER_NAME": "Nobody", "GIT_COMMITTER_EMAIL": "nobody@example.org",
+    }  # fmt: skip
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env={**os.environ, **known}, capture_output=True, text=True,
+        check=True, timeout=60,
+    ).stdout.strip()  # fmt: skip
+
+
+def repository(folder: Path) -> Path:
+    """A repository without a commit, on the branch main."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    return folder
+
+
+def commit(folder: Path, **files: str) -> str:
+    """Commit files into vsr_model/, those of that name ending in .py; the commit."""
+    for name, text in files.items():
+        path = folder / "vsr_model" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "a state of the network")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def with_networks(folder: Path, *added: str) -> list[str]:
+    """A repository with a commit for each text, which stands at the end of this project's network there."""
+    repository(folder)
+    shutil.copytree(ROOT / "vsr_model", folder / "vsr_model", ignore=shutil.ignore_patterns("__pycache__"))
+    own = (folder / "vsr_model" / "basicvsr.py").read_text()
+    return [commit(folder, basicvsr=own + text) for text in added]

@@ -1,0 +1,309 @@
+"""Sides measured in turn: the order of their rounds, what a stop leaves, and what may be gone on with."""
+
+import errno
+import json
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import in_turn
+from bench.grid import plan
+from bench.grid.config import Experiment
+from bench.grid.plan import Job
+from bench.in_turn import Outcome, ReadySide, Side
+from bench.measure import preflight
+from bench.messages import RunStoppedError, blank_record
+from bench.process.launcher import Launcher
+from bench.process.runner import Run
+from bench.progress import Display
+from bench.records import JOURNAL_NAME, Status, read_journal
+from bench.results import identity
+from bench.results.run_folder import RunFolder
+from tests.bench.fakes import Watching, experiment, jobs_of
+from vsr_model.errors import BadInput
+
+AGAIN = "vsr-bench it --resume here"
+
+TWO_CELLS = {
+    "grid": {"frames": [1, 2], "size": [[16, 16]]},
+    "measure": {"warmup": 0, "repetitions": 1, "rounds": 3, "stages": "off", "memory": "off"},
+}
+
+
+def orders(one: Experiment, sides: str) -> list[str]:
+    """Side, frames and round of every job, a text for each group."""
+    return [
+        " ".join(f"{side}{job.cell.frames}/{job.round}" for job in jobs)
+        for jobs, side in in_turn.in_order(jobs_of(one), sides, one.measure)
+    ]
+
+
+def test_forth_in_even_rounds_and_back_in_odd_ones():
+    one = experiment(**TWO_CELLS)
+    assert orders(one, "AB") == [
+        "A1/0", "B1/0", "A2/0", "B2/0", "B1/1", "A1/1", "B2/1", "A2/1", "A1/2", "B1/2", "A2/2", "B2/2",
+    ]  # fmt: skip
+    assert orders(one, "ABC")[:6] == ["A1/0", "B1/0", "C1/0", "A2/0", "B2/0", "C2/0"]
+    assert orders(one, "ABC")[6:9] == ["C1/1", "B1/1", "A1/1"]
+
+
+def test_cells_of_a_process_stay_together():
+    measure = {**TWO_CELLS["measure"], "isolation": "backend"}
+    one = experiment(**{**TWO_CELLS, "measure": measure})
+    assert orders(one, "AB") == [
+        "A1/0 A2/0", "B1/0 B2/0", "B1/1 B2/1", "A1/1 A2/1", "A1/2 A2/2", "B1/2 B2/2",
+    ]  # fmt: skip
+
+
+def test_blocked_rounds_are_in_turn_as_well():
+    measure = {**TWO_CELLS["measure"], "order": "blocked"}
+    one = experiment(**{**TWO_CELLS, "measure": measure})
+    assert orders(one, "AB")[:6] == ["A1/0", "B1/0", "B1/1", "A1/1", "A1/2", "B1/2"]
+
+
+class Shown(Watching):
+    """A display that knows whose job it is told of, and may interrupt after so many."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        super().__init__(ended=self._count)
+        self._stop_after = stop_after
+        self.jobs: Sequence[Job] = ()
+        self.sides: list[str] = []
+
+    def __call__(self, jobs: Sequence[Job], _measure: Any) -> "Shown":
+        self.jobs = jobs
+        return self
+
+    def of_side(self, name: str, /) -> "Shown":
+        self.sides.append(name)
+        return self
+
+    def _count(self, ended: int) -> None:
+        if ended == self._stop_after:
+            raise KeyboardInterrupt
+
+
+class Measuring:
+    """Two sides of an experiment whose rounds end as soon as they begin; `log` has them in order."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, names: str = "AB") -> None:
+        self.one = experiment(**TWO_CELLS)
+        self.paths = [folder / name for name in names]
+        self.sides = [self.side(name) for name in names]
+        self.log: list[str] = []
+        monkeypatch.setattr(in_turn, "execute", self._execute)
+
+    def side(self, name: str, **fields: Any) -> ReadySide:
+        known = {
+            "side": Side(name=name),
+            "launcher": name,
+            "answer": preflight.Answer(),
+            "environment": {"cpu": "Fast CPU", "git_commit": "a" * 40},
+            "code": identity.code_version(None),
+        }
+        return ReadySide(**known | fields)
+
+    def _execute(self, jobs: Sequence[Job], run: Run, workers: Any, observer: Shown) -> None:
+        for job in jobs:
+            self.log.append(f"{workers}{job.cell.frames}/{job.round}")
+            record = blank_record(job, Status.SKIPPED, "for no reason")
+            run.keep(record)
+            observer.job_ended(job, record)
+
+    def __call__(self, shown: Shown | None = None, **changes: Any) -> Outcome:
+        given = {"experiment": self.one, "sides": self.sides, "paths": self.paths, **changes}
+        return in_turn.measure(display=shown or Shown(), again=AGAIN, **given)
+
+
+@pytest.fixture
+def measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measuring:
+    return Measuring(tmp_path, monkeypatch)
+
+
+def once_each(path: Path) -> bool:
+    known = [(record.cell, record.round) for record in read_journal(path / JOURNAL_NAME)]
+    folder = RunFolder.open(path)
+    planned = [(cell.id, number) for number in range(3) for cell in folder.cells()]
+    return known == planned
+
+
+def test_each_side_is_a_run_like_any_other(measuring):
+    shown = Shown()
+    outcome = measuring(shown)
+    assert measuring.log == [
+        "A1/0", "B1/0", "A2/0", "B2/0", "B1/1", "A1/1", "B2/1", "A2/1", "A1/2", "B1/2", "A2/2", "B2/2",
+    ]  # fmt: skip
+    assert shown.sides == [entry[0] for entry in measuring.log]
+    assert len(shown.jobs) == 12
+    assert not outcome.interrupted
+    assert [side.folder for side in outcome.sides] == measuring.paths
+    for path, side in zip(measuring.paths, outcome.sides, strict=True):
+        assert once_each(path)
+        assert side.statuses == {Status.SKIPPED: 2}
+        assert (path / "report.html").is_file()
+        assert (path / "summary.csv").is_file()
+        assert not (path / ".references").exists()
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_after_an_interrupt_the_order_goes_on(measuring, after):
+    outcome = measuring(Shown(stop_after=after))
+    assert outcome.interrupted
+    assert sum(len(read_journal(path / JOURNAL_NAME)) for path in measuring.paths) == after
+    assert "not done yet" in (measuring.paths[0] / "report.md").read_text()
+
+    shown = Shown()
+    assert not measuring(shown).interrupted
+    assert len(shown.jobs) == 12 - after
+    assert measuring.log == orders(measuring.one, "AB")
+    assert all(map(once_each, measuring.paths))
+    before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
+    measuring()
+    assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
+
+
+def test_only_one_side_had_begun(measuring):
+    """Killed where the second folder was being made."""
+    measuring(Shown(stop_after=1))
+    second = measuring.paths[1]
+    for path in second.iterdir():
+        if path.is_file() and path.name != JOURNAL_NAME:
+            path.unlink()
+        elif path.is_dir():
+            path.rmdir()
+    measuring()
+    assert all(map(once_each, measuring.paths))
+
+
+def test_what_is_not_a_runs_is_not_touched(measuring):
+    measuring.paths[1].mkdir()
+    (measuring.paths[1] / "thesis.tex").touch()
+    with pytest.raises(BadInput, match=r"/B: holds no run that can be gone on with"):
+        measuring()
+    assert [path.name for path in measuring.paths[1].iterdir()] == ["thesis.tex"]
+
+
+def another_code(name: str) -> dict[str, Any]:
+    code = identity.code_version(None)
+    return {"code": code.model_copy(update={"source_sha256": "0" * 64})} if name == "B" else {}
+
+
+def another_machine(name: str) -> dict[str, Any]:
+    return {"environment": {"cpu": "Slow CPU"}} if name == "A" else {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [(another_code, "/B: begun with other code"), (another_machine, "/A: begun with another cpu")],
+)
+def test_going_on_only_as_it_began(measuring, fields, said):
+    measuring(Shown(stop_after=5))
+    before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
+    with pytest.raises(BadInput, match=said):
+        measuring(sides=[measuring.side(name, **fields(name)) for name in "AB"])
+    with pytest.raises(BadInput, match=r"/A: begun with the filters \[\], and not \[\"frames=1\"\]"):
+        measuring(filters=["frames=1"])
+    other = experiment(**{**TWO_CELLS, "grid": {"frames": [1, 3], "size": [[16, 16]]}})
+    with pytest.raises(BadInput, match=r"/A: begun with grid.frames.1: 2"):
+        measuring(experiment=other)
+    assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
+    measuring()
+    assert all(map(once_each, measuring.paths))
+
+
+def test_a_refused_side_begins_none(measuring):
+    measuring(Shown(stop_after=1))
+    third = measuring.paths[0].parent / "C"
+    with pytest.raises(BadInput, match="other code"):
+        measuring(sides=[measuring.side("C"), measuring.side("B", **another_code("B"))],
+                  paths=[third, measuring.paths[1]])  # fmt: skip
+    assert not third.exists()
+
+
+def test_a_run_that_is_going_on_is_left_alone(measuring):
+    measuring(Shown(stop_after=1))
+    with (
+        RunFolder.open(measuring.paths[1]).journal(),
+        pytest.raises(BadInput, match="another run is writing"),
+    ):
+        measuring()
+
+
+def test_a_full_disk_names_the_command_that_goes_on(measuring, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(in_turn, "execute", refuse)
+    with pytest.raises(RunStoppedError, match=f"No space left on device; what is done is kept.*{AGAIN}"):
+        measuring()
+
+
+def test_progress_says_which_side():
+    one = experiment(**TWO_CELLS)
+    jobs = jobs_of(one)[:1]
+    said = StringIO()
+    with Display(jobs * 2, one.measure, Console(file=said, width=200)) as display:
+        for side in ("base", "head"):
+            told = display.of_side(side)
+            told.job_started(jobs[0])
+            told.job_ended(jobs[0], blank_record(jobs[0], Status.SKIPPED, "[/red] as it is"))
+    assert said.getvalue().splitlines() == [
+        "1/2  base noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
+        "2/2  head noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
+    ]
+
+
+# Real workers.
+
+
+def network(folder: Path, text: str) -> Path:
+    """A folder with a network that is no more than this."""
+    (folder / "vsr_model").mkdir(parents=True)
+    (folder / "vsr_model" / "__init__.py").write_text(text)
+    return folder
+
+
+def test_workers_import_the_network_that_they_are_to_measure(tmp_path):
+    one = experiment()
+    broken = network(tmp_path / "broken", "raise LookupError('[bold]not like this')\n")
+    side = Side(name="head", network=broken, commit="a" * 40, origin="--head topic (aaaaaaaaaaaa)")
+    with (
+        pytest.raises(
+            BadInput, match=r"^--head topic \(a{12}\): its vsr_model .*LookupError: \[bold\]not like"
+        ),
+        in_turn.ready(one, plan.cells(one), [side]),
+    ):
+        pytest.fail("it was measured")
+
+
+def test_the_server_proves_where_the_network_came_from(tmp_path):
+    """A folder without one: Python goes on to the next, which is this program's."""
+    with pytest.raises(
+        RuntimeError, match=rf"vsr_model was imported from .*, and {tmp_path} is to be measured"
+    ):
+        Launcher({}, tmp_path).__enter__()
+
+
+def test_a_side_is_described_by_its_own_commit(tmp_path, monkeypatch):
+    one = experiment()
+    monkeypatch.setattr(preflight, "ask", lambda *_: preflight.Answer(torch={"threads": 1}))
+    other = network(tmp_path / "other", "")
+    sides = [Side(name="own"), Side(name="other", network=other, commit=f"{'b' * 40}-dirty")]
+    with in_turn.ready(one, plan.cells(one), sides, launch=lambda *_: nullcontext(None)) as ready:
+        own, changed = ready
+    assert own.code == identity.code_version(own.environment["git_commit"])
+    assert (changed.code.git_commit, changed.code.dirty) == ("b" * 40, True)
+    assert changed.code.source_sha256 != own.code.source_sha256
+    assert changed.environment["git_commit"] == f"{'b' * 40}-dirty"
+    assert changed.environment["harness_commit"] == own.environment["git_commit"]
+    assert own.environment["timer"] == changed.environment["timer"]
+    folder = RunFolder.create(tmp_path / "run", one, changed.environment, (), changed.code)
+    about = json.loads((folder.path / "run.json").read_text())
+    assert about["code_version"]["git_commit"] == "b" * 40
+    assert about["environment_sha256"] == identity.environment_sha256(own.environment)
