@@ -234,14 +234,24 @@ def saved_run(suite: Suite) -> dict[str, Any]:
     return read
 
 
-def test_runs_of_the_same_grid_may_be_compared(suite: Suite) -> None:
-    suite.check_comparable(saved_run(suite))
+def test_runs_of_the_same_grid_may_be_compared(suite: Suite, grid: Path) -> None:
+    kept = saved_run(suite)
+    suite.check_comparable(kept)
+    grid.write_text(TINY.replace("num_blocks: 1", "num_blocks: 1, seed: 0"))  # which it has anyway
+    Suite.load(grid).check_comparable(kept)
+    del kept["benchmarks"][0]["extra_info"]["backend"]["cudnn_warp"]  # of code that did not have it yet
+    suite.check_comparable(kept)
+    del kept["benchmarks"][0]["extra_info"]["backend"]
+    with pytest.raises(BadInput, match="with another backend"):
+        suite.check_comparable(kept)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("num_blocks: 1", "num_blocks: 2", f"measured {CELL} with another model"),
+        ("num_blocks: 1", "num_blocks: 1, seed: 1", f"measured {CELL} with another model"),
+        ("num_blocks: 1", "num_blocks: 1, checkpoint: w.pth", f"measured {CELL} with another model"),
         ("kind: random", "kind: random, seed: 1", f"measured {CELL} with another input"),
         ("[cpu,", "[{name: cpu, threads: 2},", f"measured {CELL} with another backend"),
         ("name: noise", "name: other", "has none of the cells"),

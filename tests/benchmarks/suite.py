@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench.grid import config, plan
-from bench.grid.config import Experiment
+from bench.grid.config import Experiment, Model
 from bench.grid.plan import Cell
 from vsr_model.errors import BadInput
 
@@ -45,16 +45,17 @@ class Suite:
     def measured(self, cell: Cell) -> dict[str, dict[str, Any]]:
         """What a figure of the cell is of, as plain data: without it equal, two figures are of two things."""
         data = config.resolved(self.experiment, self.path.parent)
-        if "checkpoint" not in data["model"]:
-            data["model"].setdefault("seed", 0)  # as bench.measure.workload has it
+        model = {**dict.fromkeys(Model.model_fields), **data["model"]}
+        if model["checkpoint"] is None and model["seed"] is None:
+            model["seed"] = 0  # as bench.measure.workload has it
         (item,) = (item for item in data["input"] if item["name"] == cell.input.name)
         item.pop("grid", None)
-        return {"model": data["model"], "input": item, "backend": asdict(cell.backend)}
+        return {"model": model, "input": item, "backend": asdict(cell.backend)}
 
     def check_comparable(self, saved: Mapping[str, Any]) -> None:
         """Raises BadInput for a saved run in which a cell of the same id is something else, and for one that
         has no cell of this suite: a comparison of nothing would pass."""
-        infos = [benchmark.get("extra_info", {}) for benchmark in saved["benchmarks"]]
+        infos = [benchmark.get("extra_info") or {} for benchmark in saved["benchmarks"]]
         shared = [info for info in infos if info.get("cell") in self.cells]
         if not shared:
             raise BadInput(
@@ -63,11 +64,17 @@ class Suite:
             )
         for info in shared:
             for part, value in self.measured(self.cells[info["cell"]]).items():
-                if info.get(part) != value:
+                if not _agree(value, info.get(part)):
                     raise BadInput(
                         f"--benchmark-compare: the saved run measured {info['cell']} with another {part} "
                         f"than {self.path} has; it should be one of the same grid"
                     )
+
+
+def _agree(ours: Mapping[str, Any], theirs: object) -> bool:
+    """Whether the fields that both have are equal; one that only one of them has came with newer code, and
+    between its code and another's a comparison is mostly made."""
+    return isinstance(theirs, Mapping) and all(ours[name] == theirs[name] for name in ours.keys() & theirs)
 
 
 def _as_yaml(value: object) -> str:
