@@ -86,6 +86,11 @@ class Repository:
         if revision.as_it_lies:
             self._copy(folder, option)
             return
+        if self._run("cat-file", "-e", f"{revision.commit}^{{commit}}").returncode:
+            place = f"is not in the repository at {self._folder}"
+            raise BadInput(
+                f"{option} {revision.asked!r}: its commit {revision.commit[:12]} {place}{self._hint()}"
+            )
         place = f"{option} {revision.asked} ({revision.commit[:12]})"
         if self._run("cat-file", "-e", f"{revision.commit}:{NETWORK}/__init__.py").returncode:
             raise BadInput(f"{place}: has no package {NETWORK}/, which is what would be measured")

@@ -78,15 +78,16 @@ def _seen_twice(again: CellComparison, first: CellComparison, otherwise: set[str
 
 
 def _said(confirmed: Sequence[str], cleared: Sequence[str]) -> str:
-    number = len(confirmed) + len(cleared)
-    parts = [
-        f"{number} {'cell was' if number == 1 else 'cells were'} measured anew for failing at the first look"
-    ]
+    several = len(confirmed) + len(cleared) > 1
+    doubted = f"{len(confirmed) + len(cleared)} cells were" if several else "1 cell was"
+    parts = [f"{doubted} measured anew for failing at the first look"]
     if confirmed:
         parts.append(f"and {_listed(confirmed)} failed again")
-    if cleared:
-        parts.append(f"{'but' if confirmed else 'and'} {_listed(cleared)} did not, which does not count")
-    return f"{', '.join(parts)}. Their figures here are the second look's."
+    if cleared and confirmed:
+        parts.append(f"but {_listed(cleared)} did not, which does not count")
+    elif cleared:
+        parts.append(f"and {_listed(cleared)} did not fail again, which does not count")
+    return f"{', '.join(parts)}. {'Their' if several else 'Its'} figures here are the second look's."
 
 
 def _listed(cells: Sequence[str]) -> str:

@@ -1,0 +1,388 @@
+"""vsr-bench ci, asked as on a command line: real repositories, real workers, and networks of known speed."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import typer
+import yaml
+
+from bench import ci_run, cli_ci, exits
+from bench.process.launcher import Launcher, WorkerProcess
+from bench.records import JOURNAL_NAME, read_journal
+from bench.results import identity
+from bench.results.run_folder import RunFolder
+from tests.bench.revised import LASTS, SLOWER, git, with_networks
+from vsr_model.errors import BadInput
+
+ROUNDS = 10
+
+GATE = {
+    "name": "gate",
+    "model": {"mid_channels": 4, "num_blocks": 1},
+    "input": {"name": "noise", "kind": "random"},
+    "grid": {"frames": [1], "size": [[16, 16]]},
+    "backends": ["cpu"],
+    "measure": {"warmup": 0, "repetitions": 3, "rounds": ROUNDS, "stages": "off", "memory": "off"},
+    "plots": [],
+}
+CELL = "noise/b1/t1/16x16/cpu"
+
+FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": 2}}
+"""As GATE, where what is measured does not matter."""
+
+
+@pytest.fixture(scope="module")
+def _servers() -> Iterator[dict[str, Launcher]]:
+    with ExitStack() as opened:
+        known: dict[str, Launcher] = {}
+        yield known
+        for launcher in known.values():
+            opened.push(launcher)
+
+
+@pytest.fixture
+def _quick(_servers: dict[str, Launcher], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server for each network is started once for all tests; each start takes seconds."""
+
+    def launch(variables: Mapping[str, str], network: Path) -> AbstractContextManager[Launcher]:
+        of = identity.code_version(None, network).source_sha256
+        if of not in _servers:
+            _servers[of] = Launcher(variables, network).__enter__()
+        return nullcontext(_servers[of])
+
+    for function in (ci_run.start, ci_run.resume):
+        monkeypatch.setitem(function.__kwdefaults__, "launch", launch)
+
+
+def ask(*arguments: str | Path) -> int:
+    """The exit status of `vsr-bench ci` with these arguments. Raises what the command raises."""
+    app = typer.Typer()
+    app.command()(cli_ci.ci)
+    return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with grids."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name, grid in (("gate", GATE), ("fast", FAST)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(grid))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A commit for each text: base, a tenth slower, the same but for a comment, and two that do not work."""
+    folder = tmp_path_factory.mktemp("revisions") / "repository"
+    base = LASTS.format(seconds=0.03)
+    texts = {
+        "base": base,
+        "slower": LASTS.format(seconds=0.033),
+        "same": f"{base}\n# Nothing but words.\n",
+        "broken": "\nfrom vsr_model.layers import what_is_not_there\n",
+        "failing": base.replace("sleep(0.03)", "raise ArithmeticError('by its own fault')"),
+    }
+    commits = with_networks(folder, *texts.values())
+    for name, found in zip(texts, commits, strict=True):
+        git(folder, "tag", name, found)
+    return folder
+
+
+def pages(folder: Path) -> dict[str, str]:
+    names = ("comment.md", "comparison.html", "comparison.md", "comparison.json", "junit.xml")
+    return {name: (folder / name).read_text() for name in names}
+
+
+def began(folder: Path) -> list[tuple[str, str, int]]:
+    """When each round of both sides began, its side and its number, in order."""
+    return sorted(
+        (record.started_at, side, record.round)
+        for side in ("base", "head")
+        for record in read_journal(folder / side / JOURNAL_NAME)
+    )
+
+
+def test_a_slower_head_is_told(revisions, here, capsys):
+    status = ask(here.parent / "gate.yaml", "--base", "base", "--head", "slower", "--repository", revisions,
+                 "--output", "out")  # fmt: skip
+    assert status == exits.FOUND
+    said = capsys.readouterr()
+    assert "something fails: its cells are measured anew" in said.err
+    said_in_one_line = " ".join(said.out.split())
+    assert f"measured anew for failing at the first look, and {CELL} failed again." in said_in_one_line
+
+    out = here / "out"
+    for place in (out, out / "second"):
+        turns = [f"{side}{number}" for _, side, number in began(place)]
+        assert turns[:6] == ["base0", "head0", "head1", "base1", "base2", "head2"]
+        assert len(turns) == 2 * ROUNDS
+    request = json.loads((out / "ci.json").read_text())
+    for side, name in (("base", "base"), ("head", "slower")):
+        assert request[side]["asked"] == name
+        for place in (out, out / "second"):
+            code = RunFolder.open(place / side).code
+            assert code is not None
+            assert code.git_commit == request[side]["commit"] == git(revisions, "rev-parse", name)
+
+    made = pages(out)
+    assert made["comment.md"].startswith("<!-- vsr-bench ci -->\n## Benchmark: 1 of 1 cell")
+    assert "measured anew" in made["comment.md"]
+    (found,) = json.loads(made["comparison.json"])["comparisons"]
+    (cell,) = found["cells"]
+    assert cell["verdict"] == "slower"
+    assert cell["change"]["method"] == "pairs"
+    assert cell["change"]["ratio"] == pytest.approx(1.1, abs=0.03)
+    assert ElementTree.fromstring(made["junit.xml"]).find(".//failure") is not None
+    assert git(revisions, "status", "--porcelain") == ""
+
+
+def test_a_head_of_other_words_is_the_same(revisions, here, capsys):
+    status = ask(here.parent / "gate.yaml", "--base", "base", "--head", "same", "--repository", revisions,
+                 "--output", "out")  # fmt: skip
+    assert status == exits.OK
+    made = pages(here / "out")
+    assert [cell["verdict"] for one in json.loads(made["comparison.json"])["comparisons"]
+            for cell in one["cells"]] == ["same"]  # fmt: skip
+    assert not (here / "out" / "second").exists()
+    assert "same vsr_model" not in capsys.readouterr().err  # its source differs
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
+    """Asked where the repository is, with all that can be left out left out."""
+    monkeypatch.chdir(revisions)
+    git(revisions, "checkout", "--quiet", "same")
+    status = ask(here.parent / "fast.yaml", "--base", "same", "--output", here / "out")
+    assert status == exits.OK
+    said = capsys.readouterr()
+    assert "base and head have the same vsr_model: this compares a network with itself" in said.err
+    assert "Both sides have the same vsr_model." in (here / "out" / "comment.md").read_text()
+    assert said.err.splitlines()[1].startswith(f"1/4  base {CELL}  ok")
+    codes = {RunFolder.open(here / "out" / side).code for side in ("base", "head")}
+    assert len(codes) == 1
+    assert git(revisions, "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("_quick")
+def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(revisions), str(clone))
+    git(clone, "checkout", "--quiet", "base")
+    changed = clone / "vsr_model" / "basicvsr.py"
+    changed.write_text(changed.read_text() + "\n# Not yet.\n")
+    arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone)
+    assert ask(*arguments, "--output", "out") == exits.OK
+    base, head = (RunFolder.open(here / "out" / side).code for side in ("base", "head"))
+    assert base is not None
+    assert head is not None
+    assert base.git_commit == head.git_commit == git(clone, "rev-parse", "HEAD")
+    assert (base.dirty, head.dirty) == (False, True)
+    assert base.source_sha256 != head.source_sha256
+
+    # Gone on with, it is refused once the files are others.
+    changed.write_text(changed.read_text() + "\n# Other words.\n")
+    lose_the_last_round(here / "out" / "head")
+    with pytest.raises(BadInput, match=r"/head: begun with other code"):
+        ask("--resume", "out", "--repository", clone)
+
+
+def lose_the_last_round(folder: Path) -> None:
+    journal = folder / JOURNAL_NAME
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_head_that_fails_where_base_does_not(revisions, here, capsys):
+    arguments = (here.parent / "fast.yaml", "--repository", revisions)
+    assert ask(*arguments, "--base", "base", "--head", "failing", "--output", "worse") == exits.FOUND
+    assert "by its own fault" in (here / "worse" / "comment.md").read_text()
+    assert (here / "worse" / "second" / "head" / JOURNAL_NAME).exists()
+    assert ask(*arguments, "--base", "failing", "--head", "base", "--output", "mended") == exits.OK
+    both = ("--base", "failing", "--head", "failing", "--output", "both")
+    assert ask(*arguments, *both) == exits.SOME_FAILED
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_revision_that_this_program_cannot_use(revisions, here, side):
+    revision = {"base": "base", "head": "base", side: "broken"}
+    with pytest.raises(BadInput) as caught:
+        ask(here.parent / "fast.yaml", "--repository", revisions, "--base", revision["base"],
+            "--head", revision["head"])  # fmt: skip
+    commit = git(revisions, "rev-parse", "--short=12", "broken")
+    assert str(caught.value).startswith(
+        f"--{side} broken ({commit}): its vsr_model cannot be measured by this program (exit status 1 "
+        "(ImportError: cannot import name 'what_is_not_there'"
+    )
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "needs --base, the revision to compare with"),
+        (["--base", "nonesuch"], "--base 'nonesuch': no revision of"),
+        (["--base", "base", "--head", "nonesuch"], "--head 'nonesuch': no revision of"),
+        (["--base", "base", "--repository", "nowhere"], "--repository nowhere: is no folder"),
+        (["--base", "base", "--repository", "/"], "/: holds no git repository"),
+        (["--base", "base", "--threshold", "3"], "--threshold: should be a percentage"),
+        (["--base", "base", "--memory-threshold", "0"], "--memory-threshold: should be a percentage"),
+        (["--base", "base", "--fail-on", "slow"], "--fail-on: 'slow' is none of"),
+        (["--base", "base", "--variant", "gpu"], "no variant 'gpu'"),
+        (["--base", "base", "--filter", "backend=cuda"], "--filter backend=cuda: "),
+        (["--base", "base", "--set", "measure.round=3"], "round"),
+        (["--base", "base", "--output", ".."], "is not empty"),
+        (["--base", "base", "--set", "backends=[{name: far, from: cudnn, device: 'cuda:99'}]"],
+         "none of the 1 cells can be measured here: no "),
+        (["--resume", "nowhere"], "nowhere: holds no comparison of revisions (there is no ci.json in it)"),
+        (["--resume", "nowhere", "--base", "base"], "--resume: all else but --repository is as it began"),
+        (["--resume", "nowhere", "--threshold", "5%"], "--resume: all else but --repository is as it began"),
+        (["--resume", "nowhere", "--once"], "--resume: all else but --repository is as it began"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_met_writes_nothing(revisions, here, arguments, said):
+    source = [] if "--resume" in arguments else [here.parent / "fast.yaml"]
+    place = [] if "--repository" in arguments else ["--repository", revisions]
+    with pytest.raises(BadInput) as caught:
+        ask(*source, *place, *arguments)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(here.iterdir()) == []
+
+
+def test_the_preset_is_what_is_measured_if_nothing_is_said(revisions, here, monkeypatch):
+    asked: list[Any] = []
+
+    def start(request: Any, experiment: Any, *_: Any, output: Path | None) -> ci_run.Found:
+        asked.append((request, experiment, output))
+        return ci_run.Found(folder=Path("ci"), failing=())
+
+    monkeypatch.setattr(ci_run, "start", start)
+    assert ask("--base", "base", "--repository", revisions) == exits.INTERRUPTED
+    ((request, experiment, output),) = asked
+    assert (experiment.name, output) == ("ci", None)
+    assert request.head.asked == "HEAD"
+    assert (request.limits.threshold, request.limits.memory_threshold) == (0.03, 0.1)
+    assert request.second_look
+    assert ask("--base", "base", "--repository", revisions, "--variant", "cpu", "--once", "--threshold", "5%",
+               "--fail-on", "never") == exits.INTERRUPTED  # fmt: skip
+    request, experiment, _ = asked[1]
+    assert (experiment.name, request.limits.threshold) == ("ci-cpu", 0.05)
+    assert (request.second_look, request.fail_on) == (False, ())
+
+
+# Interrupted, and gone on with.
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the user press Ctrl-C where the so manieth worker, of all sides together, is to start."""
+    own = Launcher.spawn
+    left = 0
+
+    def spawn(launcher: Launcher, target: str) -> WorkerProcess:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return own(launcher, target)
+
+    def after(workers: int) -> None:
+        nonlocal left
+        left = workers
+
+    monkeypatch.setattr(Launcher, "spawn", spawn)
+    return after
+
+
+PREFLIGHTS = 2  # a worker for each side
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
+    stop(PREFLIGHTS + rounds + 1)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions)
+    status = ask(*arguments, "--base", "base", "--head", "failing", "--output", "out")
+    assert status == exits.INTERRUPTED
+    assert capsys.readouterr().out.endswith("interrupted; the rest: vsr-bench ci --resume out\n")
+    assert len(began(here / "out")) == rounds
+    assert not (here / "out" / "comment.md").exists()
+    before = began(here / "out")
+
+    stop(0)
+    assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
+    assert began(here / "out")[:rounds] == before
+    turns = [f"{side}{number}" for _, side, number in began(here / "out")]
+    assert turns == ["base0", "head0", "head1", "base1"]
+    assert (here / "out" / "comment.md").exists()
+
+
+@pytest.mark.usefixtures("_quick")
+def test_an_interrupt_in_the_second_look(revisions, here, stop):
+    stop(PREFLIGHTS + 4 + 2)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions)
+    status = ask(*arguments, "--base", "base", "--head", "failing", "--output", "out")
+    assert status == exits.INTERRUPTED
+    assert len(began(here / "out" / "second")) == 1
+    stop(0)
+    assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
+    assert len(began(here / "out" / "second")) == 4
+    made = pages(here / "out")
+    assert ask("--resume", "out", "--repository", revisions) == exits.FOUND  # nothing is left to measure
+    assert pages(here / "out") == made
+
+
+@pytest.mark.usefixtures("_quick")
+def test_going_on_elsewhere(revisions, here, tmp_path):
+    arguments = (here.parent / "fast.yaml", "--repository", revisions)
+    assert ask(*arguments, "--base", "base", "--head", "same", "--output", "out") == exits.OK
+    lose_the_last_round(here / "out" / "head")
+    with pytest.raises(BadInput, match="holds no git repository"):
+        ask("--resume", "out", "--repository", "/")
+    for change, said in (
+        (
+            {"head": {"asked": "same", "commit": git(revisions, "rev-parse", "slower")}},
+            "/head: begun with other code",
+        ),
+        ({"head": {"asked": "same", "commit": "0" * 40}}, "--head 'same': its commit 000000000000 is not in"),
+        ({"schema_version": 99}, "schema version 99"),
+        ({"fail_on": ["slow"]}, "ci.json: fail_on.0: "),
+        ({"head": None}, "ci.json: head: "),
+    ):
+        path = here / "out" / "ci.json"
+        before = path.read_text()
+        path.write_text(json.dumps({**json.loads(before), **change}))
+        with pytest.raises(BadInput) as caught:
+            ask("--resume", "out", "--repository", revisions)
+        assert said in str(caught.value)
+        path.write_text(before)
+    assert ask("--resume", "out", "--repository", revisions) == exits.OK
+
+
+# With the grid that comes with the program.
+
+
+def without_a_tenth(folder: Path) -> tuple[str, str, str]:
+    """base, the same with a comment, and a tenth slower, whatever the machine is."""
+    base, same, slower = with_networks(folder, "", "\n# Nothing but words.\n", SLOWER.format(share=0.1))
+    return base, same, slower
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("time", range(10))
+def test_a_tenth_is_told_and_nothing_is_not(tmp_path, here, time):
+    folder = tmp_path / "repository"
+    base, same, slower = without_a_tenth(folder)
+    arguments = ("--variant", "cpu", "--repository", folder, "--base", base)
+    assert ask(*arguments, "--head", slower, "--output", "slower") == exits.FOUND
+    assert ask(*arguments, "--head", same, "--output", "same") == exits.OK

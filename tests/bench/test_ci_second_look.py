@@ -1,0 +1,112 @@
+"""What two looks leave of the failures, and which cells the second one takes."""
+
+import pytest
+
+from bench.comparison.comparison import Amount, CellComparison, Comparison, Limits, Verdict
+from bench.comparison.policy import REGRESSIONS, Failing, Failure, fail_on, failures
+from bench.comparison.second_look import Settled, filters_of, settle
+from bench.grid import plan
+from tests.bench import compared
+from tests.bench.compared import cell, change, memory
+from tests.bench.fakes import experiment
+
+ONE, TWO, THREE = "noise/b1/t4/64x64/cudnn", "noise/b1/t8/64x64/cudnn", "noise/b1/t4/180x320/cuda"
+
+
+def comparison(*cells: CellComparison) -> Comparison:
+    return Comparison(
+        base=compared.BASE, new=compared.NEW, limits=Limits(), cells=cells, differing={}, cautions=()
+    )
+
+
+def slow(name: str, ratio: float = 1.1) -> CellComparison:
+    return cell(name, verdict=Verdict.SLOWER, change=change(ratio))
+
+
+def large(name: str) -> CellComparison:
+    return cell(name, memory=memory(new=2 * compared.GIB, amount=Amount.MORE))
+
+
+def settled(first: Comparison, *again: CellComparison, failing: tuple[Failing, ...] = REGRESSIONS) -> Settled:
+    return settle(first, failures(first, failing), comparison(*again), failing)
+
+
+def test_what_is_found_twice_counts_with_the_second_figures():
+    first = comparison(slow(ONE, 1.2), cell(TWO))
+    found = settled(first, slow(ONE, 1.1))
+    assert found.confirmed == (Failure(cell=ONE, kind=Failing.SLOWER, what=""),)
+    assert found.comparison == comparison(slow(ONE, 1.1), cell(TWO))
+    assert found.said == (
+        f"1 cell was measured anew for failing at the first look, and {ONE} failed again. Its figures here "
+        "are the second look's."
+    )
+
+
+def test_what_is_not_found_again_does_not():
+    first = comparison(slow(ONE), cell(TWO), slow(THREE))
+    again = cell(THREE, change=change(1.01))
+    found = settled(first, slow(ONE), cell(TWO), again)
+    assert [failure.cell for failure in found.confirmed] == [ONE]
+    assert found.comparison.cells == (slow(ONE), cell(TWO), again)
+    assert failures(found.comparison, REGRESSIONS) == found.confirmed
+    assert f"and {ONE} failed again, but {THREE} did not, which does not count." in found.said
+    cleared = settled(comparison(slow(ONE)), cell(ONE))
+    assert cleared.confirmed == ()
+    assert f"and {ONE} did not fail again" in cleared.said
+
+
+def test_a_cell_that_was_not_doubted_stays_as_the_first_look_has_it():
+    """The second look may take more cells than failed."""
+    first = comparison(slow(ONE), cell(TWO))
+    found = settled(first, slow(ONE), slow(TWO))
+    assert found.comparison == first
+    assert [failure.cell for failure in found.confirmed] == [ONE]
+
+
+def test_another_failure_is_no_confirmation():
+    found = settled(comparison(large(ONE)), slow(ONE))
+    assert found.confirmed == ()
+    (shown,) = found.comparison.cells
+    assert shown.verdict is Verdict.UNCLEAR
+    assert "each with other failures" in shown.why
+    assert failures(found.comparison, REGRESSIONS) == ()
+    assert settled(comparison(slow(ONE)), large(ONE)).comparison.cells[0].memory == ()
+
+
+def test_one_of_two_failures_confirms_the_cell():
+    both = cell(ONE, verdict=Verdict.SLOWER, change=change(1.1), memory=large(ONE).memory)
+    found = settled(comparison(both), large(ONE))
+    assert {failure.kind for failure in found.confirmed} == {Failing.MEMORY}
+    assert found.comparison == comparison(large(ONE))
+
+
+def test_what_does_not_fail_here_is_not_doubted():
+    first = comparison(slow(ONE))
+    assert failures(first, fail_on("memory")) == ()
+    every = fail_on("any")
+    unclear = cell(ONE, verdict=Verdict.UNCLEAR, why="too few rounds")
+    found = settle(comparison(unclear), failures(comparison(unclear), every), comparison(unclear), every)
+    assert [failure.kind for failure in found.confirmed] == [Failing.UNCLEAR]
+
+
+def test_many_cells_are_not_all_named():
+    names = [f"noise/b1/t{number}/64x64/cudnn" for number in range(1, 9)]
+    found = settled(comparison(*map(slow, names)), *map(slow, names))
+    assert f"{names[2]} and 5 more failed again" in found.said
+    assert names[3] not in found.said
+    assert "Their figures here" in found.said
+
+
+@pytest.mark.parametrize("failed", [[0], [3, 5], [0, 7], list(range(8))])
+def test_the_filters_keep_every_cell_that_failed(failed):
+    one = experiment(
+        grid={"frames": [1, 2], "size": [[16, 16], [16, 20]]},
+        backends=["cpu", {"name": "one", "from": "cpu", "threads": 1}],
+    )
+    cells = plan.cells(one)
+    whole = comparison(*(cell(found.id) for found in cells))
+    suspects = [Failure(cell=cells[place].id, kind=Failing.SLOWER, what="") for place in failed]
+    kept = {found.id for found in plan.cells(one, filters_of(suspects, whole))}
+    assert kept >= {failure.cell for failure in suspects}
+    if len(failed) == 1:
+        assert len(kept) == 1
