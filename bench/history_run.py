@@ -69,14 +69,14 @@ def write(
     if not runs:
         every = len(found.given) + len(found.below)
         raise BadInput(
-            f"none of {every} runs can be laid in order; the first: {left_out[0]}"
+            f"no run of {every} can be laid in order; the first: {left_out[0]}"
             if left_out
-            else f"--since {since}: none of {every} runs began since then"
+            else f"--since {since}: no run of {every} began since then"
         )
     history = history_of(runs)
     left_out += _copies(runs, history)
     if not history.series:
-        raise BadInput(f"none of {len(runs)} runs has a cell that ended ok with timed calls")
+        raise BadInput(f"no run of {len(runs)} has a cell that ended ok with timed calls")
     try:
         return _write(folder, history, left_out)
     except OSError as error:

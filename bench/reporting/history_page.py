@@ -25,6 +25,8 @@ TIMES: Final = 3.0
 SHOWN: Final = 60
 """Characters of a value that changed."""
 
+UNTOLD: Final = "one side does not record all that it was"
+
 NO_CHANGE: Final = "nothing that the runs record changed there"
 
 HOW_TO_READ: Final = f"""\
@@ -158,7 +160,7 @@ def _splits(history: History, names: Sequence[str]) -> str:
 
 
 def _split(split: Split, runs: Sequence[PastRun], names: Sequence[str]) -> str:
-    differs = "; ".join(f"{escape(name)}: {escape(said)}" for name, said in split.differs.items())
+    differs = "; ".join(f"{escape(name)}: {escape(said)}" for name, said in split.differs.items()) or UNTOLD
     return (
         f"**{escape(split.figure.cell)}** on {escape(split.figure.machine)}: settings {split.settings} "
         f"since {_run(runs, names, split.since)} ({differs}) are a series of their own"
