@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from bench.history.reading import PastRun
 from bench.history.series import History, Series
 from bench.plotting.plot_style import GREY, colour, plain, sheet, style
+from bench.statistics.steps import Step
 from bench.units import unit_for, with_unit
 
 PANELS: Final = 6
@@ -27,11 +28,15 @@ PANEL_IN: Final = 1.25
 LABELLED: Final = 8
 """Runs whose date and commit stand below; of more, every second, third, ... one."""
 
-NAMED_STEPS: Final = 12
-"""Of a panel: of more, the largest are named and all are drawn."""
+NAME_ROOM: Final = 0.075
+"""Of a panel's width, that the name of a step takes: of steps closer together the largest is named."""
 
 MANY: Final = 40
 """Runs in a figure whose points would touch at their usual size."""
+
+LEAST_S: Final = 1e-9
+MOST_S: Final = 1e6
+"""A figure beyond these is damage, and is told with an exponent."""
 
 LEAST_ROOM: Final = 0.04
 """Of a level: no scale is finer, on which noise would look like steps."""
@@ -138,9 +143,10 @@ def _legend(group: HistoryGroup) -> Iterator[tuple[Line2D, str]]:
 
 
 def _notes(group: HistoryGroup) -> list[str]:
-    cut = sum(len(series.steps.steps) > NAMED_STEPS for series in group.series)
+    shown = group.runs
+    crowded = any(len(_named(series, shown)) < len(series.steps.steps) for series in group.series)
     return ["Runs are equally spaced, whatever the time between them. Scales do not begin at 0."] + (
-        [f"Of more than {NAMED_STEPS} steps in a panel the largest are named."] if cut else []
+        ["Where steps lie close together the largest is named; the page has all."] if crowded else []
     )
 
 
@@ -160,7 +166,8 @@ def _draw(axes: Axes, series: Series, shown: Sequence[int]) -> None:
     axes.vlines(x, low, high, color=_POINT, linewidth=0.5 if many else 1, alpha=0.55)
     for level in series.steps.levels:
         value = level.value / unit.scale
-        axes.plot([x[level.first] - 0.4, x[level.last] + 0.4], [value, value], **_LEVEL)
+        above = {"zorder": 5, "linewidth": 1.3} if many else {}  # where points touch they would hide it
+        axes.plot([x[level.first] - 0.4, x[level.last] + 0.4], [value, value], **_LEVEL | above)
     late = len(x) if series.steps.untellable is None else series.steps.untellable.first
     apart = series.steps.apart
     counted = [place for place in range(late) if place not in apart]
@@ -181,10 +188,10 @@ def _draw(axes: Axes, series: Series, shown: Sequence[int]) -> None:
         )  # fmt: skip
     for place in apart:
         if not bottom <= y[place] <= top:  # at the edge, since its place would make all others one line
-            _beside(
-                axes, x[place], top if y[place] > top else bottom, with_unit(y[place] * unit.scale), shown
-            )
-    _steps(axes, series, x)
+            value = y[place] * unit.scale
+            text = with_unit(value) if LEAST_S < value < MOST_S else f"{value:.1e} s"
+            _beside(axes, x[place], top if y[place] > top else bottom, text, shown)
+    _steps(axes, series, shown)
     axes.set_title(plain(series_name(series)), loc="left", fontsize=8.5, pad=12)
     axes.set_ylabel(unit.name)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -207,31 +214,45 @@ def _beside(axes: Axes, x: float, y: float, text: str, shown: Sequence[int]) -> 
     axes.annotate(
         text,
         (x, y),
-        xytext=(6 if right else -6, 0),
+        xytext=(6 if right else -6, 1),
         textcoords="offset points",
         ha="left" if right else "right",
-        va="center",
+        va="top" if y == axes.get_ylim()[1] else "bottom",
         fontsize=7.5,
     )
 
 
-def _steps(axes: Axes, series: Series, x: Sequence[int]) -> None:
-    named = sorted(series.steps.steps, key=lambda step: -abs(math.log(step.ratio)))[:NAMED_STEPS]
+def _steps(axes: Axes, series: Series, shown: Sequence[int]) -> None:
     for step in series.steps.steps:
-        between = (x[step.before] + x[step.after]) / 2
-        axes.axvline(between, **_STEP)
-        if step in named:
-            axes.annotate(
-                percent(step.ratio),
-                (between, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                fontweight="bold",
-            )
+        axes.axvline(_between(series, step, shown), **_STEP)
+    for step in _named(series, shown):
+        axes.annotate(
+            percent(step.ratio),
+            (_between(series, step, shown), 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            fontweight="bold",
+        )
+
+
+def _named(series: Series, shown: Sequence[int]) -> list[Step]:
+    """The steps that have room for their names, largest first."""
+    named: list[Step] = []
+    for step in sorted(series.steps.steps, key=lambda step: -abs(math.log(step.ratio))):
+        place = _between(series, step, shown)
+        if all(abs(place - _between(series, other, shown)) >= NAME_ROOM * len(shown) for other in named):
+            named.append(step)
+    return named
+
+
+def _between(series: Series, step: Step, shown: Sequence[int]) -> float:
+    """Where on the axis of runs a step lies."""
+    before, after = (shown.index(series.points[place].run) for place in (step.before, step.after))
+    return (before + after) / 2
 
 
 def _run_ticks(axes: Axes, runs: Sequence[PastRun]) -> None:

@@ -22,6 +22,9 @@ CHANGES: Final = 8
 TIMES: Final = 3.0
 """From this ratio on a change is told in times, and not in per cent."""
 
+MOST_TIMES: Final = 1000
+"""More digits say no more."""
+
 SHOWN: Final = 60
 """Characters of a value that changed."""
 
@@ -223,7 +226,7 @@ def _change(ratio: float, low: float | None = None, high: float | None = None) -
     slower = ratio > 1
     given = [ratio, *(bound for bound in (low, high) if bound is not None)]
     if ratio >= TIMES or ratio <= 1 / TIMES:
-        numbers = [significant(one if slower else 1 / one) for one in given]
+        numbers = [_times(one if slower else 1 / one) for one in given]
         said = f"{numbers[0]} times as {'long' if slower else 'fast'}"
     else:
         percents = [100 * (one - 1) * (1 if slower else -1) for one in given]
@@ -232,6 +235,12 @@ def _change(ratio: float, low: float | None = None, high: float | None = None) -
         said = f"{numbers[0]} % {'slower' if slower else 'faster'}"
     bounds = numbers[1:] if slower else numbers[:0:-1]
     return f"{said} ({bounds[0]} to {bounds[1]})" if bounds else said
+
+
+def _times(factor: float) -> str:
+    if factor >= MOST_TIMES:
+        return f"over {MOST_TIMES}"
+    return significant(factor) if factor > 1 / MOST_TIMES else f"under {1 / MOST_TIMES:g}"
 
 
 def _count(count: int, what: str) -> str:

@@ -17,7 +17,7 @@ MIN_ARC: Final = 4
 """Of a level that comes and goes again, of which a long series has many places to choose from."""
 
 APART: Final = 5.0
-"""Deviations from the median of the five runs around it beyond which a run stands apart."""
+"""Deviations beyond which a run stands apart: from the medians of the five before, around and after it."""
 
 MAX_APART_SHARE: Final = 0.15
 """Of the runs: if more stand apart, that is how these runs scatter."""
@@ -48,11 +48,14 @@ def kept(logs: Floats, weights: Floats, floor: float) -> Floats:
     if n < _ENOUGH_TO_STAND_APART:
         return weights
     middle = np.median(np.lib.stride_tricks.sliding_window_view(logs, _NEIGHBOURS, axis=-1), axis=-1)
-    ends = [(0, 0)] * (logs.ndim - 1) + [(_NEIGHBOURS // 2, _NEIGHBOURS // 2)]
-    off = np.abs(logs - np.pad(middle, ends, mode="edge")) * np.sqrt(weights)
+    after, around, before = (
+        np.abs(logs - middle[..., np.clip(np.arange(n) - back, 0, n - _NEIGHBOURS)]) * np.sqrt(weights)
+        for back in (0, _NEIGHBOURS // 2, _NEIGHBOURS - 1)
+    )
     # Each run is among the five whose median it is held against, which brings it nearer: hence 1.35.
-    deviation = np.maximum(1.35 * 1.4826 * np.median(off, axis=-1, keepdims=True), floor)
-    apart = off > APART * deviation
+    deviation = np.maximum(1.35 * 1.4826 * np.median(around, axis=-1, keepdims=True), floor)
+    # A run beside a step is far from the runs on one side of it, one that stands apart from those on both.
+    apart = np.minimum(np.minimum(before, after), around) > APART * deviation
     few = apart.sum(axis=-1, keepdims=True) <= max(1.0, MAX_APART_SHARE * n)
     kept: Floats = np.where(apart & few, 0.0, weights)
     return kept

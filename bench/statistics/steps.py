@@ -48,6 +48,7 @@ MAX_CHANCE: Final = 0.01
 LEAST_DEVIATION: Final = 0.001
 """Of logarithms: no machine repeats itself better than to a tenth of a per cent."""
 
+_LARGEST_CHANGE: Final = 700.0
 _UNTELLABLE_CHANCE: Final = 0.005
 _BATCH: Final = 1_000_000  # places that are weighed at once
 
@@ -104,9 +105,11 @@ def find_steps(values: Sequence[float], deviations: Sequence[float | None] | Non
     cuts = _settled(series, _cuts(series))
     edges = (0, *cuts, len(logs))
     parts = [series.part(first, end) for first, end in pairwise(edges)]
-    late = _late(parts[-1])
+    # What stands apart in the series does so in a part, where too few runs may be left to tell.
+    of_all = kept(series.logs, series.weights, series.floor)
+    late = _late(parts[-1], of_all[edges[-2] :])
     parts[-1] = parts[-1].part(0, len(parts[-1].logs) - late)
-    counted = [kept(part.logs, part.weights, part.floor) for part in parts]
+    counted = [_counted(part, of_all[first:]) for first, part in zip(edges, parts, strict=False)]
     means = [_mean(part.logs, weights) for part, weights in zip(parts, counted, strict=True)]
     begins = edges[:-1]
     told = len(logs) - late
@@ -124,7 +127,7 @@ def find_steps(values: Sequence[float], deviations: Sequence[float | None] | Non
             for first, weights in zip(begins, counted, strict=True)
             for place in np.flatnonzero(weights == 0)
         ),
-        untellable=Untellable(first=told, ratio=math.exp(float(logs[told:].mean()) - means[-1]))
+        untellable=Untellable(first=told, ratio=_ratio(float(logs[told:].mean()) - means[-1]))
         if late
         else None,
     )
@@ -267,13 +270,20 @@ def _score(series: _Series, cut: int) -> float:
     return float(best(series.logs[None], weights[None], place, series.floor).score[0])
 
 
-def _late(last: _Series) -> int:
+def _counted(part: _Series, of_all: Floats) -> Floats:
+    """The weights of a part, 0 for runs that stand apart in it or in the whole series (`of_all`)."""
+    own = kept(part.logs, part.weights, part.floor)
+    both = np.where(of_all[: len(own)] == 0, 0.0, own)
+    return both if (both > 0).sum() >= MIN_RUNS else own
+
+
+def _late(last: _Series, of_all: Floats) -> int:
     """How many of the last level's last runs, one or two, lie beyond where another of its runs may lie."""
     for late in (MIN_RUNS - 1, 1):
         rest = last.part(0, len(last.logs) - late)
         if len(rest.logs) < MIN_RUNS:
             continue
-        weights = kept(rest.logs, rest.weights, rest.floor)
+        weights = _counted(rest, of_all)
         deviation, free = _deviation(rest, weights)
         mean = _mean(rest.logs, weights)
         limits = (
@@ -306,10 +316,15 @@ def _step(cut: int, sides: tuple[_Series, _Series], weights: tuple[Floats, Float
     return Step(
         before=cut - 1,
         after=cut,
-        ratio=math.exp(change),
-        low=math.exp(change - half),
-        high=math.exp(change + half),
+        ratio=_ratio(change),
+        low=_ratio(change - half),
+        high=_ratio(change + half),
     )
+
+
+def _ratio(change: float) -> float:
+    """Of a change of logarithms; a float holds none further out, nor its inverse."""
+    return math.exp(min(max(change, -_LARGEST_CHANGE), _LARGEST_CHANGE))
 
 
 def _deviation(series: _Series, weights: Floats) -> tuple[float, float]:

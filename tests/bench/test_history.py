@@ -366,6 +366,25 @@ class TestThePage:
         rows = list(csv.DictReader(table.splitlines()))
         assert [row["segment"] for row in rows] == ["1"] * 6 + [""]
 
+    @pytest.mark.parametrize(
+        ("late", "said"),
+        [
+            (0.5, r"\d\d % faster \(\d\d to \d\d\)"),
+            (1.02, r"\d\.\d % slower \(\d\.\d to \d\.\d\)"),
+            (5.0, r"\d\.\d\d times as long \(4\.\d\d to 5\.\d\d\)"),
+            (0.1, r"\d+(\.\d+)? times as fast \(\d+(\.\d+)? to \d+(\.\d+)?\)"),
+            (1e9, r"over 1000 times as long \(over 1000 to over 1000\)"),
+        ],
+    )
+    def test_a_change_is_told_as_people_say_it(self, tmp_path: Path, late: float, said: str) -> None:
+        for day in range(12):
+            make(tmp_path / "runs" / f"{day}", day=day, level=late if day > 5 else 1.0)
+        text = write([tmp_path / "runs"], tmp_path / "out").pages.markdown.read_text(encoding="utf-8")
+        (words,) = re.findall(r"\*\*noise/b1/t4/64x64/cpu\*\* on .*: \*\*(.*)\*\*", text)
+        assert re.fullmatch(said, words)
+        numbers = [float(number) for number in re.findall(r"\d+\.?\d*", words)]
+        assert numbers[1] <= numbers[0] <= numbers[2]
+
     def test_one_run_is_a_page_without_a_figure(self, tmp_path: Path) -> None:
         written = write([make(tmp_path / "run")], tmp_path / "out")
         text = written.pages.markdown.read_text(encoding="utf-8")
