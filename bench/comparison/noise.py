@@ -9,12 +9,13 @@ bench.comparison.compare: nothing in it knows that nothing differed.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from statistics import median
 from typing import Final
 
 from bench.comparison.compare import shared_confidence
-from bench.statistics.changes import of_pairs
+from bench.statistics.changes import MIN_ROUNDS, of_pairs
 
 BLOCK: Final = 4
 """Neighbouring pairs that are drawn together: an even number, so that either side goes first as often."""
@@ -28,6 +29,10 @@ FOUND: Final = 0.95
 
 STEP: Final = 0.005
 """Thresholds are multiples of it: a finer one would claim more than can be known."""
+
+PARTS: Final = 10
+LEAST_OF_PART: Final = 3
+"""Rounds, below which the level of a part is too much that of a single round."""
 
 Pairs = tuple[Sequence[float], Sequence[float]]
 """The levels in seconds of rounds measured in turn: base, new."""
@@ -63,6 +68,78 @@ class Noise:
         return max(cell.detectable for cell in self.cells)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A cell that tells nothing of the noise."""
+
+    cell: str
+    why: str
+    failed: bool  # and neither skipped nor not come to
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineNoise:
+    """A program measured against itself on one machine, and what that tells of a gate there."""
+
+    experiment: str
+    machine: str
+    code: str
+    began_at: str  # the first round
+    last_began_at: str  # the last one
+    gate_rounds: int  # that were asked about
+    planned_pairs: int  # of each cell
+    whole: bool  # whether all of them were measured
+    gate: Noise  # of as many rounds as asked about, or as there are pairs
+    recommended: Noise  # the same with the least threshold that the noise allows
+    by_rounds: tuple[Noise, ...]  # of half as many rounds, as many, and more; one of them is `gate`
+    pairs: Mapping[str, Pairs]
+    wander: Mapping[str, float | None]  # of each cell's level
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def least_pairs(self) -> int:
+        """Of any cell."""
+        return least_pairs(self.pairs)
+
+
+def least_pairs(pairs: Mapping[str, Pairs]) -> int:
+    """Of the cell that has the fewest."""
+    return min(len(base) for base, _ in pairs.values())
+
+
+def over_rounds(
+    pairs: Mapping[str, Pairs], rounds: int, *, threshold: float | None = None, draws: int = DRAWS
+) -> tuple[Noise, tuple[Noise, ...]]:
+    """A gate of so many rounds, or of as many as there are pairs, and gates of half, twice and four times as
+    many, but of none with more rounds than there are pairs: those would be the same rounds again."""
+    most = least_pairs(pairs)
+    own = min(rounds, most)
+    found = {
+        number: noise(pairs, number, threshold=threshold, draws=draws)
+        for number in (own // 2, own, 2 * own, 4 * own)
+        if MIN_ROUNDS <= number <= most
+    }
+    return found[own], tuple(found.values())
+
+
+def wander(pair: Pairs) -> float | None:
+    """By how much, as a share, the slowest tenth of a cell's rounds took longer than the fastest.
+
+    The tenths follow each other in time, and the level of each is the median of its rounds: what remains is
+    what the machine did for a while. None where there are too few rounds.
+    """
+    levels = [
+        level
+        for number, sides in enumerate(zip(*pair, strict=True))
+        for level in (sides if number % 2 == 0 else reversed(sides))
+    ]
+    if len(levels) < PARTS * LEAST_OF_PART:
+        return None
+    ends = [part * len(levels) // PARTS for part in range(PARTS + 1)]
+    of_parts = [median(levels[begin:end]) for begin, end in pairwise(ends)]
+    return max(of_parts) / min(of_parts) - 1
+
+
 def noise(
     pairs: Mapping[str, Pairs],
     rounds: int,
@@ -83,7 +160,7 @@ def noise(
     chosen = threshold
     if chosen is None:
         least = max(_quantile(lows, 1 - FALSE_ALARMS), _quantile(reach, FOUND), math.log1p(STEP))
-        chosen = STEP * math.ceil(math.expm1(least) / STEP - 1e-9)
+        chosen = round(STEP * math.ceil(math.expm1(least) / STEP - 1e-9), 4)
     limit = math.log1p(chosen)
     return Noise(
         rounds=rounds,
@@ -127,7 +204,7 @@ class _Ends:
 
 def _drawn(pairs: Mapping[str, Pairs], rounds: int, confidence: float, random: Random) -> dict[str, _Ends]:
     """The intervals of one gate, of rounds drawn in blocks that are the same for all cells."""
-    least = min(len(base) for base, _ in pairs.values())
+    least = least_pairs(pairs)
     chosen: list[int] = []
     while len(chosen) < rounds:
         # From an even place on, so that who goes first alternates on across the joints; round the end.
