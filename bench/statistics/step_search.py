@@ -4,6 +4,7 @@ A series is a row of logarithms; with each go weights of about 1, and 0 for a ru
 bench.statistics.steps has the method of which this is the arithmetic.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,11 +23,15 @@ APART: Final = 5.0
 MAX_APART_SHARE: Final = 0.15
 """Of the runs: if more stand apart, that is how these runs scatter."""
 
+SHUFFLES: Final = 200
+MAX_CHANCE: Final = 0.01
+
 MAX_CORRELATION: Final = 0.5
 """Of neighbours, that is allowed for: steps that are not found yet look like much more of it."""
 
 _NEIGHBOURS: Final = 5  # of which the median is taken
 _ENOUGH_TO_STAND_APART: Final = 8  # runs
+_BATCH: Final = 1_000_000  # places that are weighed at once
 
 Floats = NDArray[np.float64]
 Places = tuple[NDArray[np.int_], NDArray[np.int_]]
@@ -119,6 +124,42 @@ def scatter(logs: Floats, weights: Floats, part: NDArray[np.int_], floor: float)
     alike = (off[:, 1:] * off[:, :-1]).sum(axis=1) / squares + parts / n
     alike = np.clip(alike, 0.0, MAX_CORRELATION)
     return np.maximum(np.sqrt(squares / free * (1 + alike) / (1 - alike)), floor), free
+
+
+def limit(n: int) -> float:
+    """What the largest t of a cut in two exceeds in one of 200 series of normal noise."""
+    return 3.8 + 9 / n
+
+
+def arc_limit(n: int) -> float:
+    """The same for an arc."""
+    return 4.7 + 6 / n
+
+
+def is_rare(
+    logs: Floats, weights: Floats, floor: float, places: Places, score: float, apart: int, edge: int
+) -> bool:
+    """Whether orders of the same runs seldom have so large a t with no more runs that stand apart.
+
+    `edge` is how many runs the smaller part has: n runs over `edge` are the ways to choose them, and two of
+    these ways, it at the beginning or at the end, look like a step. Where they are few it is enough that no
+    more orders do than these two account for, with room for their own chance.
+    """
+    n = len(logs)
+    rarest = 2 * SHUFFLES / math.comb(n, edge)
+    allowed = math.floor(max(SHUFFLES * MAX_CHANCE, rarest + 2.5 * math.sqrt(rarest)))
+    random = np.random.default_rng(n)
+    rows = max(1, _BATCH // max(1, len(places[0])))
+    as_large = 0
+    for done in range(0, SHUFFLES, rows):
+        orders = random.permuted(np.tile(np.arange(n), (min(rows, SHUFFLES - done), 1)), axis=1)
+        counted = kept(logs[orders], weights[orders], floor)
+        found = best(logs[orders], counted, places, floor)
+        # Sums in another order differ in their last digits.
+        as_large += int(((found.score >= score * (1 - 1e-9)) & ((counted == 0).sum(axis=1) <= apart)).sum())
+        if as_large > allowed:
+            return False
+    return True
 
 
 def _running(values: NDArray[Any]) -> Floats:

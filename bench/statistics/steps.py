@@ -32,25 +32,23 @@ from bench.statistics.step_search import (
     MAX_CORRELATION,
     MIN_RUNS,
     Floats,
-    Places,
+    arc_limit,
     arcs,
     best,
     halves,
+    is_rare,
     kept,
+    limit,
     scatter,
 )
 
 CONFIDENCE: Final = 0.95
-
-SHUFFLES: Final = 200
-MAX_CHANCE: Final = 0.01
 
 LEAST_DEVIATION: Final = 0.001
 """Of logarithms: no machine repeats itself better than to a tenth of a per cent."""
 
 _LARGEST_CHANGE: Final = 700.0
 _UNTELLABLE_CHANCE: Final = 0.005
-_BATCH: Final = 1_000_000  # places that are weighed at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,13 +165,13 @@ def _cuts(series: _Series) -> tuple[int, ...]:
     if n < 2 * MIN_RUNS:
         return ()
     weights = kept(series.logs, series.weights, series.floor)
-    for places, limit in ((halves(n), _limit(n)), (arcs(n), _arc_limit(n))):
+    for places, least in ((halves(n), limit(n)), (arcs(n), arc_limit(n))):
         if not len(places[0]):
             continue
         found = best(series.logs[None], weights[None], places, series.floor)
         first, end, score = int(found.first[0]), int(found.end[0]), float(found.score[0])
         edge, apart = min(end - first, n - end + first), int((weights == 0).sum())
-        if score > limit and _is_rare(series, places, score, apart, edge):
+        if score > least and is_rare(series.logs, series.weights, series.floor, places, score, apart, edge):
             at = [edge for edge in (first, end) if edge > 0]
             return _and_within(series, at)
     return _hidden(series, weights)
@@ -201,41 +199,6 @@ def _hidden(series: _Series, weights: Floats) -> tuple[int, ...]:
     return ()
 
 
-def _limit(n: int) -> float:
-    """What the largest t of a cut in two exceeds in one of 200 series of normal noise."""
-    return 3.8 + 9 / n
-
-
-def _arc_limit(n: int) -> float:
-    """The same for an arc."""
-    return 4.7 + 6 / n
-
-
-def _is_rare(series: _Series, places: Places, score: float, apart: int, edge: int) -> bool:
-    """Whether orders of the same runs seldom have so large a t with no more runs that stand apart.
-
-    `edge` is how many runs the smaller part has: n runs over `edge` are the ways to choose them, and two of
-    these ways, it at the beginning or at the end, look like a step. Where they are few it is enough that no
-    more orders do than these two account for, with room for their own chance.
-    """
-    n = len(series.logs)
-    rarest = 2 * SHUFFLES / math.comb(n, edge)
-    allowed = math.floor(max(SHUFFLES * MAX_CHANCE, rarest + 2.5 * math.sqrt(rarest)))
-    random = np.random.default_rng(n)
-    rows = max(1, _BATCH // max(1, len(places[0])))
-    as_large = 0
-    for done in range(0, SHUFFLES, rows):
-        orders = random.permuted(np.tile(np.arange(n), (min(rows, SHUFFLES - done), 1)), axis=1)
-        logs, weights = series.logs[orders], series.weights[orders]
-        weights = kept(logs, weights, series.floor)
-        found = best(logs, weights, places, series.floor)
-        # Sums in another order differ in their last digits.
-        as_large += int(((found.score >= score * (1 - 1e-9)) & ((weights == 0).sum(axis=1) <= apart)).sum())
-        if as_large > allowed:
-            return False
-    return True
-
-
 def _settled(series: _Series, cuts: Sequence[int]) -> list[int]:
     """The cuts, each at the best place between its neighbours, less those whose two sides hardly differ.
 
@@ -248,9 +211,9 @@ def _settled(series: _Series, cuts: Sequence[int]) -> list[int]:
             edges[place] = edges[place - 1] + _best_half(series.part(edges[place - 1], edges[place + 1]))
         left = edges[1:-1]
         weak = [
-            (score / _limit(last - first), place)
+            (score / limit(last - first), place)
             for place, (first, last) in enumerate(zip(edges[:-2], edges[2:], strict=True))
-            if (score := _score(series.part(first, last), left[place] - first)) <= _limit(last - first)
+            if (score := _score(series.part(first, last), left[place] - first)) <= limit(last - first)
         ]
         if not weak:
             break
