@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_ci, cli_compare, cli_export, cli_paper, exits
+from bench import __version__, cli_ci, cli_compare, cli_export, cli_history, cli_noise, cli_paper, exits
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.process import interrupts
@@ -318,6 +318,8 @@ def show_environment(
 
 app.command("compare")(cli_compare.compare)
 app.command("ci")(cli_ci.ci)
+app.command("noise")(cli_noise.noise)
+app.command("history")(cli_history.history)
 app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
 
