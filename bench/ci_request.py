@@ -3,7 +3,7 @@
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,8 @@ from bench.grid import config
 from bench.grid.config import Experiment
 from bench.records import SCHEMA_VERSION
 from bench.results.run_about import bad_field, read_json
-from bench.results.run_folder import CONFIG_NAME
-from bench.results.whole_file import create_whole, write_whole
+from bench.results.run_folder import CONFIG_NAME, check_free
+from bench.results.whole_file import create_whole
 from bench.revisions import Revision
 from vsr_model.errors import BadInput
 
@@ -37,16 +37,37 @@ class Request(BaseModel):
 
 
 def write_request(folder: Path, request: Request, experiment: Experiment) -> None:
-    """Begin in a folder that is new or empty. Raises BadInput for one that cannot be written to."""
+    """Begin in a folder that is new or empty. Raises BadInput for one that cannot be written to, and leaves
+    nothing there."""
     text = json.dumps({"schema_version": SCHEMA_VERSION, **request.model_dump(mode="json")}, indent=2) + "\n"
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG_NAME, config.dump(experiment, folder))
-        create_whole(folder / CI_NAME, text)  # the last: with it there is something to go on with
-    except FileExistsError:
-        raise BadInput(f"{folder}: another process has just begun there") from None
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
+        create_whole(folder / CONFIG_NAME, config.dump(experiment, folder))  # of two at once one succeeds
+        try:
+            create_whole(folder / CI_NAME, text)  # the last: with it there is something to go on with
+        except BaseException:
+            (folder / CONFIG_NAME).unlink()
+            raise
+    except BaseException as error:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+        if isinstance(error, FileExistsError):
+            raise BadInput(f"{folder}: another process has just begun there") from None
+        if isinstance(error, OSError):
+            raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
+        raise
+
+
+def check_place(folder: Path) -> None:
+    """Raises BadInput where a new comparison must not go."""
+    if (folder / CI_NAME).is_file():
+        raise BadInput(
+            f"{folder}: holds a comparison of revisions already; name another folder, or go on with it by "
+            f"--resume {folder}"
+        )
+    check_free(folder)
 
 
 def read_request(folder: Path) -> tuple[Request, Experiment]:

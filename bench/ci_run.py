@@ -15,7 +15,7 @@ from typing import Final
 
 from bench import compare_pages, compare_run, in_turn
 from bench import run as runs
-from bench.ci_request import Request, alone, read_request, write_request
+from bench.ci_request import Request, alone, check_place, read_request, write_request
 from bench.comparison import policy
 from bench.comparison.comparison import Comparison, Verdict
 from bench.comparison.policy import Failing, Failure
@@ -25,7 +25,7 @@ from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
 from bench.measure import preflight
 from bench.process.launcher import Launcher
-from bench.results.run_folder import check_free, free_path
+from bench.results.run_folder import free_path
 from bench.results.whole_file import write_whole
 from bench.revisions import Repository, Revision
 from vsr_model.errors import BadInput
@@ -76,7 +76,7 @@ def start(
     launch: in_turn.Launch = Launcher,
 ) -> Found:
     """Compare the revisions in a new folder. Raises BadInput, before anything is written, if it cannot be."""
-    check_free(output or free_path("ci"))
+    check_place(output or free_path("ci"))
     with _ready(request, experiment, repository, say, launch) as sides:
         folder = output or free_path("ci")
         write_request(folder, request, experiment)

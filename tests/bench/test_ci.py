@@ -1,5 +1,6 @@
 """vsr-bench ci, asked as on a command line: real repositories, real workers, and networks of known speed."""
 
+import errno
 import json
 import os
 import signal
@@ -14,10 +15,12 @@ import typer
 import yaml
 
 from bench import ci_run, cli_ci, exits
+from bench.ci_request import CI_NAME
 from bench.process.launcher import Launcher, WorkerProcess
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results import identity
 from bench.results.run_folder import RunFolder
+from bench.results.whole_file import create_whole
 from tests.bench.revised import LASTS, SLOWER, git, with_networks
 from vsr_model.errors import BadInput
 
@@ -188,6 +191,9 @@ def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
     assert (base.dirty, head.dirty) == (False, True)
     assert base.source_sha256 != head.source_sha256
 
+    with pytest.raises(BadInput, match=r"out: holds a comparison of revisions already; .* by --resume out"):
+        ask(*arguments, "--output", "out")
+
     # Gone on with, it is refused once the files are others.
     changed.write_text(changed.read_text() + "\n# Other words.\n")
     lose_the_last_round(here / "out" / "head")
@@ -308,7 +314,7 @@ PREFLIGHTS = 2  # a worker for each side
 
 
 @pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
     stop(PREFLIGHTS + rounds + 1)
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
@@ -367,6 +373,20 @@ def test_going_on_elsewhere(revisions, here, tmp_path):
         assert said in str(caught.value)
         path.write_text(before)
     assert ask("--resume", "out", "--repository", revisions) == exits.OK
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_folder_that_cannot_be_filled_is_removed_again(revisions, here, monkeypatch):
+    def refuse(path: Path, text: str) -> None:
+        if path.name == CI_NAME:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        create_whole(path, text)
+
+    monkeypatch.setattr("bench.ci_request.create_whole", refuse)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
+    with pytest.raises(BadInput, match=r"deep/out: cannot be written to \(No space left on device\)"):
+        ask(*arguments, "--output", "deep/out")
+    assert list(here.iterdir()) == []
 
 
 # With the grid that comes with the program.
