@@ -7,8 +7,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from bench.places import ROOT
 from bench.statistics import step_search, steps
 from bench.statistics.steps import Level, Steps, find_steps
+from benchmarks import step_rates
 
 
 def series(levels: Sequence[tuple[int, float]], *, scatter: float = 0.01, seed: int = 1) -> list[float]:
@@ -220,3 +222,27 @@ def _squares(logs: np.ndarray, weights: np.ndarray, part: np.ndarray) -> float:
         for inside in (part == 0, part == 1)
         if inside.any()
     )
+
+
+class TestTheRates:
+    def test_count_what_is_found(self) -> None:
+        normal = step_rates.INDEPENDENT["normal"]
+        assert step_rates.alarms(normal, 5, 20) == 0  # too few runs for a step
+        assert step_rates.alarms(lambda _, n: [0.0] * (n // 2) + [1.0] * (n - n // 2), 20, 5) == 1
+        hit, elsewhere, held = step_rates.found(normal, 10, 10, 0.5, 20)
+        assert hit == 1
+        assert elsewhere < 0.3
+        assert held > 0.7
+
+    def test_the_docs_say_of_the_a_a_runs_what_is_seen_there(self) -> None:
+        page = (ROOT / "docs" / "history.md").read_text(encoding="utf-8")
+        rows = [line.split("|") for line in step_rates.a_a_table(1).splitlines()]
+        assert len(rows) == 2 + 4
+        for row in rows[2:]:
+            (there,) = [
+                line.split("|") for line in page.splitlines() if line.startswith(f"|{row[1].rstrip()} ")
+            ]
+            told = [
+                cell.strip() for place, cell in enumerate(there) if place != 6
+            ]  # shuffles: of one order here
+            assert told == [cell.strip() for place, cell in enumerate(row) if place != 6]
