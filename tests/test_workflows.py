@@ -1,5 +1,6 @@
 """The workflows, held by their linters and by what docs/ci.md promises of them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -115,7 +116,8 @@ def test_a_pull_request_is_measured_only_as_it_was_labelled() -> None:
     assert workflow["on"]["pull_request"] == {"types": ["labeled"]}  # a later push has no run
     assert plan["if"] == "github.event_name != 'pull_request' || github.event.label.name == 'gpu'"
     assert measure["needs"] == "plan"
-    assert measure["steps"][0]["with"]["ref"] == "${{ needs.plan.outputs.head }}"
+    ref = measure["steps"][0]["with"]["ref"]
+    assert ref == "${{ github.event.pull_request.head.sha || needs.plan.outputs.head }}"
     assert measure["environment"] == "${{ github.event_name == 'pull_request' && 'gpu' || 'gpu-main' }}"
 
 
@@ -171,7 +173,9 @@ def test_scripts_and_targets_that_steps_call_are_there() -> None:
 def test_the_commands_of_steps_and_of_the_guide_are_there() -> None:
     steps = "\n".join(step["run"] for path in WORKFLOWS for step in _steps(path) if "run" in step)
     guide = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
-    used: dict[str, set[str]] = {}
+    script = (GITHUB / "scripts" / "measure.py").read_text(encoding="utf-8")
+    used = {"ci": set(re.findall(r'"(--[a-z-]+)"', script))}
+    assert len(used["ci"]) == 4
     for command, rest in re.findall(r"vsr-bench ([a-z]+)((?: [^\n`#|]*)?)", steps + "\n" + guide):
         used.setdefault(command, set()).update(re.findall(r"--[a-z][a-z-]*", rest))
     assert {"ci", "env", "noise"} <= used.keys()
@@ -182,8 +186,10 @@ def test_the_commands_of_steps_and_of_the_guide_are_there() -> None:
 def _options(command: str) -> set[str]:
     """Those that its help tells."""
     program = [sys.executable, "-m", "bench", command, "--help"]
-    shown = subprocess.run(program, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    return set(re.findall(r"--[a-z][a-z-]*", shown))
+    colours = {"GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"}
+    environment = {name: value for name, value in os.environ.items() if name not in colours}
+    ended = subprocess.run(program, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    return set(re.findall(r"--[a-z][a-z-]*", ended.stdout))
 
 
 def _zizmor(path: Path) -> subprocess.CompletedProcess[str]:

@@ -19,10 +19,10 @@ COMMENT = Path("results/comment/comment.md")
 MARKER = "<!-- vsr-bench ci -->\n"
 
 WORDS = {
-    0: "No regression.",
+    0: "No regression was found.",
     1: "A regression, found twice: the cells that failed were measured anew, and failed again.",
     2: "Not measured: the request was wrong, or one of the revisions cannot be measured. The log says why.",
-    3: "No regression, but some cells fail on both sides, so that nothing is known of them.",
+    3: "No regression was found, but some cells fail on both sides, so that nothing is known of them.",
     70: "Not finished: the machine or the program failed, not the network. The log says why.",
     130: "Not finished: cancelled, or out of time.",
 }
