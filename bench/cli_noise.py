@@ -144,7 +144,7 @@ def _print(found: "Found") -> None:
         html, *others = found.pages
         typer.echo(f"page    {one_line(str(html))}, {', '.join(path.name for path in others)}")
     if found.interrupted:
-        why = "" if found.noise is not None else " before three pairs of any cell were there"
+        why = "" if found.noise is not None else " before anything was judged"
         typer.echo(f"interrupted{why}; the rest: {one_line(again(found.folder))}")
 
 

@@ -115,8 +115,7 @@ def _carry_out(
     display: in_turn.DisplayFactory,
     say: Say,
 ) -> Found:
-    measure = experiment.measure.model_copy(update={"rounds": asked.rounds})
-    measured = experiment.model_copy(update={"measure": measure})
+    measured = _measured(asked, experiment)
     paths = [folder / name for name in SIDES]
     try:
         done = in_turn.measure(measured, sides, paths, display, again=again(folder), filters=asked.filters)
@@ -125,9 +124,19 @@ def _carry_out(
     return _judged(folder, asked, experiment, say, interrupted=done.interrupted)
 
 
+def _measured(asked: Request, experiment: Experiment) -> Experiment:
+    """The gate's experiment with as many rounds as are measured."""
+    measure = experiment.measure.model_copy(update={"rounds": asked.rounds})
+    return experiment.model_copy(update={"measure": measure})
+
+
 def _judged(folder: Path, asked: Request, experiment: Experiment, say: Say, *, interrupted: bool) -> Found:
     try:
         a, b = (RunFolder.open(folder / name) for name in SIDES)
+        for run in (a, b):
+            run.check_config(_measured(asked, experiment))
+            if run.filters != asked.filters:
+                raise BadInput(f"{run.path}: begun with other filters than {folder}: it is not its own")
         pairs, left_out = _pairs(_cells(a), _cells(b))
         if not pairs and interrupted:
             return Found(folder=folder, interrupted=True)
@@ -164,7 +173,7 @@ def _pairs(
         other = others[cell.id]
         source = common_source(cell, other, cell.figure)
         here, there = cell.levels(cell.figure, source), other.levels(cell.figure, source)
-        shared = sorted(here.keys() & there.keys())
+        shared = [] if source is None else sorted(here.keys() & there.keys())
         bad = next((one for one in (cell, other) if one.status not in (None, Status.OK)), None)
         if bad is not None:
             why = f"{bad.status}: {bad.reason}" if bad.reason else str(bad.status)

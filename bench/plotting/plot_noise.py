@@ -11,7 +11,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from bench.comparison.noise import FOUND, CellNoise, MachineNoise
-from bench.plotting.plot_style import COLOURS, GREY, colour, line, marker, plain, sheet, style
+from bench.plotting.plot_style import (
+    COLOURS,
+    GREY,
+    LOG_RATIO,
+    colour,
+    line,
+    logarithmic,
+    marker,
+    sheet,
+    style,
+)
 
 DRAWN: Final = len(COLOURS)
 """Cells; of more, those whose noise hides most."""
@@ -73,7 +83,15 @@ def _rounds(axes: Axes, found: MachineNoise, names: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(rounds))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([str(number) for number in rounds])
-    axes.set_ylim(bottom=0)
+    values = [
+        100 * value
+        for of in found.by_rounds
+        for value in (of.threshold, *(_cell(of.cells, name).detectable for name in names))
+    ]
+    if max(values) > LOG_RATIO * min(values) > 0:
+        logarithmic(axes, axes.yaxis, min(values), max(values))
+    else:
+        axes.set_ylim(0, 1.1 * max(values))
     axes.set_xlabel("rounds of a gate")
     axes.set_ylabel("%")
     axes.set_title(
@@ -110,7 +128,5 @@ def _pairs(axes: Axes, found: MachineNoise, names: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("pair of rounds, in the order of time")
     axes.set_ylabel("%")
-    apart = f" (hollow: {beyond} that differ by more)" if beyond else ""
-    axes.set_title(
-        plain(f"How much longer one side of a pair took than the other, b over a{apart}"), loc="left"
-    )
+    apart = f" (hollow: {beyond} beyond)" if beyond else ""
+    axes.set_title(f"How much longer one side of a pair took than the other, b over a{apart}", loc="left")

@@ -24,8 +24,8 @@ HOW_TO_READ: Final = f"""\
 * The **scatter** of a pair is half the width of the middle 68 % of the ratios.
 * The **half width** is that of a gate's interval of a ratio. It shrinks with the root of the rounds.
 * A **gate** is drawn from the pairs, and judged as `vsr-bench compare` does. Of 100 gates
-  {_IN_100[0]} at most should call unchanged code slower, and {_IN_100[1]} at least the same and not unclear. The
-  least threshold with which they do is the one that is recommended, in steps of {100 * STEP:g} %.
+  {_IN_100[0]} at most should call unchanged code slower, and {_IN_100[1]} at least the same and not unclear.
+  The least threshold with which they do is the one that is recommended, in steps of {100 * STEP:g} %.
 * The **least slowdown** is the one of that cell that {_IN_100[1]} of 100 gates call slower. It lies above the
   threshold by about a half width: a lesser one is often unclear."""
 
@@ -45,7 +45,7 @@ def render_noise(found: MachineNoise, *, picture: Path) -> str:
         *(f"**Caution:** {escape(text)}" for text in cautions(found)),
     ]
     sections = [
-        f"# {_title(found)}",
+        f"# {escape(_title(found))}",
         f"**{escape(recommendation(found))}**",
         _list(measured),
         f"## Cells\n\nOf a gate of {found.gate.rounds} rounds.\n\n{_table(cell_columns(found.gate))}",
@@ -139,7 +139,7 @@ def rounds_columns(found: MachineNoise) -> list[Column]:
             title="rounds",
             cells=[f"{of.rounds}{' (this gate)' if of.rounds == found.gate.rounds else ''}" for of in gates],
         ),
-        Column(title="threshold", cells=[percent(of.threshold) for of in gates], numeric=True),
+        Column(title="threshold", cells=[_threshold(of) for of in gates], numeric=True),
         Column(title="called slower", cells=[_of(of.false_alarms, of) for of in gates], numeric=True),
         Column(title="called the same", cells=[_of(of.same, of) for of in gates], numeric=True),
         Column(title="least slowdown", cells=[_at_least(of.detectable) for of in gates], numeric=True),
@@ -159,10 +159,14 @@ def percent(share: float) -> str:
 
 
 def _at_least(share: float) -> str:
-    """Rounded up, to a tenth of a percent where it is small: what is said of it holds of a slowdown so large."""
+    """Rounded up, for what is said of it to hold: to a tenth of a percent where it is small."""
     if share < 0.1:
         return f"{math.ceil(1000 * share - 1e-6) / 10:.1f} %"
     return f"{math.ceil(100 * share - 1e-6)} %"
+
+
+def _threshold(gate: Noise) -> str:
+    return percent(gate.threshold) if gate.threshold <= 1 else "over 100 %"
 
 
 def _of(count: int, gate: Noise) -> str:
@@ -175,10 +179,12 @@ def _apart(found: MachineNoise) -> str:
         return f"For an orientation it takes {PARTS * LEAST_OF_PART // 2} pairs of rounds; here are fewer."
     cell = max(known, key=lambda name: known[name])
     allowed = STEP * max(1, math.ceil(known[cell] / STEP - 1e-9))
+    advice = "That is more than it can allow for"
+    if allowed <= 1:
+        advice = f"Give --apart {100 * allowed:.4g}% or more"
     return (
         f"For orientation: while this measured, the slowest tenth of the rounds of {cell} took "
-        f"{percent(known[cell])} longer than the fastest. So give --apart {100 * allowed:.4g}% or more; days "
-        "differ by more than minutes do."
+        f"{percent(known[cell])} longer than the fastest. {advice}; days differ by more than minutes do."
     )
 
 
@@ -195,7 +201,7 @@ def _minute(text: str) -> str:
 
 
 def _title(found: MachineNoise) -> str:
-    return f"Noise of this machine: {escape(found.experiment)}"
+    return f"Noise of this machine: {found.experiment}"
 
 
 def _list(items: Iterable[str]) -> str:
