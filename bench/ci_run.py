@@ -3,13 +3,14 @@
 ci.json config.yaml                 what was asked for
 base/  head/                        runs like any other, measured in turn
 second/base/  second/head/          the cells that failed, measured anew in turn
+outputs.json                        how far the outputs of the two lie apart
 comparison.html .md .json  junit.xml  comment.md      what was found
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +20,14 @@ from bench.ci_request import Request, alone, check_place, read_request, write_re
 from bench.comparison import policy
 from bench.comparison.comparison import Comparison, Verdict
 from bench.comparison.policy import Failing, Failure
+from bench.comparison.same_answer import outputs_caution
 from bench.comparison.second_look import filters_of, settle
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
 from bench.measure import preflight
 from bench.process.launcher import Launcher
+from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import free_path
 from bench.results.whole_file import write_whole
 from bench.revisions import Repository, Revision
@@ -35,6 +38,7 @@ HEAD: Final = "head"
 SECOND: Final = "second"
 
 COMMENT_NAME: Final = "comment.md"
+OUTPUTS_NAME: Final = "outputs.json"
 
 MARKER: Final = "<!-- vsr-bench ci -->\n"
 """The comment's first line, by which a workflow finds the one that it made before."""
@@ -170,7 +174,9 @@ def _compared(
         if done.interrupted:
             return None
         names = (request.base.asked, request.head.asked)
-        return compare_run.compare(paths[0], paths[1:], request.limits, names=names)[0]
+        (found,) = compare_run.compare(paths[0], paths[1:], request.limits, names=names)
+        told = outputs_caution(_kept_outputs(place, done.outputs))
+        return replace(found, cautions=(told, *found.cautions)) if told else found
 
     comparison = look(folder, request.filters)
     if comparison is None:
@@ -179,7 +185,7 @@ def _compared(
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
         say("something fails: its cells are measured anew")
-        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed, comparison)))
+        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed)))
         if second is None:
             return Found(folder=folder, failing=request.fail_on)
         settled = settle(comparison, confirmed, second, request.fail_on)
@@ -193,6 +199,15 @@ def _compared(
         said=said,
         pages=_write(folder, comparison, request.fail_on, said),
     )
+
+
+def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[OutputDifference]:
+    """What was found now, or, where nothing was left to measure, when it was."""
+    path = place / OUTPUTS_NAME
+    if found:
+        write_whole(path, to_json(found))
+        return found
+    return of_json(path) if path.is_file() else []
 
 
 def _write(folder: Path, comparison: Comparison, failing: Sequence[Failing], said: str) -> tuple[Path, ...]:

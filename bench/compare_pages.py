@@ -11,12 +11,12 @@ from bench.records import JOURNAL_NAME
 from bench.reporting.comparison_html import render_page
 from bench.reporting.comparison_json import to_json
 from bench.reporting.comparison_junit import to_junit
-from bench.reporting.comparison_page import render
+from bench.reporting.comparison_page import COMMENT_CHARACTERS, render
 from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 
-COMMENT_CHARACTERS: Final = 65_000
-"""GitHub takes 65,536 in a comment; what posts it adds a line of its own."""
+ADDED_CHARACTERS: Final = 500
+"""Left for what is put around the page in a comment: a line to find it by, a link."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,9 @@ def write(
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(pages.html, render_page(comparisons, failing, look=look))
-    write_whole(pages.markdown, render(comparisons, failing, look=look, limit=COMMENT_CHARACTERS))
+    write_whole(
+        pages.markdown, render(comparisons, failing, look=look, limit=COMMENT_CHARACTERS - ADDED_CHARACTERS)
+    )
     write_whole(pages.json, to_json(comparisons, failing))
     write_whole(pages.junit, to_junit(comparisons, failing))
     return pages

@@ -25,6 +25,7 @@ from bench.process.runner import Observer, Run, execute
 from bench.records import Journal
 from bench.results import identity
 from bench.results.identity import CodeVersion
+from bench.results.outputs import OutputDifference, output_differences
 from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 from vsr_model.errors import BadInput
 
@@ -71,6 +72,7 @@ class Outcome:
 
     sides: tuple[runs.Outcome, ...]
     interrupted: bool
+    outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both had a round to do
 
 
 @contextmanager
@@ -127,6 +129,7 @@ def measure(
     with ExitStack() as opened:
         turns = _begun(experiment, cells, sides, paths, filters, opened)
         interrupted = False
+        outputs: tuple[OutputDifference, ...] = ()
         try:
             jobs = [job for turn in turns for job in turn.left.values()]
             with display(jobs, experiment.measure) as shown:
@@ -136,6 +139,8 @@ def measure(
                     left = [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]
                     if left:
                         execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.side.name))
+            first, *_, last = turns
+            outputs = tuple(output_differences(first.folder.references, last.folder.references))
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
@@ -148,6 +153,7 @@ def measure(
                 runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted) for turn in turns
             ),
             interrupted=interrupted,
+            outputs=outputs,
         )
 
 

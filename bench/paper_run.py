@@ -19,10 +19,10 @@ from bench.grid import config, estimate, plan, presets
 from bench.grid.config import Experiment
 from bench.paper.experiments import FULL, KEYS, METHODS, PAPER_NAME, VERSIONS, Request, Step, steps
 from bench.process.launcher import SharedLaunchers
-from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status, worst_status
+from bench.records import SCHEMA_VERSION, CellRecord, Status, worst_status
 from bench.results.identity import shown
 from bench.results.run_about import read_json
-from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, RunFolder, free_path
+from bench.results.run_folder import RunFolder, clear_unbegun, free_path, is_begun
 from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
 
@@ -149,7 +149,7 @@ def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, annou
 
 def is_done(path: Path) -> bool:
     """Whether a run's every round has its record."""
-    if not _is_begun(path):
+    if not is_begun(path):
         return False
     folder = RunFolder.open(path)
     return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
@@ -159,30 +159,10 @@ def _carry_out(
     path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, begun: Sequence[RunFolder]
 ) -> runs.Outcome:
     experiment = _experiment(step)
-    if _is_begun(path):
+    if is_begun(path):
         return runs.resume(path, display, given=experiment, launch=launch)
-    _clear(path)
+    clear_unbegun(path)
     return runs.start(experiment, display, output=path, launch=launch, beside=begun)
-
-
-def _clear(path: Path) -> None:
-    """Remove what a run that was ended before its first cell has left, and nothing else.
-
-    Raises BadInput where there is more: it is someone's.
-    """
-    if not path.exists():
-        return
-    made = {CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME, JOURNAL_NAME}
-    found = list(path.iterdir()) if path.is_dir() else []
-    known = [file for file in found if file.name in made or file.name.endswith(".partial")]
-    journal = path / JOURNAL_NAME
-    if not path.is_dir() or len(known) < len(found) or (journal.is_file() and journal.stat().st_size):
-        raise BadInput(
-            f"{path}: holds no run that can be gone on with, and more than one leaves before its first cell; "
-            f"remove it, or put back what is missing of {JOURNAL_NAME} and {RUN_NAME}"
-        )
-    for file in known:
-        file.unlink()
 
 
 @contextmanager
@@ -199,17 +179,13 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _is_begun(path: Path) -> bool:
-    return (path / RUN_NAME).is_file() and (path / JOURNAL_NAME).is_file()
-
-
 def _experiment(step: Step) -> Experiment:
     return config.load(presets.find(step.preset), (), step.variants)[0]
 
 
 def _statuses(path: Path) -> list[Status]:
     """Of the cells that have a record."""
-    if not _is_begun(path):
+    if not is_begun(path):
         return []
     rounds: dict[str, list[CellRecord]] = {}
     for record in RunFolder.open(path).records():
@@ -227,5 +203,5 @@ def runs_of(folder: Path, wanted: Request) -> Sequence[tuple[Step, RunFolder]]:
     return [
         (step, RunFolder.open(folder / step.folder))
         for step in steps(wanted)
-        if _is_begun(folder / step.folder)
+        if is_begun(folder / step.folder)
     ]

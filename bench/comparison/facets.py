@@ -122,7 +122,8 @@ def _device(
         named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
         machine = {name: environment.get(name) for name in named}
         return {**machine, "threads": read_back[0]} if read_back else machine
-    devices = _mapping(environment.get("torch")).get("devices") or ()
+    devices = _mapping(environment.get("torch")).get("devices")
+    devices = devices if isinstance(devices, list) else []
     index = int(backend.device.partition(":")[2] or 0)
     known = _mapping(devices[index]) if index < len(devices) else {}
     return {"gpu": known.get("name")}

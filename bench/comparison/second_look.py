@@ -25,18 +25,9 @@ class Settled:
     said: str  # what the second look found: a sentence
 
 
-def filters_of(suspects: Sequence[Failure], comparison: Comparison) -> tuple[str, ...]:
-    """Filters (bench.grid.plan.cells) that leave the cells of the failures, and as few others as they can."""
-    named = {failure.cell for failure in suspects}
-    cells = [cell for cell in comparison.cells if cell.cell in named]
-    values = {
-        "input": [cell.input for cell in cells],
-        "batch": [str(cell.batch) for cell in cells],
-        "frames": [str(cell.frames) for cell in cells],
-        "size": [f"{cell.height}x{cell.width}" for cell in cells],
-        "backend": [cell.backend for cell in cells],
-    }
-    return tuple(f"{axis}={','.join(dict.fromkeys(of))}" for axis, of in values.items())
+def filters_of(suspects: Sequence[Failure]) -> tuple[str, ...]:
+    """The filter (bench.grid.plan.cells) that leaves the cells of the failures."""
+    return (f"cell={','.join(dict.fromkeys(failure.cell for failure in suspects))}",)
 
 
 def settle(

@@ -12,7 +12,7 @@ from bench.grid.config_measure import Measure
 from bench.grid.yaml_source import nearest
 from vsr_model.errors import BadInput
 
-FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend")
+FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend", "cell")
 
 MAX_SHOWN: Final = 10
 """Values of an axis that a message lists."""
@@ -95,7 +95,9 @@ def _value(cell: Cell, axis: str) -> str:
     """As a filter names it."""
     if axis == "size":
         return f"{cell.height}x{cell.width}"
-    named = {"input": cell.input.name, "backend": cell.backend.name, "batch": cell.batch}
+    named = {
+        "input": cell.input.name, "backend": cell.backend.name, "batch": cell.batch, "cell": cell.id,
+    }  # fmt: skip
     return str(named.get(axis, cell.frames))
 
 

@@ -289,7 +289,7 @@ def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
 
 
 def sources_of(stage: str) -> list[tuple[Pass, str]]:
-    """The passes that a stage's figures may come from, each with its clock; the first that has samples counts."""
+    """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
     if stage in (*STAGES, OTHER):
         return [
             (Pass.STAGE_EVENTS, "device_s"),

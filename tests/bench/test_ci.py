@@ -84,7 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A commit for each text: base, a tenth slower, the same but for a comment, and two that do not work."""
+    """A commit for each text: base, slower by a tenth, of other words, of other outputs, and two broken ones."""
     folder = tmp_path_factory.mktemp("revisions") / "repository"
     base = LASTS.format(seconds=0.03)
     texts = {
@@ -92,6 +92,7 @@ def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "slower": LASTS.format(seconds=0.033),
         "same": f"{base}\n# Nothing but words.\n",
         "broken": "\nfrom vsr_model.layers import what_is_not_there\n",
+        "other": base.replace("return lrs", "return 0.9 * lrs"),
         "failing": base.replace("sleep(0.03)", "raise ArithmeticError('by its own fault')"),
     }
     commits = with_networks(folder, *texts.values())
@@ -173,6 +174,18 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     codes = {RunFolder.open(here / "out" / side).code for side in ("base", "head")}
     assert len(codes) == 1
     assert git(revisions, "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_head_that_answers_otherwise_is_told(revisions, here):
+    arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions)
+    assert ask(*arguments, "--head", "other", "--output", "out") == exits.OK
+    said = "The two sides do not give the same output"
+    assert said in (here / "out" / "comment.md").read_text()
+    assert ask("--resume", "out", "--repository", revisions) == exits.OK  # with nothing left to measure
+    assert said in (here / "out" / "comment.md").read_text()
+    assert ask(*arguments, "--head", "same", "--output", "same") == exits.OK
+    assert said not in (here / "same" / "comment.md").read_text()
 
 
 @pytest.mark.usefixtures("_quick")

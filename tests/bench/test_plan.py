@@ -88,12 +88,12 @@ class TestFilters:
             (
                 ["frame=4"],
                 "--filter frame=4: no axis 'frame' (did you mean 'frames'?); "
-                "allowed are input, batch, frames, size, backend",
+                "allowed are input, batch, frames, size, backend, cell",
             ),
             (
                 ["cpu"],
-                "--filter cpu: neither axis=value (axes: input, batch, frames, size, backend) nor a pattern "
-                "on a cell's id such as 'noise/*/cpu'",
+                "--filter cpu: neither axis=value (axes: input, batch, frames, size, backend, cell) nor a "
+                "pattern on a cell's id such as 'noise/*/cpu'",
             ),
             ([""], "--filter : neither axis=value"),
             (

@@ -1,0 +1,75 @@
+"""How far two runs' CPU float32 results of a clip lie apart: whether the network is still the same."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vsr_model.errors import BadInput
+
+_INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDifference:
+    """One clip, output of one run against that of another."""
+
+    clip: str
+    psnr_db: float | None  # peak 1.0; infinite for equal outputs; None where their shapes differ
+    max_abs: float | None
+
+
+def output_differences(base: Path, other: Path) -> Iterator[OutputDifference]:
+    """Of the clips whose result both folders have kept (bench.measure.output_check.keep), by name."""
+    for path in sorted(base.glob("*.npy")):
+        twin = other / path.name
+        if twin.is_file():
+            yield _difference(path.stem, path, twin)
+
+
+def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
+    ours, theirs = (np.load(file, mmap_mode="r") for file in (path, twin))
+    if ours.shape != theirs.shape:
+        return OutputDifference(clip=clip, psnr_db=None, max_abs=None)
+    squares, largest = 0.0, 0.0
+    for one, another in zip(
+        ours.reshape(-1, *ours.shape[2:]), theirs.reshape(-1, *ours.shape[2:]), strict=True
+    ):
+        difference = one.astype(np.float64) - another  # frame by frame, so that no third clip is in memory
+        squares += float(np.square(difference).sum())
+        largest = max(largest, float(np.abs(difference).max()))
+    mean = squares / ours.size
+    if not math.isfinite(mean):
+        return OutputDifference(clip=clip, psnr_db=-math.inf, max_abs=math.inf)
+    return OutputDifference(clip=clip, psnr_db=-10 * math.log10(mean) if mean else math.inf, max_abs=largest)
+
+
+def to_json(found: Sequence[OutputDifference]) -> str:
+    """As text; numbers that JSON lacks are texts."""
+    rows = [
+        {
+            name: str(value) if value in (math.inf, -math.inf) else value
+            for name, value in asdict(item).items()
+        }
+        for item in found
+    ]
+    return json.dumps(rows, indent=2) + "\n"
+
+
+def of_json(path: Path) -> list[OutputDifference]:
+    """What `to_json` wrote. Raises BadInput for a file that holds something else."""
+    try:
+        return [
+            OutputDifference(
+                clip=str(row["clip"]),
+                psnr_db=None if row["psnr_db"] is None else float(row["psnr_db"]),
+                max_abs=None if row["max_abs"] is None else float(row["max_abs"]),
+            )
+            for row in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(f"{path}: does not hold differences of outputs ({error})") from None
