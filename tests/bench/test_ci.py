@@ -84,7 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A commit for each text: base, slower by a tenth, of other words, of other outputs, and two broken ones."""
+    """A commit for each text: base, slower by a tenth, of other words or outputs, and two broken ones."""
     folder = tmp_path_factory.mktemp("revisions") / "repository"
     base = LASTS.format(seconds=0.03)
     texts = {
