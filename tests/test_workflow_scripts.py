@@ -14,6 +14,9 @@ from typing import Any, Final
 import pytest
 
 from bench import ci_run, exits
+from bench.comparison.policy import REGRESSIONS
+from bench.reporting.comparison_page import render
+from tests.bench import compared
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPTS: Final = ROOT / ".github" / "scripts"
@@ -125,6 +128,8 @@ def run_of(**changes: Any) -> dict[str, Any]:
         "head_branch": "faster",
         "head_repository": {"full_name": "stranger/fork", "owner": {"login": "stranger"}},
         "html_url": f"https://github.com/{REPOSITORY}/actions/runs/77",
+        "created_at": "2026-01-02T03:04:05Z",
+        "pull_requests": [],
     }
     return {"workflow_run": {**run, **changes}, "repository": {"full_name": REPOSITORY}}
 
@@ -204,6 +209,124 @@ def test_the_pull_request_is_the_one_of_the_event_with_the_label(stage: Stage) -
     assert stage.run("comment.py").returncode == 0
     assert len(posted(stage)) == 1
     assert f"repos/{REPOSITORY}/issues/5/comments" in posted(stage)[0][0]
+
+
+def labelled(*times: str, label: str = "gpu") -> list[Any]:
+    """Pages of a pull request's events."""
+    put_on = [
+        {"event": "labeled", "created_at": f"2026-01-02T{time}Z", "label": {"name": label}} for time in times
+    ]
+    return [[{"event": "head_ref_force_pushed", "created_at": "2026-01-02T03:04:04Z"}], put_on]
+
+
+def two_bases(stage: Stage, first: Sequence[Any], second: Sequence[Any]) -> None:
+    """The pull requests 5 and 6 of one branch, both labelled."""
+    answers = {
+        PULLS: [pull(5), pull(6)],
+        ARTEFACTS: {"artifacts": [{"id": 1}]},
+        **{f"repos/{REPOSITORY}/issues/{number}/comments?per_page=100": [[]] for number in (5, 6)},
+        f"repos/{REPOSITORY}/issues/5/events?per_page=100": first,
+        f"repos/{REPOSITORY}/issues/6/events?per_page=100": second,
+    }
+    stage.answers(answers)
+    (stage.folder / "comment.md").write_text(f"{ci_run.MARKER}## Benchmark\nslower\n")
+
+
+def written(stage: Stage) -> list[str]:
+    """The places that are written to."""
+    return [
+        next(argument for argument in arguments if argument.startswith("repos/"))
+        for arguments, _ in stage.calls()
+        if "--method" in arguments and "GET" not in arguments
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "number"),
+    [
+        (labelled("03:04:03"), labelled("03:05:00"), 5),  # the other's own run is still to come
+        (labelled("02:00:00"), labelled("03:04:04"), 6),
+        (labelled("01:00:00", "03:04:03", "04:00:00"), labelled("02:00:00"), 5),
+        (labelled("03:00:00"), [*labelled("01:00:00"), *labelled("03:04:04", label="bug")], 5),
+    ],
+)
+def test_of_a_branch_with_two_bases_only_the_measured_one_is_told(
+    stage: Stage, first: Sequence[Any], second: Sequence[Any], number: int
+) -> None:
+    stage.event(run_of(pull_requests=[{"number": 5}, {"number": 6}]))
+    two_bases(stage, first, second)
+    ended = stage.run("comment.py")
+    assert ended.returncode == 0, ended.stderr
+    issue = f"repos/{REPOSITORY}/issues/{number}"
+    assert written(stage) == [f"{issue}/comments", f"{issue}/labels/gpu"]
+
+
+def test_the_number_that_the_event_knows_is_taken(stage: Stage) -> None:
+    stage.event(run_of(pull_requests=[{"number": 6}]))
+    two_bases(stage, [[]], [[]])
+    assert stage.run("comment.py").returncode == 0
+    issue = f"repos/{REPOSITORY}/issues/6"
+    assert written(stage) == [f"{issue}/comments", f"{issue}/labels/gpu"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (labelled("03:04:00"), labelled("03:04:03")),  # either may have started it
+        (labelled("03:10:00"), labelled("03:11:00")),  # labelled anew since
+    ],
+)
+def test_where_the_measured_one_is_not_known_none_is_told(
+    stage: Stage, first: Sequence[Any], second: Sequence[Any]
+) -> None:
+    stage.event(run_of())
+    two_bases(stage, first, second)
+    ended = stage.run("comment.py")
+    assert ended.returncode == 1
+    assert "pull requests 5, 6 are of one branch" in ended.stderr
+    assert written(stage) == []
+
+
+CALLED: Final = {
+    "@owner/team": "@\u200bowner/team",
+    "&#64;team": "&amp;#\u200b64;team",
+    "&commat;team": "&amp;commat;team",
+    "fixes #12": "fixes #\u200b12",
+    "gh-12": "gh\u200b-12",
+    "[a](https://b.example)": "[a]\u200b(https:\u200b//b.example)",
+    "![a](//b.example/c.png)": "![a]\u200b(//b.example/c.png)",
+    "[a][b]\n\n[b]: //c.example": "[a]\u200b[b]\n\n[b]\u200b: //c.example",
+    "<https://b.example>": "&lt;https:\u200b//b.example>",
+    "<a href=//b.example>c</a>": "&lt;a href=//b.example>c&lt;/a>",
+    "<IMG src=//b.example>": "&lt;IMG src=//b.example>",
+    "<details open>": "&lt;details open>",
+    "<!-- the rest": "&lt;!-- the rest",
+    "www.b.example": "www\u200b.b.example",
+    "at 03:04:05, &lt;b&gt; &amp; 1.08": "at 03:04:05, &lt;b&gt; &amp; 1.08",
+    "@&#8203;team": "@\u200bteam",
+}
+
+
+@pytest.mark.parametrize("text", CALLED)
+def test_the_measured_code_calls_nobody_and_links_nothing(stage: Stage, text: str) -> None:
+    stage.event(run_of())
+    told(stage, pulls=[pull()], text=f"{ci_run.MARKER}{text}\n")
+    assert stage.run("comment.py").returncode == 0
+    [(_, body)] = posted(stage)
+    assert body.startswith(f"{ci_run.MARKER}{CALLED[text]}\n\nCommit {COMMIT}: [the log, ")
+    assert f"](https://github.com/{REPOSITORY}/actions/runs/77)" in body
+
+
+def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: Stage) -> None:
+    odd = [compared.odd(name) for name in compared.ODD_NAMES]
+    page = render([compared.comparison(), *odd], REGRESSIONS, look="@someone, see www.example.org")
+    stage.event(run_of())
+    told(stage, pulls=[pull()], text=ci_run.MARKER + page)
+    assert stage.run("comment.py").returncode == 0
+    [(_, body)] = posted(stage)
+    assert "<details>\n<summary>" in page
+    assert "&#8203;" in page
+    assert body.partition("\n\nCommit ")[0] == (ci_run.MARKER + page).replace("&#8203;", "\u200b").rstrip()
 
 
 def test_without_the_label_nothing_is_written(stage: Stage) -> None:
@@ -341,6 +464,28 @@ def test_a_pull_request_is_compared_with_where_it_left_its_base(stage: Stage, hi
     ended = stage.run("commits.py", GITHUB_EVENT_NAME="pull_request")
     assert ended.returncode == 0, ended.stderr
     assert outputs(stage) == {"base": history[1], "head": head}
+
+
+def test_a_pull_request_without_a_common_commit_is_told(stage: Stage, history: list[str]) -> None:
+    git(stage, "checkout", "--quiet", "--orphan", "other")
+    head = commit(stage, "mine")
+    stage.event({"pull_request": {"base": {"sha": history[3]}, "head": {"sha": head}}})
+    ended = stage.run("commits.py", GITHUB_EVENT_NAME="pull_request")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"commits.py: {head} and its base {history[3]} have no commit in common: nothing to compare\n"
+    )
+    assert outputs(stage) == {}
+
+
+def test_a_base_that_is_not_there_is_told(stage: Stage, history: list[str]) -> None:
+    stage.event({"pull_request": {"base": {"sha": COMMIT}, "head": {"sha": history[3]}}})
+    ended = stage.run("commits.py", GITHUB_EVENT_NAME="pull_request")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        f"commits.py: where {history[3]} left its base {COMMIT} cannot be found; git says why above"
+    )
+    assert "Traceback" not in ended.stderr
 
 
 def test_by_hand_it_is_what_was_asked_for(stage: Stage, history: list[str]) -> None:

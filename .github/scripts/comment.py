@@ -3,17 +3,21 @@
 Runs by `workflow_run`, with a token that may write. The run that it follows has executed a pull request's
 code, so nothing of it is trusted:
 
-- the artefact is read as text, cut to what a comment holds, and never executed;
+- the artefact is read as text, cut to what a comment holds, and never executed; nobody is notified by it, and
+  nothing is linked but the run;
 - run, commit and branch come from GitHub's event, and the pull request's number from GitHub's API;
 - only a pull request that has the label `gpu` gets a comment. The label is then taken off: it was for that
-  commit.
+  commit. Where a branch has several, with different bases, it is the one that was labelled just before the
+  run.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,19 @@ MARKER = "<!-- vsr-bench ci -->\n"
 AUTHOR = "github-actions[bot]"
 CHARACTERS = 65_536
 """What GitHub takes as a comment."""
+APART = timedelta(seconds=10)
+"""Between two labels put on: of less it is not known which of two runs each of them started."""
+
+INVISIBLE = "\u200b"
+ENTITY = re.compile(r"&(?!(?:amp|lt|gt);)")
+TAG = re.compile(r"<(?!/?(?:details|summary)>)")
+"""What is not of the few that a page of `vsr-bench` has."""
+CALLS = re.compile(
+    r"(?<=@)|(?<=#)(?=\d)|(?<=GH)(?=-\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\])(?=[(\[:])|"
+    r"(?<=:)(?!\d\d:)(?=[\w+-]+:)",
+    re.IGNORECASE,
+)
+"""Where GitHub would find somebody to notify, an issue to refer to, an address, a link or a picture."""
 
 Json = dict[str, Any]
 
@@ -40,10 +57,11 @@ def main() -> None:
     numbers = _labelled(repository, run)
     if not numbers:
         print(f"No open pull request of that branch has the label {LABEL}.")
-    for number in numbers:
-        _post(repository, number, _body(run, text))
-        _gh("--method", "DELETE", f"repos/{repository}/issues/{number}/labels/{LABEL}")
-        print(f"Told pull request {number}.")
+        return
+    number = numbers[0] if len(numbers) == 1 else _started(repository, run, numbers)
+    _post(repository, number, _body(run, text))
+    _gh("--method", "DELETE", f"repos/{repository}/issues/{number}/labels/{LABEL}")
+    print(f"Told pull request {number}.")
 
 
 def _artefact(repository: str, run: int) -> str | None:
@@ -70,18 +88,61 @@ def _labelled(repository: str, run: Json) -> list[int]:
         "--method", "GET", f"repos/{repository}/pulls",
         "--raw-field", "state=open", "--raw-field", f"head={head}", "--raw-field", "per_page=100",
     )  # fmt: skip
-    return [
+    labelled = [
         int(pull["number"])
         for pull in pulls
         if pull["head"]["ref"] == run["head_branch"]
         and (pull["head"]["repo"] or {}).get("full_name") == run["head_repository"]["full_name"]
         and any(label["name"] == LABEL for label in pull["labels"])
     ]
+    # The event knows none of a fork; otherwise all of that branch, and not which of them started the run.
+    named = {int(pull["number"]) for pull in run.get("pull_requests") or ()}
+    return [number for number in labelled if number in named] or labelled
+
+
+def _started(repository: str, run: Json, numbers: list[int]) -> int:
+    """Which of several pull requests of one branch the run is of: a base's figures are not another's."""
+    created = _time(run["created_at"])
+    labelled = [
+        (at, number) for number in numbers for at in _times_labelled(repository, number) if at <= created
+    ]
+    newest = max(labelled, default=None)
+    if newest is None or any(number != newest[1] and newest[0] - at < APART for at, number in labelled):
+        sys.exit(
+            f"comment.py: the pull requests {', '.join(map(str, numbers))} are of one branch and have the "
+            f"label {LABEL}, and it is not known which of them was measured; label one after the other"
+        )
+    return newest[1]
+
+
+def _times_labelled(repository: str, number: int) -> list[datetime]:
+    pages = _gh("--paginate", "--slurp", f"repos/{repository}/issues/{number}/events?per_page=100")
+    return [
+        _time(event["created_at"])
+        for page in pages
+        for event in page
+        if event["event"] == "labeled" and event["label"]["name"] == LABEL
+    ]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _body(run: Json, text: str) -> str:
     last = f"\n\nCommit {run['head_sha']}: [the log, and the runs as an artefact]({run['html_url']})\n"
-    return MARKER + text.removeprefix(MARKER)[: CHARACTERS - len(MARKER) - len(last)].rstrip() + last
+    return (
+        MARKER + _unheard(text.removeprefix(MARKER))[: CHARACTERS - len(MARKER) - len(last)].rstrip() + last
+    )
+
+
+def _unheard(text: str) -> str:
+    """The text as it reads: it says nothing to anybody in the robot's name, and leads nowhere.
+
+    As bench/reporting/comparison_page.py has it for what it writes; this text may be of anybody's making.
+    """
+    plain = text.replace("&#8203;", "").replace(INVISIBLE, "")
+    return CALLS.sub(INVISIBLE, TAG.sub("&lt;", ENTITY.sub("&amp;", plain)))
 
 
 def _post(repository: str, number: int, body: str) -> None:

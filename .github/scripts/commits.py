@@ -44,8 +44,14 @@ def main() -> None:
 
 def _of_pull_request(event: Event) -> tuple[str, str]:
     """Not the base's newest commit: what others have made faster there since is no fault of this one."""
-    head = event["pull_request"]["head"]["sha"]
-    return _git("merge-base", event["pull_request"]["base"]["sha"], head), head
+    base, head = event["pull_request"]["base"]["sha"], event["pull_request"]["head"]["sha"]
+    command = ["git", "merge-base", base, head]
+    found = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if found.returncode == 1:  # git's own word for none; where it fails it says why, with another status
+        sys.exit(f"commits.py: {head} and its base {base} have no commit in common: nothing to compare")
+    if found.returncode:
+        sys.exit(f"commits.py: where {head} left its base {base} cannot be found; git says why above")
+    return found.stdout.strip(), head
 
 
 def _asked_for(event: Event) -> tuple[str, str]:
