@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, resize
+from vsr_model.recurrence import propagate
 from vsr_model.spynet import SPyNet
 from vsr_model.stages import Stage, StageProbe, no_probe
 from vsr_model.warp import warp
@@ -21,6 +22,7 @@ MIN_SIZE: Final = 16  # of height and width
 OUTPUT_CHANNELS: Final = 64  # of the layers at the output's size, whatever mid_channels is
 
 ResizeMode: TypeAlias = Literal["bilinear", "nearest"]
+Direction: TypeAlias = Literal["backward", "forward"]  # of a branch and its flow, in time
 
 
 class Alignment(nn.Module):
@@ -36,14 +38,20 @@ class Alignment(nn.Module):
 
     def compute_flow(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
         """See `BasicVSR.compute_flow`."""
-        n, t, c, h, w = lrs.shape
+        n, t, _, h, w = lrs.shape
         if t == 1:  # a single frame has no neighbour; pooling would refuse the empty batch
             return lrs.new_empty(n, 0, 2, h, w), lrs.new_empty(n, 0, 2, h, w)
-        earlier = lrs[:, :-1].reshape(-1, c, h, w)
-        later = lrs[:, 1:].reshape(-1, c, h, w)
+        earlier, later = _neighbours(lrs)
         flows_backward: Tensor = self.spynet(earlier, later)
         flows_forward: Tensor = self.spynet(later, earlier)
         return flows_forward.view(n, t - 1, 2, h, w), flows_backward.view(n, t - 1, 2, h, w)
+
+    def compute_flow_one_way(self, lrs: Tensor, direction: Direction) -> Tensor:
+        """`flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
+        n, t, _, h, w = lrs.shape
+        earlier, later = _neighbours(lrs)
+        flows: Tensor = self.spynet(later, earlier) if direction == "forward" else self.spynet(earlier, later)
+        return flows.view(n, t - 1, 2, h, w)
 
 
 class Propagation(nn.Module):
@@ -119,13 +127,15 @@ class BasicVSR(nn.Module):
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """`lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w). The probe spans each stage's work."""
-        _check(lrs)
+        check_shape(tuple(lrs.shape))
         with probe(Stage.ALIGNMENT):
             flows_forward, flows_backward = self.alignment.compute_flow(lrs)
         feats_backward = self._propagate_backward(lrs, flows_backward, probe)
 
         with probe(Stage.PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
+        # `recurrence.forward_branch` is this loop for clips of any length. Here it is written out, so that a
+        # profile of this function by line shows what each stage adds.
         outputs = []
         for i, frame in enumerate(lrs.unbind(1)):
             if i > 0:
@@ -146,7 +156,7 @@ class BasicVSR(nn.Module):
         `flows_forward[:, i]` starts at frame i + 1 and points into frame i, so it takes features forward in
         time; `flows_backward[:, i]` starts at frame i and points into frame i + 1 (mmagic's meaning).
         """
-        _check(lrs)
+        check_shape(tuple(lrs.shape))
         return self.alignment.compute_flow(lrs)
 
     def _propagate_backward(self, lrs: Tensor, flows_backward: Tensor, probe: StageProbe) -> Sequence[Tensor]:
@@ -154,15 +164,12 @@ class BasicVSR(nn.Module):
         with probe(Stage.PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
         frames = lrs.unbind(1)
-        feats_backward: list[Tensor] = []
-        for i in reversed(range(len(frames))):
-            if i < len(frames) - 1:
-                with probe(Stage.ALIGNMENT):
-                    feat_prop = self.alignment(feat_prop, flows_backward[:, i])
-            with probe(Stage.PROPAGATION):
-                feat_prop = self.propagation.backward_trunk(frames[i], feat_prop)
-            feats_backward.append(feat_prop)
-        return feats_backward[::-1]
+        steps = (
+            (i, frame, flows_backward[:, i] if i < len(frames) - 1 else None)
+            for i, frame in reversed(list(enumerate(frames)))
+        )
+        propagated = propagate(self.propagation.backward_trunk, self.alignment, steps, feat_prop, probe)
+        return [features for *_, features in propagated][::-1]
 
     def cast_features(self, dtype: torch.dtype) -> None:
         """Run propagation, aggregation and upsampling in `dtype`, such as torch.bfloat16.
@@ -191,11 +198,17 @@ class BasicVSR(nn.Module):
             part.compile()
 
 
-def _check(lrs: Tensor) -> None:
-    match tuple(lrs.shape):
+def _neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
+    """The earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
+    return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raise ValueError, in one sentence, for the shape of what is no clip that `BasicVSR` takes."""
+    match shape:
         case (n, t, 3, h, w) if n >= 1 and t >= 1 and h >= MIN_SIZE and w >= MIN_SIZE:
             return
     raise ValueError(
         f"BasicVSR needs a clip of shape (n, t, 3, h, w) with n, t of at least 1 and h, w of at least "
-        f"{MIN_SIZE}, not {tuple(lrs.shape)}."
+        f"{MIN_SIZE}, not {shape}."
     )

@@ -78,9 +78,9 @@ def estimate_peak_bytes(
     With `gradients` what autograd keeps for a backward pass (`recorded_bytes`) grows until the end, and the
     worst moment is there: the last frame is upsampled, or the outputs are joined.
     """
-    feature_parameters = _feature_parameters(mid_channels, num_blocks)
-    flow_parameters = _flow_parameters() + 2 * _RGB  # with the colour statistics
-    weights = bytes_per_element * feature_parameters + _FLOAT_BYTES * flow_parameters
+    weights = weight_bytes(
+        mid_channels=mid_channels, num_blocks=num_blocks, bytes_per_element=bytes_per_element
+    )
 
     pixels = batch * height * width
     pairs = frames - 1
@@ -107,26 +107,44 @@ def estimate_peak_bytes(
         kept = _FLOAT_BYTES * (clip + flows) + bytes_per_element * mid_channels * unrecorded
         return weights + recorded + pixels * (kept + last)
 
-    aligned_height, aligned_width = _aligned(height), _aligned(width)
-    resized = 0 if (aligned_height, aligned_width) == (height, width) else 2 * _RGB
-    copied = 2 * _RGB * pairs if batch > 1 else 0  # a batch's pairs are not contiguous in its clips
-    in_level = 2 * _RGB * 4 / 3 + _RGB + 2 + sum(_FLOW_CHANNELS[:3])
-    estimating = pixels * (clip + copied + flows / 2) + batch * pairs * aligned_height * aligned_width * (
-        resized + in_level
+    estimating = pixels * (clip + flows // 2) + flow_elements(
+        batch=batch, pairs=pairs, height=height, width=width
     )
 
     # Beside the backward features of every frame: the forward features of the last, and both fused.
     features = mid_channels * (frames + 2)
-    shuffled = 4 * mid_channels, 16 * _OUTPUT_CHANNELS  # elements per pixel of the frame, after each stage
-    in_upsampling = max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1])
-    in_last = 2 * shuffled[1] + _RGB * _SCALE**2
     upsampling = pixels * (
         _FLOAT_BYTES * (clip + flows + outputs - outputs // frames)
-        + bytes_per_element * (features + max(in_upsampling, in_last))
+        + bytes_per_element * (features + upsampling_elements(mid_channels=mid_channels))
     )
     joining = pixels * (_FLOAT_BYTES * (clip + flows + 2 * outputs) + bytes_per_element * features)
 
-    return weights + max(_FLOAT_BYTES * round(estimating) if pairs else 0, upsampling, joining)
+    return weights + max(_FLOAT_BYTES * estimating if pairs else 0, upsampling, joining)
+
+
+def weight_bytes(*, mid_channels: int, num_blocks: int, bytes_per_element: int = 4) -> int:
+    """Bytes of the weights, of which `BasicVSR.cast_features` converts those that features go through."""
+    flow_parameters = _flow_parameters() + 2 * _RGB  # with the colour statistics
+    return bytes_per_element * _feature_parameters(mid_channels, num_blocks) + _FLOAT_BYTES * flow_parameters
+
+
+def flow_elements(*, batch: int, pairs: int, height: int, width: int) -> int:
+    """Numbers alive at the worst moment of estimating one direction's flow of so many pairs in one call.
+
+    The frames themselves are not counted; see `estimate_peak_bytes` for what is.
+    """
+    aligned_height, aligned_width = _aligned(height), _aligned(width)
+    resized = 0 if (aligned_height, aligned_width) == (height, width) else 2 * _RGB
+    copied = 2 * _RGB * pairs if batch > 1 else 0  # a batch's pairs are not contiguous in its clips
+    in_level = 2 * _RGB * 4 // 3 + _RGB + 2 + sum(_FLOW_CHANNELS[:3])
+    in_pair = aligned_height * aligned_width * (resized + in_level)
+    return batch * (height * width * copied + pairs * in_pair)
+
+
+def upsampling_elements(*, mid_channels: int) -> int:
+    """Numbers per pixel of the input alive at the worst moment of upsampling a frame, but for its input."""
+    shuffled = 4 * mid_channels, 16 * _OUTPUT_CHANNELS  # after each stage
+    return max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1], 2 * shuffled[1] + _RGB * _SCALE**2)
 
 
 def recorded_bytes(
