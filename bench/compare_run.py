@@ -9,7 +9,8 @@ from typing import Final
 from bench.cautions.cautions import cautions
 from bench.comparison.cells import MeasuredCell, cells_of
 from bench.comparison.compare import compare as compare_cells
-from bench.comparison.comparison import CellComparison, Comparison, Limits, Method, Side
+from bench.comparison.comparison import CellComparison, Comparison, Limits, Side
+from bench.comparison.doubts import doubts
 from bench.machine.environment import in_short
 from bench.report_run import run_names
 from bench.reporting.markdown import flat
@@ -45,11 +46,17 @@ class _Opened:
 
 
 def compare(
-    base: Path, news: Sequence[Path], limits: Limits, names: Sequence[str] | None = None
+    base: Path,
+    news: Sequence[Path],
+    limits: Limits,
+    names: Sequence[str] | None = None,
+    *,
+    family: int = 0,
 ) -> list[Comparison]:
     """Each of the new runs against the base; `names` are the base's and theirs, else made from the folders'.
 
-    Raises BadInput for what holds no run or a broken one, and where a new run has no cell that the base has.
+    `family`: see bench.comparison.compare. Raises BadInput for what holds no run or a broken one, and where a
+    new run has no cell that the base has.
     """
     paths = [base, *news]
     real = [path.resolve() for path in paths]
@@ -58,11 +65,13 @@ def compare(
             raise BadInput(f"{paths[place]}: is named twice; a run is compared with others, not with itself")
     told = run_names(real) if names is None else names
     opened = [_open(path, name) for path, name in zip(paths, told, strict=True)]
-    return [_compared(opened[0], other, limits) for other in opened[1:]]
+    return [_compared(opened[0], other, limits, family) for other in opened[1:]]
 
 
 def _open(path: Path, name: str) -> _Opened:
     folder = RunFolder.open(path)
+    if folder.begun_with is not None:  # earlier versions did not keep it
+        folder.check_config()
     records = folder.records()
     planned = folder.cells()
     if not records:
@@ -83,8 +92,8 @@ def _open(path: Path, name: str) -> _Opened:
     )
 
 
-def _compared(base: _Opened, new: _Opened, limits: Limits) -> Comparison:
-    cells = compare_cells(base.cells, new.cells, limits)
+def _compared(base: _Opened, new: _Opened, limits: Limits, family: int) -> Comparison:
+    cells = compare_cells(base.cells, new.cells, limits, family=family)
     if not any(cell.base_status is not None and cell.new_status is not None for cell in cells):
         raise BadInput(
             f"{new.folder.path}: has no cell in common with {base.folder.path} "
@@ -125,18 +134,7 @@ def _cautions(base: _Opened, new: _Opened, cells: Sequence[CellComparison]) -> I
     for side, run in (("base", base), ("new", new)):
         if run.missing:
             yield f"The {side} run is not whole: {run.missing} of its rounds are missing."
-    methods = [cell.change.method for cell in cells if cell.change is not None]
-    if Method.APART in methods:
-        yield (
-            "The two runs were not measured in turn: how the machine changed between them is in every ratio, "
-            "and no interval of two runs can know it. Runs in turn (vsr-bench ci) tell the program alone; "
-            "--apart widens the intervals by what the machine is known to do."
-        )
-    if few := sum(method is Method.NONE for method in methods):
-        yield (
-            f"{few} of {len(methods)} cells have no interval: one or two processes say nothing of the next. "
-            "Take more measure.rounds."
-        )
+    yield from doubts(base.cells, new.cells, cells)
     kinds = sorted(
         code for code in base.warned.keys() | new.warned.keys() if base.warned[code] != new.warned[code]
     )

@@ -173,7 +173,7 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
     made.add_argument("--output", type=Path, default=DATA, help="folder of samples and environment")
     made.add_argument("--quick", action="store_true", help="too little to quote, to see that it works")
     made.add_argument("--report", action="store_true", help="measure nothing: figures of what was kept")
-    made.add_argument("--write-docs", action="store_true", help=f"put the figures into docs/{PAGE.name}")
+    made.add_argument("--write-docs", action="store_true", help="put the figures into their page of docs")
     return made
 
 
@@ -184,6 +184,7 @@ def conduct(
     columns: Sequence[str],
     measure: Callable[[argparse.Namespace], Evidence],
     render: Callable[[Evidence], str],
+    page: Path = PAGE,
 ) -> int:
     """Measure and keep, or read what was kept; print the figures. The exit status."""
     try:
@@ -195,7 +196,7 @@ def conduct(
             keep(measure(options), options.output, name)
         text = render(read(options.output, name, columns))
         if options.write_docs:
-            put_into(PAGE, name, text)
+            put_into(page, name, text)
     except BadInput as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -33,6 +33,7 @@ SIDES: Final = ("a", "b")
 
 PRESET: Final = "ci"
 VARIANT: Final = "cpu"
+PAGE: Final = evidence.ROOT / "docs" / "compare.md"
 RUN_IN: Final = evidence.ROOT / "results" / NAME
 ROUNDS: Final = 240
 QUICK: Final = ("--rounds", "4", "--set", "measure.rounds=4", "--set", "measure.repetitions=2")
@@ -154,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = evidence.parser(__doc__, NAME)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of rounds to measure")
     parser.add_argument("--run-in", type=Path, default=RUN_IN, help="folder of the measurement itself")
-    return evidence.conduct(parser.parse_args(argv), NAME, columns=COLUMNS, measure=measure, render=render)
+    return evidence.conduct(
+        parser.parse_args(argv), NAME, columns=COLUMNS, measure=measure, render=render, page=PAGE
+    )
 
 
 if __name__ == "__main__":

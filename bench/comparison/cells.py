@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
 from bench.comparison.facets import Facets, facets_of
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
-from bench.records import FIGURE_STAGES, OTHER, CellRecord, Status, worst_status
+from bench.records import FIGURE_STAGES, FORWARD, CellRecord, Pass, Status, worst_status
 from bench.results.analysis import sources_of, steady_samples
-from vsr_model.stages import STAGES
-
-STAGE_NAMES: Final = (*(str(stage) for stage in STAGES), OTHER)
 
 MEMORY: Final = {
     "host peak": "peak_host_bytes",
@@ -61,12 +56,12 @@ class MeasuredCell:
 
     def levels(self, stage: str, source: tuple[str, str] | None = None) -> dict[int, float]:
         """The median of each round's steady samples in seconds, by round; of one pass and clock."""
-        for pass_, clock in sources_of(stage):
+        for pass_, clock in _sources_of(stage):
             if source is not None and (str(pass_), clock) != source:
                 continue
             samples = steady_samples(list(self.ok.values()), pass_, stage, clock)
-            found = {n: median(of) for n, of in zip(self.ok, samples, strict=True) if of}
-            if found:
+            levels = {n: median(of) for n, of in zip(self.ok, samples, strict=True) if of}
+            if found := {n: level for n, level in levels.items() if level > 0}:  # a coarse clock may give 0
                 return found
         return {}
 
@@ -106,28 +101,16 @@ def cells_of(
 
 def common_source(base: MeasuredCell, new: MeasuredCell, stage: str) -> tuple[str, str] | None:
     """The first pass and clock of which both have samples; None where there is none."""
-    for pass_, clock in sources_of(stage):
+    for pass_, clock in _sources_of(stage):
         source = (str(pass_), clock)
         if base.levels(stage, source) and new.levels(stage, source):
             return source
     return None
 
 
-def in_turn(base: MeasuredCell, new: MeasuredCell, rounds: Sequence[int]) -> bool:
-    """Whether these rounds of the two were measured in turn, both of each before either of the next.
-
-    Told by when they began, whoever made the runs and wherever they have been copied since.
-    """
-    moments = [(_began(base.ok[number]), _began(new.ok[number])) for number in rounds]
-    known = [(of_base, of_new) for of_base, of_new in moments if of_base and of_new]
-    if not rounds or len(known) < len(moments):
-        return False
-    return all(max(here) <= min(after) for here, after in pairwise(known))
-
-
-def _began(record: CellRecord) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(record.started_at)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _sources_of(stage: str) -> list[tuple[Pass, str]]:
+    """As the tables have it; where no forward was timed end to end, the probed one stands in."""
+    sources = sources_of(stage)
+    if stage == FORWARD:
+        sources += [(pass_, "wall_s") for pass_ in (Pass.STAGE_EVENTS, Pass.STAGE_SYNC, Pass.STAGE_LAUNCH)]
+    return sources

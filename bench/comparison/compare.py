@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
-from bench.comparison.cells import HOST_MEMORY, MEMORY, STAGE_NAMES, MeasuredCell, common_source, in_turn
+from bench.comparison.cells import HOST_MEMORY, MEMORY, MeasuredCell, common_source
 from bench.comparison.comparison import (
     AccuracyChange,
     Amount,
@@ -23,7 +23,8 @@ from bench.comparison.comparison import (
 )
 from bench.comparison.facets import differing
 from bench.comparison.matching import Pair, matched
-from bench.records import OTHER, Status
+from bench.comparison.turns import turns
+from bench.records import Status
 from bench.statistics.changes import (
     MIN_ROUNDS,
     least_rounds,
@@ -31,13 +32,19 @@ from bench.statistics.changes import (
     of_pairs,
     rounds_needed,
 )
-from bench.statistics.stats import CONFIDENCE
+from bench.statistics.stats import CONFIDENCE, quartiles
+from vsr_model.stages import STAGES
 
 PSNR_CAP_DB: Final = 100.0
 """Above it outputs differ by the rounding of float32 alone: a digit more or less of that is no loss."""
 
 MEMORY_FLOOR_BYTES: Final = 8 * 2**20
 """A smaller difference is the allocator's, whatever its share."""
+
+
+MIN_STAGE_SHARE: Final = 0.01
+"""Of the stages' sum: below it a stage is nothing that a change could hide in, such as the alignment of a
+single frame, and would only widen the others' intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +59,19 @@ class _Both:
 
 
 def compare(
-    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], limits: Limits
+    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], limits: Limits, *, family: int = 0
 ) -> tuple[CellComparison, ...]:
-    """A verdict for every cell that either run has."""
+    """A verdict for every cell that either run has.
+
+    `family` is how many cells are asked about in all where these are only some of them, chosen for what they
+    showed: their intervals are then as wide as those of so many.
+    """
     pairs = [(pair, _both(pair, limits)) for pair in matched(base, new)]
     known = [both for _, both in pairs if both is not None]
-    of_cells = shared_confidence(sum(both.timed for both in known))
-    of_stages = shared_confidence(sum(len(both.stages) for both in known))
+    cells = sum(both.timed for both in known)
+    stages = sum(len(both.stages) for both in known)
+    of_cells = shared_confidence(max(cells, family))
+    of_stages = shared_confidence(max(stages, family * len(STAGES)))
     return tuple(
         _uncompared(pair, limits) if both is None else _compared(both, of_cells, of_stages)
         for pair, both in pairs
@@ -71,8 +84,9 @@ def shared_confidence(intervals: int) -> float:
 
 
 def _both(pair: Pair, limits: Limits) -> _Both | None:
+    """None where the sides differ in what they measure, or one has no round that ended ok."""
     base, new = pair
-    if base is None or new is None or not base.status is new.status is Status.OK:
+    if base is None or new is None or not base.ok or not new.ok:
         return None
     if differing(base.facets, new.facets, limits.across):
         return None
@@ -81,19 +95,26 @@ def _both(pair: Pair, limits: Limits) -> _Both | None:
         new=new,
         limits=limits,
         timed=common_source(base, new, base.figure) is not None,
-        stages=tuple(
-            stage for stage in STAGE_NAMES if stage != OTHER and common_source(base, new, stage) is not None
-        ),
+        stages=_stages_that_count(base, new),
     )
+
+
+def _stages_that_count(base: MeasuredCell, new: MeasuredCell) -> tuple[str, ...]:
+    levels = {}
+    for stage in map(str, STAGES):
+        if source := common_source(base, new, stage):
+            levels[stage] = [median(side.levels(stage, source).values()) for side in (base, new)]
+    whole = sum(map(sum, levels.values()))
+    return tuple(stage for stage, both in levels.items() if sum(both) >= MIN_STAGE_SHARE * whole)
 
 
 def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
     change = _change(both, both.base.figure, of_cells) if both.timed else None
-    verdict = Verdict.UNCLEAR if change is None else _verdict(change, both.limits)
+    verdict, why = _told(both, change)
     return CellComparison(
         **_named((both.base, both.new)),
         verdict=verdict,
-        why=_why_unclear(change, both.limits) if verdict is Verdict.UNCLEAR else "",
+        why=why,
         change=change,
         stages=tuple(
             StageChange(stage=stage, change=found, verdict=_verdict(found, both.limits))
@@ -105,17 +126,39 @@ def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
     )
 
 
+def _told(both: _Both, change: Change | None) -> tuple[Verdict, str]:
+    """The verdict of a cell that has rounds to compare, whatever became of its others.
+
+    Rounds that failed hide no slowdown: a cell that is slower is told so though it was failing before.
+    """
+    by_time = Verdict.UNCLEAR if change is None else _verdict(change, both.limits)
+    base_ok, new_ok = (side.status is Status.OK for side in (both.base, both.new))
+    if base_ok and new_ok:
+        return by_time, _why_unclear(change, both.limits) if by_time is Verdict.UNCLEAR else ""
+    rounds = "; ".join(
+        f"{name}: {len(side.records) - len(side.ok)} of {len(side.records)} rounds not ok, {side.status}"
+        f"{_reason(side)}"
+        for name, side in (("base", both.base), ("new", both.new))
+        if side.status is not Status.OK
+    )
+    if base_ok:
+        return Verdict.WORSE, rounds
+    if by_time is Verdict.SLOWER:
+        return by_time, rounds
+    return (Verdict.MENDED if new_ok else Verdict.FAILED), rounds
+
+
 def _change(both: _Both, stage: str, confidence: float) -> Change:
     source = common_source(both.base, both.new, stage)
     base, new = both.base.levels(stage, source), both.new.levels(stage, source)
-    shared = sorted(base.keys() & new.keys())
-    if len(shared) >= MIN_ROUNDS and in_turn(both.base, both.new, shared):
-        method = Method.PAIRS
-        base, new = _only(base, shared), _only(new, shared)
+    neighbours = turns(both.base, both.new, sorted(base.keys() & new.keys())).rounds
+    if len(neighbours) >= MIN_ROUNDS:
+        base, new = _only(base, neighbours), _only(new, neighbours)
         found = of_pairs(list(base.values()), list(new.values()), confidence)
+        method = Method.PAIRS_T if found.assumed else Method.PAIRS
     else:
-        method = Method.APART
         found = of_levels(list(base.values()), list(new.values()), confidence, apart=both.limits.apart)
+        method = Method.APART_T if found.assumed else Method.APART
     change = Change(
         base_s=median(base.values()),
         new_s=median(new.values()),
@@ -166,21 +209,23 @@ def _why_unclear(change: Change | None, limits: Limits) -> str:
 
 
 def _memory(both: _Both) -> tuple[MemoryChange, ...]:
-    """A figure counts as more where the least of the new rounds exceeds the greatest of the base's by the
-    threshold: peaks vary little, and the allocator's habits are not the program's doing. Host memory varies
-    more, and counts only where both sides have as many rounds as an interval takes."""
+    """A figure counts as more where the lower quartile of the new rounds exceeds the upper one of the base's
+    by the threshold: peaks vary little, a round now and then is far out, and the allocator's habits are not
+    the program's doing. Host memory varies more, and counts only where both sides have as many rounds as an
+    interval takes."""
     found = []
     factor = 1 + both.limits.memory_threshold
     for what, column in MEMORY.items():
         base, new = both.base.bytes_of(column), both.new.bytes_of(column)
         if not base or not new:
             continue
+        (base_q1, base_q3), (new_q1, new_q3) = quartiles(base), quartiles(new)
         amount = Amount.SAME
         if what in HOST_MEMORY and min(len(base), len(new)) < MIN_ROUNDS:
             pass  # one process's heap grows by what another's does not
-        elif min(new) > factor * max(base) and min(new) - max(base) > MEMORY_FLOOR_BYTES:
+        elif new_q1 > factor * base_q3 and new_q1 - base_q3 > MEMORY_FLOOR_BYTES:
             amount = Amount.MORE
-        elif factor * max(new) < min(base) and min(base) - max(new) > MEMORY_FLOOR_BYTES:
+        elif factor * new_q3 < base_q1 and base_q1 - new_q3 > MEMORY_FLOOR_BYTES:
             amount = Amount.LESS
         found.append(
             MemoryChange(

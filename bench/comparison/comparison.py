@@ -37,13 +37,19 @@ class Method(StrEnum):
     """How an interval of a ratio was made."""
 
     PAIRS = "pairs"  # rounds of both sides were measured in turn: of the ratios of neighbours
+    PAIRS_T = "pairs, Student's t"  # the same, of too few rounds to do without an assumption
     APART = "apart"  # of each side's rounds on their own: a change of the machine between them counts too
+    APART_T = "apart, Student's t"
     NONE = "none"  # a side has too few rounds for one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A ratio of medians, new over base, with its interval."""
+    """A ratio, new over base, with its interval.
+
+    The medians of both sides' rounds stand beside it. With rounds apart the ratio is theirs; with pairs it is
+    the middle of the pairs' own ratios, which is theirs only where the machine kept its level.
+    """
 
     base_s: float
     new_s: float
@@ -53,9 +59,13 @@ class Change:
     method: Method
     confidence: float  # of this one interval, so that all of them together hold with 95 %
     rounds: int  # of the side that has fewer
-    rounds_needed: int | None = (
-        None  # that would settle an unclear one, by its scatter; None: not foreseeable
-    )
+    rounds_needed: int | None = None
+    """That would settle an unclear one, going by its scatter; None where that is not to be foreseen."""
+
+    @property
+    def added_s(self) -> float:
+        """What the new side takes longer, going by the ratio."""
+        return (self.ratio - 1) * self.base_s
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,7 +176,7 @@ def explanation(cell: CellComparison) -> str:
     if not cell.stages or cell.change is None:
         return ""
     most = max(cell.stages, key=_added_s)
-    whole = cell.change.new_s - cell.change.base_s
+    whole = cell.change.added_s
     if whole > 0 and _added_s(most) >= MOST * whole:
         return f"mostly {most.stage} {ratio(most.change.ratio)}, {most.verdict} by itself"
     return "no stage stands out"
@@ -232,7 +232,7 @@ def _grown(item: MemoryChange) -> float:
 
 
 def _added_s(stage: StageChange) -> float:
-    return stage.change.new_s - stage.change.base_s
+    return stage.change.added_s
 
 
 def _of(number: int, cells: Sequence[CellComparison]) -> str:

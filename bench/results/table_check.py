@@ -22,6 +22,7 @@ def check_tables(path: Path, records: Sequence[CellRecord]) -> None:
         "summary.csv": None,
         "perturbation.csv": None,
         "warnings.csv": None,
+        "memory_lines.csv": None,
     }
     for name, rows in expected.items():
         table = path / name

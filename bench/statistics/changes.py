@@ -43,6 +43,7 @@ class RatioInterval:
     low: float | None
     high: float | None
     rounds: int
+    assumed: bool = False  # whether the interval takes the rounds' logarithms for normal
 
 
 def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> RatioInterval:
@@ -55,7 +56,8 @@ def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> 
     logs = [math.log(b / a) for a, b in zip(base, new, strict=True)]
     means = sorted((a + b) / 2 for a, b in combinations_with_replacement(logs, 2))
     middle = median(means)
-    bounds = _signed_rank(means, len(logs), confidence) or _student(logs, confidence)
+    exact = _signed_rank(means, len(logs), confidence)
+    bounds = exact or _student(logs, confidence)
     if bounds is None:
         return RatioInterval(ratio=math.exp(middle), low=None, high=None, rounds=len(logs))
     return RatioInterval(
@@ -63,6 +65,7 @@ def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> 
         low=_exp(min(bounds[0], middle)),
         high=_exp(max(bounds[1], middle)),
         rounds=len(logs),
+        assumed=exact is None,
     )
 
 
@@ -82,7 +85,11 @@ def of_levels(
     down = math.hypot(math.log(found.ratio / found.low), beyond)
     up = math.hypot(math.log(found.high / found.ratio), beyond)
     return RatioInterval(
-        ratio=found.ratio, low=found.ratio * math.exp(-down), high=found.ratio * _exp(up), rounds=rounds
+        ratio=found.ratio,
+        low=found.ratio * math.exp(-down),
+        high=found.ratio * _exp(up),
+        rounds=rounds,
+        assumed=rounds < least_rounds(confidence),
     )
 
 
@@ -90,11 +97,11 @@ def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> 
     """How many rounds would settle on which side of a threshold the ratio lies, going by its scatter so far.
 
     An interval shrinks with the root of the rounds. None where that is not to be foreseen: the ratio lies on
-    a threshold, as nearly as can be told.
+    a threshold, as nearly as can be told, or there is no interval to go by.
     """
-    least = least_rounds(confidence)
     if found.low is None or found.high is None:
-        return least
+        return None  # nothing is known of the scatter
+    least = least_rounds(confidence)
     middle, limit = math.log(found.ratio), math.log1p(threshold)
     if middle > limit:  # towards slower: its lower end has to come above
         room, half = middle - limit, middle - math.log(found.low)
@@ -115,7 +122,10 @@ def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> 
 
 
 def least_rounds(confidence: float) -> int:
-    """The fewest rounds that give an interval of this confidence without an assumption."""
+    """The fewest rounds that give an interval of this confidence without an assumption.
+
+    For pairs and for levels alike: all signs the same have a chance of 2 / 2**n.
+    """
     return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
 
 

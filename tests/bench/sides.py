@@ -1,6 +1,7 @@
 """Runs made up for comparisons: real experiments and records, with times that are given."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ ENVIRONMENT: Final = {
     "torch": {"torch": "2.13.0", "torch_cuda": None, "cudnn": None, "cpu_capability": "AVX2", "devices": []},
 }
 MIB: Final = 2**20
+SHARES: Final = {"alignment": 0.4, "propagation": 0.4, "aggregation": 0.1, "upsampling": 0.1}
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -34,16 +36,24 @@ def experiment(**changes: Any) -> Experiment:
 
 
 def record(
-    cell: plan.Cell, number: int, seconds: float | None, *, begun_s: float = 0.0, **changes: Any
+    cell: plan.Cell,
+    number: int,
+    seconds: float | None,
+    *,
+    begun_s: float = 0.0,
+    shares: Mapping[str, float] | None = None,
+    **changes: Any,
 ) -> CellRecord:
-    """A round whose every steady call took so long; stages take 40, 40, 10 and 10 % of it."""
-    shares = {"alignment": 0.4, "propagation": 0.4, "aggregation": 0.1, "upsampling": 0.1}
+    """A round whose every steady call took so long; stages take what SHARES and `shares` say of it."""
+    parts = SHARES | dict(shares or {})
     samples: list[Sample] = []
     for repetition in range(0 if seconds is None else 3):
         assert seconds is not None
-        samples.append(_sample(Pass.END_TO_END, repetition, "forward", seconds))
         samples += [
-            _sample(Pass.STAGE_SYNC, repetition, stage, share * seconds) for stage, share in shares.items()
+            _sample(pass_, repetition, "forward", seconds) for pass_ in (Pass.END_TO_END, Pass.STAGE_SYNC)
+        ]
+        samples += [
+            _sample(Pass.STAGE_SYNC, repetition, stage, share * seconds) for stage, share in parts.items()
         ]
     fields: dict[str, Any] = {
         "cell": cell.id, "round": number, "input": cell.input.name, "batch": cell.batch,
@@ -84,6 +94,22 @@ def side(
         for number, value in enumerate(by_backend.get(cell.backend.name, ()))
     ]
     return cells_of(cells, records, experiment=wanted, files=files or {}, environment=environment)
+
+
+def taking_turns(base: list[MeasuredCell], new: list[MeasuredCell]) -> tuple[list[MeasuredCell], ...]:
+    """The two with the times of runs that were measured in turn."""
+    rounds = max((record.round for cell in (*base, *new) for record in cell.records), default=0) + 1
+    return tuple(
+        [
+            replace(cell, records=tuple(_at(record, begun[record.round]) for record in cell.records))
+            for cell in cells
+        ]
+        for cells, begun in zip((base, new), in_turn(rounds), strict=True)
+    )
+
+
+def _at(record: CellRecord, begun_s: float) -> CellRecord:
+    return record.model_copy(update={"started_at": (BEGAN + timedelta(seconds=begun_s)).isoformat()})
 
 
 def in_turn(rounds: int) -> tuple[list[float], list[float]]:

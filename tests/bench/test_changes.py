@@ -69,7 +69,17 @@ def test_too_few_pairs_have_students_interval_and_two_have_none() -> None:
     half = 4.302653 * math.sqrt(sum((x - fmean(logs)) ** 2 for x in logs) / 2) / math.sqrt(3)
     assert math.log(found.low) == pytest.approx(fmean(logs) - half)
     assert math.log(found.high) == pytest.approx(fmean(logs) + half)
+    assert found.assumed
     assert of_pairs([1.0, 1.0], [1.1, 1.1], 0.95).low is None
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.99, 1 - 0.05 / 8, 1 - 0.05 / 200])
+def test_the_least_rounds_are_the_first_without_an_assumption(confidence: float) -> None:
+    least = least_rounds(confidence)
+    for make in (of_pairs, of_levels):
+        for rounds, assumed in ((least - 1, True), (least, False)):
+            base = [1 + 0.01 * n for n in range(rounds)]
+            assert make(base, base[::-1], confidence).assumed is assumed
 
 
 def test_what_hits_both_of_a_pair_does_not_count() -> None:
@@ -130,7 +140,7 @@ def test_the_rounds_that_would_settle_it(ratio: float, low: float, high: float, 
     assert answer == needed
 
 
-def test_without_an_interval_the_least_that_gives_one_is_needed() -> None:
+def test_the_fewest_rounds_that_give_an_interval_and_nothing_foreseen_without_one() -> None:
     assert least_rounds(0.95) == 6
     assert least_rounds(1 - 0.05 / 8) == 9
-    assert rounds_needed(RatioInterval(ratio=2.0, low=None, high=None, rounds=1), 0.03, 0.95) == 6
+    assert rounds_needed(RatioInterval(ratio=2.0, low=None, high=None, rounds=1), 0.03, 0.95) is None

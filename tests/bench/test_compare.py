@@ -1,10 +1,12 @@
 """Verdicts on two runs: exact, on made-up rounds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bench.comparison.cells import MeasuredCell
 from bench.comparison.compare import compare
 from bench.comparison.comparison import (
     Amount,
@@ -14,8 +16,8 @@ from bench.comparison.comparison import (
     Verdict,
 )
 from bench.comparison.policy import Failing, fail_on, failures
-from bench.records import Status
-from tests.bench.sides import ENVIRONMENT, MIB, experiment, in_turn, side
+from bench.records import Pass, Status
+from tests.bench.sides import ENVIRONMENT, MIB, experiment, in_turn, side, taking_turns
 from vsr_model.errors import BadInput
 
 TEN = (1.0, 1.001, 0.999, 1.002, 0.998, 1.0005, 0.9995, 1.0015, 0.9985, 1.0)
@@ -27,6 +29,9 @@ def times(factor: float, of: Sequence[float] = TEN) -> list[float]:
 
 
 def only(base: Any, new: Any, limits: Limits = THREE_PERCENT) -> CellComparison:
+    """Of rounds in turn, unless it is said when they began."""
+    if all(a.started_at == b.started_at for a, b in zip(base[0].records, new[0].records, strict=False)):
+        base, new = taking_turns(base, new)
     (found,) = compare(base, new, limits)
     return found
 
@@ -107,7 +112,7 @@ def test_one_process_each_says_nothing_however_great_the_ratio() -> None:
     assert found.verdict is Verdict.UNCLEAR
     assert found.change is not None
     assert (found.change.ratio, found.change.low, found.change.method) == (3.0, None, Method.NONE)
-    assert found.change.rounds_needed == 6
+    assert found.change.rounds_needed is None
     assert "measure.rounds" in found.why
 
 
@@ -141,13 +146,78 @@ def test_how_cells_ended(base: Status, new: Status, verdict: Verdict) -> None:
     assert all(f"for {status}" in found.why for status in {base, new} - {Status.OK})
 
 
+def broken(cells: list[MeasuredCell], number: int) -> list[MeasuredCell]:
+    """The same with one round out of memory."""
+    (cell,) = cells
+    failed = cell.records[number].model_copy(
+        update={"status": Status.OOM, "reason": "no memory", "samples": ()}
+    )
+    return [replace(cell, records=(*cell.records[:number], failed, *cell.records[number + 1 :]))]
+
+
 def test_one_failed_round_makes_the_cell_fail() -> None:
-    new = side(TEN)
-    broken = new[0].records[4].model_copy(update={"status": Status.OOM, "reason": "no memory"})
-    records = (*new[0].records[:4], broken, *new[0].records[5:])
-    found = only(side(TEN), [type(new[0])(cell=new[0].cell, facets=new[0].facets, records=records)])
+    found = only(side(TEN), broken(side(TEN), 4))
     assert found.verdict is Verdict.WORSE
-    assert "no memory" in found.why
+    assert "1 of 10 rounds not ok, oom (no memory)" in found.why
+    assert found.change is not None
+    assert found.change.rounds == 9
+
+
+def test_rounds_that_failed_hide_no_slowdown() -> None:
+    slower = side(times(2))
+    assert only(broken(side(TEN), 4), slower).verdict is Verdict.SLOWER
+    assert only(broken(side(TEN), 4), broken(slower, 2)).verdict is Verdict.SLOWER
+    assert only(broken(side(TEN), 4), side(TEN[::-1])).verdict is Verdict.MENDED
+    assert only(broken(side(TEN), 4), broken(side(TEN), 2)).verdict is Verdict.FAILED
+
+
+def without(cells: list[MeasuredCell], *passes: Pass) -> list[MeasuredCell]:
+    return [
+        replace(
+            cell,
+            records=tuple(
+                record.model_copy(
+                    update={"samples": tuple(s for s in record.samples if s.pass_ not in passes)}
+                )
+                for record in cell.records
+            ),
+        )
+        for cell in cells
+    ]
+
+
+def test_runs_of_stages_alone_are_compared_by_the_probed_forward() -> None:
+    found = only(without(side(TEN), Pass.END_TO_END), without(side(times(2)), Pass.END_TO_END))
+    assert found.verdict is Verdict.SLOWER
+    assert found.change is not None
+    assert found.change.ratio == pytest.approx(2, rel=0.01)
+    nothing = only(without(side(TEN), *Pass), without(side(times(2)), *Pass))
+    assert (nothing.verdict, nothing.change) == (Verdict.UNCLEAR, None)
+    assert nothing.why == "the two sides have no time of the same pass and clock"
+
+
+def test_a_clock_too_coarse_for_a_stage_says_nothing_of_it() -> None:
+    found = only(side([1.0] * 6, shares={"aggregation": 0.0}), side([1.0] * 6, shares={"aggregation": 0.0}))
+    assert [stage.stage for stage in found.stages] == ["alignment", "propagation", "upsampling"]
+
+
+def test_a_stage_that_is_next_to_nothing_has_no_verdict() -> None:
+    def tiny(factor: float) -> list[MeasuredCell]:
+        return side(TEN, shares={"alignment": factor * 1e-5})
+
+    found = only(tiny(1), tiny(3))
+    assert [stage.stage for stage in found.stages] == ["propagation", "aggregation", "upsampling"]
+    assert found.stages[0].change.confidence == pytest.approx(1 - 0.05 / 3)
+
+
+def test_cells_chosen_of_many_are_judged_as_strictly_as_all() -> None:
+    base, new = taking_turns(side(TEN), side(TEN[::-1]))
+    (alone,) = compare(base, new, THREE_PERCENT)
+    (chosen,) = compare(base, new, THREE_PERCENT, family=8)
+    assert alone.change is not None
+    assert chosen.change is not None
+    assert chosen.change.confidence == pytest.approx(1 - 0.05 / 8)
+    assert [stage.change.confidence for stage in chosen.stages] == [pytest.approx(1 - 0.05 / 32)] * 4
 
 
 def test_a_cell_that_one_side_lacks_is_missing_on_that_side() -> None:
@@ -249,10 +319,25 @@ def test_memory_counts_beyond_its_threshold_and_the_rounds_scatter() -> None:
         return {found.what: found.amount for found in only(base, [cell], limits).memory}
 
     assert amounts([120, 130, 125]) == {"host peak": Amount.SAME, "host growth": Amount.MORE}
-    assert amounts([120, 109, 125])["host growth"] is Amount.SAME
+    assert amounts([120, 100, 105])["host growth"] is Amount.SAME
     assert amounts([80, 81, 82])["host growth"] is Amount.LESS
     assert amounts([120, 130, 125], Limits(memory_threshold=0.5))["host growth"] is Amount.SAME
     assert amounts([200])["host growth"] is Amount.SAME  # of one process
+
+
+def test_a_round_that_is_far_out_hides_no_growth() -> None:
+    def grown(*mib: int) -> Any:
+        (cell,) = side(TEN)
+        records = [
+            record.model_copy(update={"host_growth_bytes": value * MIB})
+            for record, value in zip(cell.records, mib, strict=True)
+        ]
+        return [replace(cell, records=tuple(records))]
+
+    found = only(grown(*[100] * 9, 1000), grown(*[1000] * 10))
+    assert [item.what for item in found.grown] == ["host growth"]
+    found = only(grown(*[100] * 10), grown(*[100] * 9, 1000))
+    assert found.grown == ()
 
 
 def test_a_gpus_peak_counts_from_one_round_on() -> None:

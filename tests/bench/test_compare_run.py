@@ -125,6 +125,22 @@ def test_runs_apart_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "not measured in turn" not in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_copy_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = run_folder(tmp_path / "base")
+    shutil.copytree(base, tmp_path / "copy")
+    assert main(["compare", str(base), str(tmp_path / "copy")]) == exits.OK
+    assert "one is a copy of the other" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_configuration_that_was_edited_since_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
+    config = new / "config.yaml"
+    config.write_text(config.read_text().replace("mid_channels: 8", "mid_channels: 16"))
+    assert "mid_channels" in refused(capsys, base, new)
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert main(["compare", *map(str, arguments)]) == exits.BAD_REQUEST
     told = capsys.readouterr()
