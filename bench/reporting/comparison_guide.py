@@ -44,8 +44,8 @@ def guide(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
         "* All intervals of a comparison's cells hold together with 95 %, and so do those of its stages; "
         f"each by itself with more{_each(comparisons)}. Where nothing changed, at most one comparison in "
         "twenty has a cell that is called slower or faster, however many cells it has.",
-        f"* Rounds in **{Method.PAIRS}**: both sides took turns, and the ratio is the middle of those of each "
-        "round to its neighbour, which is not that of the two medians where the machine changed its level. "
+        f"* Rounds in **{Method.PAIRS}**: both sides took turns, and the ratio is the middle of those of "
+        "each round to its neighbour, which is not that of the two medians where the machine changed its level. "
         f"Rounds **{Method.APART}**: each side was measured on its own, so that a change of the machine "
         "between them shows as if the code had changed. *Student's t*: too few rounds to do without taking "
         "their logarithms for normal.",
