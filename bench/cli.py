@@ -1,5 +1,6 @@
 """The command line: parses and prints, nothing else."""
 
+import io
 import json
 import os
 import sys
@@ -365,6 +366,7 @@ def _duration(seconds: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     _stand_in_for_closed_streams()
+    _show_what_cannot_be_encoded()
     try:
         interrupts.listen()
         status = app(args=arguments, prog_name="vsr-bench", standalone_mode=False)
@@ -386,3 +388,10 @@ def _stand_in_for_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
+
+
+def _show_what_cannot_be_encoded() -> None:
+    """As an escape, where the output's encoding lacks a character that a name or a table of ours has."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -14,7 +14,7 @@ SCHEMA_VERSION: Final = 1
 
 
 def to_json(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
-    """JSON as RFC 8259 has it, ending in a newline; the same arguments give the same text.
+    """JSON as RFC 8259 has it, in ASCII, ending in a newline; the same arguments give the same text.
 
     What is not known is null. An infinite number is the text "Infinity", as in the journal.
     """
@@ -24,7 +24,7 @@ def to_json(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> st
         "failed": any(failures(comparison, failing) for comparison in comparisons),
         "comparisons": [_comparison(comparison, failing) for comparison in comparisons],
     }
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(document), indent=2, allow_nan=False) + "\n"
 
 
 def _comparison(comparison: Comparison, failing: Sequence[Failing]) -> dict[str, Any]:

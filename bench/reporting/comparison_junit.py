@@ -21,13 +21,13 @@ _NO_HOST: Final = "localhost"
 
 
 def to_junit(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
-    """The document, ending in a newline; characters that XML cannot hold are shown as escapes."""
+    """The document in ASCII, ending in a newline; characters that XML cannot hold are shown as escapes."""
     root = Element("testsuites")
     for number, comparison in enumerate(comparisons):
         _suite(root, number, comparison, failing)
     indent(root)
-    # Not by `xml_declaration`: that names the encoding of a text as the locale has it.
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
+    # References to characters, so that an output of any encoding leaves the document as it is.
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="us-ascii").decode("ascii")}\n'
 
 
 def _suite(root: Element, number: int, comparison: Comparison, failing: Sequence[Failing]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import psutil
@@ -312,6 +314,30 @@ def test_a_closed_stream_is_no_error(grid: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0
         assert (grid.parent / folder / "report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "form"), [("ascii", "text"), ("latin-1", "text"), ("latin-1", "junit"), ("latin-1", "json")]
+)
+def test_an_output_of_another_encoding_is_no_error(tmp_path: Path, encoding: str, form: str) -> None:
+    """The comparison's text has an arrow between the names of its runs, and a name may have anything."""
+    root = Path(__file__).parents[2]
+    run, other = root / "results" / "quickstart-cpu", tmp_path / "ü\u2192街"
+    shutil.copytree(run, other)
+    done = subprocess.run(
+        command("compare", run, other, "--format", form),
+        cwd=tmp_path, timeout=60, check=False, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    if form == "text":
+        assert rb"quickstart-cpu \u2192 " in done.stdout
+        assert rb"\u2192\u8857" in done.stdout
+    elif form == "junit":
+        (suite,) = ElementTree.fromstring(done.stdout)
+        assert suite.attrib["name"] == f"quickstart-cpu \u2192 {other.name}"
+    else:
+        assert json.loads(done.stdout)["comparisons"][0]["new"]["name"] == other.name
 
 
 def test_plan_lists_the_cells_and_runs_none(grid: Path) -> None:

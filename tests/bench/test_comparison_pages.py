@@ -487,6 +487,7 @@ def test_the_json_is_strict_and_the_same_each_time() -> None:
 @example("\udcff\x00\u2028")
 def test_the_json_holds_any_name(name: str) -> None:
     text = to_json([odd(name)], REGRESSIONS)
+    assert text.isascii()
     said = name.encode("utf-8", "backslashreplace").decode()
     assert strict(text.encode().decode())["comparisons"][0]["base"]["name"] == said
 
