@@ -17,7 +17,7 @@ _MOST_MIB: Final = 2**40
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bytes that a call may take; None is no limit. On a CPU `host_bytes` alone counts.
+    """Bytes that a call may take; None is no limit. On a CPU `device_bytes` does not matter.
 
     Without a `folder` no disk is used.
     """

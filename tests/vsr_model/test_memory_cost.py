@@ -1,0 +1,346 @@
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.vsr_model.late_copies import LateCopies
+from tests.vsr_model.test_cost import LiveBytes, meta_model
+from vsr_model import BadInput, BasicVSR, streaming
+from vsr_model.copies import StagedCarrier
+from vsr_model.cost import stage_flops
+from vsr_model.feature_stores import DiskStore, FeatureStore, HostStore
+from vsr_model.memory_cost import Call, needs, spool_bytes
+from vsr_model.memory_plan import MemoryPlan, Place
+from vsr_model.plan_choice import Limits, cheapest_plan, chunk_beside_upsampling, least_interval
+
+
+class NewFrames:
+    """Frames that exist only while someone holds them, as a decoder's."""
+
+    def __init__(self, batch: int, frames: int, height: int, width: int, device: str) -> None:
+        self.shape = batch, frames, 3, height, width
+        self._device = device
+
+    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        n, _, c, h, w = self.shape
+        return (torch.zeros(n, c, h, w, device=self._device) for _ in range(start, stop))
+
+
+class Apart(LiveBytes):
+    """Counts what is made inside `elsewhere` apart: it stands for another memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.apart = LiveBytes()
+        self._elsewhere = False
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        self._elsewhere = True
+        yield
+        self._elsewhere = False
+
+    def add(self, tensor: Tensor) -> None:
+        if tensor.untyped_storage()._cdata in self.apart.known:
+            return
+        if self._elsewhere:
+            self.apart.add(tensor)
+        else:
+            super().add(tensor)
+
+
+def run(network: BasicVSR, call: Call, plan: MemoryPlan, counter: LiveBytes, device: str) -> None:
+    source = NewFrames(call.batch, call.frames, call.height, call.width, device)
+    for tensor in network.state_dict().values():
+        counter.add(tensor)
+    with counter:
+        count = 0
+        for output in streaming.upscale_frames(network, source, plan):
+            count += 1
+            assert output.shape[-1] == 4 * call.width  # held while the next is made, as in any loop
+    assert count == call.frames
+
+
+def call_of(mid_channels: int, batch: int, frames: int, height: int, width: int, dtype: torch.dtype) -> Call:
+    return Call(
+        mid_channels=mid_channels,
+        num_blocks=1,
+        batch=batch,
+        frames=frames,
+        height=height,
+        width=width,
+        bytes_per_element=dtype.itemsize,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "interval", "chunk"),
+    [
+        ((64, 1, 6, 32, 64), torch.float32, 1, 5),  # upsampling is the worst moment
+        ((64, 1, 7, 32, 64), torch.bfloat16, 3, 2),
+        ((64, 1, 6, 32, 32), torch.float32, 5, 40),
+        ((64, 1, 6, 32, 32), torch.bfloat16, 9, 2),
+        ((64, 2, 5, 33, 40), torch.float32, 2, 8),
+        ((4, 1, 8, 64, 64), torch.float32, 1, 40),  # flow is
+        ((4, 2, 7, 33, 40), torch.bfloat16, 5, 40),  # and needs resized frames, and copies of a batch's
+        ((4, 1, 7, 64, 64), torch.float32, 3, 40),
+        ((300, 1, 2, 32, 32), torch.float32, 1, 1),
+        ((8, 1, 1, 32, 48), torch.float32, 1, 1),
+    ],
+)
+def test_device_bytes_are_those_of_the_tensors_alive(sizes, dtype, interval, chunk):
+    call = call_of(*sizes, dtype)
+    network = meta_model(call.mid_channels, 1)
+    network.cast_features(dtype)
+    plan = MemoryPlan(interval=interval, chunk=chunk)
+    counter = LiveBytes()
+    run(network, call, plan, counter, "meta")
+    assert needs(call, plan).device_bytes == pytest.approx(counter.peak, rel=0.03)
+    assert needs(replace(call, on_cpu=True), plan).host_bytes == needs(call, plan).device_bytes
+
+
+@pytest.mark.parametrize(("interval", "chunk"), [(1, 2), (2, 40), (6, 2)])
+@pytest.mark.parametrize("place", ["host", "disk"])
+def test_a_devices_bytes_and_the_hosts_are_counted_apart(monkeypatch, tmp_path, place, interval, chunk):
+    call = call_of(32, 1, 6, 16, 16, torch.float32)
+    counter = Apart()
+    engine = LateCopies()
+    plain_buffer = engine.buffer
+
+    def buffer(like: Tensor) -> Tensor:
+        with counter.elsewhere():
+            return plain_buffer(like)
+
+    monkeypatch.setattr(engine, "buffer", buffer)
+    plan = MemoryPlan(
+        place=place, interval=interval, chunk=chunk, folder=tmp_path if place == "disk" else None
+    )
+    carrier = StagedCarrier(torch.device("cpu"), engine)
+    file_bytes = 0
+
+    class CountedHostStore(HostStore):
+        def put(self, index: int, features: Tensor) -> None:
+            with counter.elsewhere():
+                super().put(index, features)
+
+    def open_store(plan: MemoryPlan, *, frames: int, features_bytes: int, **_: object) -> FeatureStore:
+        nonlocal file_bytes
+        kept = len(plan.kept_frames(frames))
+        if place == "host":
+            return CountedHostStore(carrier)
+        if not kept:
+            return HostStore(carrier)
+        store = DiskStore(carrier, tmp_path, capacity=kept, features_bytes=features_bytes)
+        mapped = store._file.part(0, torch.empty(0, dtype=torch.uint8, device="meta")).untyped_storage()
+        counter.apart.known.add(mapped._cdata)  # neither memory
+        file_bytes = mapped.nbytes()
+        return store
+
+    monkeypatch.setattr(streaming, "open_store", open_store)
+    run(BasicVSR(32, 1).eval(), call, plan, counter, "cpu")
+    taken = needs(call, plan)
+    assert taken.device_bytes == pytest.approx(counter.peak, rel=0.03)
+    assert taken.host_bytes == counter.apart.peak
+    assert taken.disk_bytes == file_bytes
+    assert taken.moved_bytes == engine.started * call.features_bytes
+
+
+def extra_flops_counted(call: Call, plan: MemoryPlan) -> int:
+    """What torch counts under the plan, beyond a call of the network itself."""
+    network = meta_model(call.mid_channels, call.num_blocks)
+    with FlopCounterMode(display=False) as counter:
+        for _ in streaming.upscale_frames(
+            network, NewFrames(call.batch, call.frames, call.height, call.width, "meta"), plan
+        ):
+            pass
+    plain = stage_flops(
+        mid_channels=call.mid_channels, num_blocks=call.num_blocks, batch=call.batch, frames=call.frames,
+        height=call.height, width=call.width,
+    )  # fmt: skip
+    return counter.get_total_flops() - sum(plain.values())
+
+
+@pytest.mark.parametrize(("frames", "interval"), [(1, 1), (5, 2), (5, 3), (6, 2), (4, 3), (4, 1)])
+def test_extra_work_is_what_torch_counts(frames, interval):
+    call = call_of(3, 2, frames, 20, 33, torch.float32)
+    plan = MemoryPlan(interval=interval, chunk=2)
+    assert needs(call, plan).extra_flops == extra_flops_counted(call, plan)
+    assert (needs(call, plan).extra_flops > 0) is (1 < interval < frames - 1)
+
+
+def test_a_spools_bytes():
+    assert spool_bytes(batch=2, frames=3, height=5, width=7) == torch.zeros(2, 3, 3, 5, 7).nbytes
+
+
+@given(st.integers(1, 400))
+def test_the_least_interval_holds_the_least(frames):
+    def held(interval: int) -> int:
+        return min(interval, frames) + len(MemoryPlan(interval=interval).kept_frames(frames))
+
+    assert held(least_interval(frames)) == min(held(interval) for interval in range(1, frames + 1))
+
+
+PAPER = Call(mid_channels=64, num_blocks=30, batch=1, frames=40, height=180, width=320)
+FOLDER = Path("/elsewhere")
+
+
+def every_plan(call: Call, limits: Limits) -> Iterator[MemoryPlan]:
+    places: dict[Place, Path | None] = {"device": None}
+    if not call.on_cpu:
+        places["host"] = None
+    if limits.folder is not None:
+        places["disk"] = limits.folder
+    for chunk in dict.fromkeys((chunk_beside_upsampling(call), 1)):
+        for interval in range(1, call.frames + 1):
+            for place, folder in places.items():
+                yield MemoryPlan(place=place, interval=interval, chunk=chunk, folder=folder)
+
+
+megabytes = st.one_of(st.none(), st.integers(500, 1800))
+
+
+@given(
+    on_cpu=st.booleans(),
+    frames=st.integers(1, 40),
+    host=st.one_of(megabytes, st.integers(0, 600)),
+    device=megabytes,
+    disk=st.one_of(st.none(), st.integers(0, 600)),
+    folder=st.sampled_from([None, FOLDER]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_cheapest_plan_is_that_of_trying_all(on_cpu, frames, host, device, disk, folder):
+    call = replace(PAPER, frames=frames, on_cpu=on_cpu)
+    host, device, disk = (None if size is None else size * 10**6 for size in (host, device, disk))
+    limits = Limits(host_bytes=host, device_bytes=device, disk_bytes=disk, folder=folder)
+    fitting = [plan for plan in every_plan(call, limits) if limits.hold(needs(call, plan))]
+    if not fitting:
+        with pytest.raises(BadInput):
+            cheapest_plan(call, limits)
+        return
+    plan = cheapest_plan(call, limits)
+    assert limits.hold(needs(call, plan))
+    whole = [plan for plan in fitting if plan.interval == 1]
+    if whole:
+        assert plan.interval == 1
+        assert plan.place == min((plan.place for plan in whole), key=["device", "host", "disk"].index)
+        assert plan.chunk == max(other.chunk for other in whole if other.place == plan.place)
+    else:
+        assert plan.chunk == max(plan.chunk for plan in fitting)
+        assert plan.recomputed_frames(frames) == min(
+            other.recomputed_frames(frames) for other in fitting if other.chunk == plan.chunk
+        )
+
+
+def test_flow_beside_upsampling_costs_no_memory():
+    chunk = chunk_beside_upsampling(PAPER)
+    assert 1 < chunk < PAPER.frames - 1
+
+    def device_bytes(pairs: int) -> int:
+        return needs(PAPER, MemoryPlan(chunk=pairs)).device_bytes
+
+    # A frame and its flow wait.
+    waiting = device_bytes(chunk) - device_bytes(chunk - 1)  # a frame and its flow
+    assert device_bytes(chunk - 1) - device_bytes(chunk - 2) == waiting
+    assert device_bytes(chunk + 2) - device_bytes(chunk + 1) > 10 * waiting
+    assert chunk_beside_upsampling(replace(PAPER, frames=1)) == 1
+    assert chunk_beside_upsampling(replace(PAPER, frames=2)) == 1
+
+
+LARGE = 2**50
+
+
+@pytest.mark.parametrize(
+    ("call", "limits", "place", "interval"),
+    [
+        (PAPER, Limits(), "device", 1),
+        (PAPER, Limits(device_bytes=600 * 10**6), "host", 1),
+        (PAPER, Limits(device_bytes=700 * 10**6, host_bytes=10**8, folder=FOLDER), "disk", 1),
+        (replace(PAPER, frames=10**6), Limits(device_bytes=LARGE, host_bytes=0), "device", 1),
+        (replace(PAPER, on_cpu=True), Limits(host_bytes=10**9, folder=FOLDER), "disk", 1),
+    ],
+)
+def test_places_in_the_order_of_time(call, limits, place, interval):
+    plan = cheapest_plan(call, limits)
+    assert (plan.place, plan.interval) == (place, interval)
+    assert (plan.folder == FOLDER) is (place == "disk")
+
+
+def test_as_little_again_as_fits():
+    """What fits all frames but one computes few of them again, not a whole pass."""
+    call = replace(PAPER, on_cpu=True)
+    all_but_one = needs(call, MemoryPlan(chunk=1)).host_bytes - call.features_bytes
+    plan = cheapest_plan(call, Limits(host_bytes=all_but_one))
+    assert 1 <= plan.recomputed_frames(call.frames) <= 3
+    assert plan.chunk == chunk_beside_upsampling(call)
+
+
+@pytest.mark.parametrize(
+    ("call", "limits"),
+    [
+        (PAPER, Limits(device_bytes=10 * 2**20, host_bytes=LARGE)),
+        (PAPER, Limits(device_bytes=10 * 2**20, host_bytes=2**20)),
+        (PAPER, Limits(device_bytes=600 * 2**20, host_bytes=2**20)),
+        (replace(PAPER, on_cpu=True), Limits(host_bytes=10 * 2**20)),
+        (replace(PAPER, on_cpu=True, frames=1), Limits(host_bytes=10 * 2**20, folder=FOLDER)),
+    ],
+)
+def test_what_does_not_fit_is_told_the_least_that_works(call, limits):
+    with pytest.raises(BadInput, match=r"the least that works is") as caught:
+        cheapest_plan(call, limits)
+    sentence = str(caught.value)
+    least = re.search(r"the least that works is (.*), and a single frame takes (\d+) MiB\.$", sentence)
+    assert least is not None
+    sizes = {kind: int(size) for size, kind in re.findall(r"(\d+) MiB of (device|host) memory", least[1])}
+    assert sizes
+
+    def with_sizes(sizes: dict[str, int]) -> Limits:
+        return replace(limits, **{f"{kind}_bytes": size * 2**20 for kind, size in sizes.items()})
+
+    cheapest_plan(call, with_sizes(sizes))
+    for kind, size in sizes.items():
+        with pytest.raises(BadInput):
+            cheapest_plan(call, with_sizes(sizes | {kind: size - 1}))
+    single = needs(replace(call, frames=1), MemoryPlan())
+    assert int(least[2]) == -(-(single.device_bytes + single.host_bytes) // 2**20)
+
+
+def test_the_sentence_for_one_frame():
+    call = replace(PAPER, on_cpu=True, frames=1)
+    with pytest.raises(BadInput) as caught:
+        cheapest_plan(call, Limits(host_bytes=10 * 2**20))
+    assert str(caught.value) == (
+        "1 frame of 180 x 320 does not fit into 10 MiB of host memory: the least that works is 560 MiB of"
+        " host memory, and a single frame takes 560 MiB."
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"place": "tape"}, "place is 'tape', and 'device', 'host' and 'disk' are allowed."),
+        ({"interval": 0}, "interval is 0, and a whole number of at least 1 is allowed."),
+        ({"interval": True}, "interval is True, and a whole number of at least 1 is allowed."),
+        ({"chunk": 1.5}, "chunk is 1.5, and a whole number of at least 1 is allowed."),
+        ({"place": "disk"}, "place is 'disk' and there is no folder; give the folder to keep features in."),
+        ({"folder": FOLDER}, "folder is /elsewhere, and place is 'device'; only 'disk' has a folder."),
+    ],
+)
+def test_plans_that_cannot_be(fields, message):
+    with pytest.raises(BadInput) as caught:
+        MemoryPlan(**fields)
+    assert str(caught.value) == message
+
+
+def test_plans_are_made_without_torch():
+    code = "import sys, vsr_model.plan_choice; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

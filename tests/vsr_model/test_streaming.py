@@ -1,0 +1,306 @@
+import gc
+import re
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests import golden
+from tests.vsr_model.test_basicvsr import Recorder, recipe_model
+from vsr_model import BasicVSR, Stage, feature_stores, streaming
+from vsr_model.feature_stores import DeviceStore
+from vsr_model.frame_sources import TensorFrames
+from vsr_model.initialise import build_basicvsr
+from vsr_model.memory_plan import MemoryPlan, Place, frame_requests
+from vsr_model.streaming import upscale_frames
+
+PLACES: tuple[Place, ...] = ("device", "host", "disk")
+
+MOST_BY_CHUNKS = 1e-5
+"""Of an output whose values are about 1, when flow is estimated in more than one call."""
+
+
+@pytest.fixture(scope="module")
+def smallest() -> BasicVSR:
+    return build_basicvsr(4, 1, seed=0)
+
+
+class Asked(TensorFrames):
+    """Keeps what it is asked for."""
+
+    def __init__(self, lrs: Tensor) -> None:
+        super().__init__(lrs)
+        self.requests: list[range] = []
+
+    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
+        self.requests.append(range(start, stop))
+        return super().frames(start, stop)
+
+
+def plan_of(place: Place, interval: int, chunk: int, folder: Path) -> MemoryPlan:
+    return MemoryPlan(place=place, interval=interval, chunk=chunk, folder=folder if place == "disk" else None)
+
+
+def upscaled(network: BasicVSR, lrs: Tensor, plan: MemoryPlan) -> Tensor:
+    return torch.stack(list(upscale_frames(network, TensorFrames(lrs), plan)), 1)
+
+
+def clip(batch: int, frames: int, height: int, width: int) -> Tensor:
+    return golden.clip(batch * frames, height, width).view(batch, frames, 3, height, width)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Frames this small gain nothing by threads, which would wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def host_is_another_memory(monkeypatch):
+    """On a CPU nothing would be copied to the host: here the place `host` copies there, too."""
+    plain = feature_stores.open_store
+
+    def open_store(plan: MemoryPlan, *, device: torch.device, **sizes: int) -> feature_stores.FeatureStore:
+        if plan.place == "host":
+            return feature_stores.HostStore(feature_stores.carrier_for(device))
+        return plain(plan, device=device, **sizes)
+
+    monkeypatch.setattr(streaming, "open_store", open_store)
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 17, 31), (2, 33, 40)])
+@pytest.mark.parametrize("t", [1, 2, 3, pytest.param(7, marks=pytest.mark.slow)])
+def test_equals_the_network_at_every_interval(tmp_path, smallest, batch, height, width, t):
+    lrs = clip(batch, t, height, width)
+    with torch.inference_mode():
+        expected = smallest(lrs)
+    for interval in range(1, t + 2):
+        for chunk in {1 + interval % 2, t}:
+            plan = plan_of(PLACES[interval % 3], interval, chunk, tmp_path)
+            output = upscaled(smallest, lrs, plan)
+            if plan.is_one_call(t):
+                assert torch.equal(output, expected), plan
+            else:
+                torch.testing.assert_close(output, expected, atol=MOST_BY_CHUNKS, rtol=0, msg=str(plan))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_longer_clip_with_the_recipes_weights(tmp_path, place):
+    network = recipe_model("tiny")
+    lrs = clip(1, 12, 17, 31)
+    with torch.inference_mode():
+        expected = network(lrs)
+    for interval, chunk in ((1, 11), (12, 40), (4, 3)):
+        plan = plan_of(place, interval, chunk, tmp_path)
+        output = upscaled(network, lrs, plan)
+        assert plan.is_one_call(12) is (chunk > 3)
+        atol = 0 if plan.is_one_call(12) else MOST_BY_CHUNKS
+        torch.testing.assert_close(output, expected, atol=atol, rtol=0)
+
+
+@given(
+    batch=st.integers(1, 2),
+    t=st.integers(1, 6),
+    place=st.sampled_from(PLACES),
+    interval=st.integers(1, 7),
+    chunk=st.integers(1, 7),
+    narrow=st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_any_plan_gives_the_same(tmp_path_factory, batch, t, place, interval, chunk, narrow):
+    network = build_basicvsr(4, 1, seed=0)
+    if narrow:
+        network.cast_features(torch.bfloat16)
+    lrs = clip(batch, t, 16, 17)
+    plan = plan_of(place, interval, chunk, tmp_path_factory.getbasetemp())
+    with torch.inference_mode():
+        expected = network(lrs)
+    output = upscaled(network, lrs, plan)
+    assert output.dtype == torch.float32
+    if plan.is_one_call(t):
+        assert torch.equal(output, expected)
+    else:  # a flow that rounds otherwise may turn the last bit of a narrow feature
+        torch.testing.assert_close(output, expected, atol=2e-2 if narrow else MOST_BY_CHUNKS, rtol=0)
+
+
+def test_channels_last_is_kept_on_the_way(tmp_path):
+    network = recipe_model("tiny").to(memory_format=torch.channels_last)
+    lrs = clip(2, 4, 17, 20)
+    with torch.inference_mode():
+        expected = network(lrs)
+    for place in PLACES:
+        assert torch.equal(upscaled(network, lrs, plan_of(place, 1, 3, tmp_path)), expected)
+
+
+def test_one_pair_at_a_time_is_the_same_whatever_is_kept(tmp_path):
+    """Without calls of different sizes there is nothing that could round differently."""
+    network = recipe_model("tiny")
+    lrs = clip(1, 7, 17, 31)
+    first, *others = (
+        upscaled(network, lrs, plan_of(place, interval, 1, tmp_path))
+        for place, interval in (("device", 1), ("host", 2), ("disk", 3), ("device", 7))
+    )
+    assert all(torch.equal(other, first) for other in others)
+
+
+def test_frames_are_asked_for_as_the_plan_says(tmp_path, smallest):
+    for t in (1, 2, 6):
+        lrs = clip(1, t, 16, 16)
+        for interval in range(1, t + 2):
+            plan = MemoryPlan(interval=interval, chunk=1 + interval % 3)
+            source = Asked(lrs)
+            for _ in upscale_frames(smallest, source, plan):
+                pass
+            assert source.requests == list(frame_requests(plan, t))
+
+
+def test_the_documented_order():
+    requests = frame_requests(MemoryPlan(interval=4, chunk=3), 10)
+    told = ["-".join(dict.fromkeys((str(request[0]), str(request[-1])))) for request in requests]
+    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text()
+    rows = re.findall(r"^\| (?:backward|forward).*? \| ([-0-9, ]+) \|$", page, re.MULTILINE)
+    assert ", ".join(rows).split(", ") == told
+
+
+@given(t=st.integers(1, 60), interval=st.integers(1, 61), chunk=st.integers(1, 61))
+def test_requests_are_what_a_decoder_is_told(t, interval, chunk):
+    plan = MemoryPlan(interval=interval, chunk=chunk)
+    requests = list(frame_requests(plan, t))
+    assert all(0 < len(request) <= plan.pairs_at_once(t) + 1 for request in requests)
+    assert all(0 <= request.start < request.stop <= t for request in requests)
+    frames = [frame for request in requests for frame in request]
+    times = [frames.count(frame) for frame in range(t)]
+    again = plan.recomputed_frames(t)
+    assert min(times) >= 2
+    assert max(times) == (3 if again else 2)
+    ends = [sum(map(len, requests[: i + 1])) for i in range(len(requests))]
+    backward = requests[: ends.index(t) + 1]
+    assert [frame for request in reversed(backward) for frame in request] == list(range(t))
+    # Passing over what is asked for again, the forward branch goes from the first frame to the last.
+    last = {frame: number for number, request in enumerate(requests) for frame in request}
+    assert sorted(range(t), key=lambda frame: (last[frame], frame)) == list(range(t))
+
+
+@pytest.mark.parametrize(("interval", "starts", "again"), [(1, 2, 0), (3, 2, 2), (2, 3, 2), (7, 2, 0)])
+def test_stages_are_reported_apart(smallest, interval, starts, again):
+    t = 6 if interval == 2 else 7  # then the last segment, of one frame, starts from the end of the clip
+    recorder = Recorder()
+    plan = MemoryPlan(interval=interval, chunk=1)
+    assert len(list(upscale_frames(smallest, TensorFrames(clip(1, t, 16, 16)), plan, recorder))) == t
+    flows = 2 * (t - 1) + again - (starts - 2)
+    assert {stage: recorder.stages.count(stage) for stage in Stage} == {
+        Stage.ALIGNMENT: 2 * flows,  # each is estimated, and warped along
+        Stage.PROPAGATION: starts + 2 * t + again,
+        Stage.AGGREGATION: t,
+        Stage.UPSAMPLING: t,
+    }
+
+
+def test_works_with_and_without_inference_mode_and_records_nothing(tmp_path, smallest):
+    lrs = clip(1, 5, 16, 16).requires_grad_()
+    for place in PLACES:
+        plan = plan_of(place, 2, 2, tmp_path)
+        outputs = upscale_frames(smallest, TensorFrames(lrs), plan)
+        first = next(outputs)
+        assert torch.is_grad_enabled()  # between the frames everything is the caller's
+        assert not first.requires_grad
+        with torch.inference_mode():
+            again = upscaled(smallest, lrs, plan)
+        assert torch.equal(torch.stack([first, *outputs], 1), again)
+
+
+def test_nothing_is_kept_between_calls(smallest):
+    state = {name: dict(vars(module)) for name, module in smallest.named_modules()}
+    lrs = clip(1, 4, 16, 24)
+    plan = MemoryPlan(interval=2)
+    first = upscaled(smallest, lrs, plan)
+    abandoned = upscale_frames(smallest, TensorFrames(clip(1, 3, 20, 16)), plan)
+    next(abandoned)  # and another call while this one is under way
+    assert torch.equal(upscaled(smallest, lrs, plan), first)
+    assert {name: dict(vars(module)) for name, module in smallest.named_modules()} == state
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_whoever_stops_early_has_everything_let_go(monkeypatch, tmp_path, smallest, place):
+    kept: list[weakref.ref[Tensor]] = []
+    trunk = smallest.propagation.backward_trunk
+    hook = trunk.register_forward_hook(lambda _module, _inputs, features: kept.append(weakref.ref(features)))
+    closed = []
+    for store in (DeviceStore, feature_stores.HostStore, feature_stores.DiskStore):
+        leave = store.__exit__
+
+        def noted(self, *error, leave=leave):
+            closed.append(type(self).__name__)
+            return leave(self, *error)
+
+        monkeypatch.setattr(store, "__exit__", noted)
+    try:
+        outputs = upscale_frames(smallest, TensorFrames(clip(1, 6, 16, 16)), plan_of(place, 2, 2, tmp_path))
+        next(outputs)
+        assert any(features() is not None for features in kept)
+        assert list(tmp_path.iterdir()) == []
+        outputs.close()
+        gc.collect()
+        assert len(kept) >= 6
+        assert all(features() is None for features in kept)
+        assert len(closed) == 1
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 32, 32), (1, 3, 3, 15, 32), (1, 0, 3, 32, 32)])
+def test_refuses_other_shapes_at_once(smallest, shape):
+    with pytest.raises(ValueError, match=r"^BasicVSR needs a clip of shape \(n, t, 3, h, w\) .*\.$"):
+        upscale_frames(smallest, TensorFrames(torch.zeros(shape)), MemoryPlan())
+
+
+class Wrong(TensorFrames):
+    """Gives one frame too few, or frames of another size, from the third on."""
+
+    def __init__(self, lrs: Tensor, wrong: str) -> None:
+        super().__init__(lrs)
+        self._wrong = wrong
+
+    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        for index, frame in enumerate(super().frames(start, stop), start):
+            if index == 2 and self._wrong == "missing":
+                continue
+            yield frame[..., :-1] if index == 2 else frame
+
+
+@pytest.mark.parametrize("wrong", ["missing", "narrower"])
+def test_refuses_frames_that_are_not_the_clips(smallest, wrong):
+    source = Wrong(clip(1, 4, 16, 17), wrong)
+    with pytest.raises(ValueError, match=r"^The source gave .* and each must be \(1, 3, 16, 17\)\.$"):
+        list(upscale_frames(smallest, source, MemoryPlan(chunk=2)))
+
+
+def test_a_disk_that_cannot_hold_it_is_told_before_the_network_runs(tmp_path, smallest):
+    missing = tmp_path / "missing"
+    source = Asked(clip(1, 4, 16, 16))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        next(upscale_frames(smallest, source, MemoryPlan(place="disk", folder=missing)))
+    assert source.requests == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpus_features_come_back_from_host_and_disk(tmp_path, dtype):
+    network = recipe_model("tiny").cuda()
+    network.cast_features(dtype)
+    lrs = clip(2, 7, 33, 40)
+    for interval in (1, 3):
+        expected = upscaled(network, lrs, MemoryPlan(interval=interval, chunk=2))
+        assert expected.is_cuda  # the frames were not: they are taken to the network
+        for place in ("host", "disk"):
+            assert torch.equal(upscaled(network, lrs, plan_of(place, interval, 2, tmp_path)), expected)
