@@ -1,19 +1,18 @@
 """Revisions of a git repository, and the network of each laid out in a folder.
 
-Files are taken out by `git archive`: no worktree, no lock and no ref is left in the repository.
+Files are taken out object by object (bench.revision_files): no worktree, no lock and no ref is left in the
+repository, and what its attributes say of exports and line ends changes nothing.
 """
 
 import os
 import subprocess
-import tarfile
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Final
 
-from bench.results.identity import NETWORK, SHOWN
+from bench.results.identity import CACHES, NETWORK, SHOWN
+from bench.revision_files import NotLaidOutError, lay_out, why
 from vsr_model.errors import BadInput
 
 AS_THEY_LIE: Final = "."
@@ -22,7 +21,10 @@ AS_THEY_LIE: Final = "."
 TIMEOUT_S: Final = 120
 """For one call of git; one that has to fetch what a partial clone has left out takes seconds."""
 
-_CACHES: Final = "**/__pycache__/**"
+_CACHES: Final = (
+    *(f":(top,exclude,glob)**/{cache}" for cache in CACHES),
+    ":(top,exclude,glob)**/__pycache__/**",
+)
 
 _OF_ANOTHER_REPOSITORY: Final = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -60,7 +62,7 @@ class Repository:
         found = _git(folder, "rev-parse", "--absolute-git-dir")
         if found.returncode:
             raise BadInput(
-                f"{folder}: holds no git repository whose revisions could be measured ({_why(found)})"
+                f"{folder}: holds no git repository whose revisions could be measured ({why(found)})"
             )
         self._git_dir = found.stdout.decode(errors="surrogateescape").rstrip("\n")
 
@@ -76,9 +78,7 @@ class Repository:
             )
         if asked != AS_THEY_LIE:
             return Revision(asked=asked, commit=commit)
-        changed = self._in_the_tree(
-            "status", "--porcelain", "--", f":/{NETWORK}", f":(top,exclude,glob){_CACHES}"
-        )
+        changed = self._in_the_tree("status", "--porcelain", "--ignored", "--", f":/{NETWORK}", *_CACHES)
         return Revision(asked=asked, commit=commit, dirty=bool(changed.stdout.strip()))
 
     def extract(self, revision: Revision, folder: Path, option: str) -> None:
@@ -94,23 +94,17 @@ class Repository:
         place = f"{option} {revision.asked} ({revision.commit[:12]})"
         if self._run("cat-file", "-e", f"{revision.commit}:{NETWORK}/__init__.py").returncode:
             raise BadInput(f"{place}: has no package {NETWORK}/, which is what would be measured")
-        with tempfile.TemporaryFile() as archive:
-            done = self._run("archive", "--format=tar", revision.commit, NETWORK, stdout=archive.fileno())
-            if done.returncode:
-                raise BadInput(f"{place}: git cannot read its {NETWORK}/ ({_why(done)})")
-            archive.seek(0)
-            try:
-                with tarfile.open(fileobj=archive) as tar:
-                    tar.extractall(folder, filter="data")
-            except tarfile.TarError as error:
-                raise BadInput(f"{place}: its {NETWORK}/ cannot be laid out ({error})") from None
+        try:
+            lay_out(self._run, revision.commit, folder)
+        except NotLaidOutError as error:
+            raise BadInput(f"{place}: its {NETWORK}/ cannot be laid out ({error})") from None
 
     def _copy(self, folder: Path, option: str) -> None:
         top = self._in_the_tree("rev-parse", "--show-toplevel")
         tree = Path(os.fsdecode(top.stdout).rstrip("\n")) if not top.returncode else None
         if tree is None or not (tree / NETWORK / "__init__.py").is_file():
             raise BadInput(f"{option} {AS_THEY_LIE}: {self._folder} has no files in {NETWORK}/ to measure")
-        copytree(tree / NETWORK, folder / NETWORK, ignore=ignore_patterns("__pycache__"))
+        copytree(tree / NETWORK, folder / NETWORK, ignore=ignore_patterns(*CACHES))
 
     def _hint(self) -> str:
         """What a revision that is there elsewhere may want."""
@@ -121,21 +115,26 @@ class Repository:
             )
         return "; a branch, a tag or a commit is one, and perhaps `git fetch` brings it"
 
-    def _run(self, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    def _run(
+        self, *arguments: str, given: bytes = b"", stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[bytes]:
         """git on what the repository holds, wherever in it the folder lies: paths start at its top."""
-        return _git(Path(self._git_dir), f"--git-dir={self._git_dir}", *arguments, stdout=stdout)
+        where = f"--git-dir={self._git_dir}"
+        return _git(Path(self._git_dir), where, *arguments, given=given, stdout=stdout)
 
     def _in_the_tree(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return _git(self._folder, *arguments)
 
 
-def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+def _git(
+    folder: Path, *arguments: str, given: bytes = b"", stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
     inherited = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     try:
         return subprocess.run(
             ["git", *arguments],
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=stdout,
             stderr=subprocess.PIPE,
             env={**inherited, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
@@ -148,8 +147,3 @@ def _git(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subpro
         raise BadInput("a revision's name holds a NUL character") from None
     except subprocess.TimeoutExpired:
         raise BadInput(f"{folder}: git did not answer within {TIMEOUT_S} s") from None
-
-
-def _why(ended: subprocess.CompletedProcess[bytes]) -> str:
-    lines: Sequence[str] = ended.stderr.decode(errors="replace").strip().splitlines()
-    return lines[0] if lines else f"exit status {ended.returncode}"

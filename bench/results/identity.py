@@ -7,6 +7,7 @@ machine have the same three.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,9 @@ HARNESS: Final = "bench"
 NETWORK: Final = "vsr_model"
 """The two packages: what measures, and what is measured."""
 
+CACHES: Final = ("__pycache__", "*.pyc")
+"""Files and folders in them that Python makes by itself."""
+
 
 class CodeVersion(BaseModel):
     """What measured."""
@@ -37,7 +41,7 @@ class CodeVersion(BaseModel):
     version: str  # of the package
     git_commit: str | None  # of the clone that it ran from; None outside one
     dirty: bool | None  # whether files differed from that commit
-    source_sha256: str  # of its Python files: equal where the code is, whatever is committed
+    source_sha256: str  # of its files: equal where the code is, whatever is committed
 
     @property
     def in_short(self) -> str:
@@ -112,10 +116,16 @@ def _sha256(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _is_cache(path: Path) -> bool:
+    return any(fnmatch(part, cache) for part in path.parts for cache in CACHES)
+
+
 def _source_sha256(network: Path | None) -> str:
     found = hashlib.sha256()
     for package, folder in ((HARNESS, ROOT), (NETWORK, network or ROOT)):
-        for path in sorted((folder / package).rglob("*.py")):
+        for path in sorted((folder / package).rglob("*")):
+            if not path.is_file() or _is_cache(path.relative_to(folder)):
+                continue
             found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
             found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

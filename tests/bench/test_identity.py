@@ -41,6 +41,25 @@ def test_the_code_is_its_source() -> None:
     assert "commit" not in outside.in_short
 
 
+def test_the_code_is_all_its_files_but_caches(tmp_path: Path) -> None:
+    def now() -> str:
+        return identity.code_version(None, tmp_path).source_sha256
+
+    kernels = tmp_path / "vsr_model" / "kernels"
+    kernels.mkdir(parents=True)
+    known = [now()]
+    for name, text in (("net.py", "A = 1"), ("sizes.json", "[1]"), ("warp.cu", "//"), ("sizes.json", "[2]")):
+        (kernels / name).write_text(text)
+        known.append(now())
+    assert len(set(known)) == len(known)
+    (kernels / "__pycache__").mkdir()
+    (kernels / "__pycache__" / "net.cpython-311.pyc").touch()
+    (kernels / "__pycache__" / "notes").touch()
+    (kernels / "net.pyc").touch()
+    (tmp_path / "README.md").touch()
+    assert now() == known[-1]
+
+
 def test_hashes_are_the_same_in_every_process() -> None:
     program = (
         "from bench.results import identity;"

@@ -155,6 +155,79 @@ def test_a_revision_without_the_network(tmp_path):
         known.extract(known.revision("HEAD", "--base"), tmp_path, "--base")
 
 
+def test_a_revision_is_what_was_committed_whatever_its_attributes_say(two, tmp_path):
+    folder, _, _ = two
+    (folder / ".gitattributes").write_text(
+        "vsr_model/left.py export-ignore\nvsr_model/named.py export-subst\nvsr_model/ends.py text eol=crlf\n"
+        "vsr_model/made.py filter=made ident\n"
+    )
+    git(folder, "config", "filter.made.smudge", "echo changed")
+    texts = {
+        "left.py": "LEFT = 1\n", "named.py": "NAME = '$Format:%H$'\n", "ends.py": "ENDS = 1\n",
+        "made.py": "MADE = '$Id$'\n", "ümlaut.json": "[1]", "deep/er.cu": "//",
+    }  # fmt: skip
+    (folder / "vsr_model" / "deep").mkdir()
+    for name, text in texts.items():
+        (folder / "vsr_model" / name).write_text(text)
+    commit(folder)
+    found = taken_out(folder, "HEAD", tmp_path / "out")
+    assert found == {**SECOND, **{f"vsr_model/{name}": text for name, text in texts.items()}}
+
+
+def test_bytes_programs_and_links_within_are_kept(two, tmp_path):
+    folder, _, _ = two
+    raw = bytes(range(256)) * 300 + b"\n\n"
+    (folder / "vsr_model" / "weights.bin").write_bytes(raw)
+    (folder / "vsr_model" / "empty").touch()
+    (folder / "vsr_model" / "tool").write_text("#!/bin/sh\n")
+    (folder / "vsr_model" / "tool").chmod(0o755)
+    (folder / "vsr_model" / "alias.py").symlink_to("net.py")
+    commit(folder)
+    taken_out_bytes = tmp_path / "out"
+    taken_out_bytes.mkdir()
+    known = Repository(folder)
+    known.extract(known.revision("HEAD", "--base"), taken_out_bytes, "--base")
+    out = taken_out_bytes / "vsr_model"
+    assert (out / "weights.bin").read_bytes() == raw
+    assert (out / "empty").read_bytes() == b""
+    assert os.access(out / "tool", os.X_OK)
+    assert not os.access(out / "net.py", os.X_OK)
+    assert (out / "alias.py").readlink() == Path("net.py")
+
+
+def test_what_git_ignores_is_measured_and_so_it_is_a_change(two):
+    folder, _, _ = two
+    (folder / ".gitignore").write_text("*.so\n__pycache__/\n*.pyc\n")
+    commit(folder)
+    (folder / "vsr_model" / "__pycache__").mkdir()
+    (folder / "vsr_model" / "__pycache__" / "net.pyc").touch()
+    (folder / "vsr_model" / "old.pyc").touch()
+    assert not Repository(folder).revision(AS_THEY_LIE, "--head").dirty
+    (folder / "vsr_model" / "fast.so").touch()
+    assert Repository(folder).revision(AS_THEY_LIE, "--head").dirty
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "out", "../vsr_model_2"])
+def test_a_link_that_leads_out_is_refused(two, tmp_path, target):
+    folder, _, _ = two
+    (folder / "vsr_model" / "out").symlink_to(target)
+    commit(folder)
+    known = Repository(folder)
+    with pytest.raises(BadInput, match=r"laid out \(vsr_model/out: is a link that leads out of it\)$"):
+        known.extract(known.revision("HEAD", "--head"), tmp_path, "--head")
+
+
+def test_a_submodule_is_refused(two, tmp_path):
+    folder, first, _ = two
+    git(folder, "update-index", "--add", "--cacheinfo", f"160000,{first},vsr_model/other")
+    git(folder, "commit", "--quiet", "-m", "a submodule")
+    known = Repository(folder)
+    with pytest.raises(
+        BadInput, match=r"laid out \(vsr_model/other: is a submodule, whose files are elsewhere"
+    ):
+        known.extract(known.revision("HEAD", "--head"), tmp_path, "--head")
+
+
 def test_a_revision_that_would_reach_outside(two, tmp_path):
     folder, _, _ = two
     (folder / "vsr_model" / "out").symlink_to("../../../outside")
