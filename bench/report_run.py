@@ -22,7 +22,8 @@ from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
 from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
 from bench.reporting.side_by_side_devices import devices_plots
-from bench.reporting.side_by_side_many import MANY
+from bench.reporting.side_by_side_many import MANY, MANY_KINDS
+from bench.reporting.side_by_side_relative import relative_overlays
 from bench.results.analysis import Tables, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder
@@ -266,11 +267,11 @@ def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
 
 def _several(sides: Sequence[SideRun], devices: Devices, folder: Path, left_out: Sequence[str]) -> Pages:
     drawn = [(plot.stem, devices_figure(plot)) for plot in devices_plots(devices)]
-    if len(sides) <= MANY:
-        overlaid = [OverlaidRun(name=side.name, baseline=side.baseline, tables=side.tables) for side in sides]
-        for kind in OVERLAY_KINDS:
-            found = overlays(kind, overlaid)
-            drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
+    drawn += [(stem, overlay_figure(found)) for stem, found in relative_overlays(devices)]
+    overlaid = [OverlaidRun(name=side.name, baseline=side.baseline, tables=side.tables) for side in sides]
+    for kind in OVERLAY_KINDS if len(sides) <= MANY else MANY_KINDS:
+        found = overlays(kind, overlaid)
+        drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
     for stem, figure in drawn:
         save(figure, [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS])
     plots = [folder / "plots" / f"{stem}.png" for stem, _ in drawn]

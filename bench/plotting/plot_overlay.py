@@ -1,11 +1,12 @@
-"""Several runs in one figure: a curve per run and backend, of times or of speedups.
+"""Several runs in one figure: a curve per run and backend, of times, speedups or speed over one reference.
 
-A backend has one colour in all runs, a run has one line and marker over all its backends.
+A backend has one colour in all runs, a run has one line and marker over all its backends. More curves than a
+figure can tell apart go on in another one with the same axes.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from bench.plotting.plot_labels import REFERENCE_LINE, backend_rows, reference_h
 from bench.plotting.plot_series import Curve
 from bench.plotting.plot_style import (
     LOG_RATIO,
+    MARKERS,
     colour,
     frame_ticks,
     line,
@@ -30,6 +32,12 @@ from bench.results.analysis import Tables
 from bench.units import Unit, significant, unit_for
 
 OVERLAY_KINDS: Final = ("time", "speedup")
+
+RELATIVE: Final = "relative"
+"""A kind whose curves come from more than one run (bench.reporting.side_by_side_relative)."""
+
+DRAWN: Final = 8
+"""Curves in one figure; more go on in another."""
 
 LARGEST: Final = 1e300
 """Of an axis: matplotlib takes no infinite one, and a journal may hold any finite time."""
@@ -52,29 +60,40 @@ class OverlaidCurve:
 
     run: int  # its place among the runs
     curve: Curve
+    said: str = ""  # behind its name, where that does not tell all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overlay:
-    """All that one figure shows: every run's curves of one input, batch and size."""
+    """All that one figure shows: runs' curves of one input, batch and size."""
 
-    kind: str  # OVERLAY_KINDS
-    input: str
+    kind: str  # OVERLAY_KINDS or RELATIVE
+    input: str  # empty where it is of all inputs
     batch: int
     height: int
     width: int
     runs: tuple[str, ...]
     backends: tuple[str, ...]  # of all runs and figures: a backend's place decides its colour
-    baselines: tuple[str, ...]  # of the runs that have a curve here
+    baselines: tuple[str, ...]  # of the runs that have a curve here; the reference where the kind is RELATIVE
     curves: tuple[OverlaidCurve, ...]  # never empty
+    part: int = 1
+    parts: int = 1
+    elsewhere: tuple[OverlaidCurve, ...] = ()  # in the other parts, which have the same axes
+    notes: tuple[str, ...] = ()
+
+    @property
+    def on_axes(self) -> tuple[Curve, ...]:
+        """What the axes have room for."""
+        return tuple(item.curve for item in (*self.curves, *self.elsewhere))
 
     @property
     def frames(self) -> tuple[int, ...]:
-        return tuple(sorted({point.frames for item in self.curves for point in item.curve.points}))
+        return tuple(sorted({point.frames for curve in self.on_axes for point in curve.points}))
 
 
 def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
-    """A figure per (input, batch, height, width) at which any run has a curve, in the order of the data.
+    """A figure per (input, batch, height, width) at which any run has a curve, in the order of the data;
+    several where there are more curves than DRAWN.
 
     The baseline's speedup over itself is left out: it is the line at 1.
     """
@@ -88,7 +107,7 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
             ]
             found.setdefault((group.input, group.batch, group.height, group.width), []).extend(curves)
     backends = tuple(dict.fromkeys(name for run in runs for name in run.tables.cells["backend"]))
-    return [
+    whole = [
         Overlay(
             kind=kind,
             input=input_,
@@ -98,10 +117,44 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
             runs=tuple(run.name for run in runs),
             backends=backends,
             baselines=tuple(dict.fromkeys(runs[item.run].baseline for item in curves)),
-            curves=tuple(sorted(curves, key=lambda item: (backends.index(item.curve.backend), item.run))),
+            curves=tuple(curves),
         )
         for (input_, batch, height, width), curves in found.items()
         if curves
+    ]
+    return [part for overlay in whole for part in in_parts(overlay)]
+
+
+def in_parts(overlay: Overlay) -> list[Overlay]:
+    """The figure, or several of DRAWN curves at most; the curves of each by backend, then by run.
+
+    A run's curves stay together where they fit, and runs in one figure differ in their markers.
+    """
+    by_run: dict[int, list[OverlaidCurve]] = {}
+    for item in sorted(overlay.curves, key=lambda item: item.run):
+        by_run.setdefault(item.run, []).append(item)
+    parts: list[list[OverlaidCurve]] = []
+    for run, own in by_run.items():
+        beside = parts[-1] if parts else []
+        if (
+            not beside
+            or len(beside) + len(own) > DRAWN
+            or any((run - other.run) % len(MARKERS) == 0 for other in beside)
+        ):
+            parts += [own[start : start + DRAWN] for start in range(0, len(own), DRAWN)]
+        else:
+            beside += own
+    return [
+        replace(
+            overlay,
+            curves=tuple(
+                sorted(own, key=lambda item: (overlay.backends.index(item.curve.backend), item.run))
+            ),
+            part=number,
+            parts=len(parts),
+            elsewhere=tuple(item for other in parts if other is not own for item in other),
+        )
+        for number, own in enumerate(parts, start=1)
     ]
 
 
@@ -110,21 +163,33 @@ def overlay_figure(overlay: Overlay) -> Figure:
     with style():
         curves = [item.curve for item in overlay.curves]
         if overlay.kind == "time":
-            unit = unit_for(point.value for curve in curves for point in curve.points)
+            unit = unit_for(point.value for curve in overlay.on_axes for point in curve.points)
             title, label = "Time", f"time ({unit.name})"
+        elif overlay.kind == RELATIVE:
+            unit = _TIMES
+            title, label = f"Speed relative to {overlay.baselines[0]}", "relative speed (×)"
         else:
             unit = _TIMES
             over = overlay.baselines[0] if len(overlay.baselines) == 1 else "each run's baseline"
             title, label = f"Speedup over {over}", "speedup (×)"
         few = len(overlay.frames) == 1
-        place = f"{overlay.input}, {overlay.height}×{overlay.width}, batch {overlay.batch}"
+        place = ", ".join(
+            [
+                *([overlay.input] if overlay.input else []),
+                f"{overlay.height}×{overlay.width}",
+                f"batch {overlay.batch}",
+                *([f"t={overlay.frames[0]}"] if few else []),
+            ]
+        )
+        part = f" ({overlay.part} of {overlay.parts})" if overlay.parts > 1 else ""
         legend: list[tuple[Any, str]] = [] if few else [_entry(overlay, item) for item in overlay.curves]
-        if overlay.kind == "speedup":
-            legend.insert(0, (reference_handle(), "baseline"))
+        if overlay.kind != "time":
+            said = f"reference: {overlay.baselines[0]}" if overlay.kind == RELATIVE else "baseline"
+            legend.insert(0, (reference_handle(), said))
         drawn = sheet(
-            title=f"{title}: {place}" + (f", t={overlay.frames[0]}" if few else ""),
+            title=f"{title}: {place}{part}",
             legend=legend,
-            notes=interval_notes(curves),
+            notes=[*interval_notes(curves), *overlay.notes],
             axes_height_in=0.75 + 0.45 * len(curves) if few else 3.7,
         ).figure
         (_rows if few else _lines)(drawn.add_subplot(), overlay, unit, label)
@@ -137,7 +202,7 @@ def _entry(overlay: Overlay, item: OverlaidCurve) -> tuple[Line2D, str]:
 
 
 def _name(overlay: Overlay, item: OverlaidCurve) -> str:
-    return f"{overlay.runs[item.run]}: {item.curve.backend}"
+    return f"{overlay.runs[item.run]}: {item.curve.backend}{item.said}"
 
 
 def _colour(overlay: Overlay, item: OverlaidCurve) -> str:
@@ -147,16 +212,16 @@ def _colour(overlay: Overlay, item: OverlaidCurve) -> str:
 def _extent(overlay: Overlay, unit: Unit) -> tuple[float, float]:
     values = [
         value / unit.scale
-        for item in overlay.curves
-        for point in item.curve.points
+        for curve in overlay.on_axes
+        for point in curve.points
         for value in (point.value, point.low, point.high)
         if value is not None
-    ] + ([1.0] if overlay.kind == "speedup" else [])
+    ] + ([] if overlay.kind == "time" else [1.0])
     return min(values), max(values)
 
 
 def _lines(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
-    if overlay.kind == "speedup":
+    if overlay.kind != "time":
         axes.axhline(1, **REFERENCE_LINE)
     for item in overlay.curves:
         points = item.curve.points
@@ -176,10 +241,12 @@ def _lines(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
             marker=marker(item.run),
         )
     lowest, highest = _extent(overlay, unit)
-    if spread_of([item.curve for item in overlay.curves]) > LOG_RATIO:
+    if spread_of(overlay.on_axes) > LOG_RATIO:
         logarithmic(axes, axes.yaxis, lowest, highest)
     else:
         axes.set_ylim(0, highest * 1.06)
+    margin = 0.05 * (overlay.frames[-1] - overlay.frames[0])
+    axes.set_xlim(overlay.frames[0] - margin, overlay.frames[-1] + margin)
     frame_ticks(axes, overlay.frames)
     axes.set_xlabel("frames")
     axes.set_ylabel(label)
@@ -187,7 +254,7 @@ def _lines(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
 
 def _rows(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
     """One frame count: a row per run and backend."""
-    if overlay.kind == "speedup":
+    if overlay.kind != "time":
         axes.axvline(1, **REFERENCE_LINE)
     for row, item in enumerate(overlay.curves):
         (point,) = item.curve.points
@@ -204,9 +271,18 @@ def _rows(axes: Axes, overlay: Overlay, unit: Unit, label: str) -> None:
             capsize=3,
         )
         said = f"{significant(value)}{'' if unit is _TIMES else ' '}{unit.name}"
-        axes.annotate(said, (high, row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(
+            said,
+            (high, row),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},  # the line at 1 may be behind it
+        )
     lowest, highest = _extent(overlay, unit)
-    if spread_of([item.curve for item in overlay.curves]) > LOG_RATIO:
+    if spread_of(overlay.on_axes) > LOG_RATIO:
         logarithmic(axes, axes.xaxis, lowest, highest)
         axes.set_xlim(lowest / 1.25, min(highest * (highest / lowest) ** 0.17, LARGEST))
     else:

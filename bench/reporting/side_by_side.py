@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.machine.environment import in_short
+from bench.plotting.plot_overlay import RELATIVE
 from bench.records import Status
 from bench.reporting.devices import Devices, devices_of
 from bench.reporting.devices_table import DEVICES_NAME, devices_table
@@ -28,8 +29,10 @@ from bench.reporting.side_by_side_many import (
     MANY,
     differences_of_many,
     failures_of_many,
+    speedups_of_many,
     warnings_of_many,
 )
+from bench.reporting.side_by_side_relative import relative_section
 from bench.results.analysis import Tables
 from bench.results.run_folder import to_csv
 from bench.results.whole_file import write_whole
@@ -48,8 +51,8 @@ HOW_TO_READ: Final = """\
   settings that differ stand above."""
 
 NO_COLUMNS: Final = f"""\
-With more than {MANY} runs a page has no table with a column for each, and no curves: forward times, speedups,
-stages and memory cell by cell stand in each run's own report, times and memory also in {DEVICES_NAME}."""
+With more than {MANY} runs a page has no table with a column for each: forward times, speedups, stages and
+memory cell by cell stand in each run's own report, times and memory also in {DEVICES_NAME}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,8 @@ def render_side_by_side(
 ) -> str:
     """The page as Markdown, to lie in `folder`; ends in a newline. Sections with nothing to say are left out.
 
-    `plots` are images as in SideRun.files, called by what they show: `time...`, `speedup...` or `devices...`.
+    `plots` are images as in SideRun.files, called by what they show: `time...`, `speedup...`,
+    `relative...` or `devices...`.
     `left_out` says why of each folder that was to be here.
     """
     sides = sides_of(runs)
@@ -103,10 +107,11 @@ def render_side_by_side(
         f"> Left out, for reasons at the end of this page: {len(left_out)}." if left_out else "",
         _summary(runs, sides, folder),
         devices_section(devices, shown(DEVICES_KIND)),
+        relative_section(devices, shown(RELATIVE)),
         differences("What differs in the environments", environments),
         differences("What differs in the configurations", configurations),
         *(
-            [NO_COLUMNS]
+            [speedups_of_many(sides, shown("speedup")), NO_COLUMNS]
             if len(runs) > MANY
             else [
                 times(sides, shown("time")),

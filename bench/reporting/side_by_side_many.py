@@ -8,7 +8,10 @@ from bench.reporting.markdown import Column, escape, table
 from bench.reporting.side_by_side_figures import Side
 
 MANY: Final = 8
-"""Runs in columns side by side; more do not fit a page, nor curves into a figure."""
+"""Runs in columns side by side; more do not fit a page."""
+
+MANY_KINDS: Final = ("speedup",)
+"""Of the overlaid curves, those that a page of many runs has, in as many figures as they take."""
 
 NAMED: Final = 3
 """Of the runs that have something in common, those that are named; the others are counted."""
@@ -45,6 +48,14 @@ def differences_of_many(title: str, texts: Mapping[str, Mapping[str, str]]) -> s
         Column(title="which", cells=[escape(names_in_short(runs)) for _, _, runs in found]),
     ]
     return f"## {title}\n\n{table(columns)}"
+
+
+def speedups_of_many(sides: Sequence[Side], figures: str) -> str:
+    """The curves over each run's own baseline. Empty where there are none."""
+    if not figures:
+        return ""
+    over = ", ".join(escape(name) for name in dict.fromkeys(side.baseline for side in sides))
+    return f"## Speedup\n\nOver each run's own baseline: {over}.\n\n{figures}"
 
 
 def failures_of_many(sides: Sequence[Side]) -> str:

@@ -1,10 +1,12 @@
 """Several runs in one figure: what is drawn, told apart, and left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.plotting.plot_overlay import OverlaidRun, overlay_figure, overlays
+from bench.plotting.plot_overlay import DRAWN, OverlaidRun, overlay_figure, overlays
+from bench.plotting.plot_style import MARKERS, marker
 from bench.plotting.plots import place_names, save
 from bench.records import Status
 from bench.results.analysis import tables_of
@@ -91,6 +93,51 @@ def test_many_runs_with_long_names_are_the_same_file_each_time(tmp_path: Path, k
         for name in ("a" * 80, "_b", "c-" * 30)
     ]
     for name in ("one", "two"):
-        (overlay,) = overlays(kind, runs)
-        save(overlay_figure(overlay), [tmp_path / name / "figure.svg"])
-    assert (tmp_path / "one" / "figure.svg").read_bytes() == (tmp_path / "two" / "figure.svg").read_bytes()
+        for overlay in overlays(kind, runs):
+            save(overlay_figure(overlay), [tmp_path / name / f"{overlay.part}.svg"])
+    files = [[path.read_bytes() for path in sorted((tmp_path / name).iterdir())] for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert len(files[0]) == 3
+
+
+class TestMoreCurvesThanAFigureHolds:
+    @pytest.mark.parametrize("runs", [1, 4, 5, 9, 23])
+    @pytest.mark.parametrize("kind", ["time", "speedup"])
+    def test_every_curve_is_in_one_figure_and_none_holds_too_many(self, runs: int, kind: str) -> None:
+        every = [overlaid(f"r{place}", synthetic.GPU[:3], frames=(1, 4)) for place in range(runs)]
+        parts = overlays(kind, every)
+        backends = synthetic.GPU[:3] if kind == "time" else synthetic.GPU[1:3]
+        drawn = [(item.run, item.curve.backend) for part in parts for item in part.curves]
+        assert sorted(drawn) == sorted((run, one.name) for run in range(runs) for one in backends)
+        assert [(part.part, part.parts) for part in parts] == [
+            (number + 1, len(parts)) for number in range(len(parts))
+        ]
+        for part in parts:
+            assert len(part.curves) <= DRAWN
+            looks = {marker(run) for run in {item.run for item in part.curves}}
+            assert len(looks) == len({item.run for item in part.curves})
+        fitting = DRAWN // len(backends)
+        assert len(parts) == -(-runs // fitting)
+
+    def test_runs_that_would_look_alike_are_apart(self) -> None:
+        every = [overlaid(f"r{place}", synthetic.GPU[:1], frames=(1, 4)) for place in range(len(MARKERS) + 1)]
+        assert [len(part.curves) for part in overlays("time", every)] == [len(MARKERS), 1]
+
+    def test_a_run_of_many_backends_takes_several(self) -> None:
+        machines = tuple(replace(synthetic.CPU, name=f"cpu-{place}") for place in range(DRAWN + 2))
+        runs = [overlaid("a", synthetic.GPU[:1], frames=(1, 4)), overlaid("b", machines, frames=(1, 4))]
+        parts = overlays("time", runs)
+        assert [{item.run for item in part.curves} for part in parts] == [{0}, {1}, {1}]
+        assert [len(part.curves) for part in parts] == [1, DRAWN, 2]
+
+    def test_the_parts_have_the_same_axes_and_say_which_they_are(self) -> None:
+        slow = [replace(synthetic.CPU, per_frame_s=synthetic.CPU.per_frame_s * (1 + n)) for n in range(9)]
+        runs = [overlaid(f"r{place}", (one,), frames=(1, 4 + place)) for place, one in enumerate(slow)]
+        figures = [overlay_figure(part) for part in overlays("time", runs)]
+        assert len(figures) == 2
+        one, two = (figure.axes[0] for figure in figures)
+        assert one.get_ylim() == two.get_ylim()
+        assert one.get_xlim() == two.get_xlim()
+        assert one.get_ylabel() == two.get_ylabel()
+        for number, figure in enumerate(figures, start=1):
+            assert any(f"({number} of 2)" in text.get_text() for text in figure.texts)

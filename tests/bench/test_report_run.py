@@ -229,10 +229,11 @@ class TestSideBySide:
             ["first", "cuda", "2"], ["second", "cuda", "2"],
         ]  # fmt: skip
         assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            "devices.png", "devices.svg", "speedup.png", "speedup.svg", "time.png", "time.svg",
+            "devices.png", "devices.svg", "relative.png", "relative.svg", "speedup.png", "speedup.svg",
+            "time.png", "time.svg",
         ]  # fmt: skip
         page = page_of(pages)
-        assert len(page.values("src")) == 3
+        assert len(page.values("src")) == 4
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
 
     def test_a_forward_and_a_call_are_told_apart(self, tmp_path: Path) -> None:
@@ -369,7 +370,8 @@ class TestFolderOfRuns:
         text = pages.markdown.read_text(encoding="utf-8")
         page = page_of(pages)
         assert page.texts["h1"] == [f"Side by side: {MANY + 1} runs"]
-        assert not {"Forward time", "Speedup", "Stages", "Memory"} & set(page.texts["h2"])
+        assert not {"Forward time", "Stages", "Memory"} & set(page.texts["h2"])
+        assert {"Relative speed", "Speedup"} <= set(page.texts["h2"])
         assert ["cpu", "Slow CPU", "6", "run-3, run-4, run-5, and 3 more"] in rows(
             section(text, "What differs in the environments")
         )
@@ -386,6 +388,10 @@ class TestFolderOfRuns:
         assert len(rows(section(text, "Devices"))) == 1 + (MANY + 1) * len(BACKENDS)
         assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
             "devices-1.png", "devices-1.svg", "devices-2.png", "devices-2.svg",
+            "relative-1.png", "relative-1.svg", "relative-2.png", "relative-2.svg",
+            "relative-3.png", "relative-3.svg",
+            "speedup-noise-b1-64x64-2.png", "speedup-noise-b1-64x64-2.svg",
+            "speedup-noise-b1-64x64.png", "speedup-noise-b1-64x64.svg",
         ]  # fmt: skip
 
     def test_the_command_says_what_it_took_and_what_not(

@@ -1,0 +1,136 @@
+"""Curves of speed over one reference: whose they are, what they hold, and what is left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from bench.plotting.plot_overlay import DRAWN, overlay_figure
+from bench.records import CALL, FORWARD, CellRecord, Pass
+from bench.reporting.devices import Devices, devices_of
+from bench.reporting.report_cells import cells_of
+from bench.reporting.side_by_side_figures import Side
+from bench.reporting.side_by_side_relative import relative_overlays, relative_section
+from bench.results.analysis import tables_of
+from tests.bench import synthetic
+
+CPU, CUDA, CUDNN = synthetic.GPU[:3]
+
+
+def side(name: str, records: Sequence[CellRecord], baseline: str = "cuda") -> Side:
+    return Side(name=name, baseline=baseline, cells=cells_of(tables_of(records, baseline)))
+
+
+def faster(times: float) -> tuple[synthetic.Machine, ...]:
+    return tuple(replace(one, per_frame_s=one.per_frame_s / times) for one in (CUDA, CUDNN))
+
+
+def two(frames: Sequence[int] = (1, 4), **options: object) -> list[Side]:
+    return [
+        side("slow", synthetic.run((CUDA, CUDNN), frames=frames, **options)),  # type: ignore[arg-type]
+        side("fast", synthetic.run(faster(2.0), frames=frames, **options)),  # type: ignore[arg-type]
+    ]
+
+
+def values(devices: Devices) -> dict[tuple[str, str], list[tuple[int, float | None]]]:
+    return {
+        (row.run, row.cell.backend): [
+            (other.cell.frames, None if other.relative is None else other.relative.speed.ratio)
+            for other in devices.rows
+            if (other.run, other.cell.backend) == (row.run, row.cell.backend)
+        ]
+        for row in devices.rows
+    }
+
+
+def test_every_run_has_its_curves_over_the_one_reference() -> None:
+    devices = devices_of(two(), "fast:cudnn")
+    ((stem, overlay),) = relative_overlays(devices)
+    assert stem == "relative"
+    assert [(overlay.runs[item.run], item.curve.backend) for item in overlay.curves] == [
+        ("slow", "cuda"), ("fast", "cuda"), ("slow", "cudnn"),
+    ]  # fmt: skip
+    known = values(devices)
+    for item in overlay.curves:
+        drawn = [(point.frames, point.value) for point in item.curve.points]
+        assert drawn == known[overlay.runs[item.run], item.curve.backend]
+    last = overlay.curves[-1].curve.points
+    assert [point.value for point in last] == pytest.approx([0.5, 0.5], rel=0.05)
+    figure = overlay_figure(overlay)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "reference: fast:cudnn", "slow: cuda", "fast: cuda", "slow: cudnn",
+    ]  # fmt: skip
+    assert any("Speed relative to fast:cudnn: 64×64, batch 1" in text.get_text() for text in figure.texts)
+
+
+def test_each_size_is_a_figure_whatever_its_input_is_called() -> None:
+    sizes = ((64, 64), (32, 48))
+    runs = [
+        side("a", synthetic.run((CUDA,), frames=(1, 4), sizes=sizes, inputs=("noise",))),
+        side("b", synthetic.run((CUDA,), frames=(1, 4), sizes=sizes, inputs=("clip", "film"))),
+    ]
+    found = relative_overlays(devices_of(runs))
+    assert [stem for stem, _ in found] == ["relative-b1-64x64", "relative-b1-32x48"]
+    for _, overlay in found:
+        assert [(item.run, item.said) for item in overlay.curves] == [(1, ", clip"), (1, ", film")]
+
+
+def test_more_curves_than_a_figure_holds_go_on_in_another() -> None:
+    runs = [side(f"r{place}", synthetic.run((CUDA, CUDNN), frames=(1, 4))) for place in range(9)]
+    found = relative_overlays(devices_of(runs))
+    assert [stem for stem, _ in found] == ["relative-1", "relative-2", "relative-3"]
+    drawn = [(item.run, item.curve.backend) for _, part in found for item in part.curves]
+    wanted = [(run, backend) for run in range(9) for backend in ("cuda", "cudnn")]
+    assert sorted(drawn) == sorted(wanted[1:])  # all but the reference
+    assert max(len(part.curves) for _, part in found) <= DRAWN
+
+
+def test_what_was_timed_otherwise_is_marked() -> None:
+    runs = two()
+    called = [
+        record.model_copy(
+            update={
+                "samples": tuple(
+                    sample.model_copy(update={"stage": CALL}) if sample.stage == FORWARD else sample
+                    for sample in record.samples
+                    if sample.pass_ is Pass.END_TO_END
+                )
+            }
+        )
+        for record in synthetic.run(faster(2.0), frames=(1, 4))
+    ]
+    ((_, overlay),) = relative_overlays(devices_of([runs[0], side("fast", called)]))
+    assert [(item.run, item.said) for item in overlay.curves] == [(1, " ‡"), (0, ""), (1, " ‡")]
+    assert overlay.notes == ("‡ timed otherwise than the reference.",)
+
+
+def test_without_a_ratio_there_is_no_figure_and_no_section() -> None:
+    failed = devices_of([side("a", synthetic.all_failed()), side("b", synthetic.all_failed())])
+    assert relative_overlays(failed) == []
+    alone = devices_of([side("a", synthetic.run((CUDA,))), side("b", synthetic.all_failed())])
+    assert relative_overlays(alone) == []
+    assert relative_section(alone, "") == ""
+
+
+def test_a_ratio_that_no_axis_holds_is_left_out() -> None:
+    devices = devices_of([*two(), side("wild", synthetic.run(faster(1e14), frames=(1, 4)))])
+    assert all(ratio is not None and ratio > 1e12 for _, ratio in values(devices)["wild", "cuda"])
+    ((_, overlay),) = relative_overlays(devices)
+    assert {item.run for item in overlay.curves} == {0, 1}
+    overlay_figure(overlay)
+
+
+def test_one_frame_count_is_a_row_each() -> None:
+    ((_, overlay),) = relative_overlays(devices_of(two(frames=(4,))))
+    figure = overlay_figure(overlay)
+    (axes,) = figure.axes
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == ["fast: cuda", "slow: cudnn", "fast: cudnn"]
+    assert any("batch 1, t=4" in text.get_text() for text in figure.texts)
+
+
+def test_the_section_names_the_reference() -> None:
+    text = relative_section(devices_of(two(), "fast:cudnn"), "![relative](plots/relative.png)")
+    assert text.startswith("## Relative speed\n\nHow many times as fast as **fast:cudnn** ")
+    assert text.endswith("![relative](plots/relative.png)")
