@@ -46,9 +46,9 @@ def guide(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
         "twenty has a cell that is called slower or faster, however many cells it has.",
         f"* Rounds in **{Method.PAIRS}**: both sides took turns, and the ratio is the middle of those of "
         "each round to its neighbour, which is not that of the two medians where the machine changed its "
-        f"level. Rounds **{Method.APART}**: each side was measured on its own, so that a change of the machine "
-        "between them shows as if the code had changed. *Student's t*: too few rounds to do without taking "
-        "their logarithms for normal.",
+        f"level. Rounds **{Method.APART}**: each side was measured on its own, so that a change of the "
+        "machine between them shows as if the code had changed. *Student's t*: too few rounds to do without "
+        "taking their logarithms for normal.",
         f"* Here {fails} {'fails' if len(failing) < 2 else 'fail'}.{spared}",
     ]
     return "\n".join(lines)
