@@ -318,15 +318,17 @@ def test_the_measured_code_calls_nobody_and_links_nothing(stage: Stage, text: st
 
 
 def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: Stage) -> None:
-    odd = [compared.odd(name) for name in compared.ODD_NAMES]
-    page = render([compared.comparison(), *odd], REGRESSIONS, look="@someone, see www.example.org")
+    comparisons = [compared.comparison(), *map(compared.odd, compared.ODD_NAMES)]
+    page = render(comparisons, REGRESSIONS, look="@someone, see www.example.org", limit=60_000)
     stage.event(run_of())
     told(stage, pulls=[pull()], text=ci_run.MARKER + page)
     assert stage.run("comment.py").returncode == 0
     [(_, body)] = posted(stage)
     assert "<details>\n<summary>" in page
-    assert "&#8203;" in page
-    assert body.partition("\n\nCommit ")[0] == (ci_run.MARKER + page).replace("&#8203;", "\u200b").rstrip()
+    assert "@&#8203;someone" in page
+    told_text = body.partition("\n\nCommit ")[0]
+    assert "@\u200bsomeone" in told_text
+    assert told_text.replace("\u200b", "") == (ci_run.MARKER + page).replace("&#8203;", "").rstrip()
 
 
 def test_without_the_label_nothing_is_written(stage: Stage) -> None:
@@ -593,9 +595,9 @@ def test_an_event_of_another_kind_is_refused(stage: Stage) -> None:
 ASKED: Final = {"BASE": "a" * 40, "HEAD": "b" * 40, "THRESHOLD": "2.5%"}
 WORDS: Final = {
     exits.OK: "No regression was found.",
-    exits.FOUND: "A regression, found twice",
+    exits.FOUND: "A regression: cells that failed were measured anew",
     exits.BAD_REQUEST: "Not measured",
-    exits.SOME_FAILED: "some cells fail on both sides",
+    exits.SOME_FAILED: "some cells that fail on both sides, or of any cell at all",
     exits.FAILED: "the machine or the program failed",
     exits.INTERRUPTED: "cancelled, or out of time",
     99: "not known here (status 99)",
