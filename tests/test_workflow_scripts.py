@@ -698,5 +698,15 @@ def test_the_runner_refuses(stage: Stage, name: str, event: dict[str, Any]) -> N
     assert "only where the label gpu was just put on it" in ended.stderr
 
 
+def test_the_label_lets_any_workflow_pass_and_the_guide_says_so(stage: Stage) -> None:
+    """A pull request may bring one that no environment guards."""
+    stage.environment["GITHUB_WORKFLOW_REF"] = f"{REPOSITORY}/.github/workflows/second.yml@refs/pull/5/merge"
+    stage.event(LABELLED)
+    assert gate(stage, "pull_request").returncode == 0
+    guide = " ".join((ROOT / "docs" / "ci.md").read_text(encoding="utf-8").split())
+    assert "**Putting it on is what starts the pull request's code on the machine**" in guide
+    assert "bring a second workflow for `labeled` that asks for no reviewer" in guide
+
+
 def test_the_runner_refuses_an_event_that_it_cannot_read(stage: Stage) -> None:
     assert gate(stage, "pull_request").returncode == 1
