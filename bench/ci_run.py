@@ -16,7 +16,7 @@ from typing import Final
 
 from bench import compare_pages, compare_run, in_turn
 from bench import run as runs
-from bench.ci_request import Request, alone, check_place, read_request, write_request
+from bench.ci_request import CI_NAME, Request, check_place, read_request
 from bench.comparison import policy
 from bench.comparison.comparison import Comparison, Verdict
 from bench.comparison.policy import Failing, Failure
@@ -25,13 +25,13 @@ from bench.comparison.second_look import filters_of, settle
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
-from bench.measure import preflight
 from bench.process.launcher import Launcher
+from bench.reporting.comparison_words import UNTOLD
+from bench.request_file import alone, check_rounds, write_request
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import free_path
 from bench.results.whole_file import write_whole
 from bench.revisions import Repository, Revision
-from vsr_model.errors import BadInput
 
 BASE: Final = "base"
 HEAD: Final = "head"
@@ -63,6 +63,11 @@ class Found:
         return self.comparison is None
 
     @property
+    def untold(self) -> bool:
+        """Whether it was compared, and of not one cell could anything be said."""
+        return self.comparison is not None and _untold(self.comparison)
+
+    @property
     def both_failed(self) -> int:
         """Cells that fail on both sides, so that there is nothing to compare."""
         cells = self.comparison.cells if self.comparison else ()
@@ -83,8 +88,8 @@ def start(
     check_place(output or free_path("ci"))
     with _ready(request, experiment, repository, say, launch) as sides:
         folder = output or free_path("ci")
-        write_request(folder, request, experiment)
-        with alone(folder):
+        write_request(folder, CI_NAME, request, experiment)
+        with alone(folder, CI_NAME):
             return _carry_out(folder, request, experiment, sides, display, say)
 
 
@@ -99,7 +104,7 @@ def resume(
     """Go on where it stopped. Raises BadInput for a folder that holds none, and where machine, program or
     revisions are not those that it began with."""
     request, experiment = read_request(folder)
-    with alone(folder), _ready(request, experiment, repository, say, launch) as sides:
+    with alone(folder, CI_NAME), _ready(request, experiment, repository, say, launch) as sides:
         return _carry_out(folder, request, experiment, sides, display, say)
 
 
@@ -113,15 +118,14 @@ def _ready(
     request: Request, experiment: Experiment, repository: Repository, say: Say, launch: in_turn.Launch
 ) -> Iterator[tuple[ReadySide, ...]]:
     cells = plan.cells(experiment, request.filters)
+    check_rounds(experiment.measure.rounds, len(cells))
     with tempfile.TemporaryDirectory(prefix="vsr-bench-ci-", ignore_cleanup_errors=True) as networks:
         sides = [
             _laid_out(repository, revision, name, Path(networks))
             for name, revision in ((BASE, request.base), (HEAD, request.head))
         ]
         with in_turn.ready(experiment, cells, sides, launch=launch) as ready:
-            reasons = [preflight.skip_reason(cell, ready[0].answer) for cell in cells]
-            if all(reasons):
-                raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+            in_turn.check_measurable(cells, ready)
             if _same_network(ready):
                 say("base and head have the same vsr_model: this compares a network with itself")
             yield ready
@@ -167,15 +171,16 @@ def _compared(
     display: in_turn.DisplayFactory,
     say: Say,
 ) -> Found:
-    def look(place: Path, filters: Sequence[str]) -> Comparison | None:
+    def look(place: Path, filters: Sequence[str], family: int = 0) -> Comparison | None:
         """Both sides measured in turn, and compared; None where that was interrupted."""
         paths = [place / BASE, place / HEAD]
         done = in_turn.measure(experiment, sides, paths, display, again=again(folder), filters=filters)
+        outputs = _kept_outputs(place, done.outputs)
         if done.interrupted:
             return None
         names = (request.base.asked, request.head.asked)
-        (found,) = compare_run.compare(paths[0], paths[1:], request.limits, names=names)
-        told = outputs_caution(_kept_outputs(place, done.outputs))
+        (found,) = compare_run.compare(paths[0], paths[1:], request.limits, names=names, family=family)
+        told = outputs_caution(outputs)
         return replace(found, cautions=(told, *found.cautions)) if told else found
 
     comparison = look(folder, request.filters)
@@ -185,11 +190,15 @@ def _compared(
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
         say("something fails: its cells are measured anew")
-        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed)))
+        doubted = {failure.cell for failure in confirmed}
+        asked_about = sum(cell.change is not None or cell.cell in doubted for cell in comparison.cells)
+        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed)), asked_about)
         if second is None:
             return Found(folder=folder, failing=request.fail_on)
         settled = settle(comparison, confirmed, second, request.fail_on)
         comparison, confirmed, said = settled.comparison, settled.confirmed, said + settled.said
+    if _untold(comparison):
+        said = f"{_why_untold(comparison)} {said}"
     said = said.strip()
     return Found(
         folder=folder,
@@ -201,13 +210,25 @@ def _compared(
     )
 
 
+def _untold(comparison: Comparison) -> bool:
+    return all(cell.verdict in UNTOLD for cell in comparison.cells)
+
+
+def _why_untold(comparison: Comparison) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
+    return f"Nothing is known of any cell, a regression as little as its absence ({counts})."
+
+
 def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[OutputDifference]:
-    """What was found now, or, where nothing was left to measure, when it was."""
+    """What was found now, and of other clips what was found before an interrupt; kept for the next time."""
     path = place / OUTPUTS_NAME
-    if found:
-        write_whole(path, to_json(found))
-        return found
-    return of_json(path) if path.is_file() else []
+    before = of_json(path) if path.is_file() else []
+    if not found:
+        return before
+    by_clip = {item.clip: item for item in (*before, *found)}
+    kept = [by_clip[clip] for clip in sorted(by_clip)]
+    write_whole(path, to_json(kept))
+    return kept
 
 
 def _write(folder: Path, comparison: Comparison, failing: Sequence[Failing], said: str) -> tuple[Path, ...]:

@@ -1,7 +1,5 @@
 """The command `ci`: parses and prints, nothing else."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,16 +7,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bench import exits
+from bench import cli_sides, exits
 from bench.cli_compare import FailOn, MemoryThreshold, Threshold
-from bench.grid.config_measure import Measure
-from bench.grid.plan import Job
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
 if TYPE_CHECKING:
     from bench.ci_run import Found
-    from bench.progress import Display
 
 PRESET = "ci"
 THRESHOLD = "3%"
@@ -116,16 +111,18 @@ def ci(
     measured on one side, then on the other, and in the next round the other way round, so that what the
     machine does meanwhile it does to both.
 
-    Where a cell fails it is measured anew, and a failure counts if it is found a second time. The folder gets
-    comment.md (for a pull request), comparison.html, .md and .json, junit.xml, and the runs of both sides.
-    `git` takes the files out; nothing is changed or left in your repository.
+    Where a cell fails it is measured anew, and counts if it fails a second time; an error, a lack of memory
+    or a wrong output counts in any case. The folder gets comment.md (for a pull request), comparison.html,
+    .md and .json, junit.xml, and the runs of both sides. `git` takes the files out; nothing is changed or
+    left in your repository.
 
     Before you commit: `vsr-bench ci --base HEAD --head . --variant cpu`. How sure the machine lets you be:
     `--base HEAD` alone, which compares a revision with itself.
 
     Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 no regression, 1 a regression that
-    was found twice, 2 the request was wrong and nothing was written, 3 no regression, and cells that fail on
-    both sides, 70 the disk filled or the like (what is done is kept), 130 interrupted.
+    was confirmed, 2 the request was wrong and nothing was written, 3 no regression, and cells that fail on
+    both sides, or no cell that anything is known of, 70 the disk filled or the like (what is done is kept),
+    130 interrupted.
     """
     from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
     from bench.ci_request import Request  # noqa: PLC0415
@@ -140,7 +137,7 @@ def ci(
         asked = (threshold, memory_threshold, fail_on, once) != (THRESHOLD, MEMORY_THRESHOLD, FAIL_ON, False)
         if any(given) or asked:
             raise BadInput("--resume: all else but --repository is as it began; give none of it")
-        found = ci_run.resume(resume, Repository(repository), _display, _say)
+        found = ci_run.resume(resume, Repository(repository), cli_sides.display, cli_sides.say)
     else:
         if base is None:
             raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
@@ -159,7 +156,7 @@ def ci(
             fail_on=failing,
             second_look=not once,
         )
-        found = ci_run.start(request, experiment, known, _display, _say, output=output)
+        found = ci_run.start(request, experiment, known, cli_sides.display, cli_sides.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
 
@@ -187,14 +184,4 @@ def _status(found: "Found") -> int:
         return exits.INTERRUPTED
     if found.confirmed:
         return exits.FOUND
-    return exits.SOME_FAILED if found.both_failed else exits.OK
-
-
-def _say(sentence: str) -> None:
-    typer.echo(one_line(sentence), err=True)
-
-
-def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager["Display"]:
-    from bench.progress import shown  # noqa: PLC0415
-
-    return shown(jobs, measure)
+    return exits.SOME_FAILED if found.both_failed or found.untold else exits.OK

@@ -1,7 +1,6 @@
 """The command `noise`: parses and prints, nothing else."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,15 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import exits
-from bench.grid.config_measure import Measure
-from bench.grid.plan import Job
+from bench import cli_sides, exits
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line, visible
 
 if TYPE_CHECKING:
     from bench.noise_run import Found
-    from bench.progress import Display
     from bench.reporting.markdown import Column
 
 PRESET: Final = "ci"
@@ -114,11 +110,11 @@ def noise(
     if resume is not None:
         if any((source, variants, assignments, filters, output)) or rounds is not None:
             raise BadInput("--resume: all but --threshold is as it began; give none of it")
-        found = noise_run.resume(resume, _display, _say, threshold=given)
+        found = noise_run.resume(resume, cli_sides.display, cli_sides.say, threshold=given)
     else:
         experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
         asked = request(experiment, filters=filters or (), rounds=rounds, threshold=given)
-        found = noise_run.start(asked, experiment, _display, _say, output=output)
+        found = noise_run.start(asked, experiment, cli_sides.display, cli_sides.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
 
@@ -166,13 +162,3 @@ def _status(found: "Found") -> int:
         return exits.INTERRUPTED
     failed = found.noise is not None and any(cell.failed for cell in found.noise.left_out)
     return exits.SOME_FAILED if failed else exits.OK
-
-
-def _say(sentence: str) -> None:
-    typer.echo(one_line(sentence), err=True)
-
-
-def _display(jobs: Sequence[Job], measure: Measure) -> AbstractContextManager["Display"]:
-    from bench.progress import shown  # noqa: PLC0415
-
-    return shown(jobs, measure)

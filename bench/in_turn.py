@@ -72,7 +72,7 @@ class Outcome:
 
     sides: tuple[runs.Outcome, ...]
     interrupted: bool
-    outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both had a round to do
+    outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both made a clip's now
 
 
 @contextmanager
@@ -111,6 +111,13 @@ def ready(
         yield tuple(map(made_ready, sides))
 
 
+def check_measurable(cells: Sequence[Cell], sides: Sequence[ReadySide]) -> None:
+    """Raises BadInput where this machine can measure not one of the cells."""
+    reasons = [preflight.skip_reason(cell, sides[0].answer) for cell in cells]
+    if all(reasons):
+        raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+
+
 def measure(
     experiment: Experiment,
     sides: Sequence[ReadySide],
@@ -128,20 +135,12 @@ def measure(
     cells = plan.cells(experiment, filters)
     with ExitStack() as opened:
         turns = _begun(experiment, cells, sides, paths, filters, opened)
-        interrupted = False
-        outputs: tuple[OutputDifference, ...] = ()
+        outputs: list[OutputDifference] = []
         try:
-            jobs = [job for turn in turns for job in turn.left.values()]
-            with display(jobs, experiment.measure) as shown:
-                for jobs, turn in in_order(
-                    plan.schedule(cells, experiment.measure), turns, experiment.measure
-                ):
-                    left = [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]
-                    if left:
-                        execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.side.name))
+            interrupted = _execute(turns, cells, experiment.measure, display)
             first, *_, last = turns
-            outputs = tuple(output_differences(first.folder.references, last.folder.references))
-        except KeyboardInterrupt:
+            outputs.extend(output_differences(first.folder.references, last.folder.references))
+        except KeyboardInterrupt:  # while outputs were held against each other
             interrupted = True
         except OSError as error:
             raise runs.stopped(error, paths[0].parent, again) from error
@@ -153,8 +152,23 @@ def measure(
                 runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted) for turn in turns
             ),
             interrupted=interrupted,
-            outputs=outputs,
+            outputs=tuple(outputs),
         )
+
+
+def _execute(
+    turns: Sequence["_Turn"], cells: Sequence[Cell], measure: Measure, display: DisplayFactory
+) -> bool:
+    """Do what is left, in turn; whether it was interrupted."""
+    try:
+        with display([job for turn in turns for job in turn.left.values()], measure) as shown:
+            for jobs, turn in in_order(plan.schedule(cells, measure), turns, measure):
+                left = [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]
+                if left:
+                    execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.side.name))
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iterator[tuple[list[Job], _T]]:

@@ -20,14 +20,14 @@ from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
 from bench.machine.environment import in_short
-from bench.measure import preflight
-from bench.noise_request import Request, read_request, write_request
+from bench.noise_request import REQUEST_NAME, Request, read_request
 from bench.plotting.plot_noise import noise_figure
 from bench.plotting.plots import FORMATS, save
 from bench.process.launcher import Launcher
 from bench.records import Status
 from bench.reporting.html_files import REPORT_STEM
 from bench.reporting.noise_page import STEM, cautions, not_covered, recommendation, write_noise
+from bench.request_file import alone, write_request
 from bench.results.run_folder import RunFolder, check_free, free_path, is_begun
 from bench.results.whole_file import write_whole
 from bench.statistics.changes import MIN_ROUNDS
@@ -67,8 +67,9 @@ def start(
     check_free(output or free_path(name))
     with _ready(asked, experiment, launch) as sides:
         folder = output or free_path(name)
-        write_request(folder, asked, experiment)
-        return _carry_out(folder, asked, experiment, sides, display, say)
+        write_request(folder, REQUEST_NAME, asked, experiment)
+        with alone(folder, REQUEST_NAME):
+            return _carry_out(folder, asked, experiment, sides, display, say)
 
 
 def resume(
@@ -86,10 +87,11 @@ def resume(
     asked, experiment = read_request(folder)
     if threshold is not None:
         asked = asked.model_copy(update={"threshold": threshold})
-    if _is_whole(folder, asked):  # nothing is left that would have to be this machine's
-        return _judged(folder, asked, experiment, say, interrupted=False)
-    with _ready(asked, experiment, launch) as sides:
-        return _carry_out(folder, asked, experiment, sides, display, say)
+    with alone(folder, REQUEST_NAME):
+        if _is_whole(folder, asked):  # nothing is left that would have to be this machine's
+            return _judged(folder, asked, experiment, say, interrupted=False)
+        with _ready(asked, experiment, launch) as sides:
+            return _carry_out(folder, asked, experiment, sides, display, say)
 
 
 def again(folder: Path) -> str:
@@ -101,9 +103,7 @@ def again(folder: Path) -> str:
 def _ready(asked: Request, experiment: Experiment, launch: in_turn.Launch) -> Iterator[tuple[ReadySide, ...]]:
     cells = plan.cells(experiment, asked.filters)
     with in_turn.ready(experiment, cells, [Side(name=name) for name in SIDES], launch=launch) as ready:
-        reasons = [preflight.skip_reason(cell, ready[0].answer) for cell in cells]
-        if all(reasons):
-            raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+        in_turn.check_measurable(cells, ready)
         yield ready
 
 

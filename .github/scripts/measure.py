@@ -20,9 +20,11 @@ MARKER = "<!-- vsr-bench ci -->\n"
 
 WORDS = {
     0: "No regression was found.",
-    1: "A regression, found twice: the cells that failed were measured anew, and failed again.",
+    1: "A regression: cells that failed were measured anew and failed again, or had ended in an error, "
+    "without memory or with a wrong output.",
     2: "Not measured: the request was wrong, or one of the revisions cannot be measured. The log says why.",
-    3: "No regression was found, but some cells fail on both sides, so that nothing is known of them.",
+    3: "No regression was found, but nothing is known of some cells that fail on both sides, or of any cell "
+    "at all. The comment says why.",
     70: "Not finished: the machine or the program failed, not the network. The log says why.",
     130: "Not finished: cancelled, or out of time.",
 }

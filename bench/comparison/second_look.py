@@ -1,8 +1,12 @@
-"""What a second look at cells that fail says: a failure counts only where two measurements found it. Pure.
+"""What a second look at cells that fail says: a failure counts only where two measurements found one. Pure.
 
-One look at many cells finds a change now and then that is not there; that a second, fresh one finds the same
-by chance is as rare again. The figures of a cell that was looked at twice are those of the second look alone:
-the first one's were chosen because they stood out.
+One look at many cells finds a change now and then that is not there; that a second, fresh one finds one in
+the same cell by chance is as rare again. The figures of a cell that was looked at twice are those of the
+second look alone: the first one's were chosen because they stood out.
+
+That a cell ended in an error, without memory or with a wrong output is no interval that stood out but
+something that happened, and a second look that does not meet it cannot undo it. That one took too long may be
+the machine's doing.
 """
 
 from collections.abc import Sequence
@@ -11,9 +15,12 @@ from typing import Final
 
 from bench.comparison.comparison import CellComparison, Comparison, Verdict
 from bench.comparison.policy import Failing, Failure, failures
+from bench.records import Status
 
 NAMED: Final = 3
 """Cells that the sentence names."""
+
+_HAPPENED: Final = (Status.ERROR, Status.OOM, Status.INACCURATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +28,7 @@ class Settled:
     """What two looks leave."""
 
     comparison: Comparison  # of all cells; those looked at twice as the second look has them
-    confirmed: tuple[Failure, ...]
+    confirmed: tuple[Failure, ...]  # all that fails in that comparison
     said: str  # what the second look found: a sentence
 
 
@@ -33,52 +40,67 @@ def filters_of(suspects: Sequence[Failure]) -> tuple[str, ...]:
 def settle(
     first: Comparison, suspects: Sequence[Failure], second: Comparison, failing: Sequence[Failing]
 ) -> Settled:
-    """`suspects` are the failures of the first look; one of the second counts if it is among them."""
-    doubted = {(failure.cell, failure.kind) for failure in suspects}
+    """`suspects` are the failures of the first look; a cell that fails in both looks counts, whatever fails.
+
+    A cell keeps its first look where that saw something happen (_HAPPENED) and the second did not fail.
+    """
     named = list(dict.fromkeys(failure.cell for failure in suspects))
-    found = [failure for failure in failures(second, failing) if failure.cell in named]
-    confirmed = tuple(failure for failure in found if (failure.cell, failure.kind) in doubted)
-    left = {failure.cell for failure in confirmed}
-    otherwise = {failure.cell for failure in found} - left
     again = {cell.cell: cell for cell in second.cells}
+    twice = {failure.cell for failure in failures(second, failing)}
+    happened = {
+        cell.cell
+        for cell in first.cells
+        if cell.cell in named
+        and cell.cell not in twice
+        and cell.verdict is Verdict.WORSE
+        and cell.new_status in _HAPPENED
+        and Failing.WORSE in failing
+    }
+    settled = replace(
+        first, cells=tuple(_settled(cell, again, cell.cell in happened, named) for cell in first.cells)
+    )
     return Settled(
-        comparison=replace(
-            first,
-            cells=tuple(
-                _seen_twice(again.get(cell.cell, cell), cell, otherwise) if cell.cell in named else cell
-                for cell in first.cells
-            ),
+        comparison=settled,
+        confirmed=failures(settled, failing),
+        said=_said(
+            [cell for cell in named if cell in twice],
+            [cell for cell in named if cell in happened],
+            [cell for cell in named if cell not in twice and cell not in happened],
         ),
-        confirmed=confirmed,
-        said=_said([cell for cell in named if cell in left], [cell for cell in named if cell not in left]),
     )
 
 
-def _seen_twice(again: CellComparison, first: CellComparison, otherwise: set[str]) -> CellComparison:
-    """The cell as the second look has it; unclear if that fails for other reasons."""
-    if again.cell not in otherwise:
-        return again
-    return replace(
-        again,
-        verdict=Verdict.UNCLEAR,
-        why=f"a first look found it {first.verdict}, a second one {again.verdict}, each with other failures",
-        stages=(),
-        memory=(),
-        accuracy=None,
-    )
+def _settled(
+    cell: CellComparison, again: dict[str, CellComparison], happened: bool, named: Sequence[str]
+) -> CellComparison:
+    if cell.cell not in named:
+        return cell
+    if happened:
+        return replace(cell, why=f"{cell.why}; a second look did not meet it again")
+    return again[cell.cell]
 
 
-def _said(confirmed: Sequence[str], cleared: Sequence[str]) -> str:
-    several = len(confirmed) + len(cleared) > 1
-    doubted = f"{len(confirmed) + len(cleared)} cells were" if several else "1 cell was"
+def _said(twice: Sequence[str], happened: Sequence[str], cleared: Sequence[str]) -> str:
+    count = len(twice) + len(happened) + len(cleared)
+    doubted = "1 cell was" if count == 1 else f"{count} cells were"
     parts = [f"{doubted} measured anew for failing at the first look"]
-    if confirmed:
-        parts.append(f"and {_listed(confirmed)} failed again")
-    if cleared and confirmed:
+    if twice:
+        parts.append(f"and {_listed(twice)} failed again")
+    if cleared and twice:
         parts.append(f"but {_listed(cleared)} did not, which does not count")
     elif cleared:
         parts.append(f"and {_listed(cleared)} did not fail again, which does not count")
-    return f"{', '.join(parts)}. {'Their' if several else 'Its'} figures here are the second look's."
+    sentences = [", ".join(parts)]
+    if happened:
+        counts = "counts" if len(happened) == 1 else "count"
+        sentences.append(
+            f"{_listed(happened)} did not fail again, and {counts} all the same: an error, a lack of memory "
+            "or a wrong output is no figure that stood out by chance"
+        )
+    if twice or cleared:
+        whose = "The others'" if happened else "Its" if count == 1 else "Their"
+        sentences.append(f"{whose} figures here are the second look's")
+    return f"{'. '.join(sentences)}."
 
 
 def _listed(cells: Sequence[str]) -> str:

@@ -15,19 +15,22 @@ from bench.units import significant, with_unit
 STEM: Final = "noise"
 
 _IN_100: Final = (round(100 * FALSE_ALARMS), round(100 * FOUND))
+_TWICE_IN_100: Final = round(100 * FOUND**2)
+"""How often two looks, each of its own, both find what one finds with FOUND."""
 
 HOW_TO_READ: Final = f"""\
 ## How to read this
 
-* The program was measured against itself, in turn, as `vsr-bench ci` measures two revisions. Whatever differs
-  within a **pair** of rounds is noise.
+* The program was measured against itself, in turn, as `vsr-bench ci` measures two revisions at its first
+  look. Whatever differs within a **pair** of rounds is noise.
 * The **scatter** of a pair is half the width of the middle 68 % of the ratios.
 * The **half width** is that of a gate's interval of a ratio. It shrinks with the root of the rounds.
 * A **gate** is drawn from the pairs, and judged as `vsr-bench compare` does. Of 100 gates
   {_IN_100[0]} at most should call unchanged code slower, and {_IN_100[1]} at least the same and not unclear.
   The least threshold with which they do is the one that is recommended, in steps of {100 * STEP:g} %.
-* The **least slowdown** is the one of that cell that {_IN_100[1]} of 100 gates call slower. It lies above the
-  threshold by about a half width: a lesser one is often unclear."""
+* The **least slowdown** is the one of that cell that {_IN_100[1]} of 100 gates call slower at one look, and
+  {_TWICE_IN_100} at two, as `vsr-bench ci` takes them. It lies above the threshold by about a half width: a
+  lesser one is often unclear."""
 
 
 def write_noise(folder: Path, found: MachineNoise, *, picture: Path) -> Pages:
@@ -69,7 +72,8 @@ def recommendation(found: MachineNoise) -> str:
     rates = (
         f"of {gate.draws:,} gates of {gate.rounds} rounds drawn from these pairs {gate.false_alarms:,} "
         f"called unchanged code slower and {gate.same:,} called it the same; a slowdown of "
-        f"{_at_least(gate.detectable)} or more of any one cell is found in {_IN_100[1]} of 100"
+        f"{_at_least(gate.detectable)} or more of any one cell is found in {_IN_100[1]} of 100, and in about "
+        f"{_TWICE_IN_100} by vsr-bench ci, which has to find it twice"
     )
     if gate.recommended:
         return f"threshold {percent(gate.threshold)}: {rates}"
@@ -109,7 +113,8 @@ def not_covered(found: MachineNoise) -> tuple[str, ...]:
         f"vsr-bench compare --apart allows for it. {_apart(found)}",
         "Stages, whose intervals are wider, and memory and accuracy, which have limits of their own.",
         "The second look of vsr-bench ci, which measures what fails anew: unchanged code fails less often "
-        "than told here, and a slowdown has to be found twice.",
+        f"than told here, and a slowdown that {_IN_100[1]} of 100 single looks find is found twice by about "
+        f"{_TWICE_IN_100} of 100 ({FOUND:g} squared). With --once one look is all.",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +15,9 @@ import pytest
 import typer
 import yaml
 
-from bench import ci_run, cli_ci, exits
+from bench import ci_run, cli_ci, compare_run, exits
 from bench.ci_request import CI_NAME
+from bench.comparison.comparison import Comparison, Verdict
 from bench.process.launcher import Launcher, WorkerProcess
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results import identity
@@ -25,6 +27,7 @@ from tests.bench.revised import LASTS, SLOWER, git, with_networks
 from vsr_model.errors import BadInput
 
 ROUNDS = 10
+FEW = 3
 
 GATE = {
     "name": "gate",
@@ -37,8 +40,11 @@ GATE = {
 }
 CELL = "noise/b1/t1/16x16/cpu"
 
-FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": 2}}
+FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": FEW}}
 """As GATE, where what is measured does not matter."""
+
+WIDE = ("--threshold", "100%")
+"""With which so few rounds tell of a cell that it is the same, however busy the machine is."""
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +171,12 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     """Asked where the repository is, with all that can be left out left out."""
     monkeypatch.chdir(revisions)
     git(revisions, "checkout", "--quiet", "same")
-    status = ask(here.parent / "fast.yaml", "--base", "same", "--output", here / "out")
+    status = ask(here.parent / "fast.yaml", "--base", "same", *WIDE, "--output", here / "out")
     assert status == exits.OK
     said = capsys.readouterr()
     assert "base and head have the same vsr_model: this compares a network with itself" in said.err
     assert "Both sides have the same vsr_model." in (here / "out" / "comment.md").read_text()
-    assert said.err.splitlines()[1].startswith(f"1/4  base {CELL}  ok")
+    assert said.err.splitlines()[1].startswith(f"1/{2 * FEW}  base {CELL}  ok")
     codes = {RunFolder.open(here / "out" / side).code for side in ("base", "head")}
     assert len(codes) == 1
     assert git(revisions, "status", "--porcelain") == ""
@@ -178,7 +184,7 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("_quick")
 def test_a_head_that_answers_otherwise_is_told(revisions, here):
-    arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions)
+    arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions, *WIDE)
     assert ask(*arguments, "--head", "other", "--output", "out") == exits.OK
     said = "The two sides do not give the same output"
     assert said in (here / "out" / "comment.md").read_text()
@@ -195,7 +201,7 @@ def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
     git(clone, "checkout", "--quiet", "base")
     changed = clone / "vsr_model" / "basicvsr.py"
     changed.write_text(changed.read_text() + "\n# Not yet.\n")
-    arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone)
+    arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone, *WIDE)
     assert ask(*arguments, "--output", "out") == exits.OK
     base, head = (RunFolder.open(here / "out" / side).code for side in ("base", "head"))
     assert base is not None
@@ -259,6 +265,9 @@ def test_a_revision_that_this_program_cannot_use(revisions, here, side):
         (["--base", "base", "--variant", "gpu"], "no variant 'gpu'"),
         (["--base", "base", "--filter", "backend=cuda"], "--filter backend=cuda: "),
         (["--base", "base", "--set", "measure.round=3"], "round"),
+        (["--base", "base", "--set", "measure.rounds=2"],
+         "measure.rounds: is 2; a gate has an interval, and so a verdict, from 3 rounds on, and one without "
+         "an assumption from 6 on: give more"),
         (["--base", "base", "--output", ".."], "is not empty"),
         (["--base", "base", "--set", "backends=[{name: far, from: cudnn, device: 'cuda:99'}]"],
          "none of the 1 cells can be measured here: no "),
@@ -342,28 +351,88 @@ def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
     assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
     assert began(here / "out")[:rounds] == before
     turns = [f"{side}{number}" for _, side, number in began(here / "out")]
-    assert turns == ["base0", "head0", "head1", "base1"]
+    assert turns == ["base0", "head0", "head1", "base1", "base2", "head2"]
     assert (here / "out" / "comment.md").exists()
 
 
 @pytest.mark.usefixtures("_quick")
 def test_an_interrupt_in_the_second_look(revisions, here, stop):
-    stop(PREFLIGHTS + 4 + 2)
+    stop(PREFLIGHTS + 2 * FEW + 2)
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
     status = ask(*arguments, "--base", "base", "--head", "failing", "--output", "out")
     assert status == exits.INTERRUPTED
     assert len(began(here / "out" / "second")) == 1
     stop(0)
     assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
-    assert len(began(here / "out" / "second")) == 4
+    assert len(began(here / "out" / "second")) == 2 * FEW
     made = pages(here / "out")
     assert ask("--resume", "out", "--repository", revisions) == exits.FOUND  # nothing is left to measure
     assert pages(here / "out") == made
 
 
+def two_clips(folder: Path) -> Path:
+    """A grid whose second clip is begun when the first is done."""
+    grid = {**FAST, "grid": {"frames": [1, 2], "size": [[16, 16]]}}
+    path = folder / "clips.yaml"
+    path.write_text(yaml.safe_dump({**grid, "measure": {**FAST["measure"], "order": "blocked"}}))
+    return path
+
+
+@pytest.mark.usefixtures("_quick")
+def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here, stop):
+    stop(PREFLIGHTS + 2 * FEW + 1)
+    out = here / "out"  # in full: servers that another test has started are in its working directory
+    arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "other")
+    assert ask(*arguments, *WIDE, "--output", out) == exits.INTERRUPTED
+    (first,) = json.loads((out / "outputs.json").read_text())
+    stop(0)
+    assert ask("--resume", out, "--repository", revisions) == exits.OK
+    both = json.loads((out / "outputs.json").read_text())
+    assert len({item["clip"] for item in both}) == len(both) == 2
+    assert first in both
+    assert "The two sides do not give the same output" in (out / "comment.md").read_text()
+
+
+@pytest.mark.usefixtures("_quick")
+def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions, here, monkeypatch):
+    own, families = compare_run.compare, []
+
+    def compare(*given: Any, family: int, **more: Any) -> list[Comparison]:
+        families.append(family)
+        return own(*given, family=family, **more)
+
+    monkeypatch.setattr(compare_run, "compare", compare)
+    arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "failing")
+    assert ask(*arguments, "--output", "out") == exits.FOUND
+    assert families == [0, 2]
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("verdict", [Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.UNCLEAR])
+def test_where_nothing_is_known_of_any_cell_it_is_not_passed(revisions, here, monkeypatch, capsys, verdict):
+    own = compare_run.compare
+
+    def compare(*given: Any, **more: Any) -> list[Comparison]:
+        (found,) = own(*given, **more)
+        cells = tuple(replace(cell, verdict=verdict, why="head: skipped") for cell in found.cells)
+        return [replace(found, cells=cells)]
+
+    monkeypatch.setattr(compare_run, "compare", compare)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
+    for fail_on, status in (
+        ("slower", exits.SOME_FAILED),
+        ("never", exits.SOME_FAILED),
+        ("any", exits.FOUND),
+    ):
+        assert ask(*arguments, "--fail-on", fail_on, "--output", fail_on) == status
+        said = f"Nothing is known of any cell, a regression as little as its absence (1 {verdict})."
+        assert said in (here / fail_on / "comment.md").read_text()
+        assert said in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.usefixtures("_quick")
 def test_going_on_elsewhere(revisions, here, tmp_path):
-    arguments = (here.parent / "fast.yaml", "--repository", revisions)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions, *WIDE)
     assert ask(*arguments, "--base", "base", "--head", "same", "--output", "out") == exits.OK
     lose_the_last_round(here / "out" / "head")
     with pytest.raises(BadInput, match="holds no git repository"):
@@ -395,7 +464,7 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(revisions, here, monkey
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         create_whole(path, text)
 
-    monkeypatch.setattr("bench.ci_request.create_whole", refuse)
+    monkeypatch.setattr("bench.request_file.create_whole", refuse)
     arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
     with pytest.raises(BadInput, match=r"deep/out: cannot be written to \(No space left on device\)"):
         ask(*arguments, "--output", "deep/out")

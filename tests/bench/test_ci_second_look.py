@@ -1,11 +1,14 @@
 """What two looks leave of the failures, and which cells the second one takes."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Limits, Verdict
 from bench.comparison.policy import REGRESSIONS, Failing, Failure, fail_on, failures
 from bench.comparison.second_look import Settled, filters_of, settle
 from bench.grid import plan
+from bench.records import Status
 from tests.bench import compared
 from tests.bench.compared import cell, change, memory
 from tests.bench.fakes import experiment
@@ -63,21 +66,55 @@ def test_a_cell_that_was_not_doubted_stays_as_the_first_look_has_it():
     assert [failure.cell for failure in found.confirmed] == [ONE]
 
 
-def test_another_failure_is_no_confirmation():
-    found = settled(comparison(large(ONE)), slow(ONE))
-    assert found.confirmed == ()
-    (shown,) = found.comparison.cells
-    assert shown.verdict is Verdict.UNCLEAR
-    assert "each with other failures" in shown.why
-    assert failures(found.comparison, REGRESSIONS) == ()
-    assert settled(comparison(slow(ONE)), large(ONE)).comparison.cells[0].memory == ()
+def ended(status: Status, why: str = "was ok, and is not now") -> CellComparison:
+    return compared.without(ONE, Verdict.WORSE, why, new_status=status)
 
 
-def test_one_of_two_failures_confirms_the_cell():
+@pytest.mark.parametrize("first", [large(ONE), ended(Status.TIMEOUT), ended(Status.ERROR)])
+def test_a_cell_that_fails_in_both_looks_counts_whatever_fails(first):
+    found = settled(comparison(first), slow(ONE, 1.5))
+    assert found.confirmed == (Failure(cell=ONE, kind=Failing.SLOWER, what=""),)
+    assert found.comparison == comparison(slow(ONE, 1.5))
+    assert f"and {ONE} failed again." in found.said
+
+
+def test_all_that_the_second_look_finds_is_told():
     both = cell(ONE, verdict=Verdict.SLOWER, change=change(1.1), memory=large(ONE).memory)
-    found = settled(comparison(both), large(ONE))
-    assert {failure.kind for failure in found.confirmed} == {Failing.MEMORY}
-    assert found.comparison == comparison(large(ONE))
+    for first, second in ((both, large(ONE)), (large(ONE), both)):
+        found = settled(comparison(first), second)
+        assert found.confirmed == failures(comparison(second), REGRESSIONS)
+        assert found.comparison == comparison(second)
+
+
+@pytest.mark.parametrize("status", [Status.ERROR, Status.OOM, Status.INACCURATE])
+def test_what_happened_once_is_not_cleared(status):
+    found = settled(comparison(ended(status), slow(TWO)), cell(ONE), cell(TWO))
+    assert found.confirmed == (Failure(cell=ONE, kind=Failing.WORSE, what=""),)
+    shown = found.comparison.cells[0]
+    assert (shown.verdict, shown.new_status) == (Verdict.WORSE, status)
+    assert shown.why == "was ok, and is not now; a second look did not meet it again"
+    assert (
+        f"and {TWO} did not fail again, which does not count. {ONE} did not fail again, and counts"
+        in found.said
+    )
+    assert found.said.endswith("The others' figures here are the second look's.")
+    alone = settled(comparison(ended(status)), cell(ONE))
+    assert alone.said.startswith(
+        f"1 cell was measured anew for failing at the first look. {ONE} did not fail"
+    )
+    assert "figures here" not in alone.said
+
+
+def test_a_timeout_may_be_the_machines():
+    found = settled(comparison(ended(Status.TIMEOUT)), cell(ONE))
+    assert (found.confirmed, found.comparison) == ((), comparison(cell(ONE)))
+    assert "did not fail again, which does not count" in found.said
+
+
+def test_what_happened_is_not_doubted_where_it_is_not_asked_about():
+    first = replace(ended(Status.ERROR), memory=large(ONE).memory)
+    found = settled(comparison(first), cell(ONE), failing=(Failing.MEMORY,))
+    assert (found.confirmed, found.comparison) == ((), comparison(cell(ONE)))
 
 
 def test_what_does_not_fail_here_is_not_doubted():

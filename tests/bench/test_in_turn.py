@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -166,6 +167,25 @@ def test_after_an_interrupt_the_order_goes_on(measuring, after):
     before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
     measuring()
     assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
+
+
+@pytest.mark.parametrize(("after", "compared"), [(1, []), (2, ["t1"]), (3, ["t1"]), (4, ["t1", "t2"])])
+def test_what_an_interrupt_leaves_of_outputs_is_held_against_each_other(
+    measuring, monkeypatch, after, compared
+):
+    def execute(jobs: Sequence[Job], run: Run, workers: Any, observer: Shown) -> None:
+        for job in jobs:
+            output = np.full((1, 1, 3, 4, 4), 0.5 if workers == "B" else 0.0, dtype=np.float32)
+            run.references.mkdir(exist_ok=True)
+            np.save(run.references / f"t{job.cell.frames}.npy", output)
+        measuring._execute(jobs, run, workers, observer)
+
+    monkeypatch.setattr(in_turn, "execute", execute)
+    outcome = measuring(Shown(stop_after=after))
+    assert outcome.interrupted
+    assert [(item.clip, item.max_abs) for item in outcome.outputs] == [(clip, 0.5) for clip in compared]
+    assert not any((path / ".references").exists() for path in measuring.paths)
+    assert [item.clip for item in measuring().outputs] == ["t1", "t2"]
 
 
 def test_only_one_side_had_begun(measuring):

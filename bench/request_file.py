@@ -1,0 +1,86 @@
+"""What a gate or a measurement of noise was asked for, kept in its folder so that it can be gone on with.
+
+A folder has the request as JSON, under a name that tells whose it is, and config.yaml, the experiment.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench.comparison.compare import shared_confidence
+from bench.grid import config
+from bench.grid.config import Experiment
+from bench.records import SCHEMA_VERSION
+from bench.results.run_about import bad_field, read_json
+from bench.results.run_folder import CONFIG_NAME
+from bench.results.whole_file import create_whole
+from bench.statistics.changes import MIN_ROUNDS, least_rounds
+from vsr_model.errors import BadInput
+
+_Asked = TypeVar("_Asked", bound=BaseModel)
+
+
+def check_rounds(rounds: int, cells: int) -> None:
+    """Raises BadInput for so few rounds that no cell could ever be told to be slower."""
+    if rounds < MIN_ROUNDS:
+        raise BadInput(
+            f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
+            f"rounds on, and one without an assumption from {least_rounds(shared_confidence(cells))} on: "
+            "give more, as in --set measure.rounds=20"
+        )
+
+
+def write_request(folder: Path, name: str, request: BaseModel, experiment: Experiment) -> None:
+    """Begin in a folder that is new or empty. Raises BadInput for one that cannot be written to, or where
+    another process has just begun, and leaves nothing of its own there."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **request.model_dump(mode="json")}, indent=2) + "\n"
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        create_whole(folder / CONFIG_NAME, config.dump(experiment, folder))  # of two at once one succeeds
+        try:
+            create_whole(folder / name, text)  # the last: with it there is something to go on with
+        except BaseException:
+            (folder / CONFIG_NAME).unlink()
+            raise
+    except BaseException as error:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+        if isinstance(error, FileExistsError):
+            raise BadInput(f"{folder}: another process has just begun there") from None
+        if isinstance(error, OSError):
+            raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
+        raise
+
+
+def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> tuple[_Asked, Experiment]:
+    """What a folder was begun with. Raises BadInput for one that holds none; `what` is what it then lacks."""
+    path = folder / name
+    if not path.is_file():
+        raise BadInput(f"{folder}: holds no {what} (there is no {name} in it)")
+    data = read_json(path)
+    version = data.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    try:
+        asked = kind.model_validate(data)
+    except ValidationError as error:
+        raise bad_field(path, error) from None
+    return asked, config.load(folder / CONFIG_NAME)[0]
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """While the block goes on no other process measures there. Raises BadInput where one does already."""
+    with (folder / name).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"{folder}: another process is measuring there") from None
+        yield
