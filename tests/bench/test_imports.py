@@ -13,7 +13,9 @@ LIGHT = (
     "bench.cli", "bench.run", "bench.progress", "bench.messages", "bench.grid.config", "bench.grid.plan",
     "bench.grid.presets", "bench.grid.estimate", "bench.process.runner", "bench.process.launcher",
     "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
-    "vsr_model", "vsr_model.registry", "vsr_model.cost",
+    "bench.comparison.compare", "bench.comparison.noise", "bench.history.series", "bench.export.formats",
+    "vsr_model", "vsr_model.registry", "vsr_model.cost", "vsr_model.memory_plan", "vsr_model.memory_cost",
+    "vsr_model.plan_choice",
 )  # fmt: skip
 
 ROOMS = (
@@ -83,7 +85,9 @@ def test_imports_point_one_way(room: str) -> None:
     assert {name for name in used if name.split(".")[1] not in allowed} == set()
 
 
-@pytest.mark.parametrize("room", ["cautions", "results", "comparison", "plotting", "reporting"])
+@pytest.mark.parametrize(
+    "room", ["cautions", "results", "comparison", "export", "history", "plotting", "reporting"]
+)
 def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
     for name in BENCH:
         if name.startswith(f"bench.{room}."):
