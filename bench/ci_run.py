@@ -211,7 +211,11 @@ def _compared(
 
 
 def _untold(comparison: Comparison) -> bool:
-    return all(cell.verdict in UNTOLD for cell in comparison.cells)
+    """An unclear cell with an interval is no such: how much slower it is at most stands there."""
+    return all(
+        cell.verdict in UNTOLD and (cell.change is None or cell.change.low is None)
+        for cell in comparison.cells
+    )
 
 
 def _why_untold(comparison: Comparison) -> str:

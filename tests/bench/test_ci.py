@@ -414,7 +414,9 @@ def test_where_nothing_is_known_of_any_cell_it_is_not_passed(revisions, here, mo
 
     def compare(*given: Any, **more: Any) -> list[Comparison]:
         (found,) = own(*given, **more)
-        cells = tuple(replace(cell, verdict=verdict, why="head: skipped") for cell in found.cells)
+        cells = tuple(
+            replace(cell, verdict=verdict, why="head: skipped", change=None) for cell in found.cells
+        )
         return [replace(found, cells=cells)]
 
     monkeypatch.setattr(compare_run, "compare", compare)
@@ -428,6 +430,20 @@ def test_where_nothing_is_known_of_any_cell_it_is_not_passed(revisions, here, mo
         said = f"Nothing is known of any cell, a regression as little as its absence (1 {verdict})."
         assert said in (here / fail_on / "comment.md").read_text()
         assert said in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.usefixtures("_quick")
+def test_an_unclear_cell_with_an_interval_is_something_known(revisions, here, monkeypatch):
+    own = compare_run.compare
+
+    def compare(*given: Any, **more: Any) -> list[Comparison]:
+        (found,) = own(*given, **more)
+        cells = tuple(replace(cell, verdict=Verdict.UNCLEAR, why="by chance") for cell in found.cells)
+        return [replace(found, cells=cells)]
+
+    monkeypatch.setattr(compare_run, "compare", compare)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
+    assert ask(*arguments, "--output", "out") == exits.OK
 
 
 @pytest.mark.usefixtures("_quick")
