@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.comparison.comparison import Comparison, Side
-from bench.comparison.policy import Failing
+from bench.comparison.policy import Failing, failures
 from bench.reporting.comparison_guide import guide
 from bench.reporting.comparison_tables import Section, sections
 from bench.reporting.comparison_words import LISTED, Found, beside, clauses, counted, found, headline, named
@@ -53,6 +53,7 @@ class _Told:
 
     sides: str
     headline: str
+    fails: bool
     summary: tuple[str, ...]
     lists: Mapping[str, Sequence[str]]  # items by title
     sections: Sequence[Section]
@@ -73,8 +74,9 @@ def render(
 
     `failing` is what fails here (bench.comparison.policy.fail_on); `look` a sentence on how the comparison
     was looked at, such as what a second look found. With a `limit` in characters the page keeps to it: first
-    tables lose rows, those that matter least first, then lists; the summary stays, and every cut is told.
-    Nobody is notified and nothing is linked by a name in it. Raises ValueError for a limit under 1,000.
+    tables lose rows, those that matter least first, then lists, then whole comparisons, those in which
+    nothing fails first; the summary stays, and every cut is told. Nobody is notified and
+    nothing is linked by a name in it. Raises ValueError for a limit under 1,000.
     """
     document = _document(comparisons, failing, look)
     page = _unheard(_page(document, _Layout()))
@@ -122,6 +124,7 @@ def _told(comparison: Comparison, failing: Sequence[Failing]) -> _Told:
     return _Told(
         sides=f"{_name(comparison.base)} → {_name(comparison.new)}",
         headline=headline([comparison], failing),
+        fails=bool(failures(comparison, failing)),
         summary=(counted(comparison, failing), _sides(comparison.base, comparison.new)),
         lists={
             "What fails": [_item(one) for one in found(comparison, failing)],
@@ -133,7 +136,9 @@ def _told(comparison: Comparison, failing: Sequence[Failing]) -> _Told:
 
 
 def _page(document: _Document, layout: _Layout) -> str:
-    shown = document.told[: layout.comparisons]
+    shown = document.told
+    if layout.comparisons is not None:  # what fails is cut last
+        shown = sorted(shown, key=lambda one: not one.fails)[: layout.comparisons]
     below = replace(layout, level=layout.level + 1)
     several = len(document.told) > 1
     parts = [

@@ -312,6 +312,19 @@ def test_what_fits_is_whole_and_too_little_is_refused() -> None:
         render([comparison()], REGRESSIONS, limit=10)
 
 
+def test_comparisons_that_fail_are_the_last_to_be_left_out() -> None:
+    def one(number: int, verdict: Verdict) -> Comparison:
+        made = comparison([cell(change=change(1.5), verdict=verdict)])
+        return replace(made, new=replace(made.new, name=f"run{number:03}"))
+
+    every = [one(number, Verdict.SLOWER if number >= 190 else Verdict.SAME) for number in range(200)]
+    text = render(every, REGRESSIONS, limit=20_000)
+    assert "comparisons are left out here" in text
+    assert all(f"run{number}" in text for number in range(190, 200))
+    assert "run000" in text
+    assert "run180" not in text
+
+
 def test_more_failures_than_a_summary_lists_are_counted() -> None:
     cells = [cell(f"c{place}", verdict=Verdict.SLOWER, change=change(1.2)) for place in range(LISTED + 3)]
     assert "* and 3 more\n" in render([comparison(cells)], REGRESSIONS)
