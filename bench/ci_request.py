@@ -9,6 +9,7 @@ from bench import request_file
 from bench.comparison.comparison import Limits
 from bench.comparison.policy import Failing
 from bench.grid.config import Experiment
+from bench.records import JOURNAL_NAME
 from bench.results.run_folder import check_free
 from bench.revisions import Revision
 from vsr_model.errors import BadInput
@@ -36,6 +37,8 @@ def check_place(folder: Path) -> None:
             f"{folder}: holds a comparison of revisions already; name another folder, or go on with it by "
             f"--resume {folder}"
         )
+    if (folder / JOURNAL_NAME).exists():
+        raise BadInput(f"{folder}: holds a run, which is no comparison of revisions; name another folder")
     check_free(folder)
 
 

@@ -124,6 +124,7 @@ def _ready(
             _laid_out(repository, revision, name, Path(networks))
             for name, revision in ((BASE, request.base), (HEAD, request.head))
         ]
+        say("base and head are being loaded")
         with in_turn.ready(experiment, cells, sides, launch=launch) as ready:
             in_turn.check_measurable(cells, ready)
             if _same_network(ready):

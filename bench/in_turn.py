@@ -20,7 +20,7 @@ from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
 from bench.machine import environment, timer
 from bench.measure import preflight
-from bench.process.launcher import Launcher, ServerRefusedError
+from bench.process.launcher import Launcher, NotLoadedError, ServerRefusedError
 from bench.process.runner import Observer, Run, execute
 from bench.records import Journal
 from bench.results import identity
@@ -93,6 +93,8 @@ def ready(
             except ServerRefusedError as error:
                 if side.network is None:
                     raise
+                if isinstance(error, NotLoadedError):
+                    raise BadInput(f"{side.origin}: its {error}") from error
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error

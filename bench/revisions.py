@@ -8,7 +8,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import Error, copytree, ignore_patterns
 from typing import Final
 
 from bench.results.identity import CACHES, NETWORK, SHOWN
@@ -20,6 +20,9 @@ AS_THEY_LIE: Final = "."
 
 TIMEOUT_S: Final = 120
 """For one call of git; one that has to fetch what a partial clone has left out takes seconds."""
+
+_LINK: Final = b"120000 "
+"""How git lists a symbolic link."""
 
 _CACHES: Final = (
     *(f":(top,exclude,glob)**/{cache}" for cache in CACHES),
@@ -71,7 +74,7 @@ class Repository:
         name = "HEAD" if asked == AS_THEY_LIE else asked
         found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         commit = found.stdout.decode(errors="replace").strip()
-        if found.returncode or not commit:
+        if found.returncode or not commit or commit.startswith("^"):  # ^HEAD: all that HEAD has not
             shown = asked if len(asked) <= SHOWN else f"{asked[: SHOWN - 3]}..."
             raise BadInput(
                 f"{option} {shown!r}: no revision of the repository at {self._folder}{self._hint()}"
@@ -92,6 +95,8 @@ class Repository:
                 f"{option} {revision.asked!r}: its commit {revision.commit[:12]} {place}{self._hint()}"
             )
         place = f"{option} {revision.asked} ({revision.commit[:12]})"
+        if self._run("ls-tree", "--full-tree", revision.commit, "--", NETWORK).stdout.startswith(_LINK):
+            raise BadInput(f"{place}: its {NETWORK} is a link, which is not followed")
         if self._run("cat-file", "-e", f"{revision.commit}:{NETWORK}/__init__.py").returncode:
             raise BadInput(f"{place}: has no package {NETWORK}/, which is what would be measured")
         try:
@@ -104,7 +109,11 @@ class Repository:
         tree = Path(os.fsdecode(top.stdout).rstrip("\n")) if not top.returncode else None
         if tree is None or not (tree / NETWORK / "__init__.py").is_file():
             raise BadInput(f"{option} {AS_THEY_LIE}: {self._folder} has no files in {NETWORK}/ to measure")
-        copytree(tree / NETWORK, folder / NETWORK, ignore=ignore_patterns(*CACHES))
+        try:
+            copytree(tree / NETWORK, folder / NETWORK, ignore=_left_out)
+        except Error as error:  # of every file that could not be read
+            why_not = error.args[0][0][-1]
+            raise BadInput(f"{option} {AS_THEY_LIE}: its {NETWORK}/ cannot be copied ({why_not})") from error
 
     def _hint(self) -> str:
         """What a revision that is there elsewhere may want."""
@@ -124,6 +133,19 @@ class Repository:
 
     def _in_the_tree(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return _git(self._folder, *arguments)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Caches, links that lead nowhere (an editor's locks) or around in a circle, pipes and devices."""
+    return {*ignore_patterns(*CACHES)(folder, names)} | {
+        name for name in names if not _is_copied(Path(folder, name))
+    }
+
+
+def _is_copied(path: Path) -> bool:
+    if path.is_dir():
+        return not (path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve()))
+    return path.is_file()
 
 
 def _git(

@@ -19,10 +19,15 @@ from time import monotonic
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+import psutil
+
 from bench.places import ROOT
 
 START_TIMEOUT_S: Final = 300.0
 """Importing torch takes a second or two from a warm disk, and minutes at most from a slow network one."""
+
+NETWORK_TIMEOUT_S: Final = 120.0
+"""Importing what is to be measured, once torch is there, takes about a second."""
 
 MESSAGE_TIMEOUT_S: Final = 20
 """From the first byte of a worker's message to the next; a whole one takes milliseconds."""
@@ -35,7 +40,11 @@ class ServerDiedError(RuntimeError):
 
 
 class ServerRefusedError(ServerDiedError):
-    """The server process raised something before it could serve; nobody killed it."""
+    """The server process ended before it could serve, most likely by what it was to import."""
+
+
+class NotLoadedError(ServerRefusedError):
+    """What the server process was to import takes too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,7 @@ class Launcher:
                 env={**_inherited(), **self._environment, "PYTHONPATH": _python_path(self._network)},
             )
         try:
-            self._begin(self._receive(START_TIMEOUT_S))
+            self._begin()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -88,6 +97,8 @@ class Launcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._control.close()  # the server kills its workers and ends
+        if not self._serves and self._process.poll() is None:  # it does not listen yet
+            self._kill_unready()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -96,13 +107,32 @@ class Launcher:
             self._kill_orphans()
         self._output.close()
 
-    def _begin(self, answer: dict[str, Any]) -> None:
-        self.import_torch_s = answer["ready"]
+    def _begin(self) -> None:
+        self.import_torch_s = self._loaded("torch", START_TIMEOUT_S)
+        try:
+            network = self._loaded("network", NETWORK_TIMEOUT_S)
+        except TimeoutError:
+            raise NotLoadedError(f"vsr_model does not load within {NETWORK_TIMEOUT_S:.0f} s") from None
         self._serves = True
-        if Path(answer["network"]) != self._network:
+        if Path(network) != self._network:
             raise ServerRefusedError(
-                f"vsr_model was imported from {answer['network']}, and {self._network} is to be measured"
+                f"vsr_model was imported from {network}, and {self._network} is to be measured"
             )
+
+    def _loaded(self, what: str, timeout_s: float) -> Any:
+        """What the server says of it. Raises TimeoutError, and ServerRefusedError where it cannot."""
+        answer = self._receive(timeout_s)
+        if "refused" in answer:
+            raise ServerRefusedError(answer["refused"])
+        return answer[what]
+
+    def _kill_unready(self) -> None:
+        """Kill a server that imports, with what was started there."""
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self._process.kill()
 
     def restart(self) -> None:
         """Begin again with a new server process, after one has died."""
@@ -179,11 +209,12 @@ class Launcher:
     def _death(self) -> ServerDiedError:
         status = self._process.wait(10)
         self._kill_orphans()
-        if status < 0:  # what was printed last is then any worker's
-            return ServerDiedError(f"killed by {signal_name(-status)}")
-        words = self.last_words()
-        kind = ServerDiedError if self._serves else ServerRefusedError
-        return kind(f"exit status {status}" + (f" ({words})" if words else ""))
+        told = f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
+        words = self.last_words() if status >= 0 or not self._serves else ""  # any worker's, if killed
+        told += f" ({words})" if words else ""
+        if self._serves:
+            return ServerDiedError(told)
+        return ServerRefusedError(f"it ended while it was being imported: {told}")
 
     def _kill_orphans(self) -> None:
         """Where the server is killed the kernel ends the workers with it; what these had started is left."""

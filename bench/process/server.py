@@ -4,8 +4,9 @@ A fork takes milliseconds where a new interpreter that imports torch takes over 
 
 The parent speaks to it over a Unix socket: a line of JSON each way, a worker's connection passed along as a
 file descriptor. `{"spawn": "module:function"}` forks a worker that calls `function(connection)`;
-`{"kill": pid}` kills one with all that it started; the answers are `{"ready": seconds, "network": folder}`
-(the imports, and where `vsr_model` came from), `{"pid": pid}` and `{"exited": pid, "status": wait status}`.
+`{"kill": pid}` kills one with all that it started; the answers are `{"pid": pid}` and
+`{"exited": pid, "status": wait status}`. Before them come `{"torch": seconds}` when that is imported, and
+then `{"network": folder}`, where `vsr_model` came from, or `{"refused": why}` where it cannot be measured.
 When the parent is gone, however it died, the socket closes, and the server kills its workers and ends. When
 the server is killed, the kernel kills them.
 """
@@ -23,15 +24,12 @@ from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import psutil
-from PIL import Image
 
-WORKLOAD: Final = "bench.measure.workload"
-PRELOAD: Final = ("torch", "bench.measure.worker")
+from bench.process.load import load, why
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -128,12 +126,11 @@ class Server:
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
-            self._control.send(json.dumps(message).encode())
+            _say(self._control, message)
 
 
-def _network() -> Path:
-    """The folder that what is measured was imported from."""
-    return Path(str(import_module("vsr_model").__file__)).resolve().parents[1]
+def _say(control: socket.socket, message: dict[str, Any]) -> None:
+    control.send(json.dumps(message).encode())
 
 
 def _be_worker(target: str, descriptor: int, server: int) -> None:
@@ -226,6 +223,14 @@ def _kill_what_is_left() -> None:
         psutil.wait_procs(left, timeout=1)
 
 
+def _refuse(control: socket.socket, reason: str) -> NoReturn:
+    """Tell the parent, and end with all that was started, whatever threads would hold up an exit."""
+    _kill_what_is_left()
+    with suppress(BrokenPipeError):
+        _say(control, {"refused": reason})
+    os._exit(1)
+
+
 def main() -> None:
     """Import what workers need, then serve on the socket whose descriptor is the argument."""
     # Ctrl-C and a terminal that closes reach the whole group, and are the parent's to handle.
@@ -238,18 +243,19 @@ def main() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # When the parent dies a stopped server goes on, finds the socket closed, and clears up.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    begin = perf_counter()
-    import_module(PRELOAD[0])
-    imported = perf_counter() - begin
-    for name in PRELOAD[1:]:
-        import_module(name)
-    with suppress(ImportError):
-        import_module("av.subtitles.stream")  # which PyAV imports when it first opens a file
-    Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
-    import_module(WORKLOAD).rehearse()
+    server = os.getpid()
+    refusal = ""
+    try:
+        network = load(lambda seconds: _say(control, {"torch": seconds}))
+    except BaseException as error:
+        refusal = why(error)
+    if os.getpid() != server:  # a copy of this process, which what was imported has made
+        os._exit(1)
+    if refusal:
+        _refuse(control, refusal)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
-        control.send(json.dumps({"ready": imported, "network": str(_network())}).encode())
+        _say(control, {"network": str(network)})
         try:
             Server(control).serve()
         except _AskedToEndError:  # all is cleared up

@@ -176,7 +176,8 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "base and head have the same vsr_model: this compares a network with itself" in said.err
     assert "Both sides have the same vsr_model." in (here / "out" / "comment.md").read_text()
-    assert said.err.splitlines()[1].startswith(f"1/{2 * FEW}  base {CELL}  ok")
+    assert said.err.splitlines()[0] == "base and head are being loaded"
+    assert said.err.splitlines()[2].startswith(f"1/{2 * FEW}  base {CELL}  ok")
     codes = {RunFolder.open(here / "out" / side).code for side in ("base", "head")}
     assert len(codes) == 1
     assert git(revisions, "status", "--porcelain") == ""
@@ -244,7 +245,7 @@ def test_a_revision_that_this_program_cannot_use(revisions, here, side):
             "--head", revision["head"])  # fmt: skip
     commit = git(revisions, "rev-parse", "--short=12", "broken")
     assert str(caught.value).startswith(
-        f"--{side} broken ({commit}): its vsr_model cannot be measured by this program (exit status 1 "
+        f"--{side} broken ({commit}): its vsr_model cannot be measured by this program "
         "(ImportError: cannot import name 'what_is_not_there'"
     )
     assert len(str(caught.value).splitlines()) == 1
@@ -504,3 +505,10 @@ def test_a_tenth_is_told_and_nothing_is_not(tmp_path, here, time):
     arguments = ("--variant", "cpu", "--repository", folder, "--base", base)
     assert ask(*arguments, "--head", slower, "--output", "slower") == exits.FOUND
     assert ask(*arguments, "--head", same, "--output", "same") == exits.OK
+
+
+def test_a_folder_with_a_run_is_not_what_ci_goes_on_with(revisions, here):
+    (here / "run").mkdir()
+    (here / "run" / JOURNAL_NAME).touch()
+    with pytest.raises(BadInput, match=r"^run: holds a run, which is no comparison .*; name another folder$"):
+        ask(here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--output", "run")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from bench.grid.plan import Job
 from bench.in_turn import Outcome, ReadySide, Side
 from bench.measure import preflight
 from bench.messages import RunStoppedError, blank_record
+from bench.process import launcher
 from bench.process.launcher import Launcher
 from bench.process.runner import Run
 from bench.progress import Display
@@ -300,6 +302,48 @@ def test_workers_import_the_network_that_they_are_to_measure(tmp_path):
         in_turn.ready(one, plan.cells(one), [side]),
     ):
         pytest.fail("it was measured")
+
+
+def refused(folder: Path, text: str) -> str:
+    """What is said of a network of that text."""
+    side = Side(name="head", network=network(folder, text), commit="a" * 40, origin="--head topic (aaaa)")
+    one = experiment()
+    with pytest.raises(BadInput) as caught, in_turn.ready(one, plan.cells(one), [side]):
+        pytest.fail("it was measured")
+    return str(caught.value)
+
+
+UNUSABLE = "--head topic (aaaa): its vsr_model cannot be measured by this program"
+ENDED = "it ended while it was being imported"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import sys; sys.exit(0)", f"{ENDED} (SystemExit: 0)"),
+        ("import os; os._exit(0)", f"{ENDED}: exit status 0"),
+        ("import os; os.kill(os.getpid(), 11)", f"{ENDED}: killed by SIGSEGV"),
+        ("raise LookupError('first\\nlast')", "LookupError: first"),
+        ("raise LookupError('x' * 100_000)", f"LookupError: {'x' * 400}"),
+    ],
+)
+def test_a_network_that_ends_the_server_is_named(tmp_path, text, why):
+    assert refused(tmp_path / "head", f"{text}\n") == f"{UNUSABLE} ({why})"
+
+
+def test_a_network_that_does_not_load(tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "NETWORK_TIMEOUT_S", 1.0)
+    told = tmp_path / "pid"
+    text = (
+        "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '1000'])\n"
+        f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(1000)\n"
+    )
+    said = refused(tmp_path / "head", text)
+    assert said == "--head topic (aaaa): its vsr_model does not load within 1 s"
+    server, child = map(int, told.read_text().split())
+    assert not psutil.pid_exists(server)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_server_proves_where_the_network_came_from(tmp_path):

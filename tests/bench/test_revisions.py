@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from shutil import Error
 
 import pytest
 
+from bench import revisions
 from bench.revisions import AS_THEY_LIE, Repository
 from tests.bench.revised import commit, git, repository
 from vsr_model.errors import BadInput
@@ -97,7 +99,19 @@ def test_files_as_they_lie(two, tmp_path):
 
 @pytest.mark.parametrize(
     "asked",
-    ["nonesuch", "", "-x", "--all", "--git-dir=/", "v1:vsr_model", "HEAD^{tree}", "a b", "f" * 40, "ü\n"],
+    [
+        "nonesuch",
+        "",
+        "-x",
+        "--all",
+        "--git-dir=/",
+        "v1:vsr_model",
+        "HEAD^{tree}",
+        "^HEAD",
+        "a b",
+        "f" * 40,
+        "ü\n",
+    ],
 )
 def test_what_is_no_revision(two, asked):
     with pytest.raises(
@@ -238,3 +252,39 @@ def test_a_revision_that_would_reach_outside(two, tmp_path):
     with pytest.raises(BadInput, match=r"--head HEAD .*: its vsr_model/ cannot be laid out \("):
         known.extract(known.revision("HEAD", "--head"), into, "--head")
     assert not os.path.lexists(into / "vsr_model" / "out")
+
+
+def test_a_network_that_is_a_link_is_not_followed(two, tmp_path):
+    folder, _, _ = two
+    (folder / "vsr_model").rename(folder / "elsewhere")
+    (folder / "vsr_model").symlink_to("elsewhere")
+    commit(folder)
+    known = Repository(folder)
+    with pytest.raises(
+        BadInput, match=r"^--head HEAD \(.*\): its vsr_model is a link, which is not followed$"
+    ):
+        known.extract(known.revision("HEAD", "--head"), tmp_path, "--head")
+
+
+def test_what_lies_about_and_holds_nothing_is_left_out(two, tmp_path):
+    folder, _, _ = two
+    network = folder / "vsr_model"
+    (network / ".#net.py").symlink_to("somebody@host.1234:5678")
+    (network / "itself").symlink_to("itself")
+    (network / "around").symlink_to(".")
+    (network / "alias.py").symlink_to("net.py")
+    os.mkfifo(network / "pipe")
+    found = taken_out(folder, AS_THEY_LIE, tmp_path / "out")
+    assert found == {**SECOND, "vsr_model/alias.py": "SECOND = 2\n"}
+
+
+def test_files_that_cannot_be_copied(two, tmp_path, monkeypatch):
+    def refuse(source: Path, *_: object, **__: object) -> None:
+        raise Error([(source, source, f"[Errno 13] Permission denied: '{source}'")])
+
+    monkeypatch.setattr(revisions, "copytree", refuse)
+    known = Repository(two[0])
+    with pytest.raises(
+        BadInput, match=r"^--head \.: its vsr_model/ cannot be copied \(.*Permission denied.*\)$"
+    ):
+        known.extract(known.revision(AS_THEY_LIE, "--head"), tmp_path, "--head")

@@ -1,6 +1,7 @@
 """Real processes throughout: what is tested is what the kernel does with them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from bench.process.launcher import Launcher, ServerDiedError, WorkerProcess
+from bench.process.launcher import Launcher, ServerDiedError, ServerRefusedError, WorkerProcess
 from bench.process.server import _YOUNGEST, _age_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -328,3 +329,33 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ServerDiedError, match="no torch to be had"):
         Launcher().__enter__()
+
+
+def own_network(folder: Path, text: str) -> Path:
+    """A folder with this project's network, at whose import that is done."""
+    shutil.copytree(ROOT / "vsr_model", folder / "vsr_model", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "vsr_model" / "basicvsr.py").open("a") as source:
+        source.write(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nos.fork()\n",
+        "import os\nos.fork() or os._exit(0)\n",
+        "import subprocess\nsubprocess.Popen(['sleep', '1000'])\n",
+    ],
+)
+def test_a_network_that_leaves_a_process_behind_is_refused(tmp_path, text):
+    launcher = Launcher(network=own_network(tmp_path, text))
+    with pytest.raises(
+        ServerRefusedError, match=r"^it leaves a process of its own behind when it is imported$"
+    ):
+        launcher.__enter__()
+
+
+def test_a_network_that_waits_for_what_it_starts_is_served(tmp_path):
+    network = own_network(tmp_path, "import subprocess\nsubprocess.run(['true'], check=True)\n")
+    with Launcher(network=network) as launcher:
+        assert end(launcher, spawn(launcher, "at_once")) == 0

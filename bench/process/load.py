@@ -1,0 +1,57 @@
+"""What the server process imports before it forks workers, and why it cannot, where it cannot."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import psutil
+from PIL import Image
+
+WORKLOAD: Final = "bench.measure.workload"
+PRELOAD: Final = ("torch", "bench.measure.worker")
+
+_MAX_MESSAGE_CHARACTERS: Final = 400
+
+
+class RefusedError(Exception):
+    """What was imported cannot be measured; the message says why, without a full stop."""
+
+
+def load(torch_imported: Callable[[float], None]) -> Path:
+    """Import what workers need; the folder that what is measured came from.
+
+    `torch_imported` is told how many seconds torch took, before what is measured is imported. Raises
+    RefusedError, and whatever the import of what is measured raises, SystemExit and KeyboardInterrupt too.
+    """
+    begin = perf_counter()
+    import_module(PRELOAD[0])
+    torch_imported(perf_counter() - begin)
+    before = _children()
+    for name in PRELOAD[1:]:
+        import_module(name)
+    with suppress(ImportError):
+        import_module("av.subtitles.stream")  # which PyAV imports when it first opens a file
+    Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
+    import_module(WORKLOAD).rehearse()
+    network = Path(str(import_module("vsr_model").__file__)).resolve().parents[1]
+    if _children() - before:
+        raise RefusedError("it leaves a process of its own behind when it is imported")
+    return network
+
+
+def why(error: BaseException) -> str:
+    """What `load` raised, in a line: its type, and the first line of its message."""
+    if isinstance(error, RefusedError):
+        return str(error)
+    said = type(error).__name__
+    with suppress(Exception):  # the message may be made by the code that is to be measured
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said += f": {lines[0][:_MAX_MESSAGE_CHARACTERS]}" if lines else ""
+    return f"it ended while it was being imported ({said})" if isinstance(error, SystemExit) else said
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
