@@ -18,7 +18,7 @@ import pandas as pd
 from bench.comparison.compare import shared_confidence
 from bench.comparison.comparison import Limits
 from bench.comparison.noise import Pairs, found_of, noise
-from bench.grid import config, presets
+from bench.grid import config, plan, presets
 from bench.records import FORWARD, Pass, Phase
 from bench.reporting.markdown import Column, escape, table
 from bench.results.run_about import read_json
@@ -80,9 +80,10 @@ def pairs_of(samples: pd.DataFrame) -> dict[str, Pairs]:
     }
 
 
-def gate_rounds() -> int:
-    """How many the preset takes."""
-    return config.load(presets.find(PRESET), (), (VARIANT,))[0].measure.rounds
+def gate() -> tuple[list[str], int]:
+    """The cells of the preset, and how many rounds it takes."""
+    experiment = config.load(presets.find(PRESET), (), (VARIANT,))[0]
+    return [cell.id for cell in plan.cells(experiment)], experiment.measure.rounds
 
 
 def in_a_row(pairs: Mapping[str, Pairs], rounds: int) -> list[dict[str, Pairs]]:
@@ -110,7 +111,11 @@ def called_slower(gate: Mapping[str, Pairs], slowdown: float = 0.0) -> list[str]
 
 def render(kept: Evidence) -> str:
     """The rates as Markdown."""
-    pairs, rounds = pairs_of(kept.samples), gate_rounds()
+    measured = pairs_of(kept.samples)
+    cells, rounds = gate()
+    if lacking := [cell for cell in cells if cell not in measured]:
+        raise BadInput(f"{NAME}: has no samples of {', '.join(lacking)}; measure anew")
+    pairs = {cell: measured[cell] for cell in cells}
     judged = noise(pairs, rounds, threshold=THRESHOLD, draws=DRAWS)
     advised = noise(pairs, rounds, draws=DRAWS)
     row = in_a_row(pairs, rounds)
@@ -129,7 +134,7 @@ def render(kept: Evidence) -> str:
             ])  # fmt: skip
     titles = (f"gates of {rounds} rounds, threshold {100 * THRESHOLD:g} %", "drawn", "in a row")
     rates = table([Column(title=title, cells=[line[n] for line in lines]) for n, title in enumerate(titles)])
-    cells = table(
+    noises = table(
         [
             Column(title="cell", cells=[escape(cell.cell) for cell in judged.cells]),
             Column(title="level", cells=[f"{1000 * cell.level_s:.3g} ms" for cell in judged.cells]),
@@ -147,7 +152,7 @@ def render(kept: Evidence) -> str:
         f"find a slowdown of {100 * advised.detectable:.1f} %."
     )
     source = evidence.source_line(kept.environment, f"python -m benchmarks.{NAME}")
-    return "\n\n".join([rates, cells, advice, source])
+    return "\n\n".join([rates, noises, advice, source])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,11 +14,12 @@ The value of a round (process) is the median of its samples; nothing here looks 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from functools import lru_cache
 from statistics import NormalDist, fmean, median, stdev
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bench.statistics.stats import IntervalKind, Summary, median_interval, ratio
@@ -54,8 +55,10 @@ def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> 
     which takes the logarithms for normal.
     """
     logs = [math.log(b / a) for a, b in zip(base, new, strict=True)]
-    means = sorted((a + b) / 2 for a, b in combinations_with_replacement(logs, 2))
-    middle = median(means)
+    one, other = np.triu_indices(len(logs))
+    values = np.asarray(logs)
+    means = np.sort((values[one] + values[other]) / 2)
+    middle = float(np.median(means))
     exact = _signed_rank(means, len(logs), confidence)
     bounds = exact or _student(logs, confidence)
     if bounds is None:
@@ -142,28 +145,31 @@ def _level(values: Sequence[float], confidence: float) -> Summary:
     )  # fmt: skip
 
 
-def _signed_rank(means: Sequence[float], pairs: int, confidence: float) -> tuple[float, float] | None:
+def _signed_rank(means: NDArray[np.float64], pairs: int, confidence: float) -> tuple[float, float] | None:
     """The interval from the sorted means of all pairs of values, a value with itself included.
 
     The k-th mean from either end, for the largest k at which both tails of the signed ranks' sum are within
     what `confidence` leaves. None where even the outermost leave too much.
     """
+    left = _left_out(pairs, confidence)
+    return (float(means[left - 1]), float(means[-left])) if left >= 1 else None
+
+
+@lru_cache
+def _left_out(pairs: int, confidence: float) -> int:
+    """How many of the lowest sums of signed ranks have a chance of half what `confidence` leaves, at most."""
     chance = (1 - confidence) / 2
-    if pairs <= MAX_EXACT_PAIRS:
-        counts = np.ones(1)
-        for rank in range(1, pairs + 1):  # the chance of each sum, one more rank at a time
-            grown = np.zeros(len(counts) + rank)
-            grown[: len(counts)] += counts / 2
-            grown[rank:] += counts / 2
-            counts = grown
-        left = int(np.searchsorted(np.cumsum(counts), chance, side="right"))
-    else:
+    if pairs > MAX_EXACT_PAIRS:
         middle = pairs * (pairs + 1) / 4
         deviation = math.sqrt(pairs * (pairs + 1) * (2 * pairs + 1) / 24)
-        left = math.floor(middle + NormalDist().inv_cdf(chance) * deviation + 0.5)
-    if left < 1:
-        return None
-    return means[left - 1], means[len(means) - left]
+        return math.floor(middle + NormalDist().inv_cdf(chance) * deviation + 0.5)
+    counts = np.ones(1)
+    for rank in range(1, pairs + 1):  # the chance of each sum, one more rank at a time
+        grown = np.zeros(len(counts) + rank)
+        grown[: len(counts)] += counts / 2
+        grown[rank:] += counts / 2
+        counts = grown
+    return int(np.searchsorted(np.cumsum(counts), chance, side="right"))
 
 
 def _student(logs: Sequence[float], confidence: float) -> tuple[float, float] | None:
