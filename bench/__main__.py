@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -16,7 +17,12 @@ def entry_point() -> None:
             signal.signal(number, _leave)
     from bench.cli import main  # noqa: PLC0415 - takes a tenth of a second and more
 
-    sys.exit(main())
+    status = INTERRUPTED
+    with suppress(KeyboardInterrupt):  # that came while an earlier one, or an error, was being told
+        status = main()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # all is done and told: nothing may change the status now
+    sys.exit(status)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -339,7 +339,7 @@ def test_a_run_is_saved_and_compared_with(tmp_path: Path, grid: Path) -> None:
     bad.write_text(TINY.replace("frames", "framez"))
     same, slower = suite_with("same", *wide), suite_with("slower", *narrow)
     refused = start("tests/benchmarks", f"--vsr-config={bad}", f"--benchmark-storage={storage}")
-    others = ("--ignore=tests/bench", "--ignore=tests/vsr_model")
+    others = [f"--ignore={path}" for path in (ROOT / "tests").iterdir() if path.name != "benchmarks"]
     unnamed = start("tests", *others, f"--benchmark-storage={storage}")
 
     status, said = ended(same)

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from threading import Thread
 
@@ -71,3 +73,32 @@ def test_other_threads_are_never_interrupted():
     thread.start()
     thread.join()
     assert reached == ["end"]
+
+
+LATE = """
+import atexit, os, signal
+from bench import __main__, cli
+from bench.process import interrupts
+
+def main():
+    interrupts.listen()
+    {doing}
+
+cli.main = main
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+__main__.entry_point()
+"""
+
+
+@pytest.mark.parametrize(
+    ("doing", "status"), [("return 3", 3), ("return 0", 0), ("os.kill(os.getpid(), signal.SIGINT)", 130)]
+)
+def test_a_signal_that_comes_when_all_is_told_changes_nothing(doing: str, status: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LATE.format(doing=doing)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")
