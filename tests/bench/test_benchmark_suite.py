@@ -308,6 +308,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
+@pytest.mark.slow
 def test_a_run_is_saved_and_compared_with(tmp_path: Path, grid: Path) -> None:
     """Two runs of it, and a third against a saved one that was a million times as fast."""
     storage, report = tmp_path / "saved", tmp_path / "report.json"

@@ -409,7 +409,7 @@ def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions,
 
 
 @pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("verdict", [Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.UNCLEAR])
+@pytest.mark.parametrize("verdict", [Verdict.MISSING, Verdict.UNCLEAR])
 def test_where_nothing_is_known_of_any_cell_it_is_not_passed(revisions, here, monkeypatch, capsys, verdict):
     own = compare_run.compare
 

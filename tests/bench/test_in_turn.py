@@ -320,12 +320,14 @@ ENDED = "it ended while it was being imported"
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("import sys; sys.exit(0)", f"{ENDED} (SystemExit: 0)"),
+        pytest.param("raise KeyboardInterrupt", "KeyboardInterrupt", marks=pytest.mark.slow),
+        pytest.param("import sys; sys.exit(0)", f"{ENDED} (SystemExit: 0)", marks=pytest.mark.slow),
         ("import os; os._exit(0)", f"{ENDED}: exit status 0"),
-        ("import os; os.kill(os.getpid(), 11)", f"{ENDED}: killed by SIGSEGV"),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 11)", f"{ENDED}: killed by SIGSEGV", marks=pytest.mark.slow
+        ),
         ("raise LookupError('first\\nlast')", "LookupError: first"),
-        ("raise LookupError('x' * 100_000)", f"LookupError: {'x' * 400}"),
+        pytest.param("raise LookupError('x' * 100_000)", f"LookupError: {'x' * 400}", marks=pytest.mark.slow),
     ],
 )
 def test_a_network_that_ends_the_server_is_named(tmp_path, text, why):
