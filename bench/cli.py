@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import __version__, cli_ci, cli_compare, cli_export, cli_history, cli_noise, cli_paper, exits
+from bench.cli_options import FilterOption, SetOption, VariantOption
 from bench.grid import config, estimate, plan, presets
 from bench.grid.backend_spec import resolve
 from bench.process import interrupts
@@ -35,34 +36,6 @@ ConfigArgument = Annotated[
     typer.Argument(
         metavar="CONFIG",
         help="A YAML file, or the name of a preset such as `quickstart`.",
-        show_default=False,
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="Override a field; the value is YAML: `--set grid.size=[[180,320]]`. May be given again.",
-        show_default=False,
-    ),
-]
-VariantOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--variant",
-        metavar="NAME",
-        help="One of the variants that the YAML names under `variants`. Given again, later ones win.",
-        show_default=False,
-    ),
-]
-FilterOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--filter",
-        metavar="FILTER",
-        help="Keep only some cells: `backend=cpu,cuda`, `frames=1`, `size=64x64`, or a pattern on the id as "
-        "in `'noise/*/cpu'`. Given again, every filter must hold.",
         show_default=False,
     ),
 ]

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bench import cli_sides, exits
 from bench.cli_compare import FailOn, MemoryThreshold, Threshold
+from bench.cli_options import FilterOption, SetOption, VariantOption
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -46,33 +47,9 @@ def ci(
             show_default=False,
         ),
     ] = None,
-    variants: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--variant",
-            metavar="NAME",
-            help="A variant of the YAML; the preset has `cpu`, for a machine without a GPU.",
-            show_default=False,
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="FIELD=VALUE",
-            help="Override a field of the YAML: `--set measure.rounds=30`. May be given again.",
-            show_default=False,
-        ),
-    ] = None,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            metavar="FILTER",
-            help="Keep only some cells, as `vsr-bench run` does: `backend=cudnn`.",
-            show_default=False,
-        ),
-    ] = None,
+    variants: VariantOption = None,
+    assignments: SetOption = None,
+    filters: FilterOption = None,
     threshold: Threshold = THRESHOLD,
     memory_threshold: MemoryThreshold = MEMORY_THRESHOLD,
     fail_on: FailOn = FAIL_ON,

@@ -50,13 +50,7 @@ def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
 
 def to_json(found: Sequence[OutputDifference]) -> str:
     """As text; numbers that JSON lacks are texts."""
-    rows = [
-        {
-            name: str(value) if value in (math.inf, -math.inf) else value
-            for name, value in asdict(item).items()
-        }
-        for item in found
-    ]
+    rows = [{name: _INFINITE.get(value, value) for name, value in asdict(item).items()} for item in found]
     return json.dumps(rows, indent=2) + "\n"
 
 
