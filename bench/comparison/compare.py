@@ -129,17 +129,18 @@ def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
 def _told(both: _Both, change: Change | None) -> tuple[Verdict, str]:
     """The verdict of a cell that has rounds to compare, whatever became of its others.
 
-    Rounds that failed hide no slowdown: a cell that is slower is told so though it was failing before.
+    Rounds that failed hide no slowdown: a cell that is slower is told so though it was failing before. Rounds
+    that were skipped, as for memory that was short at the time, are only fewer.
     """
     by_time = Verdict.UNCLEAR if change is None else _verdict(change, both.limits)
-    base_ok, new_ok = (side.status is Status.OK for side in (both.base, both.new))
+    base_ok, new_ok = (side.status in (Status.OK, Status.SKIPPED) for side in (both.base, both.new))
     if base_ok and new_ok:
         return by_time, _why_unclear(change, both.limits) if by_time is Verdict.UNCLEAR else ""
     rounds = "; ".join(
         f"{name}: {len(side.records) - len(side.ok)} of {len(side.records)} rounds not ok, {side.status}"
         f"{_reason(side)}"
         for name, side in (("base", both.base), ("new", both.new))
-        if side.status is not Status.OK
+        if side.status not in (Status.OK, Status.SKIPPED)
     )
     if base_ok:
         return Verdict.WORSE, rounds

@@ -146,12 +146,10 @@ def test_how_cells_ended(base: Status, new: Status, verdict: Verdict) -> None:
     assert all(f"for {status}" in found.why for status in {base, new} - {Status.OK})
 
 
-def broken(cells: list[MeasuredCell], number: int) -> list[MeasuredCell]:
-    """The same with one round out of memory."""
+def broken(cells: list[MeasuredCell], number: int, status: Status = Status.OOM) -> list[MeasuredCell]:
+    """The same with one round that did not end ok."""
     (cell,) = cells
-    failed = cell.records[number].model_copy(
-        update={"status": Status.OOM, "reason": "no memory", "samples": ()}
-    )
+    failed = cell.records[number].model_copy(update={"status": status, "reason": "no memory", "samples": ()})
     return [replace(cell, records=(*cell.records[:number], failed, *cell.records[number + 1 :]))]
 
 
@@ -169,6 +167,14 @@ def test_rounds_that_failed_hide_no_slowdown() -> None:
     assert only(broken(side(TEN), 4), broken(slower, 2)).verdict is Verdict.SLOWER
     assert only(broken(side(TEN), 4), side(TEN[::-1])).verdict is Verdict.MENDED
     assert only(broken(side(TEN), 4), broken(side(TEN), 2)).verdict is Verdict.FAILED
+
+
+def test_rounds_that_were_skipped_are_only_fewer() -> None:
+    found = only(side(TEN), broken(side(TEN[::-1]), 4, Status.SKIPPED))
+    assert found.verdict is Verdict.SAME
+    assert found.change is not None
+    assert found.change.rounds == 9
+    assert only(broken(side(TEN), 4, Status.SKIPPED), side(times(2))).verdict is Verdict.SLOWER
 
 
 def without(cells: list[MeasuredCell], *passes: Pass) -> list[MeasuredCell]:
