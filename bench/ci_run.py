@@ -26,7 +26,7 @@ from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
 from bench.process.launcher import Launcher
-from bench.reporting.comparison_words import UNTOLD
+from bench.reporting.comparison.words import UNTOLD
 from bench.request_file import alone, check_rounds, write_request
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import free_path

@@ -140,7 +140,7 @@ def ci(
 
 def _print(found: "Found") -> None:
     from bench.ci_run import again  # noqa: PLC0415
-    from bench.reporting.comparison_terminal import tables  # noqa: PLC0415
+    from bench.reporting.comparison.terminal import tables  # noqa: PLC0415
 
     console = Console(soft_wrap=False)
     if found.comparison is not None:

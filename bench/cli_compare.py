@@ -90,10 +90,10 @@ def compare(
     from bench.comparison import facets, policy  # noqa: PLC0415
     from bench.comparison.comparison import Limits  # noqa: PLC0415
     from bench.comparison.shares import share  # noqa: PLC0415
-    from bench.reporting.comparison_json import to_json  # noqa: PLC0415
-    from bench.reporting.comparison_junit import to_junit  # noqa: PLC0415
-    from bench.reporting.comparison_page import render  # noqa: PLC0415
-    from bench.reporting.comparison_terminal import tables  # noqa: PLC0415
+    from bench.reporting.comparison.json import to_json  # noqa: PLC0415
+    from bench.reporting.comparison.junit import to_junit  # noqa: PLC0415
+    from bench.reporting.comparison.page import render  # noqa: PLC0415
+    from bench.reporting.comparison.terminal import tables  # noqa: PLC0415
 
     limits = Limits(
         threshold=share(threshold, "--threshold"),

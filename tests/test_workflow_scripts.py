@@ -15,7 +15,7 @@ import pytest
 
 from bench import ci_run, exits
 from bench.comparison.policy import REGRESSIONS
-from bench.reporting.comparison_page import render
+from bench.reporting.comparison.page import render
 from tests.bench import compared
 
 ROOT: Final = Path(__file__).resolve().parent.parent

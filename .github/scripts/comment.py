@@ -139,7 +139,7 @@ def _body(run: Json, text: str) -> str:
 def _unheard(text: str) -> str:
     """The text as it reads: it says nothing to anybody in the robot's name, and leads nowhere.
 
-    As bench/reporting/comparison_page.py has it for what it writes; this text may be of anybody's making.
+    As bench/reporting/comparison/page.py has it for what it writes; this text may be of anybody's making.
     """
     plain = text.replace("&#8203;", "").replace(INVISIBLE, "")
     return CALLS.sub(INVISIBLE, TAG.sub("&lt;", ENTITY.sub("&amp;", plain)))

@@ -28,13 +28,13 @@ from bench.comparison.comparison import (
 )
 from bench.comparison.policy import REGRESSIONS, Failing, failures
 from bench.records import Status
-from bench.reporting.comparison_guide import VERDICTS
-from bench.reporting.comparison_html import render_page
-from bench.reporting.comparison_json import SCHEMA_VERSION, to_json
-from bench.reporting.comparison_junit import to_junit
-from bench.reporting.comparison_page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_open
-from bench.reporting.comparison_terminal import tables
-from bench.reporting.comparison_words import LISTED, clauses, explanation, found, headline, ratio
+from bench.reporting.comparison.guide import VERDICTS
+from bench.reporting.comparison.html import render_page
+from bench.reporting.comparison.json import SCHEMA_VERSION, to_json
+from bench.reporting.comparison.junit import to_junit
+from bench.reporting.comparison.page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_open
+from bench.reporting.comparison.terminal import tables
+from bench.reporting.comparison.words import LISTED, clauses, explanation, found, headline, ratio
 from bench.units import significant
 from tests.bench import compared
 from tests.bench.compared import EVERY_VERDICT, ODD_NAMES, cell, change, comparison, large, odd

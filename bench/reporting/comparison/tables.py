@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.comparison.comparison import Amount, CellComparison, Change, Comparison, Method, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.comparison_words import decibels, found, interval, ratio
+from bench.reporting.comparison.words import decibels, found, interval, ratio
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, distinct
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for

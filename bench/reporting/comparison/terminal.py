@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Side, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.comparison_words import (
+from bench.reporting.comparison.words import (
     LISTED,
     Found,
     accuracy_figure,

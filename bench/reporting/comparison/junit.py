@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bench.comparison.comparison import CellComparison, Comparison
 from bench.comparison.policy import Failing
-from bench.reporting.comparison_words import UNTOLD, Found, clauses, counted, found, named, reason
+from bench.reporting.comparison.words import UNTOLD, Found, clauses, counted, found, named, reason
 from vsr_model.one_line import visible
 
 _NO_HOST: Final = "localhost"

@@ -5,7 +5,7 @@ from typing import Final
 
 from bench.comparison.comparison import Change, Comparison, Limits, Method, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.comparison_words import listed, share
+from bench.reporting.comparison.words import listed, share
 from bench.reporting.markdown import escape
 
 VERDICTS: Final = {

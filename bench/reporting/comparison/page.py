@@ -11,9 +11,9 @@ from typing import Final
 
 from bench.comparison.comparison import Comparison, Side
 from bench.comparison.policy import Failing, failures
-from bench.reporting.comparison_guide import guide
-from bench.reporting.comparison_tables import Section, sections
-from bench.reporting.comparison_words import LISTED, Found, beside, clauses, counted, found, headline, named
+from bench.reporting.comparison.guide import guide
+from bench.reporting.comparison.tables import Section, sections
+from bench.reporting.comparison.words import LISTED, Found, beside, clauses, counted, found, headline, named
 from bench.reporting.markdown import Column, escape, table
 from vsr_model.one_line import one_line, visible
 

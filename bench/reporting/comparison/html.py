@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench.comparison.comparison import Comparison
 from bench.comparison.policy import Failing
-from bench.reporting.comparison_page import render_open
+from bench.reporting.comparison.page import render_open
 from bench.reporting.html import render_html
 
 

@@ -1,0 +1,1 @@
+"""Comparisons as people and programs read them: a page, HTML, JSON, JUnit, a terminal. Pure."""
