@@ -13,10 +13,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import __version__, cli_ci, cli_compare, cli_export, cli_history, cli_noise, cli_paper, exits
+from bench import (
+    __version__,
+    cli_ci,
+    cli_compare,
+    cli_export,
+    cli_history,
+    cli_noise,
+    cli_paper,
+    cli_upscale,
+    exits,
+)
 from bench.cli_options import FilterOption, SetOption, VariantOption
 from bench.grid import config, estimate, plan, presets
-from bench.grid.backend_spec import resolve
 from bench.process import interrupts
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
@@ -158,55 +167,6 @@ def show_plan(
     )
 
 
-@app.command("upscale")
-def upscale_file(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.", show_default=False)],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="An image or a video like it.", show_default=False)
-    ],
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Weights: a .pth or .safetensors file.", show_default=False)
-    ] = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option("--random-weights", help="Go without; noise on the base image."),
-    ] = False,
-    backend: Annotated[
-        str,
-        typer.Option(help="cpu, cuda, cudnn, cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
-    ] = "cpu",
-    frames: Annotated[
-        int | None, typer.Option(help="Only the first so many frames of a video.", show_default=False)
-    ] = None,
-    mid_channels: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 64,
-    num_blocks: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 30,
-) -> None:
-    """Run the network on a file: four times the height and width, the same frame rate.
-
-    The whole clip is in memory; what does not fit is refused before it starts.
-    """
-    from bench import upscale  # noqa: PLC0415 - torch
-    from bench.progress import FileDisplay, ProgressConsole  # noqa: PLC0415
-
-    model = config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks)
-    chosen = resolve(config.backend_of(backend))
-    with FileDisplay(ProgressConsole()) as display:
-        done = upscale.upscale(
-            source,
-            output,
-            model=model,
-            backend=chosen,
-            random_weights=random_weights,
-            frames=frames,
-            progress=display,
-        )
-    rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
-    frame = "frame" if done.frames == 1 else "frames"
-    typer.echo(f"{done.output}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
-    for note in done.notes:
-        typer.echo(note)
-
-
 @app.command()
 def rebuild(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
@@ -290,6 +250,7 @@ def show_environment(
         raise typer.Exit(exits.FOUND)
 
 
+app.command("upscale")(cli_upscale.upscale)
 app.command("compare")(cli_compare.compare)
 app.command("ci")(cli_ci.ci)
 app.command("noise")(cli_noise.noise)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TextIO, cast
+from typing import Any, Final, Protocol, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +17,33 @@ from bench.grid.plan import Job
 from bench.messages import Progress as Doing
 from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
+from bench.units import significant
 from vsr_model.one_line import visible
+
+BETWEEN_LINES_S: Final = 30.0
+"""Between two lines of a file's progress where there is no terminal."""
+
+
+class FileProgress(Protocol):
+    """How far a file is, as `bench.upscaling.pace` tells it; this module is free of torch."""
+
+    @property
+    def doing(self) -> str: ...
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def share(self) -> float | None: ...
+
+    @property
+    def frames_per_s(self) -> float | None: ...
+
+    @property
+    def left_s(self) -> float | None: ...
 
 
 class ProgressConsole(Console):
@@ -137,19 +163,22 @@ def shown(jobs: Sequence[Job], measure: Measure) -> Display:
 
 
 class FileDisplay:
-    """The progress of one file through the network; called as (doing, frames done, frames in all or 0)."""
+    """The progress of one file through the network: a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told_s = monotonic()
+        self._doing = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[frames]}"),
+            TextColumn("{task.fields[said]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, frames="")
+        self._task = self._bar.add_task("starting", total=None, said="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -160,9 +189,27 @@ class FileDisplay:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, doing: str, done: int, total: int, /) -> None:
-        frames = f"{done}/{total} frames" if total else f"{done} frames"
-        self._bar.update(self._task, description=doing, completed=done, total=total or None, frames=frames)
+    def __call__(self, now: FileProgress, /) -> None:
+        said = _frames_done(now)
+        if not self._bar.disable:
+            share = None if now.share is None else 100 * now.share
+            self._bar.update(
+                self._task,
+                description=now.doing,
+                completed=share or 0,
+                total=None if share is None else 100,
+                said=said,
+            )
+        elif monotonic() - self._told_s >= BETWEEN_LINES_S:
+            self._told_s = monotonic()
+            self._console.print(escape(f"{now.doing}: {said}"), highlight=False, soft_wrap=True)
+
+
+def _frames_done(now: FileProgress) -> str:
+    said = [f"{now.done}/{now.total} frames" if now.total else f"{now.done} frames"]
+    if now.frames_per_s is not None:
+        said.append(f"{significant(now.frames_per_s)} frames/s")
+    return ", ".join([*said, *filter(None, [_time_left(now.left_s)])])
 
 
 def _weight(job: Job, measure: Measure) -> float:
@@ -199,4 +246,6 @@ def _time_left(seconds: float | None) -> str:
         return ""
     if seconds < 90:
         return f"about {seconds:.0f} s left"
-    return f"about {seconds / 60:.0f} min left"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"

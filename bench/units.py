@@ -1,6 +1,7 @@
 """Numbers for people: significant digits, and the unit in which a column or an axis reads best."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,18 @@ BYTES: Final = (
     Unit(name="MiB", scale=1024.0**2),
     Unit(name="KiB", scale=1024.0),
 )
+
+_SIZES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.IGNORECASE | re.ASCII)
+
+
+def size_bytes(text: str) -> int | None:
+    """Bytes that a user wrote as `1.5GiB`, `800M` or a plain number; None for anything else.
+
+    K, M, G and T are powers of 1024, whether a B or iB follows or not, as memory is counted.
+    """
+    read = _SIZE.fullmatch(text)
+    return None if read is None else int(float(read[1]) * _SIZES[(read[2] or "").lower()])
 
 
 def unit_for(values: Iterable[float], units: tuple[Unit, ...] = SECONDS) -> Unit:

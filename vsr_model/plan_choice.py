@@ -5,11 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 from vsr_model.errors import BadInput
 from vsr_model.memory_cost import Call, Needs, flow_moment_bytes, needs, upsampling_moment_bytes
-from vsr_model.memory_plan import MemoryPlan, Place
+from vsr_model.memory_plan import PLACES, MemoryPlan, Place
+
+Cost: TypeAlias = Callable[[Call, MemoryPlan], Needs]
+"""What a call takes under a plan: `memory_cost.needs`, or that and what a process takes beside it. Where a
+plan keeps or holds more it must not fall."""
+
+RECOMPUTE: Final = "recompute"
+PLAN_NAMES: Final = (*PLACES, RECOMPUTE)
+"""What users call the plans that `named_plan` makes."""
 
 _MIB: Final = 2**20
 _MOST_MIB: Final = 2**40
@@ -39,7 +47,7 @@ class Limits:
         )
 
 
-def cheapest_plan(call: Call, limits: Limits) -> MemoryPlan:
+def cheapest_plan(call: Call, limits: Limits, cost: Cost = needs) -> MemoryPlan:
     """The plan that costs the least time of those that keep to the limits.
 
     Every frame's features on the device come first, then in host memory, then on disk; then plans that
@@ -47,10 +55,49 @@ def cheapest_plan(call: Call, limits: Limits) -> MemoryPlan:
     takes no more memory than upsampling does; where no such plan fits, for one. Raises BadInput that says the
     least that works if none fits at all.
     """
-    plan = _fitting_plan(call, limits)
+    plan = _fitting_plan(call, limits, cost)
     if plan is None:
-        raise BadInput(_refusal(call, limits))
+        raise BadInput(_refusal(call, limits, cost))
     return plan
+
+
+def named_plan(name: str, call: Call, limits: Limits, cost: Cost = needs) -> MemoryPlan:
+    """The plan of which a user gives the name: a place that keeps every frame's features, or `recompute`.
+
+    The latter keeps those of frames as far apart as holds the least, on the device. Flow is estimated as in
+    `cheapest_plan`. Raises BadInput for another name, for `disk` without a folder, and where it does not keep
+    to the limits.
+    """
+    if name not in PLAN_NAMES:
+        *others, last = map(repr, PLAN_NAMES)
+        raise BadInput(f"the memory plan is {name!r}, and {', '.join(others)} and {last} are allowed.")
+    recompute = name == RECOMPUTE
+    plans = [
+        MemoryPlan(
+            place="device" if recompute else cast(Place, name),
+            interval=least_interval(call.frames) if recompute else 1,
+            chunk=chunk,
+            folder=limits.folder if name == "disk" else None,
+        )
+        for chunk in sorted({chunk_beside_upsampling(call), 1}, reverse=True)
+    ]
+    for plan in plans:
+        if limits.hold(cost(call, plan)):
+            return plan
+    least = cost(call, plans[-1])
+    taken = " and ".join(
+        f"{-(-size // _MIB)} MiB {where}"
+        for size, limit, where in (
+            (least.device_bytes, limits.device_bytes, "of device memory"),
+            (least.host_bytes, limits.host_bytes, "of host memory"),
+            (least.disk_bytes, limits.disk_bytes, "on disk"),
+        )
+        if limit is not None and size > limit
+    )
+    raise BadInput(
+        f"{call.frames} frame{'s' if call.frames > 1 else ''} of {call.height} x {call.width} take {taken}"
+        f" with the memory plan {name!r}, and that is more than is allowed."
+    )
 
 
 def least_interval(frames: int) -> int:
@@ -68,11 +115,11 @@ def chunk_beside_upsampling(call: Call) -> int:
     return max(1, bisect_left(range(1, call.frames), True, key=is_worst))
 
 
-def _fitting_plan(call: Call, limits: Limits) -> MemoryPlan | None:
-    return next((plan for plan in _candidates(call, limits) if limits.hold(needs(call, plan))), None)
+def _fitting_plan(call: Call, limits: Limits, cost: Cost) -> MemoryPlan | None:
+    return next((plan for plan in _candidates(call, limits, cost) if limits.hold(cost(call, plan))), None)
 
 
-def _candidates(call: Call, limits: Limits) -> Iterator[MemoryPlan]:
+def _candidates(call: Call, limits: Limits, cost: Cost) -> Iterator[MemoryPlan]:
     """Plans of which at least one fits if any does, the quickest first."""
     places: list[Place] = ["device"]
     if not call.on_cpu:
@@ -85,11 +132,11 @@ def _candidates(call: Call, limits: Limits) -> Iterator[MemoryPlan]:
         for chunk in sorted({chunk_beside_upsampling(call), 1}, reverse=True)
     ]
     yield from plans
-    longer = [replace(plan, interval=k) for plan in plans for k in _intervals(call, limits, plan)]
+    longer = [replace(plan, interval=k) for plan in plans for k in _intervals(call, limits, cost, plan)]
     yield from sorted(longer, key=lambda plan: (-plan.chunk, plan.recomputed_frames(call.frames)))
 
 
-def _intervals(call: Call, limits: Limits, plan: MemoryPlan) -> Iterator[int]:
+def _intervals(call: Call, limits: Limits, cost: Cost, plan: MemoryPlan) -> Iterator[int]:
     """Intervals above 1 of which one fits if any does, and computes the least again of those that do.
 
     A longer interval holds more on the device and keeps less at the plan's place. What is computed again is
@@ -101,11 +148,11 @@ def _intervals(call: Call, limits: Limits, plan: MemoryPlan) -> Iterator[int]:
         on_device = Limits(
             device_bytes=limits.device_bytes, host_bytes=limits.host_bytes if call.on_cpu else None
         )
-        return not on_device.hold(needs(call, replace(plan, interval=interval)))
+        return not on_device.hold(cost(call, replace(plan, interval=interval)))
 
     def long_enough(interval: int) -> bool:
         at_place = Limits(disk_bytes=limits.disk_bytes, host_bytes=None if call.on_cpu else limits.host_bytes)
-        return at_place.hold(needs(call, replace(plan, interval=interval)))
+        return at_place.hold(cost(call, replace(plan, interval=interval)))
 
     lengths = range(least_interval(call.frames) if plan.place == "device" else 2, call.frames)
     fitting = lengths[: bisect_left(lengths, True, key=too_long)]
@@ -113,23 +160,23 @@ def _intervals(call: Call, limits: Limits, plan: MemoryPlan) -> Iterator[int]:
     yield from sorted({fitting[0], fitting[-1]} if fitting else ())
 
 
-def _refusal(call: Call, limits: Limits) -> str:
+def _refusal(call: Call, limits: Limits, cost: Cost) -> str:
     """That nothing fits, and the least that would; of device memory first, and of host memory beside it."""
     asked: list[str] = []
     least: list[str] = []
     roomy = replace(limits, host_bytes=None)
     if limits.device_bytes is not None and not call.on_cpu:
         asked.append(f"{limits.device_bytes // _MIB} MiB of device memory")
-        if _fitting_plan(call, roomy) is None:
-            mib = _least_mib(lambda size: replace(roomy, device_bytes=size), call)
+        if _fitting_plan(call, roomy, cost) is None:
+            mib = _least_mib(lambda size: replace(roomy, device_bytes=size), call, cost)
             roomy = replace(roomy, device_bytes=_MIB * mib)
             least.append(f"{mib} MiB of device memory")
     if limits.host_bytes is not None:
         asked.append(f"{limits.host_bytes // _MIB} MiB of host memory")
-        if _fitting_plan(call, replace(roomy, host_bytes=limits.host_bytes)) is None:
-            mib = _least_mib(lambda size: replace(roomy, host_bytes=size), call)
+        if _fitting_plan(call, replace(roomy, host_bytes=limits.host_bytes), cost) is None:
+            mib = _least_mib(lambda size: replace(roomy, host_bytes=size), call, cost)
             least.append(f"{mib} MiB of host memory")
-    single = needs(replace(call, frames=1), MemoryPlan())
+    single = cost(replace(call, frames=1), MemoryPlan())
     return (
         f"{call.frames} frame{'s' if call.frames > 1 else ''} of {call.height} x {call.width} do"
         f"{'' if call.frames > 1 else 'es'} not fit into {' and '.join(asked)}: the least that works is"
@@ -138,8 +185,8 @@ def _refusal(call: Call, limits: Limits) -> str:
     )
 
 
-def _least_mib(limits_of: Callable[[int], Limits], call: Call) -> int:
+def _least_mib(limits_of: Callable[[int], Limits], call: Call, cost: Cost) -> int:
     """The least whole number of MiB within which a plan fits, by what limits so many bytes make."""
     return bisect_left(
-        range(_MOST_MIB), True, key=lambda mib: _fitting_plan(call, limits_of(_MIB * mib)) is not None
+        range(_MOST_MIB), True, key=lambda mib: _fitting_plan(call, limits_of(_MIB * mib), cost) is not None
     )

@@ -1,41 +1,52 @@
-"""A file for what does not fit into memory, which nobody has to remove."""
+"""Files for what does not fit into memory, which nobody has to remove."""
 
 import errno
 import mmap
 import os
 import shutil
 import tempfile
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
 
 
-class ScratchFile:
-    """A memory-mapped file of `size_bytes` (1 or more) in `folder`, inside a `with` block.
+def nameless_file(folder: Path, size_bytes: int) -> FileIO:
+    """A new file of `size_bytes`, zeros, in `folder`, unbuffered.
 
     It has no name from the moment it is there, so that whatever ends the process, the system takes its space
     back. Its space is claimed at once: a disk that cannot hold it refuses here, not half way. Raises OSError
     that names the folder.
     """
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+        if free_bytes < size_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file = cast(FileIO, tempfile.TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115 - the caller's
+        try:
+            if size_bytes and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            else:  # macOS and Windows: the file may be one of holes
+                file.truncate(size_bytes)
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        reason = f"{error.strerror}; {size_bytes} bytes are needed for intermediate results"
+        raise OSError(error.errno, reason, str(folder)) from None
+    return file
+
+
+class ScratchFile:
+    """A memory-mapped `nameless_file` of `size_bytes` (1 or more) in `folder`, inside a `with` block."""
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
-        try:
-            free_bytes = shutil.disk_usage(folder).free
-            if free_bytes < size_bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size_bytes)
-                else:  # macOS and Windows: the file may be one of holes
-                    file.truncate(size_bytes)
-                # The mapping keeps the file.
-                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), size_bytes)
-        except OSError as error:
-            reason = f"{error.strerror}; {size_bytes} bytes are needed for intermediate results"
-            raise OSError(error.errno, reason, str(folder)) from None
+        with nameless_file(folder, size_bytes) as file:
+            # The mapping keeps the file.
+            self._map: mmap.mmap | None = mmap.mmap(file.fileno(), size_bytes)
         self._bytes: Tensor | None = torch.frombuffer(self._map, dtype=torch.uint8)
 
     def __enter__(self) -> Self:

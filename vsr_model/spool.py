@@ -1,30 +1,41 @@
 """Frames as they were decoded, once, for a network that wants them in another order."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vsr_model.memory_cost import spool_bytes
-from vsr_model.scratch_file import ScratchFile
+from vsr_model.scratch_file import nameless_file
+
+_LEVELS: Final = np.float32(255)
 
 
 class FrameSpool:
-    """Up to `frames` frames (batch, 3, height, width) of float32 in a file in `folder`, in a `with` block.
+    """Frames (1, 3, height, width) of float32 in a file in `folder`, in a `with` block.
 
-    The file takes `memory_cost.spool_bytes` from the start and has no name (`ScratchFile`, which says what it
-    raises). Frames are appended with `write`; then the spool is a `FrameSource` of those that were written,
-    bit for bit.
+    The file has no name, and the space of `frames` frames is claimed at once (`nameless_file` says what that
+    raises); it grows where more come. `eight_bit` promises that all values are whole numbers of 255ths, as
+    those of most videos are: a quarter of the space then holds them. Frames are appended with `write`; the
+    spool is a `FrameSource` of those that were written, bit for bit, for any thread. Reading counts as
+    nobody's memory.
     """
 
-    def __init__(self, folder: Path, *, batch: int = 1, frames: int, height: int, width: int) -> None:
-        size_bytes = spool_bytes(batch=batch, frames=frames, height=height, width=width)
-        self._like = torch.empty((batch, 3, height, width), dtype=torch.float32, device="meta")
-        self._capacity, self._written = frames, 0
-        self._file = ScratchFile(folder, size_bytes)
+    # The arithmetic is numpy's: torch would start its threads, which spin while decoders need the cores.
+
+    def __init__(
+        self, folder: Path, *, height: int, width: int, frames: int = 0, eight_bit: bool = False
+    ) -> None:
+        self._folder = folder
+        self._shape = 3, height, width
+        self._eight_bit = eight_bit
+        self._frame_bytes = spool_frame_bytes(height=height, width=width, eight_bit=eight_bit)
+        self._written = 0
+        self._file = nameless_file(folder, frames * self._frame_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -36,38 +47,62 @@ class FrameSpool:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(n, t, 3, h, w) of what was written so far."""
-        n, c, h, w = self._like.shape
-        return n, self._written, c, h, w
+        """(1, t, 3, h, w) of what was written so far."""
+        return 1, self._written, *self._shape
 
     def write(self, frame: Tensor) -> None:
-        """Append `frame`. Raises ValueError for another shape or dtype, and for one frame too many."""
-        if frame.shape != self._like.shape or frame.dtype != self._like.dtype:
+        """Append `frame` (1, 3, h, w). Raises ValueError for another shape or dtype, and for values that are
+        no 255ths where that was promised; OSError that names the folder where its disk is full."""
+        if frame.shape != (1, *self._shape) or frame.dtype != torch.float32:
             raise ValueError(
-                f"The spool holds frames of shape {tuple(self._like.shape)} in torch.float32, not"
+                f"The spool holds frames of shape {(1, *self._shape)} in torch.float32, not"
                 f" {tuple(frame.shape)} in {frame.dtype}."
             )
-        if self._written == self._capacity:
-            raise ValueError(f"The spool holds {self._capacity} frames, and one more was written.")
-        self._place(self._written).copy_(frame)
-        self._file.forget()
+        values = frame.numpy()
+        stored = np.ascontiguousarray(self._levels(values) if self._eight_bit else values)
+        try:
+            self._append(memoryview(stored).cast("B"))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._folder)) from None
         self._written += 1
 
     def frames(self, start: int, stop: int) -> Iterator[Tensor]:
         """As `FrameSource.frames`, each a copy in host memory. Raises IndexError for what is not there."""
         if not 0 <= start <= stop <= self._written:
             raise IndexError(f"The spool has {self._written} frames, not those from {start} to {stop}.")
-        return self._read(start, stop)
-
-    def _read(self, start: int, stop: int) -> Iterator[Tensor]:
-        for index in range(start, stop):
-            frame = self._place(index).clone()
-            self._file.forget()
-            yield frame
+        return map(self._read, range(start, stop))
 
     def close(self) -> None:
         """Give the space back; a second time does nothing."""
         self._file.close()
 
-    def _place(self, index: int) -> Tensor:
-        return self._file.part(index * self._like.numel() * self._like.itemsize, self._like)
+    def _levels(self, values: np.ndarray) -> np.ndarray:
+        levels = np.rint(values * _LEVELS)
+        if not np.array_equal(levels / _LEVELS, values) or levels.min() < 0 or levels.max() > _LEVELS:
+            raise ValueError(
+                "The spool holds whole numbers of 255ths from 0 to 1, and other values were given."
+            )
+        return levels.astype(np.uint8)
+
+    def _append(self, data: memoryview) -> None:
+        offset = self._written * self._frame_bytes
+        while data:
+            count = os.pwrite(self._file.fileno(), data, offset)
+            data, offset = data[count:], offset + count
+
+    def _read(self, index: int) -> Tensor:
+        stored = np.empty(self._shape, np.uint8 if self._eight_bit else np.float32)
+        data = memoryview(stored).cast("B")
+        offset = index * self._frame_bytes
+        while data:
+            count = os.preadv(self._file.fileno(), [data], offset)
+            if count == 0:
+                raise OSError(f"{self._folder}: frame {index} can no longer be read.")
+            data, offset = data[count:], offset + count
+        values = stored.astype(np.float32) / _LEVELS if self._eight_bit else stored
+        return torch.from_numpy(values)[None]
+
+
+def spool_frame_bytes(*, height: int, width: int, eight_bit: bool) -> int:
+    """What a frame takes in the file."""
+    return 3 * height * width * (1 if eight_bit else 4)

@@ -20,7 +20,7 @@ LIGHT = (
 
 ROOMS = (
     "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
-    "cautions", "results", "comparison", "export", "history", "plotting", "reporting", "paper",
+    "upscaling", "cautions", "results", "comparison", "export", "history", "plotting", "reporting", "paper",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""
 

@@ -1,7 +1,6 @@
 """Real pictures and videos through a network whose residual is zero: what comes out is the bilinear base."""
 
 import re
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,15 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bench import media_sink, memory_budget
-from bench import upscale as subject
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.measure.backends import unavailable
 from bench.measure.workload import build_model
-from bench.upscale import LOOKING_AHEAD, READING, UPSCALING, WRITING, Upscaled, upscale
+from bench.upscaling import disk, memory, pace, sink
+from bench.upscaling import upscale as subject
+from bench.upscaling.pace import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
+from bench.upscaling.request import Request, Tiles
+from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
-from vsr_model.registry import find_model
 from vsr_model.video import VideoWriter, inspect, iterate_frames, read_image, write_image
 
 RATE = Fraction(30000, 1001)
@@ -96,9 +96,15 @@ def _stored(path: Path, height: int, width: int, codec: str, pix_fmt: str, rotat
     return path
 
 
-def _run(source: Path, output: Path, model: Model, **options: Any) -> Upscaled:
-    options = {"backend": BUILT_IN["cpu"], "random_weights": False} | options
-    return upscale(source, output, model=model, **options)
+def _run(
+    source: Path,
+    output: Path,
+    model: Model,
+    listener: Callable[[Progress], None] = pace.unheard,
+    **options: Any,
+) -> Upscaled:
+    options = {"backend": BUILT_IN["cpu"]} | options
+    return upscale(Request(source=source, output=output, model=model, **options), listener)
 
 
 def _enlarged(image: Tensor) -> Tensor:
@@ -138,16 +144,9 @@ def test_a_video_comes_out_enlarged_and_otherwise_the_same(tmp_path: Path, model
     info = inspect(output)
     assert (info.kind, info.height, info.width) == ("video", 192, 320)
     assert float(info.frame_rate or 0) == pytest.approx(float(RATE), rel=1e-3)
-    assert done == Upscaled(
-        output=output,
-        kind="video",
-        frames=5,
-        height=192,
-        width=320,
-        frame_rate=RATE,
-        clamped_share=0.0,
-        notes=(),
-    )
+    assert (done.output, done.kind, done.frames) == (output, "video", 5)
+    assert (done.height, done.width, done.frame_rate) == (192, 320, RATE)
+    assert (done.clamped_share, done.tiles, done.notes) == (0.0, 1, ())
 
 
 def test_an_image_is_exact_to_rounding(tmp_path: Path, model: Model):
@@ -238,7 +237,14 @@ def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, taken:
     _assert_enlarged(source, tmp_path / "out.mp4", SHADES[:taken])
 
 
-def test_sound_is_said_to_be_left_out(tmp_path: Path, model: Model):
+def test_frames_in_tiles(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mp4")
+    done = _run(source, tmp_path / "out.mp4", model, tiles=Tiles(height=32, width=40, overlap=4))
+    assert done.tiles == 6
+    _assert_enlarged(source, tmp_path / "out.mp4")
+
+
+def test_sound_goes_along_unless_it_is_not_wanted(tmp_path: Path, model: Model):
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -252,7 +258,10 @@ def test_sound_is_said_to_be_left_out(tmp_path: Path, model: Model):
         container.mux(sound.encode(silence))
         for each in (stream, sound):
             container.mux(each.encode(None))
-    assert _run(source, tmp_path / "out.mp4", model).notes == ("The sound was not copied.",)
+    assert _run(source, tmp_path / "out.mp4", model).notes == ()
+    assert inspect(tmp_path / "out.mp4").has_audio
+    done = _run(source, tmp_path / "out.mp4", model, sound=False)
+    assert done.notes == ("The sound was left out, as --no-sound asks for.",)
     assert not inspect(tmp_path / "out.mp4").has_audio
 
 
@@ -288,13 +297,27 @@ def test_an_existing_output_is_replaced_and_nothing_else_left(tmp_path: Path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
-def test_progress_counts_frames_through_every_part(tmp_path: Path, model: Model):
-    calls: list[tuple[str, int, int]] = []
+def test_progress_counts_frames_through_every_part(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
+    calls: list[Progress] = []
     source = _video(tmp_path / "in.mp4")
-    _run(source, tmp_path / "out.mp4", model, progress=lambda *call: calls.append(call))
-    assert calls == [
-        (doing, done, 5) for doing in (READING, LOOKING_AHEAD, UPSCALING, WRITING) for done in range(1, 6)
+    done = _run(source, tmp_path / "out.mp4", model, calls.append, place="recompute")
+    counted = list(dict.fromkeys((call.doing, call.done) for call in calls if call.done))
+    assert counted == [
+        *((doing, count) for doing in (READING, LOOKING_AHEAD, UPSCALING) for count in range(1, 6)),
+        (FINISHING, 5),
     ]
+    assert {call.total for call in calls} == {5}
+    shares = [call.share for call in calls if call.doing in (LOOKING_AHEAD, UPSCALING)]
+    assert shares == sorted(shares, key=float)
+    assert shares[-1] == 1
+    assert calls[-2].left_s == 0
+    times = done.times
+    parts = times.decoding_s + times.network_s + times.waited_for_encoding_s + times.waited_for_frames_s
+    assert 0 < parts <= times.total_s
+    assert min(times.decoding_s, times.network_s, times.encoding_s) > 0
 
 
 @pytest.mark.gpu
@@ -328,7 +351,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "out.mp4").write_bytes(b"old")
     (tmp_path / "link.mp4").hardlink_to(tmp_path / "in.mp4")
     (tmp_path / "folder.mp4").mkdir()
-    monkeypatch.setattr(subject.workload, "forward_of", _never)
+    monkeypatch.setattr(subject, "upscale_frames", _never)
     return tmp_path
 
 
@@ -394,7 +417,7 @@ def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypa
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(media_sink.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(sink.tempfile, "mkdtemp", refuse)
     assert "cannot be written to (Permission denied)" in _refused(folder, "in.mp4", "out.mp4", model)
 
 
@@ -424,69 +447,112 @@ def test_times_that_do_not_grow(folder: Path, model: Model):
     assert "shows frame 1 at 0 s and the next at 5e-05 s" in message
 
 
-Memory = namedtuple("Memory", "available")
+def _too_little(folder: Path, model: Model, source: str = "in.mp4", **options: Any) -> str:
+    return _refused(folder, source, f"new{Path(source).suffix}", model, **options)
 
 
-def _peak(frames: int) -> int:
-    parameters = Model(**TINY).parameters
-    estimate = find_model("basicvsr").estimate_peak_bytes
-    return round(1.6 * estimate(parameters, batch=1, frames=frames, height=48, width=80))
-
-
-@pytest.mark.parametrize("source", ["in.mp4", "in.mkv"])
-def test_a_clip_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
-    _video(folder / "in.mkv")
-    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(_peak(3)))
-    message = _refused(folder, source, "out.mp4", model)
-    assert message.startswith(f"{folder / source} does not fit into memory: ")
-    counted = 4 if source == "in.mkv" else 5  # where no count is stated, the first frame too many is met
-    assert f"{counted} frames of 48 x 80 need about {_peak(counted) / 2**20:.1f} MiB" in message
-    assert f"and {_peak(3) / 2**20:.1f} MiB is available; give --frames 3 or less." in message
-
-
-def test_as_many_frames_as_fit_do(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    source = _video(tmp_path / "in.mp4")
-    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(_peak(3)))
-    assert _run(source, tmp_path / "out.mp4", model, frames=3).frames == 3
+def _least(message: str) -> int:
+    found = re.search(r"the least that works is (\d+) MiB of host memory", message)
+    assert found is not None, message
+    return int(found[1])
 
 
 @pytest.mark.parametrize("source", ["in.mp4", "in.png"])
-def test_a_frame_that_does_not_fit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, source: str):
-    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: Memory(1000))
-    message = _refused(folder, source, f"new{Path(source).suffix}", model)
-    assert message.endswith("and 0.977 KiB is available; a smaller input is needed.")
-    assert "--frames" not in message
+def test_a_limit_that_is_too_small_is_told_the_least_that_works(folder: Path, model: Model, source: str):
+    message = _too_little(folder, model, source, memory_limit_bytes=2**20)
+    assert message.startswith(
+        f"{folder / source}: {'5 frames of 48 x 80 do' if 'mp4' in source else '1 frame'}"
+    )
+    assert "not fit into 1 MiB of host memory" in message
+    assert message.endswith("Frames can be computed in pieces (--tile).")
+    least = _least(message)
+    again = _too_little(folder, model, source, memory_limit_bytes=(least - 1) * 2**20)
+    assert _least(again) == least
+
+
+def test_the_least_that_works_does(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mp4")
+    with pytest.raises(BadInput) as caught:
+        _run(source, tmp_path / "out.mp4", model, memory_limit_bytes=1)
+    done = _run(source, tmp_path / "out.mp4", model, memory_limit_bytes=_least(str(caught.value)) * 2**20)
+    assert done.needs.host_bytes <= _least(str(caught.value)) * 2**20
+    _assert_enlarged(source, tmp_path / "out.mp4")
+
+
+def test_what_the_machine_has_is_the_limit_if_none_is_given(
+    folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(memory.host_memory, "available_bytes", lambda: 10 * 2**20)
+    assert "not fit into 8 MiB of host memory" in _too_little(folder, model)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"memory_limit_bytes": 0}, "--memory-limit is 0 GiB, and more than 0 is allowed"),
+        (
+            {"device_memory_limit_bytes": 2**30},
+            "--device-memory-limit is for GPUs, and the backend cpu computes",
+        ),
+        (
+            {"place": "attic"},
+            "memory plan is 'attic', and 'device', 'host', 'disk' and 'recompute' are allowed",
+        ),
+        (
+            {"place": "disk", "memory_limit_bytes": 2**20},
+            r"take \d+ MiB of host memory with the memory plan 'disk'",
+        ),
+        ({"scratch": Path("/nowhere/at/all")}, "--scratch is /nowhere/at/all, and that is no folder"),
+        (
+            {"tiles": Tiles(height=8, width=32)},
+            "--tile and --tile-overlap: tile_height is 8, and .* at least 16",
+        ),
+        ({"tiles": Tiles(height=32, width=32, overlap=16)}, "--tile and --tile-overlap: overlap is 16"),
+    ],
+)
+def test_limits_and_places_that_make_no_sense(folder: Path, model: Model, options: dict[str, Any], said: str):
+    message = _too_little(folder, model, **options)
+    assert re.search(said, message), message
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: 2**14)
+    message = _too_little(folder, model)
+    assert "needs 56.2 KiB for decoded frames and about " in message
+    assert f" for the output in {folder}, whose disk has 16.0 KiB left; free some, or" in message
 
 
 def test_memory_that_runs_out_all_the_same(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    def forward_of(_: object) -> Callable[..., Tensor]:
-        def forward(*_: object) -> Tensor:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+    def full(*_: object) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-        return forward
-
-    monkeypatch.setattr(subject.workload, "forward_of", forward_of)
-    message = _refused(folder, "in.mp4", "out.mp4", model)
-    assert "it ran out with 5 frames; give --frames 2 or less." in message
+    monkeypatch.setattr(subject, "upscale_frames", full)
+    message = _too_little(folder, model)
+    assert re.search(r"ran out of memory, of which about .* were thought to be enough; give less", message)
 
 
 # Interruption -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("doing", [READING, LOOKING_AHEAD, UPSCALING, WRITING])
+@pytest.mark.parametrize("doing", [READING, LOOKING_AHEAD, UPSCALING, FINISHING])
 @pytest.mark.parametrize("existing", [True, False])
-def test_an_interrupt_leaves_what_was_there(tmp_path: Path, model: Model, doing: str, existing: bool):
+def test_an_interrupt_leaves_what_was_there(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, doing: str, existing: bool
+):
+    monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
     source = _video(tmp_path / "in.mp4")
     if existing:
         (tmp_path / "out.mp4").write_bytes(b"old")
     before = _files(tmp_path)
 
-    def interrupt(now: str, done: int, _total: int) -> None:
-        if (now, done) == (doing, 3):
+    def interrupt(now: Progress) -> None:
+        if now.doing == doing and now.done >= 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _run(source, tmp_path / "out.mp4", model, progress=interrupt)
+        _run(source, tmp_path / "out.mp4", model, interrupt)
     assert _files(tmp_path) == before
 
 

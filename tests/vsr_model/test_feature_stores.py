@@ -16,10 +16,9 @@ from torch import Tensor
 from tests.vsr_model.late_copies import LateCopies
 from vsr_model.copies import Carrier, PlainCarrier, StagedCarrier
 from vsr_model.feature_stores import DeviceStore, DiskStore, FeatureStore, HostStore, open_store
-from vsr_model.memory_cost import spool_bytes
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.scratch_file import ScratchFile
-from vsr_model.spool import FrameSpool
+from vsr_model.spool import FrameSpool, spool_frame_bytes
 
 CPU = torch.device("cpu")
 SHAPE = (2, 3, 4, 5)
@@ -201,13 +200,13 @@ def test_what_the_system_refuses_is_told_with_the_folder(monkeypatch, tmp_path):
 
 
 def test_a_spool_gives_frames_back_bit_for_bit(tmp_path):
-    clip = torch.rand(2, 5, 3, 6, 7)
+    clip = torch.rand(1, 5, 3, 6, 7)
     clip[0, 0, 0, 0, :3] = torch.tensor([float("nan"), float("-inf"), -0.0])
-    with FrameSpool(tmp_path, batch=2, frames=8, height=6, width=7) as spool:
+    with FrameSpool(tmp_path, frames=3, height=6, width=7) as spool:  # two more come
         assert list(tmp_path.iterdir()) == []
         for frame in clip.unbind(1):
             spool.write(frame)
-        assert spool.shape == (2, 5, 3, 6, 7)  # of what is there, not of what could be
+        assert spool.shape == (1, 5, 3, 6, 7)
         frames = {index: next(iter(spool.frames(index, index + 1))) for index in (4, 0, 2, 3, 1)}
         several = torch.stack(list(spool.frames(1, 4)), 1)
     assert all(same_bits(frame, clip[:, index]) for index, frame in frames.items())
@@ -218,26 +217,49 @@ def same_bits(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first.contiguous().view(torch.int32), second.contiguous().view(torch.int32))
 
 
-def test_a_spools_size_is_stated_beforehand(monkeypatch, tmp_path):
+def test_eight_bits_are_kept_as_such(tmp_path):
+    values = (torch.arange(256).repeat(3)[: 3 * 8 * 32] / 255).reshape(1, 3, 8, 32)
+    assert len(values.unique()) == 256
+    with FrameSpool(tmp_path, frames=2, height=8, width=32, eight_bit=True) as spool:
+        spool.write(values)
+        spool.write(values.flip(-1))
+        assert [same_bits(*both) for both in zip(spool.frames(0, 2), (values, values.flip(-1)), strict=True)]
+        assert spool_frame_bytes(height=8, width=32, eight_bit=True) == values.numel()
+        for other in (values + 1e-6, values - 1, values + 1, values * float("nan")):
+            with pytest.raises(ValueError, match=r"^The spool holds whole numbers of 255ths from 0 to 1"):
+                spool.write(other)
+
+
+def test_a_spools_space_is_claimed_beforehand(monkeypatch, tmp_path):
     claimed: list[int] = []
     plain: Callable[[int, int, int], None] = os.posix_fallocate
     monkeypatch.setattr(
         os, "posix_fallocate", lambda file, start, size: (claimed.append(size), plain(file, start, size))
     )
-    sizes = {"batch": 2, "frames": 3, "height": 17, "width": 18}
-    with FrameSpool(tmp_path, **sizes):
-        assert claimed == [spool_bytes(**sizes)]
+    with FrameSpool(tmp_path, frames=3, height=17, width=18):
+        assert claimed == [3 * spool_frame_bytes(height=17, width=18, eight_bit=False)]
+    assert claimed == [torch.zeros(3, 3, 17, 18).nbytes]
 
 
 def test_a_spool_refuses_what_it_does_not_hold(tmp_path):
-    with FrameSpool(tmp_path, frames=1, height=6, width=7) as spool:
+    with FrameSpool(tmp_path, height=6, width=7) as spool:
         with pytest.raises(ValueError, match=r"^The spool holds frames of shape \(1, 3, 6, 7\)"):
             spool.write(torch.zeros(1, 3, 7, 6))
         with pytest.raises(ValueError, match=r"in torch\.float32, not \(1, 3, 6, 7\) in torch\.float64\.$"):
             spool.write(torch.zeros(1, 3, 6, 7, dtype=torch.float64))
         spool.write(torch.zeros(1, 3, 6, 7))
-        with pytest.raises(ValueError, match=r"^The spool holds 1 frames, and one more was written\.$"):
-            spool.write(torch.zeros(1, 3, 6, 7))
         for start, stop in ((0, 2), (-1, 1), (1, 0)):
             with pytest.raises(IndexError, match=r"^The spool has 1 frames"):
                 spool.frames(start, stop)
+
+
+def test_a_disk_that_fills_up_under_a_spool_is_named(monkeypatch, tmp_path):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with FrameSpool(tmp_path, height=6, width=7) as spool:
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            spool.write(torch.zeros(1, 3, 6, 7))
+        assert caught.value.filename == str(tmp_path)
+        assert spool.shape[1] == 0

@@ -1,7 +1,8 @@
-"""The file that frames are written to, from what can be known of it before there is a frame."""
+"""The file that frames are written to."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,22 +20,36 @@ _LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may 
 
 
 class Sink:
-    """The output file, from what can be known of it before there is a frame."""
+    """The output file, from what can be known of it before there is a frame.
 
-    def __init__(self, info: MediaInfo, output: Path, scale: int) -> None:
+    A video takes the source's sound along if `sound` says so, up to its own last frame where that is `cut`.
+    """
+
+    def __init__(
+        self, info: MediaInfo, output: Path, scale: int, *, sound: bool = True, cut: bool = False
+    ) -> None:
         self._source, self._output, self._kind = info.path, output, info.kind
         self._height, self._width = scale * info.height, scale * info.width
         self._rate = info.frame_rate or _RATE_IF_NONE
         self._pixel_aspect = info.pixel_aspect
+        self._sound = info.path if sound and info.has_audio else None
+        self._cut_sound = cut
+        self._sound_notes: tuple[str, ...] = ()
         if self._kind == "video":
-            self._writer_to(output)  # refuses what it cannot write, and writes nothing yet
+            self._writer_to(output, self._sound)  # refuses what it cannot write, and writes nothing yet
 
     @property
     def frame_rate(self) -> Fraction | None:
         return self._rate if self._kind == "video" else None
 
+    @property
+    def sound_notes(self) -> tuple[str, ...]:
+        """What there is to say of the sound, once the file is whole."""
+        return self._sound_notes
+
     def rehearse(self) -> None:
-        """Write a black frame beside the output and remove it: encoders and folders refuse only then."""
+        """Write a black frame beside the output, with what sound goes with it, and remove it: encoders,
+        containers and folders refuse only then."""
         black = torch.zeros(()).expand(3, self._height, self._width)
         try:
             with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=self._output.parent) as folder:
@@ -42,7 +57,7 @@ class Sink:
                 if self._kind == "image":
                     write_image(trial, black)
                 else:
-                    with self._writer_to(trial) as writer:
+                    with self._writer_to(trial, self._sound) as writer:
                         writer.write(black)
         except BadInput as error:
             raise BadInput(
@@ -52,12 +67,12 @@ class Sink:
         except OSError as error:
             raise BadInput(f"{self._output.parent} cannot be written to ({error.strerror}).") from error
 
-    def varies(self, times_s: list[float]) -> bool:
+    def varies(self, times_s: Sequence[float]) -> bool:
         """Whether the frames must keep times of their own."""
         off_s = max(abs(time_s - float(i / self._rate)) for i, time_s in enumerate(times_s))
         return off_s > _COARSEST_CLOCK_S + 1e-6
 
-    def check_times(self, times_s: list[float]) -> None:
+    def check_times(self, times_s: Sequence[float]) -> None:
         """Refuse times that a video cannot have."""
         if self._kind == "video" and self.varies(times_s):
             for index, (before, after) in enumerate(pairwise(times_s), start=1):
@@ -67,26 +82,24 @@ class Sink:
                         f" and times must grow by {_LEAST_STEP_S:g} s at least."
                     )
 
-    def write(self, hrs: Tensor, times_s: list[float], written: Callable[[int, int], None]) -> float:
-        """Write all frames (t, 3, h, w); the share of their values that were clamped.
-
-        `written` is told how many of how many are.
-        """
+    @contextmanager
+    def opened(self, times_s: Sequence[float]) -> Iterator[Callable[[Tensor, int], float]]:
+        """A function that writes a frame (3, h, w), given its index, and returns the share of its values that
+        were clamped. Frames come one after another; the file appears when the block ends well."""
         if self._kind == "image":
-            share = write_image(self._output, hrs[0])
-            written(1, 1)
-            return share
+            yield lambda image, _index: write_image(self._output, image)
+            return
         varies = self.varies(times_s)
-        shares = []
-        with self._writer_to(self._output) as writer:
-            for image, time_s in zip(hrs, times_s, strict=True):
-                shares.append(writer.write(image, time_s if varies else None))
-                written(len(shares), len(hrs))
-        return sum(shares) / len(shares)
+        writer = self._writer_to(self._output, self._sound)
+        with writer:
+            yield lambda image, index: writer.write(image, times_s[index] if varies else None)
+        self._sound_notes = writer.sound_notes
 
-    def _writer_to(self, path: Path) -> VideoWriter:
+    def _writer_to(self, path: Path, sound: Path | None) -> VideoWriter:
         return VideoWriter(
             path,
+            sound=sound,
+            cut_sound=self._cut_sound,
             frame_rate=self._rate,
             height=self._height,
             width=self._width,

@@ -1,0 +1,201 @@
+"""`vsr-bench upscale`: parses and prints, nothing else."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from bench.grid import config
+from bench.grid.backend_spec import resolve
+from bench.units import BYTES, size_bytes, with_unit
+from vsr_model.errors import BadInput
+
+_TILE: Final = re.compile(r"(\d+)(?:x(\d+))?", re.ASCII | re.IGNORECASE)
+
+LIMITS_PANEL: Final = "Memory"
+INPUT_PANEL: Final = "Input and output"
+
+
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.", show_default=False)],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="An image or a video like it.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights: a .pth or .safetensors file.", show_default=False)
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Go without; noise on the base image.")
+    ] = False,
+    backend: Annotated[
+        str,
+        typer.Option(help="cpu, cuda, cudnn, cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
+    ] = "cpu",
+    mid_channels: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 64,
+    num_blocks: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 30,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Only the first so many frames of a video.", show_default=False, rich_help_panel=INPUT_PANEL
+        ),
+    ] = None,
+    no_sound: Annotated[
+        bool, typer.Option("--no-sound", help="Leave a video's sound out.", rich_help_panel=INPUT_PANEL)
+    ] = False,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the process may hold beyond its start, such as `1.5GiB`."
+            " [default: most of what is free]",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+    device_memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="The same of a GPU's memory. [default: most of what it has]",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+    memory_plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Where features wait: `device`, `host`, `disk` or `recompute`."
+            " [default: the quickest that keeps to the limits]",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where intermediate results go that memory does not hold. [default: the output's folder]",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+    tile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|HxW",
+            help="Cut frames that are too large into pieces of at most so many input pixels; this changes the"
+            " result near their edges.",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+    tile_overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Input pixels that a tile reaches beyond what is kept of it. [default: 32]",
+            show_default=False,
+            rich_help_panel=LIMITS_PANEL,
+        ),
+    ] = None,
+) -> None:
+    """Run the network on a file: four times the height and width, the same frame rate and sound.
+
+    Every frame draws on the whole clip, however long: what does not fit into memory waits on disk or is
+    computed again, with the same result (docs/memory.md). The output appears once it is whole; an
+    interrupted command leaves nothing behind.
+    """
+    from bench.progress import FileDisplay, ProgressConsole  # noqa: PLC0415
+    from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
+    from bench.upscaling.request import Request  # noqa: PLC0415
+
+    request = Request(
+        source=source,
+        output=output,
+        model=config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks),
+        backend=resolve(config.backend_of(backend)),
+        random_weights=random_weights,
+        frames=frames,
+        memory_limit_bytes=_size("--memory-limit", memory_limit),
+        device_memory_limit_bytes=_size("--device-memory-limit", device_memory_limit),
+        place=memory_plan,
+        scratch=scratch,
+        tiles=_tiles(tile, tile_overlap),
+        sound=not no_sound,
+    )
+    try:
+        with FileDisplay(ProgressConsole()) as display:
+            done = upscaling.upscale(request, display)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {output} was not written", err=True)
+        raise
+    _print(done)
+
+
+def _size(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    size = size_bytes(text)
+    if size is None:
+        raise BadInput(f"{option} is {text!r}, and a size such as 1.5GiB or 800M is allowed.")
+    return size
+
+
+def _tiles(text: str | None, overlap: int | None) -> Any:
+    from bench.upscaling.request import DEFAULT_OVERLAP, Tiles  # noqa: PLC0415
+
+    if text is None:
+        if overlap is not None:
+            raise BadInput("--tile-overlap is for tiles; give their size with --tile.")
+        return None
+    read = _TILE.fullmatch(text)
+    if read is None:
+        raise BadInput(f"--tile is {text!r}, and a number of pixels or HEIGHTxWIDTH is allowed.")
+    height = int(read[1])
+    return Tiles(
+        height=height,
+        width=int(read[2]) if read[2] else height,
+        overlap=DEFAULT_OVERLAP if overlap is None else overlap,
+    )
+
+
+def _print(done: Any) -> None:
+    rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
+    frame = "frame" if done.frames == 1 else "frames"
+    typer.echo(f"{done.output}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
+    typer.echo(f"time    {_times(done.times)}")
+    typer.echo(f"memory  {_memory(done)}")
+    for note in done.notes:
+        typer.echo(note)
+
+
+def _times(times: Any) -> str:
+    """Where the time went, as shares of the whole; encoding goes on beside the network."""
+    waited = times.waited_for_encoding_s + times.waited_for_frames_s
+    other = max(0.0, times.total_s - times.decoding_s - times.network_s - waited)
+
+    def share(seconds: float) -> str:
+        return f"{100 * seconds / times.total_s:.0f} %"
+
+    return (
+        f"{times.total_s:.1f} s: decoding {share(times.decoding_s)}, network {share(times.network_s)},"
+        f" waiting for files {share(waited)}, the rest {share(other)};"
+        f" encoding took {times.encoding_s:.1f} s beside the network"
+    )
+
+
+def _memory(done: Any) -> str:
+    plan, needs = done.plan, done.needs
+    how = f"features wait on {'the device' if plan.place == 'device' else plan.place}"
+    if plan.place == "host":
+        how = "features wait in host memory"
+    if needs.recomputed_frames:
+        how += f", those of {needs.recomputed_frames} frames were computed again"
+    sizes = [f"about {with_unit(needs.host_bytes, BYTES)} of host memory"]
+    if needs.device_bytes:
+        sizes.append(f"{with_unit(needs.device_bytes, BYTES)} on the device")
+    if needs.disk_bytes:
+        sizes.append(f"{with_unit(needs.disk_bytes, BYTES)} on disk")
+    tiles = f"; {done.tiles} tiles a frame" if done.tiles > 1 else ""
+    return f"{how}; at most {', '.join(sizes)}{tiles}"

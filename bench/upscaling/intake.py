@@ -1,0 +1,45 @@
+"""A file's frames, decoded once into a spool."""
+
+from dataclasses import dataclass
+
+from bench.upscaling.pace import Pace
+from vsr_model.errors import BadInput
+from vsr_model.spool import FrameSpool, spool_frame_bytes
+from vsr_model.video import MediaInfo, count_packets, iterate_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What was decoded: when each frame is shown, in seconds since the first."""
+
+    times_s: tuple[float, ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.times_s)
+
+
+def expected_frames(info: MediaInfo, limit: int | None) -> int:
+    """How many frames there are to enlarge, as the file's header tells, or else about how many."""
+    count = max(1, info.frame_count or count_packets(info.path))
+    return count if limit is None else min(count, limit)
+
+
+def spooled_bytes(info: MediaInfo, frames: int) -> int:
+    """What so many frames take in a spool."""
+    return frames * spool_frame_bytes(height=info.height, width=info.width, eight_bit=info.eight_bit)
+
+
+def take_in(info: MediaInfo, limit: int | None, spool: FrameSpool, pace: Pace) -> Intake:
+    """Decode the file, or its first `limit` frames, into the spool. Raises BadInput for a damaged file, and
+    for frames that change their size."""
+    times_s: list[float] = []
+    for frame in iterate_frames(info.path, limit=limit):
+        if frame.image.shape[1:] != (info.height, info.width):
+            raise BadInput(
+                f"{info.path} changes its size after {len(times_s)} frames, and all must have the same."
+            )
+        spool.write(frame.image[None])
+        times_s.append(frame.time_s)
+        pace.at(len(times_s))
+    return Intake(times_s=tuple(times_s))

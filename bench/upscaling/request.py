@@ -1,0 +1,117 @@
+"""What is to be enlarged, into what, within which memory; and what of it can be refused at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config import Model
+from bench.units import BYTES, with_unit
+from vsr_model.errors import BadInput
+from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
+from vsr_model.registry import ModelEntry
+from vsr_model.tile_layout import TileLayout
+from vsr_model.video import MediaInfo
+
+DEFAULT_OVERLAP: Final = 32
+"""Input pixels; docs/tiles.md has what more and fewer do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Frames are cut into tiles of at most `height` x `width` input pixels, each of which reaches at least
+    `overlap` pixels beyond what is kept of it."""
+
+    height: int
+    width: int
+    overlap: int = DEFAULT_OVERLAP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A file, or the first `frames` frames of it, to be enlarged into `output`.
+
+    `random_weights` allows a model without a checkpoint. `memory_limit_bytes` bounds what the process holds
+    beyond its start, `device_memory_limit_bytes` what it holds on a GPU; None leaves it to what the machine
+    has. `place` fixes where backward features wait ("device", "host", "disk", "recompute"); None takes the
+    quickest that keeps to the limits. Intermediate results that do not fit go to `scratch`, the output's
+    folder if None. `sound` takes a video's sound along.
+    """
+
+    source: Path
+    output: Path
+    model: Model
+    backend: Backend
+    random_weights: bool = False
+    frames: int | None = None
+    memory_limit_bytes: int | None = None
+    device_memory_limit_bytes: int | None = None
+    place: str | None = None
+    scratch: Path | None = None
+    tiles: Tiles | None = None
+    sound: bool = True
+
+    @property
+    def scratch_folder(self) -> Path:
+        return self.scratch or self.output.parent
+
+    def layout(self, info: MediaInfo) -> TileLayout:
+        """How the frames of a file are cut. Raises BadInput where that does not go."""
+        tiles = self.tiles or Tiles(height=info.height, width=info.width, overlap=0)
+        try:
+            return TileLayout(
+                height=info.height,
+                width=info.width,
+                tile_height=tiles.height,
+                tile_width=tiles.width,
+                overlap=tiles.overlap,
+            )
+        except BadInput as error:
+            raise BadInput(f"--tile and --tile-overlap: {error}") from None
+
+    def check_options(self) -> None:
+        """Refuse options that do not go together, before the file is looked at."""
+        if self.model.checkpoint is None and not self.random_weights:
+            raise BadInput(
+                "There is no checkpoint, and random weights make noise of any input; give trained ones with"
+                " --checkpoint, or allow the noise with --random-weights."
+            )
+        if self.model.checkpoint is not None and self.random_weights:
+            raise BadInput("--checkpoint and --random-weights exclude each other; give one of them.")
+        if self.frames is not None and self.frames < 1:
+            raise BadInput(f"--frames is {self.frames}, and 1 or more is allowed.")
+        if self.device_memory_limit_bytes is not None and not self.backend.is_cuda:
+            raise BadInput(
+                f"--device-memory-limit is for GPUs, and the backend {self.backend.name} computes on the CPU,"
+                " whose memory --memory-limit bounds."
+            )
+        for name, limit in (
+            ("--memory-limit", self.memory_limit_bytes),
+            ("--device-memory-limit", self.device_memory_limit_bytes),
+        ):
+            if limit is not None and limit <= 0:
+                raise BadInput(f"{name} is {with_unit(limit, BYTES)}, and more than 0 is allowed.")
+
+    def check_files(self, info: MediaInfo, entry: ModelEntry) -> None:
+        """Refuse files that do not go together, and a place that cannot be written to."""
+        output, kind = self.output, "an image" if info.kind == "image" else "a video"
+        suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_ENCODERS
+        if output.suffix.lower() not in suffixes:
+            raise BadInput(
+                f"{info.path} is {kind}, and {output} must end in {', '.join(suffixes)} to hold {kind}."
+            )
+        if self.frames is not None and info.kind == "image":
+            raise BadInput(f"{info.path} is an image, and --frames is for videos.")
+        if info.height < entry.min_height or info.width < entry.min_width:
+            raise BadInput(
+                f"{info.path} has frames of {info.height} x {info.width}, and {entry.name} needs at least"
+                f" {entry.min_height} x {entry.min_width}."
+            )
+        if output.is_dir():
+            raise BadInput(f"{output} is a folder, and a file is to be written.")
+        if not output.parent.is_dir():
+            raise BadInput(f"{output} cannot be written: the folder {output.parent} does not exist.")
+        if output.exists() and output.samefile(info.path):
+            raise BadInput(f"{output} is the input itself; the output needs another name.")
+        if self.scratch is not None and not self.scratch.is_dir():
+            raise BadInput(f"--scratch is {self.scratch}, and that is no folder; name one that exists.")

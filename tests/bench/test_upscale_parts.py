@@ -1,0 +1,385 @@
+"""The parts of enlarging a file: reading ahead, writing behind, how far it is, and what it takes."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config import Model
+from bench.measure.backends import CpuDevice
+from bench.measure.workload import build_model
+from bench.units import size_bytes
+from bench.upscaling import disk, pace
+from bench.upscaling.memory import enlarging, limits_of, plan_of
+from bench.upscaling.pace import LOOKING_AHEAD, READING, UPSCALING, NetworkPace, Pace, Progress
+from bench.upscaling.read_ahead import ReadAhead, as_read
+from bench.upscaling.request import Request, Tiles
+from bench.upscaling.sink import Sink
+from bench.upscaling.upscale import upscale
+from bench.upscaling.write_behind import MOST_WAITING, Staged, WriteBehind, as_it_is
+from vsr_model.basicvsr import BasicVSR
+from vsr_model.errors import BadInput
+from vsr_model.frame_sources import TensorFrames
+from vsr_model.memory_plan import MemoryPlan, frame_requests
+from vsr_model.registry import find_model
+from vsr_model.streaming import upscale_frames
+from vsr_model.tile_layout import TileLayout
+from vsr_model.tiles import upscale_tiled
+from vsr_model.video import MediaInfo, VideoWriter, inspect, iterate_frames, moving_texture
+
+TINY = Model(mid_channels=8, num_blocks=1, seed=3)
+
+
+# The network's own result -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    with VideoWriter(path, frame_rate=25, height=32, width=48) as writer:  # type: ignore[arg-type]
+        for image in moving_texture(6, 32, 48, seed=5):
+            writer.write(image)
+    return path
+
+
+def written(clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> Tensor:
+    """What the encoder was given, (t, 3, h, w)."""
+    images: list[Tensor] = []
+    write = VideoWriter.write
+
+    def kept(writer: VideoWriter, image: Tensor, time_s: float | None = None) -> float:
+        images.append(image.clone())
+        return write(writer, image, time_s)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sink, "rehearse", lambda _sink: None)
+        patched.setattr(VideoWriter, "write", kept)
+        request = Request(
+            source=clip,
+            output=folder / "out.mp4",
+            model=TINY,
+            backend=BUILT_IN["cpu"],
+            random_weights=True,
+            **options,  # type: ignore[arg-type]
+        )
+        upscale(request)
+    return torch.stack(images)
+
+
+@pytest.fixture(scope="module")
+def plain(clip: Path) -> Tensor:
+    lrs = torch.stack([frame.image for frame in iterate_frames(clip)])[None]
+    with torch.inference_mode():
+        result: Tensor = build_model(TINY)(lrs)[0]
+    return result
+
+
+@pytest.mark.parametrize("place", [None, "device", "host", "disk", "recompute"])
+def test_the_frames_are_the_networks_own(
+    clip: Path, plain: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str | None
+):
+    images = written(clip, tmp_path, monkeypatch, place=place)
+    assert float((images - plain).abs().max()) <= 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_tiles_are_computed_as_tiles(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    images = written(clip, tmp_path, monkeypatch, tiles=Tiles(height=32, width=32, overlap=8), place="device")
+    lrs = torch.stack([frame.image for frame in iterate_frames(clip)])[None]
+    network = build_model(TINY)
+    assert isinstance(network, BasicVSR)
+    layout = TileLayout(height=32, width=48, tile_height=32, tile_width=32, overlap=8)
+    assert layout.count == 2
+    joined = upscale_tiled(network, TensorFrames(lrs), MemoryPlan(), layout)
+    assert float((images - torch.cat(list(joined))).abs().max()) <= 1e-5
+
+
+# Reading ahead ----------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """A source that tells which frames were asked for."""
+
+    def __init__(self, lrs: Tensor) -> None:
+        self._frames = TensorFrames(lrs)
+        self.asked: list[range] = []
+        self.read = Event()
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        return self._frames.shape
+
+    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
+        self.asked.append(range(start, stop))
+        self.read.set()
+        return self._frames.frames(start, stop)
+
+
+@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=3, chunk=2)])
+def test_frames_are_read_before_they_are_asked_for(plan: MemoryPlan):
+    lrs = torch.rand(1, 8, 3, 16, 16)
+    network = build_model(TINY)
+    assert isinstance(network, BasicVSR)
+    source = Counted(lrs)
+    with ThreadPoolExecutor(1) as thread:
+        ahead = ReadAhead(source, frame_requests(plan, 8), thread, as_read)
+        assert source.read.wait(10)  # and nobody asked yet
+        outputs = torch.stack(list(upscale_frames(network, ahead, plan)), 1)
+    assert source.asked == list(frame_requests(plan, 8))
+    assert torch.equal(outputs, torch.stack(list(upscale_frames(network, TensorFrames(lrs), plan)), 1))
+    assert ahead.waited_s > 0
+
+
+def test_what_was_not_announced_is_refused():
+    with ThreadPoolExecutor(1) as thread:
+        ahead = ReadAhead(Counted(torch.rand(1, 4, 3, 2, 2)), iter([range(2, 4)]), thread, as_read)
+        with pytest.raises(
+            ValueError, match=r"^Frames 0 to 3 are asked for, and those of range\(2, 4\) were"
+        ):
+            ahead.frames(0, 4)
+        assert len(list(ahead.frames(2, 4))) == 2
+        with pytest.raises(ValueError, match=r"and none were announced"):
+            ahead.frames(0, 2)
+
+
+def test_what_the_source_raises_comes_up():
+    class Broken(Counted):
+        def frames(self, start: int, stop: int) -> Iterable[Tensor]:
+            raise OSError(5, "Input/output error", "disk")
+
+    with ThreadPoolExecutor(1) as thread:
+        ahead = ReadAhead(Broken(torch.rand(1, 4, 3, 2, 2)), iter([range(4)]), thread, as_read)
+        with pytest.raises(OSError, match="Input/output error"):
+            ahead.frames(0, 4)
+
+
+# Writing behind ---------------------------------------------------------------------------------------------
+
+
+def output_of(index: int) -> Tensor:
+    return torch.full((1, 3, 2, 2), float(index))
+
+
+def test_frames_are_written_in_order_by_another_thread_and_no_more_wait_than_may():
+    go, seen = Event(), []
+
+    def write(image: Tensor, index: int) -> float:
+        assert go.wait(10)
+        seen.append((float(image[0, 0, 0]), index))
+        return index / 10
+
+    with WriteBehind(write, as_it_is) as written:
+        for index in range(MOST_WAITING):
+            written.put(output_of(index))
+        assert seen == []  # the caller went on
+        go.set()
+        for index in range(MOST_WAITING, 5):
+            written.put(output_of(index))
+            assert len(seen) > index - MOST_WAITING
+    assert seen == [(float(index), index) for index in range(5)]
+    assert written.results == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert written.busy_s > 0
+
+
+@pytest.mark.parametrize("failing", [0, 4])
+def test_what_writing_raises_comes_up(failing: int):
+    def write(_image: Tensor, index: int) -> float:
+        if index == failing:
+            raise BadInput("the disk is made of cheese.")
+        return 0.0
+
+    def all_of_them() -> None:
+        with WriteBehind(write, as_it_is) as written:
+            for index in range(5):
+                written.put(output_of(index))
+
+    with pytest.raises(BadInput, match="cheese"):
+        all_of_them()
+
+
+def test_a_block_that_fails_writes_no_more():
+    go, seen = Event(), []
+
+    def write(_image: Tensor, index: int) -> float:
+        assert go.wait(10)
+        seen.append(index)
+        return 0.0
+
+    def failing() -> None:
+        with WriteBehind(write, as_it_is) as written:
+            written.put(output_of(0))
+            written.put(output_of(1))
+            go.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failing()
+    assert len(seen) <= MOST_WAITING
+
+
+class LateCopies:
+    """An engine whose copies arrive when they are waited for, as a device's may."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def buffer(self, like: Tensor) -> Tensor:
+        self.made += 1
+        return torch.full_like(like, float("nan"))
+
+    def start(self, source: Tensor, target: Tensor) -> Callable[[], None]:
+        def wait() -> None:
+            target.copy_(source)
+
+        return wait
+
+
+def test_outputs_leave_a_device_through_buffers_that_are_used_again():
+    engine, seen = LateCopies(), []
+
+    def write(image: Tensor, _index: int) -> float:
+        seen.append(image.clone())
+        return 0.0
+
+    with WriteBehind(write, Staged(engine)) as written:
+        for index in range(9):
+            written.put(output_of(index))
+    assert [float(image.mean()) for image in seen] == list(range(9))
+    assert engine.made == MOST_WAITING + 1
+
+
+# How far it is ----------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_pace_of_reading():
+    told: list[Progress] = []
+    clock = Clock()
+    reading = Pace(READING, 20, told.append, clock)
+    for done in range(1, 21):
+        clock.now += 0.1
+        reading.at(done)
+    assert 5 < len(told) <= 12  # not all of them
+    assert (told[-1].done, told[-1].total, told[-1].left_s) == (20, 20, 0)
+    assert all(now.frames_per_s == pytest.approx(10) for now in told)
+    middle = next(now for now in told if now.done >= 10)
+    assert middle.left_s == pytest.approx((20 - middle.done) / 10)
+
+
+@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=2, chunk=2)])
+def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan):
+    """A clock that goes with the work: what is said to be left is what then comes."""
+    monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
+    told: list[Progress] = []
+    clock = Clock()
+    info = info_of(16, 24)
+    request = Request(source=Path("in"), output=Path("out"), model=TINY, backend=BUILT_IN["cpu"])
+    call = enlarging(info, find_model("basicvsr"), request, request.layout(info), 7).call
+    network = build_model(TINY)
+    assert isinstance(network, BasicVSR)
+    probe = NetworkPace(call, plan, CpuDevice(), told.append, clock)
+    for _ in upscale_frames(network, TensorFrames(torch.rand(1, 7, 3, 16, 24)), plan, probe):
+        clock.now += 1.0
+        probe.frame_out()
+    assert [now.done for now in told if now.doing == LOOKING_AHEAD] == sorted(
+        now.done for now in told if now.doing == LOOKING_AHEAD
+    )
+    out = [now for now in told if now.doing == UPSCALING]
+    assert out[-1].done == out[-1].total == 7
+    shares = [now.share or 0.0 for now in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert max(shares[:-1]) <= 1
+    assert out[-1].left_s == 0
+
+
+# What it takes ----------------------------------------------------------------------------------------------
+
+
+def info_of(height: int, width: int, **fields: object) -> MediaInfo:
+    info = MediaInfo(
+        path=Path("in.mp4"), kind="video", width=width, height=height, frame_count=None, frame_rate=None,
+        rotation_degrees=0, variable_frame_rate=False, has_audio=False, eight_bit=True,
+        has_subtitles=False, is_hdr=False, is_interlaced=False,
+    )  # fmt: skip
+    return replace(info, **fields)  # type: ignore[arg-type]
+
+
+def request_of(folder: Path, **fields: object) -> Request:
+    return Request(
+        source=Path("in.mp4"),
+        output=folder / "out.mp4",
+        model=Model(),
+        backend=BUILT_IN["cpu"],
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("frames", [10, 300, 10_000])
+def test_the_plan_that_is_chosen_keeps_to_the_limit(tmp_path: Path, frames: int):
+    info, limit = info_of(180, 320), 2 * 2**30
+    request = request_of(tmp_path, memory_limit_bytes=limit)
+    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), frames)
+    plan = plan_of(work, limits_of(request, disk_bytes=10 * 2**30), request)
+    assert work.cost(work.call, plan).host_bytes <= limit
+    assert plan.place == ("device" if frames == 10 else "disk")
+    assert (plan.interval > 1) is (frames == 10_000)  # their features would take 137 GiB
+
+
+def test_tiles_make_large_frames_fit(tmp_path: Path):
+    info = info_of(540, 960)
+    request = request_of(tmp_path, memory_limit_bytes=4 * 2**30)
+    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 50)
+    with pytest.raises(
+        BadInput, match=r"the least that works is .*Frames can be computed in pieces \(--tile\)"
+    ):
+        plan_of(work, limits_of(request, disk_bytes=2**40), request)
+    tiled = replace(request, tiles=Tiles(height=288, width=288))
+    work = enlarging(info, find_model("basicvsr"), tiled, tiled.layout(info), 50)
+    assert plan_of(work, limits_of(tiled, disk_bytes=2**40), tiled).place == "disk"
+
+
+def test_disks_are_looked_at_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: 1000)
+    monkeypatch.setattr(disk, "same_disk", lambda folder, other: folder == other)
+    other = tmp_path / "other"
+    wanted = [
+        disk.Wanted(folder=tmp_path, what="decoded frames", size_bytes=900),
+        disk.Wanted(folder=other, what="the output", size_bytes=800, roughly=True),
+    ]
+    disk.check_space(tmp_path / "in.mp4", wanted)
+    assert disk.left_beside(tmp_path, wanted) == 100
+    monkeypatch.setattr(disk, "same_disk", lambda _folder, _other: True)
+    with pytest.raises(
+        BadInput, match=r"in.mp4 needs 0.879 KiB for decoded frames and about 0.781 KiB for the"
+    ):
+        disk.check_space(tmp_path / "in.mp4", wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1.5GiB", 3 * 2**29), ("800M", 800 * 2**20), ("2 gb", 2**31), ("4096", 4096), ("12 KiB", 12288),
+        ("1TiB", 2**40), ("7b", 7), ("", None), ("GiB", None), ("-1G", None), ("1e9", None), ("5 cows", None),
+        ("1.5.2G", None), ("٣", None),
+    ],
+)  # fmt: skip
+def test_sizes_as_users_write_them(text: str, size: int | None):
+    assert size_bytes(text) == size
+
+
+def test_the_sample_clip_is_eight_bit(clip: Path):
+    assert inspect(clip).eight_bit
