@@ -13,7 +13,7 @@ from bench.comparison.comparison import CellComparison, Comparison, Limits, Side
 from bench.comparison.doubts import doubts
 from bench.machine.environment import in_short
 from bench.report_run import run_names
-from bench.reporting.markdown import flat
+from bench.results.differing import differing_facts, facts
 from bench.results.identity import lasting
 from bench.results.run_folder import RunFolder
 from bench.results.table_check import check_tables
@@ -115,18 +115,10 @@ def _some(cells: Sequence[MeasuredCell]) -> str:
 
 def _differing(base: RunFolder, new: RunFolder) -> dict[str, tuple[str, str]]:
     """What the machines and their software differ in, by name; `-` is what a side does not say."""
-    here, there = (
-        {
-            name: text
-            for name, text in flat(lasting(run.environment))
-            if name.partition(".")[0] not in _HARMLESS
-        }
-        for run in (base, new)
-    )
+    found = differing_facts([facts(lasting(run.environment), but=_HARMLESS) for run in (base, new)])
     return {
-        name: (here.get(name, "-"), there.get(name, "-"))
-        for name in dict.fromkeys((*here, *there))
-        if here.get(name) != there.get(name)
+        name: ("-" if here is None else here, "-" if there is None else there)
+        for name, (here, there) in found.items()
     }
 
 

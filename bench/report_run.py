@@ -17,7 +17,7 @@ from bench.plotting.plot_devices import devices_figure
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
-from bench.reporting.devices import Devices, device_name, devices_of
+from bench.reporting.devices import Devices, devices_of
 from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
 from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
@@ -26,7 +26,9 @@ from bench.reporting.side_by_side_many import MANY, MANY_KINDS
 from bench.reporting.side_by_side_relative import relative_overlays
 from bench.results.analysis import Tables, tables_of
 from bench.results.csv_text import inert
+from bench.results.devices import device_name
 from bench.results.run_folder import RunFolder
+from bench.results.whole_file import naming
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100
@@ -226,13 +228,14 @@ def _open(path: Path) -> Opened:
 
 def _one(run: Opened, folder: Path) -> Pages:
     own = run.folder.path
-    drawn = write_plots(
-        run.tables,
-        baseline=run.folder.baseline,
-        kinds=run.folder.experiment.plots,
-        folder=folder / "plots",
-        drawn=own / "plots" if run.is_derived else None,
-    )
+    with naming(folder / "plots"):
+        drawn = write_plots(
+            run.tables,
+            baseline=run.folder.baseline,
+            kinds=run.folder.experiment.plots,
+            folder=folder / "plots",
+            drawn=own / "plots" if run.is_derived else None,
+        )
     return write_report(
         folder,
         run.tables,
@@ -273,7 +276,10 @@ def _several(sides: Sequence[SideRun], devices: Devices, folder: Path, left_out:
         found = overlays(kind, overlaid)
         drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
     for stem, figure in drawn:
-        save(figure, [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS])
+        for ending in FORMATS:
+            path = folder / "plots" / f"{stem}.{ending}"
+            with naming(path):
+                save(figure, [path])
     plots = [folder / "plots" / f"{stem}.png" for stem, _ in drawn]
     return write_side_by_side(folder, sides, plots=plots, devices=devices, left_out=left_out)
 

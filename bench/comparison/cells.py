@@ -10,7 +10,7 @@ from bench.comparison.facets import Facets, facets_of
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.records import FIGURE_STAGES, FORWARD, CellRecord, Pass, Status, worst_status
-from bench.results.analysis import sources_of, steady_samples
+from bench.results.samples import Source, sources_of, steady_samples
 
 MEMORY: Final = {
     "host peak": "peak_host_bytes",
@@ -108,7 +108,7 @@ def common_source(base: MeasuredCell, new: MeasuredCell, stage: str) -> tuple[st
     return None
 
 
-def _sources_of(stage: str) -> list[tuple[Pass, str]]:
+def _sources_of(stage: str) -> list[Source]:
     """As the tables have it; where no forward was timed end to end, the probed one stands in."""
     sources = sources_of(stage)
     if stage == FORWARD:

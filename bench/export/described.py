@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.results.devices import cuda_devices
 from vsr_model.one_line import one_line
 
 
@@ -52,8 +53,6 @@ def _at(environment: Mapping[str, Any], path: tuple[str, ...]) -> object:
 
 def gpu_names(environment: Mapping[str, Any]) -> str | None:
     """The GPUs that torch saw, in one line; None where there are none."""
-    devices = _at(environment, ("torch", "devices"))
-    if not isinstance(devices, list):
-        return None
+    devices = cuda_devices(environment) or []
     names = [text_at(one, "name") for one in devices if isinstance(one, Mapping)]
     return ", ".join(name for name in names if name) or None

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.records import SAMPLE_STAGES, CellRecord, Pass, Phase, Status, worst_status
+from bench.records import SAMPLE_STAGES, CellRecord, Pass, Status, worst_status
 from bench.results.analysis import summary_table
 from bench.results.identity import CodeVersion
+from bench.results.samples import samples_of
 from vsr_model.errors import BadInput
 
 MAX_REASONS: Final = 3
@@ -165,15 +166,11 @@ def _benchmarks(
 
 
 def _benchmark(row: Mapping[Any, Any], records: Sequence[CellRecord]) -> Benchmark:
-    stage, pass_, clock = row["stage"], row["pass"], row["clock"]
+    stage, pass_, clock = row["stage"], Pass(row["pass"]), row["clock"]
     rounds = []
     for record in records:
-        steady: list[float] = []
-        before: list[float] = []
-        for sample in record.samples:
-            value = sample.device_s if clock == "device" else sample.wall_s
-            if sample.pass_ == pass_ and sample.stage == stage and value is not None:
-                (steady if sample.phase is Phase.STEADY else before).append(value)
+        steady = samples_of(record, pass_, stage, f"{clock}_s")
+        before = samples_of(record, pass_, stage, f"{clock}_s", steady=False)
         if steady:
             rounds.append(Round(record=record, steady_s=tuple(steady), before_s=tuple(before)))
     return Benchmark(

@@ -5,25 +5,21 @@ never compare, and a ratio of times that were not taken in the same way says so.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
 from bench.records import Status
 from bench.reporting.report_cells import ReportCell, distinct, in_order, number
 from bench.reporting.side_by_side_figures import Side
+from bench.results.devices import UNKNOWN
 from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, weaker
 from vsr_model.errors import BadInput
 
 OUTPUT_SCALE: Final = 4
 """The network's output over its input, in height and in width."""
-
-UNKNOWN: Final = "unknown"
-
-NO_GPU: Final = "no CUDA device"
-"""What stands for the GPU of a machine that has none; behind it the index of one that it does not have."""
 
 _OTHER_NETWORK: Final = "other network"
 _NO_REFERENCE: Final = "no reference"
@@ -116,22 +112,6 @@ class Devices:
     reference: Reference | None  # None where no run has a figure
     rows: tuple[DeviceRow, ...]
     places: tuple[DevicePlace, ...]
-
-
-def device_name(environment: Mapping[str, Any], device: str) -> str:
-    """What an environment.json calls the device of a backend: `cpu`, `cuda` or `cuda:<index>`."""
-    if not device.startswith("cuda"):
-        return str(environment.get("cpu") or f"CPU, {UNKNOWN}")
-    torch_side = environment.get("torch")
-    known = torch_side.get("devices") if isinstance(torch_side, Mapping) else None
-    if not isinstance(known, Sequence) or isinstance(known, str):
-        return f"GPU, {UNKNOWN}"
-    index = int(device.partition(":")[2] or 0)
-    if index >= len(known):
-        return f"{NO_GPU} {index}" if index else NO_GPU
-    found = known[index]
-    name = str((found.get("name") if isinstance(found, Mapping) else None) or f"GPU, {UNKNOWN}")
-    return name if index == 0 else f"{name} ({device})"
 
 
 def devices_of(sides: Sequence[Side], reference: str | None = None) -> Devices:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -75,18 +75,3 @@ def image(path: Path) -> str:
 def target(path: Path) -> str:
     """A path relative to the page as a link's target."""
     return quote(os.fsencode(path.as_posix()))
-
-
-def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested value as names and texts: `outer.inner` in mappings, a list of plain values in one text, other
-    lists by position; what is None is left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
-        for place, item in enumerate(value):
-            yield from flat(item, f"{prefix}.{place}")
-    elif isinstance(value, (list, tuple)):
-        yield prefix, ", ".join(map(str, value))
-    elif value is not None:
-        yield prefix, str(value)

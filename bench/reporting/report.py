@@ -8,7 +8,7 @@ from typing import Final
 from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting.html_files import Pages, relative, write_pages
-from bench.reporting.markdown import Column, escape, flat, image, link, table
+from bench.reporting.markdown import Column, escape, image, link, table
 from bench.reporting.report_cells import ReportCell, cells_of, distinct, place_of
 from bench.reporting.report_figures import (
     cold,
@@ -22,6 +22,7 @@ from bench.reporting.report_figures import (
 )
 from bench.reporting.report_trust import machine, sampling, warnings
 from bench.results.analysis import MEASURED, Tables
+from bench.results.differing import flat
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""

@@ -15,10 +15,11 @@ from bench.records import Status
 from bench.reporting.devices import Devices, devices_of
 from bench.reporting.devices_table import DEVICES_NAME, devices_table
 from bench.reporting.html_files import Pages, relative, write_pages
-from bench.reporting.markdown import Column, escape, flat, image, link, table
+from bench.reporting.markdown import Column, escape, image, link, table
 from bench.reporting.report_cells import ReportCell, cells_of
 from bench.reporting.side_by_side_devices import DEVICES_KIND, devices_section
 from bench.reporting.side_by_side_figures import (
+    ABSENT,
     Side,
     memory,
     speedups,
@@ -34,10 +35,11 @@ from bench.reporting.side_by_side_many import (
 )
 from bench.reporting.side_by_side_relative import relative_section
 from bench.results.analysis import Tables
+from bench.results.differing import Facts, differing_facts, facts
 from bench.results.run_folder import to_csv
 from bench.results.whole_file import write_whole
 
-NEVER_THE_SAME: Final = ("timer.",)
+NEVER_THE_SAME: Final = ("timer",)
 """Of an environment: what is measured anew in each run, and says nothing of the machine when it differs."""
 
 HOW_TO_READ: Final = """\
@@ -98,8 +100,8 @@ def render_side_by_side(
     def shown(kind: str) -> str:
         return "\n\n".join(image(path) for path in images if path.stem.partition("-")[0] == kind)
 
-    environments = {run.name: dict(_lasting(run.environment)) for run in runs}
-    configurations = {run.name: dict(flat(run.configuration)) for run in runs}
+    environments = {run.name: facts(run.environment, but=NEVER_THE_SAME) for run in runs}
+    configurations = {run.name: facts(run.configuration) for run in runs}
     differences = differences_of_many if len(runs) > MANY else _differences
     sections = [
         f"# {escape(_title(runs))}",
@@ -192,24 +194,19 @@ def _linked(run: SideRun, runs: Sequence[SideRun]) -> Sequence[Path]:
     return run.files[:1] if len(runs) > MANY else run.files
 
 
-def _lasting(environment: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [(name, text) for name, text in flat(environment) if not name.startswith(NEVER_THE_SAME)]
-
-
-def _differences(title: str, texts: Mapping[str, Mapping[str, str]]) -> str:
+def _differences(title: str, sides: Mapping[str, Facts]) -> str:
     """A row per name whose text is not the same in all runs; `–` where a run has none."""
-    names = [
-        name
-        for name in dict.fromkeys(name for of_run in texts.values() for name in of_run)
-        if len({of_run.get(name) for of_run in texts.values()}) > 1
-    ]
-    if not names:
+    found = differing_facts([*sides.values()])
+    if not found:
         return f"## {title}\n\nNothing."
     columns = [
-        Column(title="what", cells=[escape(name) for name in names]),
+        Column(title="what", cells=[escape(name) for name in found]),
         *(
-            Column(title=escape(run), cells=[escape(of_run.get(name, "–")) for name in names])
-            for run, of_run in texts.items()
+            Column(
+                title=escape(run),
+                cells=[ABSENT if texts[place] is None else escape(texts[place]) for texts in found.values()],
+            )
+            for place, run in enumerate(sides)
         ),
     ]
     return f"## {title}\n\n{table(columns)}"

@@ -6,14 +6,15 @@ from typing import Final
 
 from bench.plotting.plot_devices import GROUPS, DeviceBar, DeviceGroup, DevicesPlot
 from bench.records import Status
-from bench.reporting.devices import NO_GPU, DevicePlace, DeviceRow, Devices, Rate
+from bench.reporting.devices import DevicePlace, DeviceRow, Devices, Rate
 from bench.reporting.devices_table import DEVICES_NAME
+from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, link, table
 from bench.reporting.report_cells import bytes_column, distinct
 from bench.reporting.side_by_side_figures import KINDS
 from bench.reporting.side_by_side_many import names_in_short
+from bench.results.devices import NO_GPU
 from bench.statistics.stats import CONFIDENCE, IntervalKind
-from bench.units import significant
 
 DEVICES_KIND: Final = "devices"
 """What the figures' names begin with."""
@@ -130,7 +131,7 @@ def _place(place: DevicePlace, devices: Devices) -> str:
 
 def _numbers(title: str, values: Sequence[float | None]) -> Column:
     return Column(
-        title=title, cells=["" if value is None else significant(value) for value in values], numeric=True
+        title=title, cells=["" if value is None else legible(value) for value in values], numeric=True
     )
 
 
@@ -156,8 +157,8 @@ def _ratio_text(row: DeviceRow) -> str:
 
 def _with_bounds(value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return significant(value)
-    return f"{significant(value)} ({significant(low)} … {significant(high)})"
+        return legible(value)
+    return f"{legible(value)} ({legible(low)} … {legible(high)})"
 
 
 def _there(place: DevicePlace) -> list[DeviceRow]:
@@ -187,8 +188,8 @@ def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], has_inputs
         *([f"t={cell.frames}"] if place.frames is None else []),
     ]
     said = [
-        *([] if rate is None else [significant(rate.per_s)]),
-        *([] if row.relative is None or row.is_reference else [f"{significant(row.relative.speed.ratio)}×"]),
+        *([] if rate is None else [legible(rate.per_s)]),
+        *([] if row.relative is None or row.is_reference else [f"{legible(row.relative.speed.ratio)}×"]),
         *([_OTHERWISE] if row.relative is not None and not row.relative.timed_alike else []),
         *(["reference"] if row.is_reference and rate is not None else []),
         *([] if cell.status is Status.OK else [f"({cell.status})"]),

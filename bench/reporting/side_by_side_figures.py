@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from bench.comparison.cells import MEMORY
 from bench.plotting.plot_series import STAGE_ORDER
 from bench.records import FIGURE_STAGES, FORWARD, Status
+from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, ReportCell, axes_columns, distinct, in_order, number
 from bench.statistics.stats import CONFIDENCE, IntervalKind
-from bench.units import BYTES, Unit, significant, unit_for
+from bench.units import BYTES, Unit, unit_for
 
 KINDS: Final = {
     IntervalKind.BETWEEN_ROUNDS: "between rounds",
@@ -20,13 +22,6 @@ KINDS: Final = {
 }
 
 ABSENT: Final = "–"
-
-_BYTES: Final = {
-    "host peak": "peak_host_bytes",
-    "host growth": "host_growth_bytes",
-    "device peak": "peak_device_bytes",
-    "device reserved": "peak_device_reserved_bytes",
-}
 
 _Say = Callable[["Side", ReportCell], str]
 
@@ -113,7 +108,7 @@ def stage_shares(sides: Sequence[Side]) -> str:
             return ABSENT
         row = own.stages[stage]
         share = number(row, "share")
-        value = significant(row["median_s"] / unit.scale)
+        value = legible(row["median_s"] / unit.scale)
         return value if share is None else f"{value} ({100 * share:.1f} %)"
 
     columns = [
@@ -141,7 +136,7 @@ def stage_shares(sides: Sequence[Side]) -> str:
 
 def memory(sides: Sequence[Side]) -> str:
     """Peaks and growth, a row per cell and figure; the greatest over a run's rounds."""
-    cells = _rows(sides, lambda _, cell: any(cell.over_rounds(name) is not None for name in _BYTES.values()))
+    cells = _rows(sides, lambda _, cell: any(cell.over_rounds(name) is not None for name in MEMORY.values()))
 
     def value(side: Side, cell: ReportCell, name: str) -> float | None:
         own = side.by_id.get(cell.cell)
@@ -150,7 +145,7 @@ def memory(sides: Sequence[Side]) -> str:
     every = [
         (cell, title, [value(side, cell, name) for side in sides])
         for cell in cells
-        for title, name in _BYTES.items()
+        for title, name in MEMORY.items()
     ]
     found = [item for item in every if any(known is not None for known in item[2])]
     if not found:
@@ -163,9 +158,7 @@ def memory(sides: Sequence[Side]) -> str:
             Column(
                 title=escape(side.name),
                 cells=[
-                    ABSENT
-                    if (item := values[place]) is None
-                    else f"{significant(item / unit.scale)} {unit.name}"
+                    ABSENT if (item := values[place]) is None else f"{legible(item / unit.scale)} {unit.name}"
                     for (_, _, values), unit in zip(found, units, strict=True)
                 ],
                 numeric=True,
@@ -210,8 +203,8 @@ def _with_interval(
     row: dict[Any, Any], value: str, low: str, high: str, unit: Unit, digits: int = DIGITS
 ) -> str:
     bounds = [number(row, name) for name in (low, high)]
-    said = significant(row[value] / unit.scale, digits)
-    shown = [significant(bound / unit.scale, digits) for bound in bounds if bound is not None]
+    said = legible(row[value] / unit.scale, digits)
+    shown = [legible(bound / unit.scale, digits) for bound in bounds if bound is not None]
     return f"{said} ({shown[0]} … {shown[1]})" if len(shown) == len(bounds) else said
 
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from bench.records import Status
 from bench.reporting.markdown import Column, escape, table
-from bench.reporting.side_by_side_figures import Side
+from bench.reporting.side_by_side_figures import ABSENT, Side
+from bench.results.differing import Facts, differing_facts
 
 MANY: Final = 8
 """Runs in columns side by side; more do not fit a page."""
@@ -26,19 +27,18 @@ def names_in_short(names: Sequence[str]) -> str:
     return ", ".join(names if more <= 1 else [*names[:NAMED], f"and {more} more"])
 
 
-def differences_of_many(title: str, texts: Mapping[str, Mapping[str, str]]) -> str:
+def differences_of_many(title: str, sides: Mapping[str, Facts]) -> str:
     """A row per name and value where not all runs have the same: which have it; `–` is a run without one."""
     found: list[tuple[str, str, list[str]]] = []
-    for name in dict.fromkeys(name for of_run in texts.values() for name in of_run):
+    for name, texts in differing_facts([*sides.values()]).items():
         having: dict[str, list[str]] = {}
-        for run, of_run in texts.items():
-            having.setdefault(of_run.get(name, "–"), []).append(run)
-        if len(having) > 1:
-            values = [*having.items()]
-            shown = values if len(values) <= VALUES else values[: VALUES - 1]
-            rest = [run for _, runs in values[len(shown) :] for run in runs]
-            found += [(name, value, runs) for value, runs in shown]
-            found += [(name, f"{len(values) - len(shown)} other values", rest)] if rest else []
+        for run, text in zip(sides, texts, strict=True):
+            having.setdefault(ABSENT if text is None else text, []).append(run)
+        values = [*having.items()]
+        shown = values if len(values) <= VALUES else values[: VALUES - 1]
+        rest = [run for _, runs in values[len(shown) :] for run in runs]
+        found += [(name, value, runs) for value, runs in shown]
+        found += [(name, f"{len(values) - len(shown)} other values", rest)] if rest else []
     if not found:
         return f"## {title}\n\nNothing."
     columns = [

@@ -22,11 +22,11 @@ from bench.records import (
     TOTAL,
     CellRecord,
     Pass,
-    Phase,
     Status,
     TelemetryReading,
     worst_status,
 )
+from bench.results.samples import sampled, steady_samples
 from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
 from vsr_model.stages import STAGES
 
@@ -279,39 +279,15 @@ class _Found:
 
 
 def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
-    for pass_, clock in sources_of(stage):
-        values = [samples for samples in steady_samples(rounds, pass_, stage, clock) if samples]
-        if values:
-            return _Found(
-                summary=summarise(values), spread=spread(values), pass_=pass_, clock=clock.removesuffix("_s")
-            )
-    return None
-
-
-def sources_of(stage: str) -> list[tuple[Pass, str]]:
-    """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
-    if stage in (*STAGES, OTHER):
-        return [
-            (Pass.STAGE_EVENTS, "device_s"),
-            (Pass.STAGE_SYNC, "wall_s"),
-            (Pass.STAGE_LAUNCH, "wall_s"),
-        ]
-    return [(Pass.END_TO_END, "wall_s")]
-
-
-def steady_samples(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
-    """The steady samples of a stage, a list per round, in the order in which they were taken."""
-    return [
-        [
-            getattr(sample, clock)
-            for sample in record.samples
-            if sample.pass_ is pass_
-            and sample.phase is Phase.STEADY
-            and sample.stage == stage
-            and getattr(sample, clock) is not None
-        ]
-        for record in rounds
-    ]
+    found = sampled(rounds, stage)
+    if found is None:
+        return None
+    return _Found(
+        summary=summarise(found.rounds),
+        spread=spread(found.rounds),
+        pass_=found.pass_,
+        clock=found.clock.removesuffix("_s"),
+    )
 
 
 def _rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:

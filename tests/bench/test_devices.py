@@ -11,12 +11,13 @@ import pytest
 from bench.plotting.plot_devices import GROUPS, devices_figure
 from bench.plotting.plots import save
 from bench.records import CALL, FORWARD, CellRecord, Pass, Status
-from bench.reporting.devices import OUTPUT_SCALE, DeviceRow, Devices, Reference, device_name, devices_of
+from bench.reporting.devices import OUTPUT_SCALE, DeviceRow, Devices, Reference, devices_of
 from bench.reporting.devices_table import DEVICES_COLUMNS, devices_table
 from bench.reporting.report_cells import cells_of
 from bench.reporting.side_by_side_devices import devices_plots, devices_section
 from bench.reporting.side_by_side_figures import Side
 from bench.results.analysis import tables_of
+from bench.results.devices import device_name
 from bench.results.run_folder import to_csv
 from tests.bench import synthetic
 from vsr_model.basicvsr import SCALE
@@ -410,6 +411,7 @@ class TestPlots:
         assert [bar.per_s is None for group in plot.groups for bar in group.bars] == [False] * 4 + [True] * 2
         assert len(devices_figure(plot).axes[0].patches) == 4
         assert devices_plots(devices_of([side("made up", made_up)])) == []
+        assert not re.search(r"\d{20}", devices_section(devices_of([*two(), side("made up", made_up)]), ""))
 
     def test_a_gpu_that_is_not_there_is_named_and_has_no_bar(self) -> None:
         records = synthetic.run((synthetic.CPU, *synthetic.NO_CUDA), frames=(4,))

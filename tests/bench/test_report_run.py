@@ -21,6 +21,7 @@ from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
+from tests.bench.full_disk import a_disk_of
 from tests.html_page import Page
 from vsr_model.errors import BadInput
 
@@ -173,6 +174,15 @@ class TestOneRun:
             BadInput, match=r"run: cannot be written to \(no\); name another folder by --output"
         ):
             report([tmp_path / "run"])
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_a_full_disk_names_what_could_not_be_written(self, tmp_path: Path, several: bool) -> None:
+        runs = [make(tmp_path / name) and tmp_path / name for name in ("run", "other")[: 1 + several]]
+        with a_disk_of(1000), pytest.raises(OSError) as caught:  # noqa: PT011 - its file is what is asked about
+            report(runs, tmp_path / "out")
+        assert caught.value.errno == errno.EFBIG
+        plots = tmp_path / "out" / "plots"
+        assert Path(caught.value.filename) == (plots / "devices.png" if several else plots)
 
     def test_names_and_reasons_stay_text(self, tmp_path: Path) -> None:
         reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300

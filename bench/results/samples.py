@@ -1,0 +1,64 @@
+"""A cell's samples, from the records of its rounds: of which pass and by which clock a figure is. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.records import FIGURE_STAGES, OTHER, CellRecord, Pass, Phase
+from vsr_model.stages import STAGES
+
+Source = tuple[Pass, str]
+"""A pass, and the field of a sample that is read there: wall_s or device_s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """A stage's steady samples in seconds, and where they come from."""
+
+    stage: str
+    pass_: Pass
+    clock: str  # wall_s or device_s
+    rounds: tuple[tuple[float, ...], ...]  # those that have any; never none
+
+
+def sources_of(stage: str) -> list[Source]:
+    """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
+    if stage in (*STAGES, OTHER):
+        return [
+            (Pass.STAGE_EVENTS, "device_s"),
+            (Pass.STAGE_SYNC, "wall_s"),
+            (Pass.STAGE_LAUNCH, "wall_s"),
+        ]
+    return [(Pass.END_TO_END, "wall_s")]
+
+
+def samples_of(
+    record: CellRecord, pass_: Pass, stage: str, clock: str, *, steady: bool = True
+) -> list[float]:
+    """A round's samples of a stage in the order in which they were taken: the steady ones, or all before."""
+    return [
+        value
+        for sample in record.samples
+        if sample.pass_ is pass_
+        and sample.stage == stage
+        and (sample.phase is Phase.STEADY) is steady
+        and (value := getattr(sample, clock)) is not None
+    ]
+
+
+def steady_samples(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
+    """The steady samples of a stage, a list per round, empty where a round has none."""
+    return [samples_of(record, pass_, stage, clock) for record in rounds]
+
+
+def sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
+    """A stage's steady samples from the first source that has any; None where none has."""
+    for pass_, clock in sources_of(stage):
+        found = tuple(tuple(of_one) for of_one in steady_samples(rounds, pass_, stage, clock) if of_one)
+        if found:
+            return Sampled(stage=stage, pass_=pass_, clock=clock, rounds=found)
+    return None
+
+
+def figure_of(rounds: Sequence[CellRecord]) -> Sampled | None:
+    """What a cell's time is of (FIGURE_STAGES); None where nothing was timed end to end."""
+    return next((found for stage in FIGURE_STAGES if (found := sampled(rounds, stage)) is not None), None)
