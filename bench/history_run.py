@@ -19,7 +19,7 @@ from bench.report_run import NOT_WRITABLE, run_names
 from bench.reporting.history_page import write_history
 from bench.reporting.html_files import Pages
 from bench.results.run_folder import to_csv
-from bench.results.whole_file import write_whole
+from bench.results.whole_file import naming, write_whole
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -74,7 +74,7 @@ def write(
             else f"--since {since}: no run of {every} began since then"
         )
     history = history_of(runs)
-    left_out += _copies(runs, history)
+    left_out += _copies(history)
     if not history.series:
         raise BadInput(f"no run of {len(runs)} has a cell that ended ok with timed calls")
     try:
@@ -117,13 +117,16 @@ def _read(found: FoundRuns, after: datetime | None, told: Told) -> tuple[list[Pa
     return runs, left_out
 
 
-def _copies(runs: Sequence[PastRun], history: History) -> list[str]:
-    kept = {run.journal_sha256: run.path for run in history.runs}
-    return [
-        one_line(f"{run.path}: is a copy of {kept[run.journal_sha256]}, which counts once")
-        for run in runs
-        if run.path != kept[run.journal_sha256]
-    ]
+def _copies(history: History) -> list[str]:
+    return [one_line(f"{run.path}: {_of_which(run, kept)}") for run, kept in history.copies]
+
+
+def _of_which(run: PastRun, kept: PastRun) -> str:
+    if run.journal_sha256 == kept.journal_sha256:
+        return f"is a copy of {kept.path}, which counts once"
+    if run.rounds < kept.rounds:
+        return f"is a copy of {kept.path} from before that went on; the longer one counts"
+    return f"has rounds of {kept.path}, which is as long or longer, and counts"
 
 
 def _write(folder: Path, history: History, left_out: Sequence[str]) -> Written:
@@ -132,7 +135,10 @@ def _write(folder: Path, history: History, left_out: Sequence[str]) -> Written:
     plots: list[Path] = []
     for group in history_groups(history):
         paths = [folder / "plots" / f"{group.name}.{ending}" for ending in FORMATS]
-        save(history_figure(group, history.runs), paths)
+        figure = history_figure(group, history.runs)
+        for path in paths:
+            with naming(path):
+                save(figure, [path])
         plots += [path for path in paths if path.suffix == ".png"]
     _remove_others(folder / "plots", plots)
     write_whole(folder / CSV_NAME, to_csv(points_table(history, names)))

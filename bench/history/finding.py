@@ -25,8 +25,9 @@ class FoundRuns:
 def find_runs(folders: Sequence[Path]) -> FoundRuns:
     """The runs in these folders, and in the folders in them; one that can be reached twice is there once.
 
-    Links are followed; hidden folders, and what lies in a run, are not looked into. Raises BadInput for what
-    is no folder, and for a folder without a run.
+    A link to a run stands for it. Links to other folders are not followed, wherever they lead; hidden
+    folders, and what lies in a run, are not looked into. Raises BadInput for what is no folder, and for a
+    folder without a run.
     """
     given: dict[Path, Path] = {}
     below: dict[Path, Path] = {}
@@ -38,7 +39,7 @@ def find_runs(folders: Sequence[Path]) -> FoundRuns:
         if _holds_run(folder):
             given.setdefault(folder.resolve(), folder)
             continue
-        found = list(_runs_in(folder, MAX_DEPTH, {folder.resolve()}, unseen))
+        found = list(_runs_in(folder, MAX_DEPTH, unseen))
         if not found:
             closed = f"; {unseen[-1]}" if unseen else ""
             raise BadInput(f"{folder}: holds no run (there is no {JOURNAL_NAME} in or below it{closed})")
@@ -55,8 +56,7 @@ def _holds_run(folder: Path) -> bool:
     return (folder / JOURNAL_NAME).exists()
 
 
-def _runs_in(folder: Path, depth: int, seen: set[Path], unseen: list[str]) -> Iterator[Path]:
-    """`seen` are the folders looked into already, so that a circle of links has an end."""
+def _runs_in(folder: Path, depth: int, unseen: list[str]) -> Iterator[Path]:
     try:
         entries = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
@@ -64,13 +64,14 @@ def _runs_in(folder: Path, depth: int, seen: set[Path], unseen: list[str]) -> It
         return
     for name in entries:
         path = folder / name
-        if name.startswith(".") or path.resolve() in seen:
+        if name.startswith("."):
             continue
-        seen.add(path.resolve())
         if _can_hold_run(path, unseen):
             yield path
+        elif path.is_symlink():
+            unseen.append(f"{path}: is a link to a folder that is no run; it is not followed")
         elif depth > 1:
-            yield from _runs_in(path, depth - 1, seen, unseen)
+            yield from _runs_in(path, depth - 1, unseen)
 
 
 def _can_hold_run(path: Path, unseen: list[str]) -> bool:

@@ -11,10 +11,11 @@ from typing import Any, Final
 from bench.comparison.facets import Facets, facets_of
 from bench.grid import config
 from bench.grid.plan import Cell
-from bench.records import FIGURE_STAGES, JOURNAL_NAME, CellRecord, Pass, Phase, Status, worst_status
+from bench.records import JOURNAL_NAME, CellRecord, Status, worst_status
 from bench.results.identity import CodeVersion
 from bench.results.run_about import read_about
 from bench.results.run_folder import RUN_NAME, RunFolder
+from bench.results.samples import figure_of
 from bench.statistics.stats import STUDENT_T, IntervalKind, Summary, summarise
 from vsr_model.errors import BadInput
 
@@ -49,6 +50,7 @@ class PastRun:
 
     path: Path
     journal_sha256: str  # a copy of a run has the same
+    rounds: frozenset[str]  # a digest of each that was measured: a copy from before a run went on has some
     started_at: datetime  # UTC
     code: CodeVersion | None
     commit: str | None  # of the code, with a mark where files differed from it
@@ -96,6 +98,11 @@ def read_run(path: Path) -> PastRun:
     return PastRun(
         path=path,
         journal_sha256=hashlib.sha256((path / JOURNAL_NAME).read_bytes()).hexdigest(),
+        rounds=frozenset(
+            hashlib.sha256(record.model_dump_json().encode()).hexdigest()
+            for record in records
+            if record.samples
+        ),
         started_at=started_at(path),
         code=folder.code,
         commit=_commit(folder),
@@ -130,7 +137,7 @@ def _figure(cell: Cell, records: Sequence[CellRecord], folder: RunFolder) -> Cel
         files=folder.files,
         environment=folder.environment,
     )
-    stage, rounds = _steady(records) if status is Status.OK else ("", [])
+    timed = figure_of(records) if status is Status.OK else None
     return CellFigure(
         cell=cell.id,
         machine=machine_of(folder.environment, facets),
@@ -142,25 +149,9 @@ def _figure(cell: Cell, records: Sequence[CellRecord], folder: RunFolder) -> Cel
         width=cell.width,
         backend=cell.backend.name,
         status=status,
-        stage=stage,
-        summary=summarise(rounds) if rounds else None,
+        stage=timed.stage if timed else "",
+        summary=summarise(timed.rounds) if timed else None,
     )
-
-
-def _steady(records: Sequence[CellRecord]) -> tuple[str, list[list[float]]]:
-    """The stage that the cell's figure is of, and its steady samples in seconds, a list per round."""
-    for stage in FIGURE_STAGES:
-        rounds = [
-            [
-                sample.wall_s
-                for sample in record.samples
-                if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage == stage
-            ]
-            for record in records
-        ]
-        if any(rounds):
-            return stage, [samples for samples in rounds if samples]
-    return "", []
 
 
 def machine_of(environment: Mapping[str, Any], facets: Facets) -> str:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from bench.comparison.facets import WHAT_RUNS, differing, key
 from bench.history.reading import COMMIT_CHARACTERS, CellFigure, PastRun, deviation
-from bench.results.identity import CodeVersion, differences, lasting, shown
+from bench.results.differing import Facts, differing_facts, facts
+from bench.results.identity import CodeVersion, lasting
 from bench.statistics.stats import Summary
 from bench.statistics.steps import Step, Steps, find_steps
 
@@ -72,6 +73,7 @@ class History:
     """Runs in time order, and what they show."""
 
     runs: tuple[PastRun, ...]
+    copies: tuple[tuple[PastRun, PastRun], ...]  # what is no run of its own, and the run that counts instead
     series: tuple[Series, ...]  # by machine, then in the order in which cells first appear
     splits: tuple[Split, ...]
 
@@ -88,10 +90,7 @@ class History:
 
 def history_of(runs: Sequence[PastRun]) -> History:
     """The runs in time order, copies of a run left out, laid into series."""
-    ordered: dict[str, PastRun] = {}
-    for run in sorted(runs, key=lambda run: (run.started_at, run.path.name, str(run.path))):
-        ordered.setdefault(run.journal_sha256, run)
-    kept = tuple(ordered.values())
+    kept, copies = _told_apart(runs)
     found: dict[tuple[str, str], _Cell] = {}
     for number, run in enumerate(kept):
         for figure in run.cells:
@@ -115,7 +114,25 @@ def history_of(runs: Sequence[PastRun]) -> History:
             )
             for number, (earlier, later) in enumerate(pairwise(ways), start=2)
         ]
-    return History(runs=kept, series=tuple(series), splits=tuple(splits))
+    return History(runs=kept, copies=copies, series=tuple(series), splits=tuple(splits))
+
+
+def _told_apart(
+    runs: Sequence[PastRun],
+) -> tuple[tuple[PastRun, ...], tuple[tuple[PastRun, PastRun], ...]]:
+    """In time order the runs that count, and those that hold rounds of a longer one, each with that one."""
+    ordered = sorted(runs, key=lambda run: (run.started_at, run.path.name, str(run.path)))
+    known: dict[str, PastRun] = {}
+    longer: dict[int, PastRun] = {}
+    for run in sorted(ordered, key=lambda run: -len(run.rounds)):  # stable: of equals the first counts
+        marks = {run.journal_sha256, *run.rounds}
+        other = next((known[mark] for mark in sorted(marks) if mark in known), None)
+        if other is not None:
+            longer[id(run)] = other
+        for mark in marks:
+            known.setdefault(mark, other or run)
+    kept = tuple(run for run in ordered if id(run) not in longer)
+    return kept, tuple((run, longer[id(run)]) for run in ordered if id(run) in longer)
 
 
 _Measured = tuple[int, CellFigure, Summary]
@@ -169,9 +186,9 @@ def changes_between(earlier: PastRun, later: PastRun) -> Iterator[Change]:
             yield Change(name="code", was=earlier.commit, now=later.commit)
     elif earlier.code.source_sha256 != later.code.source_sha256:
         yield Change(name="code", was=_code(earlier.code, later.code), now=_code(later.code, earlier.code))
-    environments = [_without(lasting(run.environment), IS_THE_SERIES) for run in (earlier, later)]
-    yield from _changes(*environments)
-    yield from _changes(*(_without(run.configuration, SAYS_NOTHING) for run in (earlier, later)))
+    runs = (earlier, later)
+    yield from _changes([facts(lasting(run.environment), but=IS_THE_SERIES) for run in runs])
+    yield from _changes([facts(run.configuration, but=SAYS_NOTHING) for run in runs])
 
 
 def _code(one: CodeVersion, other: CodeVersion) -> str:
@@ -181,18 +198,8 @@ def _code(one: CodeVersion, other: CodeVersion) -> str:
     return one.in_short
 
 
-def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    for name, before, after in differences(was, now):
+def _changes(sides: Sequence[Facts]) -> Iterator[Change]:
+    for name, (was, now) in differing_facts(sides).items():
         yield Change(
-            name=name.removeprefix("packages.") if name != "torch.torch" else "torch",
-            was=None if before is None else _text(before),
-            now=None if after is None else _text(after),
+            name=name.removeprefix("packages.") if name != "torch.torch" else "torch", was=was, now=now
         )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else shown(value)
-
-
-def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}

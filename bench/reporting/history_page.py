@@ -10,6 +10,7 @@ from typing import Final
 from bench.history.reading import PastRun
 from bench.history.series import Change, History, Series, Split
 from bench.reporting.html_files import Pages, relative, write_pages
+from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, image, table
 from bench.statistics.step_search import MIN_RUNS
 from bench.units import significant, unit_for
@@ -182,7 +183,7 @@ def _machine(machine: str, history: History, names: Sequence[str]) -> str:
     levels = [one.steps.levels for one in series]
 
     def time(value: float) -> str:
-        return significant(value / unit.scale)
+        return legible(value / unit.scale)
 
     columns = [
         Column(title="cell", cells=[_cell(one) for one in series]),

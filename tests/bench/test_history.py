@@ -1,6 +1,7 @@
 """Histories of runs that are there: found, told apart, laid in order, and written."""
 
 import csv
+import errno
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench import history_run
+from bench import exits, history_run
 from bench.cli_history import LEFT_OUT_NAMED, history
 from bench.history import finding
 from bench.history.finding import find_runs
@@ -37,6 +38,7 @@ from bench.results.run_folder import CONFIG_NAME, RUN_NAME, RunFolder
 from bench.statistics.stats import IntervalKind, Summary, summarise
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
+from tests.bench.full_disk import a_disk_of
 from tests.html_page import Page
 from vsr_model.errors import BadInput
 
@@ -139,6 +141,19 @@ class TestFinding:
         assert [path.resolve() for path in found.given] == [run]
         assert found.below == ()
         assert [path.resolve() for path in find_runs([tmp_path]).below] == [run]
+
+    def test_a_link_to_a_folder_is_not_followed_and_told(self, tmp_path: Path) -> None:
+        make(tmp_path / "elsewhere" / "run")
+        here = make(tmp_path / "here" / "runs" / "run").parent.parent
+        (here / "link").symlink_to(tmp_path / "elsewhere")
+        (here / "runs" / "up").symlink_to(here)
+        found = find_runs([here])
+        assert found.below == (here / "runs" / "run",)
+        assert found.unseen == tuple(
+            f"{here / name}: is a link to a folder that is no run; it is not followed"
+            for name in ("link", "runs/up")
+        )
+        assert find_runs([here / "link"]).below == (here / "link" / "run",)  # it is named itself
 
     def test_what_lies_in_a_run_is_its_own(self, tmp_path: Path) -> None:
         run = make(tmp_path / "run")
@@ -276,6 +291,34 @@ class TestSeries:
         shutil.copytree(run, tmp_path / "b")
         found = laid(run, tmp_path / "b")
         assert [one.path for one in found.runs] == [run]
+
+    def test_a_copy_from_before_a_run_went_on_is_the_same_run(self, tmp_path: Path) -> None:
+        run = make(tmp_path / "runs" / "z-whole")
+        early = tmp_path / "runs" / "a-copy"
+        shutil.copytree(run, early)
+        lines = (run / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
+        (early / JOURNAL_NAME).write_bytes(lines[0] + lines[1][:40])  # its second round was being written
+        other = make(tmp_path / "runs" / "other", day=1)
+        written = write([tmp_path / "runs"], tmp_path / "out")
+        assert [one.path for one in written.history.runs] == [run, other]
+        (series,) = written.history.series
+        assert [point.summary.n_rounds for point in series.points] == [3, 3]
+        assert written.left_out == (
+            f"{early}: is a copy of {run} from before that went on; the longer one counts",
+        )
+
+    def test_a_copy_that_went_on_by_itself_does_not_count_either(self, tmp_path: Path) -> None:
+        run = make(tmp_path / "runs" / "run")
+        make(tmp_path / "branched")
+        shutil.copytree(run, tmp_path / "runs" / "x")
+        first = (run / JOURNAL_NAME).read_bytes().splitlines(keepends=True)[0]
+        rest = (tmp_path / "branched" / JOURNAL_NAME).read_bytes().splitlines(keepends=True)[1:2]
+        (tmp_path / "runs" / "x" / JOURNAL_NAME).write_bytes(first + rest[0])
+        written = write([tmp_path / "runs"], tmp_path / "out")
+        assert [one.path for one in written.history.runs] == [run]
+        assert written.left_out == (
+            f"{tmp_path / 'runs' / 'x'}: has rounds of {run}, which is as long or longer, and counts",
+        )
 
 
 class TestReading:
@@ -461,6 +504,16 @@ class TestWhatCannotBeRead:
         with pytest.raises(BadInput, match="name another folder by --output"):
             write([stepped], tmp_path / "out")
         assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+    def test_a_full_disk_names_the_file(
+        self, stepped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with a_disk_of(1000), pytest.raises(OSError) as caught:  # noqa: PT011 - its file is what is asked about
+            write([stepped], tmp_path / "out")
+        file = tmp_path / "out" / "plots" / "history-01-noise.png"
+        assert exits.explain(caught.value) == exits.FAILED
+        assert capsys.readouterr().err == f"vsr-bench: {file}: {os.strerror(errno.EFBIG)}\n"
+        assert list(file.parent.iterdir()) == []
 
     def test_nor_where_a_file_is(self, stepped: Path, tmp_path: Path) -> None:
         (tmp_path / "out").touch()
