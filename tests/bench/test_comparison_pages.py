@@ -161,6 +161,12 @@ def test_cells_of_one_id_are_told_apart() -> None:
             ),
             "no stage stands out",
         ),
+        (compared.SAME_STAGES, "most of the added time lies in no stage"),
+        (
+            (compared.stage("alignment", 1.04, Verdict.SLOWER),),
+            "alignment 1.040, but most of the added time lies in no stage",
+        ),
+        ((compared.stage("alignment", 1.0, Verdict.SAME, base_s=0.01),), "no stage stands out"),
         ((), ""),
     ],
 )
@@ -173,6 +179,16 @@ def test_ratios_keep_what_they_say() -> None:
     expected = ["1.030", "1.030", "0.970", "12.346", "99.900", "100", "2346", "0.0123", "∞"]
     assert list(map(ratio, values)) == expected
     assert ratio(float("nan")) == significant(float("nan"))
+    assert list(map(ratio, (9.99e8, 1.234e300, 1e-12))) == ["999000000", "1.23e+300", "1.00e-12"]
+
+
+def test_times_that_no_machine_has_fill_no_page() -> None:
+    absurd = comparison(
+        [cell(verdict=Verdict.SLOWER, change=change(1e300, base_s=1e-5), stages=compared.SLOW_TRUNK)]
+    )
+    for text in (render([absurd], REGRESSIONS), render_page([absurd], REGRESSIONS), printed(absurd)):
+        assert "1.00e+300" in text
+        assert not re.search(r"\d{30}", text)
 
 
 # The detail.
@@ -277,7 +293,7 @@ def test_a_page_keeps_to_a_limit_and_says_what_it_left_out(limit: int) -> None:
     text = render([one], REGRESSIONS, limit=limit)
     assert len(text) <= limit < len(whole)
     assert text.startswith("## Benchmark: 10 of 400 cells fail\n")
-    assert "left" in text
+    assert "left out here, for length" in text.lower()
     if limit >= 5_000:
         assert text.partition("<details>")[0].count("* **slower** noise/") == 10
     if limit >= 20_000:

@@ -7,9 +7,10 @@ from typing import Final
 from bench.comparison.comparison import Amount, CellComparison, Change, Comparison, Method, Verdict
 from bench.comparison.policy import Failing
 from bench.reporting.comparison.words import decibels, found, interval, ratio
+from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, distinct
-from bench.units import BYTES, SECONDS, Unit, significant, unit_for
+from bench.units import BYTES, SECONDS, Unit, unit_for
 from vsr_model.one_line import one_line
 
 _ABOUT: Final = {
@@ -203,7 +204,7 @@ def _needed(changes: Sequence[Change | None]) -> Column:
 
 
 def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
-    cells = ["" if value is None else significant(value / unit.scale, digits) for value in values]
+    cells = ["" if value is None else legible(value / unit.scale, digits) for value in values]
     return Column(title=f"{title} ({unit.name})", cells=cells, numeric=True)
 
 

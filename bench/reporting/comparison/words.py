@@ -19,6 +19,7 @@ from bench.comparison.comparison import (
     Verdict,
 )
 from bench.comparison.policy import REGRESSIONS, Failing, Failure, failures
+from bench.reporting.legible import legible
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
 
 WORST_FIRST: Final = (
@@ -45,6 +46,8 @@ LISTED: Final = 10
 
 MOST: Final = 0.5
 """Share of a cell's added time from which on one stage explains it, though it is unclear by itself."""
+
+OUTSIDE: Final = "most of the added time lies in no stage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +133,7 @@ def named(cell: CellComparison) -> str:
 
 def ratio(value: float) -> str:
     """A ratio to the thousandth, or with three digits where that says too much or too little."""
-    return f"{value:.3f}" if 0.1 <= value < 100 else significant(value)
+    return f"{value:.3f}" if 0.1 <= value < 100 else legible(value)
 
 
 def interval(change: Change) -> str:
@@ -169,17 +172,28 @@ def share(value: float) -> str:
 
 
 def explanation(cell: CellComparison) -> str:
-    """Which stages account for a slower cell: those that are slower, or else the one that added most."""
+    """Which stages account for a slower cell: those that are slower, or else the one that added most; and
+    whether most of what was added lies in none of them."""
+    whole = cell.change.added_s if cell.change is not None else 0.0
+    outside = _covered(cell) and whole > 0 and sum(map(_added_s, cell.stages)) < MOST * whole
     slower = sorted((stage for stage in cell.stages if stage.verdict is Verdict.SLOWER), key=_added_s)
     if slower:
-        return ", ".join(f"{stage.stage} {ratio(stage.change.ratio)}" for stage in reversed(slower))
+        told = ", ".join(f"{stage.stage} {ratio(stage.change.ratio)}" for stage in reversed(slower))
+        return f"{told}, but {OUTSIDE}" if outside else told
     if not cell.stages or cell.change is None:
         return ""
+    if outside:
+        return OUTSIDE
     most = max(cell.stages, key=_added_s)
-    whole = cell.change.added_s
     if whole > 0 and _added_s(most) >= MOST * whole:
         return f"mostly {most.stage} {ratio(most.change.ratio)}, {most.verdict} by itself"
     return "no stage stands out"
+
+
+def _covered(cell: CellComparison) -> bool:
+    """Whether the stages are most of the base's time: a clock that only sees the launching tells nothing."""
+    known = sum(stage.change.base_s for stage in cell.stages)
+    return cell.change is not None and bool(cell.stages) and known >= MOST * cell.change.base_s
 
 
 def reason(cell: CellComparison) -> str:
@@ -206,7 +220,7 @@ def _clause(cell: CellComparison, failure: Failure) -> str:
 def _from_to(base: float, new: float, units: tuple[Unit, ...]) -> str:
     """Both in one unit: `1.00 → 1.25 GiB`."""
     unit = unit_for([base, new], units)
-    return f"{significant(base / unit.scale)} → {significant(new / unit.scale)} {unit.name}"
+    return f"{legible(base / unit.scale)} → {legible(new / unit.scale)} {unit.name}"
 
 
 def _explained(cell: CellComparison, failure: Failure) -> bool:
