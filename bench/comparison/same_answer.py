@@ -15,6 +15,19 @@ def outputs_caution(outputs: Sequence[OutputDifference]) -> str:
     Each side is held against its own CPU float32 result, so that one which computes something else, and is
     faster for it, would pass.
     """
+    return " ".join(filter(None, (_values(outputs), _types(outputs))))
+
+
+def _types(outputs: Sequence[OutputDifference]) -> str:
+    """A network that computes in another type is another one, however near its values are."""
+    retyped = [(item.dtypes, item.clip) for item in outputs if item.dtypes is not None]
+    if not retyped:
+        return ""
+    (base, head), clip = retyped[0]
+    return f"The outputs of the two sides are of different types: {base} and {head} ({clip})."
+
+
+def _values(outputs: Sequence[OutputDifference]) -> str:
     reshaped = [item for item in outputs if item.psnr_db is None]
     if reshaped:
         return f"The outputs of the two sides have not even the same shape ({reshaped[0].clip})."

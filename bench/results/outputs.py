@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class OutputDifference:
     clip: str
     psnr_db: float | None  # peak 1.0; infinite for equal outputs; None where their shapes differ
     max_abs: float | None
+    dtypes: tuple[str, str] | None = None  # of base and the other, such as float32; None where they are one
 
 
 def output_differences(base: Path, other: Path) -> Iterator[OutputDifference]:
@@ -33,8 +34,9 @@ def output_differences(base: Path, other: Path) -> Iterator[OutputDifference]:
 
 def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
     ours, theirs = (np.load(file, mmap_mode="r") for file in (path, twin))
+    dtypes = None if ours.dtype == theirs.dtype else (str(ours.dtype), str(theirs.dtype))
     if ours.shape != theirs.shape:
-        return OutputDifference(clip=clip, psnr_db=None, max_abs=None)
+        return OutputDifference(clip=clip, psnr_db=None, max_abs=None, dtypes=dtypes)
     squares, largest = 0.0, 0.0
     for one, another in zip(
         ours.reshape(-1, *ours.shape[2:]), theirs.reshape(-1, *ours.shape[2:]), strict=True
@@ -44,8 +46,9 @@ def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
         largest = max(largest, float(np.abs(difference).max()))
     mean = squares / ours.size
     if not math.isfinite(mean):
-        return OutputDifference(clip=clip, psnr_db=-math.inf, max_abs=math.inf)
-    return OutputDifference(clip=clip, psnr_db=-10 * math.log10(mean) if mean else math.inf, max_abs=largest)
+        return OutputDifference(clip=clip, psnr_db=-math.inf, max_abs=math.inf, dtypes=dtypes)
+    psnr_db = -10 * math.log10(mean) if mean else math.inf
+    return OutputDifference(clip=clip, psnr_db=psnr_db, max_abs=largest, dtypes=dtypes)
 
 
 def to_json(found: Sequence[OutputDifference]) -> str:
@@ -62,8 +65,16 @@ def of_json(path: Path) -> list[OutputDifference]:
                 clip=str(row["clip"]),
                 psnr_db=None if row["psnr_db"] is None else float(row["psnr_db"]),
                 max_abs=None if row["max_abs"] is None else float(row["max_abs"]),
+                dtypes=_dtypes(row.get("dtypes")),  # earlier versions did not look at it
             )
             for row in json.loads(path.read_text(encoding="utf-8"))
         ]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: does not hold differences of outputs ({error})") from None
+
+
+def _dtypes(value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    base, other = value
+    return str(base), str(other)

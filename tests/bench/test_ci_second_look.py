@@ -105,6 +105,44 @@ def test_what_happened_once_is_not_cleared(status):
     assert "figures here" not in alone.said
 
 
+@pytest.mark.parametrize(
+    ("again", "said"),
+    [
+        (compared.without(ONE, Verdict.MISSING, "new: skipped (no room)"), "missing, new: skipped (no room)"),
+        (compared.without(ONE, Verdict.INCOMPARABLE, "device differs"), "incomparable, device differs"),
+        (compared.without(ONE, Verdict.FAILED, "both: oom"), "failed, both: oom"),
+        (cell(ONE, verdict=Verdict.UNCLEAR, why="too few", change=change(1.1, None)), "unclear, too few"),
+        (cell(TWO), "it has no such cell"),
+    ],
+)
+def test_a_second_look_that_tells_nothing_neither_confirms_nor_clears(again, said):
+    found = settled(comparison(slow(ONE), cell(THREE)), again)
+    assert [failure.cell for failure in found.confirmed] == [ONE]
+    shown, other = found.comparison.cells
+    assert (shown.verdict, shown.change) == (slow(ONE).verdict, slow(ONE).change)
+    assert shown.why == f"a second look could not tell: {said}"
+    assert other == cell(THREE)
+    assert found.said == (
+        f"1 cell was measured anew for failing at the first look. Of {ONE} the second look could not tell: "
+        "neither confirmed nor cleared, it counts."
+    )
+
+
+def test_an_unclear_second_look_with_an_interval_clears():
+    again = cell(ONE, verdict=Verdict.UNCLEAR, why="more rounds", change=change(1.02))
+    found = settled(comparison(slow(ONE)), again)
+    assert (found.confirmed, found.comparison) == ((), comparison(again))
+
+
+def test_what_happened_and_could_not_be_looked_at_again_is_no_more_than_untold():
+    again = compared.without(ONE, Verdict.MISSING, "new: skipped")
+    found = settled(comparison(ended(Status.ERROR), slow(TWO)), again, cell(TWO))
+    assert [failure.cell for failure in found.confirmed] == [ONE]
+    assert found.comparison.cells[0].why.endswith("; a second look could not tell: missing, new: skipped")
+    assert f"{TWO} did not fail again, which does not count. Of {ONE} the second look could not" in found.said
+    assert found.said.endswith("The others' figures here are the second look's.")
+
+
 def test_a_timeout_may_be_the_machines():
     found = settled(comparison(ended(Status.TIMEOUT)), cell(ONE))
     assert (found.confirmed, found.comparison) == ((), comparison(cell(ONE)))
