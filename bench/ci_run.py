@@ -16,7 +16,15 @@ from typing import Final
 
 from bench import compare_pages, compare_run, in_turn
 from bench import run as runs
-from bench.ci_request import CI_NAME, Request, check_place, read_request
+from bench.ci_request import (
+    CI_NAME,
+    NOTHING_GIVEN,
+    Given,
+    Request,
+    check_given,
+    check_place,
+    read_request,
+)
 from bench.comparison import policy
 from bench.comparison.comparison import Comparison, Verdict
 from bench.comparison.policy import Failing, Failure
@@ -84,13 +92,21 @@ def start(
     output: Path | None = None,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Compare the revisions in a new folder. Raises BadInput, before anything is written, if it cannot be."""
+    """Compare the revisions in a new folder. Raises BadInput where it cannot be, and KeyboardInterrupt where
+    it is interrupted too early for anything to be kept; nothing is written then."""
     check_place(output or free_path("ci"))
-    with _ready(request, experiment, repository, say, launch) as sides:
-        folder = output or free_path("ci")
-        write_request(folder, CI_NAME, request, experiment)
-        with alone(folder, CI_NAME):
-            return _carry_out(folder, request, experiment, sides, display, say)
+    folder: Path | None = None
+    try:
+        with _ready(request, experiment, repository, say, launch) as sides:
+            folder = output or free_path("ci")
+            write_request(folder, CI_NAME, request, experiment)
+            gate = _Gate(folder, request, experiment, sides, display, say)
+            with alone(folder, CI_NAME):
+                return _carry_out(gate)
+    except KeyboardInterrupt:  # while it begins, or its servers end
+        if folder is None or not (folder / CI_NAME).is_file():
+            raise
+        return Found(folder=folder, failing=request.fail_on)
 
 
 def resume(
@@ -99,13 +115,16 @@ def resume(
     display: in_turn.DisplayFactory,
     say: Say,
     *,
+    given: Given = NOTHING_GIVEN,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Go on where it stopped. Raises BadInput for a folder that holds none, and where machine, program or
-    revisions are not those that it began with."""
+    """Go on where it stopped. Raises BadInput for a folder that holds none, where machine, program or
+    revisions are not those that it began with, and where what is `given` again is not; KeyboardInterrupt
+    where it is interrupted before it goes on."""
     request, experiment = read_request(folder)
+    check_given(folder, request, given)
     with alone(folder, CI_NAME), _ready(request, experiment, repository, say, launch) as sides:
-        return _carry_out(folder, request, experiment, sides, display, say)
+        return _carry_out(_Gate(folder, request, experiment, sides, display, say))
 
 
 def again(folder: Path) -> str:
@@ -148,67 +167,74 @@ def _same_network(sides: Sequence[ReadySide]) -> bool:
     return len({side.code.source_sha256 for side in sides}) == 1
 
 
-def _carry_out(
-    folder: Path,
-    request: Request,
-    experiment: Experiment,
-    sides: Sequence[ReadySide],
-    display: in_turn.DisplayFactory,
-    say: Say,
-) -> Found:
+@dataclass(frozen=True)
+class _Gate:
+    """All that a comparison is carried out with."""
+
+    folder: Path
+    request: Request
+    experiment: Experiment
+    sides: Sequence[ReadySide]
+    display: in_turn.DisplayFactory
+    say: Say
+
+
+def _carry_out(gate: _Gate) -> Found:
     try:
-        return _compared(folder, request, experiment, sides, display, say)
+        return _compared(gate)
     except KeyboardInterrupt:  # where a part begins or ends, and not while it measures
-        return Found(folder=folder, failing=request.fail_on)
+        return _interrupted(gate)
     except OSError as error:
-        raise runs.stopped(error, folder, again(folder)) from error
+        raise runs.stopped(error, gate.folder, again(gate.folder)) from error
 
 
-def _compared(
-    folder: Path,
-    request: Request,
-    experiment: Experiment,
-    sides: Sequence[ReadySide],
-    display: in_turn.DisplayFactory,
-    say: Say,
-) -> Found:
-    def look(place: Path, filters: Sequence[str], family: int = 0) -> Comparison | None:
-        """Both sides measured in turn, and compared; None where that was interrupted."""
-        paths = [place / BASE, place / HEAD]
-        done = in_turn.measure(experiment, sides, paths, display, again=again(folder), filters=filters)
-        outputs = _kept_outputs(place, done.outputs)
-        if done.interrupted:
-            return None
-        names = (request.base.asked, request.head.asked)
-        (found,) = compare_run.compare(paths[0], paths[1:], request.limits, names=names, family=family)
-        told = outputs_caution(outputs)
-        return replace(found, cautions=(told, *found.cautions)) if told else found
+def _interrupted(gate: _Gate) -> Found:
+    return Found(folder=gate.folder, failing=gate.request.fail_on)
 
-    comparison = look(folder, request.filters)
+
+def _compared(gate: _Gate) -> Found:
+    request = gate.request
+    comparison = _look(gate, gate.folder, request.filters)
     if comparison is None:
-        return Found(folder=folder, failing=request.fail_on)
-    said = "Both sides have the same vsr_model. " if _same_network(sides) else ""
+        return _interrupted(gate)
+    said = "Both sides have the same vsr_model. " if _same_network(gate.sides) else ""
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
-        say("something fails: its cells are measured anew")
+        gate.say("something fails: its cells are measured anew")
         doubted = {failure.cell for failure in confirmed}
         asked_about = sum(cell.change is not None or cell.cell in doubted for cell in comparison.cells)
-        second = look(folder / SECOND, (*request.filters, *filters_of(confirmed)), asked_about)
+        filters = (*request.filters, *filters_of(confirmed))
+        second = _look(gate, gate.folder / SECOND, filters, family=asked_about)
         if second is None:
-            return Found(folder=folder, failing=request.fail_on)
+            return _interrupted(gate)
         settled = settle(comparison, confirmed, second, request.fail_on)
         comparison, confirmed, said = settled.comparison, settled.confirmed, said + settled.said
     if _untold(comparison):
         said = f"{_why_untold(comparison)} {said}"
     said = said.strip()
     return Found(
-        folder=folder,
+        folder=gate.folder,
         failing=request.fail_on,
         comparison=comparison,
         confirmed=confirmed,
         said=said,
-        pages=_write(folder, comparison, request.fail_on, said),
+        pages=_write(gate.folder, comparison, request.fail_on, said),
     )
+
+
+def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) -> Comparison | None:
+    """Both sides measured in turn, and compared; None where that was interrupted."""
+    paths = [place / BASE, place / HEAD]
+    done = in_turn.measure(
+        gate.experiment, gate.sides, paths, gate.display, again=again(gate.folder), filters=filters
+    )
+    outputs = _kept_outputs(place, done.outputs)
+    if done.interrupted:
+        return None
+    names = (gate.request.base.asked, gate.request.head.asked)
+    (found,) = compare_run.compare(paths[0], paths[1:], gate.request.limits, names=names, family=family)
+    told = outputs_caution(outputs)
+    return replace(found, cautions=(told, *found.cautions)) if told else found
 
 
 def _untold(comparison: Comparison) -> bool:

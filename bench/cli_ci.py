@@ -24,6 +24,7 @@ HERE = Path()
 
 
 def ci(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -68,7 +69,10 @@ def ci(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Go on with an interrupted one, as it was asked for.", show_default=False
+            metavar="DIR",
+            help="Go on with an interrupted one, as it was asked for. What fails may be given again, and is "
+            "compared.",
+            show_default=False,
         ),
     ] = None,
     repository: Annotated[
@@ -101,41 +105,57 @@ def ci(
     both sides, or no cell that anything is known of, 70 the disk filled or the like (what is done is kept),
     130 interrupted.
     """
-    from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-    from bench.ci_request import Request  # noqa: PLC0415
-    from bench.comparison import policy  # noqa: PLC0415
-    from bench.comparison.comparison import Limits  # noqa: PLC0415
-    from bench.comparison.shares import share  # noqa: PLC0415
-    from bench.grid import config, presets  # noqa: PLC0415
-    from bench.revisions import Repository  # noqa: PLC0415
+    with cli_sides.told_if_early("ci", resume):
+        from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+        from bench.ci_request import Given, Request  # noqa: PLC0415
+        from bench.comparison import policy  # noqa: PLC0415
+        from bench.comparison.comparison import Limits  # noqa: PLC0415
+        from bench.comparison.shares import share  # noqa: PLC0415
+        from bench.grid import config, presets  # noqa: PLC0415
+        from bench.revisions import Repository  # noqa: PLC0415
 
-    if resume is not None:
-        given = (source, base, head, variants, assignments, filters, output)
-        asked = (threshold, memory_threshold, fail_on, once) != (THRESHOLD, MEMORY_THRESHOLD, FAIL_ON, False)
-        if any(given) or asked:
-            raise BadInput("--resume: all else but --repository is as it began; give none of it")
-        found = ci_run.resume(resume, Repository(repository), cli_sides.display, cli_sides.say)
-    else:
-        if base is None:
-            raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
+        if resume is not None and any((source, base, head, variants, assignments, filters, output)):
+            raise BadInput(
+                "--resume: all but --repository is as it began; of the rest only --threshold, "
+                "--memory-threshold, --fail-on and --once may be given again"
+            )
         limits = Limits(
             threshold=share(threshold, "--threshold"),
             memory_threshold=share(memory_threshold, "--memory-threshold"),
         )
         failing = policy.fail_on(fail_on)
-        experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
-        known = Repository(repository)
-        request = Request(
-            base=known.revision(base, "--base"),
-            head=known.revision(head or "HEAD", "--head"),
-            filters=tuple(filters or ()),
-            limits=limits,
-            fail_on=failing,
-            second_look=not once,
-        )
-        found = ci_run.start(request, experiment, known, cli_sides.display, cli_sides.say, output=output)
+        if resume is not None:
+            given = Given(
+                threshold=limits.threshold if _is_given(context, "threshold") else None,
+                memory_threshold=limits.memory_threshold if _is_given(context, "memory_threshold") else None,
+                fail_on=failing if _is_given(context, "fail_on") else None,
+                once=once,
+            )
+            found = ci_run.resume(
+                resume, Repository(repository), cli_sides.display, cli_sides.say, given=given
+            )
+        else:
+            if base is None:
+                raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
+            experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
+            known = Repository(repository)
+            request = Request(
+                base=known.revision(base, "--base"),
+                head=known.revision(head or "HEAD", "--head"),
+                filters=tuple(filters or ()),
+                limits=limits,
+                fail_on=failing,
+                second_look=not once,
+            )
+            found = ci_run.start(request, experiment, known, cli_sides.display, cli_sides.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    """Whether the command line has it: a default says nothing of what was meant."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _print(found: "Found") -> None:

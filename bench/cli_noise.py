@@ -78,20 +78,21 @@ def noise(
     Exit status: 0 done, 2 the request was wrong or no cell can be judged, 3 some cells failed and the others
     are judged, 70 the disk filled or the like (what is done is kept), 130 interrupted.
     """
-    from bench import noise_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-    from bench.comparison.shares import share  # noqa: PLC0415
-    from bench.grid import config, presets  # noqa: PLC0415
-    from bench.noise_request import request  # noqa: PLC0415
+    with cli_sides.told_if_early("noise", resume):
+        from bench import noise_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+        from bench.comparison.shares import share  # noqa: PLC0415
+        from bench.grid import config, presets  # noqa: PLC0415
+        from bench.noise_request import request  # noqa: PLC0415
 
-    given = None if threshold is None else share(threshold, "--threshold")
-    if resume is not None:
-        if any((source, variants, assignments, filters, output)) or rounds is not None:
-            raise BadInput("--resume: all but --threshold is as it began; give none of it")
-        found = noise_run.resume(resume, cli_sides.display, cli_sides.say, threshold=given)
-    else:
-        experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
-        asked = request(experiment, filters=filters or (), rounds=rounds, threshold=given)
-        found = noise_run.start(asked, experiment, cli_sides.display, cli_sides.say, output=output)
+        given = None if threshold is None else share(threshold, "--threshold")
+        if resume is not None:
+            if any((source, variants, assignments, filters, output)) or rounds is not None:
+                raise BadInput("--resume: all but --threshold is as it began; give none of it")
+            found = noise_run.resume(resume, cli_sides.display, cli_sides.say, threshold=given)
+        else:
+            experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
+            asked = request(experiment, filters=filters or (), rounds=rounds, threshold=given)
+            found = noise_run.start(asked, experiment, cli_sides.display, cli_sides.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
 

@@ -15,7 +15,16 @@ from typing import Any, Final
 from bench import in_turn
 from bench import run as runs
 from bench.comparison.cells import MeasuredCell, cells_of, common_source
-from bench.comparison.noise import LeftOut, MachineNoise, Noise, Pairs, noise, over_rounds, wander
+from bench.comparison.noise import (
+    LeftOut,
+    MachineNoise,
+    Noise,
+    Pairs,
+    drawn_together,
+    noise,
+    over_rounds,
+    wander,
+)
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
@@ -38,6 +47,9 @@ JSON_SCHEMA_VERSION: Final = 1
 """Raised whenever a field of noise.json changes its meaning or goes. History: 1, the first."""
 
 SIDES: Final = ("a", "b")
+
+Levels = dict[int, float]
+"""Seconds by round."""
 
 Say = Callable[[str], None]
 """Told, in a sentence, what a user should know meanwhile."""
@@ -62,14 +74,21 @@ def start(
     output: Path | None = None,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Measure and judge in a new folder. Raises BadInput, before anything is written, if it cannot be."""
+    """Measure and judge in a new folder. Raises BadInput where it cannot be, and KeyboardInterrupt where it
+    is interrupted too early for anything to be kept; nothing is written then."""
     name = f"{STEM}-{experiment.name}"
     check_free(output or free_path(name))
-    with _ready(asked, experiment, launch) as sides:
-        folder = output or free_path(name)
-        write_request(folder, REQUEST_NAME, asked, experiment)
-        with alone(folder, REQUEST_NAME):
-            return _carry_out(folder, asked, experiment, sides, display, say)
+    folder: Path | None = None
+    try:
+        with _ready(asked, experiment, launch) as sides:
+            folder = output or free_path(name)
+            write_request(folder, REQUEST_NAME, asked, experiment)
+            with alone(folder, REQUEST_NAME):
+                return _carry_out(folder, asked, experiment, sides, display, say)
+    except KeyboardInterrupt:  # while it begins, or its servers end
+        if folder is None or not (folder / REQUEST_NAME).is_file():
+            raise
+        return Found(folder=folder, interrupted=True)
 
 
 def resume(
@@ -167,7 +186,7 @@ def _pairs(
 ) -> tuple[dict[str, Pairs], tuple[LeftOut, ...]]:
     """The levels of the rounds that both sides have, of every cell that a gate would compare."""
     others = {cell.id: cell for cell in b}
-    pairs: dict[str, Pairs] = {}
+    levels: dict[str, tuple[Levels, Levels]] = {}
     left_out = []
     for cell in a:
         other = others[cell.id]
@@ -182,7 +201,16 @@ def _pairs(
             why = f"too few pairs of rounds: {len(shared)}, of {MIN_ROUNDS} at least"
             left_out.append(LeftOut(cell=cell.id, why=why, failed=False))
         else:
-            pairs[cell.id] = [here[number] for number in shared], [there[number] for number in shared]
+            levels[cell.id] = here, there
+    rounds = drawn_together(
+        {cell: sorted(here.keys() & there.keys()) for cell, (here, there) in levels.items()}
+    )
+    why = "too few pairs of rounds that the other cells have, too"
+    left_out += [LeftOut(cell=cell, why=why, failed=False) for cell in levels if cell not in rounds]
+    pairs: dict[str, Pairs] = {
+        cell: ([levels[cell][0][n] for n in numbers], [levels[cell][1][n] for n in numbers])
+        for cell, numbers in rounds.items()
+    }
     return pairs, tuple(left_out)
 
 

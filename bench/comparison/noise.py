@@ -35,7 +35,9 @@ LEAST_OF_PART: Final = 3
 """Rounds, below which the level of a part is too much that of a single round."""
 
 Pairs = tuple[Sequence[float], Sequence[float]]
-"""The levels in seconds of rounds measured in turn: base, new."""
+"""The levels in seconds of rounds measured in turn: base, new.
+
+A place in them is the same round in all cells that are drawn together (drawn_together), as far as they go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,24 @@ class MachineNoise:
 def least_pairs(pairs: Mapping[str, Pairs]) -> int:
     """Of the cell that has the fewest."""
     return min(len(base) for base, _ in pairs.values())
+
+
+def drawn_together(rounds: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Of each cell's rounds, by number and in order, those with which a place is the same round in all cells.
+
+    That is all of them where some cells only have fewer at the end, as after an interrupt, and those that all
+    have where one is missing in between. A cell whose gaps would leave fewer than MIN_ROUNDS is left out.
+    """
+    kept = {cell: list(numbers) for cell, numbers in rounds.items()}
+    while kept:
+        least = min(len(numbers) for numbers in kept.values())
+        if len({tuple(numbers[:least]) for numbers in kept.values()}) == 1:
+            return kept
+        common = set.intersection(*(set(numbers) for numbers in kept.values()))
+        if len(common) >= MIN_ROUNDS:
+            return {cell: sorted(common) for cell in kept}
+        del kept[min(kept, key=lambda cell: len(kept[cell]))]
+    return kept
 
 
 def over_rounds(

@@ -16,13 +16,15 @@ import typer
 import yaml
 
 from bench import ci_run, cli_ci, compare_run, exits
-from bench.ci_request import CI_NAME
-from bench.comparison.comparison import Comparison, Verdict
+from bench.ci_request import CI_NAME, Given, Request, check_given
+from bench.comparison.comparison import Comparison, Limits, Verdict
+from bench.comparison.policy import REGRESSIONS
 from bench.process.launcher import Launcher, WorkerProcess
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results import identity
 from bench.results.run_folder import RunFolder
 from bench.results.whole_file import create_whole
+from bench.revisions import Revision
 from tests.bench.revised import LASTS, SLOWER, git, with_networks
 from vsr_model.errors import BadInput
 
@@ -191,6 +193,9 @@ def test_a_head_that_answers_otherwise_is_told(revisions, here):
     assert said in (here / "out" / "comment.md").read_text()
     assert ask("--resume", "out", "--repository", revisions) == exits.OK  # with nothing left to measure
     assert said in (here / "out" / "comment.md").read_text()
+    assert ask("--resume", "out", "--repository", revisions, *WIDE) == exits.OK  # as it began
+    with pytest.raises(BadInput, match=r"^out: begun with --threshold 100%, and 3% is given; a comparison"):
+        ask("--resume", "out", "--repository", revisions, "--threshold", "3%")  # if it is the default, too
     assert ask(*arguments, "--head", "same", "--output", "same") == exits.OK
     assert said not in (here / "same" / "comment.md").read_text()
 
@@ -273,9 +278,9 @@ def test_a_revision_that_this_program_cannot_use(revisions, here, side):
         (["--base", "base", "--set", "backends=[{name: far, from: cudnn, device: 'cuda:99'}]"],
          "none of the 1 cells can be measured here: no "),
         (["--resume", "nowhere"], "nowhere: holds no comparison of revisions (there is no ci.json in it)"),
-        (["--resume", "nowhere", "--base", "base"], "--resume: all else but --repository is as it began"),
-        (["--resume", "nowhere", "--threshold", "5%"], "--resume: all else but --repository is as it began"),
-        (["--resume", "nowhere", "--once"], "--resume: all else but --repository is as it began"),
+        (["--resume", "nowhere", "--base", "base"], "--resume: all but --repository is as it began; of the"),
+        (["--resume", "nowhere", "--set", "plots=[]"], "--resume: all but --repository is as it began"),
+        (["--resume", "nowhere", "--threshold", "3"], "--threshold: should be a percentage"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_met_writes_nothing(revisions, here, arguments, said):
@@ -354,6 +359,45 @@ def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
     turns = [f"{side}{number}" for _, side, number in began(here / "out")]
     assert turns == ["base0", "head0", "head1", "base1", "base2", "head2"]
     assert (here / "out" / "comment.md").exists()
+
+
+@pytest.mark.usefixtures("_quick")
+def test_an_interrupt_before_the_first_round_says_that_nothing_was_measured(revisions, here, stop, capsys):
+    arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
+    stop(1)
+    assert ask(*arguments, "--output", "out") == exits.INTERRUPTED
+    assert capsys.readouterr().out == "interrupted before anything was measured; nothing is kept\n"
+    assert list(here.iterdir()) == []
+
+    stop(PREFLIGHTS + 2)
+    assert ask(*arguments, "--output", "out") == exits.INTERRUPTED
+    capsys.readouterr()
+    stop(1)
+    assert ask("--resume", "out", "--repository", revisions) == exits.INTERRUPTED
+    assert capsys.readouterr().out == (
+        "interrupted before anything more was measured; the rest: vsr-bench ci --resume out\n"
+    )
+    assert len(began(here / "out")) == 1
+
+
+def test_what_is_given_again_is_what_it_began_with() -> None:
+    here = Path("out")
+    head = Revision(asked="head", commit="1" * 40)
+    begun = Request(
+        base=head, head=head, filters=(), limits=Limits(threshold=0.05), fail_on=REGRESSIONS, second_look=True
+    )
+    check_given(here, begun, Given())
+    check_given(here, begun, Given(threshold=0.05, memory_threshold=0.1, fail_on=REGRESSIONS))
+    check_given(here, begun.model_copy(update={"second_look": False}), Given(once=True))
+    for given, said in (
+        (Given(threshold=0.03), "out: begun with --threshold 5%, and 3% is given; a comparison goes on only"),
+        (Given(memory_threshold=0.2), "out: begun with --memory-threshold 10%, and 20% is given; "),
+        (Given(fail_on=()), "out: begun with --fail-on slower,worse,memory,accuracy, and never is given; "),
+        (Given(once=True), "out: begun without --once; "),
+    ):
+        with pytest.raises(BadInput) as caught:
+            check_given(here, begun, given)
+        assert str(caught.value).startswith(said)
 
 
 @pytest.mark.usefixtures("_quick")

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from bench.comparison.noise import STEP, found_of, noise
+from bench.comparison.noise import STEP, drawn_together, found_of, noise
 from bench.comparison.shares import share
 from vsr_model.errors import BadInput
 
@@ -56,6 +56,16 @@ def test_the_scatter_of_a_pair_is_that_of_its_ratio_and_not_of_the_machine() -> 
     found = noise({"a": pairs(0.02, count=400)}, 16, draws=20)
     assert found.cells[0].scatter == pytest.approx(0.02, rel=0.2)
     assert found.cells[0].pairs == 400
+
+
+def test_a_place_is_the_same_round_in_all_cells_that_are_drawn_together() -> None:
+    whole = {"a": [0, 1, 2, 3, 4], "b": [0, 1, 2, 3]}  # as after an interrupt
+    assert drawn_together(whole) == whole
+    gap = {"a": [0, 1, 2, 3, 4], "b": [0, 1, 3, 4]}
+    assert drawn_together(gap) == {"a": [0, 1, 3, 4], "b": [0, 1, 3, 4]}
+    apart = {"a": [0, 1, 2, 3], "b": [4, 5, 6]}
+    assert drawn_together(apart) == {"a": [0, 1, 2, 3]}
+    assert drawn_together({}) == {}
 
 
 @pytest.mark.parametrize(("text", "value"), [("3%", 0.03), ("0.03", 0.03), (" 2.5 % ", 0.025), ("100%", 1.0)])

@@ -272,6 +272,37 @@ def test_a_real_program_interrupted_and_gone_on_with(
     assert yaml.safe_load((out / "config.yaml").read_text())["measure"]["rounds"] == 3
 
 
+def test_an_interrupt_before_the_first_round_says_that_nothing_was_measured(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(in_turn, "ready", interrupted)
+    assert ask(tiny) == exits.INTERRUPTED
+    assert capsys.readouterr().out == "interrupted before anything was measured; nothing is kept\n"
+    assert list((tiny.parent / "here").iterdir()) == []
+    out = tmp_path / "out"
+    measured(out, pairs=4, planned=40)
+    assert ask("--resume", out) == exits.INTERRUPTED
+    assert in_one_line(capsys.readouterr().out) == (
+        f"interrupted before anything more was measured; the rest: vsr-bench noise --resume {out}"
+    )
+
+
+def test_cells_are_paired_round_by_round_where_one_lacks_a_round(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    a, b = measured(out, pairs=10, **BOTH)
+    journal = out / "a" / JOURNAL_NAME
+    lines = journal.read_bytes().splitlines(keepends=True)
+    gone = next(place for place, line in enumerate(lines) if json.loads(line)["cell"] == OTHER) + 4
+    journal.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+    runs = [noise_run._cells(RunFolder.open(out / name)) for name in ("a", "b")]
+    pairs, left_out = noise_run._pairs(*runs)
+    expected = a[:4] + a[5:], b[:4] + b[5:]
+    assert (pairs, left_out) == ({CELL: expected, OTHER: expected}, ())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
