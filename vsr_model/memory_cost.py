@@ -1,11 +1,12 @@
 """What a call takes under a `MemoryPlan`, from configuration and shape alone. Free of torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vsr_model.cost import flow_elements, stage_flops, upsampling_elements, weight_bytes
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.stages import Stage
+from vsr_model.tile_layout import TileLayout
 
 _RGB: Final = 3
 _FLOW: Final = 2
@@ -67,47 +68,118 @@ def needs(call: Call, plan: MemoryPlan) -> Needs:
 
     Anywhere else fewer features wait, or no more is done at once.
     """
-    kept_bytes = len(plan.kept_frames(call.frames)) * call.features_bytes
-    stays = plan.place == "device" or (plan.place == "host" and call.on_cpu)
     working_bytes = max(flow_moment_bytes(call, plan), upsampling_moment_bytes(call, plan))
+    return _needs(call, plan, working_bytes=working_bytes)
+
+
+def needs_tiled(call: Call, plan: MemoryPlan, layout: TileLayout) -> Needs:
+    """What `tiles.upscale_tiled` takes for a clip that is cut as `layout` says.
+
+    The worst moment is one tile's, as in `needs`, beside what all others hold until it is their turn: forward
+    features and those of the segment, frames, and the flows of the next steps. That is most after the first
+    frame, when most features wait, or after the second (or one in a later segment), when a whole chunk does.
+    In host memory are two joined outputs, one of which the receiver may hold, and a tile's on its way there.
+    `extra_flops` are all beyond one call for whole frames: those of overlaps, too, and of tiles whose sizes
+    are rounded up for flow estimation.
+
+    Raises ValueError for a layout of another size than the call's.
+    """
+    if (call.height, call.width) != (layout.height, layout.width):
+        raise ValueError(
+            f"The layout is for frames of {layout.height} x {layout.width}, and the call has frames of"
+            f" {call.height} x {call.width}."
+        )
+    tile = replace(call, height=layout.window_height, width=layout.window_width)
+    others = layout.count - 1
+    first_bytes, later_bytes = _held_between_bytes(tile, plan)
+    working_bytes = max(
+        _first_frame_bytes(tile, plan) + others * first_bytes,
+        max(_flow_bytes(tile, plan), _later_frame_bytes(tile, plan)) + others * max(first_bytes, later_bytes),
+    )
+    of_all = _needs(tile, plan, working_bytes=working_bytes, tiles=layout.count)
+    joined_bytes = min(call.frames, 2) * _output_bytes(call)
+    on_the_way_bytes = 0 if call.on_cpu else _output_bytes(tile)
+    return replace(
+        of_all,
+        host_bytes=of_all.host_bytes + joined_bytes + on_the_way_bytes,
+        extra_flops=of_all.extra_flops + layout.count * _flops(tile) - _flops(call),
+    )
+
+
+def _needs(call: Call, plan: MemoryPlan, *, working_bytes: int, tiles: int = 1) -> Needs:
+    """Of so many such calls side by side, whose worst moment takes so many bytes beside the kept features."""
+    kept_bytes = tiles * len(plan.kept_frames(call.frames)) * call.features_bytes
+    stays = plan.place == "device" or (plan.place == "host" and call.on_cpu)
     device_bytes = working_bytes + (kept_bytes if stays else 0)
-    staging_bytes = 0 if stays or call.on_cpu or not kept_bytes else _STAGING_BUFFERS * call.features_bytes
+    staged = not (stays or call.on_cpu) and kept_bytes > 0
+    staging_bytes = tiles * _STAGING_BUFFERS * call.features_bytes if staged else 0
     host_bytes = staging_bytes + (kept_bytes if plan.place == "host" and not stays else 0)
     return Needs(
         device_bytes=0 if call.on_cpu else device_bytes,
         host_bytes=host_bytes + (device_bytes if call.on_cpu else 0),
         disk_bytes=kept_bytes if plan.place == "disk" else 0,
         recomputed_frames=plan.recomputed_frames(call.frames),
-        extra_flops=_extra_flops(call, plan),
+        extra_flops=tiles * _extra_flops(call, plan),
         moved_bytes=0 if stays else 2 * kept_bytes,
     )
 
 
 def flow_moment_bytes(call: Call, plan: MemoryPlan) -> int:
     """Bytes on the device while the forward branch estimates flow, beside features kept by the plan."""
-    pairs = plan.pairs_at_once(call.frames)
-    if pairs == 0:
-        return 0
-    held = _RGB * (pairs + 1)
-    elements = _pixels(call) * (2 * held + _OUTPUT)  # the frames, and stacked once more
-    elements += flow_elements(batch=call.batch, pairs=pairs, height=call.height, width=call.width)
-    return _weight_bytes(call) + _segment_features(call, plan) * call.features_bytes + _FLOAT_BYTES * elements
+    flow_bytes = _flow_bytes(call, plan)
+    return flow_bytes + _output_bytes(call) if flow_bytes else 0
 
 
 def upsampling_moment_bytes(call: Call, plan: MemoryPlan) -> int:
     """Bytes on the device while a frame is upsampled, beside features kept by the plan."""
-    upsampling_bytes = (
-        call.bytes_per_element * _pixels(call) * upsampling_elements(mid_channels=call.mid_channels)
-    )
-    # Of the first frame: the segment's features but its own, the forward ones, and both fused.
-    first = (min(plan.interval, call.frames) + 1) * call.features_bytes + _FLOAT_BYTES * _pixels(call) * _RGB
+    later_bytes = _later_frame_bytes(call, plan)
+    return max(_first_frame_bytes(call, plan), later_bytes + _output_bytes(call) if later_bytes else 0)
+
+
+# The same without the output before, which a receiver may hold.
+
+
+def _flow_bytes(call: Call, plan: MemoryPlan) -> int:
+    """While flow is estimated; 0 where there is none."""
     pairs = plan.pairs_at_once(call.frames)
-    later = 0
-    if pairs:
-        # Of the second, or of one in a later segment: the frames and flows that were estimated with it.
-        later = _segment_features(call, plan) * call.features_bytes
-        later += _FLOAT_BYTES * _pixels(call) * (pairs * (_RGB + _FLOW) + _OUTPUT)
-    return _weight_bytes(call) + upsampling_bytes + max(first, later)
+    if pairs == 0:
+        return 0
+    elements = _pixels(call) * 2 * _RGB * (pairs + 1)  # the frames, and stacked once more
+    elements += flow_elements(batch=call.batch, pairs=pairs, height=call.height, width=call.width)
+    return _weight_bytes(call) + _segment_features(call, plan) * call.features_bytes + _FLOAT_BYTES * elements
+
+
+def _first_frame_bytes(call: Call, plan: MemoryPlan) -> int:
+    """While the first frame is upsampled: beside the segment's features but its own, the forward ones, and
+    both fused."""
+    features = min(plan.interval, call.frames) + 1
+    frame_bytes = _FLOAT_BYTES * _pixels(call) * _RGB
+    return _weight_bytes(call) + _upsampling_bytes(call) + features * call.features_bytes + frame_bytes
+
+
+def _later_frame_bytes(call: Call, plan: MemoryPlan) -> int:
+    """While the second is, or one in a later segment, beside the frames and flows that were estimated with
+    it; 0 where there is none."""
+    pairs = plan.pairs_at_once(call.frames)
+    if pairs == 0:
+        return 0
+    features_bytes = _segment_features(call, plan) * call.features_bytes
+    steps_bytes = _FLOAT_BYTES * _pixels(call) * pairs * (_RGB + _FLOW)
+    return _weight_bytes(call) + _upsampling_bytes(call) + features_bytes + steps_bytes
+
+
+def _held_between_bytes(call: Call, plan: MemoryPlan) -> tuple[int, int]:
+    """Between two frames: after the first, and after the second or one in a later segment.
+
+    Beside weights and features kept by the plan. The flows of a chunk are there until the last is used.
+    """
+    of_pixels = _FLOAT_BYTES * _pixels(call)
+    pairs = plan.pairs_at_once(call.frames)
+    flows = _FLOW * pairs if pairs > 1 else 0
+    first_bytes = min(plan.interval, call.frames) * call.features_bytes + of_pixels * _RGB
+    later_bytes = (_segment_features(call, plan) - 1) * call.features_bytes
+    later_bytes += of_pixels * (_RGB * pairs + flows)
+    return first_bytes, later_bytes if pairs else 0
 
 
 def spool_bytes(*, batch: int, frames: int, height: int, width: int) -> int:
@@ -147,6 +219,20 @@ def _both_directions(call: Call, stage: Stage, frames: int) -> int:
         height=call.height,
         width=call.width,
     )[stage]
+
+
+def _flops(call: Call) -> int:
+    """Of one call of the network itself."""
+    return sum(_both_directions(call, stage, call.frames) for stage in Stage)
+
+
+def _upsampling_bytes(call: Call) -> int:
+    elements = _pixels(call) * upsampling_elements(mid_channels=call.mid_channels)
+    return call.bytes_per_element * elements
+
+
+def _output_bytes(call: Call) -> int:
+    return _FLOAT_BYTES * _OUTPUT * _pixels(call)
 
 
 def _weight_bytes(call: Call) -> int:

@@ -11,17 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.vsr_model.late_copies import LateCopies
 from tests.vsr_model.test_cost import LiveBytes, meta_model
-from vsr_model import BadInput, BasicVSR, streaming
+from vsr_model import BadInput, BasicVSR, streaming, tiles
 from vsr_model.copies import StagedCarrier
 from vsr_model.cost import stage_flops
 from vsr_model.feature_stores import DiskStore, FeatureStore, HostStore
-from vsr_model.memory_cost import Call, needs, spool_bytes
+from vsr_model.memory_cost import Call, needs, needs_tiled, spool_bytes
 from vsr_model.memory_plan import MemoryPlan, Place
 from vsr_model.plan_choice import Limits, cheapest_plan, chunk_beside_upsampling, least_interval
+from vsr_model.tile_layout import TileLayout
 
 
 class NewFrames:
@@ -51,7 +53,7 @@ class Apart(LiveBytes):
         self._elsewhere = False
 
     def add(self, tensor: Tensor) -> None:
-        if tensor.untyped_storage()._cdata in self.apart.known:
+        if tensor.is_meta or tensor.untyped_storage()._cdata in self.apart.known:
             return
         if self._elsewhere:
             self.apart.add(tensor)
@@ -176,6 +178,141 @@ def test_extra_work_is_what_torch_counts(frames, interval):
     plan = MemoryPlan(interval=interval, chunk=2)
     assert needs(call, plan).extra_flops == extra_flops_counted(call, plan)
     assert (needs(call, plan).extra_flops > 0) is (1 < interval < frames - 1)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Frames this small gain nothing by threads, which would wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run_tiled(call: Call, plan: MemoryPlan, layout: TileLayout, counter: LiveBytes) -> int:
+    """Bytes of the weights, which are not counted: they would hide what tiles of this size take."""
+    network = BasicVSR(call.mid_channels, 1).eval()
+    source = NewFrames(call.batch, call.frames, call.height, call.width, "cpu")
+    with counter:
+        count = 0
+        for output in tiles.upscale_tiled(network, source, plan, layout):
+            count += 1
+            assert output.shape[-1] == 4 * call.width
+    assert count == call.frames
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("sizes", "tile", "overlap", "interval", "chunk"),
+    [
+        ((32, 1, 5, 40, 64), (24, 40), 4, 1, 2),  # upsampling is the worst moment, beside most features
+        ((16, 1, 7, 48, 32), (24, 32), 2, 3, 2),  # and of features that are computed again
+        ((4, 1, 6, 64, 64), (40, 40), 8, 1, 5),  # flow is, beside what was estimated for the others
+        ((2, 2, 5, 33, 70), (33, 32), 3, 2, 40),
+        ((8, 1, 1, 40, 40), (24, 24), 4, 1, 8),
+        ((8, 1, 2, 40, 40), (24, 24), 4, 1, 8),
+        ((16, 1, 4, 32, 32), (32, 32), 4, 1, 2),  # a single tile
+    ],
+)
+def test_a_tiled_calls_bytes_are_those_of_the_tensors_alive(sizes, tile, overlap, interval, chunk):
+    call = replace(call_of(*sizes, torch.float32), on_cpu=True)
+    layout = TileLayout(
+        height=call.height, width=call.width, tile_height=tile[0], tile_width=tile[1], overlap=overlap
+    )
+    plan = MemoryPlan(interval=interval, chunk=chunk)
+    counter = LiveBytes()
+    weights_bytes = run_tiled(call, plan, layout, counter)
+    assert needs_tiled(call, plan, layout).host_bytes - weights_bytes == pytest.approx(counter.peak, rel=0.03)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("interval", "chunk"), [(1, 2), (2, 40), (6, 2)])
+@pytest.mark.parametrize("place", ["host", "disk"])
+def test_a_tiled_calls_bytes_in_each_memory(monkeypatch, tmp_path, place, interval, chunk):
+    """Each tile has a store of its own; outputs are joined in host memory."""
+    call = call_of(16, 1, 6, 20, 44, torch.float32)
+    layout = TileLayout(height=20, width=44, tile_height=20, tile_width=20, overlap=4)
+    counter = Apart()
+    plan = MemoryPlan(
+        place=place, interval=interval, chunk=chunk, folder=tmp_path if place == "disk" else None
+    )
+    engines: list[LateCopies] = []
+    files_bytes = 0
+
+    class CountedHostStore(HostStore):
+        def put(self, index: int, features: Tensor) -> None:
+            with counter.elsewhere():
+                super().put(index, features)
+
+    def open_store(plan: MemoryPlan, *, frames: int, features_bytes: int, **_: object) -> FeatureStore:
+        nonlocal files_bytes
+        engine = LateCopies()
+        engines.append(engine)
+        plain_buffer = engine.buffer
+
+        def buffer(like: Tensor) -> Tensor:
+            with counter.elsewhere():
+                return plain_buffer(like)
+
+        monkeypatch.setattr(engine, "buffer", buffer)
+        carrier = StagedCarrier(torch.device("cpu"), engine)
+        kept = len(plan.kept_frames(frames))
+        if place == "host" or not kept:
+            return CountedHostStore(carrier)
+        with _disable_current_modes():  # the file is in neither memory
+            store = DiskStore(carrier, tmp_path, capacity=kept, features_bytes=features_bytes)
+            mapped = store._file.part(0, torch.empty(0, dtype=torch.uint8, device="meta")).untyped_storage()
+        counter.apart.known.add(mapped._cdata)
+        files_bytes += mapped.nbytes()
+        return store
+
+    plain_blank = tiles._blank
+
+    def blank(shape: tuple[int, int, int, int, int]) -> Tensor:
+        with counter.elsewhere():
+            return plain_blank(shape)
+
+    monkeypatch.setattr(streaming, "open_store", open_store)
+    monkeypatch.setattr(tiles, "_blank", blank)
+    weights_bytes = run_tiled(call, plan, layout, counter)
+    taken = needs_tiled(call, plan, layout)
+    assert layout.count == len(engines) == 3
+    assert taken.device_bytes - weights_bytes == pytest.approx(counter.peak, rel=0.03)
+    # On a CPU nothing is on its way to the host: a tile's output is copied from where it is.
+    on_the_way_bytes = 4 * 3 * 16 * layout.window_height * layout.window_width
+    assert taken.host_bytes == counter.apart.peak + on_the_way_bytes
+    assert taken.disk_bytes == files_bytes
+    features_bytes = replace(call, width=layout.window_width).features_bytes
+    assert taken.moved_bytes == sum(engine.started for engine in engines) * features_bytes
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("interval", "overlap"), [(1, 0), (2, 3)])
+def test_a_tiled_calls_extra_work_is_what_torch_counts(interval, overlap):
+    call = call_of(3, 1, 4, 20, 70, torch.float32)
+    plan = MemoryPlan(interval=interval, chunk=2)
+    layout = TileLayout(height=20, width=70, tile_height=20, tile_width=35 + overlap, overlap=overlap)
+    with FlopCounterMode(display=False) as counter:
+        for _ in tiles.upscale_tiled(BasicVSR(3, 1).eval(), NewFrames(1, 4, 20, 70, "cpu"), plan, layout):
+            pass
+    plain = stage_flops(mid_channels=3, num_blocks=1, batch=1, frames=4, height=20, width=70)
+    assert needs_tiled(call, plan, layout).extra_flops == counter.get_total_flops() - sum(plain.values())
+
+
+def test_a_layout_for_other_frames_is_refused():
+    layout = TileLayout(height=180, width=300, tile_height=100, tile_width=100, overlap=8)
+    with pytest.raises(ValueError, match="for frames of 180 x 300, and the call has frames of 180 x 320"):
+        needs_tiled(PAPER, MemoryPlan(), layout)
+
+
+def test_tiles_take_less_of_the_device_and_more_work():
+    layout = TileLayout(height=180, width=320, tile_height=96, tile_width=96, overlap=16)
+    plan = MemoryPlan(place="host", chunk=2)
+    whole, tiled = needs(PAPER, plan), needs_tiled(PAPER, plan, layout)
+    assert tiled.device_bytes < whole.device_bytes / 2
+    assert tiled.extra_flops > 0 == whole.extra_flops
+    assert tiled.moved_bytes > whole.moved_bytes
 
 
 def test_a_spools_bytes():
