@@ -1,9 +1,9 @@
 """RGB tensors to pictures and videos that common players show as they were, nothing clipped silently."""
 
+import io
 import math
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from vsr_model.errors import BadInput
+from vsr_model.sound import Sound, plan_sound
+from vsr_model.whole_output import appearing, fault_of_the_system
 
 IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -44,6 +46,12 @@ VIDEO_ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
 }
 """The suffixes of videos that are written, and encoders of near-transparent quality, best first."""
 
+_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # as FFmpeg names them
+# FFmpeg keeps packets until every track has a later one, ten seconds at most, which of a large video without
+# sound at its end is much memory; packets come in order here. The index of mp4 stays at the end: what is
+# played from a disk needs it nowhere else, and moving it would write an hour's video twice.
+_MUXER_OPTIONS = {"max_interleave_delta": "1000000"}
+
 # MPEG-4 part 2 allows no finer clock, and this one holds 24, 25, 30, 50 and 60 per second, and their
 # 1000/1001 relatives, exactly.
 _TICKS_PER_S = 60_000
@@ -59,7 +67,8 @@ def write_image(path: str | Path, image: Tensor) -> float:
 
     Values are rounded to the nearest of 256 levels; those outside [0, 1] are clamped, and their share (0 to
     1) is returned so that a caller can say so. The file appears under its name once it is whole. Raises
-    BadInput for an unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored.
+    BadInput for an unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored,
+    OSError for a disk that is full or fails.
     """
     path = Path(path)
     options = IMAGE_OPTIONS.get(path.suffix.lower())
@@ -67,12 +76,20 @@ def write_image(path: str | Path, image: Tensor) -> float:
         raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(IMAGE_OPTIONS)}.")
     pixels, clamped = _checked(path, image)
     levels = (pixels * 255 + 0.5).floor().to(torch.uint8).permute(1, 2, 0).numpy()
-    with _appearing(path) as partial:
-        try:
-            Image.fromarray(np.ascontiguousarray(levels)).save(partial, **options)
-        except (OSError, ValueError) as error:
-            size = f"{levels.shape[0]} x {levels.shape[1]}"
-            raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
+    encoded = io.BytesIO()
+    try:
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        Image.fromarray(np.ascontiguousarray(levels)).save(encoded, format=kind, **options)
+    except (OSError, ValueError) as error:
+        size = f"{levels.shape[0]} x {levels.shape[1]}"
+        raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
+    # Pillow itself would leave half a JPEG on a full disk and say nothing.
+    try:
+        with appearing(path) as partial:
+            partial.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        refusal = BadInput(f"{path} cannot be written ({error.strerror}).")
+        raise fault_of_the_system(error, path) or refusal from error
     return clamped
 
 
@@ -84,10 +101,17 @@ class VideoWriter:
     nothing is to be cropped or padded silently; frames that BasicVSR made always are. Frames follow each
     other at `frame_rate` unless times are given. Pixels are
     `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never
-    if the block is left by an exception.
+    if the block is left by an exception or the process is killed.
+
+    `sound` is a video file all of whose sound goes along: its first frame's time is that of the first frame
+    written. `cut_sound` ends it with the last frame, for when that is not the source's last. What of it was
+    changed or left out is said in `sound_notes`.
+
+    Calls may come from several threads, one after another.
 
     Raises BadInput for an unknown suffix, an odd or empty size, a rate that is not positive, a missing
-    folder, an encoder that fails, and a block in which no frame was written.
+    folder, sound that cannot go along, an encoder that fails, and a block in which no frame was written;
+    OSError for a disk that is full or fails.
     """
 
     def __init__(
@@ -98,6 +122,8 @@ class VideoWriter:
         height: int,
         width: int,
         pixel_aspect: Fraction = Fraction(1),
+        sound: Path | None = None,
+        cut_sound: bool = False,
     ) -> None:
         self.path = Path(path)
         self._pixel_aspect = pixel_aspect
@@ -117,14 +143,21 @@ class VideoWriter:
         self._time_base = Fraction(1, ticks)
         self._period = int(ticks / self.frame_rate)
         self._last_pts: int | None = None
+        self._container_format = _CONTAINERS[self.path.suffix.lower()]
+        self._sound_plan = None if sound is None else plan_sound(Path(sound), self._container_format)
+        self._cut_sound = cut_sound
+        self._sound: Sound | None = None
         self._stack = ExitStack()
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
 
     def __enter__(self) -> Self:
         with self._refusing(), ExitStack() as stack:
-            partial = stack.enter_context(_appearing(self.path))
-            container = stack.enter_context(av.open(f"file:{partial}", "w"))
+            partial = stack.enter_context(appearing(self.path))
+            container = av.open(
+                f"file:{partial}", "w", format=self._container_format, container_options=_MUXER_OPTIONS
+            )
+            stack.enter_context(container)
             stream = container.add_stream(self.encoder, rate=self.frame_rate, options=self._options)
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
@@ -134,6 +167,10 @@ class VideoWriter:
                 context.sample_aspect_ratio = self._pixel_aspect
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
+            if self._sound_plan is not None and self._sound_plan.tracks:
+                self._sound = Sound(self._sound_plan, container)
+                stack.callback(self._sound.close)
+            container.start_encoding()  # what the container refuses, it refuses here
             self._container, self._stream = container, stream
             self._stack = stack.pop_all()
         return self
@@ -163,6 +200,13 @@ class VideoWriter:
         self._last_pts = pts
         return clamped
 
+    @property
+    def sound_notes(self) -> tuple[str, ...]:
+        """What of the sound was changed or left out so far, in sentences for the user."""
+        if self._sound is not None:
+            return self._sound.notes
+        return () if self._sound_plan is None else self._sound_plan.notes
+
     def _next_pts(self, time_s: float | None) -> int:
         if time_s is None:
             return 0 if self._last_pts is None else self._last_pts + self._period
@@ -179,6 +223,8 @@ class VideoWriter:
         for packet in self._stream.encode(frame):
             # The last frame's duration is in no later timestamp, and the average rate is wrong without it.
             packet.duration = packet.duration or self._period
+            if self._sound is not None and packet.dts is not None:
+                self._sound.write_until(packet.dts * packet.time_base)
             self._container.mux(packet)
 
     @contextmanager
@@ -186,7 +232,8 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            raise BadInput(f"{self.path} cannot be written by {self.encoder} ({error.strerror}).") from error
+            refusal = BadInput(f"{self.path} cannot be written by {self.encoder} ({error.strerror}).")
+            raise fault_of_the_system(error, self.path) or refusal from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -196,8 +243,12 @@ class VideoWriter:
                 if self._last_pts is None:
                     raise BadInput(f"{self.path} would be empty, and at least one frame must be written.")
                 self._encode(None)
+                if self._sound is not None:
+                    end = (self._last_pts + self._period) * self._time_base
+                    self._sound.finish(end if self._cut_sound else None)
         else:
-            self._stack.__exit__(kind, error, trace)
+            with suppress(av.FFmpegError, OSError):  # of the trailer, where the disk is full already
+                self._stack.__exit__(kind, error, trace)
         self._container = self._stream = None
 
 
@@ -214,21 +265,6 @@ def _has_encoder(encoder: tuple[str, dict[str, str]]) -> bool:
     except (av.FFmpegError, ValueError):  # PyAV's UnknownCodecError is a ValueError
         return False
     return True
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write under; renamed to `path` at the end, removed on an exception."""
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder, and a file is to be written.")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:

@@ -1,0 +1,336 @@
+"""Sound that goes along: real files, made and decoded here, in which a flash and a beep coincide."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from vsr_model import media_write, sound, sound_track
+from vsr_model.errors import BadInput
+from vsr_model.video import VideoWriter, inspect, iterate_frames
+
+RATE = 25  # frames per second
+SAMPLE_RATE = 48_000
+FLASH_S = Fraction(4, 5)  # when the flash and the beep begin, on the source's clock
+END_S = Fraction(8, 5)
+AUDIO_FRAME_S = 1024 / SAMPLE_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tone:
+    """A track: silence from `start_s`, a tone of `hertz` from the flash on."""
+
+    codec: str = "aac"
+    start_s: Fraction = Fraction(0)
+    end_s: Fraction = END_S
+    hertz: int = 1000
+    tags: tuple[tuple[str, str], ...] = ()
+    layout: str = "stereo"
+
+    def samples(self) -> np.ndarray:
+        count = int((self.end_s - self.start_s) * SAMPLE_RATE)
+        times = float(self.start_s) + np.arange(count) / SAMPLE_RATE
+        return np.where(times >= float(FLASH_S), 0.5 * np.sin(2 * np.pi * self.hertz * times), 0)
+
+
+def make_clip(path: Path, *tones: Tone, video_start_s: Fraction = Fraction(0)) -> Path:
+    """32 x 32 from `video_start_s` to 1.6 s: black, white from 0.8 s on."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
+        video.height, video.width, video.pix_fmt = 32, 32, "yuv420p"
+        tracks = [
+            container.add_stream(tone.codec, rate=SAMPLE_RATE, options={"strict": "experimental"})
+            for tone in tones
+        ]
+        for tone, track in zip(tones, tracks, strict=True):
+            track.codec_context.layout = tone.layout
+            track.metadata.update(dict(tone.tags))
+        packets = []
+        for index in range(int((END_S - video_start_s) * RATE)):
+            time_s = video_start_s + Fraction(index, RATE)
+            level = 235 if time_s >= FLASH_S else 16
+            planes = np.full((48, 32), 128, np.uint8)
+            planes[:32] = level
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame.pts, frame.time_base = int(time_s * RATE), Fraction(1, RATE)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        for tone, track in zip(tones, tracks, strict=True):
+            samples = tone.samples().astype(np.float32)
+            channels = track.codec_context.layout.nb_channels
+            for first in range(0, samples.size, 1024):
+                part = np.repeat(samples[None, first : first + 1024], channels, axis=0)
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=tone.layout)
+                frame.sample_rate = SAMPLE_RATE
+                frame.pts = int(tone.start_s * SAMPLE_RATE) + first
+                frame.time_base = Fraction(1, SAMPLE_RATE)
+                packets += track.encode(frame)
+            packets += track.encode(None)
+        packets.sort(key=lambda packet: packet.dts * packet.time_base)
+        container.mux(packets)
+    return path
+
+
+def carry(source: Path, output: Path, *, frames: int | None = None, **options: bool) -> tuple[str, ...]:
+    """As an upscaler does it, with a network that changes nothing."""
+    info = inspect(source)
+    assert info.frame_rate is not None
+    with VideoWriter(
+        output, frame_rate=info.frame_rate, height=32, width=32, sound=source, **options
+    ) as writer:
+        for frame in iterate_frames(source, limit=frames):
+            writer.write(frame.image, frame.time_s)
+    return writer.sound_notes
+
+
+def heard(path: Path, track: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Every sample of a track (its first channel), and when it is heard."""
+    times, values = [], []
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("fltp")
+        for frame in container.decode(audio=track):
+            for plain in resampler.resample(frame):
+                times.append(
+                    float(plain.pts * plain.time_base) + np.arange(plain.samples) / plain.sample_rate
+                )
+                values.append(plain.to_ndarray()[0])
+    return np.concatenate(times), np.concatenate(values)
+
+
+def beep_s(path: Path, track: int = 0) -> float:
+    times, values = heard(path, track)
+    return float(times[np.argmax(np.abs(values) > 0.2)])
+
+
+def flash_s(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return next(float(f.time) for f in container.decode(video=0) if f.to_ndarray()[16, 16] > 128)
+
+
+def lag_s(path: Path, track: int = 0) -> float:
+    """How much later the beep is heard than the flash is seen."""
+    return beep_s(path, track) - flash_s(path)
+
+
+def packets_of(path: Path, track: int = 0) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=track) if packet.size]
+
+
+STARTS = pytest.mark.parametrize(
+    ("video_start_s", "sound_start_s"),
+    [(Fraction(0), Fraction(0)), (Fraction(12, 25), Fraction(0)), (Fraction(0), Fraction(1, 3))],
+    ids=["together", "sound-first", "video-first"],
+)
+
+
+@STARTS
+@pytest.mark.parametrize(
+    ("source_name", "codec", "output_name"),
+    [
+        ("in.mp4", "aac", "out.mp4"),
+        ("in.mp4", "aac", "out.mkv"),
+        ("in.mkv", "aac", "out.mov"),
+        ("in.mkv", "libopus", "out.webm"),
+        ("in.mkv", "flac", "out.mkv"),
+    ],
+)
+def test_copied_sound_stays_in_step(
+    tmp_path: Path,
+    source_name: str,
+    codec: str,
+    output_name: str,
+    video_start_s: Fraction,
+    sound_start_s: Fraction,
+) -> None:
+    tone = Tone(codec=codec, start_s=sound_start_s)
+    source = make_clip(tmp_path / source_name, tone, video_start_s=video_start_s)
+    assert lag_s(source) == pytest.approx(0, abs=AUDIO_FRAME_S)
+    output = tmp_path / output_name
+    assert carry(source, output) == ()
+    # Matroska's clock, and that of delays in mp4, count milliseconds: two of them are rounded, in and out.
+    assert lag_s(output) == pytest.approx(lag_s(source), abs=0.0025)
+
+
+@STARTS
+@pytest.mark.parametrize(
+    ("source_name", "codec", "output_name", "note"),
+    [
+        ("in.mkv", "vorbis", "out.mp4", "The sound (vorbis) was encoded anew as aac."),
+        ("in.mkv", "pcm_s16le", "out.mp4", "The sound (pcm_s16le) was encoded anew as aac."),
+        ("in.mp4", "aac", "out.webm", "The sound (aac) was encoded anew as opus."),
+    ],
+)
+def test_sound_that_is_encoded_anew_stays_in_step(
+    tmp_path: Path,
+    source_name: str,
+    codec: str,
+    output_name: str,
+    note: str,
+    video_start_s: Fraction,
+    sound_start_s: Fraction,
+) -> None:
+    tone = Tone(codec=codec, start_s=sound_start_s)
+    source = make_clip(tmp_path / source_name, tone, video_start_s=video_start_s)
+    output = tmp_path / output_name
+    assert carry(source, output) == (note,)
+    assert lag_s(output) == pytest.approx(0, abs=AUDIO_FRAME_S)
+    times, values = heard(output)
+    assert times[-1] == pytest.approx(float(END_S - video_start_s), abs=2 * AUDIO_FRAME_S)
+    late = values[times > float(FLASH_S - video_start_s) + 0.1]
+    assert np.sqrt(np.mean(late**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
+
+
+def test_packets_are_copied_bit_for_bit(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    for name in ("out.mp4", "out.mov"):
+        carry(source, tmp_path / name)
+        assert packets_of(tmp_path / name) == packets_of(source)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_every_track_keeps_its_language(tmp_path: Path, name: str) -> None:
+    tones = (
+        Tone(hertz=400, tags=(("language", "deu"), ("title", "Original"))),
+        Tone(codec="libmp3lame", hertz=900, tags=(("language", "fra"), ("title", "Commentary"))),
+    )
+    source = make_clip(tmp_path / "in.mkv", *tones)
+    assert carry(source, tmp_path / name) == ()
+    with av.open(str(tmp_path / name)) as container:
+        streams = container.streams.audio
+        assert [stream.codec_context.codec.canonical_name for stream in streams] == ["aac", "mp3"]
+        assert [stream.language for stream in streams] == ["deu", "fra"]
+        # As FFmpeg reads the title of a track, in Matroska and in mp4.
+        titles = [stream.metadata.get("title", stream.metadata.get("name")) for stream in streams]
+        assert titles == ["Original", "Commentary"]
+    for track in range(2):
+        assert packets_of(tmp_path / name, track) == packets_of(source, track)
+
+
+def test_the_track_that_is_played_stays_the_same(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    made = make_clip(tmp_path / "made.mkv", Tone(), Tone())
+    with av.open(str(made)) as given, av.open(str(source), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in given.streams}
+        streams[2].disposition = av.stream.Disposition.default
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    for name in ("out.mp4", "out.mkv"):
+        carry(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as container:
+            defaults = [bool(s.disposition & s.disposition.default) for s in container.streams.audio]
+        assert defaults == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("codec", "output_name"), [("aac", "out.mp4"), ("pcm_s16le", "out.mp4"), ("aac", "out.mkv")]
+)
+def test_sound_is_cut_where_frames_are(tmp_path: Path, codec: str, output_name: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", Tone(codec=codec))
+    for cut, end_s in ((True, 1.0), (False, float(END_S))):
+        carry(source, tmp_path / output_name, frames=25, cut_sound=cut)
+        times, _ = heard(tmp_path / output_name)
+        assert times[-1] == pytest.approx(end_s, abs=2 * AUDIO_FRAME_S)
+
+
+def test_surround_sound(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", Tone(codec="ac3", layout="5.1(side)"))
+    assert carry(source, tmp_path / "out.webm") == ("The sound (ac3) was encoded anew as opus.",)
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert container.streams.audio[0].codec_context.layout.nb_channels == 6
+    assert lag_s(tmp_path / "out.webm") == pytest.approx(0, abs=2 * AUDIO_FRAME_S)
+
+
+def test_a_source_without_sound(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4")
+    assert carry(source, tmp_path / "out.mp4") == ()
+    assert not inspect(tmp_path / "out.mp4").has_audio
+
+
+def test_sound_goes_in_with_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An encoder that looks at no later frames, so that each is written when it is given.
+    monkeypatch.setitem(media_write.VIDEO_ENCODERS, ".mp4", (media_write._MPEG4,))
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    starts_s: list[float] = []
+    put = sound_track.CopiedTrack.put
+
+    def watched(track: sound_track.CopiedTrack, packet: av.Packet, start_s: Fraction) -> None:
+        starts_s.append(float(start_s))
+        put(track, packet, start_s)
+
+    monkeypatch.setattr(sound, "_works", lambda *args: True)
+    monkeypatch.setattr(sound_track.CopiedTrack, "put", watched)
+    writer = VideoWriter(tmp_path / "out.mp4", frame_rate=Fraction(RATE), height=32, width=32, sound=source)
+    with writer:
+        for index in range(20):
+            writer.write(torch.zeros(3, 32, 32))
+            assert max(starts_s) == pytest.approx(index / RATE, abs=AUDIO_FRAME_S)
+
+
+def test_frames_may_come_from_another_thread(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    frames = list(iterate_frames(source))
+    with VideoWriter(
+        tmp_path / "out.mp4", frame_rate=Fraction(RATE), height=32, width=32, sound=source
+    ) as writer:
+        thread = threading.Thread(target=lambda: [writer.write(f.image, f.time_s) for f in frames])
+        thread.start()
+        thread.join()
+    assert packets_of(tmp_path / "out.mp4") == packets_of(source)
+    assert lag_s(tmp_path / "out.mp4") == pytest.approx(0, abs=AUDIO_FRAME_S)
+
+
+def test_sound_that_cannot_go_along_is_refused_before_any_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    monkeypatch.setitem(sound.ENCODERS, "webm", (("no-such-encoder", 1),))
+    with pytest.raises(BadInput, match=r"has sound \(aac\) that goes into webm neither .* --no-sound"):
+        VideoWriter(tmp_path / "out.webm", frame_rate=Fraction(RATE), height=32, width=32, sound=source)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def overwritten(path: Path, chosen: Callable[[int], bool]) -> Path:
+    """`path` with noise in place of the packets of sound whose numbers are chosen."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    noise = np.random.default_rng(0)
+    for number, (start, size) in enumerate(places):
+        if chosen(number):
+            data[start : start + size] = noise.bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def test_damaged_sound_costs_no_frame(tmp_path: Path) -> None:
+    source = overwritten(make_clip(tmp_path / "in.mp4", Tone()), lambda number: 20 <= number < 25)
+    notes = carry(source, tmp_path / "out.webm")
+    assert notes[0] == "The sound (aac) was encoded anew as opus."
+    assert notes[1].startswith("Damaged sound was left out: ")
+    assert len(list(iterate_frames(tmp_path / "out.webm"))) == 40
+    assert lag_s(tmp_path / "out.webm") == pytest.approx(0, abs=AUDIO_FRAME_S)
+    # What is copied is not decoded, and damaged as it was.
+    assert carry(source, tmp_path / "out.mp4") == ()
+    assert packets_of(tmp_path / "out.mp4") == packets_of(source)
+
+
+def test_times_that_go_back_are_left_out(tmp_path: Path) -> None:
+    """As in recordings of broadcasts, where a clock starts anew."""
+    source = make_clip(tmp_path / "in.mkv", Tone())
+    with av.open(str(source)) as given, av.open(str(tmp_path / "out.mp4"), "w") as target:
+        track = sound_track.CopiedTrack(given.streams.audio[0], target)
+        target.start_encoding()
+        packets = [packet for packet in given.demux(audio=0) if packet.size][:4]
+        for packet, start_s in zip(packets, (0, 1, Fraction(1, 2), 2), strict=True):
+            track.put(packet, Fraction(start_s))
+    assert track.lost_packets == 1
+    assert len(packets_of(tmp_path / "out.mp4")) == 3

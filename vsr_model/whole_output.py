@@ -1,0 +1,118 @@
+"""Output files of any kind that are there whole or not at all, whatever ends the process."""
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from vsr_model.errors import BadInput
+
+_NAME_LENGTH = 40  # characters of the output's name in a hidden one, which must be short enough to exist
+
+_OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE)
+"""What no other request would mend: a disk that is full, a quota, a device that fails."""
+
+
+def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
+    """An OSError that names `path` if writing it failed by the machine's state, None if by the request.
+
+    `error` is what a library raised: FFmpeg's errors are not all OSErrors, and they name files of their own.
+    """
+    code = getattr(error, "errno", None)
+    return OSError(code, os.strerror(code), str(path)) if code in _OF_THE_SYSTEM else None
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name to open and write under; what is there when the block ends appears as `path`, or replaces it.
+
+    Nothing is left if the block ends by an exception. Where the system can (Linux, most file systems) the
+    file has no name until it is whole, so that a process that is killed leaves nothing either; elsewhere it
+    has a hidden name beside `path`, and the next block for the same output removes what dead processes left.
+
+    Raises BadInput for a folder as `path` and for a missing one around it, OSError for what the system says.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, and a file is to be written.")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
+    _remove_leftovers(path)
+    hidden = path.with_name(_hidden_name(path, os.getpid()))
+    descriptor = _nameless(path.parent)
+    try:
+        if descriptor is None:
+            yield hidden
+            _to_disk(hidden)
+        else:
+            nameless = Path(f"/proc/self/fd/{descriptor}")
+            yield nameless
+            os.fsync(descriptor)
+            _name(nameless, hidden)
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _nameless(folder: Path) -> int | None:
+    """The descriptor of an open file without a name in `folder`; None where there are none."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError:  # this file system has none, or nothing can be written here, which the next attempt tells
+        return None
+    if os.access(f"/proc/self/fd/{descriptor}", os.W_OK):
+        return descriptor
+    os.close(descriptor)  # without /proc it could be neither opened by others nor given a name
+    return None
+
+
+def _name(nameless: Path, hidden: Path) -> None:
+    folder = os.open(hidden.parent, os.O_PATH)
+    try:
+        # With a folder given the system follows the link in /proc to the file, else it would link the link.
+        os.link(nameless, hidden.name, dst_dir_fd=folder)
+    except OSError:  # hours of work are not lost to a system that opens nameless files and will not name them
+        shutil.copyfile(nameless, hidden)
+        _to_disk(hidden)
+    finally:
+        os.close(folder)
+
+
+def _to_disk(path: Path) -> None:
+    # Or a power failure could leave the name with nothing behind it.
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hidden_name(path: Path, process: int) -> str:
+    before, after = _around_process(path)
+    return f"{before}{process}{after}"
+
+
+def _around_process(path: Path) -> tuple[str, str]:
+    # The digest tells long names apart; the machine's name is in it because a process can be looked for only
+    # where it ran.
+    digest = hashlib.sha256(f"{platform.node()}/{path.name}".encode(errors="surrogateescape")).hexdigest()
+    return f".{path.stem[:_NAME_LENGTH]}-{digest[:8]}.", f".partial{path.suffix}"
+
+
+def _remove_leftovers(path: Path) -> None:
+    before, after = map(re.escape, _around_process(path))
+    with suppress(OSError):  # in a folder that cannot be listed
+        for file in path.parent.iterdir():
+            found = re.fullmatch(f"{before}([0-9]{{1,9}}){after}", file.name)
+            if found and not psutil.pid_exists(int(found[1])):
+                file.unlink()
