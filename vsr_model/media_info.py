@@ -49,6 +49,11 @@ class MediaInfo:
     `frame_rate` is the average in frames per second, None for a picture. `variable_frame_rate` is judged by
     the timestamps of the first 64 frames. `pixel_aspect` is a pixel's width over its height where the video
     is shown (1 for pictures). An animated picture (GIF, WebP, APNG) is a video.
+
+    `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
+    all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
+    BT.2100), which is left as it is. `is_interlaced` is what the first frame says of itself. `has_audio` and
+    `has_subtitles` speak of tracks of the container.
     """
 
     path: Path
@@ -60,6 +65,10 @@ class MediaInfo:
     rotation_degrees: int
     variable_frame_rate: bool
     has_audio: bool
+    eight_bit: bool
+    has_subtitles: bool = False
+    is_hdr: bool = False
+    is_interlaced: bool = False
     pixel_aspect: Fraction = Fraction(1)
 
 

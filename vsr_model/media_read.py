@@ -1,6 +1,6 @@
 """Pictures and videos to RGB tensors: one frame, or frame by frame, whichever of the two a file is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media_info import MediaInfo, existing_file
 from vsr_model.picture_decoder import inspect_picture, open_picture, picture_count, picture_rgb, picture_times
-from vsr_model.video_decoder import decoded, frame_rgb, inspect_video, open_video
+from vsr_model.video_decoder import decoded, frame_rgb, inspect_video, open_video, shown_packets
 
 _RATE_IF_NONE = Fraction(25)  # of raw streams that carry neither timestamps nor a rate
 
@@ -85,6 +85,25 @@ def count_frames(path: str | Path) -> int:
             return picture_count(path, picture)
     with open_video(path) as (container, stream):
         return sum(1 for _ in decoded(path, container, stream))
+
+
+def count_packets(path: str | Path, on_count: Callable[[int], None] | None = None) -> int:
+    """About how many frames `path` holds, at the price of reading the file: exact for pictures.
+
+    For containers that state no count. Nothing is decoded: packets are counted, and a video whose packets
+    hold no frame or several, or that is damaged, has another number of frames. `on_count` is told the count
+    so far after every packet. Raises BadInput as `iterate_frames`, for damage that shows without decoding.
+    """
+    path = existing_file(path)
+    with open_picture(path) as picture:
+        if picture is not None:
+            return picture_count(path, picture)
+    with open_video(path) as (container, stream):
+        count = 0
+        for count, _ in enumerate(shown_packets(container, stream), start=1):
+            if on_count is not None:
+                on_count(count)
+        return count
 
 
 def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:

@@ -95,6 +95,7 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
         rotation_degrees=orientation.degrees,
         variable_frame_rate=len({b - a for a, b in pairwise(times)}) > 1,
         has_audio=False,
+        eight_bit=picture.mode in _MODES_8_BIT and not _is_deep_png(path, picture),
     )
 
 

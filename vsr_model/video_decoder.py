@@ -12,6 +12,8 @@ import av
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -34,6 +36,7 @@ _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 _MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 10: _BT2020}
 _HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
 _LIMITED, _FULL = 1, 2
+_HDR_TRANSFERS = (16, 18)  # PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as H.273 numbers them
 # Without the chroma flags swscale repeats chroma samples, and its shortcuts are off by up to 4/255.
 _EXACT = int(
     Interpolation.BICUBIC
@@ -82,6 +85,16 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
         raise BadInput(f"{path} holds no frame that can be decoded.")
 
 
+def shown_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """The packets of `stream` that frames come from, in the order stored, undecoded."""
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all  # most containers then skip their bytes
+    for packet in container.demux(stream):
+        if packet.size > 0 and not packet.is_discard:  # the last one is empty; an edit list hides others
+            yield packet
+
+
 def inspect_video(path: Path, container: InputContainer, stream: VideoStream) -> MediaInfo:
     """What the video is, after decoding its first frame."""
     size = path.stat().st_size
@@ -102,6 +115,10 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         rotation_degrees=degrees,
         variable_frame_rate=_varies(path),
         has_audio=len(container.streams.audio) > 0,
+        eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
+        has_subtitles=len(container.streams.subtitles) > 0,
+        is_hdr=frame.color_trc in _HDR_TRANSFERS,
+        is_interlaced=frame.interlaced_frame,
         # Stated of the frames as they are stored.
         pixel_aspect=1 / aspect if degrees in (90, 270) else aspect,
     )
@@ -129,6 +146,14 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
     return orientation
 
 
+def _sample_bits(frame: av.VideoFrame) -> int:
+    return max(component.bits for component in frame.format.components)
+
+
+def _is_limited_grey(frame: av.VideoFrame) -> bool:
+    return frame.format.name.startswith("gray") and frame.color_range == _LIMITED
+
+
 def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> Tensor:
     """`frame` as (3, h, w) float32 RGB in [0, 1], upright.
 
@@ -136,7 +161,7 @@ def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | 
     would start its threads here, which spin while the decoder needs the cores.
     """
     pixels = frame.format
-    bits = max(component.bits for component in pixels.components)
+    bits = _sample_bits(frame)
     full = frame.color_range == _FULL or pixels.name.startswith("yuvj") or pixels.is_rgb
     guess = _BT709 if frame.height >= _HD_HEIGHT else _BT601
     rgb = (reformatter or VideoReformatter()).reformat(
@@ -148,7 +173,7 @@ def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | 
         interpolation=_EXACT,
     )
     values = rgb.to_ndarray().astype(np.float32)
-    if pixels.name.startswith("gray") and frame.color_range == _LIMITED:
+    if _is_limited_grey(frame):
         # swscale takes every grey for full range, even one that is tagged otherwise.
         values = (values / np.float32(1 if bits <= 8 else 256) - 16) / np.float32(219)
     elif bits <= 8:

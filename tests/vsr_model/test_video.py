@@ -19,6 +19,7 @@ from vsr_model.errors import BadInput
 from vsr_model.video import (
     VideoWriter,
     count_frames,
+    count_packets,
     inspect,
     iterate_frames,
     moving_texture,
@@ -772,3 +773,107 @@ def test_the_shape_of_pixels_is_kept(tmp_path: Path, suffix: str):
     with VideoWriter(path, frame_rate=RATE, height=64, width=96, pixel_aspect=Fraction(4, 3)) as writer:
         writer.write(torch.rand(3, 64, 96))
     assert inspect(path).pixel_aspect == Fraction(4, 3)
+
+
+# What the header and the first frame tell ------------------------------------------------------------------
+
+
+def _whole_255ths(image: Tensor) -> bool:
+    return torch.equal((image * 255).round() / 255, image)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "color_range", "eight_bit"),
+    [
+        ("yuv420p", 1, True),
+        ("yuv444p", 2, True),
+        ("gray", 2, True),
+        ("gray", 1, False),
+        ("yuv420p10le", 1, False),
+        ("gray10le", 2, False),
+    ],
+)
+def test_values_of_eight_bits_are_told(tmp_path: Path, pix_fmt: str, color_range: int, eight_bit: bool):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, pix_fmt
+        stream.codec_context.color_range = color_range
+        frame = av.VideoFrame(48, 32, pix_fmt)
+        frame.color_range = color_range
+        for plane in frame.planes:
+            if "10" in pix_fmt:
+                values = np.random.default_rng(0).integers(64, 940, plane.buffer_size // 2, dtype=np.uint16)
+            else:
+                values = np.random.default_rng(0).integers(16, 235, plane.buffer_size, dtype=np.uint8)
+            plane.update(values.tobytes())
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert inspect(path).eight_bit == eight_bit
+    assert _whole_255ths(next(iterate_frames(path)).image) == eight_bit
+
+
+def test_pictures_of_eight_and_sixteen_bits_are_told(tmp_path: Path):
+    write_image(tmp_path / "a.png", _as_tensor(_noise(9, 14)))
+    deep = _png(tmp_path / "deep.png", np.full((4, 4, 3), 12345, np.uint16), colour_type=2)
+    Image.fromarray(np.full((4, 4), 12345, np.uint16)).save(tmp_path / "grey.png")
+    told = [inspect(path).eight_bit for path in (tmp_path / "a.png", deep, tmp_path / "grey.png")]
+    assert told == [True, False, False]
+
+
+@pytest.mark.parametrize(("transfer", "is_hdr"), [(1, False), (14, False), (16, True), (18, True)])
+def test_high_dynamic_range_is_told(tmp_path: Path, transfer: int, is_hdr: bool):
+    planes = np.full((3, 32, 48), 128, np.uint8)
+    path = _encode(tmp_path / "a.mp4", [planes], "libx264", "yuv444p", (32, 48), color_trc=transfer)
+    assert inspect(path).is_hdr == is_hdr
+
+
+def test_interlacing_is_told(tmp_path: Path):
+    info = inspect(_interlaced(tmp_path / "a.mp4"))
+    assert info.is_interlaced
+    assert not inspect(SAMPLE).is_interlaced
+
+
+def _interlaced(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct
+        frame = av.VideoFrame.from_ndarray(np.full((48, 48), 128, np.uint8), format="yuv420p")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_tracks_of_sound_and_text_are_told(tmp_path: Path):
+    info = inspect(SAMPLE)
+    assert (info.has_audio, info.has_subtitles) == (False, False)
+    text = tmp_path / "a.srt"
+    text.write_text("1\n00:00:00,000 --> 00:00:00,500\nHello\n")
+    with (
+        av.open(str(SAMPLE)) as video,
+        av.open(str(text)) as subtitles,
+        av.open(str(tmp_path / "a.mkv"), "w") as target,
+    ):
+        packets = []
+        for source in (video.streams[0], subtitles.streams[0]):
+            stream = target.add_stream_from_template(source, opaque=True)
+            packets += [(packet, stream) for packet in source.container.demux(source) if packet.size]
+        for packet, stream in packets:
+            packet.stream = stream
+            target.mux(packet)
+    info = inspect(tmp_path / "a.mkv")
+    assert (info.has_audio, info.has_subtitles) == (False, True)
+
+
+def test_packets_are_counted_without_decoding(tmp_path: Path):
+    path = _write(tmp_path / "a.mkv", [_patches(64, 96)] * 7)
+    assert inspect(path).frame_count is None
+    counts: list[int] = []
+    assert count_packets(path, counts.append) == 7
+    assert counts == [1, 2, 3, 4, 5, 6, 7]
+    assert count_packets(SAMPLE) == 30
+    write_image(tmp_path / "a.png", _patches(64, 96))
+    assert count_packets(tmp_path / "a.png") == 1
+    with pytest.raises(BadInput, match="does not exist"):
+        count_packets(tmp_path / "missing.mp4")
