@@ -18,7 +18,7 @@ from bench.plotting.plot_labels import (
     title_of,
 )
 from bench.plotting.plot_series import Curve
-from bench.plotting.plot_style import LOG_RATIO, colour, frame_ticks, line, logarithmic, marker, plain, sheet
+from bench.plotting.plot_style import LOG_RATIO, colour, frames_axis, line, logarithmic, marker, plain, sheet
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import Unit, significant, unit_for
 
@@ -96,7 +96,7 @@ def _curves(
         logarithmic(axes, axes.yaxis, min(values), max(values))
     else:
         axes.set_ylim(0, max(values) * 1.06)
-    frame_ticks(axes, group.frames)
+    frames_axis(axes, group.frames)
     axes.set_xlabel("frames")
     axes.set_ylabel(label)
     return figure

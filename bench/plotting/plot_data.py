@@ -14,7 +14,10 @@ from bench.records import Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
 
-PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory")
+PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long_clips")
+
+_OVER_FRAMES: Final = ("time", "speedup", "long_clips")
+"""The kinds that show every frame count."""
 
 REASON_LENGTH: Final = 60
 """Characters of a reason that a figure's footnote has room for; the report gives it whole."""
@@ -79,7 +82,7 @@ def _group(
     find, lacking = FINDERS[kind]
     found = find(tables, ok)
     shown = [cell for cell in ok if cell.cell in found]
-    if kind not in ("time", "speedup") and shown:
+    if kind not in _OVER_FRAMES and shown:
         # Frame counts differ too much to be compared with each other: one for all backends.
         counts = Counter(cell.frames for cell in shown)
         frames = max(counts, key=lambda count: (counts[count], count))

@@ -83,7 +83,23 @@ class MemoryTrace:
     device_bytes: tuple[int, ...] | None  # None without a device
 
 
-Series = Curve | StageSplit | Calls | MemoryTrace
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What a clip of so many frames takes on a backend, in seconds and bytes; None is not measured.
+
+    Host memory is what a call adds to what the process held before it, device memory the peak. Both are the
+    greatest of the rounds, and the time is the median of the steady calls.
+    """
+
+    backend: str
+    frames: int
+    seconds: float | None
+    stage: str  # one of FIGURE_STAGES
+    host_bytes: int | None
+    device_bytes: int | None
+
+
+Series = Curve | StageSplit | Calls | MemoryTrace | Need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +199,33 @@ def _traces(tables: Tables, cells: Sequence[Cell]) -> Found:
     }
 
 
+def _needs(tables: Tables, cells: Sequence[Cell]) -> Found:
+    timed = tables.summary[tables.summary["stage"].isin(FIGURE_STAGES) & (tables.summary["median_s"] > 0)]
+    times = {row["cell"]: row for row in rows_in(timed)}
+    found: Found = {}
+    for cell in cells:
+        rounds = tables.cells[tables.cells["cell"] == cell.cell]
+        host, device = (_greatest(rounds[name]) for name in ("host_growth_bytes", "peak_device_bytes"))
+        time = times.get(cell.cell)
+        if time is not None or host is not None or device is not None:
+            need = Need(
+                backend=cell.backend,
+                frames=cell.frames,
+                seconds=None if time is None else float(time["median_s"]),
+                stage=FORWARD if time is None else str(time["stage"]),
+                host_bytes=host,
+                device_bytes=device,
+            )
+            found[cell.cell] = [need]
+    return found
+
+
+def _greatest(values: "pd.Series[int]") -> int | None:
+    """None where none is above 0: a logarithmic axis has no place for it."""
+    known = values.dropna()
+    return int(known.max()) if len(known) and known.max() > 0 else None
+
+
 def _trace(backend: str, number: int, rows: pd.DataFrame) -> MemoryTrace:
     device = rows["device_bytes"]
     return MemoryTrace(
@@ -220,4 +263,5 @@ FINDERS: Final[dict[str, tuple[Finder, str]]] = {
     "stages": (_stage_splits, "no stage pass"),
     "repetitions": (_calls, "no samples"),
     "memory": (_traces, "no memory pass"),
+    "long_clips": (_needs, "neither steady samples nor a memory pass"),
 }

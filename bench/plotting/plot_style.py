@@ -47,6 +47,11 @@ STAGE_HATCHES: Final = ("", "", "", "////", "")
 LOG_RATIO: Final = 10.0
 """Values further apart than this get a logarithmic axis: on a linear one the small ones lie on the floor."""
 
+LONG_RATIO: Final = 20.0
+"""Clips whose lengths are further apart than this get a logarithmic axis of frames, for the same reason."""
+
+_MOST_TICKS: Final = 12
+
 GREY: Final = "#555555"
 WIDTH_IN: Final = 6.8
 DPI: Final = 150
@@ -198,6 +203,26 @@ def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 3000 else (1,)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
+
+
+def frames_axis(axes: Axes, frames: Sequence[int]) -> None:
+    """Ticks as of `frame_ticks`, on a logarithmic axis where the longest clip is many times the shortest."""
+    if max(frames) > LONG_RATIO * min(frames):
+        log_frames(axes, frames)
+    else:
+        frame_ticks(axes, frames)
+
+
+def log_frames(axes: Axes, frames: Sequence[int]) -> None:
+    """A logarithmic axis with ticks at the measured frame counts, less those that would touch others."""
+    logarithmic(axes, axes.xaxis, min(frames), max(frames))
+    apart = (max(frames) / min(frames)) ** (1 / _MOST_TICKS)
+    ticks: list[int] = []
+    for count in sorted(frames, reverse=True):
+        if not ticks or ticks[-1] >= count * apart:
+            ticks.append(count)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def frame_ticks(axes: Axes, frames: Sequence[int]) -> None:
