@@ -240,7 +240,7 @@ class CellRecord(_Frozen):
     worker_start_s: float | None = None  # of that: from asking to the worker running
     setup_s: float | None = None  # of that: building the model and the clip
     measured_s: float | None = None  # of that: inside timed or profiled calls of the workload
-    reference_s: float | None = None  # of that: the CPU float32 result, made once per weights and clip
+    reference_s: float | None = None  # of that: the CPU float32 result, and a memory plan's checked call
     harness_s: float | None = None  # the rest of the round's wall time, set-up included: what the tool costs
 
     warnings: tuple[str, ...] = ()

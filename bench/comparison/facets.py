@@ -111,7 +111,17 @@ def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
 
 def _backend(backend: Backend) -> dict[str, Any]:
     kind = "cuda" if backend.is_cuda else "cpu"
-    return {"device": kind, **{name: getattr(backend, name) for name in _BACKEND}}
+    return {"device": kind, **{name: getattr(backend, name) for name in _BACKEND}, **_memory_plan(backend)}
+
+
+def _memory_plan(backend: Backend) -> dict[str, Any]:
+    """Not its folder: where a clip lies is no facet either."""
+    plan = backend.memory_plan
+    if plan is None:
+        return {"memory_plan": "none"}
+    return {
+        "memory_plan": plan.place, "memory_plan.interval": plan.interval, "memory_plan.chunk": plan.chunk,
+    }  # fmt: skip
 
 
 def _device(

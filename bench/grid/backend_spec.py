@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.grid.config import BackendSpec
+from bench.grid.config_memory import MemoryPlanSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Backend:
     compile: bool = False
     threads: int | None = None
     cudnn_warp: bool = True  # where cuDNN is on: whether the warp of features runs on it, too
+    memory_plan: MemoryPlanSpec | None = None  # None: the plain network, whole clips in one call
     min_psnr_db: float = 80.0
 
     @property
@@ -39,7 +41,7 @@ class Backend:
         """Whether its output is the CPU float32 result that the others are checked against."""
         return (self.device, self.dtype, self.fp32_precision, self.memory_format, self.compile) == (
             "cpu", "float32", "ieee", "contiguous", False,
-        ) and self.threads is None  # fmt: skip
+        ) and self.threads is None and self.memory_plan is None  # fmt: skip
 
 
 BUILT_IN: Final = {
@@ -61,7 +63,10 @@ Warp coordinates that drop to bfloat16, a common fault, give 39 dB, and are to b
 def resolve(spec: BackendSpec) -> Backend:
     """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
     backend = BUILT_IN[spec.from_ or spec.name]
-    fields = ("device", "dtype", "fp32_precision", "memory_format", "compile", "threads", "cudnn_warp")
+    fields = (
+        "device", "dtype", "fp32_precision", "memory_format", "compile", "threads", "cudnn_warp",
+        "memory_plan",
+    )  # fmt: skip
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)
     kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype

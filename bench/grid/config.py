@@ -5,7 +5,7 @@ The classes are the reference for every field; `vsr-bench schema` prints them as
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
@@ -36,6 +36,8 @@ from bench.grid.config_base import (
 )
 from bench.grid.config_errors import DEVICE_PATTERN, as_bad_input, field_error
 from bench.grid.config_measure import Measure
+from bench.grid.config_memory import MemoryPlanSpec, written_out
+from bench.grid.config_memory import Name as MemoryPlanName
 from bench.grid.yaml_source import Source, nearest, override, read, value_of
 
 BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
@@ -164,6 +166,12 @@ class BackendSpec(Strict):
     """Intra-op threads; PyTorch's choice where it is not given."""
     cudnn_warp: bool | None = None
     """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
+    memory_plan: Annotated[
+        MemoryPlanSpec | None,
+        BeforeValidator(written_out, json_schema_input_type=MemoryPlanName | MemoryPlanSpec | None),
+    ] = None
+    """Calls go frame by frame in bounded memory, with what waits kept there; where it is not given, the plain
+    network takes the whole clip in one call."""
     min_psnr_db: PositiveFloat | None = None
     """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
 
@@ -192,10 +200,17 @@ class BackendSpec(Strict):
                 f"means nothing for {self.name!r}, which has no cuDNN; it is for what derives from cudnn or "
                 "cudnn_autotune",
             )
+        if self.memory_plan is not None and self.compile:
+            raise field_error(
+                "memory_plan",
+                f"is not for {self.name!r}, which has compile: true: flow is estimated for a changing number "
+                "of pairs, and each would be compiled anew; leave one of the two out",
+            )
         return self
 
 
-PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory"]
+PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips"]
+_PLOTS: Final[tuple[PlotKind, ...]] = ("time", "speedup", "stages", "repetitions", "memory")
 
 
 class Experiment(Strict):
@@ -229,10 +244,21 @@ class Experiment(Strict):
         tuple[PlotKind, ...],
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
-    ] = ("time", "speedup", "stages", "repetitions", "memory")
-    """What is drawn from the results."""
+    ] = _PLOTS
+    """What is drawn from the results; by itself `long_clips` where some backends have a `memory_plan` and
+    others have none."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
     """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _draws_what_plans_cost(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "plots" in data or not isinstance(data.get("backends"), tuple):
+            return data
+        planned = {
+            isinstance(item, dict) and item.get("memory_plan") is not None for item in data["backends"]
+        }
+        return {**data, "plots": (*_PLOTS, "long_clips")} if len(planned) > 1 else data
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -245,6 +271,8 @@ class Experiment(Strict):
         if self.measure.order == "blocked" and self.measure.isolation != "cell":
             said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
             raise field_error("measure", said)
+        if (refused := self._against_memory_plans()) is not None:
+            raise field_error("measure", refused)
         if self.variants:  # a file's own are applied, or not, before it is read as an experiment
             raise field_error("variants", "cannot be set from the command line; --variant chooses one")
         if (cells := self.cell_count()) > MAX_CELLS:
@@ -258,6 +286,21 @@ class Experiment(Strict):
                 f"at most {MAX_ROUNDS_OF_CELLS:,} rounds are allowed altogether",
             )
         return self
+
+    def _against_memory_plans(self) -> str | None:
+        """What the measure asks for that calls in bounded memory cannot do, in words."""
+        planned = next((item.name for item in self.backends if item.memory_plan is not None), None)
+        if planned is not None and self.measure.gradients:
+            return (
+                f"gradients: true has calls recorded by autograd, and those of {planned!r}, which has a "
+                "memory_plan, never are; allowed is gradients: false"
+            )
+        if planned is not None and self.measure.memory == "lines":
+            return (
+                f"memory: lines is of the plain network's forward, which {planned!r}, as it has a "
+                "memory_plan, does not call; allowed are curve and off"
+            )
+        return None
 
     def axes_of(self, item: Input) -> Grid:
         """The grid of one input: its own axes where it has them."""
@@ -298,7 +341,7 @@ def _validated(source: Source) -> Experiment:
 
 
 def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
-    """Media and checkpoints whose paths are relative to the folder, from the current folder.
+    """Media, checkpoints and folders whose paths are relative to the folder, from the current folder.
 
     They stay relative, so that a run's config.yaml names no one's home; absolute ones stay as they are.
     """
@@ -313,7 +356,16 @@ def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
         item if isinstance(item, RandomInput) else item.model_copy(update={"path": moved(item.path)})
         for item in experiment.input
     )
-    return experiment.model_copy(update={"model": model, "input": inputs})
+    backends = tuple(_with_folder(item, moved) for item in experiment.backends)
+    return experiment.model_copy(update={"model": model, "input": inputs, "backends": backends})
+
+
+def _with_folder(backend: BackendSpec, moved: Callable[[str], str]) -> BackendSpec:
+    memory_plan = backend.memory_plan
+    if memory_plan is None or memory_plan.folder is None:
+        return backend
+    kept_at = memory_plan.model_copy(update={"folder": moved(memory_plan.folder)})
+    return backend.model_copy(update={"memory_plan": kept_at})
 
 
 def dump(experiment: Experiment, folder: Path) -> str:
@@ -331,8 +383,9 @@ def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
         return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
 
     data = plain(experiment)
-    for item in (data["model"], *data["input"]):
-        for field in ("checkpoint", "path"):
+    plans = [item["memory_plan"] for item in data["backends"] if "memory_plan" in item]
+    for item in (data["model"], *data["input"], *plans):
+        for field in ("checkpoint", "path", "folder"):
             if field in item:
                 item[field] = relative(item[field])
     return data

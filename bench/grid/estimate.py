@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import psutil
@@ -15,6 +15,9 @@ from bench.grid.config_measure import Measure, Repetitions
 from bench.grid.plan import Cell
 from vsr_model.registry import find_model
 from vsr_model.stages import Stage
+
+if TYPE_CHECKING:
+    from vsr_model.memory_cost import Needs
 
 CONVOLUTION_SHARE: Final = {"cpu": 0.6, "cuda": 0.3}
 """Share of the matrix-multiply rate that BasicVSR's convolutions are taken to reach; they reach 0.5 to 0.9 of
@@ -51,10 +54,11 @@ class Calls:
     end_to_end: int
     stages: int  # of all stage passes; in pairs of a probed call and a plain one beside an end-to-end pass
     memory: int
+    check: int = 0  # of the output, where a call leaves none
 
     @property
     def total(self) -> int:
-        return self.first + self.end_to_end + self.stages + self.memory
+        return self.first + self.end_to_end + self.stages + self.memory + self.check
 
 
 def expected_calls(measure: Measure, backend: Backend, call_s: float | None = None) -> Calls:
@@ -74,6 +78,7 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
         * per_probe
         * _repetitions(measure.repetitions, call_s and per_probe * call_s),
         memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
+        check=int(backend.memory_plan is not None),
     )
 
 
@@ -86,9 +91,7 @@ def _repetitions(rule: Repetitions, sample_s: float | None) -> int:
 
 def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | None]) -> Estimate:
     """The estimate of a cell; `rates` are FLOP/s by device kind, as `machine_rates` gives them."""
-    flops = find_model(model.name).stage_flops(
-        model.parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
-    )
+    flops = stage_flops(cell, model)
     rate = rates["cuda" if cell.backend.is_cuda else "cpu"]
     if rate is not None and not cell.backend.is_cuda and cell.backend.threads is not None:
         cores = psutil.cpu_count(logical=False) or 1
@@ -105,9 +108,54 @@ def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | No
     )
 
 
+def stage_flops(cell: Cell, model: Model) -> dict[Stage, int]:
+    """FLOPs of each stage of one forward of the cell, those that its memory plan computes again included."""
+    entry = find_model(model.name)
+    shape = {"batch": cell.batch, "height": cell.height, "width": cell.width}
+    flops = entry.stage_flops(model.parameters, frames=cell.frames, **shape)
+    needed = _needs(cell, model)
+    if needed is None or not needed.recomputed_frames:
+        return flops
+    again = entry.stage_flops(model.parameters, frames=needed.recomputed_frames, **shape)
+    propagation = again[Stage.PROPAGATION] // 2  # one direction's; flow is the rest
+    return flops | {
+        Stage.PROPAGATION: flops[Stage.PROPAGATION] + propagation,
+        Stage.ALIGNMENT: flops[Stage.ALIGNMENT] + needed.extra_flops - propagation,
+    }
+
+
+def _needs(cell: Cell, model: Model) -> "Needs | None":
+    """What one forward takes under the cell's memory plan."""
+    plan = cell.memory_plan()
+    if plan is None:
+        return None
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.memory_cost import Call, needs  # noqa: PLC0415
+
+    call = Call(
+        mid_channels=model.mid_channels,
+        num_blocks=model.num_blocks,
+        batch=cell.batch,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        bytes_per_element=cell.backend.feature_bytes,
+        on_cpu=not cell.backend.is_cuda,
+    )
+    return needs(call, plan)
+
+
 def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     """Live tensors and weights during one forward of the cell, on its backend's device; what autograd keeps
-    too, where the measure has it record."""
+    too, where the measure has it record.
+
+    The clip is included where it lies there: under a memory plan it does not lie on a GPU, nor do outputs
+    that were handed on.
+    """
+    needed = _needs(cell, model)
+    if needed is not None:
+        clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
+        return needed.device_bytes if cell.backend.is_cuda else needed.host_bytes + clip_bytes
     return find_model(model.name).estimate_peak_bytes(
         model.parameters,
         batch=cell.batch,

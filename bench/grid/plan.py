@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bench.grid.backend_spec import Backend, resolve
 from bench.grid.config import Experiment, Input
 from bench.grid.config_measure import Measure
 from bench.grid.yaml_source import nearest
 from vsr_model.errors import BadInput
+
+if TYPE_CHECKING:
+    from vsr_model.memory_plan import MemoryPlan
 
 FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend", "cell")
 
@@ -28,6 +32,12 @@ class Cell:
     height: int
     width: int
     backend: Backend
+
+    def memory_plan(self, folder: Path = Path()) -> "MemoryPlan | None":
+        """How the backend bounds the memory of a call on this clip, with `folder` for the disk where it names
+        none; None where the plain network takes the whole clip."""
+        plan = self.backend.memory_plan
+        return None if plan is None else plan.of_clip(self.frames, folder)
 
     @property
     def id(self) -> str:

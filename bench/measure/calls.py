@@ -4,7 +4,7 @@ What a call took goes into the draft. When calls are made, and how many, is benc
 """
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -29,7 +29,7 @@ from bench.records import (
     Phase,
 )
 from vsr_model.registry import find_model
-from vsr_model.stages import no_probe
+from vsr_model.stages import StageProbe, no_probe
 
 T = TypeVar("T")
 
@@ -46,7 +46,9 @@ class Called:
 class Calls:
     """Makes the calls of one cell on its device, one at a time.
 
-    What autograd keeps of a call is let go before the next one, and so is an output.
+    What autograd keeps of a call is let go before the next one, and so is an output. Under a memory plan a
+    call leaves no output: each frame's is let go when it has come. The clip then stays on the host, and the
+    call itself brings frames to the device.
     """
 
     def __init__(self, draft: Draft, device: backends.Device, network: nn.Module, clip: Tensor) -> None:
@@ -60,6 +62,11 @@ class Calls:
         self._on_host: Tensor | None = None  # the output that is checked
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
         self._is_placed = False
+        # Beside the references, the run has removed whatever is there when it ends.
+        beside = draft.task.reference.parent
+        self.plan = draft.task.job.cell.memory_plan(beside)
+        if self.plan is not None and self.plan.folder == beside:
+            beside.mkdir(parents=True, exist_ok=True)
 
     # Getting ready.
 
@@ -85,7 +92,7 @@ class Calls:
         self._draft.keep("model_to_device_s", moved)
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)
-            if self._measure.end_to_end and not as_a_script:
+            if self._measure.end_to_end and not as_a_script and self.plan is None:
                 self._landing = self._device.page_locked(self._blank_output())
             if self._clip.is_pinned():
                 self._draft.values["settings"]["host_memory"] = "pinned"
@@ -98,7 +105,12 @@ class Calls:
 
     def _bring_network(self) -> None:
         self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
-        self._forward = workload.forward_of(self._network, gradients=self._measure.gradients)
+        self._forward: Callable[[Tensor, StageProbe], Tensor | None]
+        if self.plan is None:
+            self._forward = workload.forward_of(self._network, gradients=self._measure.gradients)
+        else:
+            self._frames = workload.frames_of(self._network, self.plan)
+            self._forward = workload.dropping(self._frames)
         self._is_placed = True
 
     def _blank_output(self) -> Tensor:
@@ -131,6 +143,12 @@ class Calls:
         assert self._on_host is not None  # a round makes one pass at least
         return self._on_host
 
+    def outputs(self) -> Iterator[Tensor]:
+        """The outputs (n, 3, 4h, 4w) of one more call under the memory plan, each on the host, one after
+        another; no pass and no figure has a part of it."""
+        self._draft.calls += 1
+        return (output.to("cpu") for output in self._frames(self._clip, no_probe))
+
     def _say_how(self) -> None:
         """Once there is a sample that it is true of."""
         self._draft.values["synchronised"] = self._measure.synchronise
@@ -140,13 +158,14 @@ class Calls:
         """The forward, with the transfers beside it where there are any."""
         spans: dict[str, Timed] = {}
         lrs = self._clip
-        if self._device.has_events:
+        has_transfers = self._device.has_events and self.plan is None
+        if has_transfers:
             lrs, spans[HOST_TO_DEVICE] = self._timed(self.clip_on_device)
         before = _minor_faults()
         result, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
         page_faults = _minor_faults() - before
         self._output = self._detached(result)
-        if self._device.has_events:
+        if has_transfers and self._output is not None:
             on_device = self._output
             self._output, spans[DEVICE_TO_HOST] = self._timed(lambda: self._to_host(on_device))
         first, last = min(spans.values(), key=_start), max(spans.values(), key=_start)
@@ -164,7 +183,7 @@ class Calls:
         self._output = self._detached(result)
         return {CALL: span}, _minor_faults() - before
 
-    def _first_use(self) -> Tensor:
+    def _first_use(self) -> Tensor | None:
         self._device.create_context()
         self._bring_network()
         result = self._forward(self.clip_on_device(), no_probe)
@@ -173,13 +192,16 @@ class Calls:
         return result
 
     def clip_on_device(self) -> Tensor:
-        return self._clip.to(self._device.torch_device)
+        """The clip where a call takes it from; under a memory plan that is where it is."""
+        return self._clip.to(self._device.torch_device) if self.plan is None else self._clip
 
     def _to_host(self, output: Tensor) -> Tensor:
         return output.to("cpu") if self._landing is None else self._landing.copy_(output)
 
-    def _detached(self, result: Tensor) -> Tensor:
+    def _detached(self, result: Tensor | None) -> Tensor | None:
         """The result without what autograd kept of its call. Raises RuntimeError if that is not as asked."""
+        if result is None:
+            return None
         if result.requires_grad is not self._measure.gradients:
             raise RuntimeError(f"gradients is {result.requires_grad} where {self._measure.gradients} was set")
         return result.detach() if result.requires_grad else result
@@ -198,7 +220,7 @@ class Calls:
         """A call with its stages; its seconds."""
         probe = make_probe(self._device, perf_counter)
         self._output = None  # not two at once
-        results: list[Tensor] = []
+        results: list[Tensor | None] = []
 
         def forward(listening: Probe) -> None:
             results.append(self._forward(lrs, listening))  # freeing it is no part of the call
@@ -227,7 +249,7 @@ class Calls:
         if not self._measure.synchronise:
             self._device.synchronize()
 
-    def _keep(self, result: Tensor) -> None:
+    def _keep(self, result: Tensor | None) -> None:
         """The output to be checked, where no earlier pass has left one."""
         if self._on_host is None:
             self._output = self._detached(result)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.grid.estimate import stage_flops
 from bench.measure.timing import Timed
 from bench.messages import Task, blank_record
 from bench.records import CellRecord, Pass, Phase, Sample, Status
-from vsr_model.registry import find_model
 from vsr_model.stages import STAGES
 
 
@@ -26,14 +26,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         cell = self.task.job.cell
-        entry = find_model(self.task.model.name)
-        flops = entry.stage_flops(
-            self.task.model.parameters,
-            batch=cell.batch,
-            frames=cell.frames,
-            height=cell.height,
-            width=cell.width,
-        )
+        flops = stage_flops(cell, self.task.model)
         self.values |= {f"flops_{stage}": flops[stage] for stage in STAGES}
         self.values["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.values["first_in_process"] = self.task.first_in_process

@@ -5,6 +5,7 @@ The result is made once per weights and clip, after timing, and kept for the oth
 
 import math
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +31,38 @@ def compare(output: Tensor, reference: Tensor) -> OutputError:
         raise ValueError(
             f"an output of {tuple(output.shape)} against a reference of {tuple(reference.shape)}"
         )
+    pairs = zip(output.flatten(0, 1), reference.flatten(0, 1), strict=True)
+    return _error(pairs, reference.numel())
+
+
+def compare_frames(outputs: Iterable[Tensor], reference: Tensor) -> OutputError:
+    """As `compare`, with an output that is there one frame (n, 3, 4h, 4w) at a time, from first to last.
+
+    Raises ValueError for frames of another shape, and for more or fewer than the reference has.
+    """
+    return _error(_pairs(outputs, reference), reference.numel())
+
+
+def _pairs(outputs: Iterable[Tensor], reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each clip's frame with that of the reference."""
+    for ours, theirs in zip(outputs, reference.unbind(1), strict=True):
+        if ours.shape != theirs.shape:
+            raise ValueError(f"a frame of {tuple(ours.shape)} against one of {tuple(theirs.shape)}")
+        yield from zip(ours, theirs, strict=True)
+        del ours  # not two at once
+
+
+def _error(pairs: Iterable[tuple[Tensor, Tensor]], count: int) -> OutputError:
+    """Of the frames of pairs that have so many values in all."""
     squares, largest = 0.0, 0.0
-    for ours, theirs in zip(output.flatten(0, 1), reference.flatten(0, 1), strict=True):
+    for ours, theirs in pairs:
         difference = (ours - theirs).double()
         squares += float(difference.square().sum())
         frame_largest = float(difference.abs().max())
         largest = frame_largest if math.isnan(frame_largest) else max(largest, frame_largest)
         if math.isnan(frame_largest):
             return OutputError(max_abs_error=math.nan, psnr_db=math.nan)
-    mean = squares / output.numel()
+    mean = squares / count
     if math.isinf(mean):
         return OutputError(max_abs_error=largest, psnr_db=-math.inf)
     return OutputError(max_abs_error=largest, psnr_db=-10 * math.log10(mean) if mean else math.inf)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from statistics import median
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from torch import Tensor, nn
 
@@ -20,6 +20,9 @@ from bench.messages import Message, Progress, Task
 from bench.records import Pass, Phase, WarmupEnd
 from bench.statistics.steady import Steadiness, steadiness, tuning_calls
 from bench.statistics.stopping import Rule, Stop, decide
+
+if TYPE_CHECKING:
+    from vsr_model.memory_plan import MemoryPlan
 
 Report = Callable[[Message], None]
 
@@ -53,6 +56,8 @@ class Round:
             self._draft.values["threads"] = backends.thread_count()
             network, clip = self._build()
             self._calls = Calls(self._draft, self._device, network, clip)
+            if self._calls.plan is not None:
+                self._draft.values["settings"]["memory_plan"] = _in_words(self._calls.plan)
             del network  # the device's copies go before the reference is made
             self._wait_for_go()
             self._calls.place()
@@ -68,10 +73,15 @@ class Round:
             if self._measure.memory != "off":
                 self._memory_pass(on_device)
             self._watch.finish()
-            output = self._calls.output
-            # The network may be needed again as the reference; the device's copies are not.
-            del on_device, self._calls
-        ReferenceCheck(self._draft, self._report, self._say)(clip, output)
+            del on_device
+        check = ReferenceCheck(self._draft, self._report, self._say)
+        if self._calls.plan is not None:
+            check.frame_by_frame(clip, self._calls.outputs)
+            return
+        output = self._calls.output
+        # The network may be needed again as the reference; the device's copies are not.
+        del self._calls
+        check(clip, output)
 
     def _build(self) -> tuple[nn.Module, Tensor]:
         """The model and the clip, on the host."""
@@ -250,6 +260,11 @@ def _rule(measure: Measure) -> Rule:
     if wanted.is_fixed:
         return Rule.fixed(wanted.max)
     return Rule(min=wanted.min, max=wanted.max, target=wanted.target, budget_s=wanted.budget_s)
+
+
+def _in_words(plan: "MemoryPlan") -> str:
+    """What a call followed; not the folder, which may be someone's home."""
+    return f"place {plan.place}, interval {plan.interval}, chunk {plan.chunk}"
 
 
 def _how(measure: Measure) -> dict[str, str]:

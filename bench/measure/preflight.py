@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 from bench.grid.backend_spec import Backend
@@ -56,6 +57,8 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
         known = inputs.get(cell.input.name, (cell.input, 0))
         inputs[cell.input.name] = (cell.input, max(known[1], _frames_read(cell)))
     backends = {cell.backend.name: cell.backend for cell in cells}
+    for backend in backends.values():
+        _check_folder(backend)
     question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
     paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
     subject = ", ".join([*paths, *filter(None, [model.checkpoint]), "this machine's devices"])
@@ -81,6 +84,16 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
     if answer.refusal is not None:
         raise BadInput(answer.refusal)
     return answer
+
+
+def _check_folder(backend: Backend) -> None:
+    """Raises BadInput where the file of a memory plan could not be made."""
+    folder = None if backend.memory_plan is None else backend.memory_plan.folder
+    if folder is not None and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise BadInput(
+            f"{folder}: not a folder that can be written to; the memory_plan of backend {backend.name!r} "
+            "needs one, or no folder at all: its file is in the run's own then"
+        )
 
 
 def skip_reason(cell: Cell, answer: Answer) -> str | None:

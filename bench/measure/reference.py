@@ -3,16 +3,23 @@
 The first round that needs the result makes it, after its own timing, and keeps it for the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 from torch import Tensor
 
+from bench.grid.config_measure import Measure
+from bench.grid.estimate import peak_bytes
+from bench.machine import host_memory
 from bench.measure import backends, output_check, workload
 from bench.measure.draft import Draft, in_words
+from bench.measure.output_check import OutputError
 from bench.messages import Measured, Message
+from bench.process.admission import NEEDED_SHARE
 from bench.records import OutputCheck, Status
+from bench.units import BYTES, with_unit
 from vsr_model.stages import no_probe
 
 
@@ -32,11 +39,40 @@ class ReferenceCheck:
             if not path.exists():
                 self._keep(output, path)
             return
-        expected = output_check.kept(path)
-        if expected is None:
-            expected = self._made(clip, path)
+        expected = self._expected(clip)
         if expected is not None:
-            self._compare(output, expected)
+            self._judge(output_check.compare(output.float(), expected))
+
+    def frame_by_frame(self, clip: Tensor, outputs: Callable[[], Iterable[Tensor]]) -> None:
+        """The check of a round whose calls leave no output: `outputs` makes one more, on the host, under the
+        backend's settings.
+
+        Everything that was measured is behind it. What it takes counts as the reference does: it has as long
+        again, and where it fails what was measured stands.
+        """
+        expected = self._expected(clip)
+        if expected is None:
+            return
+        self._say("output check")
+        self._draft.values["output_check"] = OutputCheck.NOT_DONE
+        self._report(Measured(record=self._draft.record(Status.OK, "")))
+        begin = perf_counter()
+        try:
+            with backends.applied(self._task.job.cell.backend):
+                error = output_check.compare_frames(outputs(), expected)
+        except Exception as failure:
+            self._draft.warn(f"output not checked: {in_words(failure)}")
+            return
+        finally:
+            took_s = perf_counter() - begin
+            self._draft.values["reference_s"] = self._draft.values.get("reference_s", 0.0) + took_s
+        self._judge(error)
+
+    def _expected(self, clip: Tensor) -> Tensor | None:
+        """The reference: kept, or made now."""
+        path = self._task.reference
+        kept = output_check.kept(path)
+        return self._made(clip, path) if kept is None else kept
 
     def _made(self, clip: Tensor, path: Path) -> Tensor | None:
         """The reference, made now; None where that fails, as where the process dies over it: what was
@@ -46,6 +82,7 @@ class ReferenceCheck:
         self._report(Measured(record=self._draft.record(Status.OK, "")))
         begin = perf_counter()
         try:
+            self._check_room()
             with backends.applied(backends.CPU_REFERENCE):
                 network = workload.build_model(self._task.model)
                 expected = workload.forward_of(network)(clip, no_probe)
@@ -57,9 +94,22 @@ class ReferenceCheck:
             self._draft.values["reference_s"] = perf_counter() - begin
         return expected
 
-    def _compare(self, output: Tensor, expected: Tensor) -> None:
+    def _check_room(self) -> None:
+        """Raises MemoryError for a cell whose plan bounds its memory, where the plain network's is more than
+        the machine has: trying would end the process, or the machine's peace."""
+        cell = self._task.job.cell
+        if cell.backend.memory_plan is None or self._task.measure.memory_check == "force":
+            return
+        plain = replace(cell, backend=backends.CPU_REFERENCE)
+        need, free = peak_bytes(plain, self._task.model, Measure()), host_memory.available_bytes()
+        if free is not None and need * NEEDED_SHARE > free:
+            raise MemoryError(
+                f"the plain network's tensors take about {with_unit(need, BYTES)}, and "
+                f"{with_unit(free, BYTES)} of host memory is free (measure.memory_check: force would try)"
+            )
+
+    def _judge(self, error: OutputError) -> None:
         backend = self._task.job.cell.backend
-        error = output_check.compare(output.float(), expected)
         self._draft.values["output_check"] = OutputCheck.COMPARED
         self._draft.values["output_max_abs_error"] = error.max_abs_error
         self._draft.values["output_psnr_db"] = error.psnr_db

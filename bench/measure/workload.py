@@ -1,6 +1,7 @@
 """A cell's model, clip and call. Runs in a worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,12 @@ from vsr_model import video
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.registry import find_model
 from vsr_model.stages import StageProbe, no_probe
+
+if TYPE_CHECKING:
+    from vsr_model.memory_plan import MemoryPlan
+
+Frames = Callable[[Tensor, StageProbe], Iterator[Tensor]]
+"""A network as what gives the outputs (n, 3, 4h, 4w) of a clip (n, t, 3, h, w) one after another."""
 
 DEFAULT_SEED = 0
 
@@ -77,5 +84,28 @@ def forward_of(network: nn.Module, *, gradients: bool = False) -> Callable[[Tens
         with torch.enable_grad() if gradients else torch.inference_mode():
             output: Tensor = network(lrs, probe)
             return output
+
+    return forward
+
+
+def frames_of(network: nn.Module, plan: "MemoryPlan") -> Frames:
+    """The network in bounded memory. The clip may lie on the host: the call brings frames to the device."""
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.frame_sources import TensorFrames  # noqa: PLC0415
+    from vsr_model.streaming import upscale_frames  # noqa: PLC0415
+
+    @torch.inference_mode()  # as the plain call, whose time is compared with this one's
+    def frames(lrs: Tensor, probe: StageProbe = no_probe) -> Iterator[Tensor]:
+        yield from upscale_frames(network, TensorFrames(lrs), plan, probe)  # type: ignore[arg-type]
+
+    return frames
+
+
+def dropping(frames: Frames) -> Callable[[Tensor, StageProbe], None]:
+    """A call that makes every output and keeps none."""
+
+    def forward(lrs: Tensor, probe: StageProbe = no_probe) -> None:
+        for output in frames(lrs, probe):
+            del output
 
     return forward

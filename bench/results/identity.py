@@ -69,11 +69,12 @@ def code_version(described_commit: str | None, network: Path | None = None) -> C
 
 def config_sha256(config: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """Of a configuration with every field written out. What media and checkpoint hold counts (`files`, their
-    SHA-256 by input's name or "checkpoint"), and not where they lie."""
+    SHA-256 by input's name or "checkpoint"), and not where they lie, nor where a memory plan's file does."""
     without_paths = {
         **config,
         "model": _without(config["model"], "checkpoint"),
         "input": [_without(item, "path") for item in config["input"]],
+        "backends": [_without_folder(item) for item in config["backends"]],
     }
     return _sha256({"config": without_paths, "files": files})
 
@@ -105,6 +106,11 @@ def shown(value: object) -> str:
     """A value in a message."""
     text = json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def _without_folder(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+    plan = backend.get("memory_plan")
+    return backend if plan is None else {**backend, "memory_plan": _without(plan, "folder")}
 
 
 def _without(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -171,7 +171,7 @@ LEAST_1 = "should be greater than or equal to 1, not"
 LEAST_16 = "should be greater than or equal to 16, not"
 PATH = "should be the path of a file, neither empty nor with a NUL character, not"
 ORIGINS = "should be 'cpu', 'cuda', 'cudnn' or 'cudnn_autotune', not"
-PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions' or 'memory', not"
+PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions', 'memory' or 'long_clips', not"
 ONCE = "stands there twice; each may stand there once"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure.output_check import compare, keep, kept
+from bench.measure.output_check import compare, compare_frames, keep, kept
 
 
 @pytest.fixture
@@ -68,6 +68,27 @@ def test_infinite_where_the_reference_is_too_is_nan(reference):
 def test_another_shape_is_refused(reference):
     with pytest.raises(ValueError, match=r"an output of \(2, 2, .* against a reference of \(2, 3, "):
         compare(reference[:, :2], reference)
+
+
+def test_frame_by_frame_is_the_same(reference):
+    output = reference + torch.linspace(-0.1, 0.2, reference.numel()).view(reference.shape)
+    whole, by_frame = compare(output, reference), compare_frames(iter(output.unbind(1)), reference)
+    assert by_frame.max_abs_error == whole.max_abs_error
+    assert by_frame.psnr_db == pytest.approx(whole.psnr_db, abs=1e-9)
+    assert compare_frames(reference.unbind(1), reference).psnr_db == math.inf
+    wrong = [*reference.unbind(1)[:-1], torch.full_like(reference[:, 0], math.nan)]
+    assert math.isnan(compare_frames(wrong, reference).psnr_db)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_more_frames_or_fewer_are_refused(reference, count):
+    with pytest.raises(ValueError, match="zip"):
+        compare_frames([reference[:, 0]] * count, reference)
+
+
+def test_frames_of_another_shape_are_refused(reference):
+    with pytest.raises(ValueError, match=r"a frame of \(2, 3, 8, 6\) against one of \(2, 3, 8, 12\)"):
+        compare_frames(reference[..., :6].unbind(1), reference)
 
 
 def test_what_is_kept_comes_back_equal(reference, tmp_path: Path):

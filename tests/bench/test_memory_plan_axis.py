@@ -1,0 +1,488 @@
+"""`memory_plan` of a backend: what the YAML may say, what a round then does, and what is told of it."""
+
+import math
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.comparison import facets
+from bench.grid import config, plan, presets
+from bench.grid.backend_spec import BUILT_IN, resolve
+from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.config_memory import MemoryPlanSpec
+from bench.grid.estimate import expected_calls, peak_bytes, stage_flops
+from bench.grid.plan import Cell
+from bench.machine import host_memory
+from bench.measure import backends, memory, output_check, preflight
+from bench.plotting.plot_series import Need
+from bench.plotting.plots import data, figure
+from bench.process.launcher import Launcher
+from bench.records import FORWARD, CellRecord, OutputCheck, Pass, Status
+from bench.results import identity
+from bench.results.analysis import tables_of
+from tests.bench import synthetic
+from tests.bench.fakes import CpuAsCuda, experiment
+from tests.bench.rounds import STAGE_NAMES, Ran, measure
+from vsr_model import streaming
+from vsr_model.errors import BadInput
+from vsr_model.memory_cost import Call, needs
+from vsr_model.memory_plan import MemoryPlan
+from vsr_model.plan_choice import least_interval
+from vsr_model.stages import Stage
+
+FRAMES = 6
+PLANS: dict[str, Any] = {
+    "device": "device",
+    "disk": "disk",
+    "recompute": "recompute",
+    "sparse on disk": {"place": "disk", "interval": 2, "chunk": 1},
+}
+
+TEXT = """\
+name: trial
+input: {name: noise, kind: random}
+grid: {frames: [2], size: [16, 16]}
+backends: [cpu, {name: kept, from: cpu, memory_plan: PLAN}]
+measure: {}
+"""
+
+
+def backend(memory_plan: Any, **fields: Any) -> dict[str, Any]:
+    return {"name": "kept", "from": "cpu", "memory_plan": memory_plan, **fields}
+
+
+def loaded(folder: Path, memory_plan: str = "disk", *assignments: str) -> Experiment:
+    path = folder / "grid.yaml"
+    path.write_text(TEXT.replace("PLAN", memory_plan))
+    return config.load(path, assignments)[0]
+
+
+def once(**changes: Any) -> dict[str, Any]:
+    return measure(**{"warmup": 0, "repetitions": 1, "stages": "off"} | changes)
+
+
+def cell_of(memory_plan: Any, frames: int = FRAMES, batch: int = 1) -> tuple[Cell, Experiment]:
+    one = experiment(
+        backends=[backend(memory_plan)], grid={"batch": [batch], "frames": [frames], "size": [[16, 24]]}
+    )
+    (cell,) = plan.cells(one)
+    return cell, one
+
+
+# What the YAML may say.
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("device", MemoryPlanSpec()),
+        ("host", MemoryPlanSpec(place="host")),
+        ("disk", MemoryPlanSpec(place="disk")),
+        ("recompute", MemoryPlanSpec(interval="root")),
+        ("{}", MemoryPlanSpec()),
+        ("{place: disk, interval: 3, chunk: 2}", MemoryPlanSpec(place="disk", interval=3, chunk=2)),
+        ("{interval: root}", MemoryPlanSpec(interval="root")),
+        ("null", None),
+    ],
+)
+def test_what_is_given_and_meant_and_written_out(
+    tmp_path: Path, given: str, meant: MemoryPlanSpec | None
+) -> None:
+    one = loaded(tmp_path, given)
+    assert one.backends[1].memory_plan == meant
+    assert resolve(one.backends[1]).memory_plan == meant
+    (tmp_path / "again.yaml").write_text(config.dump(one, tmp_path))
+    assert config.load(tmp_path / "again.yaml")[0] == one
+    assert config.of_plain(config.plain(one)) == one
+
+
+def test_the_defaults_are_those_of_a_plan() -> None:
+    assert MemoryPlanSpec().of_clip(9) == MemoryPlan()
+
+
+SHOULD_BE = "should be device, host, disk or recompute, or a mapping such as {place: disk, interval: 4}, not "
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("disc", f": {SHOULD_BE}'disc' (did you mean 'disk'?)"),
+        ("true", f": {SHOULD_BE}True"),
+        ("{place: ram}", ".place: should be 'device', 'host' or 'disk', not 'ram'"),
+        ("{interval: 0}", ".interval: should be a whole number from 1 to 1,000,000, or root, not 0"),
+        ("{chunk: 0}", ".chunk: should be greater than or equal to 1, not 0"),
+        (
+            "{intervall: 2}",
+            ": unknown field 'intervall' (did you mean 'interval'?); allowed are place, interval, chunk, "
+            "folder",
+        ),
+        ("{folder: here}", ".folder: is for place: disk alone, and place is device; leave it out"),
+        (
+            "disk, compile: true",
+            ": is not for 'kept', which has compile: true: flow is estimated for a changing number of pairs, "
+            "and each would be compiled anew; leave one of the two out",
+        ),
+    ],
+)
+def test_plans_that_are_none_are_refused(tmp_path: Path, given: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        loaded(tmp_path, given)
+    assert str(refused.value) == f"{tmp_path / 'grid.yaml'}:4: backends[1].memory_plan{said}"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        (
+            "measure.gradients=true",
+            "gradients: true has calls recorded by autograd, and those of 'kept', which has a memory_plan, "
+            "never are; allowed is gradients: false",
+        ),
+        (
+            "measure.memory=lines",
+            "memory: lines is of the plain network's forward, which 'kept', as it has a memory_plan, does "
+            "not call; allowed are curve and off",
+        ),
+    ],
+)
+def test_measures_that_a_plan_cannot_follow_are_refused(tmp_path: Path, assignment: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        loaded(tmp_path, "disk", assignment)
+    assert str(refused.value).endswith(f": measure: {said}")
+    assert loaded(tmp_path, "null", assignment).backends[1].memory_plan is None
+
+
+def test_a_folder_starts_at_the_files_and_is_no_part_of_what_a_run_is_known_by(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    one = loaded(tmp_path / "configs", "{place: disk, folder: ../scratch}")
+    here = one.backends[1].memory_plan
+    assert here is not None
+    assert here.of_clip(3).folder == Path(os.path.relpath(tmp_path / "scratch"))
+    assert config.resolved(one, tmp_path / "run")["backends"][1]["memory_plan"]["folder"] == "../scratch"
+
+    def known_by(memory_plan: str) -> str:
+        return identity.config_sha256(config.resolved(loaded(tmp_path, memory_plan), tmp_path), {})
+
+    assert known_by("{place: disk, folder: a}") == known_by("disk")
+    assert len({known_by(given) for given in ("disk", "device", "recompute", "null")}) == 4
+
+
+def test_a_folder_that_is_none_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "none"):
+        cell, one = cell_of({"place": "disk", "folder": str(tmp_path / name)})
+        with pytest.raises(
+            BadInput, match=rf"^{tmp_path / name}: not a folder that can be written to; .*'kept'"
+        ):
+            preflight.ask(cast(Launcher, None), one.model, [cell])
+
+
+def test_long_clips_are_drawn_unasked_where_plans_stand_beside_none(tmp_path: Path) -> None:
+    assert loaded(tmp_path).plots[-1] == "long_clips"
+    assert "long_clips" not in loaded(tmp_path, "null").plots
+    assert (
+        "long_clips"
+        not in loaded(tmp_path, "disk", "backends=[{name: d, from: cpu, memory_plan: disk}]").plots
+    )
+    assert loaded(tmp_path, "disk", "plots=[time]").plots == ("time",)
+
+
+def test_the_preset_measures_every_place_and_the_plain_network_first() -> None:
+    for wanted in ([], ["steady"], ["published"], ["frames_180x320"], ["cuda"]):
+        one, _ = config.load(presets.find("memory"), wanted=wanted)
+        assert one.backends[0].name == one.baseline == "plain"
+        assert one.backends[0].memory_plan is None
+        assert {"device", "disk", "recompute"} <= {item.name for item in one.backends if item.memory_plan}
+
+
+# What it means for a cell.
+
+
+def test_only_the_plain_network_is_the_reference() -> None:
+    assert resolve(config.backend_of("{from: cpu}")).is_reference
+    assert not resolve(config.backend_of("{from: cpu, memory_plan: device}")).is_reference
+
+
+@pytest.mark.parametrize("frames", [1, 2, 10, 1000])
+def test_recompute_keeps_at_the_root_of_the_cells_own_frames(frames: int) -> None:
+    cell, _ = cell_of("recompute", frames)
+    assert cell.memory_plan() == MemoryPlan(interval=least_interval(frames))
+
+
+def test_the_disk_is_in_the_runs_folder_unless_one_is_named() -> None:
+    named, unnamed = cell_of({"place": "disk", "folder": "f"})[0], cell_of("disk")[0]
+    assert named.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("f"))
+    assert unnamed.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("run"))
+    assert replace(unnamed, backend=BUILT_IN["cpu"]).memory_plan(Path("run")) is None
+
+
+@pytest.mark.parametrize("memory_plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize(("frames", "batch"), [(1, 1), (FRAMES, 1), (100, 2)])
+def test_an_estimate_is_that_of_the_plan(memory_plan: Any, frames: int, batch: int) -> None:
+    cell, one = cell_of(memory_plan, frames, batch)
+    call = Call(mid_channels=8, num_blocks=1, batch=batch, frames=frames, height=16, width=24, on_cpu=True)
+    followed = cell.memory_plan()
+    assert followed is not None
+    needed = needs(call, followed)
+    ours = stage_flops(cell, one.model)
+    plain = stage_flops(replace(cell, backend=BUILT_IN["cpu"]), one.model)
+    assert sum(ours.values()) == sum(plain.values()) + needed.extra_flops
+    # The backward trunk once more for those frames: half of what a clip of as many costs.
+    again = needed.recomputed_frames
+    extra = ours[Stage.PROPAGATION] - plain[Stage.PROPAGATION]
+    assert extra * frames * 2 == plain[Stage.PROPAGATION] * again
+    assert ours[Stage.ALIGNMENT] >= plain[Stage.ALIGNMENT]
+    assert peak_bytes(cell, one.model, Measure()) == needed.host_bytes + 4 * 3 * batch * frames * 16 * 24
+    on_device = replace(cell, backend=replace(cell.backend, device="cuda"))
+    needed = needs(replace(call, on_cpu=False), followed)
+    assert peak_bytes(on_device, one.model, Measure()) == needed.device_bytes
+
+
+def test_the_check_is_a_call_more() -> None:
+    plain, ours = (expected_calls(Measure(), item) for item in (BUILT_IN["cpu"], cell_of("disk")[0].backend))
+    assert (ours.check, ours.total) == (1, plain.total + 1)
+
+
+# What a round does.
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Where the reference of the rounds is."""
+    return tmp_path / "references" / "clip.npy"
+
+
+@pytest.fixture
+def run(kept: Path) -> Callable[..., Ran]:
+    def run_one(memory_plan: Any, *, of: str = "cpu", **changes: Any) -> Ran:
+        grid = {"frames": [FRAMES], "size": [[16, 24]]}
+        its = [backend(memory_plan, **{"from": of})]
+        return Ran(experiment(backends=its, **{"grid": grid, "measure": once()} | changes), kept)
+
+    return run_one
+
+
+@pytest.mark.parametrize("memory_plan", PLANS.values(), ids=PLANS)
+def test_a_round_is_measured_as_any_and_its_output_is_that_of_the_plain_network(
+    run: Callable[..., Ran], kept: Path, memory_plan: Any
+) -> None:
+    ran = run(memory_plan, grid={"batch": [2], "frames": [FRAMES], "size": [[16, 24]]},
+              measure=once(stages="sync", memory="curve"))  # fmt: skip
+    record = ran.record
+    assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
+    assert record.output_check is OutputCheck.COMPARED
+    assert record.output_max_abs_error is not None
+    assert record.output_max_abs_error <= 1e-5
+    assert {sample.stage for sample in record.samples if sample.pass_ is Pass.END_TO_END} == {
+        FORWARD,
+        "total",
+    }
+    staged = {sample.stage for sample in record.samples if sample.pass_ is Pass.STAGE_SYNC}
+    assert staged == {*STAGE_NAMES, "other", FORWARD, "forward_unprobed"}
+    assert all(sample.wall_s > 0 for sample in record.samples if sample.stage in STAGE_NAMES)
+    assert record.memory
+    assert [item.name for item in kept.parent.iterdir()] == [kept.name]
+
+
+def test_what_was_followed_is_read_back(run: Callable[..., Ran]) -> None:
+    assert run("recompute").record.settings["memory_plan"] == "place device, interval 3, chunk 8"
+    assert run("disk").record.settings["memory_plan"] == "place disk, interval 1, chunk 8"
+    assert "memory_plan" not in run(None).record.settings
+
+
+def test_a_flow_in_one_call_gives_the_plain_networks_bits(run: Callable[..., Ran]) -> None:
+    record = run({"place": "disk", "chunk": FRAMES - 1}).record
+    assert (record.output_max_abs_error, record.output_psnr_db) == (0.0, math.inf)
+
+
+def test_flops_of_a_record_are_those_of_its_plan(run: Callable[..., Ran]) -> None:
+    plain, ours = (run(memory_plan).record for memory_plan in (None, "recompute"))
+    assert plain.flops_propagation is not None
+    assert ours.flops_propagation is not None
+    again = MemoryPlan(interval=least_interval(FRAMES)).recomputed_frames(FRAMES)
+    assert ours.flops_propagation * 2 * FRAMES == plain.flops_propagation * (2 * FRAMES + again)
+
+
+def test_an_output_that_differs_is_inaccurate(run: Callable[..., Ran], kept: Path) -> None:
+    run("device")
+    expected = output_check.kept(kept)
+    assert expected is not None
+    output_check.keep(expected + 2**-4, kept)
+    record = run("device").record
+    assert record.status is Status.INACCURATE
+    assert record.output_max_abs_error == pytest.approx(2**-4, abs=1e-5)
+    assert record.reason.endswith("dB against the CPU float32 result; kept needs 80 dB")
+
+
+class Outputs:
+    """Stands for the network in bounded memory: knows how many of its outputs are alive."""
+
+    def __init__(self) -> None:
+        self.alive = self.most = self.calls = 0
+        self.fails_at = math.inf
+
+    def __call__(self, *_: object) -> Iterator[Tensor]:
+        self.calls += 1
+        return self._frames()
+
+    def _frames(self) -> Iterator[Tensor]:
+        if self.calls >= self.fails_at:
+            raise OSError(28, "No space left on device")
+        for _ in range(FRAMES):
+            output = torch.zeros(1, 3, 64, 96)
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            weakref.finalize(output, self._gone)
+            yield output
+            del output
+
+    def _gone(self) -> None:
+        self.alive -= 1
+
+
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> Outputs:
+    made = Outputs()
+    monkeypatch.setattr(streaming, "upscale_frames", made)
+    return made
+
+
+def test_no_output_is_kept(run: Callable[..., Ran], outputs: Outputs) -> None:
+    ran = run("device", measure=measure(memory="curve"))
+    assert outputs.most <= 2  # one at its receiver while the next is made
+    assert outputs.alive == 0
+    assert ran.progress[0].total == 1 + 1 + 2 + 2 * 2 + 1 + 1
+    assert outputs.calls == ran.progress[0].total
+
+
+def test_the_reference_is_not_there_before_everything_is_measured(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    curve, found = memory.curve, output_check.kept
+
+    def seen_curve(*args: Any, **options: Any) -> Any:
+        order.append("memory")
+        return curve(*args, **options)
+
+    def seen_reference(path: Path) -> Tensor | None:
+        order.append("reference")
+        return found(path)
+
+    run("device")
+    monkeypatch.setattr(memory, "curve", seen_curve)
+    monkeypatch.setattr(output_check, "kept", seen_reference)
+    assert run("device", measure=once(memory="curve")).record.output_check is OutputCheck.COMPARED
+    assert order == ["memory", "reference"]
+
+
+def test_a_check_that_fails_costs_no_figures(run: Callable[..., Ran], outputs: Outputs) -> None:
+    outputs.fails_at = 2 + 1
+    record = run("device", measure=once()).record
+    assert record.status is Status.OK
+    assert record.samples
+    assert record.output_check is OutputCheck.NOT_DONE
+    assert record.warnings == ("output not checked: OSError: [Errno 28] No space left on device",)
+
+
+def test_a_plain_result_that_does_not_fit_is_not_tried(
+    run: Callable[..., Ran], kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as scarce:
+        scarce.setattr(host_memory, "available_bytes", lambda: 2**20)
+        record = run("disk").record
+        assert (record.status, record.output_check) == (Status.OK, OutputCheck.NOT_DONE)
+        (warning,) = record.warnings
+        assert warning.startswith("output not checked: MemoryError: the plain network's tensors take about ")
+        assert not kept.exists()
+        forced = run("disk", measure=once(memory_check="force")).record
+        assert forced.output_check is OutputCheck.COMPARED
+        assert run("disk").record.output_check is OutputCheck.COMPARED  # by what is kept now
+
+
+@pytest.mark.parametrize("timed", ["forward", "call"])
+def test_on_a_gpu_the_call_itself_brings_frames(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, timed: str
+) -> None:
+    device = CpuAsCuda()
+    monkeypatch.setattr(backends, "device_of", lambda _: device)
+    record = run("disk", of="cudnn", measure=once(timed=timed, host_memory="pinned")).record
+    assert record.status is Status.OK, record.reason
+    spans = {sample.stage for sample in record.samples if sample.pass_ is Pass.END_TO_END}
+    assert spans == ({FORWARD, "total"} if timed == "forward" else {"call"})
+    assert device.locked == [(1, FRAMES, 3, 16, 24)]  # the clip, and no room for an output
+    assert record.output_check is OutputCheck.COMPARED
+
+
+# What is told of it.
+
+
+def test_a_comparison_tells_the_places_apart() -> None:
+    def of(memory_plan: Any) -> facets.Facets:
+        cell, one = cell_of(memory_plan)
+        return facets.facets_of(cell, [], experiment=one, files={}, environment={})
+
+    assert facets.differing(of("disk"), of({"place": "disk", "folder": "elsewhere"})) == {}
+    assert facets.differing(of(None), of("disk")) == {"backend": "memory_plan none, disk"}
+    assert facets.differing(of("device"), of("recompute")) == {"backend": "memory_plan.interval 1, root"}
+
+
+def with_growth(record: CellRecord, size_bytes: int) -> CellRecord:
+    return record.model_copy(update={"host_growth_bytes": size_bytes})
+
+
+def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
+    machines = (synthetic.CPU, synthetic.CPU_1)
+    records = [
+        with_growth(record, 2**20 * (record.frames if record.backend == "cpu" else 50) + record.round)
+        for record in synthetic.run(machines, frames=(10, 100, 1000), rounds=2)
+    ]
+    tables = tables_of(records, "cpu")
+    (group,) = data("long_clips", tables)
+    assert group.frames == (10, 100, 1000)
+    medians = tables.summary[tables.summary["stage"] == FORWARD].set_index(["backend", "frames"])["median_s"]
+    assert [series for series in group.series if isinstance(series, Need)] == [
+        Need(
+            backend=name,
+            frames=frames,
+            seconds=medians[name, frames],
+            stage=FORWARD,
+            host_bytes=2**20 * (frames if name == "cpu" else 50) + 1,
+            device_bytes=None,
+        )
+        for name in ("cpu", "cpu-1-thread")
+        for frames in (10, 100, 1000)
+    ]
+    drawn = figure(group, baseline="cpu")
+    seconds, growth = drawn.axes
+    assert {axes.get_xscale() for axes in drawn.axes} == {axes.get_yscale() for axes in drawn.axes} == {"log"}
+    assert (seconds.get_ylabel(), growth.get_ylabel()) == ("forward time (s)", "host memory, growth (MiB)")
+    whole, level = (line.get_ydata() for line in growth.lines)
+    assert whole == pytest.approx([10, 100, 1000], rel=1e-6)
+    assert level == pytest.approx([50, 50, 50], rel=1e-6)
+
+
+def test_a_memory_pass_alone_is_enough_for_long_clips() -> None:
+    bare = [
+        with_growth(record, 2**30).model_copy(update={"samples": ()})
+        for record in synthetic.run((synthetic.CPU,), frames=(10, 1000))
+    ]
+    (group,) = data("long_clips", tables_of(bare, "cpu"))
+    (axes,) = figure(group, baseline="cpu").axes
+    assert axes.get_ylabel() == "host memory, growth (GiB)"
+
+
+@pytest.mark.parametrize(("frames", "scale"), [((1, 10), "linear"), ((10, 1000), "log")])
+def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[int, ...], scale: str) -> None:
+    (group,) = data("time", tables_of(synthetic.run((synthetic.CPU,), frames=frames), "cpu"))
+    (axes,) = figure(group, baseline="cpu").axes
+    assert axes.get_xscale() == scale
+    assert [round(tick) for tick in sorted(axes.get_xticks())] == list(frames)
