@@ -52,9 +52,9 @@ class Comparison:
 
     clip: str
     flow: str = ESTIMATED
-    frames: int = 5
-    height: int = 192
-    width: int = 320
+    frames: int = 3
+    height: int = 160
+    width: int = 256
     overlaps: tuple[int, ...] = (0, 8, 16, 32, 64)
     mid_channels: int = 64
     num_blocks: int = 30

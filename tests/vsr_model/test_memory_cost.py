@@ -206,10 +206,10 @@ def run_tiled(call: Call, plan: MemoryPlan, layout: TileLayout, counter: LiveByt
 @pytest.mark.parametrize(
     ("sizes", "tile", "overlap", "interval", "chunk"),
     [
-        ((32, 1, 5, 40, 64), (24, 40), 4, 1, 2),  # upsampling is the worst moment, beside most features
+        ((32, 1, 4, 40, 48), (24, 32), 4, 1, 2),  # upsampling is the worst moment, beside most features
         ((16, 1, 7, 48, 32), (24, 32), 2, 3, 2),  # and of features that are computed again
-        ((4, 1, 6, 64, 64), (40, 40), 8, 1, 5),  # flow is, beside what was estimated for the others
-        ((2, 2, 5, 33, 70), (33, 32), 3, 2, 40),
+        ((4, 1, 4, 32, 152), (32, 32), 4, 1, 3),  # flow is, beside what was estimated for the others
+        ((2, 2, 4, 33, 70), (33, 32), 3, 2, 40),
         ((8, 1, 1, 40, 40), (24, 24), 4, 1, 8),
         ((8, 1, 2, 40, 40), (24, 24), 4, 1, 8),
         ((16, 1, 4, 32, 32), (32, 32), 4, 1, 2),  # a single tile
@@ -223,7 +223,7 @@ def test_a_tiled_calls_bytes_are_those_of_the_tensors_alive(sizes, tile, overlap
     plan = MemoryPlan(interval=interval, chunk=chunk)
     counter = LiveBytes()
     weights_bytes = run_tiled(call, plan, layout, counter)
-    assert needs_tiled(call, plan, layout).host_bytes - weights_bytes == pytest.approx(counter.peak, rel=0.03)
+    assert needs_tiled(call, plan, layout).host_bytes - weights_bytes == pytest.approx(counter.peak, rel=0.01)
 
 
 @pytest.mark.usefixtures("one_thread")
