@@ -227,12 +227,12 @@ def test_an_overlap_as_wide_as_what_reaches_a_pixel_changes_nothing():
 @given(
     batch=st.integers(1, 2),
     t=st.integers(1, 4),
-    height=st.integers(16, 34),
-    tile=st.integers(16, 36),
+    height=st.integers(16, 30),
+    tile=st.integers(18, 32),
     overlap=st.integers(0, 7),
     interval=st.integers(1, 4),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_any_plan_gives_the_same_for_any_layout(batch, t, height, tile, overlap, interval):
     network = build_basicvsr(2, 1, seed=0)
     lrs = clip(batch, t, height, 18)
