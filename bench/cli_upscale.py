@@ -110,11 +110,14 @@ def upscale(
     from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
     from bench.upscaling.request import Request  # noqa: PLC0415
 
+    chosen = resolve(config.backend_of(backend))
+    if chosen.memory_plan is not None:
+        raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
     request = Request(
         source=source,
         output=output,
         model=config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks),
-        backend=resolve(config.backend_of(backend)),
+        backend=chosen,
         random_weights=random_weights,
         frames=frames,
         memory_limit_bytes=_size("--memory-limit", memory_limit),

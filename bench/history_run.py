@@ -19,7 +19,7 @@ from bench.report_run import NOT_WRITABLE, run_names
 from bench.reporting.history_page import write_history
 from bench.reporting.html_files import Pages
 from bench.results.run_folder import to_csv
-from bench.results.whole_file import naming, write_whole
+from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -135,10 +135,7 @@ def _write(folder: Path, history: History, left_out: Sequence[str]) -> Written:
     plots: list[Path] = []
     for group in history_groups(history):
         paths = [folder / "plots" / f"{group.name}.{ending}" for ending in FORMATS]
-        figure = history_figure(group, history.runs)
-        for path in paths:
-            with naming(path):
-                save(figure, [path])
+        save(history_figure(group, history.runs), paths)
         plots += [path for path in paths if path.suffix == ".png"]
     _remove_others(folder / "plots", plots)
     write_whole(folder / CSV_NAME, to_csv(points_table(history, names)))

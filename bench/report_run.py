@@ -28,7 +28,6 @@ from bench.results.analysis import Tables, tables_of
 from bench.results.csv_text import inert
 from bench.results.devices import device_name
 from bench.results.run_folder import RunFolder
-from bench.results.whole_file import naming
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100
@@ -228,14 +227,13 @@ def _open(path: Path) -> Opened:
 
 def _one(run: Opened, folder: Path) -> Pages:
     own = run.folder.path
-    with naming(folder / "plots"):
-        drawn = write_plots(
-            run.tables,
-            baseline=run.folder.baseline,
-            kinds=run.folder.experiment.plots,
-            folder=folder / "plots",
-            drawn=own / "plots" if run.is_derived else None,
-        )
+    drawn = write_plots(
+        run.tables,
+        baseline=run.folder.baseline,
+        kinds=run.folder.experiment.plots,
+        folder=folder / "plots",
+        drawn=own / "plots" if run.is_derived else None,
+    )
     return write_report(
         folder,
         run.tables,
@@ -277,9 +275,7 @@ def _several(sides: Sequence[SideRun], devices: Devices, folder: Path, left_out:
         drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
     for stem, figure in drawn:
         for ending in FORMATS:
-            path = folder / "plots" / f"{stem}.{ending}"
-            with naming(path):
-                save(figure, [path])
+            save(figure, [folder / "plots" / f"{stem}.{ending}"])
     plots = [folder / "plots" / f"{stem}.png" for stem, _ in drawn]
     return write_side_by_side(folder, sides, plots=plots, devices=devices, left_out=left_out)
 

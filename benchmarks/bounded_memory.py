@@ -47,13 +47,12 @@ TURNS: Final = (
     Turn(how="plain", frames=30),
     Turn(how="plain", frames=100),
     *(
-        Turn(how=how, frames=frames)
+        Turn(how=how, frames=frames, limit_mib=2000)
         for how in ("device", "disk", "recompute")
         for frames in (10, 30, 100, 300)
     ),
-    Turn(how="auto", frames=1000, limit_mib=320),
+    Turn(how="auto", frames=1000, limit_mib=200),
     Turn(how="plain", frames=4, height=180, width=320),
-    Turn(how="auto", frames=4, height=180, width=320, limit_mib=1300),
     Turn(how="auto", frames=30, height=180, width=320, limit_mib=1300),
 )
 QUICK: Final = tuple(Turn(how=how, frames=4, height=32, width=32, blocks=1) for how in ("plain", "disk"))
@@ -61,9 +60,10 @@ QUICK: Final = tuple(Turn(how=how, frames=4, height=32, width=32, blocks=1) for 
 
 def run(turn: Turn) -> dict[str, Any]:
     """One row, made by a process of its own."""
+    program = "from benchmarks.bounded_memory_turn import main; main()"
     with tempfile.TemporaryDirectory(dir=ROOT / "results") as folder:
         ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.bounded_memory_turn", json.dumps(asdict(turn)), folder],
+            [sys.executable, "-c", program, json.dumps(asdict(turn)), folder],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -72,5 +72,6 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the row of the turn that the command line has as JSON, with a folder to work in."""
     print(json.dumps(take(Turn(**json.loads(sys.argv[1])), Path(sys.argv[2]))))  # noqa: T201 - a script

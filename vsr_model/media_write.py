@@ -278,7 +278,7 @@ def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
     if not torch.isfinite(pixels).all():
         raise BadInput(f"{path} is to hold values that are not finite, and those of a picture must be.")
     clamped = pixels.clamp(0, 1)
-    return clamped, float((clamped != pixels).double().mean())
+    return clamped, int((clamped != pixels).count_nonzero()) / pixels.numel()
 
 
 def _yuv420(pixels: Tensor) -> np.ndarray:

@@ -182,11 +182,6 @@ def _held_between_bytes(call: Call, plan: MemoryPlan) -> tuple[int, int]:
     return first_bytes, later_bytes if pairs else 0
 
 
-def spool_bytes(*, batch: int, frames: int, height: int, width: int) -> int:
-    """Of the file of a `spool.FrameSpool`."""
-    return _FLOAT_BYTES * _RGB * batch * frames * height * width
-
-
 def _segment_features(call: Call, plan: MemoryPlan) -> int:
     """Frames' features on the device, forward ones included, when the forward branch is past its first frame.
 

@@ -8,7 +8,7 @@ import tempfile
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ def nameless_file(folder: Path, size_bytes: int) -> FileIO:
         free_bytes = shutil.disk_usage(folder).free
         if free_bytes < size_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        file = cast(FileIO, tempfile.TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115 - the caller's
+        file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the caller's
         try:
             if size_bytes and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size_bytes)

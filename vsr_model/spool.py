@@ -61,7 +61,7 @@ class FrameSpool:
         values = frame.numpy()
         stored = np.ascontiguousarray(self._levels(values) if self._eight_bit else values)
         try:
-            self._append(memoryview(stored).cast("B"))
+            self._append(stored.data.cast("B"))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._folder)) from None
         self._written += 1
@@ -92,7 +92,7 @@ class FrameSpool:
 
     def _read(self, index: int) -> Tensor:
         stored = np.empty(self._shape, np.uint8 if self._eight_bit else np.float32)
-        data = memoryview(stored).cast("B")
+        data = stored.data.cast("B")
         offset = index * self._frame_bytes
         while data:
             count = os.preadv(self._file.fileno(), [data], offset)

@@ -13,6 +13,7 @@ from bench.grid.config import Experiment, Input
 from bench.grid.plan import Cell
 from bench.grid.yaml_source import nearest
 from bench.records import CellRecord
+from bench.results.devices import cuda_devices
 from vsr_model.errors import BadInput
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
@@ -132,8 +133,7 @@ def _device(
         named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
         machine = {name: environment.get(name) for name in named}
         return {**machine, "threads": read_back[0]} if read_back else machine
-    devices = _mapping(environment.get("torch")).get("devices")
-    devices = devices if isinstance(devices, list) else []
+    devices = cuda_devices(environment) or []
     index = int(backend.device.partition(":")[2] or 0)
     known = _mapping(devices[index]) if index < len(devices) else {}
     return {"gpu": known.get("name")}

@@ -13,6 +13,7 @@ from bench.plotting.plot_data import PLOT_KINDS, PlotGroup, data
 from bench.plotting.plot_figures import figure
 from bench.plotting.plot_style import DPI, style
 from bench.results.analysis import Tables
+from bench.results.whole_file import naming
 
 __all__ = [
     "PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "place_names", "save",
@@ -132,10 +133,10 @@ def save(drawn: Figure, paths: Sequence[Path]) -> None:
             partial = path.with_name(f".{path.name}.part")
             ending = path.suffix.removeprefix(".")
             # The date would make two files of one figure differ.
+            metadata = {"Date": None} if ending == "svg" else None
             try:
-                drawn.savefig(
-                    partial, format=ending, dpi=DPI, metadata={"Date": None} if ending == "svg" else None
-                )
-                partial.replace(path)
+                with naming(path):
+                    drawn.savefig(partial, format=ending, dpi=DPI, metadata=metadata)
+                    partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)

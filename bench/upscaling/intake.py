@@ -19,9 +19,9 @@ class Intake:
         return len(self.times_s)
 
 
-def expected_frames(info: MediaInfo, limit: int | None) -> int:
+def expected_frames(info: MediaInfo, limit: int | None, counting: Pace) -> int:
     """How many frames there are to enlarge, as the file's header tells, or else about how many."""
-    count = max(1, info.frame_count or count_packets(info.path))
+    count = max(1, info.frame_count or count_packets(info.path, counting.at))
     return count if limit is None else min(count, limit)
 
 

@@ -12,6 +12,7 @@ from vsr_model.memory_cost import Call
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.stages import Stage
 
+COUNTING: Final = "counting frames"
 READING: Final = "reading"
 LOOKING_AHEAD: Final = "propagating backward"
 UPSCALING: Final = "upscaling"
@@ -23,7 +24,7 @@ BETWEEN_S: Final = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """`doing` is one of the four above, in that order; `done` of `total` frames are done in it.
+    """`doing` is one of the five above, in that order; `done` of `total` frames are done in it.
 
     `share` (0 to 1) is that of all work of this kind: reading is one, all that the network does is another.
     """

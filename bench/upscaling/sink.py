@@ -1,6 +1,6 @@
 """The file that frames are written to."""
 
-import tempfile
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -48,24 +48,25 @@ class Sink:
         return self._sound_notes
 
     def rehearse(self) -> None:
-        """Write a black frame beside the output, with what sound goes with it, and remove it: encoders,
-        containers and folders refuse only then."""
+        """Write a black frame beside the output, and remove it: encoders and folders refuse only then."""
         black = torch.zeros(()).expand(3, self._height, self._width)
+        trial = self._output.with_name(f".rehearsal-{os.getpid()}{self._output.suffix}")
         try:
-            with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=self._output.parent) as folder:
-                trial = Path(folder) / f"black{self._output.suffix}"
-                if self._kind == "image":
-                    write_image(trial, black)
-                else:
-                    with self._writer_to(trial, self._sound) as writer:
-                        writer.write(black)
+            if self._kind == "image":
+                write_image(trial, black)
+            else:
+                with self._writer_to(trial, None) as writer:
+                    writer.write(black)
         except BadInput as error:
+            if isinstance(error.__cause__, PermissionError):
+                reason = error.__cause__.strerror
+                raise BadInput(f"{self._output.parent} cannot be written to ({reason}).") from error
             raise BadInput(
                 f"{self._output} cannot be written with frames of {self._height} x {self._width}"
                 f" ({error.__cause__ or error})."
             ) from error
-        except OSError as error:
-            raise BadInput(f"{self._output.parent} cannot be written to ({error.strerror}).") from error
+        finally:
+            trial.unlink(missing_ok=True)
 
     def varies(self, times_s: Sequence[float]) -> bool:
         """Whether the frames must keep times of their own."""

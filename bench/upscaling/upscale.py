@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from bench.measure import backends, workload
 from bench.units import BYTES, significant, with_unit
-from bench.upscaling import disk, intake, memory
-from bench.upscaling.pace import FINISHING, READING, Listener, NetworkPace, Pace, Progress, unheard
+from bench.upscaling import disk, heap, intake, memory
+from bench.upscaling.pace import COUNTING, FINISHING, READING, Listener, NetworkPace, Pace, Progress, unheard
 from bench.upscaling.read_ahead import ReadAhead, ReadInTurn, as_read
 from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
@@ -91,6 +91,8 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     """
     began = perf_counter()
     request.check_options()
+    if request.memory_limit_bytes is not None:
+        heap.give_back_at_once()
     if reason := backends.unavailable(request.backend):
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
     info = inspect(request.source)
@@ -98,7 +100,8 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     request.check_files(info, entry)
     layout = request.layout(info)
     sink = Sink(info, request.output, entry.scale, sound=request.sound, cut=request.frames is not None)
-    expected = intake.expected_frames(info, request.frames)
+    counting = Pace(COUNTING, 0, listener, perf_counter)
+    expected = intake.expected_frames(info, request.frames, counting)
     job = _Job(request, info, layout, listener)
     job.plan_for(expected)
     sink.rehearse()

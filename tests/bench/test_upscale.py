@@ -18,7 +18,7 @@ from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.measure.backends import unavailable
 from bench.measure.workload import build_model
-from bench.upscaling import disk, memory, pace, sink
+from bench.upscaling import disk, memory, pace
 from bench.upscaling import upscale as subject
 from bench.upscaling.pace import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
 from bench.upscaling.request import Request, Tiles
@@ -414,10 +414,12 @@ def test_a_backend_that_is_not_there(folder: Path, model: Model, monkeypatch: py
 
 
 def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> str:
+    def refuse(*_: object, **__: object) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(sink.tempfile, "mkdtemp", refuse)
+    info = inspect(folder / "in.mp4")
+    monkeypatch.setattr(subject, "inspect", lambda _path: info)
+    monkeypatch.setattr(av, "open", refuse)
     assert "cannot be written to (Permission denied)" in _refused(folder, "in.mp4", "out.mp4", model)
 
 

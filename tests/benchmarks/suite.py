@@ -35,6 +35,12 @@ class Suite:
                     f"{source.where(('measure', field))}: measure.{field}: is {_as_yaml(given)}, and the "
                     f"pytest-benchmark suite knows only {_as_yaml(value)}; vsr-bench run measures it"
                 )
+        for backend in (cell.backend for cell in plan.cells(experiment)):
+            if backend.memory_plan is not None:
+                raise BadInput(
+                    f"{path}: backend {backend.name} has a memory_plan, and the pytest-benchmark suite knows "
+                    "only the plain call; vsr-bench run measures it"
+                )
         return cls(path=path, experiment=experiment)
 
     @cached_property

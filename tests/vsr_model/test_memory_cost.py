@@ -20,7 +20,7 @@ from vsr_model import BadInput, BasicVSR, streaming, tiles
 from vsr_model.copies import StagedCarrier
 from vsr_model.cost import stage_flops
 from vsr_model.feature_stores import DiskStore, FeatureStore, HostStore
-from vsr_model.memory_cost import Call, needs, needs_tiled, spool_bytes
+from vsr_model.memory_cost import Call, needs, needs_tiled
 from vsr_model.memory_plan import MemoryPlan, Place
 from vsr_model.plan_choice import Limits, cheapest_plan, chunk_beside_upsampling, least_interval
 from vsr_model.tile_layout import TileLayout
@@ -313,10 +313,6 @@ def test_tiles_take_less_of_the_device_and_more_work():
     assert tiled.device_bytes < whole.device_bytes / 2
     assert tiled.extra_flops > 0 == whole.extra_flops
     assert tiled.moved_bytes > whole.moved_bytes
-
-
-def test_a_spools_bytes():
-    assert spool_bytes(batch=2, frames=3, height=5, width=7) == torch.zeros(2, 3, 3, 5, 7).nbytes
 
 
 @given(st.integers(1, 400))
