@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
@@ -162,6 +164,17 @@ def shown(jobs: Sequence[Job], measure: Measure) -> Display:
     return Display(jobs, measure, ProgressConsole())
 
 
+class _SinceStart(ProgressColumn):
+    """The time since the display began: a task's own ends where its first part does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = monotonic()
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's
+        return Text(str(timedelta(seconds=int(monotonic() - self._began))), style="progress.elapsed")
+
+
 class FileDisplay:
     """The progress of one file through the network: a bar on a terminal, a line now and then elsewhere."""
 
@@ -173,7 +186,7 @@ class FileDisplay:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
+            _SinceStart(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
