@@ -2,14 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from bench.grid import config
 from bench.grid.backend_spec import resolve
 from bench.units import BYTES, size_bytes, with_unit
+from bench.upscaling.heap import give_back_at_once
 from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
+
+if TYPE_CHECKING:
+    from bench.upscaling.request import Tiles
+    from bench.upscaling.upscale import Times, Upscaled
 
 _TILE: Final = re.compile(r"(\d+)(?:x(\d+))?", re.ASCII | re.IGNORECASE)
 
@@ -113,6 +119,7 @@ def upscale(
     chosen = resolve(config.backend_of(backend))
     if chosen.memory_plan is not None:
         raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
+    limit = _size("--memory-limit", memory_limit)
     request = Request(
         source=source,
         output=output,
@@ -120,20 +127,32 @@ def upscale(
         backend=chosen,
         random_weights=random_weights,
         frames=frames,
-        memory_limit_bytes=_size("--memory-limit", memory_limit),
+        memory_limit_bytes=limit,
         device_memory_limit_bytes=_size("--device-memory-limit", device_memory_limit),
         place=memory_plan,
         scratch=scratch,
         tiles=_tiles(tile, tile_overlap),
         sound=not no_sound,
+        heap_gives_back=limit is not None and give_back_at_once(),
     )
+    before = _identity(output)
     try:
         with FileDisplay(ProgressConsole()) as display:
             done = upscaling.upscale(request, display)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {output} was not written", err=True)
+        written = "is written" if _identity(output) != before else "was not written"
+        typer.echo(f"interrupted; {one_line(str(output))} {written}", err=True)
         raise
     _print(done)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of its name; None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _size(option: str, text: str | None) -> int | None:
@@ -145,7 +164,7 @@ def _size(option: str, text: str | None) -> int | None:
     return size
 
 
-def _tiles(text: str | None, overlap: int | None) -> Any:
+def _tiles(text: str | None, overlap: int | None) -> "Tiles | None":
     from bench.upscaling.request import DEFAULT_OVERLAP, Tiles  # noqa: PLC0415
 
     if text is None:
@@ -163,17 +182,17 @@ def _tiles(text: str | None, overlap: int | None) -> Any:
     )
 
 
-def _print(done: Any) -> None:
+def _print(done: "Upscaled") -> None:
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
     frame = "frame" if done.frames == 1 else "frames"
-    typer.echo(f"{done.output}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
+    typer.echo(f"{one_line(str(done.output))}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
     typer.echo(f"time    {_times(done.times)}")
     typer.echo(f"memory  {_memory(done)}")
     for note in done.notes:
         typer.echo(note)
 
 
-def _times(times: Any) -> str:
+def _times(times: "Times") -> str:
     """Where the time went, as shares of the whole; encoding goes on beside the network."""
     waited = times.waited_for_encoding_s + times.waited_for_frames_s
     other = max(0.0, times.total_s - times.decoding_s - times.network_s - waited)
@@ -188,7 +207,7 @@ def _times(times: Any) -> str:
     )
 
 
-def _memory(done: Any) -> str:
+def _memory(done: "Upscaled") -> str:
     plan, needs = done.plan, done.needs
     how = f"features wait on {'the device' if plan.place == 'device' else plan.place}"
     if plan.place == "host":

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TextIO, cast
+from typing import Any, Final, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,32 +20,11 @@ from bench.messages import Progress as Doing
 from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
 from bench.units import significant
+from bench.upscaling.pace import Progress as FileProgress
 from vsr_model.one_line import visible
 
 BETWEEN_LINES_S: Final = 30.0
 """Between two lines of a file's progress where there is no terminal."""
-
-
-class FileProgress(Protocol):
-    """How far a file is, as `bench.upscaling.pace` tells it; this module is free of torch."""
-
-    @property
-    def doing(self) -> str: ...
-
-    @property
-    def done(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def share(self) -> float | None: ...
-
-    @property
-    def frames_per_s(self) -> float | None: ...
-
-    @property
-    def left_s(self) -> float | None: ...
 
 
 class ProgressConsole(Console):

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 
@@ -28,7 +29,9 @@ BYTES: Final = (
 )
 
 _SIZES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(
+    r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.IGNORECASE | re.ASCII
+)
 
 
 def size_bytes(text: str) -> int | None:
@@ -37,7 +40,7 @@ def size_bytes(text: str) -> int | None:
     K, M, G and T are powers of 1024, whether a B or iB follows or not, as memory is counted.
     """
     read = _SIZE.fullmatch(text)
-    return None if read is None else int(float(read[1]) * _SIZES[(read[2] or "").lower()])
+    return None if read is None else int(Fraction(read[1]) * _SIZES[(read[2] or "").lower()])
 
 
 def unit_for(values: Iterable[float], units: tuple[Unit, ...] = SECONDS) -> Unit:

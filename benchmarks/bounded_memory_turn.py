@@ -11,6 +11,7 @@ import torch
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.measure.workload import build_model
+from bench.upscaling.heap import give_back_at_once
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import upscale
 from benchmarks.bounded_memory import COLUMNS, MIB, Turn
@@ -41,6 +42,7 @@ def take(turn: Turn, folder: Path) -> dict[str, Any]:
                 backend=BUILT_IN["cpu"],
                 random_weights=True,
                 memory_limit_bytes=row["limit_bytes"],
+                heap_gives_back=turn.limit_mib is not None and give_back_at_once(),
                 place=None if turn.how == "auto" else turn.how,
             )
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from av.video.reformatter import VideoReformatter
@@ -87,12 +88,15 @@ def count_frames(path: str | Path) -> int:
         return sum(1 for _ in decoded(path, container, stream))
 
 
-def count_packets(path: str | Path, on_count: Callable[[int], None] | None = None) -> int:
+def count_packets(
+    path: str | Path, on_count: Callable[[int], None] | None = None, *, limit: int | None = None
+) -> int:
     """About how many frames `path` holds, at the price of reading the file: exact for pictures.
 
     For containers that state no count. Nothing is decoded: packets are counted, and a video whose packets
     hold no frame or several, or that is damaged, has another number of frames. `on_count` is told the count
-    so far after every packet. Raises BadInput as `iterate_frames`, for damage that shows without decoding.
+    so far after every packet; nothing is counted beyond `limit`. Raises BadInput as `iterate_frames`, for
+    damage that shows without decoding.
     """
     path = existing_file(path)
     with open_picture(path) as picture:
@@ -100,7 +104,7 @@ def count_packets(path: str | Path, on_count: Callable[[int], None] | None = Non
             return picture_count(path, picture)
     with open_video(path) as (container, stream):
         count = 0
-        for count, _ in enumerate(shown_packets(container, stream), start=1):
+        for count, _ in enumerate(islice(shown_packets(container, stream), limit), start=1):
             if on_count is not None:
                 on_count(count)
         return count

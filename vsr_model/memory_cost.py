@@ -102,7 +102,7 @@ def needs_tiled(call: Call, plan: MemoryPlan, layout: TileLayout) -> Needs:
     return replace(
         of_all,
         host_bytes=of_all.host_bytes + joined_bytes + on_the_way_bytes,
-        extra_flops=of_all.extra_flops + layout.count * _flops(tile) - _flops(call),
+        extra_flops=of_all.extra_flops + layout.count * call_flops(tile) - call_flops(call),
     )
 
 
@@ -216,7 +216,7 @@ def _both_directions(call: Call, stage: Stage, frames: int) -> int:
     )[stage]
 
 
-def _flops(call: Call) -> int:
+def call_flops(call: Call) -> int:
     """Of one call of the network itself."""
     return sum(_both_directions(call, stage, call.frames) for stage in Stage)
 

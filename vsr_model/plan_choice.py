@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isqrt
 from pathlib import Path
 from typing import Final, TypeAlias, cast
@@ -75,12 +76,13 @@ def named_plan(name: str, call: Call, limits: Limits, cost: Cost = needs) -> Mem
     plans = [
         MemoryPlan(
             place="device" if recompute else cast(Place, name),
-            interval=least_interval(call.frames) if recompute else 1,
             chunk=chunk,
             folder=limits.folder if name == "disk" else None,
         )
         for chunk in sorted({chunk_beside_upsampling(call), 1}, reverse=True)
     ]
+    if recompute and call.frames > 2:
+        plans = [replace(plan, interval=_least_held(call, cost, plan)) for plan in plans]
     for plan in plans:
         if limits.hold(cost(call, plan)):
             return plan
@@ -141,7 +143,7 @@ def _intervals(call: Call, limits: Limits, cost: Cost, plan: MemoryPlan) -> Iter
 
     A longer interval holds more on the device and keeps less at the plan's place. What is computed again is
     most at the root of the clip's length, and less the further from it, so that an end of what fits is best.
-    Where the place is the device itself both add up, and what any length holds, one from the root on does.
+    Where the place is the device itself both add up, and what any length holds, one from the least on does.
     """
 
     def too_long(interval: int) -> bool:
@@ -154,10 +156,26 @@ def _intervals(call: Call, limits: Limits, cost: Cost, plan: MemoryPlan) -> Iter
         at_place = Limits(disk_bytes=limits.disk_bytes, host_bytes=None if call.on_cpu else limits.host_bytes)
         return at_place.hold(cost(call, replace(plan, interval=interval)))
 
-    lengths = range(least_interval(call.frames) if plan.place == "device" else 2, call.frames)
+    least = _least_held(call, cost, plan) if plan.place == "device" else 2
+    lengths = range(least, call.frames)
     fitting = lengths[: bisect_left(lengths, True, key=too_long)]
     fitting = fitting[bisect_left(fitting, True, key=long_enough) :]
     yield from sorted({fitting[0], fitting[-1]} if fitting else ())
+
+
+@lru_cache(maxsize=64)
+def _least_held(call: Call, cost: Cost, plan: MemoryPlan) -> int:
+    """The interval of 2 or more with which a plan that keeps features on the device takes the least memory.
+
+    It is not far from the root of the clip's length, where what is kept and the segment at hand are as many:
+    a process may hold more for the one than for the other.
+    """
+
+    def held(interval: int) -> int:
+        taken = cost(call, replace(plan, interval=interval))
+        return taken.host_bytes if call.on_cpu else taken.device_bytes
+
+    return min(range(2, max(3, min(call.frames, 3 * least_interval(call.frames)))), key=held)
 
 
 def _refusal(call: Call, limits: Limits, cost: Cost) -> str:

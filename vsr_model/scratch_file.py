@@ -17,9 +17,9 @@ from torch import Tensor
 def nameless_file(folder: Path, size_bytes: int) -> FileIO:
     """A new file of `size_bytes`, zeros, in `folder`, unbuffered.
 
-    It has no name from the moment it is there, so that whatever ends the process, the system takes its space
-    back. Its space is claimed at once: a disk that cannot hold it refuses here, not half way. Raises OSError
-    that names the folder.
+    It has no name from the moment it is there (where the system has such files; else from the next moment),
+    so that whatever ends the process, the system takes its space back. Its space is claimed at once: a disk
+    that cannot hold it refuses here, not half way. Raises OSError that names the folder.
     """
     try:
         free_bytes = shutil.disk_usage(folder).free

@@ -39,11 +39,13 @@ def appearing(path: Path) -> Iterator[Path]:
 
     Raises BadInput for a folder as `path` and for a missing one around it, OSError for what the system says.
     """
+    path = path.resolve() if path.is_symlink() else path  # the file that it names is what is replaced
     if path.is_dir():
         raise BadInput(f"{path} is a folder, and a file is to be written.")
     if not path.parent.is_dir():
         raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
     _remove_leftovers(path)
+    mode = path.stat().st_mode & 0o777 if path.exists() else None  # what was private stays so
     hidden = path.with_name(_hidden_name(path, os.getpid()))
     descriptor = _nameless(path.parent)
     try:
@@ -55,6 +57,8 @@ def appearing(path: Path) -> Iterator[Path]:
             yield nameless
             os.fsync(descriptor)
             _name(nameless, hidden)
+        if mode is not None:
+            hidden.chmod(mode)
         hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 
@@ -12,6 +14,8 @@ _VIDEO_BITS_PER_PIXEL: Final = 0.5
 """Of what the project's encoders make of ordinary footage; grain takes more, drawings less."""
 
 _IMAGE_BYTES_PER_PIXEL: Final = 3
+
+_IN_MEMORY: Final = ("tmpfs", "ramfs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +64,11 @@ def check_space(source: Path, wanted: list[Wanted]) -> None:
 def same_disk(folder: Path, other: Path) -> bool:
     """Whether two folders share what is free."""
     return folder.stat().st_dev == other.stat().st_dev
+
+
+def in_memory(folder: Path) -> bool:
+    """Whether what lies in a folder takes memory, as in one of tmpfs; False where the system does not say."""
+    where = folder.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if where.is_relative_to(part.mountpoint)]
+    nearest = max(mounts, key=lambda part: len(Path(part.mountpoint).parts), default=None)
+    return nearest is not None and nearest.fstype in _IN_MEMORY

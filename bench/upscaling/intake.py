@@ -10,9 +10,10 @@ from vsr_model.video import MediaInfo, count_packets, iterate_frames
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What was decoded: when each frame is shown, in seconds since the first."""
+    """What was decoded: when each frame is shown, in seconds since the first, and whether there are more."""
 
     times_s: tuple[float, ...]
+    is_cut: bool
 
     @property
     def frames(self) -> int:
@@ -21,7 +22,7 @@ class Intake:
 
 def expected_frames(info: MediaInfo, limit: int | None, counting: Pace) -> int:
     """How many frames there are to enlarge, as the file's header tells, or else about how many."""
-    count = max(1, info.frame_count or count_packets(info.path, counting.at))
+    count = max(1, info.frame_count or count_packets(info.path, counting.at, limit=limit))
     return count if limit is None else min(count, limit)
 
 
@@ -32,14 +33,21 @@ def spooled_bytes(info: MediaInfo, frames: int) -> int:
 
 def take_in(info: MediaInfo, limit: int | None, spool: FrameSpool, pace: Pace) -> Intake:
     """Decode the file, or its first `limit` frames, into the spool. Raises BadInput for a damaged file, and
-    for frames that change their size."""
+    for frames that change their size or depth."""
     times_s: list[float] = []
-    for frame in iterate_frames(info.path, limit=limit):
+    for frame in iterate_frames(info.path, limit=None if limit is None else limit + 1):
+        if len(times_s) == limit:
+            return Intake(times_s=tuple(times_s), is_cut=True)
         if frame.image.shape[1:] != (info.height, info.width):
             raise BadInput(
                 f"{info.path} changes its size after {len(times_s)} frames, and all must have the same."
             )
-        spool.write(frame.image[None])
+        try:
+            spool.write(frame.image[None])
+        except ValueError as error:  # deeper than the first
+            raise BadInput(
+                f"{info.path} changes its depth after {len(times_s)} frames, and all must have the same."
+            ) from error
         times_s.append(frame.time_s)
         pace.at(len(times_s))
-    return Intake(times_s=tuple(times_s))
+    return Intake(times_s=tuple(times_s), is_cut=False)

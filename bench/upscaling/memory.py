@@ -9,6 +9,8 @@ import psutil
 from bench.grid.backend_spec import Backend
 from bench.machine import host_memory
 from bench.measure import backends
+from bench.upscaling.disk import in_memory
+from bench.upscaling.intake import spooled_bytes
 from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
 from vsr_model.memory_cost import Call, Needs, needs, needs_tiled
@@ -24,6 +26,9 @@ _SHARE_OF_HOST: Final = 0.8
 _SHARE_OF_DEVICE: Final = 0.9
 """Of a GPU's memory, where no limit is given: its driver and what else computes there have some of it."""
 
+_SMALL_TILE: Final = 64
+_SMALL_OVERLAP: Final = 8
+
 _MIB: Final = 2**20
 _RGB: Final = 3
 _FLOAT_BYTES: Final = 4
@@ -31,6 +36,10 @@ _FLOAT_BYTES: Final = 4
 _BASE_BYTES: Final = 64 * _MIB
 _BASE_BYTES_PER_CORE: Final = 8 * _MIB
 """What a process holds of code, threads and buffers that no formula counts, once all have been used."""
+
+_CUDA_BASE_BYTES: Final = 1024 * _MIB
+"""The same of CUDA's libraries and context in host memory, and of page-locked buffers. No GPU has confirmed
+it."""
 
 _CPU_WORKING: Final = 1.6
 """Of resident memory over the tensors that a CPU computes with: convolutions work on reordered copies."""
@@ -60,6 +69,8 @@ class Enlarging:
     is_video: bool
     cores: int
     loose: bool  # whether the heap keeps what was freed
+    spool_bytes: int  # of decoded frames, in the scratch folder
+    scratch_in_memory: bool  # as a folder of tmpfs is
 
     def cost(self, call: Call, plan: MemoryPlan) -> Needs:
         """What the process takes beyond its start, and what lies on the device and on disk."""
@@ -81,9 +92,10 @@ class Enlarging:
         if call.on_cpu:
             kept = 0 if plan.place == "disk" else self._kept_bytes(call, plan)
             computing = kept + round(_CPU_WORKING * max(0, tensors.host_bytes - kept))
-        base = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE
+        base = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + (0 if call.on_cpu else _CUDA_BASE_BYTES)
         whole = base + ahead + behind + encoder + computing
-        return round(_LOOSE * whole) if self.loose else whole
+        whole = round(_LOOSE * whole) if self.loose else whole
+        return whole + (self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0)
 
     def _kept_bytes(self, call: Call, plan: MemoryPlan) -> int:
         layout = self.layout
@@ -94,7 +106,7 @@ class Enlarging:
 def enlarging(
     info: MediaInfo, entry: ModelEntry, request: Request, layout: TileLayout, frames: int
 ) -> Enlarging:
-    """Of so many frames of a file."""
+    """Of so many frames of a file. Looks at the request's scratch folder."""
     parameters = request.model.parameters
     call = Call(
         mid_channels=parameters["mid_channels"],
@@ -112,7 +124,9 @@ def enlarging(
         scale=entry.scale,
         is_video=info.kind == "video",
         cores=_cores(),
-        loose=request.memory_limit_bytes is None,
+        loose=not request.heap_gives_back,
+        spool_bytes=spooled_bytes(info, frames),
+        scratch_in_memory=in_memory(request.scratch_folder),
     )
 
 
@@ -127,7 +141,9 @@ def limits_of(request: Request, disk_bytes: int) -> Limits:
     """What the request or the machine allows; `disk_bytes` are free for features in its scratch folder."""
     host_bytes = request.memory_limit_bytes
     if host_bytes is None:
-        available = host_memory.available_bytes() or psutil.virtual_memory().available
+        available = host_memory.available_bytes()
+        if available is None:
+            available = psutil.virtual_memory().available
         host_bytes = round(_SHARE_OF_HOST * available)
     device_bytes = request.device_memory_limit_bytes
     if device_bytes is None and request.backend.is_cuda:
@@ -154,12 +170,19 @@ def plan_of(work: Enlarging, limits: Limits, request: Request) -> MemoryPlan:
             return named_plan(request.place, work.call, limits, work.cost)
         return cheapest_plan(work.call, limits, work.cost)
     except BadInput as error:
-        raise BadInput(f"{request.source}: {error} {_remedy(work, limits)}") from None
+        raise BadInput(f"{request.source}: {error}{_remedy(work, limits)}") from None
 
 
 def _remedy(work: Enlarging, limits: Limits) -> str:
     """What a user can do beside giving more memory."""
-    one_frame = replace(work.call, frames=1)
-    if limits.hold(work.cost(one_frame, MemoryPlan())):
-        return "Fewer frames (--frames) take less."
-    return "Frames can be computed in pieces (--tile)."
+    if limits.hold(work.cost(replace(work.call, frames=1), MemoryPlan())):
+        return " Fewer frames (--frames) take less."
+    smallest = replace(work, layout=_smallest_tiles(work.layout), spool_bytes=0)
+    if limits.hold(smallest.cost(replace(work.call, frames=1), MemoryPlan())):
+        return " Smaller pieces (--tile) take less."
+    return ""
+
+
+def _smallest_tiles(layout: TileLayout) -> TileLayout:
+    """About the least that tiles can be; what they hold hardly falls below."""
+    return replace(layout, tile_height=_SMALL_TILE, tile_width=_SMALL_TILE, overlap=_SMALL_OVERLAP)

@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from bench.measure.backends import Device
 from vsr_model.cost import stage_flops
 from vsr_model.memory_cost import Call
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.stages import Stage
+
+if TYPE_CHECKING:
+    from bench.measure.backends import Device  # torch, which the display of this does without
 
 COUNTING: Final = "counting frames"
 READING: Final = "reading"
@@ -83,7 +85,7 @@ class NetworkPace:
         self,
         call: Call,
         plan: MemoryPlan,
-        device: Device,
+        device: "Device",
         listener: Listener,
         clock: Callable[[], float],
         tiles: int = 1,

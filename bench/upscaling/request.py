@@ -9,6 +9,7 @@ from bench.grid.config import Model
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
+from vsr_model.plan_choice import PLAN_NAMES
 from vsr_model.registry import ModelEntry
 from vsr_model.tile_layout import TileLayout
 from vsr_model.video import MediaInfo
@@ -35,7 +36,8 @@ class Request:
     beyond its start, `device_memory_limit_bytes` what it holds on a GPU; None leaves it to what the machine
     has. `place` fixes where backward features wait ("device", "host", "disk", "recompute"); None takes the
     quickest that keeps to the limits. Intermediate results that do not fit go to `scratch`, the output's
-    folder if None. `sound` takes a video's sound along.
+    folder if None. `sound` takes a video's sound along. `heap_gives_back` says that the process's heap
+    returns freed memory at once (`heap.give_back_at_once`), so that less is held.
     """
 
     source: Path
@@ -50,6 +52,7 @@ class Request:
     scratch: Path | None = None
     tiles: Tiles | None = None
     sound: bool = True
+    heap_gives_back: bool = False
 
     @property
     def scratch_folder(self) -> Path:
@@ -80,6 +83,16 @@ class Request:
             raise BadInput("--checkpoint and --random-weights exclude each other; give one of them.")
         if self.frames is not None and self.frames < 1:
             raise BadInput(f"--frames is {self.frames}, and 1 or more is allowed.")
+        if self.place is not None and self.place not in PLAN_NAMES:
+            *others, last = PLAN_NAMES
+            raise BadInput(
+                f"--memory-plan is {self.place!r}, and {', '.join(others)} and {last} are allowed."
+            )
+        if self.backend.compile:
+            raise BadInput(
+                f"The backend {self.backend.name} has compile: true, and frames are computed by calls of many"
+                " shapes here, each of which would be compiled anew; leave it out."
+            )
         if self.device_memory_limit_bytes is not None and not self.backend.is_cuda:
             raise BadInput(
                 f"--device-memory-limit is for GPUs, and the backend {self.backend.name} computes on the CPU,"
@@ -109,6 +122,8 @@ class Request:
             )
         if output.is_dir():
             raise BadInput(f"{output} is a folder, and a file is to be written.")
+        if output.exists() and not output.is_file():
+            raise BadInput(f"{output} is a device or a pipe, and a file is to be written.")
         if not output.parent.is_dir():
             raise BadInput(f"{output} cannot be written: the folder {output.parent} does not exist.")
         if output.exists() and output.samefile(info.path):

@@ -4,30 +4,32 @@ What can be refused is refused before the network runs. Imports torch: the comma
 only for the command that needs it.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from bench.measure import backends, workload
 from bench.units import BYTES, significant, with_unit
-from bench.upscaling import disk, heap, intake, memory
+from bench.upscaling import disk, intake, memory
 from bench.upscaling.pace import COUNTING, FINISHING, READING, Listener, NetworkPace, Pace, Progress, unheard
 from bench.upscaling.read_ahead import ReadAhead, ReadInTurn, as_read
 from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
+from bench.upscaling.threads import one_thread
 from bench.upscaling.write_behind import WriteBehind, as_it_is, to_host_from
 from vsr_model.basicvsr import BasicVSR
 from vsr_model.copies import carrier_for
 from vsr_model.errors import BadInput
 from vsr_model.frame_sources import FrameSource
-from vsr_model.memory_cost import Needs
+from vsr_model.memory_cost import Needs, call_flops
 from vsr_model.memory_plan import MemoryPlan, frame_requests
 from vsr_model.registry import find_model
 from vsr_model.spool import FrameSpool
@@ -91,15 +93,13 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     """
     began = perf_counter()
     request.check_options()
-    if request.memory_limit_bytes is not None:
-        heap.give_back_at_once()
     if reason := backends.unavailable(request.backend):
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
     info = inspect(request.source)
     entry = find_model(request.model.name)
     request.check_files(info, entry)
     layout = request.layout(info)
-    sink = Sink(info, request.output, entry.scale, sound=request.sound, cut=request.frames is not None)
+    sink = Sink(info, request.output, entry.scale, sound=request.sound)
     counting = Pace(COUNTING, 0, listener, perf_counter)
     expected = intake.expected_frames(info, request.frames, counting)
     job = _Job(request, info, layout, listener)
@@ -117,8 +117,8 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         taken = intake.take_in(info, request.frames, spool, Pace(READING, expected, listener, perf_counter))
         decoding_s = perf_counter() - decoding_began
         sink.check_times(taken.times_s)
-        plan, needs = job.plan_for(taken.frames)
-        with sink.opened(taken.times_s) as write:
+        plan, needs = job.plan_for(taken.frames, spooled=expected)
+        with sink.opened(taken.times_s, cut=taken.is_cut) as write:
             worked = job.enlarge(network, spool, plan, taken.frames, write)
             listener(Progress(doing=FINISHING, done=taken.frames, total=taken.frames))
     return Upscaled(
@@ -141,7 +141,8 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
             waited_for_frames_s=worked.waited_for_frames_s,
         ),
         notes=(
-            *_notes(info, request, taken.frames, worked.clamped_share, varies=sink.varies(taken.times_s)),
+            *_notes(info, request, taken, worked.clamped_share, varies=sink.varies(taken.times_s)),
+            *_tile_notes(layout, needs, job.flops(taken.frames)),
             *sink.sound_notes,
         ),
     )
@@ -167,19 +168,24 @@ class _Job:
     layout: TileLayout
     listener: Listener
 
-    def plan_for(self, frames: int) -> tuple[MemoryPlan, Needs]:
-        """How so many frames are enlarged, and what that takes. Raises BadInput where memory or a disk is too
-        small."""
+    def plan_for(self, frames: int, *, spooled: int = 0) -> tuple[MemoryPlan, Needs]:
+        """How so many frames are enlarged, and what that takes; of `spooled` of them the spool has the space
+        already. Raises BadInput where memory or a disk is too small."""
         request, info, is_video = self.request, self.info, self.info.kind == "video"
         scratch, output = request.scratch_folder, request.output.parent
         scale = find_model(request.model.name).scale
         pixels = scale**2 * info.height * info.width
         wanted = [
-            disk.Wanted(folder=scratch, what="decoded frames", size_bytes=intake.spooled_bytes(info, frames)),
+            disk.Wanted(
+                folder=scratch,
+                what="decoded frames",
+                size_bytes=intake.spooled_bytes(info, max(0, frames - spooled)),
+            ),
             disk.Wanted(
                 folder=output,
                 what="the output",
-                size_bytes=disk.output_bytes(frames=frames, pixels=pixels, is_video=is_video),
+                size_bytes=disk.output_bytes(frames=frames, pixels=pixels, is_video=is_video)
+                + self._sound_bytes(frames),
                 roughly=True,
             ),
         ]
@@ -187,6 +193,13 @@ class _Job:
         work = self._enlarging(frames)
         plan = memory.plan_of(work, memory.limits_of(request, disk.left_beside(scratch, wanted)), request)
         return plan, work.cost(work.call, plan)
+
+    def _sound_bytes(self, frames: int) -> int:
+        """At most what goes along of the sound, if it is copied: the file's size, or its share."""
+        if not (self.request.sound and self.info.has_audio):
+            return 0
+        share = frames / max(frames, self.info.frame_count or 0)
+        return round(share * self.info.path.stat().st_size)
 
     def enlarge(
         self,
@@ -205,12 +218,13 @@ class _Job:
                 pace = NetworkPace(
                     work.call, plan, device, self.listener, perf_counter, tiles=self.layout.count
                 )
-                with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+                with one_thread("read-ahead") as reader:
                     source = self._source(spool, plan, frames, reader, device.torch_device)
                     to_host = as_it_is if self._is_tiled else to_host_from(device.torch_device)
                     began = perf_counter()
-                    with WriteBehind(write, to_host) as written:
-                        for output in self._outputs(network, source, plan, pace):
+                    outputs = self._outputs(network, source, plan, pace)
+                    with closing(outputs), WriteBehind(write, to_host) as written:
+                        for output in outputs:
                             written.put(output)
                             pace.frame_out()
                             del output
@@ -237,11 +251,17 @@ class _Job:
 
     def _outputs(
         self, network: nn.Module, source: FrameSource, plan: MemoryPlan, pace: NetworkPace
-    ) -> Iterator[Tensor]:
+    ) -> Generator[Tensor]:
         assert isinstance(network, BasicVSR)
         if self._is_tiled:
-            return upscale_tiled(network, source, plan, self.layout, pace)
-        return upscale_frames(network, source, plan, pace)
+            outputs = upscale_tiled(network, source, plan, self.layout, pace)
+        else:
+            outputs = upscale_frames(network, source, plan, pace)
+        return cast("Generator[Tensor]", outputs)  # which can be told to end
+
+    def flops(self, frames: int) -> int:
+        """Of so many whole frames."""
+        return call_flops(self._enlarging(frames).call)
 
     @property
     def _is_tiled(self) -> bool:
@@ -258,19 +278,25 @@ class _Job:
             option, size = "--device-memory-limit", needs.device_bytes
         return (
             f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to be"
-            f" enough; give less with {option} or smaller pieces with --tile."
+            f" enough; set {option} below that, or compute smaller pieces with --tile."
         )
 
 
+def _tile_notes(layout: TileLayout, needs: Needs, flops: int) -> Iterator[str]:
+    if layout.count > 1:
+        times = significant(1 + needs.extra_flops / flops, 2)
+        yield f"Frames were cut into {layout.count} tiles, {times} times the work of whole frames."
+
+
 def _notes(
-    info: MediaInfo, request: Request, count: int, clamped_share: float, *, varies: bool
+    info: MediaInfo, request: Request, taken: intake.Intake, clamped_share: float, *, varies: bool
 ) -> Iterator[str]:
     if request.model.checkpoint is None:
         yield "The weights are random: the output shows that the network runs, and no more."
-    if request.frames is not None and count < request.frames:
-        yield f"The video has {count} frames, fewer than the {request.frames} that --frames asks for."
-    elif request.frames is not None and count != info.frame_count:
-        yield f"Only the first {count} frames were taken, as --frames asks for."
+    if request.frames is not None and taken.frames < request.frames:
+        yield f"The video has {taken.frames} frames, fewer than the {request.frames} that --frames asks for."
+    if taken.is_cut:
+        yield f"Only the first {taken.frames} frames were taken, as --frames asks for."
     if info.rotation_degrees:
         yield f"The frames are stored turned; they were turned upright, by {info.rotation_degrees} degrees."
     if varies:

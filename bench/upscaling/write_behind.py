@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from time import perf_counter
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -10,6 +11,7 @@ from typing import Final, Protocol, Self
 import torch
 from torch import Tensor
 
+from bench.upscaling.threads import one_thread
 from vsr_model.copies import CopyEngine, CudaCopies
 
 MOST_WAITING: Final = 2
@@ -68,26 +70,27 @@ class WriteBehind:
 
     def __init__(self, write: Callable[[Tensor, int], float], to_host: ToHost) -> None:
         self._write, self._to_host = write, to_host
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-behind")
+        self._stack = ExitStack()
+        self._thread: Executor | None = None
         self._waiting: deque[Future[float]] = deque()
         self._count = 0
         self.results: list[float] = []
         self.busy_s = self.waited_s = 0.0
 
     def __enter__(self) -> Self:
+        self._thread = self._stack.enter_context(one_thread("write-behind"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             if kind is None:
                 self._until_waiting(0)
-        finally:
-            self._thread.shutdown(wait=True, cancel_futures=True)
 
     def put(self, output: Tensor) -> None:
-        """Have `output` (1, 3, h, w) written after those before it."""
+        """Have `output` (1, 3, h, w) written after those before it, inside the block."""
+        assert self._thread is not None
         self._until_waiting(MOST_WAITING - 1)
         arrive = self._to_host(output)
         self._waiting.append(self._thread.submit(self._work, arrive, self._count))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -466,7 +467,7 @@ def test_a_limit_that_is_too_small_is_told_the_least_that_works(folder: Path, mo
         f"{folder / source}: {'5 frames of 48 x 80 do' if 'mp4' in source else '1 frame'}"
     )
     assert "not fit into 1 MiB of host memory" in message
-    assert message.endswith("Frames can be computed in pieces (--tile).")
+    assert message.endswith(" MiB.")  # neither fewer frames nor pieces of them would fit
     least = _least(message)
     again = _too_little(folder, model, source, memory_limit_bytes=(least - 1) * 2**20)
     assert _least(again) == least
@@ -498,7 +499,11 @@ def test_what_the_machine_has_is_the_limit_if_none_is_given(
         ),
         (
             {"place": "attic"},
-            "memory plan is 'attic', and 'device', 'host', 'disk' and 'recompute' are allowed",
+            "--memory-plan is 'attic', and device, host, disk and recompute are allowed",
+        ),
+        (
+            {"backend": replace(BUILT_IN["cpu"], compile=True)},
+            "The backend cpu has compile: true, and frames are computed by calls",
         ),
         (
             {"place": "disk", "memory_limit_bytes": 2**20},
@@ -532,7 +537,9 @@ def test_memory_that_runs_out_all_the_same(folder: Path, model: Model, monkeypat
 
     monkeypatch.setattr(subject, "upscale_frames", full)
     message = _too_little(folder, model)
-    assert re.search(r"ran out of memory, of which about .* were thought to be enough; give less", message)
+    assert re.search(
+        r"ran out of memory, of which about .* were thought to be enough; set --memory-limit below", message
+    )
 
 
 # Interruption -----------------------------------------------------------------------------------------------
