@@ -134,7 +134,7 @@ class NetworkPace:
         )
         # Of each tile the first intervals of propagation make the features that a branch starts from.
         share = 1.0 if last else min(worked / (self._tiles * self._all), 1.0)
-        if self._out or self._ended[Stage.UPSAMPLING]:
+        if self._out or self._ended[Stage.UPSAMPLING] >= self._tiles:
             doing, done = UPSCALING, self._out
         else:
             doing, done = LOOKING_AHEAD, min(self._ended[Stage.PROPAGATION] // self._tiles, self._frames)

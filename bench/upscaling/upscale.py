@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ from vsr_model.streaming import upscale_frames
 from vsr_model.tile_layout import TileLayout
 from vsr_model.tiles import upscale_tiled
 from vsr_model.video import MediaInfo, inspect
+
+_CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sound may be of either."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,7 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     if reason := backends.unavailable(request.backend):
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
     info = inspect(request.source)
+    version = _version(request.source)
     entry = find_model(request.model.name)
     request.check_files(info, entry)
     layout = request.layout(info)
@@ -144,6 +147,7 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
             *_notes(info, request, taken, worked.clamped_share, varies=sink.varies(taken.times_s)),
             *_tile_notes(layout, needs, job.flops(taken.frames)),
             *sink.sound_notes,
+            *([] if _version(request.source) == version else [_CHANGED]),
         ),
     )
 
@@ -280,6 +284,15 @@ class _Job:
             f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to be"
             f" enough; set {option} below that, or compute smaller pieces with --tile."
         )
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another of its name, and from what it was before."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _tile_notes(layout: TileLayout, needs: Needs, flops: int) -> Iterator[str]:

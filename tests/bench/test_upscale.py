@@ -1,5 +1,6 @@
 """Real pictures and videos through a network whose residual is zero: what comes out is the bilinear base."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -266,6 +267,16 @@ def test_sound_goes_along_unless_it_is_not_wanted(tmp_path: Path, model: Model):
     assert not inspect(tmp_path / "out.mp4").has_audio
 
 
+def test_an_input_that_changes_meanwhile_is_told(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mp4")
+
+    def change(now: Progress) -> None:
+        if now.doing == FINISHING:
+            source.unlink()
+
+    assert "The input changed meanwhile" in _run(source, tmp_path / "out.mp4", model, change).notes[-1]
+
+
 def test_clamping_is_summed_up_and_said(tmp_path: Path):
     brighter = _checkpoint(tmp_path / "brighter.pth", bias=0.5)
     image = torch.zeros(3, 16, 32)
@@ -322,6 +333,31 @@ def test_progress_counts_frames_through_every_part(
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"place": "device"},
+        {"place": "host"},
+        {"place": "disk"},
+        {"place": "recompute"},
+        {"tiles": Tiles(height=32, width=48, overlap=8)},
+    ],
+)
+def test_a_gpu_gives_the_same_video(tmp_path: Path, options: dict[str, Any]):
+    if reason := unavailable(BUILT_IN["cudnn"]):
+        pytest.skip(reason)
+    random = Model(**TINY, seed=1)
+    source = _video(tmp_path / "in.mp4")
+    for name in ("cpu", "cudnn"):
+        output = tmp_path / f"{name}.mp4"
+        _run(source, output, random, backend=BUILT_IN[name], random_weights=True, **options)
+    both = zip(iterate_frames(tmp_path / "cpu.mp4"), iterate_frames(tmp_path / "cudnn.mp4"), strict=True)
+    errors = [float((ours.image - theirs.image).abs().mean()) for ours, theirs in both]
+    assert len(errors) == len(SHADES)
+    assert max(errors) < 2 / 255
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["cuda", "cudnn"])
 def test_a_gpu_gives_the_same_picture(tmp_path: Path, backend: str):
     if reason := unavailable(BUILT_IN[backend]):
@@ -352,6 +388,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "out.mp4").write_bytes(b"old")
     (tmp_path / "link.mp4").hardlink_to(tmp_path / "in.mp4")
     (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
     monkeypatch.setattr(subject, "upscale_frames", _never)
     return tmp_path
 
@@ -386,6 +423,7 @@ def _refused(folder: Path, source: str, output: str, model: Model, **options: An
         ("small.png", "new.png", {}, "frames of 15 x 48, and basicvsr needs at least 16 x 16"),
         ("wide.png", "new.webp", {}, "new.webp cannot be written with frames of 64 x 16800"),
         ("in.mp4", "out.mp4", {"random_weights": True}, "exclude each other"),
+        ("in.mp4", "pipe.mp4", {}, "is a device or a pipe, and a file is to be written"),
     ],
 )
 def test_what_does_not_go_together(
@@ -442,6 +480,22 @@ def test_a_video_that_changes_its_size(folder: Path, model: Model):
     (folder / "both.h264").write_bytes(b"".join(parts))
     message = _refused(folder, "both.h264", "out.mp4", model)
     assert "changes its size after 3 frames" in message
+
+
+def test_a_video_that_changes_its_depth(folder: Path, model: Model):
+    parts = [
+        _stored(folder / f"{pixels}.h264", 32, 64, "libx264", pixels).read_bytes()
+        for pixels in ("yuv420p", "yuv420p10le")
+    ]
+    (folder / "both.h264").write_bytes(b"".join(parts))
+    message = _refused(folder, "both.h264", "out.mp4", model)
+    assert "changes its depth after 3 frames, and all must have the same" in message
+
+
+def test_all_frames_of_a_video_without_a_stated_count(tmp_path: Path, model: Model):
+    source = _video(tmp_path / "in.mkv")
+    assert _run(source, tmp_path / "out.mp4", model, frames=5).notes == ()
+    assert "Only the first 4 frames" in _run(source, tmp_path / "out.mp4", model, frames=4).notes[0]
 
 
 def test_times_that_do_not_grow(folder: Path, model: Model):

@@ -1,10 +1,15 @@
 """The parts of enlarging a file: reading ahead, writing behind, how far it is, and what it takes."""
 
-from collections.abc import Callable, Iterable
+import os
+import re
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
+from time import sleep
 
 import pytest
 import torch
@@ -21,13 +26,20 @@ from bench.upscaling.pace import LOOKING_AHEAD, READING, UPSCALING, NetworkPace,
 from bench.upscaling.read_ahead import ReadAhead, as_read
 from bench.upscaling.request import Request, Tiles
 from bench.upscaling.sink import Sink
+from bench.upscaling.threads import one_thread
 from bench.upscaling.upscale import upscale
 from bench.upscaling.write_behind import MOST_WAITING, Staged, WriteBehind, as_it_is
+from benchmarks import bounded_memory
+from benchmarks.bounded_memory import Turn
 from vsr_model.basicvsr import BasicVSR
+from vsr_model.cost import stage_flops
 from vsr_model.errors import BadInput
 from vsr_model.frame_sources import TensorFrames
+from vsr_model.memory_cost import Call
 from vsr_model.memory_plan import MemoryPlan, frame_requests
+from vsr_model.plan_choice import Limits, cheapest_plan
 from vsr_model.registry import find_model
+from vsr_model.stages import Stage
 from vsr_model.streaming import upscale_frames
 from vsr_model.tile_layout import TileLayout
 from vsr_model.tiles import upscale_tiled
@@ -254,6 +266,31 @@ def test_outputs_leave_a_device_through_buffers_that_are_used_again():
     assert engine.made == MOST_WAITING + 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
+    """A second Ctrl-C while the thread ends waits for it, and then has its effect."""
+    began, ended = Event(), []
+
+    def work() -> None:
+        began.set()
+        sleep(0.5)
+        ended.append(True)
+
+    def twice() -> None:
+        with one_thread("test") as thread:
+            thread.submit(work)
+            assert began.wait(10)
+            Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            twice()
+    finally:
+        signal.signal(number, before)
+    assert ended == [True]
+
+
 # How far it is ----------------------------------------------------------------------------------------------
 
 
@@ -279,31 +316,49 @@ def test_the_pace_of_reading():
     assert middle.left_s == pytest.approx((20 - middle.done) / 10)
 
 
-@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=2, chunk=2)])
-def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan):
+@pytest.mark.parametrize("tiles", [1, 2])
+@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=3, chunk=2)])
+def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan, tiles: int):
     """A clock that goes with the work: what is said to be left is what then comes."""
     monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
-    told: list[Progress] = []
+    told: list[tuple[float, Progress]] = []
     clock = Clock()
-    info = info_of(16, 24)
-    request = Request(source=Path("in"), output=Path("out"), model=TINY, backend=BUILT_IN["cpu"])
-    call = enlarging(info, find_model("basicvsr"), request, request.layout(info), 7).call
+    frames, height, width = 12, 16, 32
+    call = Call(mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width, on_cpu=True)
+    flops = stage_flops(
+        mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width // tiles
+    )
+    seconds = {  # of an interval of the stage
+        Stage.PROPAGATION: (flops[Stage.ALIGNMENT] + flops[Stage.PROPAGATION]) / (2 * frames),
+        Stage.UPSAMPLING: (flops[Stage.AGGREGATION] + flops[Stage.UPSAMPLING]) / frames,
+    }
+    network_pace = NetworkPace(
+        call, plan, CpuDevice(), lambda now: told.append((clock.now, now)), clock, tiles=tiles
+    )
+
+    @contextmanager
+    def probe(stage: Stage, /) -> Iterator[None]:
+        with network_pace(stage):
+            yield
+            clock.now += seconds.get(stage, 0.0)
+
     network = build_model(TINY)
     assert isinstance(network, BasicVSR)
-    probe = NetworkPace(call, plan, CpuDevice(), told.append, clock)
-    for _ in upscale_frames(network, TensorFrames(torch.rand(1, 7, 3, 16, 24)), plan, probe):
-        clock.now += 1.0
-        probe.frame_out()
-    assert [now.done for now in told if now.doing == LOOKING_AHEAD] == sorted(
-        now.done for now in told if now.doing == LOOKING_AHEAD
-    )
-    out = [now for now in told if now.doing == UPSCALING]
-    assert out[-1].done == out[-1].total == 7
-    shares = [now.share or 0.0 for now in told]
+    lrs = TensorFrames(torch.rand(1, frames, 3, height, width))
+    layout = TileLayout(height=height, width=width, tile_height=16, tile_width=width // tiles, overlap=0)
+    for _ in upscale_tiled(network, lrs, plan, layout, probe):
+        network_pace.frame_out()
+    ended_s = clock.now
+    shares = [now.share or 0.0 for _, now in told]
     assert shares == sorted(shares)
-    assert shares[-1] == 1
-    assert max(shares[:-1]) <= 1
-    assert out[-1].left_s == 0
+    assert (told[-1][1].share, told[-1][1].left_s, told[-1][1].done) == (1, 0, frames)
+    middle = [(at_s, now) for at_s, now in told if ended_s / 4 < at_s < ended_s * 3 / 4]
+    assert {now.doing for _, now in middle} == {LOOKING_AHEAD, UPSCALING}
+    for at_s, now in middle:  # a few intervals make what branches start from, and no frame
+        assert now.left_s == pytest.approx(ended_s - at_s, rel=0.25)
+    done = [now.done for _, now in told if now.doing == LOOKING_AHEAD]
+    assert done == sorted(done)
+    assert done[-1] <= frames
 
 
 # What it takes ----------------------------------------------------------------------------------------------
@@ -367,12 +422,81 @@ def test_disks_are_looked_at_one_by_one(tmp_path: Path, monkeypatch: pytest.Monk
         disk.check_space(tmp_path / "in.mp4", wanted)
 
 
+def test_the_spool_is_not_wanted_twice(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A disk with room for what is needed, and not for another spool."""
+    claimed: list[int] = []
+    claim = os.posix_fallocate
+    room = 6 * 32 * 48 * 3 + disk.output_bytes(frames=6, pixels=128 * 192, is_video=True) + 1000
+
+    def claimed_from(file: int, start: int, size: int) -> None:
+        claimed.append(size)
+        claim(file, start, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", claimed_from)
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: room - sum(claimed))
+    written(clip, tmp_path, monkeypatch, place="device")
+    assert claimed == [6 * 32 * 48 * 3]
+
+
+def test_a_shorter_interval_than_the_root_is_found(tmp_path: Path):
+    """What is computed with is held more than once, what is kept once: shorter segments hold less."""
+    info = info_of(180, 320)
+    request = request_of(tmp_path, heap_gives_back=True)
+    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 1000)
+    root = MemoryPlan(interval=32)
+    better = min(
+        (replace(root, interval=k) for k in range(2, 100)),
+        key=lambda plan: work.cost(work.call, plan).host_bytes,
+    )
+    assert better.interval < 32
+    limits = Limits(host_bytes=work.cost(work.call, better).host_bytes)
+    assert cheapest_plan(work.call, limits, work.cost).interval == better.interval
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
+def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
+    assert disk.in_memory(Path("/dev/shm"))
+    assert not disk.in_memory(Path("/proc"))
+    info, entry = info_of(180, 320), find_model("basicvsr")
+    plan = MemoryPlan(place="disk", folder=tmp_path)
+    on_disk, in_memory = (
+        replace(enlarging(info, entry, request, request.layout(info), 100), scratch_in_memory=memory)
+        for request, memory in ((request_of(tmp_path), False), (request_of(tmp_path), True))
+    )
+    more = in_memory.cost(in_memory.call, plan).host_bytes - on_disk.cost(on_disk.call, plan).host_bytes
+    assert more == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count")
+@pytest.mark.parametrize(
+    ("frames", "height", "width"),
+    [
+        (12, 32, 48),
+        *(
+            pytest.param(*sizes, marks=pytest.mark.slow)
+            for sizes in ((120, 64, 64), (8, 180, 320), (300, 16, 24))
+        ),
+    ],
+)
+def test_a_process_keeps_to_the_least_limit_that_works(tmp_path: Path, frames: int, height: int, width: int):
+    info = info_of(height, width)
+    request = request_of(tmp_path, heap_gives_back=True, memory_limit_bytes=2**20)
+    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), frames)
+    with pytest.raises(BadInput) as caught:
+        plan_of(work, limits_of(request, disk_bytes=2**40), request)
+    [least] = re.findall(r"the least that works is (\d+) MiB", str(caught.value))
+    row = bounded_memory.run(
+        Turn(how="auto", frames=frames, height=height, width=width, limit_mib=int(least), blocks=1)
+    )
+    assert 0 < row["held_bytes"] <= int(least) * 2**20
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
         ("1.5GiB", 3 * 2**29), ("800M", 800 * 2**20), ("2 gb", 2**31), ("4096", 4096), ("12 KiB", 12288),
         ("1TiB", 2**40), ("7b", 7), ("", None), ("GiB", None), ("-1G", None), ("1e9", None), ("5 cows", None),
-        ("1.5.2G", None), ("٣", None),
+        ("1.5.2G", None), ("٣", None), ("9" * 400, None),
     ],
 )  # fmt: skip
 def test_sizes_as_users_write_them(text: str, size: int | None):

@@ -166,3 +166,16 @@ def test_a_full_disk_for_a_picture(tmp_path: Path, suffix: str) -> None:
         write_image(tmp_path / f"a{suffix}", NOISE)
     assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path / f"a{suffix}"))
     assert names(tmp_path) == []
+
+
+def test_a_link_leads_to_the_file_and_what_was_private_stays_so(tmp_path):
+    target, link = tmp_path / "target.bin", tmp_path / "link.bin"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    with appearing(link) as partial:
+        partial.write_bytes(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.bin", "target.bin"]
