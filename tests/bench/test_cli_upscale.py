@@ -1,0 +1,179 @@
+"""`vsr-bench upscale` as users start it: what it says, and what is left when it is stopped."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import pytest
+import torch
+from rich.console import Console
+
+from bench import exits, progress
+from bench.cli import main
+from bench.progress import FileDisplay
+from bench.upscaling.pace import COUNTING, READING, UPSCALING, Progress
+from vsr_model.video import VideoWriter, inspect, moving_texture, write_image
+
+SMALL = ("--mid-channels", "8", "--num-blocks", "1", "--random-weights")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    with VideoWriter(path, frame_rate=25, height=32, width=48) as writer:  # type: ignore[arg-type]
+        for image in moving_texture(40, 32, 48, seed=5):
+            writer.write(image)
+    return path
+
+
+def ended(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "upscale", *map(str, arguments)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_what_it_says(clip: Path, tmp_path: Path):
+    output = tmp_path / "out.mp4"
+    limits = ("--memory-limit", "500MiB", "--memory-plan", "disk", "--tile", "32x32", "--tile-overlap", "4")
+    done = ended(clip, output, *SMALL, "--frames", "5", *limits)
+    assert (done.returncode, done.stderr) == (exits.OK, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{output}: 5 frames of 192x128 at 25 frames per second"
+    assert re.fullmatch(
+        r"time    \d+\.\d s: decoding \d+ %, network \d+ %, waiting for files \d+ %, the rest \d+ %; encoding"
+        r" took \d+\.\d s beside the network",
+        lines[1],
+    )
+    assert re.fullmatch(
+        r"memory  features wait on disk; at most about [\d.]+ MiB of host memory, [\d.]+ [KM]iB on disk;"
+        r" 2 tiles a frame",
+        lines[2],
+    )
+    assert lines[3] == "The weights are random: the output shows that the network runs, and no more."
+    assert lines[4] == "Only the first 5 frames were taken, as --frames asks for."
+    assert re.fullmatch(r"Frames were cut into 2 tiles, [\d.]+ times the work of whole frames.", lines[6])
+    assert inspect(output).frame_count == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--memory-limit", "much"),
+            "--memory-limit is 'much', and a size such as 1.5GiB or 800M is allowed.",
+        ),
+        (("--tile", "big"), "--tile is 'big', and a number of pixels or HEIGHTxWIDTH is allowed."),
+        (("--tile-overlap", "4"), "--tile-overlap is for tiles; give their size with --tile."),
+        (("--backend", "{from: cpu, memory_plan: disk}"), "memory_plan is --memory-plan here."),
+    ],
+)
+def test_options_that_make_no_sense(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+):
+    arguments = ["upscale", str(clip), str(tmp_path / "out.mp4"), *SMALL, *options]
+    assert main(arguments) == exits.BAD_REQUEST
+    printed, complained = capsys.readouterr()
+    assert printed == ""
+    assert complained.startswith("vsr-bench: ")
+    assert complained.rstrip().endswith(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ((signal.SIGINT,), exits.INTERRUPTED),
+        ((signal.SIGTERM, signal.SIGTERM), exits.INTERRUPTED),
+        ((signal.SIGKILL,), -signal.SIGKILL),
+    ],
+)
+def test_whatever_ends_it_leaves_what_was_there(
+    clip: Path, tmp_path: Path, numbers: tuple[signal.Signals, ...], status: int, old: bool
+):
+    output = tmp_path / "out.mp4"
+    if old:
+        output.write_bytes(b"old")
+    command = [sys.executable, "-m", "bench", "upscale", str(clip), str(output)]
+    big = ("--random-weights", "--memory-plan", "disk")  # seconds of work
+    with subprocess.Popen([*command, *big], stderr=subprocess.PIPE, text=True) as process:
+        while not any(str(tmp_path) in name for name in open_files(process.pid)):
+            assert process.poll() is None
+            sleep(0.02)
+        for number in numbers:
+            sleep(0.2)
+            process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert said == ("" if status < 0 else f"interrupted; {output} was not written\n")
+    assert [path.name for path in tmp_path.iterdir()] == (["out.mp4"] if old else [])
+    if old:
+        assert output.read_bytes() == b"old"
+
+
+def open_files(process: int) -> list[str]:
+    """What a process has open or mapped: the spool is one without a name."""
+    folder = Path(f"/proc/{process}/fd")
+    names = []
+    for file in folder.iterdir():
+        try:
+            names.append(str(file.readlink()))
+        except OSError:  # closed meanwhile
+            continue
+    return names
+
+
+def now(doing: str, done: int, total: int, **fields: float) -> Progress:
+    return Progress(doing=doing, done=done, total=total, **fields)
+
+
+def test_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(progress, "BETWEEN_LINES_S", 0.0)
+    with FileDisplay(Console()) as display:
+        display(now(COUNTING, 700, 0))
+        display(now(READING, 3, 9, share=1 / 3, frames_per_s=123.4, left_s=6 / 123.4))
+        display(now(UPSCALING, 3, 9, share=0.5, frames_per_s=0.51234, left_s=7300.0))
+    assert capsys.readouterr().out.splitlines() == [
+        "counting frames: 700 frames",
+        "reading: 3/9 frames, 123 frames/s, about 0 s left",
+        "upscaling: 3/9 frames, 0.512 frames/s, about 2.0 h left",
+    ]
+    monkeypatch.setattr(progress, "BETWEEN_LINES_S", 30.0)
+    with FileDisplay(Console()) as display:
+        display(now(READING, 3, 9))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path):
+    write_image(tmp_path / "in.png", torch.rand(3, 16, 20))
+    ours, theirs = pty.openpty()
+    command = ["upscale", str(tmp_path / "in.png"), str(tmp_path / "out.png"), *SMALL]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", *command], stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                read = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            shown += read
+            if not read:
+                break
+        assert process.wait(60) == exits.OK
+    os.close(ours)
+    assert b"1/1 frames" in shown
+    assert b"finishing the file" in shown
