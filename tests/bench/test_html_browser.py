@@ -124,7 +124,7 @@ def test_a_page_fits_loads_nothing_and_can_be_read(
     assert browser.requests() == [pages[name].resolve().as_uri()]
 
     images = browser.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.width])")
-    assert len(images) == {"single": 5, "several": 3, "paper": 6}[name]
+    assert len(images) == {"single": 6, "several": 3, "paper": 6}[name]
     assert all(complete and natural > 0 for complete, natural, _ in images)
     drawn_px = 6.8 * 96
     assert all(8.5 / 72 * 96 * shown / drawn_px >= LEAST_FIGURE_TEXT_PX for _, _, shown in images)

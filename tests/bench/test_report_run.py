@@ -182,7 +182,7 @@ class TestOneRun:
             report(runs, tmp_path / "out")
         assert caught.value.errno == errno.EFBIG
         plots = tmp_path / "out" / "plots"
-        assert Path(caught.value.filename) == (plots / "devices.png" if several else plots)
+        assert Path(caught.value.filename) == plots / ("devices.png" if several else "time.png")
 
     def test_names_and_reasons_stay_text(self, tmp_path: Path) -> None:
         reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300
