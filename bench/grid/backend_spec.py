@@ -6,7 +6,7 @@ bench.measure.backends applies one; here they are defined, derived from each oth
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.grid.config import BackendSpec
+from bench.grid.config_backend import BackendSpec
 from bench.grid.config_memory import MemoryPlanSpec
 
 
@@ -22,6 +22,10 @@ class Backend:
     fp32_precision: str = "ieee"
     memory_format: str = "contiguous"
     compile: bool = False
+    convolution: str = "library"
+    schedule: str = "sequential"
+    cuda_graph: bool = False
+    transfer: str | None = None  # None: as `measure.host_memory` says
     threads: int | None = None
     cudnn_warp: bool = True  # where cuDNN is on: whether the warp of features runs on it, too
     memory_plan: MemoryPlanSpec | None = None  # None: the plain network, whole clips in one call
@@ -39,15 +43,16 @@ class Backend:
     @property
     def is_reference(self) -> bool:
         """Whether its output is the CPU float32 result that the others are checked against."""
-        return (self.device, self.dtype, self.fp32_precision, self.memory_format, self.compile) == (
-            "cpu", "float32", "ieee", "contiguous", False,
-        ) and self.threads is None and self.memory_plan is None  # fmt: skip
+        plain = replace(CPU, name=self.name, min_psnr_db=self.min_psnr_db)
+        return self == plain
 
+
+CPU: Final = Backend(name="cpu", device="cpu")
 
 BUILT_IN: Final = {
     backend.name: backend
     for backend in (
-        Backend(name="cpu", device="cpu"),
+        CPU,
         Backend(name="cuda", device="cuda", cudnn_enabled=False, cudnn_benchmark=False),
         Backend(name="cudnn", device="cuda", cudnn_enabled=True, cudnn_benchmark=False),
         Backend(name="cudnn_autotune", device="cuda", cudnn_enabled=True, cudnn_benchmark=True),
@@ -64,8 +69,8 @@ def resolve(spec: BackendSpec) -> Backend:
     """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
     backend = BUILT_IN[spec.from_ or spec.name]
     fields = (
-        "device", "dtype", "fp32_precision", "memory_format", "compile", "threads", "cudnn_warp",
-        "memory_plan",
+        "device", "dtype", "fp32_precision", "memory_format", "compile", "convolution", "schedule",
+        "cuda_graph", "transfer", "threads", "cudnn_warp", "memory_plan",
     )  # fmt: skip
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)

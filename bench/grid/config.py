@@ -7,19 +7,19 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PositiveFloat,
     ValidationError,
     model_validator,
 )
 
 from bench.grid import variants
+from bench.grid.config_backend import BackendSpec
 from bench.grid.config_base import (
     MAX_CELLS,
     MAX_ROUNDS_OF_CELLS,
@@ -34,15 +34,9 @@ from bench.grid.config_base import (
     named,
     unique,
 )
-from bench.grid.config_errors import DEVICE_PATTERN, as_bad_input, field_error
+from bench.grid.config_errors import as_bad_input, field_error
 from bench.grid.config_measure import Measure
-from bench.grid.config_memory import MemoryPlanSpec, written_out
-from bench.grid.config_memory import Name as MemoryPlanName
 from bench.grid.yaml_source import Source, nearest, override, read, value_of
-
-BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
-BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
-"""The backends that need no definition (bench.grid.backend_spec has theirs)."""
 
 
 class Model(Strict):
@@ -143,70 +137,6 @@ class Grid(Strict):
     """Frames per clip (t)."""
     size: Sizes
     """[height, width] of the low-resolution frames in pixels, each at least 16."""
-
-
-class BackendSpec(Strict):
-    """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
-
-    name: Name
-    """What tables and plots call it."""
-    from_: BackendName | None = Field(None, alias="from")
-    """The backend that this one derives from; may be left out where the name is one of them."""
-    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
-    """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Type of features and their convolutions; flow, warp coordinates and output stay float32."""
-    fp32_precision: Literal["ieee", "tf32"] | None = None
-    """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
-    memory_format: Literal["contiguous", "channels_last"] | None = None
-    """How features lie in memory; `channels_last` is what tensor cores work on."""
-    compile: bool | None = None
-    """torch.compile of each stage's module; compilation is part of the first call."""
-    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Intra-op threads; PyTorch's choice where it is not given."""
-    cudnn_warp: bool | None = None
-    """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
-    memory_plan: Annotated[
-        MemoryPlanSpec | None,
-        BeforeValidator(written_out, json_schema_input_type=MemoryPlanName | MemoryPlanSpec | None),
-    ] = None
-    """Calls go frame by frame in bounded memory, with what waits kept there; where it is not given, the plain
-    network takes the whole clip in one call."""
-    min_psnr_db: PositiveFloat | None = None
-    """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
-
-    @model_validator(mode="after")
-    def _derives_from_a_known_one(self) -> Self:
-        origin = self.from_ or self.name
-        if origin not in BACKEND_NAMES:
-            raise field_error(
-                "name",
-                f"{self.name!r} is not known{nearest(self.name, BACKEND_NAMES)}; it should be "
-                f"{', '.join(BACKEND_NAMES)}, or derive from one of them as in "
-                f"{{name: {self.name}, from: cpu, threads: 1}}",
-            )
-        if self.name in BACKEND_NAMES and self.name != origin:
-            raise field_error("from", f"{self.name!r} cannot derive from {origin!r}; give it another name")
-        if self.device is not None and self.device.startswith("cuda") == (origin == "cpu"):
-            allowed = "cuda, cudnn or cudnn_autotune" if origin == "cpu" else "cpu"
-            raise field_error(
-                "device",
-                f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
-                f"derive from {allowed}",
-            )
-        if self.cudnn_warp is not None and origin not in ("cudnn", "cudnn_autotune"):
-            raise field_error(
-                "cudnn_warp",
-                f"means nothing for {self.name!r}, which has no cuDNN; it is for what derives from cudnn or "
-                "cudnn_autotune",
-            )
-        if self.memory_plan is not None and self.compile:
-            raise field_error(
-                "memory_plan",
-                f"is not for {self.name!r}, which has compile: true: flow is estimated for a changing number "
-                "of pairs, and each would be compiled anew; leave one of the two out",
-            )
-        return self
 
 
 PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.grid.backend_spec import Backend
+from bench.grid.impossible import impossible
 from bench.machine.telemetry_nvidia import GpuIdentity
 
 BFLOAT16_SINCE: Final = 8
@@ -168,11 +169,13 @@ def device_of(backend: Backend) -> Device:
 
 def unavailable(backend: Backend) -> str | None:
     """Why this machine cannot run the backend, or None. Asks the driver; call it in a worker only."""
+    if reason := impossible(backend):
+        return reason
     if not backend.is_cuda:
         return None
     switches: Any = torch.backends
     index = torch.device(backend.device).index or 0
-    reason = None
+    reason: str | None = None
     if not switches.cuda.is_built():
         reason = f"no CUDA: this torch ({torch.__version__}) is built without it"
     elif not torch.cuda.is_available():
@@ -266,6 +269,8 @@ def _read_back(backend: Backend) -> dict[str, str]:
         "dtype": backend.dtype,
         "memory_format": backend.memory_format,
         "compile": backend.compile,
+        "convolution": backend.convolution,
+        "schedule": backend.schedule,
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
         "mkldnn.conv.fp32_precision": backends.mkldnn.conv.fp32_precision,
@@ -276,6 +281,7 @@ def _read_back(backend: Backend) -> dict[str, str]:
         values |= {
             "cudnn.enabled": backends.cudnn.enabled,
             "cudnn.benchmark": backends.cudnn.benchmark,
+            "cuda_graph": backend.cuda_graph,
             "cudnn.warp": backends.cudnn.enabled and backend.cudnn_warp,
             "cudnn.benchmark_limit": backends.cudnn.benchmark_limit,
             "cudnn.deterministic": backends.cudnn.deterministic,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from bench.grid.backend_spec import resolve
-from bench.grid.config import BackendSpec
+from bench.grid.config_backend import BackendSpec
 from bench.paper.editions import Role
 from bench.results.identity import differences
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
-from bench.grid.config import BACKEND_NAMES, BackendSpec
+from bench.grid.config_backend import BACKEND_NAMES, BackendSpec
 
 
 def spec(**fields: Any) -> BackendSpec:

@@ -1,0 +1,96 @@
+"""What a backend is in YAML: a device, its libraries, a precision, and the optimisations it runs with."""
+
+from typing import Annotated, Final, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+
+from bench.grid.config_base import Name, Strict
+from bench.grid.config_errors import DEVICE_PATTERN, field_error
+from bench.grid.config_memory import MemoryPlanSpec, written_out
+from bench.grid.config_memory import Name as MemoryPlanName
+from bench.grid.yaml_source import nearest
+
+BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
+BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
+"""The backends that need no definition (bench.grid.backend_spec has theirs)."""
+
+Convolution = Literal["library", "im2col", "winograd", "fft"]
+Schedule = Literal["sequential", "batched", "bidirectional", "pipelined"]
+Transfer = Literal["pageable", "pinned", "overlapped"]
+
+
+class BackendSpec(Strict):
+    """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
+
+    name: Name
+    """What tables and plots call it."""
+    from_: BackendName | None = Field(None, alias="from")
+    """The backend that this one derives from; may be left out where the name is one of them."""
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
+    """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Type of features and their convolutions; flow, warp coordinates and output stay float32."""
+    fp32_precision: Literal["ieee", "tf32"] | None = None
+    """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
+    memory_format: Literal["contiguous", "channels_last"] | None = None
+    """How features lie in memory; `channels_last` is what tensor cores work on."""
+    compile: bool | None = None
+    """torch.compile of each stage's module; compilation is part of the first call."""
+    convolution: Convolution | None = None
+    """How convolutions of 3x3 and larger are computed: `library` leaves them to PyTorch (oneDNN, cuDNN),
+    `im2col` copies neighbourhoods into a matrix and multiplies, `winograd` is a compiled kernel for CPUs that
+    needs fewer multiplications, `fft` multiplies spectra."""
+    schedule: Schedule | None = None
+    """In which order the work of a call is done: `sequential` as published; `batched` estimates both
+    directions' flow in one call and upsamples frames in batches; `bidirectional` runs both branches' steps
+    together; `pipelined` upsamples a frame while the next one propagates."""
+    cuda_graph: bool | None = None
+    """Each stage's work of a step captured once as a CUDA graph, and replayed."""
+    transfer: Transfer | None = None
+    """How clips come to a CUDA device and outputs back: from `pageable` host memory, from `pinned`, or
+    `overlapped`: pinned, the next clip in and the last output out while this clip is computed."""
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Intra-op threads; PyTorch's choice where it is not given."""
+    cudnn_warp: bool | None = None
+    """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
+    memory_plan: Annotated[
+        MemoryPlanSpec | None,
+        BeforeValidator(written_out, json_schema_input_type=MemoryPlanName | MemoryPlanSpec | None),
+    ] = None
+    """Calls go frame by frame in bounded memory, with what waits kept there; where it is not given, the plain
+    network takes the whole clip in one call."""
+    min_psnr_db: PositiveFloat | None = None
+    """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
+
+    @model_validator(mode="after")
+    def _derives_from_a_known_one(self) -> Self:
+        origin = self.from_ or self.name
+        if origin not in BACKEND_NAMES:
+            raise field_error(
+                "name",
+                f"{self.name!r} is not known{nearest(self.name, BACKEND_NAMES)}; it should be "
+                f"{', '.join(BACKEND_NAMES)}, or derive from one of them as in "
+                f"{{name: {self.name}, from: cpu, threads: 1}}",
+            )
+        if self.name in BACKEND_NAMES and self.name != origin:
+            raise field_error("from", f"{self.name!r} cannot derive from {origin!r}; give it another name")
+        if self.device is not None and self.device.startswith("cuda") == (origin == "cpu"):
+            allowed = "cuda, cudnn or cudnn_autotune" if origin == "cpu" else "cpu"
+            raise field_error(
+                "device",
+                f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
+                f"derive from {allowed}",
+            )
+        if self.cudnn_warp is not None and origin not in ("cudnn", "cudnn_autotune"):
+            raise field_error(
+                "cudnn_warp",
+                f"means nothing for {self.name!r}, which has no cuDNN; it is for what derives from cudnn or "
+                "cudnn_autotune",
+            )
+        if self.memory_plan is not None and self.compile:
+            raise field_error(
+                "memory_plan",
+                f"is not for {self.name!r}, which has compile: true: flow is estimated for a changing number "
+                "of pairs, and each would be compiled anew; leave one of the two out",
+            )
+        return self

@@ -1,0 +1,38 @@
+"""Which optimisations of a backend contradict its device, its precision or each other. Pure; no torch.
+
+Such cells are skipped, with the reason, before they start: in a grid that crosses optimisations with devices
+they are no mistake. What this machine lacks is told by `bench.measure.backends.unavailable`.
+"""
+
+from collections.abc import Iterator
+
+from bench.grid.backend_spec import Backend
+
+
+def impossible(backend: Backend) -> str | None:
+    """Why no machine can run the backend, or None."""
+    return next(_reasons(backend), None)
+
+
+def _reasons(backend: Backend) -> Iterator[str]:
+    if not backend.is_cuda:
+        if backend.cuda_graph:
+            yield "cuda_graph: a CPU has no queue of kernels to capture"
+        if backend.schedule == "pipelined":
+            yield "schedule: pipelined needs a device that works on two queues, and a CPU has none"
+        if backend.transfer not in (None, "pageable"):
+            yield f"transfer: {backend.transfer} means nothing on a CPU, whose clips are where they are needed"
+    if backend.convolution == "winograd":
+        if backend.is_cuda:
+            yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
+        if backend.dtype != "float32":
+            yield f"convolution: winograd is for float32, and dtype is {backend.dtype}"
+    if backend.convolution == "fft" and backend.dtype != "float32":
+        yield f"convolution: fft is for float32, and dtype is {backend.dtype}"
+    if backend.memory_plan is not None:
+        if backend.schedule != "sequential":
+            yield f"schedule: {backend.schedule} has whole clips in memory, and a memory_plan has none"
+        if backend.cuda_graph:
+            yield "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot"
+        if backend.transfer == "overlapped":
+            yield "transfer: overlapped moves whole clips, and a memory_plan has none"
