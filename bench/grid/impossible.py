@@ -21,7 +21,7 @@ def _reasons(backend: Backend) -> Iterator[str]:
         if backend.schedule == "pipelined":
             yield "schedule: pipelined needs a device that works on two queues, and a CPU has none"
         if backend.transfer not in (None, "pageable"):
-            yield f"transfer: {backend.transfer} means nothing on a CPU, whose clips are where they are needed"
+            yield f"transfer: {backend.transfer} means nothing on a CPU: clips are where they are needed"
     if backend.convolution == "winograd":
         if backend.is_cuda:
             yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
