@@ -9,15 +9,15 @@ from typing import Final
 
 from vsr_model.stages import Stage
 
-_FLOW_LEVELS: Final = 6
-_FLOW_CHANNELS: Final = (8, 32, 64, 32, 16, 2)
-_FLOW_KERNEL: Final = 7 * 7
+FLOW_LEVELS: Final = 6
+FLOW_CHANNELS: Final = (8, 32, 64, 32, 16, 2)
+FLOW_KERNEL: Final = 7 * 7
 _FLOW_MULTIPLE: Final = 32
-_KERNEL: Final = 3 * 3
-_OUTPUT_CHANNELS: Final = 64
-_RGB: Final = 3
-_SCALE: Final = 4
-_FLOAT_BYTES: Final = 4
+KERNEL: Final = 3 * 3
+OUTPUT_CHANNELS: Final = 64
+RGB: Final = 3
+SCALE: Final = 4
+FLOAT_BYTES: Final = 4
 
 
 def stage_flops(
@@ -25,12 +25,12 @@ def stage_flops(
 ) -> dict[Stage, int]:
     """FLOPs of each stage, summed over the clip and both directions."""
     pixels = batch * frames * height * width
-    flow_weights = _FLOW_KERNEL * sum(a * b for a, b in pairwise(_FLOW_CHANNELS))
+    flow_weights = FLOW_KERNEL * sum(a * b for a, b in pairwise(FLOW_CHANNELS))
     flow_pixels = (
         2
         * batch
         * (frames - 1)
-        * sum((_aligned(height) >> level) * (_aligned(width) >> level) for level in range(_FLOW_LEVELS))
+        * sum((aligned(height) >> level) * (aligned(width) >> level) for level in range(FLOW_LEVELS))
     )
     return {
         Stage.ALIGNMENT: 2 * flow_pixels * flow_weights,
@@ -84,9 +84,9 @@ def estimate_peak_bytes(
 
     pixels = batch * height * width
     pairs = frames - 1
-    clip = _RGB * frames
-    flows = 2 * _FLOW_CHANNELS[-1] * pairs
-    outputs = _RGB * _SCALE**2 * frames
+    clip = RGB * frames
+    flows = 2 * FLOW_CHANNELS[-1] * pairs
+    outputs = RGB * SCALE**2 * frames
 
     if gradients:
         recorded = recorded_bytes(
@@ -100,11 +100,11 @@ def estimate_peak_bytes(
         )
         # Beside it: the features of the last forward frame and of the first backward one, which nothing
         # samples; narrow features of the others too, where the warp keeps a widened copy instead.
-        unrecorded = 2 if bytes_per_element == _FLOAT_BYTES else frames + 1
-        whole = _RGB * _SCALE**2
-        in_sum = (_FLOAT_BYTES * 2 + bytes_per_element) * whole  # enlarged frame, residual, and both added
-        last = max(_FLOAT_BYTES * (outputs - whole) + in_sum, 2 * _FLOAT_BYTES * outputs)
-        kept = _FLOAT_BYTES * (clip + flows) + bytes_per_element * mid_channels * unrecorded
+        unrecorded = 2 if bytes_per_element == FLOAT_BYTES else frames + 1
+        whole = RGB * SCALE**2
+        in_sum = (FLOAT_BYTES * 2 + bytes_per_element) * whole  # enlarged frame, residual, and both added
+        last = max(FLOAT_BYTES * (outputs - whole) + in_sum, 2 * FLOAT_BYTES * outputs)
+        kept = FLOAT_BYTES * (clip + flows) + bytes_per_element * mid_channels * unrecorded
         return weights + recorded + pixels * (kept + last)
 
     estimating = pixels * (clip + flows // 2) + flow_elements(
@@ -114,18 +114,18 @@ def estimate_peak_bytes(
     # Beside the backward features of every frame: the forward features of the last, and both fused.
     features = mid_channels * (frames + 2)
     upsampling = pixels * (
-        _FLOAT_BYTES * (clip + flows + outputs - outputs // frames)
+        FLOAT_BYTES * (clip + flows + outputs - outputs // frames)
         + bytes_per_element * (features + upsampling_elements(mid_channels=mid_channels))
     )
-    joining = pixels * (_FLOAT_BYTES * (clip + flows + 2 * outputs) + bytes_per_element * features)
+    joining = pixels * (FLOAT_BYTES * (clip + flows + 2 * outputs) + bytes_per_element * features)
 
-    return weights + max(_FLOAT_BYTES * estimating if pairs else 0, upsampling, joining)
+    return weights + max(FLOAT_BYTES * estimating if pairs else 0, upsampling, joining)
 
 
 def weight_bytes(*, mid_channels: int, num_blocks: int, bytes_per_element: int = 4) -> int:
     """Bytes of the weights, of which `BasicVSR.cast_features` converts those that features go through."""
-    flow_parameters = _flow_parameters() + 2 * _RGB  # with the colour statistics
-    return bytes_per_element * _feature_parameters(mid_channels, num_blocks) + _FLOAT_BYTES * flow_parameters
+    flow_parameters = _flow_parameters() + 2 * RGB  # with the colour statistics
+    return bytes_per_element * _feature_parameters(mid_channels, num_blocks) + FLOAT_BYTES * flow_parameters
 
 
 def flow_elements(*, batch: int, pairs: int, height: int, width: int) -> int:
@@ -133,18 +133,18 @@ def flow_elements(*, batch: int, pairs: int, height: int, width: int) -> int:
 
     The frames themselves are not counted; see `estimate_peak_bytes` for what is.
     """
-    aligned_height, aligned_width = _aligned(height), _aligned(width)
-    resized = 0 if (aligned_height, aligned_width) == (height, width) else 2 * _RGB
-    copied = 2 * _RGB * pairs if batch > 1 else 0  # a batch's pairs are not contiguous in its clips
-    in_level = 2 * _RGB * 4 // 3 + _RGB + 2 + sum(_FLOW_CHANNELS[:3])
+    aligned_height, aligned_width = aligned(height), aligned(width)
+    resized = 0 if (aligned_height, aligned_width) == (height, width) else 2 * RGB
+    copied = 2 * RGB * pairs if batch > 1 else 0  # a batch's pairs are not contiguous in its clips
+    in_level = 2 * RGB * 4 // 3 + RGB + 2 + sum(FLOW_CHANNELS[:3])
     in_pair = aligned_height * aligned_width * (resized + in_level)
     return batch * (height * width * copied + pairs * in_pair)
 
 
 def upsampling_elements(*, mid_channels: int) -> int:
     """Numbers per pixel of the input alive at the worst moment of upsampling a frame, but for its input."""
-    shuffled = 4 * mid_channels, 16 * _OUTPUT_CHANNELS  # after each stage
-    return max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1], 2 * shuffled[1] + _RGB * _SCALE**2)
+    shuffled = 4 * mid_channels, 16 * OUTPUT_CHANNELS  # after each stage
+    return max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1], 2 * shuffled[1] + RGB * SCALE**2)
 
 
 def recorded_bytes(
@@ -167,46 +167,46 @@ def recorded_bytes(
     pairs = frames - 1
     # Flow, in both directions: each level's network from its joined input to its last hidden channels; above
     # the coarsest, whose flow is zero, also the image that is warped and where.
-    in_level = sum(_FLOW_CHANNELS[:-1])
-    areas = [(_aligned(height) >> level) * (_aligned(width) >> level) for level in range(_FLOW_LEVELS)]
-    flow = 2 * batch * pairs * (in_level * sum(areas) + (_RGB + 2) * sum(areas[:-1]))
+    in_level = sum(FLOW_CHANNELS[:-1])
+    areas = [(aligned(height) >> level) * (aligned(width) >> level) for level in range(FLOW_LEVELS)]
+    flow = 2 * batch * pairs * (in_level * sum(areas) + (RGB + 2) * sum(areas[:-1]))
     # A trunk: what it is given, the first activation, and of each block the activation and the sum, but for
     # the last sum: that is what is warped.
-    trunk = (_RGB + mid_channels) + mid_channels * 2 * num_blocks
+    trunk = (RGB + mid_channels) + mid_channels * 2 * num_blocks
     warped = 2 * pairs * (mid_channels + 2)
     fused = 3 * mid_channels  # both directions' features, and the activation
-    upsampled = 4 * mid_channels + 2 * 16 * _OUTPUT_CHANNELS
+    upsampled = 4 * mid_channels + 2 * 16 * OUTPUT_CHANNELS
     features = frames * (2 * trunk + fused + upsampled)
-    return _FLOAT_BYTES * (flow + pixels * warped) + bytes_per_element * pixels * features
+    return FLOAT_BYTES * (flow + pixels * warped) + bytes_per_element * pixels * features
 
 
 def _flow_parameters() -> int:
-    level_weights = _FLOW_KERNEL * sum(a * b for a, b in pairwise(_FLOW_CHANNELS))
-    return _FLOW_LEVELS * (level_weights + sum(_FLOW_CHANNELS[1:]))
+    level_weights = FLOW_KERNEL * sum(a * b for a, b in pairwise(FLOW_CHANNELS))
+    return FLOW_LEVELS * (level_weights + sum(FLOW_CHANNELS[1:]))
 
 
 def _feature_parameters(mid_channels: int, num_blocks: int) -> int:
     """Of what `BasicVSR.cast_features` converts."""
     trunk = _trunk_weights(mid_channels, num_blocks) + (1 + 2 * num_blocks) * mid_channels
     fusion = 2 * mid_channels * mid_channels + mid_channels
-    upsampling = sum(_upsampling_weights(mid_channels)) + 4 * mid_channels + 5 * _OUTPUT_CHANNELS + 3
+    upsampling = sum(_upsampling_weights(mid_channels)) + 4 * mid_channels + 5 * OUTPUT_CHANNELS + 3
     return 2 * trunk + fusion + upsampling
 
 
 def _trunk_weights(mid_channels: int, num_blocks: int) -> int:
-    return _KERNEL * mid_channels * ((mid_channels + 3) + 2 * num_blocks * mid_channels)
+    return KERNEL * mid_channels * ((mid_channels + 3) + 2 * num_blocks * mid_channels)
 
 
 def _upsampling_weights(mid_channels: int) -> tuple[int, int, int, int]:
     """Of upconv1, upconv2, conv_hr and conv_last."""
     return (
-        _KERNEL * mid_channels * 4 * mid_channels,
-        _KERNEL * mid_channels * 4 * _OUTPUT_CHANNELS,
-        _KERNEL * _OUTPUT_CHANNELS * _OUTPUT_CHANNELS,
-        _KERNEL * _OUTPUT_CHANNELS * 3,
+        KERNEL * mid_channels * 4 * mid_channels,
+        KERNEL * mid_channels * 4 * OUTPUT_CHANNELS,
+        KERNEL * OUTPUT_CHANNELS * OUTPUT_CHANNELS,
+        KERNEL * OUTPUT_CHANNELS * 3,
     )
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
     """The size at which flow is estimated."""
     return -(-size // _FLOW_MULTIPLE) * _FLOW_MULTIPLE

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from vsr_model import cost
+from vsr_model import cost, traffic
 from vsr_model.errors import BadInput
 from vsr_model.stages import Stage
+from vsr_model.traffic import Traffic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,6 +60,22 @@ class StageFlops(Protocol):
     ) -> dict[Stage, int]: ...
 
 
+class StageTraffic(Protocol):
+    """Bytes that each stage of one forward has to move (vsr_model.traffic); `params` are resolved ones."""
+
+    def __call__(
+        self,
+        params: Mapping[str, Any],
+        /,
+        *,
+        batch: int,
+        frames: int,
+        height: int,
+        width: int,
+        bytes_per_element: int = 4,
+    ) -> dict[Stage, Traffic]: ...
+
+
 class PeakBytes(Protocol):
     """Bytes alive at the worst moment of one forward pass, recorded by autograd or not; `params` are
     resolved ones."""
@@ -89,6 +106,7 @@ class ModelEntry:
     parameters: tuple[Parameter, ...]
     parameter_count: Callable[[Mapping[str, Any]], int]
     stage_flops: StageFlops
+    stage_traffic: StageTraffic
     estimate_peak_bytes: PeakBytes
     constructor: Callable[..., "nn.Module"]  # takes the parameters and `seed` by keyword
 
@@ -159,6 +177,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ),
         parameter_count=lambda params: cost.parameter_count(**_size(params)),
         stage_flops=lambda params, **axes: cost.stage_flops(**_size(params), **axes),
+        stage_traffic=lambda params, **axes: traffic.stage_traffic(**_size(params), **axes),
         estimate_peak_bytes=lambda params, **axes: cost.estimate_peak_bytes(**_size(params), **axes),
         constructor=_build_basicvsr,
     ),
