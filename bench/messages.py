@@ -18,6 +18,7 @@ class Task:
     model: Model
     measure: Measure
     reference: Path  # where the CPU float32 result of this clip is kept, once it has been made
+    profiles: Path | None = None  # the folder that profilers' traces are kept in; None: they are not kept
     import_torch_s: float
     first_in_process: bool = (
         True  # otherwise an earlier task of the same process has paid for import and context

@@ -175,6 +175,22 @@ class MemoryLine(_Frozen):
     host_bytes: int
 
 
+class KernelUse(_Frozen):
+    """What ran under the profiler: a kernel or copy on a device, on a CPU an operator; a stage's calls of it
+    together."""
+
+    stage: str | None = None  # None where it lies in none, or that is not known
+    name: str
+    calls: int
+    device_s: float | None = None  # of all its calls; None on a CPU
+    cpu_s: float | None = None  # without the operators that it called; None for what ran on a device
+
+    @property
+    def seconds(self) -> float:
+        """Its time, wherever it ran."""
+        return self.device_s or self.cpu_s or 0.0
+
+
 class CellRecord(_Frozen):
     """All that one round of one cell left: a line of the journal."""
 
@@ -221,6 +237,12 @@ class CellRecord(_Frozen):
     cold_peak_device_bytes: int | None = None  # up to the end of warm-up, autotuning's workspaces included
     cold_peak_device_reserved_bytes: int | None = None
 
+    # Profiler pass.
+    profile_wall_s: float | None = None  # the call under the profiler, which slows it
+    profile_busy_s: float | None = None  # of that: the device at work; None on a CPU
+    launch_bound_share: float | None = None  # of a plain call's time: the device without work; None on a CPU
+    profile_trace: str | None = None  # the file in the run's folder that holds the trace
+
     parameters: int | None = None
     flops_alignment: int | None = None
     flops_propagation: int | None = None
@@ -248,6 +270,7 @@ class CellRecord(_Frozen):
     samples: tuple[Sample, ...] = ()
     memory: tuple[MemoryPoint, ...] = ()
     memory_lines: tuple[MemoryLine, ...] = ()
+    kernels: tuple[KernelUse, ...] = ()  # of the profiler pass
     telemetry: tuple[TelemetryReading, ...] = ()  # between the calls, never during one
     telemetry_notes: tuple[str, ...] = ()  # what could not be read, and why
     others: tuple[OtherProcess, ...] = ()  # named only where the counters say that there were some

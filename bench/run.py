@@ -137,6 +137,7 @@ def left_to_do(
     run = Run(
         experiment=folder.experiment,
         references=folder.references,
+        profiles=folder.profiles,
         skip_reason=lambda cell: preflight.skip_reason(cell, answer),
         admission=Admission(
             folder.experiment,

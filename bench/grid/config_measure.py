@@ -148,6 +148,9 @@ class Measure(Strict):
     host's clock and waits for nothing, which on a GPU times the launching of kernels and not their work."""
     memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(off_as_text)] = "curve"
     """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
+    profile: bool = False
+    """`true`: after all other passes one call under torch's profiler: what ran in each stage, how long the
+    device had nothing to do, and a trace to look at. `isolation` must be `cell`."""
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
     """Time that one round of a cell may take, set-up included."""
     allocator: Literal["retain", "system"] = "retain"
@@ -174,6 +177,12 @@ class Measure(Strict):
                 f"stages is {self.stages}, memory off"
             )
             raise field_error("end_to_end", said)
+        if self.profile and self.isolation != "cell":
+            said = (
+                f"is true, which needs isolation: cell, not {self.isolation}; a process that was profiled "
+                "is no longer one to time the next cell in"
+            )
+            raise field_error("profile", said)
         if not self.synchronise and self.stages not in ("off", "launch"):
             said = (
                 f"is {self.stages}, which synchronises; where synchronise is false it must be launch or off"

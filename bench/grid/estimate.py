@@ -55,10 +55,11 @@ class Calls:
     stages: int  # of all stage passes; in pairs of a probed call and a plain one beside an end-to-end pass
     memory: int
     check: int = 0  # of the output, where a call leaves none
+    profile: int = 0  # under the profiler: one that is thrown away, and the one that is looked at
 
     @property
     def total(self) -> int:
-        return self.first + self.end_to_end + self.stages + self.memory + self.check
+        return self.first + self.end_to_end + self.stages + self.memory + self.check + self.profile
 
 
 def expected_calls(measure: Measure, backend: Backend, call_s: float | None = None) -> Calls:
@@ -79,6 +80,7 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
         * _repetitions(measure.repetitions, call_s and per_probe * call_s),
         memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
         check=int(backend.memory_plan is not None),
+        profile=2 * int(measure.profile),
     )
 
 

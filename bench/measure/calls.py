@@ -6,13 +6,14 @@ What a call took goes into the draft. When calls are made, and how many, is benc
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.measure import backends, memory, workload
+from bench.measure import backends, memory, profiling, workload
 from bench.measure.draft import Draft
 from bench.measure.memory import MemoryProfile
 from bench.measure.timing import Probe, Timed, timed, timed_stages
@@ -272,6 +273,21 @@ class Calls:
         self._keep(result)
         self._draft.values["gradients"] = self._measure.gradients
         del result  # and what autograd kept of the call, once the device has done its work
+
+    # The profiler pass.
+
+    def traced(self, lrs: Tensor, scratch: Path) -> dict[str, Any]:
+        """The trace of a call under the profiler (bench.measure.profiling); the calls count as measured."""
+        self._output = None
+
+        def forward(probe: StageProbe) -> Tensor | None:
+            begin = perf_counter()
+            result = self._forward(lrs, probe)
+            self._device.synchronize()
+            self._count(perf_counter() - begin)
+            return result
+
+        return profiling.trace_of(forward, self._device, scratch)
 
     def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:
         return timed(action, device=self._device, synchronise=self._measure.synchronise)

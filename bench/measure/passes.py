@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
-from bench.measure import backends, workload
+from bench.measure import backends, profiling, trace_reading, workload
 from bench.measure.calls import Called, Calls
-from bench.measure.draft import Draft
+from bench.measure.draft import Draft, in_words
 from bench.measure.reference import ReferenceCheck
 from bench.measure.timing import EventProbe, LaunchProbe, Probe, SyncProbe
+from bench.measure.trace_reading import launch_bound_share
 from bench.measure.watch import Watch
 from bench.messages import Message, Progress, Task
-from bench.records import Pass, Phase, WarmupEnd
+from bench.records import FORWARD, Pass, Phase, WarmupEnd
 from bench.statistics.steady import Steadiness, steadiness, tuning_calls
 from bench.statistics.stopping import Rule, Stop, decide
 
@@ -73,6 +74,8 @@ class Round:
             if self._measure.memory != "off":
                 self._memory_pass(on_device)
             self._watch.finish()
+            if self._measure.profile:
+                self._profiler_pass(on_device)
             del on_device
         check = ReferenceCheck(self._draft, self._report, self._say)
         if self._calls.plan is not None:
@@ -238,6 +241,49 @@ class Round:
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = self._calls.memory_by_line(lrs)
         self._calls.bring_output()
+
+    def _profiler_pass(self, lrs: Tensor) -> None:
+        """What ran in one call, by torch's profiler: the last of the round, since it leaves traces of its own
+        in the process. Where it fails, what was measured stands."""
+        self._say("profile")
+        file = profiling.file_name(self._cell.id, self._task.job.round)
+        scratch = profiling.scratch_beside(self._task.reference)
+        try:
+            trace = self._calls.traced(lrs, scratch)
+            call = trace_reading.read(trace, on_device=self._device.torch_device.type == "cuda")
+        except Exception as error:
+            self._draft.warn(f"not profiled: {in_words(error)}")
+            return
+        plain_s = self._plain_forward_s()
+        self._draft.values |= {
+            "profile_wall_s": call.wall_s,
+            "profile_busy_s": call.busy_s,
+            "kernels": call.uses,
+        }
+        if call.busy_s is not None and plain_s is not None:
+            self._draft.values["launch_bound_share"] = launch_bound_share(plain_s, call.busy_s)
+        if call.unseen:
+            self._draft.warn(
+                f"the profiler did not show what {call.unseen} launches ran: kernels are missing, and for "
+                "how long the device had nothing to do is not known"
+            )
+        if self._task.profiles is not None:
+            try:
+                profiling.keep(trace, self._task.profiles / file, scratch)
+                self._draft.values["profile_trace"] = f"{self._task.profiles.name}/{file}"
+            except OSError as error:
+                self._draft.warn(f"the profiler's trace was not kept: {in_words(error)}")
+
+    def _plain_forward_s(self) -> float | None:
+        """The median of the round's forwards that nothing looked into; None where none was waited for."""
+        if not self._measure.synchronise:
+            return None
+        walls = [
+            sample.wall_s
+            for sample in self._draft.samples
+            if (sample.pass_, sample.phase, sample.stage) == (Pass.END_TO_END, Phase.STEADY, FORWARD)
+        ]
+        return median(walls) if walls else None
 
     def _number(self, done: Sequence[float]) -> str:
         """Which call comes next, and of how many where that is known."""

@@ -53,6 +53,7 @@ class Run:
 
     experiment: Experiment
     references: Path  # a folder where CPU float32 results are kept meanwhile
+    profiles: Path | None = None  # a folder where profilers' traces are kept for good
     skip_reason: Callable[[Cell], str | None]  # what this machine or the inputs lack for a cell
     admission: Admission
     keep: Callable[[CellRecord], None]  # puts a record on disk
@@ -230,6 +231,7 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         model=run.experiment.model,
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
+        profiles=run.profiles,
         import_torch_s=import_torch_s,
         first_in_process=first_in_process,
     )

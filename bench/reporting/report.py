@@ -20,6 +20,7 @@ from bench.reporting.report_figures import (
     perturbation,
     stages,
 )
+from bench.reporting.report_profile import profile
 from bench.reporting.report_trust import machine, sampling, warnings
 from bench.results.analysis import MEASURED, Tables
 from bench.results.differing import flat
@@ -83,6 +84,7 @@ def render_markdown(
         figured(stages(cells), "stages"),
         figured(sampling(cells), "repetitions"),
         perturbation(tables, cells),
+        profile(tables, cells),
         cold(cells),
         figured(memory(cells), "memory"),
         memory_lines(tables),

@@ -26,6 +26,7 @@ from bench.records import (
     TelemetryReading,
     worst_status,
 )
+from bench.results.convolution_kernels import algorithm_of
 from bench.results.samples import sampled, steady_samples
 from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
 from vsr_model.stages import STAGES
@@ -43,6 +44,7 @@ CELLS_COLUMNS: Final = (
     "cold_peak_device_reserved_bytes",
     "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
     "stop_stage_launch",
+    "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
     "page_faults_per_forward", *STATE_COLUMNS,
@@ -56,6 +58,7 @@ MEMORY_COLUMNS: Final = ("cell", "round", "elapsed_s", "host_bytes", "device_byt
 MEMORY_LINES_COLUMNS: Final = (
     "cell", "round", "line", "occurrences", "increment_bytes", "host_bytes", "source",
 )  # fmt: skip
+KERNELS_COLUMNS: Final = ("cell", "round", "stage", "name", "algorithm", "calls", "device_s", "cpu_s")
 SUMMARY_COLUMNS: Final = (
     "cell", *AXES, "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
     "low_s", "high_s", "interval", "spread_within", "spread_between",
@@ -128,6 +131,21 @@ def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
         for line in record.memory_lines
     ]
     return _table(rows, MEMORY_LINES_COLUMNS)
+
+
+def kernels_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per kernel, or operator on a CPU, and stage that ran under the profiler; longest first."""
+    rows = [
+        {
+            "cell": record.cell,
+            "round": record.round,
+            **use.model_dump(),
+            "algorithm": None if use.device_s is None else algorithm_of(use.name),
+        }
+        for record in records
+        for use in record.kernels
+    ]
+    return _table(rows, KERNELS_COLUMNS)
 
 
 def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
@@ -246,6 +264,7 @@ class Tables:
     samples: pd.DataFrame
     memory: pd.DataFrame
     memory_lines: pd.DataFrame
+    kernels: pd.DataFrame
     telemetry: pd.DataFrame
     summary: pd.DataFrame
     perturbation: pd.DataFrame
@@ -261,6 +280,7 @@ def tables_of(
         samples=samples_table(records),
         memory=memory_table(records),
         memory_lines=memory_lines_table(records),
+        kernels=kernels_table(records),
         telemetry=telemetry_table(records),
         summary=summary_table(records, baseline),
         perturbation=perturbation_table(records),

@@ -65,7 +65,7 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
                 yield f"{name}: {value}"
     for index, sample in enumerate(record.samples):
         yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
-    for field in ("memory", "memory_lines", "telemetry", "others"):
+    for field in ("memory", "memory_lines", "kernels", "telemetry", "others"):
         for index, item in enumerate(getattr(record, field)):
             yield from (f"{field}.{index}.{said}" for said in _number_faults(item))
 

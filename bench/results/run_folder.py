@@ -1,7 +1,8 @@
 """A run's folder: what is written there, and how it is read again.
 
 config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
-cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv]    derived
+profiles/*.json.gz                                          made by each round that has a profiler pass
+cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv kernels.csv]    derived
 plots/*.png *.svg  report.md report.html                                            derived
 """
 
@@ -35,9 +36,11 @@ CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
 RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
+PROFILES_NAME: Final = "profiles"
 
 FILES: Final = (
-    "summary.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "perturbation.csv",
+    "summary.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "kernels.csv",
+    "perturbation.csv",
     "telemetry.csv", "warnings.csv", JOURNAL_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
 )  # fmt: skip
 """What a page links, in the order in which a reader wants it."""
@@ -189,6 +192,11 @@ class RunFolder:
         """Where CPU float32 results are kept while the run goes on."""
         return self.path / REFERENCES_NAME
 
+    @property
+    def profiles(self) -> Path:
+        """Where profilers' traces are kept, for measure.profile."""
+        return self.path / PROFILES_NAME
+
     def cells(self) -> list[Cell]:
         """The cells that the run is to measure."""
         return plan.cells(self.experiment, self.filters)
@@ -238,10 +246,11 @@ class RunFolder:
             "telemetry": tables.telemetry,
             "warnings": tables.warnings,
         }
-        if len(tables.memory_lines):
-            named["memory_lines"] = tables.memory_lines
-        else:
-            (self.path / "memory_lines.csv").unlink(missing_ok=True)
+        for name, table in (("memory_lines", tables.memory_lines), ("kernels", tables.kernels)):
+            if len(table):
+                named[name] = table
+            else:
+                (self.path / f"{name}.csv").unlink(missing_ok=True)
         for name, table in named.items():
             write_whole(self.path / f"{name}.csv", to_csv(table))
         return tables

@@ -338,6 +338,7 @@ COLUMNS = {
     "samples": analysis.SAMPLES_COLUMNS,
     "memory": analysis.MEMORY_COLUMNS,
     "memory_lines": analysis.MEMORY_LINES_COLUMNS,
+    "kernels": analysis.KERNELS_COLUMNS,
     "summary": analysis.SUMMARY_COLUMNS,
     "perturbation": analysis.PERTURBATION_COLUMNS,
     "telemetry": analysis.TELEMETRY_COLUMNS,

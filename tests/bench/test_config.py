@@ -132,6 +132,11 @@ ALONE = "{first_call: counted, warmup: 0, end_to_end: false"
             "{warmup: 0, end_to_end: false}",
             "end_to_end: is false, which needs first_call: counted; first_call is apart",
         ),
+        (
+            "{profile: true, isolation: backend}",
+            "profile: is true, which needs isolation: cell, not backend; a process that was profiled is no "
+            "longer one to time the next cell in",
+        ),
         *(
             (
                 f"{ALONE}, stages: {stages}, memory: off}}",

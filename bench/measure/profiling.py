@@ -1,0 +1,92 @@
+"""One call under torch's profiler, and its trace kept as a file. Runs after everything that is timed."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.measure.backends import Device
+from bench.measure.trace_reading import CALL_LABEL, STAGE_LABEL
+from vsr_model.stages import Stage, StageProbe, no_probe
+
+_KEPT: Final = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds")
+"""What is kept of a trace beside its events; the rest names files and processes of this machine."""
+
+
+def label_probe(stage: Stage, /) -> AbstractContextManager[None]:
+    """A probe that has the profiler show each stage as a range of its own."""
+    return record_function(f"{STAGE_LABEL}{stage}")  # type: ignore[return-value]  # gives itself, unused
+
+
+def trace_of(forward: Callable[[StageProbe], object], device: Device, scratch: Path) -> dict[str, Any]:
+    """The trace of one call, as `trace_reading.read` takes it; `scratch` is a file to use.
+
+    A call before it, under a profiler that is thrown away, takes what a profiler loads at its first use.
+    """
+    activities = [ProfilerActivity.CPU]
+    if device.torch_device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities):
+        forward(no_probe)
+        device.synchronize()
+    with profile(activities=activities) as profiler:
+        # A session may lose the first work that it should see: this is nobody's.
+        torch.zeros(1, device=device.torch_device)
+        device.synchronize()
+        with record_function(CALL_LABEL):
+            result = forward(label_probe)
+            device.synchronize()
+        del result  # freeing it is no part of the call
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        profiler.export_chrome_trace(str(scratch))
+        with scratch.open(encoding="utf-8", errors="replace") as file:
+            exported = json.load(file, strict=False)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return tidied(exported)
+
+
+def tidied(exported: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace without what tells of this machine's folders."""
+    events = [_without_paths(event) for event in exported["traceEvents"]]
+    return {**{name: exported[name] for name in _KEPT if name in exported}, "traceEvents": events}
+
+
+def _without_paths(event: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(args := event.get("args"), Mapping):
+        return dict(event)
+    kept = {name: value for name, value in args.items() if not _is_path(value)}
+    return {**event, "args": kept}
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("/", "~"))
+
+
+def keep(trace: Mapping[str, Any], path: Path, scratch: Path) -> None:
+    """Keep a trace, compressed, whole or not at all; `scratch` is a file to use on the same file system."""
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with gzip.open(scratch, "wt", encoding="utf-8") as file:
+            json.dump(trace, file, separators=(",", ":"))
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def file_name(cell: str, number: int) -> str:
+    """The name of the trace of a cell's round: `+`, which no name has in it, stands for the id's slashes."""
+    return f"{cell.replace('/', '+')}+r{number}.json.gz"
+
+
+def scratch_beside(path: Path) -> Path:
+    """A file of this process beside another, where the run removes what is left when it ends."""
+    return path.with_name(f"{os.getpid()}.trace.partial")
