@@ -22,13 +22,7 @@ def _reasons(backend: Backend) -> Iterator[str]:
             yield "schedule: pipelined needs a device that works on two queues, and a CPU has none"
         if backend.transfer not in (None, "pageable"):
             yield f"transfer: {backend.transfer} means nothing on a CPU: clips are where they are needed"
-    if backend.convolution == "winograd":
-        if backend.is_cuda:
-            yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
-        if backend.dtype != "float32":
-            yield f"convolution: winograd is for float32, and dtype is {backend.dtype}"
-    if backend.convolution == "fft" and backend.dtype != "float32":
-        yield f"convolution: fft is for float32, and dtype is {backend.dtype}"
+    yield from _of_convolution(backend)
     if backend.memory_plan is not None:
         if backend.schedule != "sequential":
             yield f"schedule: {backend.schedule} has whole clips in memory, and a memory_plan has none"
@@ -36,3 +30,19 @@ def _reasons(backend: Backend) -> Iterator[str]:
             yield "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot"
         if backend.transfer == "overlapped":
             yield "transfer: overlapped moves whole clips, and a memory_plan has none"
+
+
+def _of_convolution(backend: Backend) -> Iterator[str]:
+    if backend.convolution == "winograd":
+        if backend.is_cuda:
+            yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
+        if backend.dtype != "float32":
+            yield f"convolution: winograd is for float32, and dtype is {backend.dtype}"
+        if backend.compile:
+            yield "compile: the winograd kernel is compiled already, and torch cannot look into it"
+    if backend.convolution == "fft" and backend.dtype != "float32":
+        yield f"convolution: fft is for float32, and dtype is {backend.dtype}"
+        if backend.compile:
+            yield "compile: the winograd kernel is compiled already, and torch cannot look into it"
+    if backend.convolution == "fft" and backend.compile:
+        yield "convolution: fft multiplies complex numbers, for which torch.compile makes no code"

@@ -169,8 +169,14 @@ def device_of(backend: Backend) -> Device:
 
 def unavailable(backend: Backend) -> str | None:
     """Why this machine cannot run the backend, or None. Asks the driver; call it in a worker only."""
-    if reason := impossible(backend):
-        return reason
+    contradiction = impossible(backend)
+    if contradiction is not None:
+        return contradiction
+    if backend.convolution == "winograd":
+        # A revision of the network that is measured by this program may not have it yet.
+        from vsr_model.native import build  # noqa: PLC0415
+
+        return build.unavailable()
     if not backend.is_cuda:
         return None
     switches: Any = torch.backends

@@ -1,0 +1,291 @@
+"""The compiled Winograd kernel against convolutions in float64; the network with it against the plain one."""
+
+import copy
+import ctypes
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests import golden
+from vsr_model.basicvsr import BasicVSR
+from vsr_model.checkpoint import load_checkpoint
+from vsr_model.initialise import build_basicvsr
+from vsr_model.native import build, convolutions
+from vsr_model.native.convolutions import Step, image, padded, prepare, run
+from vsr_model.native.scratch import scratch_image
+from vsr_model.native.stages import use_winograd
+
+WHY_NOT = build.unavailable()
+needs_kernel = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+
+LANES = {
+    "AVX-512": ("-march=native",),
+    "AVX2": ("-mavx2", "-mfma"),
+    "SSE2": ("-march=x86-64",),
+}
+
+
+def has_lanes(name: str) -> bool:
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return (
+        platform.machine() == "x86_64"
+        and {"AVX-512": "avx512f", "AVX2": "avx2", "SSE2": "sse2"}[name] in told
+    )
+
+
+@pytest.fixture(scope="module", params=LANES)
+def library_of_lanes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernel as it is compiled for another processor, which takes more or fewer values at once."""
+    if not has_lanes(request.param):
+        pytest.skip(f"no {request.param} here")
+    flags = [flag for flag in build.FLAGS if not flag.startswith("-march")]
+    path = tmp_path_factory.mktemp("lanes") / "kernel.so"
+    build.compile_kernel(build.find_compiler(), path, [*flags, *LANES[request.param]])
+    return build.declared(ctypes.CDLL(str(path)))
+
+
+@pytest.fixture
+def kernel_of_lanes(library_of_lanes: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "library", lambda: library_of_lanes)
+
+
+def conv_of(channels_in: int, channels_out: int, kernel: int, seed: int = 0) -> nn.Conv2d:
+    generator = torch.Generator().manual_seed(seed)
+    conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+    with torch.no_grad():
+        conv.weight.normal_(std=(channels_in * kernel * kernel) ** -0.5, generator=generator)
+        conv.bias.normal_(generator=generator)  # type: ignore[union-attr]
+    return conv
+
+
+def normal(*shape: int, seed: int = 1) -> Tensor:
+    """Normally distributed, in the kernel's layout, with zeros in the channels that fill up."""
+    n, channels, h, w = shape
+    values = image(n, padded(channels), h, w).zero_()
+    values[:, :channels] = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values
+
+
+def exactly(conv: nn.Conv2d, inputs: Tensor) -> Tensor:
+    assert conv.bias is not None
+    values = inputs[:, : conv.in_channels].double()
+    return F.conv2d(values, conv.weight.double(), conv.bias.double(), padding=conv.padding)  # type: ignore[arg-type]
+
+
+# The root mean square of an error, of sums whose own is 1. Direct sums in float32 have some 1e-7.
+ALLOWED = {3: 1e-5, 7: 6e-5}
+
+
+@needs_kernel
+@pytest.mark.parametrize("kernel", [3, 7])
+@pytest.mark.parametrize(
+    ("n", "channels_in", "channels_out", "h", "w"),
+    [(1, 64, 64, 24, 24), (2, 16, 80, 17, 31), (1, 3, 5, 1, 1), (3, 33, 48, 2, 50), (1, 8, 32, 7, 6)],
+)
+def test_a_convolution_is_that_of_float64(
+    kernel_of_lanes: None, kernel: int, n: int, channels_in: int, channels_out: int, h: int, w: int
+) -> None:
+    conv, inputs = conv_of(channels_in, channels_out, kernel), normal(n, channels_in, h, w)
+    weights = prepare(conv)
+    out = image(n, weights.channels_out, h, w).fill_(float("nan"))
+    run([Step(weights=weights, image=inputs, out=out)])
+    error = out[:, :channels_out].double() - exactly(conv, inputs)
+    assert error.square().mean().sqrt() < ALLOWED[kernel]
+    assert not out[:, channels_out:].any()
+
+
+@needs_kernel
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+def test_what_follows_a_convolution(slope: float) -> None:
+    conv, inputs, shortcut = conv_of(16, 16, 3), normal(1, 16, 9, 13), normal(1, 16, 9, 13, seed=2)
+    expected = F.leaky_relu(exactly(conv, inputs) + shortcut.double(), slope)
+    out = shortcut.clone()  # what is added may be where the sum goes
+    run([Step(weights=prepare(conv), image=inputs, out=out, add=out, negative_slope=slope)])
+    torch.testing.assert_close(out.double(), expected, atol=1e-4, rtol=0)
+
+
+@needs_kernel
+@pytest.mark.parametrize("channels", [16, 5])
+def test_a_shuffled_convolution_is_pixel_shuffle(channels: int) -> None:
+    conv, inputs = conv_of(16, 4 * channels, 3), normal(2, 16, 7, 10)
+    weights = prepare(conv, shuffled=True)
+    out = image(2, weights.channels_out // 4, 14, 20)
+    run([Step(weights=weights, image=inputs, out=out, shuffled=True)])
+    expected = F.pixel_shuffle(exactly(conv, inputs), 2)
+    torch.testing.assert_close(out[:, :channels].double(), expected, atol=1e-4, rtol=0)
+
+
+@needs_kernel
+def test_steps_follow_each_other_whatever_the_threads() -> None:
+    conv, inputs = conv_of(16, 16, 3), normal(1, 16, 33, 40)
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            first, second = torch.empty_like(inputs), torch.empty_like(inputs)
+            weights = prepare(conv)
+            run(
+                [
+                    Step(weights=weights, image=inputs, out=first),
+                    Step(weights=weights, image=first, out=second),
+                ]
+            )
+            results.append(second)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])  # a tile's sums do not depend on who makes it
+    assert torch.equal(results[0], results[2])
+    expected = exactly(conv, exactly(conv, inputs).float())
+    torch.testing.assert_close(results[0].double(), expected, atol=1e-4, rtol=0)
+
+
+@needs_kernel
+def test_part_of_the_inputs_alone() -> None:
+    conv, inputs = conv_of(3 + 16, 16, 3), normal(1, 19, 8, 8)
+    out = image(1, 16, 8, 8)
+    some, others = normal(1, 3, 8, 8), image(1, 16, 8, 8)
+    some[:, :3], others[:] = inputs[:, :3], inputs[:, 3:19]
+    run(
+        [
+            Step(weights=prepare(conv, inputs=slice(None, 3)), image=some, out=out),
+            Step(
+                weights=prepare(conv, inputs=slice(3, None), with_bias=False), image=others, out=out, add=out
+            ),
+        ]
+    )
+    torch.testing.assert_close(out.double(), exactly(conv, inputs), atol=1e-4, rtol=0)
+
+
+def psnr_db(output: Tensor, reference: Tensor) -> float:
+    return float(-10 * (output - reference).double().square().mean().log10())
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(1, 3, 3, 72, 100), (2, 2, 3, 17, 31), (1, 1, 3, 16, 16)])
+@pytest.mark.parametrize("size", golden.SIZES)
+def test_the_network_gives_the_plain_networks_output(
+    tmp_path: Path, size: str, shape: tuple[int, int, int, int, int]
+) -> None:
+    if size == "full" and shape != (1, 3, 3, 72, 100):
+        pytest.skip("one shape of the full network says enough")
+    torch.save(golden.weights(*golden.SIZES[size]), tmp_path / "weights.pth")
+    plain = BasicVSR(*golden.SIZES[size]).eval()
+    load_checkpoint(plain, tmp_path / "weights.pth")
+    by_winograd = copy.deepcopy(plain)
+    use_winograd(by_winograd)
+    lrs = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        output, expected = by_winograd(lrs), plain(lrs)
+    assert output.shape == expected.shape
+    assert output.is_contiguous()
+    assert psnr_db(output, expected) > 100
+    assert sum(p.numel() for p in by_winograd.parameters()) == sum(p.numel() for p in plain.parameters())
+
+
+@needs_kernel
+def test_features_that_are_kept_are_not_overwritten() -> None:
+    network = build_basicvsr(8, 1, seed=0)
+    use_winograd(network)
+    frame = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        features = network.propagation.forward_trunk(frame, torch.zeros(1, 8, 16, 16))
+        before = features.clone()
+        network.propagation.forward_trunk(1 - frame, features)
+    assert torch.equal(features, before)
+
+
+def test_scratch_memory_is_kept_and_grows() -> None:
+    small = scratch_image("test", 1, 16, 4, 4)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    large = scratch_image("test", 2, 16, 8, 8)
+    again = scratch_image("test", 1, 16, 4, 4)
+    assert large.data_ptr() == again.data_ptr()
+    assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
+
+
+# Building ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A process that has not asked for the library yet, and an empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    build.library.cache_clear()
+    build.unavailable.cache_clear()
+    yield tmp_path / "cache" / "vsr-bench"
+    build.library.cache_clear()
+    build.unavailable.cache_clear()
+
+
+def compiler(folder: Path, script: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@needs_kernel
+def test_it_is_compiled_once(anew: Path) -> None:
+    build.library()
+    [kept] = anew.iterdir()
+    made = kept.stat().st_mtime_ns
+    build.library.cache_clear()
+    build.library()
+    assert [path.stat().st_mtime_ns for path in anew.iterdir()] == [made]
+    assert anew.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'x.cpp:1: error: what?' >&2; exit 1", r"cannot compile the kernel \(x.cpp:1: error: what"),
+        ('while [ "$1" != -o ]; do shift || exit 0; done; echo no library > "$2"', "cannot be loaded"),
+    ],
+)  # fmt: skip
+def test_a_compiler_that_fails(
+    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
+    monkeypatch.setenv("CXX", compiler(tmp_path, script))
+    with pytest.raises(build.Unavailable, match=why):
+        build.library()
+    assert why.partition(r" \(")[0] in (build.unavailable() or "")
+
+
+def test_no_compiler(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.unavailable() == "no C++ compiler (CXX is no-such-compiler, which is no program here)"
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    build.unavailable.cache_clear()
+    assert build.unavailable() == "no C++ compiler (none of c++, g++, clang++)"
+
+
+@needs_kernel
+def test_a_cache_that_others_may_write_to_is_not_trusted(
+    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anew.mkdir(parents=True)
+    anew.chmod(0o777)
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
+    build.library()
+    assert not list(anew.iterdir())
+    assert [path.suffix for path in (tmp_path / "temporary").glob("*/*")] == [".so"]
+
+
+@needs_kernel
+def test_floating_point_stays_as_it_is() -> None:
+    """Flags such as -ffast-math have each process that loads the library flush small numbers to zero."""
+    script = (
+        "import torch; from vsr_model.native.build import library; library(); "
+        "print(float(torch.tensor(1e-40) * 0.5) > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr

@@ -1,0 +1,1 @@
+"""Winograd convolutions for CPUs: `winograd.cpp`, how it is compiled, called, and composed to stages."""

@@ -1,0 +1,140 @@
+"""The kernel's convolutions: prepared weights, and several of them run one after another in one call.
+
+Images are channels_last tensors (n, c, h, w) of float32 whose c is a multiple of 16 (`padded`).
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vsr_model.native.build import library
+
+CHANNELS: Final = 16  # that the kernel takes at once, on any processor
+TILES: Final = {3: 6, 7: 4}
+"""The output tile by kernel size. Larger ones need fewer multiplications and round more."""
+
+
+def padded(channels: int) -> int:
+    """The least multiple of 16 that holds so many channels."""
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A convolution's weights as the kernel takes them, with zeros for channels that only fill up."""
+
+    transformed: Tensor
+    bias: Tensor
+    channels_in: int
+    channels_out: int
+    kernel: int
+    tile: int
+
+
+def prepare(
+    conv: nn.Conv2d, *, inputs: slice = slice(None), with_bias: bool = True, shuffled: bool = False
+) -> Weights:
+    """The weights of `conv`, of odd square kernel that keeps the size, for some of its input channels.
+
+    With `shuffled` the outputs are ordered corner by corner, as `pixel_shuffle` by 2 lays them out, each
+    corner filled up to a multiple of 16.
+    """
+    weight = conv.weight.detach()[:, inputs]
+    bias = conv.bias.detach() if conv.bias is not None and with_bias else weight.new_zeros(len(weight))
+    if shuffled:
+        weight, bias = (_corner_by_corner(values) for values in (weight, bias))
+    else:
+        weight, bias = (_filled(values, padded(len(values)), 0) for values in (weight, bias))
+    weight = _filled(weight, padded(weight.shape[1]), 1).contiguous()
+    channels_out, channels_in, kernel, _ = weight.shape
+    tile = TILES[kernel]
+    transformed = weight.new_empty((tile + kernel - 1) ** 2 * channels_in * channels_out)
+    failed = library().vsr_transform_weights(
+        weight.data_ptr(),
+        channels_in,
+        channels_out,
+        tile,
+        kernel,
+        transformed.data_ptr(),
+        torch.get_num_threads(),
+    )
+    assert not failed
+    return Weights(
+        transformed=transformed, bias=bias.contiguous(), channels_in=channels_in, channels_out=channels_out,
+        kernel=kernel, tile=tile,
+    )  # fmt: skip
+
+
+def _corner_by_corner(values: Tensor) -> Tensor:
+    """(4 c, ...) whose index is 4 c + corner, to (4 padded(c), ...) whose index is corner, then c."""
+    corners = values.reshape(-1, 4, *values.shape[1:]).transpose(0, 1)
+    return _filled(corners, padded(corners.shape[1]), 1).flatten(0, 1)
+
+
+def _filled(values: Tensor, size: int, axis: int) -> Tensor:
+    missing = size - values.shape[axis]
+    return F.pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, missing)) if missing else values
+
+
+def image(n: int, channels: int, height: int, width: int) -> Tensor:
+    """An image of the kernel's layout, its values not set."""
+    return torch.empty(n, channels, height, width, memory_format=torch.channels_last)
+
+
+class _Convolution(ctypes.Structure):
+    """As `Convolution` in winograd.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weights", "bias", "image", "add", "out")),
+        *((name, ctypes.c_int64) for name in ("n", "h", "w", "cin", "cout")),
+        ("tile", ctypes.c_int32),
+        ("kernel", ctypes.c_int32),
+        ("negative_slope", ctypes.c_float),
+        ("shuffle", ctypes.c_int32),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """out = leaky_relu(conv(image) + bias + add); a slope of 1 is no activation, 0 is ReLU.
+
+    `out` has the image's size and `weights.channels_out` channels, or twice the size and a quarter of them
+    where it is shuffled. `add` is as `out`, and may be it.
+    """
+
+    weights: Weights
+    image: Tensor
+    out: Tensor
+    add: Tensor | None = None
+    negative_slope: float = 1.0
+    shuffled: bool = False
+
+
+def run(steps: Sequence[Step]) -> None:
+    """One after another, by as many threads as torch has."""
+    array = (_Convolution * len(steps))(*map(_described, steps))
+    library().vsr_convolve(array, len(steps), torch.get_num_threads())
+
+
+def _described(step: Step) -> _Convolution:
+    n, channels_in, h, w = step.image.shape
+    weights, scale = step.weights, 2 if step.shuffled else 1
+    out_shape = n, weights.channels_out // scale**2, scale * h, scale * w
+    # The kernel follows pointers: what does not fit would be written past its end.
+    assert channels_in == weights.channels_in
+    for tensor, shape in ((step.image, step.image.shape), (step.out, out_shape), (step.add, out_shape)):
+        if tensor is not None:
+            assert tensor.shape == shape
+            assert tensor.dtype == torch.float32
+            assert tensor.is_contiguous(memory_format=torch.channels_last)
+    return _Convolution(
+        weights.transformed.data_ptr(), weights.bias.data_ptr(), step.image.data_ptr(),
+        None if step.add is None else step.add.data_ptr(), step.out.data_ptr(),
+        n, h, w, channels_in, weights.channels_out,
+        weights.tile, weights.kernel, step.negative_slope, step.shuffled,
+    )  # fmt: skip

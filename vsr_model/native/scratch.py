@@ -1,0 +1,21 @@
+"""Memory for what lives within one call only, kept from call to call: fresh pages take time to come."""
+
+import threading
+from math import prod
+from typing import Final
+
+import torch
+from torch import Tensor
+
+_OF_THREAD: Final = threading.local()
+
+
+def scratch_image(role: str, n: int, channels: int, height: int, width: int) -> Tensor:
+    """A channels_last image whose values are not set. The same memory for the same role in the same thread:
+    the one before is overwritten."""
+    kept: dict[str, Tensor] = _OF_THREAD.__dict__.setdefault("kept", {})
+    size = prod((n, channels, height, width))
+    if role not in kept or len(kept[role]) < size:
+        kept.pop(role, None)  # not two at once
+        kept[role] = torch.empty(size)
+    return kept[role][:size].view(n, height, width, channels).permute(0, 3, 1, 2)
