@@ -19,6 +19,7 @@ from bench import (
     cli_compare,
     cli_export,
     cli_history,
+    cli_ladder,
     cli_noise,
     cli_paper,
     cli_upscale,
@@ -254,6 +255,7 @@ app.command("upscale")(cli_upscale.upscale)
 app.command("compare")(cli_compare.compare)
 app.command("ci")(cli_ci.ci)
 app.command("noise")(cli_noise.noise)
+app.command("ladder")(cli_ladder.ladder)
 app.command("history")(cli_history.history)
 app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)

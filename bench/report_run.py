@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.grid import config
 from bench.grid.backend_spec import resolve
+from bench.ladder_files import read_ladder
 from bench.paper.experiments import PAPER_NAME
 from bench.plotting.plot_devices import devices_figure
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
@@ -234,15 +235,17 @@ def _one(run: Opened, folder: Path) -> Pages:
         folder=folder / "plots",
         drawn=own / "plots" if run.is_derived else None,
     )
+    ladder = read_ladder(run.folder)
     return write_report(
         folder,
         run.tables,
         title=run.folder.experiment.name,
         baseline=run.folder.baseline,
         environment=run.folder.environment,
-        plots=drawn.images,
+        plots=[*drawn.images, *ladder.images],
         files=_files(run),
         exit_note=" ".join(filter(None, (run.note, _stale(run)))) or None,
+        ladder=ladder.section,
     )
 
 

@@ -11,6 +11,7 @@ from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
+from bench.ladder_files import write_ladder
 from bench.machine import environment, timer
 from bench.measure import preflight
 from bench.messages import RunStoppedError
@@ -176,6 +177,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     plots = write_plots(
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
+    ladder = write_ladder(folder)
     rounds: dict[str, list[CellRecord]] = {}
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)
@@ -186,9 +188,10 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         title=folder.experiment.name,
         baseline=folder.baseline,
         environment=folder.environment,
-        plots=plots.images,
+        plots=[*plots.images, *ladder.images],
         files=folder.written(),
         exit_note=unfinished(missing),
+        ladder=ladder.section,
     )
     return Outcome(
         folder=folder.path,

@@ -168,6 +168,9 @@ class Experiment(Strict):
     """What the cells run on; the first is the baseline unless `baseline` names another."""
     baseline: Name | None = None
     """The backend that speedups compare with."""
+    ladder: bool | None = None
+    """`true`: the backends are rungs, each of which adds something to the one before, and the run gets
+    ladder.csv, a waterfall figure and a section of the report."""
     measure: Measure = Measure()
     """How."""
     plots: Annotated[
@@ -198,6 +201,11 @@ class Experiment(Strict):
             raise field_error(
                 "baseline", f"{self.baseline!r} is none of the backends{hint}; allowed are {', '.join(names)}"
             )
+        if self.ladder and len(self.backends) < 2:
+            raise field_error("ladder", "is true, and a ladder has two backends at least; there is one")
+        if self.ladder and self.baseline not in (None, names[0]):
+            said = f"is {self.baseline!r}; that of a ladder is its first rung, {names[0]!r}"
+            raise field_error("baseline", said)
         if self.measure.order == "blocked" and self.measure.isolation != "cell":
             said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
             raise field_error("measure", said)

@@ -60,12 +60,13 @@ def render_markdown(
     plots: Sequence[Path],
     files: Sequence[Path] = (),
     exit_note: str | None = None,
+    ladder: str = "",
 ) -> str:
     """The page, ending in a newline. Sections with nothing to say are left out.
 
     `plots` are the images to show and `files` the tables to link, relative to the page; a plot stands before
     the table of what it shows. `environment` may be nested; `exit_note` says how the run ended where it did
-    not end by itself.
+    not end by itself, and `ladder` is that section where the backends are one.
     """
     cells = cells_of(tables)
     shown: list[Path] = []
@@ -79,6 +80,7 @@ def render_markdown(
         f"# {escape(title)}",
         f"> {escape(exit_note)}" if exit_note else "",
         _summary(cells, baseline, environment, files),
+        figured(ladder, "ladder"),
         figured(headline(cells, baseline), "time", "speedup"),
         warnings(tables, cells),
         figured(stages(cells), "stages"),
@@ -96,7 +98,7 @@ def render_markdown(
         _environment(environment),
     ]
     if left := [path for path in plots if path not in shown]:
-        sections.insert(4, with_figures("## Figures", left))
+        sections.insert(5, with_figures("## Figures", left))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -110,6 +112,7 @@ def write_report(
     plots: Sequence[Path],
     files: Sequence[Path] = (),
     exit_note: str | None = None,
+    ladder: str = "",
 ) -> Pages:
     """Write the page as `report.md` and `report.html` into `folder`, each whole or not at all.
 
@@ -125,6 +128,7 @@ def write_report(
         plots=[relative(path, folder) for path in plots],
         files=[relative(path, folder) for path in files],
         exit_note=exit_note,
+        ladder=ladder,
     )
     return write_pages(folder, text, title=title, pictures=plots)
 

@@ -39,7 +39,7 @@ REFERENCES_NAME: Final = ".references"
 PROFILES_NAME: Final = "profiles"
 
 FILES: Final = (
-    "summary.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "kernels.csv",
+    "summary.csv", "ladder.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "kernels.csv",
     "perturbation.csv",
     "telemetry.csv", "warnings.csv", JOURNAL_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
 )  # fmt: skip

@@ -20,7 +20,8 @@ LIGHT = (
 
 ROOMS = (
     "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
-    "upscaling", "cautions", "results", "comparison", "export", "history", "plotting", "reporting", "paper",
+    "upscaling", "cautions", "results", "comparison", "export", "history", "tuning", "plotting", "reporting",
+    "paper",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""
 
@@ -86,7 +87,7 @@ def test_imports_point_one_way(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["cautions", "results", "comparison", "export", "history", "plotting", "reporting"]
+    "room", ["cautions", "results", "comparison", "export", "history", "tuning", "plotting", "reporting"]
 )
 def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
     for name in BENCH:

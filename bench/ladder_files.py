@@ -1,0 +1,50 @@
+"""What a run whose backends are a ladder has beside its other results: ladder.csv, its figures, a section."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.plotting.plot_ladder import ladder_figure
+from bench.plotting.plots import FORMATS, save
+from bench.reporting.ladder_section import ladder_section
+from bench.results.run_folder import RunFolder, to_csv
+from bench.results.whole_file import write_whole
+from bench.tuning.ladder import Ladder, ladders
+from bench.tuning.ladder_table import ladder_table
+
+TABLE_NAME: Final = "ladder.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderFiles:
+    """What a report needs of it; nothing where the run is no ladder."""
+
+    section: str = ""
+    images: tuple[Path, ...] = ()  # the .png files
+
+
+def ladders_of(folder: RunFolder) -> list[Ladder]:
+    """The ladders of a run, one per clip; none of a run whose backends are no rungs."""
+    return ladders(folder.cells(), folder.records()) if folder.experiment.ladder else []
+
+
+def write_ladder(folder: RunFolder) -> LadderFiles:
+    """Write ladder.csv and plots/ladder*.png and .svg, where the run is one. Raises OSError."""
+    found = ladders_of(folder)
+    if not found:
+        (folder.path / TABLE_NAME).unlink(missing_ok=True)
+        return LadderFiles()
+    write_whole(folder.path / TABLE_NAME, to_csv(ladder_table(found)))
+    images = []
+    for ladder in found:
+        name = "ladder" if len(found) == 1 else f"ladder-{'-'.join(ladder.clip_id)}"
+        paths = [folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS]
+        save(ladder_figure(ladder), paths)
+        images.append(paths[0])
+    return LadderFiles(section=ladder_section(found), images=tuple(images))
+
+
+def read_ladder(folder: RunFolder) -> LadderFiles:
+    """The section of a run that is a ladder, and the figures of it that are there; nothing is written."""
+    images = sorted((folder.path / "plots").glob("ladder*.png")) if folder.experiment.ladder else []
+    return LadderFiles(section=ladder_section(ladders_of(folder)), images=tuple(images))

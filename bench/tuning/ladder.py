@@ -1,0 +1,202 @@
+"""The steps of a ladder: backends in their order, each compared with the first and with the one before. Pure.
+
+A step is compared with the last rung before it whose answer was right: what is skipped or inaccurate is
+passed over, and its settings are among what the next step adds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from bench.grid.plan import Cell
+from bench.records import FORWARD, OTHER, TOTAL, CellRecord, Status, worst_status
+from bench.results.samples import figure_of, sampled, steady_samples
+from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, summarise, weaker
+from bench.tuning.added import added
+from vsr_model.stages import STAGES
+
+LADDER_STAGES: Final = (*(str(stage) for stage in STAGES), OTHER)
+
+OVERLAP: Final = 1.1
+"""Stages that add up to so many times their own forward, or more, went on side by side."""
+
+
+class Verdict(StrEnum):
+    """What a step did in its place."""
+
+    START = "start"  # the first rung: there is nothing to compare it with
+    PAYS = "pays"  # the whole interval of its gain lies above 1
+    COSTS = "costs"  # the whole interval lies below 1
+    NO_DIFFERENCE = "makes no difference"  # the interval holds 1
+    UNCLEAR = "unclear"  # too few values for an interval, or nothing to compare with
+    INACCURATE = "inaccurate"
+    SKIPPED = "skipped"
+    FAILED = "failed"  # out of time or memory, or an error
+    NOT_MEASURED = "not measured"  # the run ended before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One rung, with what it adds to the rung that it is compared with, and what that did."""
+
+    number: int  # from 0, the plain rung
+    cell: Cell
+    adds: tuple[str, ...]
+    compared_with: str | None  # the backend
+    verdict: Verdict
+    status: Status | None
+    reason: str
+    figure: str = FORWARD  # what the time is of
+    time: Summary | None = None  # seconds
+    speedup: Ratio | None = None  # over the first rung
+    gain: Ratio | None = None  # over the rung that it is compared with
+    interval: IntervalKind = IntervalKind.NONE  # of the gain
+    total_s: float | None = None  # transfers included, where they were timed
+    stages_s: Mapping[str, float] = field(default_factory=dict)  # medians of the probed pass
+    probed_s: float | None = None  # the forward of that pass
+    psnr_db: float | None = None  # the worst round's; None for the reference itself, or not checked
+    max_abs_error: float | None = None
+
+    @property
+    def backend(self) -> str:
+        return self.cell.backend.name
+
+    @property
+    def label(self) -> str:
+        """`+ channels_last`; the backend's name for the first rung and for what adds nothing."""
+        return "+ " + ", ".join(self.adds) if self.adds else self.backend
+
+    @property
+    def stages_overlap(self) -> bool:
+        """Whether the stages add up to more than the forward that they are of."""
+        return self.probed_s is not None and sum(self.stages_s.values()) > OVERLAP * self.probed_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The steps of one clip."""
+
+    steps: tuple[Step, ...]  # never empty
+
+    @property
+    def clip_id(self) -> tuple[str, ...]:
+        return self.steps[0].cell.clip_id
+
+    @property
+    def measured(self) -> tuple[Step, ...]:
+        """Those that have a time and the right answer."""
+        return tuple(step for step in self.steps if step.time is not None and step.status is Status.OK)
+
+    @property
+    def best(self) -> Step | None:
+        """The fastest with the right answer."""
+        return min(self.measured, key=lambda step: step.time.median if step.time else 0.0, default=None)
+
+
+def ladders(cells: Sequence[Cell], records: Iterable[CellRecord]) -> list[Ladder]:
+    """A ladder per clip, in the order of the cells; a clip's rungs are its cells in theirs."""
+    rounds: dict[str, list[CellRecord]] = defaultdict(list)
+    for record in records:
+        rounds[record.cell].append(record)
+    clips: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        clips.setdefault(cell.clip_id, []).append(cell)
+    return [Ladder(steps=_steps(rungs, rounds)) for rungs in clips.values()]
+
+
+def _steps(rungs: Sequence[Cell], rounds: Mapping[str, Sequence[CellRecord]]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    base: Step | None = None  # the first rung, where its answer is right
+    before: Step | None = None
+    for number, cell in enumerate(rungs):
+        step = _step(number, cell, rounds.get(cell.id, ()), base, before, rungs)
+        steps.append(step)
+        if step.status is Status.OK and step.time is not None:
+            before = step
+            base = step if number == 0 else base
+    return tuple(steps)
+
+
+def _step(
+    number: int,
+    cell: Cell,
+    records: Sequence[CellRecord],
+    base: Step | None,
+    before: Step | None,
+    rungs: Sequence[Cell],
+) -> Step:
+    status = worst_status(records) if records else None
+    reason = next((record.reason for record in records if record.status is status and record.reason), "")
+    of = before.cell if before is not None else rungs[number - 1]
+    adds = added(of.backend, cell.backend) if number else ()
+    found = figure_of(records) if status in (Status.OK, Status.INACCURATE) else None
+    if status is None or found is None:
+        return Step(
+            number=number, cell=cell, adds=adds, compared_with=None, status=status, reason=reason,
+            verdict=_unmeasured(status),
+        )  # fmt: skip
+    time = summarise(found.rounds)
+    right = status is Status.OK
+    gain = ratio(before.time, time) if before is not None and before.time is not None else None
+    speedup = ratio(base.time, time) if right and base is not None and base.time is not None else None
+    if number == 0 and right:
+        speedup = Ratio(ratio=1.0, low=1.0, high=1.0)
+    psnr = [record.output_psnr_db for record in records if record.output_psnr_db is not None]
+    errors = [record.output_max_abs_error for record in records if record.output_max_abs_error is not None]
+    total = sampled(records, TOTAL)
+    stages_s, probed_s = _stages(records)
+    return Step(
+        number=number,
+        cell=cell,
+        adds=adds,
+        compared_with=before.backend if before is not None else None,
+        verdict=_verdict(number, gain) if right else Verdict.INACCURATE,
+        status=status,
+        reason=reason,
+        figure=found.stage,
+        time=time,
+        speedup=speedup,
+        gain=gain,
+        interval=weaker(before.time.interval, time.interval)
+        if before is not None and before.time is not None
+        else IntervalKind.NONE,
+        total_s=None if total is None else summarise(total.rounds).median,
+        stages_s=stages_s,
+        probed_s=probed_s,
+        psnr_db=min(psnr, default=None),
+        max_abs_error=max(errors, default=None),
+    )
+
+
+def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | None]:
+    """Seconds by stage, and those of the forward that they are of; empty where none were probed."""
+    found = {stage: one for stage in LADDER_STAGES if (one := sampled(records, stage)) is not None}
+    if not found:
+        return {}, None
+    first = next(iter(found.values()))
+    on = steady_samples(records, first.pass_, FORWARD, first.clock)
+    probed = [values for values in on if values]
+    return (
+        {stage: summarise(one.rounds).median for stage, one in found.items()},
+        summarise(probed).median if probed else None,
+    )
+
+
+def _unmeasured(status: Status | None) -> Verdict:
+    if status is None:
+        return Verdict.NOT_MEASURED
+    if status is Status.SKIPPED:
+        return Verdict.SKIPPED
+    return Verdict.UNCLEAR if status in (Status.OK, Status.INACCURATE) else Verdict.FAILED
+
+
+def _verdict(number: int, gain: Ratio | None) -> Verdict:
+    if number == 0:
+        return Verdict.START
+    if gain is None or gain.low is None or gain.high is None:
+        return Verdict.UNCLEAR
+    if gain.low > 1:
+        return Verdict.PAYS
+    return Verdict.COSTS if gain.high < 1 else Verdict.NO_DIFFERENCE

@@ -1,0 +1,21 @@
+"""The figures of steps and searches as people read them. Pure."""
+
+from bench.statistics.stats import Ratio
+from bench.units import significant
+
+
+def times(value: float) -> str:
+    """`1.43×`: three digits, and no more than two behind the point."""
+    return f"{value:.2f}×" if value < 10 else f"{significant(value)}×"
+
+
+def with_interval(found: Ratio) -> str:
+    """`1.43× (1.40 to 1.46)`; without an interval the ratio alone."""
+    if found.low is None or found.high is None:
+        return times(found.ratio)
+    return f"{times(found.ratio)} ({times(found.low)[:-1]} to {times(found.high)[:-1]})"
+
+
+def decibels(psnr_db: float | None) -> str:
+    """`123 dB`; nothing where it is not known, as of the reference itself."""
+    return "" if psnr_db is None else f"{psnr_db:.0f} dB"

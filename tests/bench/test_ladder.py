@@ -1,0 +1,330 @@
+"""The ladder: steps by made-up rounds, exactly; its files and command on a real, tiny network."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from bench import cli_ladder, cli_sides, exits, ladder_run
+from bench import run as runs
+from bench.grid import config, plan, presets
+from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.plotting.plot_ladder import ladder_figure
+from bench.process.launcher import Launcher
+from bench.records import CellRecord, Status, read_journal
+from bench.reporting.ladder_section import in_a_sentence, ladder_section, step_columns
+from bench.tuning.added import added
+from bench.tuning.ladder import Ladder, Verdict, ladders
+from bench.tuning.ladder_table import LADDER_COLUMNS, ladder_table
+from tests.bench.sides import experiment, record
+from vsr_model.errors import BadInput
+
+RUNGS: list[dict[str, Any]] = [
+    {"name": "plain", "from": "cpu"},
+    {"name": "last", "from": "cpu", "memory_format": "channels_last"},
+    {"name": "wino", "from": "cpu", "memory_format": "channels_last", "convolution": "winograd"},
+    {"name": "batched", "from": "cpu", "memory_format": "channels_last", "schedule": "batched"},
+]
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "ladder": True,
+    "model": {"mid_channels": 4, "num_blocks": 1},
+    "input": [{"name": "noise", "kind": "random"}],
+    "grid": {"frames": [1], "size": [[16, 16]]},
+    "backends": [
+        *RUNGS[:2],
+        {"name": "bf", "from": "cpu", "dtype": "bfloat16", "min_psnr_db": 200.0},
+        "cuda",
+    ],
+    "measure": {"warmup": 0, "repetitions": 2, "rounds": 3, "stages": "sync", "memory": "off"},
+    "plots": [],
+}
+COMPILED = Backend(name="x", device="cpu", compile=True, threads=2)
+
+
+def made(
+    seconds: Mapping[str, Sequence[float]],
+    ends: Mapping[str, Mapping[str, Any]] | None = None,
+    **changes: Any,
+) -> list[Ladder]:
+    """Ladders of rounds that took so long, of the RUNGS; those that are not named have none."""
+    wanted = experiment(backends=RUNGS, **changes)
+    cells = plan.cells(wanted)
+    records: list[CellRecord] = []
+    for cell in cells:
+        name = cell.backend.name
+        how = dict((ends or {}).get(name, {}))
+        if how.get("status") is Status.SKIPPED:
+            records.append(record(cell, 0, None, **how))
+        records += [record(cell, number, value, **how) for number, value in enumerate(seconds.get(name, ()))]
+    return ladders(cells, records)
+
+
+def rounds(level: float) -> list[float]:
+    """Six rounds within 1 % of the level, their median."""
+    return [level * factor for factor in (0.995, 1.005, 0.998, 1.002, 0.999, 1.001)]
+
+
+def test_each_step_is_compared_with_the_first_and_with_the_one_before() -> None:
+    (ladder,) = made({"plain": rounds(4), "last": rounds(2), "wino": rounds(1), "batched": rounds(1)})
+    assert [step.verdict for step in ladder.steps] == [
+        Verdict.START, Verdict.PAYS, Verdict.PAYS, Verdict.NO_DIFFERENCE,
+    ]  # fmt: skip
+    assert [step.adds for step in ladder.steps] == [
+        (), ("channels_last",), ("convolution: winograd",), ("convolution: library", "schedule: batched"),
+    ]  # fmt: skip
+    last, wino = ladder.steps[1], ladder.steps[2]
+    assert last.gain is not None
+    assert last.gain.ratio == pytest.approx(2)
+    assert last.gain.low is not None
+    assert last.gain.low > 1.95
+    assert wino.speedup is not None
+    assert wino.speedup.ratio == pytest.approx(4)
+    assert wino.compared_with == "last"
+    assert wino.stages_s["alignment"] == pytest.approx(0.4)
+    assert wino.probed_s == pytest.approx(1)
+    assert ladder.best is ladder.steps[2] or ladder.best is ladder.steps[3]
+    assert in_a_sentence(ladder).startswith("From 4.00 s (plain) to ")
+    assert "What paid in its place: channels_last; convolution: winograd." in in_a_sentence(ladder)
+
+
+def test_what_was_skipped_or_wrong_is_passed_over_and_its_settings_count_with_the_next_step() -> None:
+    (ladder,) = made(
+        {"plain": rounds(4), "wino": rounds(1), "batched": rounds(2)},
+        {
+            "last": {"status": Status.SKIPPED, "reason": "no such memory"},
+            "wino": {"status": Status.INACCURATE, "reason": "20 dB", "output_psnr_db": 20.0},
+        },
+    )
+    _, last, wino, batched = ladder.steps
+    assert (last.verdict, last.reason, last.time) == (Verdict.SKIPPED, "no such memory", None)
+    assert (wino.verdict, wino.compared_with, wino.speedup) == (Verdict.INACCURATE, "plain", None)
+    assert wino.gain is not None
+    assert batched.compared_with == "plain"
+    assert batched.adds == ("channels_last", "schedule: batched")
+    assert batched.gain is not None
+    assert batched.gain.ratio == pytest.approx(2)
+    assert ladder.best is batched
+
+
+def test_a_step_that_costs_and_one_that_cannot_be_told() -> None:
+    (ladder,) = made({"plain": rounds(1), "last": rounds(2), "wino": [2.0]})
+    assert [step.verdict for step in ladder.steps][1:] == [
+        Verdict.COSTS, Verdict.UNCLEAR, Verdict.NOT_MEASURED,
+    ]  # fmt: skip
+    assert in_a_sentence(ladder) == "No step is faster than the first, plain: 1.00 s."
+
+
+def test_without_a_plain_time_there_is_no_speedup() -> None:
+    (ladder,) = made({"last": rounds(2), "wino": rounds(1)}, {"plain": {"status": Status.SKIPPED}})
+    assert [step.verdict for step in ladder.steps] == [
+        Verdict.SKIPPED, Verdict.UNCLEAR, Verdict.PAYS, Verdict.NOT_MEASURED,
+    ]  # fmt: skip
+    assert all(step.speedup is None for step in ladder.steps)
+    assert "the first rung has no time" in in_a_sentence(ladder)
+
+
+def test_stages_that_overlap_are_told() -> None:
+    (ladder,) = made({"plain": rounds(4), "last": rounds(2)})
+    assert not any(step.stages_overlap for step in ladder.steps)
+    cells = plan.cells(experiment(backends=RUNGS))
+    (ladder,) = ladders(cells, [record(cells[0], 0, 1.0, shares={"upsampling": 0.6})])
+    assert ladder.steps[0].stages_overlap
+    assert "Stages of plain overlap" in ladder_section([ladder])
+
+
+def test_a_ladder_per_clip() -> None:
+    found = made({"plain": rounds(4), "last": rounds(2)}, grid={"frames": [1, 2]})
+    assert [ladder.clip_id[2] for ladder in found] == ["t1", "t2"]
+    table = ladder_table(found)
+    assert len(table) == 8
+    assert list(table["step"]) == [0, 1, 2, 3] * 2
+    assert ladder_section(found).count("### noise b1 t") == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (BUILT_IN["cuda"], BUILT_IN["cudnn"], ("cuDNN",)),
+        (BUILT_IN["cudnn"], BUILT_IN["cudnn_autotune"], ("cuDNN autotuning",)),
+        (BUILT_IN["cpu"], BUILT_IN["cuda"], ("device: cuda",)),
+        (BUILT_IN["cpu"], COMPILED, ("compile", "threads: 2")),
+        (COMPILED, BUILT_IN["cpu"], ("without compile", "threads: default")),
+        (BUILT_IN["cpu"], Backend(name="x", device="cpu", min_psnr_db=1.0), ()),
+    ],
+)  # fmt: skip
+def test_what_a_step_adds_in_words(before: Backend, after: Backend, said: tuple[str, ...]) -> None:
+    assert added(before, after) == said
+
+
+def drawn_texts(figure: Figure) -> list[str]:
+    (axes,) = figure.axes
+    return [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
+
+
+def test_the_figure_has_a_bar_per_step_and_says_what_was_skipped() -> None:
+    (ladder,) = made(
+        {"plain": rounds(4), "wino": rounds(1)},
+        {"last": {"status": Status.SKIPPED, "reason": "no $such^ memory"},
+         "wino": {"output_psnr_db": 123.4}},
+    )  # fmt: skip
+    texts = drawn_texts(ladder_figure(ladder))
+    assert "skipped: no $such^ memory" in texts
+    assert "not measured" in texts
+    assert [text for text in texts if text.startswith("4.00× (")] == ["4.00× (3.97–4.03)"]
+    assert "123 dB" in texts
+    assert "+ channels_last,\nconvolution: winograd" in texts
+    (axes,) = ladder_figure(ladder).axes
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    widths = [round(bar.get_width(), 3) for bar in bars if bar.get_width()]
+    assert widths == [1.6, 1.6, 0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 3.0]  # stages of both, and what was saved
+
+
+def test_nothing_measured_can_be_drawn_and_told() -> None:
+    (ladder,) = made({})
+    assert drawn_texts(ladder_figure(ladder)).count("not measured") == 4
+    assert in_a_sentence(ladder) == "No step was measured with the right answer."
+    assert ladder_section([]) == ""
+
+
+def test_names_are_shown_and_not_obeyed() -> None:
+    (ladder,) = made({"plain": rounds(4)}, {"last": {"status": Status.SKIPPED, "reason": "<b>|\x1b[31m"}})
+    section = ladder_section([ladder])
+    assert "<b>" not in section
+    assert "\x1b" not in section
+    assert any("<b>" in cell for column in step_columns(ladder) for cell in column.cells)
+
+
+def test_the_page_on_ladders_lists_the_columns() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ladder.md").read_text()
+    for name in LADDER_COLUMNS:
+        assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize("variant", [(), ("cpu",), ("gpu",), ("reduced",), ("quick",), ("reduced", "quick")])
+def test_each_rung_of_the_preset_adds_something(variant: tuple[str, ...]) -> None:
+    one, _ = config.load(presets.find("ladder"), wanted=variant)
+    assert one.ladder
+    rungs = [resolve(spec) for spec in one.backends]
+    assert all(added(before, after) for before, after in pairwise(rungs))
+    assert rungs[0] == BUILT_IN["cuda"] if variant == ("gpu",) else rungs[0].is_reference
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"backends": ["cpu"]}, "ladder: is true, and a ladder has two backends at least; there is one"),
+        ({"baseline": "last"}, "baseline: is 'last'; that of a ladder is its first rung, 'plain'"),
+    ],
+)
+def test_what_is_no_ladder(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, **fields}))
+    with pytest.raises(BadInput) as caught:
+        config.load(path)
+    assert said in str(caught.value)
+
+
+# The command, on a real network.
+
+
+def ask(*arguments: str | Path) -> int:
+    app = typer.Typer()
+    app.command()(cli_ladder.ladder)
+    return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+class Stops(Launcher):
+    """A launcher whose so manieth worker is where the user presses Ctrl-C."""
+
+    after = 0
+    spawned = 0
+
+    def spawn(self, target: str) -> Any:
+        Stops.spawned += 1
+        if Stops.spawned == Stops.after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().spawn(target)
+
+
+def test_a_ladder_interrupted_and_gone_on_with(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Stops.after, Stops.spawned = 5, 0
+    defaults: list[Any] = [runs.start.__kwdefaults__, runs.resume.__kwdefaults__]
+    for of_function in defaults:
+        monkeypatch.setitem(of_function, "launch", Stops)
+    assert ask(tiny, "--output", "out") == exits.INTERRUPTED
+    out = Path("out")
+    told = capsys.readouterr().out
+    assert "interrupted; the rest: vsr-bench ladder --resume out" in told
+    before = read_journal(out / "journal.jsonl")
+    assert len(before) == 6  # three that were skipped first, and three that ran
+
+    Stops.after = 0
+    assert ask("--resume", "out") == exits.SOME_FAILED  # one is inaccurate
+    assert read_journal(out / "journal.jsonl")[:6] == before
+    told = capsys.readouterr().out
+    assert "channels_last" in told
+    assert "skipped: no CUDA" in told
+    table = pd.read_csv(out / "ladder.csv")
+    assert list(table.columns) == list(LADDER_COLUMNS)
+    assert table["verdict"].iloc[0] == "start"
+    assert list(table["verdict"].iloc[2:]) == ["inaccurate", "skipped"]
+    assert list(table["backend"]) == ["plain", "last", "bf", "cuda"]
+    assert (table["median_s"].iloc[:3] > 0).all()
+    assert table["alignment_s"].iloc[:3].sum() > 0
+    report = (out / "report.md").read_text()
+    assert "## Ladder" in report
+    assert "![ladder](plots/ladder.png)" in report
+    assert (out / "plots" / "ladder.svg").is_file()
+    assert "[ladder.csv](ladder.csv)" in report
+
+    (out / "ladder.csv").unlink()
+    runs.rebuild(out)
+    assert (out / "ladder.csv").is_file()
+    assert (out / "report.md").read_text() == report
+    assert len(ladder_run.steps(out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["quickstart"], "quickstart: is no ladder: its backends need not add to each other"),
+        (["--resume", "nowhere"], "nowhere: holds no run"),
+        (["--resume", "nowhere", "--output", "x"], "--resume: fields, filters and folder are the run's own"),
+        (["--variant", "gpuu"], "no variant 'gpuu' (did you mean 'gpu'?)"),
+    ],
+)
+def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        ask(*arguments)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list((tiny.parent / "here").iterdir()) == []
+
+
+def test_another_run_is_not_gone_on_with_as_a_ladder(tiny: Path) -> None:
+    plain = config.load(tiny, ["ladder=false", "grid.frames=[1]"])[0]
+    runs.start(plain, cli_sides.display, filters=["backend=cuda"], output=Path("out"))
+    with pytest.raises(BadInput, match=r"out: holds a run that is no ladder; vsr-bench run --resume goes on"):
+        ask("--resume", "out")
+    assert not Path("out/ladder.csv").exists()
