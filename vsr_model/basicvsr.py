@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, resize
+from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, pixel_shuffle, resize
 from vsr_model.recurrence import propagate
 from vsr_model.spynet import SPyNet
 from vsr_model.stages import Stage, StageProbe, no_probe
@@ -45,6 +44,16 @@ class Alignment(nn.Module):
         flows_backward: Tensor = self.spynet(earlier, later)
         flows_forward: Tensor = self.spynet(later, earlier)
         return flows_forward.view(n, t - 1, 2, h, w), flows_backward.view(n, t - 1, 2, h, w)
+
+    def compute_flow_at_once(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
+        """As `compute_flow`, with both directions estimated in one call for twice as many pairs."""
+        n, t, _, h, w = lrs.shape
+        if t == 1:
+            return self.compute_flow(lrs)
+        earlier, later = _neighbours(lrs)
+        flows: Tensor = self.spynet(torch.cat((earlier, later)), torch.cat((later, earlier)))
+        flows_backward, flows_forward = flows.view(2, n, t - 1, 2, h, w)
+        return flows_forward, flows_backward
 
     def compute_flow_one_way(self, lrs: Tensor, direction: Direction) -> Tensor:
         """`flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
@@ -94,8 +103,8 @@ class Upsampling(nn.Module):
 
     def forward(self, features: Tensor, frame: Tensor) -> Tensor:
         """`features` (n, mid_channels, h, w) and `frame` (n, 3, h, w), to (n, 3, 4h, 4w)."""
-        features = leaky_relu_(F.pixel_shuffle(self.upconv1(features), 2))
-        features = leaky_relu_(F.pixel_shuffle(self.upconv2(features), 2))
+        features = leaky_relu_(pixel_shuffle(self.upconv1(features)))
+        features = leaky_relu_(pixel_shuffle(self.upconv2(features)))
         residual: Tensor = self.conv_last(leaky_relu_(self.conv_hr(features)))
         height, width = frame.shape[-2:]
         # The sum takes the wider dtype, the frame's, where features are narrower.

@@ -26,6 +26,49 @@ def resize(image: Tensor, size: tuple[int, int], mode: Literal["bilinear", "near
     return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
+def joined(frame: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """Both (n, c, h, w) along their channels, as the convolution with that weight takes its input.
+
+    In its dtype, which may be narrower than the frame's. Where the weight is channels last, so is the result:
+    what the warp gives never is, and the convolution would copy once more what has just been copied.
+    """
+    if not is_channels_last(weight):
+        return torch.cat((frame, features), 1).to(weight.dtype)  # in float32 this converts nothing
+    n, channels, height, width = frame.shape
+    result = torch.empty(
+        (n, channels + features.shape[1], height, width),
+        dtype=weight.dtype,
+        device=frame.device,
+        memory_format=torch.channels_last,
+    )
+    result[:, :channels] = frame
+    result[:, channels:] = features
+    return result
+
+
+def pixel_shuffle(features: Tensor) -> Tensor:
+    """(n, 4c, h, w) to (n, c, 2h, 2w), as `torch.nn.functional.pixel_shuffle`, channels last if they are.
+
+    PyTorch's own kernel keeps the memory format on CPUs only.
+    """
+    if features.device.type == "cpu" or not is_channels_last(features):
+        return F.pixel_shuffle(features, 2)
+    return shuffled_channels_last(features)
+
+
+def shuffled_channels_last(features: Tensor) -> Tensor:
+    """`pixel_shuffle` of channels-last features, in one copy that is channels last."""
+    n, channels, height, width = features.shape
+    pixels = features.permute(0, 2, 3, 1).view(n, height, width, channels // 4, 2, 2)
+    shuffled = pixels.permute(0, 1, 4, 2, 5, 3).reshape(n, 2 * height, 2 * width, channels // 4)
+    return shuffled.permute(0, 3, 1, 2)
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether it is stored channels last, and not contiguous as well, as where there is one channel."""
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside a shortcut, without batch normalisation."""
 
@@ -50,7 +93,6 @@ class ResidualTrunk(nn.Module):
 
     def forward(self, frame: Tensor, feat_prop: Tensor) -> Tensor:
         """`frame` (n, 3, h, w) and `feat_prop` (n, mid_channels, h, w), to (n, mid_channels, h, w)."""
-        # The convolutions may be narrower than the frame; in float32 this converts nothing.
-        inputs = torch.cat((frame, feat_prop), 1).to(self.conv_in.weight.dtype)
+        inputs = joined(frame, feat_prop, self.conv_in.weight)
         features: Tensor = self.blocks(leaky_relu_(self.conv_in(inputs)))
         return features

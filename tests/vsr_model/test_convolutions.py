@@ -1,0 +1,216 @@
+"""Convolutions by im2col and by FFT, against PyTorch's own."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests import golden
+from vsr_model import BasicVSR, convolutions, load_checkpoint
+from vsr_model.convolutions import FftConv2d, Im2colConv2d, keeps_size, replace_convolutions, tile_size
+from vsr_model.layers import is_channels_last
+
+METHODS = ("im2col", "fft")
+CHANNELS_LAST = torch.channels_last
+
+by_method = pytest.mark.parametrize("method", METHODS)
+
+
+def replaced(plain: nn.Conv2d, method: Any) -> nn.Module:
+    holder = nn.Sequential(copy.deepcopy(plain))
+    replace_convolutions(holder, method)
+    return holder[0]
+
+
+def convolution(channels_in: int, channels_out: int, size: int) -> nn.Conv2d:
+    torch.manual_seed(channels_in)
+    return nn.Conv2d(channels_in, channels_out, size, padding=size // 2).double()
+
+
+SHAPES = [
+    (1, 1, 1, 1, 3), (2, 3, 5, 7, 3), (1, 4, 33, 17, 3), (3, 2, 14, 28, 3), (1, 1, 1, 1, 7), (2, 8, 2, 3, 7),
+    (1, 3, 27, 53, 7), (2, 1, 40, 9, 5),
+]  # fmt: skip
+"""Batch, channels, height, width and kernel: smaller than a tile, its multiples, and one more than them."""
+
+
+@by_method
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("n", "channels", "height", "width", "size"), SHAPES)
+def test_equals_the_librarys(
+    method: str, channels_last: bool, n: int, channels: int, height: int, width: int, size: int
+) -> None:
+    plain = convolution(channels, channels + 1, size)
+    features = torch.randn(n, channels, height, width, dtype=torch.float64)
+    if channels_last:
+        plain, features = plain.to(memory_format=CHANNELS_LAST), features.to(memory_format=CHANNELS_LAST)
+    expected = plain(features)
+    with torch.no_grad():
+        torch.testing.assert_close(replaced(plain, method)(features), expected, rtol=0, atol=1e-13)
+    # With gradients, too: whatever kept spectra are of.
+    torch.testing.assert_close(replaced(plain, method)(features), expected, rtol=0, atol=1e-13)
+
+
+@by_method
+def test_bands_are_joined(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row of pixels, or of tiles, at a time."""
+    monkeypatch.setattr(convolutions, "CPU_BAND_BYTES", 1)
+    plain = convolution(2, 3, 3)
+    features = torch.randn(2, 2, 31, 9, dtype=torch.float64)
+    for layout in (torch.contiguous_format, CHANNELS_LAST):
+        found = replaced(plain, method)(features.to(memory_format=layout))
+        torch.testing.assert_close(found, plain(features), rtol=0, atol=1e-13)
+
+
+def test_columns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is unfolded at once stays within the limit, whatever the input's height."""
+    sizes = []
+
+    def unfold(band: Tensor, size: int) -> Tensor:
+        columns = plain_unfold(band, size)
+        sizes.append(columns.numel() * columns.element_size())
+        return columns
+
+    plain_unfold = F.unfold
+    monkeypatch.setattr(F, "unfold", unfold)
+    monkeypatch.setattr(convolutions, "CPU_BAND_BYTES", 40_000)
+    replaced(convolution(4, 4, 3), "im2col")(torch.zeros(1, 4, 100, 20, dtype=torch.float64))
+    row_bytes = 4 * 9 * 20 * 8
+    assert len(sizes) == math.ceil(100 / (40_000 // row_bytes))
+    assert max(sizes) <= 40_000
+
+
+@by_method
+@pytest.mark.parametrize("weight_is", [False, True])
+@pytest.mark.parametrize("input_is", [False, True])
+def test_the_output_lies_as_the_librarys(method: str, weight_is: bool, input_is: bool) -> None:
+    plain = convolution(4, 6, 3)
+    features = torch.randn(2, 4, 8, 9, dtype=torch.float64)
+    if weight_is:
+        plain = plain.to(memory_format=CHANNELS_LAST)
+    if input_is:
+        features = features.to(memory_format=CHANNELS_LAST)
+    found = replaced(plain, method)(features)
+    assert is_channels_last(found) == is_channels_last(plain(features)) == (weight_is or input_is)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_im2col_in_any_precision(dtype: torch.dtype) -> None:
+    plain = convolution(8, 8, 3).to(dtype)
+    features = torch.randn(1, 8, 16, 20).to(dtype)
+    for layout in (torch.contiguous_format, CHANNELS_LAST):
+        found = replaced(plain, "im2col")(features.to(memory_format=layout))
+        assert found.dtype is dtype
+        expected = plain.double()(features.double())
+        plain.to(dtype)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=8 * torch.finfo(dtype).eps)
+
+
+def test_gradients_are_the_librarys() -> None:
+    plain = convolution(2, 3, 3)
+    features = torch.randn(1, 2, 6, 5, dtype=torch.float64)
+    plain(features).square().sum().backward()
+    expected = plain.weight.grad
+    for method in METHODS:
+        plain.weight.grad = None
+        other = replaced(plain, method)
+        other(features).square().sum().backward()
+        torch.testing.assert_close(other.get_parameter("weight").grad, expected)
+
+
+def test_spectra_are_kept_until_the_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = convolution(2, 2, 3)
+    fast = replaced(plain, "fft")
+    made = []
+    spectra = FftConv2d._spectra
+
+    def counted(self: FftConv2d, tile: tuple[int, int]) -> Tensor:
+        made.append(tile)
+        return spectra(self, tile)
+
+    monkeypatch.setattr(FftConv2d, "_spectra", counted)
+    small, large = torch.randn(1, 2, 4, 4).double(), torch.randn(1, 2, 40, 4).double()
+    with torch.inference_mode():
+        for features in (small, large, small, large):
+            fast(features)
+        assert made == [(8, 8), (16, 8)]
+    with torch.no_grad():
+        for module in (plain, fast):
+            module.get_parameter("weight").mul_(2)
+        torch.testing.assert_close(fast(small), plain(small))
+    assert made == [(8, 8), (16, 8), (8, 8)]
+
+
+def test_tiles_are_no_larger_than_the_input_needs() -> None:
+    assert [tile_size(3, size) for size in (1, 2, 3, 6, 7, 14, 15, 500)] == [4, 4, 8, 8, 16, 16, 16, 16]
+    assert [tile_size(7, size) for size in (1, 2, 3, 10, 11, 26, 27)] == [8, 8, 16, 16, 32, 32, 32]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 2), nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, (3, 5), padding=(1, 2)),
+        nn.Conv2d(2, 2, 3, padding=1, stride=2), nn.Conv2d(2, 2, 3, padding=1, groups=2),
+        nn.Conv2d(2, 2, 3, padding=2, dilation=2), nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(2, 2, 3, padding=1, bias=False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_it_is_not_made_for_stays(other: nn.Conv2d) -> None:
+    assert not keeps_size(other)
+    assert type(replaced(other, "fft")) is nn.Conv2d
+
+
+# The whole network.
+
+
+def tiny() -> BasicVSR:
+    model = BasicVSR(*golden.SIZES["tiny"]).eval()
+    load_checkpoint(model, golden.weights(*golden.SIZES["tiny"]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def plain_output() -> Callable[[Tensor], Tensor]:
+    model = tiny()
+
+    def output(lrs: Tensor) -> Tensor:
+        with torch.inference_mode():
+            result: Tensor = model(lrs)
+        return result
+
+    return output
+
+
+@by_method
+@pytest.mark.parametrize("layout", [torch.contiguous_format, CHANNELS_LAST])
+def test_the_network_gives_the_same(
+    method: Any, layout: torch.memory_format, plain_output: Callable[[Tensor], Tensor]
+) -> None:
+    model = tiny().to(memory_format=layout)  # type: ignore[call-overload]
+    replace_convolutions(model, method)
+    lrs = torch.cat((golden.clip(3, 33, 41), golden.clip(3, 33, 41).flip(1)))
+    with torch.inference_mode():
+        error = model(lrs) - plain_output(lrs)
+    assert -10 * math.log10(float(error.square().mean())) >= 100
+
+
+@by_method
+def test_names_and_parameters_stay(method: Any) -> None:
+    model = tiny()
+    before = dict(model.named_parameters())
+    state = list(model.state_dict())
+    replace_convolutions(model, method)
+    assert list(model.state_dict()) == state
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(after[name] is parameter for name, parameter in before.items())
+    kinds = {type(item) for item in model.modules() if isinstance(item, nn.Conv2d)}
+    assert kinds == {nn.Conv2d, {"im2col": Im2colConv2d, "fft": FftConv2d}[method]}
+    (one,) = (item for item in model.modules() if type(item) is nn.Conv2d)
+    assert one is model.aggregation.fusion
