@@ -41,6 +41,11 @@ class Backend:
         return 4 if self.dtype == "float32" else 2
 
     @property
+    def stages_overlap(self) -> bool:
+        """Whether its stages run beside each other, so that no probe can tell one's time from another's."""
+        return self.schedule == "pipelined"
+
+    @property
     def is_reference(self) -> bool:
         """Whether its output is the CPU float32 result that the others are checked against."""
         plain = replace(CPU, name=self.name, min_psnr_db=self.min_psnr_db)

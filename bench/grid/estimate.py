@@ -70,6 +70,8 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     """
     on_events = int(backend.is_cuda)
     probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
+    if backend.stages_overlap:
+        probes |= {"sync": 0, "events": 0, "both": 0}
     cold = int(measure.first_call == "apart")
     per_probe = 2 if measure.end_to_end else 1
     return Calls(
@@ -154,18 +156,63 @@ def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     The clip is included where it lies there: under a memory plan it does not lie on a GPU, nor do outputs
     that were handed on.
     """
+    tensors = _tensor_bytes(cell, model, measure)
+    return tensors + (_kernel_bytes(cell, model) if cell.backend.convolution == "winograd" else 0)
+
+
+def _kernel_bytes(cell: Cell, model: Model) -> int:
+    """What the compiled kernel holds: some of it takes the place of tensors, which are counted all the same."""
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.native import memory  # noqa: PLC0415
+
+    plan = cell.memory_plan()
+    scratch = memory.scratch_bytes(
+        mid_channels=model.mid_channels,
+        batch=cell.batch,
+        pairs=(cell.frames - 1) if plan is None else plan.pairs_at_once(cell.frames),
+        upsampled=_frames_at_once(cell),
+        height=cell.height,
+        width=cell.width,
+        threads=cell.backend.threads or psutil.cpu_count() or 1,
+    )
+    return scratch + memory.weight_bytes(mid_channels=model.mid_channels, num_blocks=model.num_blocks)
+
+
+def _frames_at_once(cell: Cell) -> int:
+    """How many frames of a clip are upsampled in one call."""
+    if cell.backend.schedule != "batched":
+        return 1
+    from vsr_model.schedule_memory import batch_sizes  # noqa: PLC0415
+
+    return max(batch_sizes(cell.frames))
+
+
+def _tensor_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     needed = _needs(cell, model)
     if needed is not None:
         clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
         return needed.device_bytes if cell.backend.is_cuda else needed.host_bytes + clip_bytes
-    return find_model(model.name).estimate_peak_bytes(
-        model.parameters,
-        batch=cell.batch,
-        frames=cell.frames,
-        height=cell.height,
-        width=cell.width,
-        bytes_per_element=cell.backend.feature_bytes,
-        gradients=measure.gradients,
+    axes = {
+        "batch": cell.batch,
+        "frames": cell.frames,
+        "height": cell.height,
+        "width": cell.width,
+        "bytes_per_element": cell.backend.feature_bytes,
+    }
+    published = find_model(model.name).estimate_peak_bytes(
+        model.parameters, **axes, gradients=measure.gradients
+    )
+    if cell.backend.schedule == "sequential" or measure.gradients:  # as much is recorded in any order
+        return published
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.schedule_memory import estimate_peak_bytes  # noqa: PLC0415
+
+    return estimate_peak_bytes(
+        cell.backend.schedule,
+        mid_channels=model.mid_channels,
+        num_blocks=model.num_blocks,
+        **axes,
+        on_cpu=not cell.backend.is_cuda,
     )
 
 

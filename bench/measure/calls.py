@@ -108,7 +108,9 @@ class Calls:
         self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
         self._forward: Callable[[Tensor, StageProbe], Tensor | None]
         if self.plan is None:
-            self._forward = workload.forward_of(self._network, gradients=self._measure.gradients)
+            self._forward = workload.forward_of(
+                self._network, gradients=self._measure.gradients, backend=self._backend
+            )
         else:
             self._frames = workload.frames_of(self._network, self.plan)
             self._forward = workload.dropping(self._frames)

@@ -44,17 +44,33 @@ def rehearse() -> None:
 
 
 def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Module:
-    """The network on the backend's device, in its types and memory format, compiled if it says so."""
+    """The network on the backend's device, in its types and memory format, with its convolutions, compiled if
+    it says so."""
     network = network.to(device)
     if backend.memory_format == "channels_last":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     if backend.dtype != "float32":
         network.cast_features(_DTYPES[backend.dtype])  # type: ignore[operator]  # nn.Module hides it
+    match backend.convolution:
+        case "im2col" | "fft" as method:
+            # A revision of the network that is measured by this program may not have it yet.
+            from vsr_model.convolutions import replace_convolutions  # noqa: PLC0415
+
+            replace_convolutions(network, method)
+        case "winograd":
+            from vsr_model.native.stages import use_winograd  # noqa: PLC0415
+
+            use_winograd(network)  # type: ignore[arg-type]
     if not backend.cudnn_warp:
         # Its call is the warp of features, and nothing else; flow is estimated by another method.
         backends.keep_from_cudnn(network.get_submodule("alignment"))
     if backend.compile:
         network.compile_stages()  # type: ignore[operator]
+    if backend.cuda_graph:
+        # A revision of the network that is measured by this program may not have it yet.
+        from vsr_model.cuda_graphs import CudaCapturer, graph_stages  # noqa: PLC0415
+
+        graph_stages(network, CudaCapturer(device), keep_all=backend.schedule != "sequential")
     return network
 
 
@@ -76,16 +92,30 @@ def make_clip(cell: Cell) -> Tensor:
     )
 
 
-def forward_of(network: nn.Module, *, gradients: bool = False) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network as a call; with `gradients` autograd records it, and what it kept lives as long as the
-    output does."""
+def forward_of(
+    network: nn.Module, *, gradients: bool = False, backend: Backend | None = None
+) -> Callable[[Tensor, StageProbe], Tensor]:
+    """The network as a call, in the order of the backend that it was prepared for; without one as published.
+
+    With `gradients` autograd records it, and what it kept lives as long as the output does.
+    """
+    call = network if backend is None else _by_schedule(network, backend)
 
     def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         with torch.enable_grad() if gradients else torch.inference_mode():
-            output: Tensor = network(lrs, probe)
+            output: Tensor = call(lrs, probe)
             return output
 
     return forward
+
+
+def _by_schedule(network: nn.Module, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
+    if backend.schedule == "sequential":
+        return network
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.schedules import scheduled  # noqa: PLC0415
+
+    return scheduled(network, backend.schedule, compiled=backend.compile)  # type: ignore[arg-type]
 
 
 def frames_of(network: nn.Module, plan: "MemoryPlan") -> Frames:

@@ -93,6 +93,11 @@ class Request:
                 f"The backend {self.backend.name} has compile: true, and frames are computed by calls of many"
                 " shapes here, each of which would be compiled anew; leave it out."
             )
+        if self.backend.schedule != "sequential":
+            raise BadInput(
+                f"The backend {self.backend.name} has schedule: {self.backend.schedule}, which needs a whole"
+                " clip in memory, and frames come one by one here; schedule: sequential is allowed."
+            )
         if self.device_memory_limit_bytes is not None and not self.backend.is_cuda:
             raise BadInput(
                 f"--device-memory-limit is for GPUs, and the backend {self.backend.name} computes on the CPU,"

@@ -504,9 +504,9 @@ def test_the_reference_is_made_without_gradients(run, monkeypatch):
     asked = []
     forward_of = workload.forward_of
 
-    def noting(network: nn.Module, *, gradients: bool = False) -> Any:
+    def noting(network: nn.Module, *, gradients: bool = False, **others: Any) -> Any:
         asked.append(gradients)
-        return forward_of(network, gradients=gradients)
+        return forward_of(network, gradients=gradients, **others)
 
     monkeypatch.setattr(workload, "forward_of", noting)
     one_thread = {"name": "one", "from": "cpu", "threads": 1}

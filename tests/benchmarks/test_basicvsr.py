@@ -29,7 +29,7 @@ pytestmark = [
 
 def test_network(benchmark: Any, suite: Suite, subject: Subject, references: References) -> None:
     """The whole network, without probes, on a clip that is on the device; waited for until it is done."""
-    forward = workload.forward_of(subject.network)
+    forward = workload.forward_of(subject.network, backend=subject.cell.backend)
     call = waited_for(lambda: forward(subject.lrs, no_probe), subject.device)
     output, first = timed(call, device=subject.device)
     # Before it is timed: a fast wrong answer leaves no figure to compare with.
