@@ -25,7 +25,7 @@ from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
 from bench.reporting.side_by_side_devices import devices_plots
 from bench.reporting.side_by_side_many import MANY, MANY_KINDS
 from bench.reporting.side_by_side_relative import relative_overlays
-from bench.results.analysis import Tables, tables_of
+from bench.results.analysis import Tables
 from bench.results.csv_text import inert
 from bench.results.devices import device_name
 from bench.results.run_folder import RunFolder
@@ -221,7 +221,7 @@ def _open(path: Path) -> Opened:
     missing = len(folder.cells()) * folder.experiment.measure.rounds - len(records)
     return Opened(
         folder=folder,
-        tables=tables_of(records, folder.baseline, folder.environment),
+        tables=folder.tables(records),
         note=unfinished(missing, "the run was interrupted, or is going on"),
     )
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from shutil import rmtree
 
 from bench.grid import plan
+from bench.grid.ceilings import Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
 from bench.ladder_files import write_ladder
 from bench.machine import environment, timer
-from bench.measure import preflight
+from bench.measure import ceilings, preflight
 from bench.messages import RunStoppedError
 from bench.plotting.plots import PlotsWritten, write_plots
 from bench.process.admission import Admission, rooms
@@ -22,6 +23,7 @@ from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, worst_status
 from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
+from bench.results.ceilings_file import append_ceiling, read_ceilings
 from bench.results.run_folder import RunFolder, check_free, default_path
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
@@ -115,8 +117,12 @@ def _carry_out(
     jobs, run = left_to_do(folder, journal, cells, answer)
     interrupted = False
     try:
+        if jobs:
+            _measure_ceilings(folder, cells, launcher, answer, Moment.BEFORE)
         with display(jobs, folder.experiment.measure) as observer:
             execute(jobs, run, launcher, observer)
+        if jobs:
+            _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
     except KeyboardInterrupt:
         interrupted = True
     except OSError as error:
@@ -124,6 +130,27 @@ def _carry_out(
     finally:
         rmtree(folder.references, ignore_errors=True)
     return derive(folder, len(cells), again=_again(folder), interrupted=interrupted)
+
+
+def _measure_ceilings(
+    folder: RunFolder,
+    cells: Sequence[Cell],
+    launcher: Launcher,
+    answer: preflight.Answer,
+    moment: Moment,
+) -> None:
+    """What limits the machine, as far as the run asks for it and does not have it yet."""
+    if not folder.experiment.measure.ceilings:
+        return
+    backends = {cell.backend.name: cell.backend for cell in cells}
+    specs = wanted(backend for name, backend in backends.items() if name not in answer.unavailable)
+    known = {ceiling.spec for ceiling in read_ceilings(folder.path) if ceiling.moment is moment}
+    ceilings.measure(
+        launcher,
+        [spec for spec in specs if spec not in known],
+        moment,
+        lambda ceiling: append_ceiling(folder.path, ceiling),
+    )
 
 
 def left_to_do(

@@ -27,6 +27,17 @@ BYTES: Final = (
     Unit(name="MiB", scale=1024.0**2),
     Unit(name="KiB", scale=1024.0),
 )
+FLOP_RATES: Final = (
+    Unit(name="TFLOP/s", scale=1e12),
+    Unit(name="GFLOP/s", scale=1e9),
+    Unit(name="MFLOP/s", scale=1e6),
+)
+BYTE_RATES: Final = (
+    Unit(name="TB/s", scale=1e12),
+    Unit(name="GB/s", scale=1e9),
+    Unit(name="MB/s", scale=1e6),
+)
+"""Powers of ten, as bandwidths are given."""
 
 _SIZES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE: Final = re.compile(

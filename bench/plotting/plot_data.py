@@ -14,7 +14,7 @@ from bench.records import Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
 
-PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long_clips")
+PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long_clips", "roofline")
 
 _OVER_FRAMES: Final = ("time", "speedup", "long_clips")
 """The kinds that show every frame count."""
@@ -32,7 +32,7 @@ class PlotGroup:
     batch: int
     height: int
     width: int
-    frames: tuple[int, ...]  # the frame counts drawn; one only in stages, repetitions and memory
+    frames: tuple[int, ...]  # the frame counts drawn; one only but in those over frames
     backends: tuple[str, ...]  # of the whole run: a backend's place decides its colour in every figure
     series: tuple[Series, ...]
     not_shown: tuple[str, ...]
@@ -42,8 +42,8 @@ class PlotGroup:
 def data(kind: str, tables: Tables) -> list[PlotGroup]:
     """What the figures of a kind show: a group per (input, batch, height, width), in the order of the data.
 
-    `stages`, `repetitions` and `memory` compare backends at one frame count: of those at which the most
-    backends can be shown, the greatest.
+    `stages`, `repetitions`, `memory` and `roofline` compare backends at one frame count: of those at which
+    the most backends can be shown, the greatest.
 
     Raises BadInput for a kind that is not in PLOT_KINDS.
     """

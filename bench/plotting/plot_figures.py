@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from bench.plotting.plot_curves import speedup_figure, time_figure
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_long_clips import long_clips_figure
+from bench.plotting.plot_roofline import roofline_figure
 from bench.plotting.plot_stages import stages_figure
 from bench.plotting.plot_style import style
 from bench.plotting.plot_traces import memory_figure, repetitions_figure
@@ -31,4 +32,5 @@ _DRAWERS: Final[dict[str, Callable[[PlotGroup, str], Figure]]] = {
     "repetitions": repetitions_figure,
     "memory": memory_figure,
     "long_clips": long_clips_figure,
+    "roofline": roofline_figure,
 }

@@ -99,7 +99,30 @@ class Need:
     device_bytes: int | None
 
 
-Series = Curve | StageSplit | Calls | MemoryTrace | Need
+@dataclass(frozen=True, kw_only=True)
+class RooflinePoint:
+    """A stage's attained rate at its intensity, with the rates that limit it (bench.results.roofline)."""
+
+    stage: str
+    precision: str
+    intensity: float  # FLOP per byte
+    flops_per_s: float
+    low: float | None
+    high: float | None
+    matmul_flops_per_s: float
+    convolution_flops_per_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """A backend's stages under the ceilings of its device and threads."""
+
+    backend: str
+    copy_bytes_per_s: float
+    points: tuple[RooflinePoint, ...]
+
+
+Series = Curve | StageSplit | Calls | MemoryTrace | Need | Roofline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +243,36 @@ def _needs(tables: Tables, cells: Sequence[Cell]) -> Found:
     return found
 
 
+def _rooflines(tables: Tables, cells: Sequence[Cell]) -> Found:
+    if tables.roofline.empty:
+        return {}
+    known = tables.roofline.dropna(subset=["matmul_flops_per_s", "copy_bytes_per_s"])
+    rows = known[known["stage"].isin([str(stage) for stage in STAGES])]
+    found: Found = {}
+    for cell in cells:
+        of_cell = rows_in(rows[rows["cell"] == cell.cell])
+        if of_cell:
+            roofline = Roofline(
+                backend=cell.backend,
+                copy_bytes_per_s=float(of_cell[0]["copy_bytes_per_s"]),
+                points=tuple(
+                    RooflinePoint(
+                        stage=str(row["stage"]),
+                        precision=str(row["precision"]),
+                        intensity=float(row["intensity"]),
+                        flops_per_s=float(row["flops_per_s"]),
+                        low=_number(row["flops_per_s_low"]),
+                        high=_number(row["flops_per_s_high"]),
+                        matmul_flops_per_s=float(row["matmul_flops_per_s"]),
+                        convolution_flops_per_s=_number(row["convolution_flops_per_s"]),
+                    )
+                    for row in of_cell
+                ),
+            )
+            found[cell.cell] = [roofline]
+    return found
+
+
 def _greatest(values: "pd.Series[int]") -> int | None:
     """None where none is above 0: a logarithmic axis has no place for it."""
     known = values.dropna()
@@ -264,4 +317,5 @@ FINDERS: Final[dict[str, tuple[Finder, str]]] = {
     "repetitions": (_calls, "no samples"),
     "memory": (_traces, "no memory pass"),
     "long_clips": (_needs, "neither steady samples nor a memory pass"),
+    "roofline": (_rooflines, "no stage times, or no ceilings to hold them against"),
 }

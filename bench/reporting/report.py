@@ -21,6 +21,7 @@ from bench.reporting.report_figures import (
     stages,
 )
 from bench.reporting.report_profile import profile
+from bench.reporting.report_roofline import ceilings, roofline
 from bench.reporting.report_trust import machine, sampling, warnings
 from bench.results.analysis import MEASURED, Tables
 from bench.results.differing import flat
@@ -84,6 +85,8 @@ def render_markdown(
         figured(headline(cells, baseline), "time", "speedup"),
         warnings(tables, cells),
         figured(stages(cells), "stages"),
+        figured(roofline(tables, cells), "roofline"),
+        ceilings(tables),
         figured(sampling(cells), "repetitions"),
         perturbation(tables, cells),
         profile(tables, cells),

@@ -5,7 +5,7 @@ The columns and their units are listed in docs/tables.md, which a test holds aga
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import pandas as pd
@@ -269,6 +269,9 @@ class Tables:
     summary: pd.DataFrame
     perturbation: pd.DataFrame
     warnings: pd.DataFrame
+    # Of the machine as much as of the run (bench.results.roofline); without columns where there are none.
+    ceilings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    roofline: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def tables_of(

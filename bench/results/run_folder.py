@@ -2,7 +2,9 @@
 
 config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
 profiles/*.json.gz                                          made by each round that has a profiler pass
-cells.csv samples.csv memory.csv summary.csv perturbation.csv [memory_lines.csv kernels.csv]    derived
+ceilings.jsonl                                              before the first cell and after the last
+cells.csv samples.csv memory.csv summary.csv perturbation.csv                       derived
+[memory_lines.csv kernels.csv ceilings.csv roofline.csv]                            derived
 plots/*.png *.svg  report.md report.html                                            derived
 """
 
@@ -25,9 +27,11 @@ from bench.grid.plan import Cell
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
 from bench.results import identity
 from bench.results.analysis import Tables, tables_of
+from bench.results.ceilings_file import CEILINGS_NAME, read_ceilings
 from bench.results.csv_text import inert
 from bench.results.identity import CodeVersion
 from bench.results.record_check import fault
+from bench.results.roofline import with_roofline
 from bench.results.run_about import About, bad_field, read_about, read_json
 from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
@@ -40,8 +44,8 @@ PROFILES_NAME: Final = "profiles"
 
 FILES: Final = (
     "summary.csv", "ladder.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "kernels.csv",
-    "perturbation.csv",
-    "telemetry.csv", "warnings.csv", JOURNAL_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
+    "perturbation.csv", "roofline.csv", "ceilings.csv",
+    "telemetry.csv", "warnings.csv", JOURNAL_NAME, CEILINGS_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
 )  # fmt: skip
 """What a page links, in the order in which a reader wants it."""
 
@@ -234,9 +238,15 @@ class RunFolder:
         """The tables and what they come from, those that are there."""
         return [path for name in FILES if (path := self.path / name).is_file()]
 
+    def tables(self, records: Sequence[CellRecord] | None = None) -> Tables:
+        """Every table, of the journal (whose `records` may be given) and the ceilings; nothing is written."""
+        known = self.records() if records is None else records
+        tables = tables_of(known, self.baseline, self.environment)
+        return with_roofline(tables, self.experiment, read_ceilings(self.path))
+
     def write_tables(self) -> Tables:
         """Derive the CSV tables from the journal and write them."""
-        tables = tables_of(self.records(), self.baseline, self.environment)
+        tables = self.tables()
         named = {
             "cells": tables.cells,
             "samples": tables.samples,
@@ -246,7 +256,8 @@ class RunFolder:
             "telemetry": tables.telemetry,
             "warnings": tables.warnings,
         }
-        for name, table in (("memory_lines", tables.memory_lines), ("kernels", tables.kernels)):
+        only_some = ("memory_lines", "kernels", "ceilings", "roofline")
+        for name, table in ((name, getattr(tables, name)) for name in only_some):
             if len(table):
                 named[name] = table
             else:

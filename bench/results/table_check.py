@@ -23,6 +23,8 @@ def check_tables(path: Path, records: Sequence[CellRecord]) -> None:
         "perturbation.csv": None,
         "warnings.csv": None,
         "memory_lines.csv": None,
+        "ceilings.csv": None,
+        "roofline.csv": None,
         "kernels.csv": sum(len(record.kernels) for record in records),
     }
     for name, rows in expected.items():

@@ -11,12 +11,12 @@ from bench.plotting.plot_style import plain, style, wrapped
 from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
 from bench.records import CellRecord, Phase, Status
 from bench.results.analysis import Tables, tables_of
-from tests.bench import synthetic
+from tests.bench import rooflines, synthetic
 from vsr_model.errors import BadInput
 
 
 def only(kind: str, records: list[CellRecord], baseline: str = "cpu") -> PlotGroup:
-    (group,) = data(kind, tables_of(records, baseline))
+    (group,) = data(kind, rooflines.tables(records, baseline))
     return group
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_kind_is_refused_before_anything_is_written(quickstart: Table
 def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
     gpu: list[CellRecord], tmp_path: Path
 ) -> None:
-    tables = tables_of(gpu, "cpu")
+    tables = rooflines.tables(gpu, "cpu")
     first = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "a")
     again = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "b")
     assert [path.name for path in first.images] == [f"{kind}.png" for kind in PLOT_KINDS]

@@ -1,0 +1,242 @@
+"""One ceiling of a device, measured: what is run, of which size, how often. Runs in a worker.
+
+The clock and the device are arguments, so that the rule of the repetitions is tested exactly.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.grid.backend_spec import BUILT_IN, CPU, Backend
+from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment
+from bench.machine import environment_host
+from bench.machine.host_memory import available_bytes
+from bench.measure import backends
+from bench.measure.backends import Device
+from bench.measure.draft import in_words
+from bench.measure.timing import MONOTONIC, Clock, Timed, timed
+from bench.units import BYTES, size_bytes, with_unit
+
+_MIB: Final = 2**20
+
+SMALLEST_MATRIX: Final = 256
+LARGEST_MATRIX: Final = {"cpu": 4096, "cuda": 8192}
+LONG_ENOUGH_S: Final = 0.02
+"""Matrices double until a product takes so long, or there are none larger."""
+
+TIMES_THE_CACHE: Final = 8
+"""A copy's buffers are each so many times the last cache, at least SMALLEST_COPY_BYTES."""
+SMALLEST_COPY_BYTES: Final = 256 * _MIB
+DEVICE_COPY_BYTES: Final = 1024 * _MIB
+TRANSFER_BYTES: Final = 256 * _MIB
+SHARE_OF_FREE: Final = 8
+"""No buffer takes more than this part of the memory that is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """When there are enough repetitions."""
+
+    warmup: int = 2
+    least: int = 3
+    most: int = 20
+    budget_s: float = 0.25
+    slow_s: float = 1.0  # a call that takes longer is enough alone
+
+
+REPEATS: Final = Repeats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one repetition does."""
+
+    call: Callable[[], object]
+    what: str
+    flops: int | None = None
+    moved_bytes: int | None = None
+
+
+def measured(spec: CeilingSpec, moment: Moment, *, clock: Clock = MONOTONIC) -> Ceiling:
+    """The ceiling on its device, with its threads and in its precision. Whatever it raises is its reason."""
+    backend = backend_of(spec)
+    try:
+        if (lacking := backends.unavailable(backend)) is not None:
+            return Ceiling(spec=spec, moment=moment, reason=lacking)
+        device = backends.device_of(backend)
+        with backends.applied(backend), torch.inference_mode(), _its_memory(device):
+            return run(spec, moment, device, clock=clock)
+    except Exception as error:
+        return Ceiling(spec=spec, moment=moment, reason=in_words(error))
+
+
+@contextmanager
+def _its_memory(device: Device) -> Iterator[None]:
+    device.create_context()
+    try:
+        yield
+    finally:
+        device.release_cached_memory()
+
+
+def run(
+    spec: CeilingSpec,
+    moment: Moment,
+    device: Device,
+    *,
+    clock: Clock = MONOTONIC,
+    repeats: Repeats = REPEATS,
+) -> Ceiling:
+    """As `measured`, with the settings in force."""
+    work = work_of(spec, device, clock)
+    spans = sample(work.call, device=device, clock=clock, repeats=repeats)
+    # A transfer from pageable memory is the host's work as much as the device's.
+    on_device = spec.kind not in TRANSFERS and all(span.device_s for span in spans)
+    return Ceiling(
+        spec=spec,
+        moment=moment,
+        what=work.what,
+        flops=work.flops,
+        moved_bytes=work.moved_bytes,
+        clock="device" if on_device else "wall",
+        samples_s=tuple((span.device_s or 0.0) if on_device else span.wall_s for span in spans),
+        threads=backends.thread_count(),
+    )
+
+
+def sample(
+    call: Callable[[], object], *, device: Device, clock: Clock = MONOTONIC, repeats: Repeats = REPEATS
+) -> list[Timed]:
+    """Calls after the warm-up, each synchronised on both sides."""
+    span = None
+    for _ in range(repeats.warmup):
+        _, span = timed(call, device=device, clock=clock)
+    if span is not None and span.wall_s > repeats.slow_s:
+        return [span]
+    spans: list[Timed] = []
+    while len(spans) < repeats.most and (
+        len(spans) < repeats.least or sum(one.wall_s for one in spans) < repeats.budget_s
+    ):
+        _, span = timed(call, device=device, clock=clock)
+        spans.append(span)
+    return spans
+
+
+def backend_of(spec: CeilingSpec) -> Backend:
+    """The settings that a ceiling is measured under: cuDNN on and tuned, where the device has it."""
+    base = BUILT_IN["cudnn_autotune"] if spec.device.startswith("cuda") else CPU
+    narrow = spec.precision in ("bfloat16", "float16")
+    return replace(
+        base,
+        name="ceiling",
+        device=spec.device,
+        dtype=str(spec.precision) if narrow else "float32",
+        fp32_precision="tf32" if spec.precision == "tf32" else "ieee",
+        threads=spec.threads,
+    )
+
+
+def work_of(spec: CeilingSpec, device: Device, clock: Clock = MONOTONIC) -> Work:
+    """What is repeated for a ceiling; its buffers are made and written to."""
+    if spec.kind is CeilingKind.MATMUL:
+        return _matmul(spec, device, clock)
+    if spec.kind is CeilingKind.CONVOLUTION:
+        return _convolution(spec, device)
+    if spec.kind is CeilingKind.COPY:
+        return _copy(spec, device)
+    return _transfer(spec, device)
+
+
+def _matmul(spec: CeilingSpec, device: Device, clock: Clock) -> Work:
+    largest = LARGEST_MATRIX["cuda" if spec.device.startswith("cuda") else "cpu"]
+    size = SMALLEST_MATRIX
+    while True:
+        left, right = (_noise(device, spec, size, size) for _ in range(2))
+        product = torch.empty_like(left)
+
+        def call(left: Tensor = left, right: Tensor = right, product: Tensor = product) -> Tensor:
+            return torch.mm(left, right, out=product)
+
+        for _ in range(2):  # the first may load a library
+            _, span = timed(call, device=device, clock=clock)
+        if size >= largest or span.wall_s >= LONG_ENOUGH_S:
+            return Work(call=call, what=f"{size} x {size} x {size}", flops=2 * size**3)
+        size *= 2
+
+
+def _convolution(spec: CeilingSpec, device: Device) -> Work:
+    channels, height, width = CONVOLUTION_CHANNELS, spec.height or 1, spec.width or 1
+    features = _noise(device, spec, 1, channels, height, width)
+    weights = _noise(device, spec, channels, channels, 3, 3)
+    bias = _noise(device, spec, channels)
+    if spec.memory_format == "channels_last":
+        features, weights = (item.to(memory_format=torch.channels_last) for item in (features, weights))
+    return Work(
+        call=lambda: F.conv2d(features, weights, bias, padding=1),
+        what=f"3 x 3, {channels} to {channels} channels, {height} x {width}",
+        flops=2 * 9 * channels * channels * height * width,
+    )
+
+
+def _copy(spec: CeilingSpec, device: Device) -> Work:
+    cache = 0
+    if spec.device.startswith("cuda"):
+        free = backends.free_bytes(spec.device)
+        size = DEVICE_COPY_BYTES
+    else:
+        free = available_bytes()
+        cache = last_cache_bytes(environment_host.describe()["cpu_caches"])
+        size = max(SMALLEST_COPY_BYTES, TIMES_THE_CACHE * cache)
+    size = _within(size, free, least=2 * cache)
+    source = torch.ones(size // 4, device=device.torch_device)
+    target = torch.zeros_like(source)
+    size = source.nbytes
+    return Work(
+        call=lambda: target.copy_(source),
+        what=f"{with_unit(size, BYTES)} read and as many written",
+        moved_bytes=2 * size,
+    )
+
+
+def _transfer(spec: CeilingSpec, device: Device) -> Work:
+    size = _within(TRANSFER_BYTES, available_bytes(), least=0)
+    here = torch.ones(size // 4)
+    there = torch.ones_like(here, device=device.torch_device)
+    pinned = spec.kind in (CeilingKind.HOST_TO_DEVICE_PINNED, CeilingKind.DEVICE_TO_HOST_PINNED)
+    if pinned:
+        here = device.page_locked(here)
+    to_device = spec.kind in (CeilingKind.HOST_TO_DEVICE_PAGEABLE, CeilingKind.HOST_TO_DEVICE_PINNED)
+    source, target = (here, there) if to_device else (there, here)
+    return Work(
+        call=lambda: target.copy_(source, non_blocking=pinned),
+        what=with_unit(source.nbytes, BYTES),
+        moved_bytes=source.nbytes,
+    )
+
+
+def _within(size: int, free: int | None, *, least: int) -> int:
+    """The size, or as much of it as may be taken of what is free. Raises MemoryError where that is too little
+    to be beyond a cache."""
+    allowed = size if free is None else min(size, free // SHARE_OF_FREE)
+    if allowed < max(least, _MIB):
+        raise MemoryError(
+            f"two buffers of {with_unit(max(least, _MIB), BYTES)} need more memory than is free"
+        )
+    return allowed
+
+
+def last_cache_bytes(caches: dict[str, str] | None) -> int:
+    """The largest of the sizes that the system gives for the first core's caches; 0 where it gives none."""
+    sizes = [size_bytes(text) for text in (caches or {}).values()]
+    return max((size for size in sizes if size is not None), default=0)
+
+
+def _noise(device: Device, spec: CeilingSpec, *shape: int) -> Tensor:
+    types = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    return drawn.to(device.torch_device, types.get(spec.precision or "", torch.float32))

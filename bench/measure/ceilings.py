@@ -1,0 +1,80 @@
+"""Has a worker measure a machine's ceilings. No torch here: the parent imports it.
+
+One worker for all of them, while no cell is measured. Each is kept as soon as it is known, and what could not
+be measured with its reason: a run goes on without.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Final
+
+from bench.grid.ceilings import Ceiling, CeilingSpec, Moment
+from bench.process.launcher import Launcher, ServerDiedError, WorkerProcess
+
+TIMEOUT_S: Final = 120.0
+"""For one ceiling, of which most take less than a second."""
+
+TARGET: Final = "bench.measure.ceilings:main"
+
+
+def measure(
+    launcher: Launcher, specs: Sequence[CeilingSpec], moment: Moment, keep: Callable[[Ceiling], None]
+) -> None:
+    """Have every ceiling measured, in order; `keep` is given each, with samples or with a reason."""
+    left = list(specs)
+    if not left:
+        return
+    reason = ""
+    try:
+        worker = launcher.spawn(TARGET)
+        try:
+            reason = _receive(launcher, worker, left, moment, keep)
+            status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
+        except BaseException:
+            launcher.kill(worker)
+            raise
+        if left and not reason:
+            reason = f"the process that measures ceilings ended with exit status {status}"
+            if words := launcher.last_words():
+                reason += f" ({words})"
+    except ServerDiedError as error:
+        reason = f"the process that workers come from ended ({error})"
+        launcher.restart()
+    for spec in left:
+        keep(Ceiling(spec=spec, moment=moment, reason=reason))
+
+
+def _receive(
+    launcher: Launcher,
+    worker: WorkerProcess,
+    left: list[CeilingSpec],
+    moment: Moment,
+    keep: Callable[[Ceiling], None],
+) -> str:
+    """Keep what the worker sends, and take it from what is left; why it was ended, where it was."""
+    with worker.connection as connection:
+        try:
+            connection.send((tuple(left), moment))
+        except OSError:  # it is gone; its exit status says how
+            return ""
+        while left:
+            try:
+                if not connection.poll(TIMEOUT_S):
+                    launcher.kill(worker)
+                    return f"{left[0].kind} was not measured within {TIMEOUT_S:.0f} s"
+                ceiling: Ceiling = connection.recv()
+            except (EOFError, OSError):
+                return ""
+            keep(ceiling)
+            left.pop(0)
+    return ""
+
+
+def main(connection: Connection) -> None:
+    """In a worker: measure what is asked for."""
+    from bench.measure.ceiling_calls import measured  # noqa: PLC0415 - torch, in a worker only
+
+    specs, moment = connection.recv()
+    for spec in specs:
+        connection.send(measured(spec, moment))

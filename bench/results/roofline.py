@@ -1,0 +1,230 @@
+"""Stage times and ceilings to the roofline's tables (docs/roofline.md). No torch, no plotting, no files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pandas as pd
+
+from bench.grid.backend_spec import Backend, resolve
+from bench.grid.ceilings import Ceiling, CeilingKind, best, has_roofline, precision_of
+from bench.grid.config import Experiment, Model
+from bench.records import FORWARD, Pass
+from bench.results.analysis import AXES, Tables
+from vsr_model.registry import find_model
+from vsr_model.stages import STAGES, Stage
+
+CEILINGS_COLUMNS: Final = (
+    "moment", "ceiling", "device", "threads", "threads_read_back", "precision", "memory_format", "what",
+    "clock", "n", "best_s", "median_s", "flops", "moved_bytes", "best_flops_per_s", "median_flops_per_s",
+    "best_bytes_per_s", "median_bytes_per_s", "reason",
+)  # fmt: skip
+ROOFLINE_COLUMNS: Final = (
+    "cell", *AXES, "stage", "precision", "pass", "clock", "n_rounds", "n", "median_s", "low_s", "high_s",
+    "interval", "flops", "bytes", "bytes_fused", "intensity", "intensity_fused",
+    "flops_per_s", "flops_per_s_low", "flops_per_s_high",
+    "matmul_flops_per_s", "convolution_flops_per_s", "copy_bytes_per_s",
+    "limit_flops_per_s", "share", "share_low", "share_high", "binds", "binds_fused",
+    "convolution_limit_flops_per_s", "convolution_share", "convolution_share_low",
+    "convolution_share_high", "convolution_binds",
+)  # fmt: skip
+
+COMPUTE: Final = "compute"
+MEMORY: Final = "memory"
+MIXED: Final = "mixed"
+"""The precision of a forward whose stages have not all the same."""
+
+_TEXTS: Final = (
+    "cell", "input", "backend", "stage", "precision", "pass", "clock", "interval", "binds", "binds_fused",
+    "convolution_binds", "moment", "ceiling", "device", "memory_format", "what", "reason",
+)  # fmt: skip
+_WHOLE: Final = ("n_rounds", "n", "threads", "threads_read_back")
+_WIDE: Final = ("batch", "frames", "height", "width", "flops", "bytes", "bytes_fused", "moved_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The least time that a machine allows for some work, by each of two limits."""
+
+    compute_s: float
+    memory_s: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.compute_s, self.memory_s)
+
+    @property
+    def binds(self) -> str:
+        return COMPUTE if self.compute_s >= self.memory_s else MEMORY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """A backend's ceilings in FLOP/s by precision, and in bytes/s; None or absent is not measured."""
+
+    matmul: Mapping[str, float | None]
+    convolution: Mapping[str, float | None]
+    copy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stage's work in one forward."""
+
+    precision: str
+    flops: int
+    layers_bytes: int
+    fused_bytes: int
+
+
+def with_roofline(tables: Tables, experiment: Experiment, ceilings: Sequence[Ceiling]) -> Tables:
+    """The tables with those of the roofline, empty where no ceiling was measured."""
+    return replace(
+        tables,
+        ceilings=ceilings_table(ceilings),
+        roofline=roofline_table(tables.summary, experiment, ceilings),
+    )
+
+
+def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
+    """A row per ceiling and moment."""
+    rows = []
+    for ceiling in ceilings:
+        spec, samples = ceiling.spec, ceiling.samples_s
+        rate = "bytes_per_s" if ceiling.flops is None else "flops_per_s"
+        rows.append(
+            {
+                "moment": str(ceiling.moment), "ceiling": str(spec.kind), "device": spec.device,
+                "threads": spec.threads, "threads_read_back": ceiling.threads,
+                "precision": spec.precision, "memory_format": spec.memory_format, "what": ceiling.what,
+                "clock": ceiling.clock if samples else None, "n": len(samples),
+                "best_s": min(samples, default=None),
+                "median_s": float(pd.Series(samples).median()) if samples else None,
+                "flops": ceiling.flops, "moved_bytes": ceiling.moved_bytes,
+                f"best_{rate}": ceiling.best_rate, f"median_{rate}": ceiling.median_rate,
+                "reason": ceiling.reason,
+            }
+        )  # fmt: skip
+    return _table(rows, CEILINGS_COLUMNS)
+
+
+def roofline_table(
+    summary: pd.DataFrame, experiment: Experiment, ceilings: Sequence[Ceiling]
+) -> pd.DataFrame:
+    """A row per cell and stage, and the whole `forward`, that was timed and does some work.
+
+    FLOPs and bytes are the published network's, whatever algorithm computes it. Left out are backends with a
+    memory_plan, whose calls do other work, and stage times that are not of the work (Pass.STAGE_LAUNCH on a
+    GPU). Empty where no ceiling was measured.
+    """
+    if not any(ceiling.samples_s for ceiling in ceilings):
+        return _table([], ROOFLINE_COLUMNS)
+    backends = {spec.name: resolve(spec) for spec in experiment.backends}
+    known = {
+        name: ceilings_of(backend, ceilings) for name, backend in backends.items() if has_roofline(backend)
+    }
+    rows = []
+    for row in summary[summary["median_s"] > 0].to_dict("records"):
+        backend = backends[row["backend"]]
+        if row["backend"] not in known or row["stage"] not in (*STAGES, FORWARD):
+            continue
+        if row["pass"] == Pass.STAGE_LAUNCH and backend.is_cuda:
+            continue
+        parts = parts_of(experiment.model, backend, row)
+        chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[Stage(row["stage"])]]
+        if sum(part.flops for part in chosen):
+            rows.append(_row(row, chosen, known[row["backend"]]))
+    return _table(rows, ROOFLINE_COLUMNS)
+
+
+def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:
+    """The best that was seen of what a backend is held against."""
+    precisions = dict.fromkeys(precision_of(backend, stage) for stage in STAGES)
+    return Ceilings(
+        matmul={name: best(ceilings, CeilingKind.MATMUL, backend, name) for name in precisions},
+        convolution={name: best(ceilings, CeilingKind.CONVOLUTION, backend, name) for name in precisions},
+        copy=best(ceilings, CeilingKind.COPY, backend),
+    )
+
+
+def parts_of(model: Model, backend: Backend, axes: Mapping[Any, Any]) -> dict[Stage, Part]:
+    """The work of each stage of one forward; `axes` has batch, frames, height and width."""
+    entry = find_model(model.name)
+    shape = {name: int(axes[name]) for name in ("batch", "frames", "height", "width")}
+    flops = entry.stage_flops(model.parameters, **shape)
+    traffic = entry.stage_traffic(model.parameters, **shape, bytes_per_element=backend.feature_bytes)
+    return {
+        stage: Part(
+            precision=precision_of(backend, stage),
+            flops=flops[stage],
+            layers_bytes=traffic[stage].layers,
+            fused_bytes=traffic[stage].fused,
+        )
+        for stage in STAGES
+    }
+
+
+def bound(
+    parts: Sequence[Part], peaks: Mapping[str, float | None], copy: float | None, *, fused: bool = False
+) -> Bound | None:
+    """The least time for parts done one after another, or in any way that shares the machine; None where a
+    ceiling is not known. Computing and moving may overlap, so that the longer of the two binds."""
+    compute = 0.0
+    for part in parts:
+        peak = peaks.get(part.precision)
+        if peak is None:
+            return None
+        compute += part.flops / peak
+    if copy is None:
+        return None
+    moved = sum(part.fused_bytes if fused else part.layers_bytes for part in parts)
+    return Bound(compute_s=compute, memory_s=moved / copy)
+
+
+def _row(row: Mapping[Any, Any], parts: Sequence[Part], known: Ceilings) -> dict[str, object]:
+    flops = sum(part.flops for part in parts)
+    layers, fused = (sum(getattr(part, f"{name}_bytes") for part in parts) for name in ("layers", "fused"))
+    precisions = {part.precision for part in parts}
+    precision = precisions.pop() if len(precisions) == 1 else MIXED
+    median, low, high = row["median_s"], row["low_s"], row["high_s"]  # the bounds may be missing
+    found: dict[str, object] = {
+        **{
+            name: row[name]
+            for name in ("cell", *AXES, "stage", "pass", "clock", "n_rounds", "n", "median_s", "low_s")
+        },
+        "high_s": high, "interval": row["interval"], "precision": precision,
+        "flops": flops, "bytes": layers, "bytes_fused": fused,
+        "intensity": flops / layers, "intensity_fused": flops / fused,
+        "flops_per_s": flops / median, "flops_per_s_low": flops / high, "flops_per_s_high": flops / low,
+        "matmul_flops_per_s": known.matmul.get(precision),
+        "convolution_flops_per_s": known.convolution.get(precision),
+        "copy_bytes_per_s": known.copy,
+    }  # fmt: skip
+    if (limit := bound(parts, known.matmul, known.copy)) is not None:
+        found |= {
+            "limit_flops_per_s": flops / limit.seconds, "binds": limit.binds,
+            "share": limit.seconds / median, "share_low": limit.seconds / high,
+            "share_high": limit.seconds / low,
+        }  # fmt: skip
+    if (limit := bound(parts, known.matmul, known.copy, fused=True)) is not None:
+        found["binds_fused"] = limit.binds
+    if (limit := bound(parts, known.convolution, known.copy)) is not None:
+        found |= {
+            "convolution_limit_flops_per_s": flops / limit.seconds, "convolution_binds": limit.binds,
+            "convolution_share": limit.seconds / median, "convolution_share_low": limit.seconds / high,
+            "convolution_share_high": limit.seconds / low,
+        }  # fmt: skip
+    return found
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as a table; FLOPs and bytes stay whole, however many."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    for name in columns:
+        if name in _WHOLE:
+            table[name] = table[name].astype("Int64")
+        elif name in _WIDE:
+            table[name] = pd.Series([row.get(name) for row in rows], dtype=object)
+        elif name not in _TEXTS:
+            table[name] = table[name].astype("float64")
+    return table

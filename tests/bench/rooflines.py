@@ -1,0 +1,65 @@
+"""Made-up ceilings, and the tables of made-up runs under them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.grid.backend_spec import resolve
+from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
+from bench.grid.config import Experiment
+from bench.records import CellRecord
+from bench.results.analysis import Tables, tables_of
+from bench.results.roofline import with_roofline
+from tests.bench import fakes
+
+PUBLISHED = {"mid_channels": 64, "num_blocks": 30}
+
+
+def measured(spec: CeilingSpec, moment: Moment = Moment.BEFORE, *, rate: float) -> Ceiling:
+    """A ceiling that was reached once, by a thousandth less the second time."""
+    moved = spec.precision is None
+    work = 2**30
+    return Ceiling(
+        spec=spec,
+        moment=moment,
+        what=f"{work} of work",
+        flops=None if moved else work,
+        moved_bytes=work if moved else None,
+        samples_s=(work / rate, 1.001 * work / rate),
+        threads=2,
+    )
+
+
+def rate_of(spec: CeilingSpec) -> float:
+    """CPUs of 2 TFLOP/s in float32, GPUs of 60; narrow types twice that, transfers a tenth of a copy."""
+    on_gpu = spec.device.startswith("cuda")
+    if spec.precision is None:
+        copy = 2e12 if on_gpu else 4e10 if spec.threads is None else 2.5e10
+        return copy if spec.kind is CeilingKind.COPY else copy / 10
+    peak = 60e12 if on_gpu else 2e12 / (1 if spec.threads is None else 2)
+    return peak * (1 if spec.precision == "float32" else 2) * (1 if spec.kind is CeilingKind.MATMUL else 0.7)
+
+
+def experiment_of(records: Sequence[CellRecord]) -> Experiment:
+    """An experiment of the published network whose backends have the records' names."""
+    names = dict.fromkeys(record.backend for record in records)
+    return fakes.experiment(model=PUBLISHED, backends=[_backend(name) for name in names])
+
+
+def _backend(name: str) -> dict[str, Any]:
+    known = {"cpu": {}, "cpu-1-thread": {"from": "cpu", "threads": 1}}
+    if name in known or name in ("cuda", "cudnn", "cudnn_autotune"):
+        return {"name": name, **known.get(name, {})}
+    narrow = {"dtype": "bfloat16"} if "bfloat16" in name else {}
+    return {"name": name, "from": "cpu" if name.startswith("cpu") else "cudnn", **narrow}
+
+
+def ceilings_of(experiment: Experiment) -> list[Ceiling]:
+    return [measured(spec, rate=rate_of(spec)) for spec in wanted(map(resolve, experiment.backends))]
+
+
+def tables(records: Sequence[CellRecord], baseline: str = "cpu") -> Tables:
+    """The tables of a run whose machine's ceilings were measured."""
+    if not records:
+        return tables_of(records, baseline)
+    experiment = experiment_of(records)
+    return with_roofline(tables_of(records, baseline), experiment, ceilings_of(experiment))

@@ -1,0 +1,391 @@
+"""The roofline: what limits a stage, by hand; its tables, figure and words, and the file it comes from."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.grid.ceilings import (
+    Ceiling,
+    CeilingKind,
+    CeilingSpec,
+    Moment,
+    best,
+    precision_of,
+    wanted,
+)
+from bench.grid.config import Model
+from bench.plotting.plot_series import Roofline
+from bench.plotting.plots import data, figure
+from bench.records import CellRecord, Pass, Status
+from bench.reporting.report import render_markdown
+from bench.results.analysis import tables_of
+from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
+from bench.results.roofline import (
+    CEILINGS_COLUMNS,
+    COMPUTE,
+    MEMORY,
+    MIXED,
+    ROOFLINE_COLUMNS,
+    Bound,
+    Part,
+    bound,
+    ceilings_of,
+    parts_of,
+    with_roofline,
+)
+from bench.results.run_folder import to_csv
+from tests.bench import fakes, rooflines, synthetic
+from vsr_model.cost import stage_flops
+from vsr_model.errors import BadInput
+from vsr_model.stages import STAGES, Stage
+from vsr_model.traffic import stage_traffic
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
+
+CPU = BUILT_IN["cpu"]
+BFLOAT16 = Backend(name="cpu-bfloat16", device="cpu", dtype="bfloat16")
+COPY = CeilingSpec(kind=CeilingKind.COPY, device="cpu")
+
+
+def part(flops: int, moved: int, precision: str = "float32") -> Part:
+    return Part(precision=precision, flops=flops, layers_bytes=moved, fused_bytes=moved // 2)
+
+
+class TestWhatIsMeasured:
+    def test_a_cpu_in_float32(self) -> None:
+        specs = wanted([CPU])
+        assert [(spec.kind, spec.precision) for spec in specs] == [
+            (CeilingKind.MATMUL, "float32"),
+            *[(CeilingKind.CONVOLUTION, "float32")] * 4,
+            (CeilingKind.COPY, None),
+        ]
+        assert {(spec.height, spec.width, spec.memory_format) for spec in specs[1:5]} == {
+            (height, width, layout)
+            for height, width in ((180, 320), (64, 64))
+            for layout in ("contiguous", "channels_last")
+        }
+
+    def test_flow_is_float32_beside_narrow_features(self) -> None:
+        assert [precision_of(BFLOAT16, stage) for stage in STAGES] == ["float32", *["bfloat16"] * 3]
+        assert {spec.precision for spec in wanted([BFLOAT16])} == {None, "float32", "bfloat16"}
+
+    def test_what_backends_share_is_measured_once(self) -> None:
+        other = Backend(name="cpu-channels_last", device="cpu", memory_format="channels_last")
+        assert wanted([CPU, other]) == wanted([CPU])
+        one_thread = Backend(name="one", device="cpu", threads=1)
+        assert len(wanted([CPU, one_thread])) == 2 * len(wanted([CPU]))
+
+    def test_a_gpu_has_transfers_and_no_threads(self) -> None:
+        specs = wanted([Backend(name="gpu", device="cuda:1", fp32_precision="tf32", threads=3)])
+        assert {spec.precision for spec in specs} == {None, "tf32"}
+        assert {(spec.device, spec.threads) for spec in specs} == {("cuda:1", None)}
+        assert sum("host" in spec.kind for spec in specs) == 4
+
+    def test_calls_in_bounded_memory_do_other_work(self) -> None:
+        kept = fakes.experiment(backends=[{"name": "disk", "from": "cpu", "memory_plan": "disk"}])
+        assert wanted(map(resolve, kept.backends)) == ()
+
+
+class TestBound:
+    def test_the_longer_of_computing_and_moving_binds(self) -> None:
+        assert bound([part(1000, 10)], {"float32": 100.0}, 2.0) == Bound(compute_s=10.0, memory_s=5.0)
+        assert Bound(compute_s=10.0, memory_s=5.0).binds == COMPUTE
+        found = bound([part(1000, 30)], {"float32": 100.0}, 2.0)
+        assert found == Bound(compute_s=10.0, memory_s=15.0)
+        assert (found.binds, found.seconds) == (MEMORY, 15.0)
+
+    def test_fused_bytes_are_fewer(self) -> None:
+        found = bound([part(1000, 30)], {"float32": 100.0}, 2.0, fused=True)
+        assert found == Bound(compute_s=10.0, memory_s=7.5)
+
+    def test_each_part_has_its_own_precision(self) -> None:
+        parts = [part(1000, 4), part(800, 4, "bfloat16")]
+        found = bound(parts, {"float32": 100.0, "bfloat16": 200.0}, 1.0)
+        assert found == Bound(compute_s=14.0, memory_s=8.0)
+
+    def test_without_a_ceiling_there_is_none(self) -> None:
+        assert bound([part(1, 1)], {"float32": None}, 1.0) is None
+        assert bound([part(1, 1)], {}, 1.0) is None
+        assert bound([part(1, 1)], {"float32": 1.0}, None) is None
+
+
+def test_the_best_is_over_sizes_formats_and_moments_and_of_no_other_precision() -> None:
+    convolutions = [spec for spec in wanted([BFLOAT16]) if spec.kind is CeilingKind.CONVOLUTION]
+    found = [
+        rooflines.measured(spec, moment, rate=1000.0 + 10 * place + (moment is Moment.AFTER))
+        for place, spec in enumerate(convolutions)
+        for moment in Moment
+    ]
+    assert best(found, CeilingKind.CONVOLUTION, BFLOAT16, "float32") == pytest.approx(1031)
+    assert best(found, CeilingKind.CONVOLUTION, BFLOAT16, "bfloat16") == pytest.approx(1071)
+    assert (
+        best(found, CeilingKind.CONVOLUTION, Backend(name="one", device="cpu", threads=1), "float32") is None
+    )
+    assert best(found, CeilingKind.COPY, BFLOAT16) is None
+
+
+def test_the_work_is_the_published_networks() -> None:
+    axes = {"batch": 2, "frames": 3, "height": 40, "width": 50}
+    size = {"mid_channels": 16, "num_blocks": 2}
+    parts = parts_of(Model(**size), BFLOAT16, axes)
+    flops, traffic = stage_flops(**size, **axes), stage_traffic(**size, **axes, bytes_per_element=2)
+    assert parts == {
+        stage: Part(
+            precision=precision_of(BFLOAT16, stage),
+            flops=flops[stage],
+            layers_bytes=traffic[stage].layers,
+            fused_bytes=traffic[stage].fused,
+        )
+        for stage in STAGES
+    }
+
+
+class TestTable:
+    RECORDS = synthetic.run((synthetic.CPU, synthetic.CPU_1), frames=(1, 4))
+
+    def row(self, stage: str, backend: str = "cpu", frames: int = 4) -> dict[str, object]:
+        table = rooflines.tables(self.RECORDS).roofline
+        of_backend = table[(table["backend"] == backend) & (table["frames"] == frames)]
+        (found,) = of_backend[of_backend["stage"] == stage].to_dict("records")
+        return found
+
+    def test_a_stage_by_hand(self) -> None:
+        row = self.row("propagation")
+        summary = tables_of(self.RECORDS, "cpu").summary
+        (timed,) = summary[(summary["cell"] == row["cell"]) & (summary["stage"] == "propagation")].to_dict(
+            "records"
+        )
+        axes = {"batch": 1, "frames": 4, "height": 64, "width": 64}
+        flops = stage_flops(**rooflines.PUBLISHED, **axes)[Stage.PROPAGATION]
+        moved = stage_traffic(**rooflines.PUBLISHED, **axes)[Stage.PROPAGATION]
+        assert (row["flops"], row["bytes"], row["bytes_fused"]) == (flops, moved.layers, moved.fused)
+        assert row["intensity"] == flops / moved.layers
+        assert row["median_s"] == timed["median_s"]
+        assert row["flops_per_s"] == flops / timed["median_s"]
+        assert (row["flops_per_s_low"], row["flops_per_s_high"]) == (
+            flops / timed["high_s"],
+            flops / timed["low_s"],
+        )
+        limit = min(2e12, 4e10 * flops / moved.layers)
+        assert row["limit_flops_per_s"] == pytest.approx(limit)
+        assert row["share"] == pytest.approx(flops / timed["median_s"] / limit)
+        assert row["share_low"] < row["share"] < row["share_high"]  # type: ignore[operator]
+        assert row["binds"] == COMPUTE
+        limit = min(1.4e12, 4e10 * flops / moved.layers)
+        assert row["convolution_limit_flops_per_s"] == pytest.approx(limit)
+        assert row["convolution_share"] == pytest.approx(flops / timed["median_s"] / limit)
+
+    def test_a_fusion_is_bound_by_memory(self) -> None:
+        row = self.row("aggregation")
+        assert (row["binds"], row["binds_fused"]) == (MEMORY, MEMORY)
+        assert row["limit_flops_per_s"] == pytest.approx(4e10 * float(str(row["intensity"])))
+
+    def test_a_backend_is_held_against_its_own_threads(self) -> None:
+        assert self.row("propagation", "cpu-1-thread")["matmul_flops_per_s"] == pytest.approx(1e12)
+        assert self.row("propagation", "cpu-1-thread")["copy_bytes_per_s"] == pytest.approx(2.5e10)
+
+    def test_a_forward_is_its_stages_together(self) -> None:
+        rows = [self.row(str(stage)) for stage in STAGES]
+        whole = self.row("forward")
+        assert whole["flops"] == sum(int(str(row["flops"])) for row in rows)
+        assert whole["bytes"] == sum(int(str(row["bytes"])) for row in rows)
+        assert whole["precision"] == "float32"
+        assert whole["pass"] == "end_to_end"
+
+    def test_what_does_no_work_has_no_row(self) -> None:
+        table = rooflines.tables(self.RECORDS).roofline
+        of_one = table[(table["backend"] == "cpu") & (table["frames"] == 1)]
+        assert list(of_one["stage"]) == ["propagation", "aggregation", "upsampling", "forward"]
+
+    def test_precisions_that_differ_are_mixed(self) -> None:
+        machine = synthetic.Machine(name="cpu-bfloat16", per_frame_s=0.01)
+        table = rooflines.tables(synthetic.run((machine,), frames=(2,)), "cpu-bfloat16").roofline
+        found = dict(zip(table["stage"], table["precision"], strict=True))
+        assert found == {
+            "alignment": "float32", "propagation": "bfloat16", "aggregation": "bfloat16",
+            "upsampling": "bfloat16", "forward": MIXED,
+        }  # fmt: skip
+        forward = table[table["stage"] == "forward"].iloc[0]
+        assert pd.isna(forward["matmul_flops_per_s"])
+        flops = dict(zip(table["stage"], table["flops"], strict=True))
+        computing_s = flops["alignment"] / 2e12 + (flops["forward"] - flops["alignment"]) / 4e12
+        assert forward["binds"] == COMPUTE
+        assert forward["limit_flops_per_s"] == pytest.approx(flops["forward"] / computing_s)
+
+    def test_launches_are_no_work(self) -> None:
+        gpu = synthetic.run(synthetic.GPU[:2], frames=(2,))
+        launched = [
+            record.model_copy(
+                update={
+                    "samples": tuple(
+                        sample.model_copy(update={"pass_": Pass.STAGE_LAUNCH})
+                        for sample in record.samples
+                        if sample.pass_ != Pass.STAGE_EVENTS
+                        and sample.stage not in ("forward", "total", "forward_unprobed")
+                    )
+                }
+            )
+            for record in gpu
+        ]
+        table = rooflines.tables(launched).roofline
+        assert set(table["backend"]) == {"cpu"}
+
+    def test_without_ceilings_there_is_nothing(self) -> None:
+        experiment = rooflines.experiment_of(self.RECORDS)
+        tables = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, [])
+        assert len(tables.roofline) == len(tables.ceilings) == 0
+        (group,) = data("roofline", tables)
+        assert group.empty == "no stage times, or no ceilings to hold them against"
+
+    def test_a_ceiling_that_failed_leaves_its_columns_empty(self) -> None:
+        experiment = rooflines.experiment_of(self.RECORDS)
+        known = [
+            Ceiling(spec=ceiling.spec, moment=ceiling.moment, reason="no memory")
+            if ceiling.spec.kind is CeilingKind.MATMUL
+            else ceiling
+            for ceiling in rooflines.ceilings_of(experiment)
+        ]
+        tables = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, known)
+        row = tables.roofline.iloc[0]
+        assert pd.isna(row["share"])
+        assert pd.isna(row["binds"])
+        assert row["convolution_share"] > 0
+        failed = tables.ceilings[tables.ceilings["ceiling"] == "matmul"]
+        assert set(failed["reason"]) == {"no memory"}
+        assert set(failed["n"]) == {0}
+
+    @pytest.mark.parametrize(
+        ("name", "columns"), [("roofline", ROOFLINE_COLUMNS), ("ceilings", CEILINGS_COLUMNS)]
+    )
+    def test_the_columns_are_those_of_the_document(self, name: str, columns: tuple[str, ...]) -> None:
+        section = DOCUMENT.read_text(encoding="utf-8").partition(f"\n### {name}.csv\n")[2].partition("\n#")[0]
+        assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [*columns]
+        text = to_csv(getattr(rooflines.tables(self.RECORDS), name))
+        assert text.startswith(",".join(columns) + "\n")
+
+
+def ceilings_of_cpu() -> list[Ceiling]:
+    return [rooflines.measured(spec, rate=rooflines.rate_of(spec)) for spec in wanted([CPU])]
+
+
+class TestFile:
+    def test_what_is_kept_is_read_again(self, tmp_path: Path) -> None:
+        kept = [*ceilings_of_cpu(), Ceiling(spec=COPY, moment=Moment.AFTER, reason="too little memory")]
+        for ceiling in kept:
+            append_ceiling(tmp_path, ceiling)
+        assert read_ceilings(tmp_path) == kept
+        assert ceilings_of(CPU, kept).copy == pytest.approx(4e10)
+
+    def test_there_may_be_none(self, tmp_path: Path) -> None:
+        assert read_ceilings(tmp_path) == []
+
+    def test_a_torn_line_is_passed_over_and_cut_off(self, tmp_path: Path) -> None:
+        first, second, *_ = ceilings_of_cpu()
+        append_ceiling(tmp_path, first)
+        with (tmp_path / CEILINGS_NAME).open("ab") as file:
+            file.write(b'{"spec": {"kind"')
+        assert read_ceilings(tmp_path) == [first]
+        append_ceiling(tmp_path, second)
+        assert read_ceilings(tmp_path) == [first, second]
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ("{}", "spec: Field required"),
+            ("no json", "Invalid JSON"),
+            (
+                '{"spec": {"kind": "copy", "device": "cpu"}, "moment": "before", "moved_bytes": 8, '
+                '"samples_s": [-1.0]}',
+                "has a sample that no clock can have given",
+            ),
+            (
+                '{"spec": {"kind": "copy", "device": "cpu"}, "moment": "before"}',
+                "needs either samples or a reason",
+            ),
+        ],
+    )
+    def test_what_is_no_ceiling_is_named(self, tmp_path: Path, line: str, said: str) -> None:
+        (tmp_path / CEILINGS_NAME).write_text(f"{line}\n")
+        with pytest.raises(BadInput, match=re.escape(said)) as refused:
+            read_ceilings(tmp_path)
+        assert str(refused.value).startswith(f"{tmp_path / CEILINGS_NAME}:1: not a ceiling (")
+
+
+def of_gpu() -> list[CellRecord]:
+    return synthetic.run(synthetic.GPU, frames=(1, 4))
+
+
+class TestFigure:
+    def test_it_shows_the_points_of_the_table(self) -> None:
+        tables = rooflines.tables(of_gpu())
+        (group,) = data("roofline", tables)
+        assert group.frames == (4,)
+        assert [series.backend for series in group.series] == ["cpu", "cuda", "cudnn", "cudnn_autotune"]
+        for series in group.series:
+            assert isinstance(series, Roofline)
+            rows = tables.roofline[
+                (tables.roofline["backend"] == series.backend) & (tables.roofline["frames"] == 4)
+            ].set_index("stage")
+            assert [point.stage for point in series.points] == [str(stage) for stage in STAGES]
+            for point in series.points:
+                row = rows.loc[point.stage]
+                assert (point.intensity, point.flops_per_s) == (row["intensity"], row["flops_per_s"])
+                assert (point.low, point.high) == (row["flops_per_s_low"], row["flops_per_s_high"])
+
+    def test_roofs_are_drawn_where_they_were_measured(self) -> None:
+        (group,) = data("roofline", rooflines.tables(of_gpu()))
+        (axes,) = figure(group, baseline="cpu").axes
+        levels = {
+            float(line.get_ydata()[0])  # type: ignore[index, arg-type]
+            for line in axes.lines
+            if len(line.get_ydata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]  # type: ignore[arg-type, index]
+        }
+        assert sorted(levels) == pytest.approx([1.4, 2.0, 42.0, 60.0])  # TFLOP/s
+        slopes = {
+            round(float(y[1] / x[1]), 3)  # type: ignore[index]
+            for line in axes.lines
+            if len(x := line.get_xdata()) == 2 and (y := line.get_ydata())[1] > y[0] and x[1] > x[0]  # type: ignore[arg-type, index]
+        }
+        assert slopes == {0.04, 2.0}  # TB/s
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+    def test_a_line_of_the_report_names_the_farthest(self) -> None:
+        tables = rooflines.tables(of_gpu())
+        page = render_markdown(
+            tables, title="t", baseline="cpu", environment={}, plots=[Path("roofline.png")]
+        )
+        said = page.partition("## Roofline\n\n")[2].partition("\n\n## ")[0]
+        stages = tables.roofline[tables.roofline["stage"] != "forward"]
+        last = stages.loc[stages["share"].idxmin()]
+        assert (
+            f"Farthest from its limit is {last['stage']} on {last['backend']} (64×64, {last['frames']} "
+            f"frames), with {100 * last['share']:.1f} % of it"
+        ) in said
+        assert "![roofline](roofline.png)" in said
+        assert len(re.findall(r"^\| *\d", said, flags=re.MULTILINE)) == len(tables.roofline)
+        measured = page.partition("## What limits the machine\n\n")[2].partition("\n\n## ")[0]
+        assert "| host to device pinned " in measured
+
+    def test_more_than_all_of_a_limit_is_explained(self) -> None:
+        fast = synthetic.Machine(name="cpu", per_frame_s=0.001, psnr_db=None)
+        page = render_markdown(
+            rooflines.tables(synthetic.run((fast,), frames=(2,))),
+            title="t", baseline="cpu", environment={}, plots=[],
+        )  # fmt: skip
+        assert "More than 100 % is no mistake" in page
+        slow = synthetic.Machine(name="cpu", per_frame_s=1.0, psnr_db=None)
+        tables = rooflines.tables(synthetic.run((slow,), frames=(2,)))
+        assert "More than 100 %" not in render_markdown(
+            tables, title="t", baseline="cpu", environment={}, plots=[]
+        )
+
+    def test_cells_that_failed_are_named(self) -> None:
+        failed = [
+            synthetic.ended(record, Status.OOM, "64 of 8 GiB") if record.backend == "cuda" else record
+            for record in of_gpu()
+        ]
+        (group,) = data("roofline", rooflines.tables(failed))
+        assert group.not_shown == ("cuda (oom: 64 of 8 GiB)",)
