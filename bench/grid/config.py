@@ -139,7 +139,7 @@ class Grid(Strict):
     """[height, width] of the low-resolution frames in pixels, each at least 16."""
 
 
-PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips"]
+PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips", "roofline"]
 _PLOTS: Final[tuple[PlotKind, ...]] = ("time", "speedup", "stages", "repetitions", "memory")
 
 
@@ -179,19 +179,22 @@ class Experiment(Strict):
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
     ] = _PLOTS
     """What is drawn from the results; by itself `long_clips` where some backends have a `memory_plan` and
-    others have none."""
+    others have none, and `roofline` where `measure.ceilings` is on."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
     """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""
 
     @model_validator(mode="before")
     @classmethod
-    def _draws_what_plans_cost(cls, data: Any) -> Any:
+    def _draws_what_is_there_for_it(cls, data: Any) -> Any:
         if not isinstance(data, dict) or "plots" in data or not isinstance(data.get("backends"), tuple):
             return data
         planned = {
             isinstance(item, dict) and item.get("memory_plan") is not None for item in data["backends"]
         }
-        return {**data, "plots": (*_PLOTS, "long_clips")} if len(planned) > 1 else data
+        measure = data.get("measure")
+        more = ["long_clips"] * (len(planned) > 1)
+        more += ["roofline"] * (isinstance(measure, dict) and measure.get("ceilings") is True)
+        return {**data, "plots": (*_PLOTS, *more)} if more else data
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
