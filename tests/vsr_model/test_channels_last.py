@@ -1,0 +1,98 @@
+"""Features stored channels last stay so from convolution to convolution, the warp notwithstanding."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests import golden
+from vsr_model import BasicVSR, load_checkpoint, no_probe
+from vsr_model.layers import is_channels_last, joined, shuffled_channels_last
+from vsr_model.schedules import scheduled
+
+CHANNELS_LAST = torch.channels_last
+
+
+def tiny() -> BasicVSR:
+    model = BasicVSR(*golden.SIZES["tiny"]).eval()
+    load_checkpoint(model, golden.weights(*golden.SIZES["tiny"]))
+    return model
+
+
+def layouts_of_inputs(network: nn.Module, call: Callable[..., Tensor], lrs: Tensor) -> dict[str, set[bool]]:
+    """Of each convolution, by name, whether its inputs were channels last."""
+    seen: dict[str, set[bool]] = {}
+
+    def listen(name: str, module: nn.Module) -> None:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.setdefault(name, set()).add(is_channels_last(inputs[0]))
+
+        module.register_forward_pre_hook(hook)
+
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            listen(name, module)
+    with torch.inference_mode():
+        assert call(lrs, no_probe).is_contiguous()
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("schedule", ["sequential", "batched", "pipelined"])
+def test_every_convolution_of_features_is_given_channels_last(
+    schedule: Any, n: int, dtype: torch.dtype
+) -> None:
+    network = tiny().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    network.cast_features(dtype)
+    lrs = golden.clip(3 * n, 17, 20).view(n, 3, 3, 17, 20)
+    seen = layouts_of_inputs(network, scheduled(network, schedule), lrs)
+    features = {name: found for name, found in seen.items() if not name.startswith("alignment.")}
+    assert len(features) == 2 * (1 + 2 * 2) + 1 + 4
+    assert set().union(*features.values()) == {True}
+
+
+def test_so_is_every_one_of_both_trunks_together() -> None:
+    network = tiny().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    call: Any = scheduled(network, "bidirectional")
+    seen = layouts_of_inputs(call._pair, call, golden.clip(3, 17, 20))
+    assert len(seen) == 1 + 2 * 2
+    assert set().union(*seen.values()) == {True}
+
+
+def test_without_being_asked_nothing_is_channels_last() -> None:
+    network = tiny()
+    seen = layouts_of_inputs(network, network, golden.clip(3, 17, 20))
+    assert set().union(*seen.values()) == {False}
+
+
+def test_what_the_trunk_joins_is_copied_once() -> None:
+    frame, features = torch.rand(2, 3, 5, 7), torch.rand(2, 4, 5, 7)
+    expected = torch.cat((frame, features), 1)
+    weight = torch.rand(4, 7, 3, 3)
+    assert torch.equal(joined(frame, features, weight), expected)
+    for dtype in (torch.float32, torch.bfloat16):
+        found = joined(frame, features, weight.to(dtype).to(memory_format=CHANNELS_LAST))
+        assert is_channels_last(found)
+        assert torch.equal(found, expected.to(dtype))
+
+
+def test_gradients_pass_through_what_is_joined() -> None:
+    frame, features = (torch.rand(1, channels, 5, 7, requires_grad=True) for channels in (3, 4))
+    weight = torch.rand(4, 7, 3, 3).to(memory_format=CHANNELS_LAST)
+    joined(frame, features, weight).square().sum().backward()
+    for item in (frame, features):
+        torch.testing.assert_close(item.grad, 2 * item.detach())
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_pixels_are_shuffled_channels_last(n: int) -> None:
+    """What CUDA runs; on a CPU PyTorch's own keeps the format."""
+    features = torch.rand(n, 12, 5, 7).to(memory_format=CHANNELS_LAST)
+    found = shuffled_channels_last(features)
+    assert torch.equal(found, F.pixel_shuffle(features, 2))
+    assert is_channels_last(found)
+    assert is_channels_last(F.pixel_shuffle(features, 2))
