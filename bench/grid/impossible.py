@@ -42,7 +42,5 @@ def _of_convolution(backend: Backend) -> Iterator[str]:
             yield "compile: the winograd kernel is compiled already, and torch cannot look into it"
     if backend.convolution == "fft" and backend.dtype != "float32":
         yield f"convolution: fft is for float32, and dtype is {backend.dtype}"
-        if backend.compile:
-            yield "compile: the winograd kernel is compiled already, and torch cannot look into it"
     if backend.convolution == "fft" and backend.compile:
         yield "convolution: fft multiplies complex numbers, for which torch.compile makes no code"

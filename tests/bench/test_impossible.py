@@ -1,0 +1,240 @@
+"""Optimisations that contradict each other, the device or the measure; those that do not, in force."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn
+
+from bench.grid import config
+from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.grid.config import Model
+from bench.grid.config_backend import BackendSpec, Convolution, Schedule
+from bench.grid.config_measure import Measure
+from bench.grid.estimate import expected_calls, peak_bytes
+from bench.grid.impossible import impossible
+from bench.grid.plan import Cell
+from bench.measure import backends, workload
+from bench.measure.passes import NO_STAGES
+from bench.records import Pass, Status
+from bench.upscaling.request import Request
+from tests.bench.fakes import CpuAsCuda, experiment
+from tests.bench.rounds import STAGE_NAMES, Ran, measure
+from vsr_model.convolutions import FftConv2d, Im2colConv2d
+from vsr_model.errors import BadInput
+from vsr_model.stages import no_probe
+
+TINY = Model(mid_channels=8, num_blocks=1)
+
+
+def backend(name: str = "cpu", **fields: Any) -> Backend:
+    return resolve(BackendSpec.model_validate({"name": "one", "from": name, **fields}))
+
+
+# What cannot be.
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "reason"),
+    [
+        ("cpu", {"cuda_graph": True}, "cuda_graph: a CPU has no queue"),
+        ("cpu", {"schedule": "pipelined"}, "schedule: pipelined needs a device that works on two queues"),
+        ("cpu", {"transfer": "pinned"}, "transfer: pinned means nothing on a CPU"),
+        ("cpu", {"transfer": "overlapped"}, "transfer: overlapped means nothing on a CPU"),
+        ("cudnn", {"convolution": "winograd"}, "convolution: winograd is a kernel for CPUs"),
+        ("cpu", {"convolution": "winograd", "dtype": "bfloat16"}, "convolution: winograd is for float32"),
+        ("cpu", {"convolution": "fft", "dtype": "float16"}, "convolution: fft is for float32, and dtype is"),
+        ("cudnn", {"convolution": "fft", "compile": True}, "convolution: fft multiplies complex numbers"),
+        ("cpu", {"memory_plan": "disk", "schedule": "batched"}, "schedule: batched has whole clips"),
+        ("cudnn", {"memory_plan": "disk", "cuda_graph": True}, "cuda_graph: a memory_plan's calls change"),
+        ("cudnn", {"memory_plan": "disk", "transfer": "overlapped"}, "transfer: overlapped moves whole"),
+    ],
+)
+def test_contradictions_are_told(name: str, fields: dict[str, Any], reason: str) -> None:
+    one = backend(name, **fields)
+    said = impossible(one)
+    assert said is not None
+    assert said.startswith(reason)
+    assert "\n" not in said
+    assert not said.endswith(".")
+    # And no machine is asked about it.
+    assert backends.unavailable(one) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *(("cpu", {"schedule": schedule}) for schedule in ("sequential", "batched", "bidirectional")),
+        *(("cudnn", {"schedule": schedule}) for schedule in get_args(Schedule)),
+        *(("cpu", {"convolution": method}) for method in get_args(Convolution)),
+        *(("cuda", {"convolution": method}) for method in ("library", "im2col", "fft")),
+        ("cpu", {"convolution": "im2col", "dtype": "bfloat16", "memory_format": "channels_last"}),
+        ("cpu", {"convolution": "fft", "schedule": "bidirectional", "memory_format": "channels_last"}),
+        ("cpu", {"convolution": "winograd", "memory_plan": "host"}),
+        ("cpu", {"transfer": "pageable"}),
+        ("cudnn_autotune", {"schedule": "batched", "cuda_graph": True, "transfer": "overlapped"}),
+    ],
+)
+def test_combinations_that_go_are_not_refused(name: str, fields: dict[str, Any]) -> None:
+    assert impossible(backend(name, **fields)) is None
+
+
+GRID = """
+name: tiny
+input: {name: noise, kind: random}
+grid: {frames: [1], size: [[16, 16]]}
+backends: [cpu, {name: fast, from: FROM, FIELD}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("origin", "field", "assignments", "said"),
+    [
+        (
+            "cpu",
+            "convolution: fft",
+            ["measure.gradients=true"],
+            "gradients: true has calls recorded by autograd, for which the convolutions of 'fast' "
+            "(convolution: fft) are not made; allowed is gradients: false",
+        ),
+        (
+            "cpu",
+            "schedule: batched",
+            ["measure.memory=lines"],
+            "memory: lines is of the published network's forward, which 'fast' (schedule: batched) does not "
+            "call; allowed are curve and off",
+        ),
+        (
+            "cudnn",
+            "schedule: pipelined",
+            [
+                "measure.first_call=counted", "measure.warmup=0", "measure.memory=off",
+                "measure.end_to_end=false",
+            ],
+            "end_to_end: false leaves the calls to the stage passes, of which 'fast' (schedule: pipelined) "
+            "has none; allowed are stages: launch and memory: curve beside it",
+        ),
+    ],
+)  # fmt: skip
+def test_measures_that_an_optimised_backend_cannot_follow_are_refused(
+    tmp_path: Path, origin: str, field: str, assignments: list[str], said: str
+) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.replace("FROM", origin).replace("FIELD", field))
+    with pytest.raises(BadInput) as refused:
+        config.load(path, assignments)
+    assert str(refused.value).endswith(f": measure: {said}")
+    path.write_text(path.read_text().replace(field, "threads: null"))
+    config.load(path, assignments)
+
+
+@pytest.mark.parametrize("schedule", ["batched", "bidirectional", "pipelined"])
+def test_a_file_is_enlarged_frame_by_frame_in_the_published_order_alone(schedule: str) -> None:
+    request = Request(
+        source=Path("in.mp4"),
+        output=Path("out.mp4"),
+        model=TINY,
+        backend=replace(BUILT_IN["cpu"], schedule=schedule),
+        random_weights=True,
+    )
+    with pytest.raises(BadInput, match=rf"^The backend cpu has schedule: {schedule}, which needs .*\.$"):
+        request.check_options()
+    for convolution in get_args(Convolution):
+        replace(request, backend=replace(BUILT_IN["cpu"], convolution=convolution)).check_options()
+
+
+# What can be, in force.
+
+
+@pytest.mark.parametrize(("method", "kind"), [("im2col", Im2colConv2d), ("fft", FftConv2d)])
+def test_the_convolutions_are_those_that_the_backend_names(method: str, kind: type[nn.Module]) -> None:
+    network = workload.build_model(TINY)
+    network = workload.prepare(network, backend(convolution=method), torch.device("cpu"))
+    assert type(network.get_submodule("upsampling.conv_hr")) is kind
+    assert type(network.get_submodule("alignment.spynet.levels.0.0")) is kind
+    assert type(network.get_submodule("aggregation.fusion")) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"convolution": "im2col"}, {"convolution": "fft"}, {"schedule": "batched"},
+        {"schedule": "bidirectional"},
+        {"convolution": "im2col", "schedule": "bidirectional", "memory_format": "channels_last"},
+        {"convolution": "fft", "schedule": "batched", "memory_format": "channels_last"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_round_has_its_stages_and_its_output_is_right(tmp_path: Path, fields: dict[str, Any]) -> None:
+    one = experiment(
+        grid={"batch": [2], "frames": [3], "size": [[16, 20]]},
+        backends=[{"name": "fast", "from": "cpu", **fields}],
+        measure=measure(stages="sync"),
+    )
+    record = Ran(one, tmp_path / "references" / "clip.npy").record
+    assert record.status is Status.OK, record.reason
+    assert record.output_psnr_db > 100
+    assert {name: record.settings[name] for name in fields} == fields
+    found = {sample.stage for sample in record.samples if sample.pass_ is Pass.STAGE_SYNC}
+    assert found >= set(STAGE_NAMES)
+    assert record.warnings == ()
+
+
+@pytest.mark.parametrize("stages", ["sync", "events", "both"])
+def test_stages_that_overlap_have_no_times_and_a_word_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: str
+) -> None:
+    monkeypatch.setattr(backends, "device_of", lambda _: CpuAsCuda())
+    pipelined = {"name": "fast", "from": "cudnn", "schedule": "pipelined"}
+    one = experiment(grid={"frames": [2], "size": [[16, 20]]}, backends=[pipelined],
+                     measure=measure(stages=stages))  # fmt: skip
+    record = Ran(one, tmp_path / "references" / "clip.npy").record
+    assert record.status is Status.OK, record.reason
+    assert record.output_psnr_db > 100
+    assert NO_STAGES in record.warnings
+    assert {sample.pass_ for sample in record.samples} == {Pass.END_TO_END}
+
+
+def test_how_long_their_launching_took_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "device_of", lambda _: CpuAsCuda())
+    pipelined = {"name": "fast", "from": "cudnn", "schedule": "pipelined"}
+    one = experiment(backends=[pipelined], measure=measure(stages="launch"))
+    record = Ran(one, tmp_path / "references" / "clip.npy").record
+    assert {sample.stage for sample in record.samples if sample.pass_ is Pass.STAGE_LAUNCH} >= set(
+        STAGE_NAMES
+    )
+    assert NO_STAGES not in record.warnings
+
+
+@pytest.mark.parametrize("stages", ["sync", "events", "both", "launch", "off"])
+def test_calls_of_passes_that_are_not_made_are_not_expected(stages: str) -> None:
+    asked = Measure.model_validate({"stages": stages, "repetitions": 3, "warmup": 0})
+    calls = expected_calls(asked, backend("cudnn", schedule="pipelined"))
+    assert calls.stages == (6 if stages == "launch" else 0)
+
+
+# What it takes.
+
+
+def test_an_order_that_keeps_more_needs_more_memory() -> None:
+    asked = experiment().measure
+    noise = experiment().input[0]
+
+    def bytes_of(one: Backend) -> int:
+        cell = Cell(input=noise, batch=1, frames=20, height=64, width=64, backend=one)
+        return peak_bytes(cell, Model(), asked)
+
+    sequential, batched, both = (bytes_of(backend(schedule=name)) for name in get_args(Schedule)[:3])
+    assert batched > 2 * sequential
+    assert 0.8 * sequential < both < 1.2 * sequential
+    on_gpu = bytes_of(backend("cudnn", schedule="pipelined"))
+    assert on_gpu == bytes_of(backend("cudnn")) + 20 * 4 * 64 * 64 * 64
+
+
+def test_without_a_backend_a_network_runs_as_published() -> None:
+    network = workload.build_model(TINY)
+    lrs = torch.rand(1, 2, 3, 16, 16)
+    plain = workload.forward_of(network)(lrs, no_probe)
+    assert torch.equal(workload.forward_of(network, backend=backend())(lrs, no_probe), plain)
