@@ -40,6 +40,7 @@ class Turn:
     width: int = 64
     limit_mib: int | None = None
     blocks: int = 30
+    convolution: str = "library"
 
 
 TURNS: Final = (

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def take(turn: Turn, folder: Path) -> dict[str, Any]:
                 source=source,
                 output=folder / "out.mp4",
                 model=model,
-                backend=BUILT_IN["cpu"],
+                backend=replace(BUILT_IN["cpu"], convolution=turn.convolution),
                 random_weights=True,
                 memory_limit_bytes=row["limit_bytes"],
                 heap_gives_back=turn.limit_mib is not None and give_back_at_once(),

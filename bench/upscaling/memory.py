@@ -15,6 +15,7 @@ from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
 from vsr_model.memory_cost import Call, Needs, needs, needs_tiled
 from vsr_model.memory_plan import MemoryPlan
+from vsr_model.native import memory as native_memory
 from vsr_model.plan_choice import Limits, cheapest_plan, named_plan
 from vsr_model.registry import ModelEntry
 from vsr_model.tile_layout import TileLayout
@@ -71,6 +72,7 @@ class Enlarging:
     loose: bool  # whether the heap keeps what was freed
     spool_bytes: int  # of decoded frames, in the scratch folder
     scratch_in_memory: bool  # as a folder of tmpfs is
+    by_winograd: bool = False
 
     def cost(self, call: Call, plan: MemoryPlan) -> Needs:
         """What the process takes beyond its start, and what lies on the device and on disk."""
@@ -91,11 +93,27 @@ class Enlarging:
         computing = tensors.host_bytes
         if call.on_cpu:
             kept = 0 if plan.place == "disk" else self._kept_bytes(call, plan)
-            computing = kept + round(_CPU_WORKING * max(0, tensors.host_bytes - kept))
+            # The compiled kernel's copies are counted apart, and it makes no others.
+            working = 1.0 if self.by_winograd else _CPU_WORKING
+            computing = kept + round(working * max(0, tensors.host_bytes - kept))
         base = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + (0 if call.on_cpu else _CUDA_BASE_BYTES)
+        base += self._kernel_bytes(call, plan) if self.by_winograd else 0
         whole = base + ahead + behind + encoder + computing
         whole = round(_LOOSE * whole) if self.loose else whole
         return whole + (self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0)
+
+    def _kernel_bytes(self, call: Call, plan: MemoryPlan) -> int:
+        scratch = native_memory.scratch_bytes(
+            mid_channels=call.mid_channels,
+            batch=call.batch,
+            pairs=plan.pairs_at_once(call.frames),
+            upsampled=1,
+            height=self.layout.window_height,
+            width=self.layout.window_width,
+            threads=self.cores,
+        )
+        weights = native_memory.weight_bytes(mid_channels=call.mid_channels, num_blocks=call.num_blocks)
+        return scratch + weights
 
     def _kept_bytes(self, call: Call, plan: MemoryPlan) -> int:
         layout = self.layout
@@ -127,6 +145,7 @@ def enlarging(
         loose=not request.heap_gives_back,
         spool_bytes=spooled_bytes(info, frames),
         scratch_in_memory=in_memory(request.scratch_folder),
+        by_winograd=request.backend.convolution == "winograd",
     )
 
 

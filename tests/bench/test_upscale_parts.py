@@ -469,24 +469,42 @@ def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count")
 @pytest.mark.parametrize(
-    ("frames", "height", "width"),
+    ("frames", "height", "width", "convolution"),
     [
-        (12, 32, 48),
+        (12, 32, 48, "library"),
         *(
-            pytest.param(*sizes, marks=pytest.mark.slow)
-            for sizes in ((120, 64, 64), (8, 180, 320), (300, 16, 24))
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (120, 64, 64, "library"),
+                (8, 180, 320, "library"),
+                (300, 16, 24, "library"),
+                (120, 64, 64, "winograd"),
+                (8, 180, 320, "winograd"),
+                (300, 16, 24, "winograd"),
+            )
         ),
     ],
 )
-def test_a_process_keeps_to_the_least_limit_that_works(tmp_path: Path, frames: int, height: int, width: int):
+def test_a_process_keeps_to_the_least_limit_that_works(
+    tmp_path: Path, frames: int, height: int, width: int, convolution: str
+):
     info = info_of(height, width)
-    request = request_of(tmp_path, heap_gives_back=True, memory_limit_bytes=2**20)
+    backend = replace(BUILT_IN["cpu"], convolution=convolution)
+    request = replace(request_of(tmp_path, heap_gives_back=True, memory_limit_bytes=2**20), backend=backend)
     work = enlarging(info, find_model("basicvsr"), request, request.layout(info), frames)
     with pytest.raises(BadInput) as caught:
         plan_of(work, limits_of(request, disk_bytes=2**40), request)
     [least] = re.findall(r"the least that works is (\d+) MiB", str(caught.value))
     row = bounded_memory.run(
-        Turn(how="auto", frames=frames, height=height, width=width, limit_mib=int(least), blocks=1)
+        Turn(
+            how="auto",
+            frames=frames,
+            height=height,
+            width=width,
+            limit_mib=int(least),
+            blocks=1,
+            convolution=convolution,
+        )
     )
     assert 0 < row["held_bytes"] <= int(least) * 2**20
 

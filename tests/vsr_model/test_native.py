@@ -17,8 +17,9 @@ from tests import golden
 from vsr_model.basicvsr import BasicVSR
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.initialise import build_basicvsr
-from vsr_model.native import build, convolutions
-from vsr_model.native.convolutions import Step, image, padded, prepare, run
+from vsr_model.native import build, convolutions, memory, scratch
+from vsr_model.native.convolutions import Step, Weights, image, prepare, run
+from vsr_model.native.memory import padded
 from vsr_model.native.scratch import scratch_image
 from vsr_model.native.stages import use_winograd
 
@@ -209,6 +210,39 @@ def test_scratch_memory_is_kept_and_grows() -> None:
     again = scratch_image("test", 1, 16, 4, 4)
     assert large.data_ptr() == again.data_ptr()
     assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
+
+
+@needs_kernel
+@pytest.mark.parametrize(("mid_channels", "num_blocks"), [(64, 3), (8, 1), (24, 2)])
+@pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 4, 40, 33), (2, 2, 16, 64)])
+def test_what_it_holds_is_as_foretold(
+    monkeypatch: pytest.MonkeyPatch,
+    mid_channels: int, num_blocks: int, batch: int, frames: int, height: int, width: int,
+) -> None:  # fmt: skip
+    kept: dict[str, Tensor] = {}
+    monkeypatch.setattr(scratch._OF_THREAD, "kept", kept, raising=False)
+    network = build_basicvsr(mid_channels, num_blocks, seed=0)
+    use_winograd(network)
+    with torch.inference_mode():
+        network(torch.rand(batch, frames, 3, height, width))
+    weights = sum(weights_of(vars(module)) for module in network.modules())
+    assert weights == memory.weight_bytes(mid_channels=mid_channels, num_blocks=num_blocks)
+    held = sum(image.nbytes for image in kept.values())
+    foretold = memory.scratch_bytes(
+        mid_channels=mid_channels, batch=batch, pairs=frames - 1, upsampled=1, height=height, width=width,
+        threads=0,
+    )  # fmt: skip
+    assert foretold * 0.8 < held <= foretold
+
+
+def weights_of(value: object) -> int:
+    """The bytes of all transformed weights in an attribute, however it holds them."""
+    if isinstance(value, Weights):
+        return value.transformed.nbytes
+    if isinstance(value, nn.Module):
+        return 0
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(weights_of, items))
 
 
 # Building ---------------------------------------------------------------------------------------------------

@@ -6,22 +6,13 @@ Images are channels_last tensors (n, c, h, w) of float32 whose c is a multiple o
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr_model.native.build import library
-
-CHANNELS: Final = 16  # that the kernel takes at once, on any processor
-TILES: Final = {3: 6, 7: 4}
-"""The output tile by kernel size. Larger ones need fewer multiplications and round more."""
-
-
-def padded(channels: int) -> int:
-    """The least multiple of 16 that holds so many channels."""
-    return -(-channels // CHANNELS) * CHANNELS
+from vsr_model.native.memory import TILES, padded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from vsr_model.basicvsr import SCALE, BasicVSR, Upsampling
 from vsr_model.layers import NEGATIVE_SLOPE, ResidualBlock, ResidualTrunk, resize
-from vsr_model.native.convolutions import CHANNELS, Step, image, padded, prepare, run
+from vsr_model.native.convolutions import Step, image, prepare, run
+from vsr_model.native.memory import CHANNELS, padded
 from vsr_model.native.scratch import scratch_image
 
 

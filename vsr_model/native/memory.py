@@ -1,0 +1,55 @@
+"""What the compiled kernel holds beside a network and its tensors, from configuration and shape. No torch."""
+
+from itertools import pairwise
+from typing import Final
+
+from vsr_model.cost import FLOAT_BYTES, FLOW_CHANNELS, RGB
+
+CHANNELS: Final = 16
+"""Images have a multiple of so many channels: the kernel takes as many at once, on any processor."""
+
+TILES: Final = {3: 6, 7: 4}
+"""The output tile by kernel size. Larger ones need fewer multiplications and round more."""
+
+_FLOW_LEVELS: Final = 6
+_FLOW_MULTIPLE: Final = 32
+_OUTPUT_CHANNELS: Final = 64
+_THREAD_BYTES: Final = 4 << 20  # of tiles that a thread has in hand, in pages of 2 MiB
+
+
+def padded(channels: int) -> int:
+    """The least multiple of 16 that holds so many channels."""
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+def weight_bytes(*, mid_channels: int, num_blocks: int) -> int:
+    """Of all transformed weights; the network keeps its own."""
+    mid, out = padded(mid_channels), _OUTPUT_CHANNELS
+    trunk = [(padded(RGB), mid)] + (1 + 2 * num_blocks) * [(mid, mid)]
+    upsampling = [(mid, 4 * mid), (mid, 4 * out), (out, out), (out, padded(RGB))]
+    level = [(padded(a), padded(b)) for a, b in pairwise(FLOW_CHANNELS)]
+    by_kernel = {3: 2 * trunk + upsampling, 7: _FLOW_LEVELS * level}
+    return FLOAT_BYTES * sum(
+        (TILES[kernel] + kernel - 1) ** 2 * sum(a * b for a, b in layers)
+        for kernel, layers in by_kernel.items()
+    )
+
+
+def scratch_bytes(
+    *, mid_channels: int, batch: int, pairs: int, upsampled: int, height: int, width: int, threads: int
+) -> int:
+    """Of what is kept from call to call for values that live within one.
+
+    `pairs` of frames have their flow estimated at once, `upsampled` frames are enlarged at once, of each of
+    `batch` clips.
+    """
+    mid, out, pixels = padded(mid_channels), _OUTPUT_CHANNELS, batch * height * width
+    hidden = max(mid, upsampled * 16 * out)
+    enlarged = upsampled * (4 * mid + 16 * out)
+    residual = upsampled * 16 * padded(RGB)
+    inputs = padded(RGB) + mid + upsampled * mid
+    aligned = -(-height // _FLOW_MULTIPLE) * -(-width // _FLOW_MULTIPLE) * _FLOW_MULTIPLE**2
+    # What a level is given; its layers then write to two images in turn.
+    given, *widths = map(padded, FLOW_CHANNELS)
+    flow = batch * pairs * aligned * (given + max(widths[::2]) + max(widths[1::2]))
+    return FLOAT_BYTES * (pixels * (hidden + enlarged + residual + inputs) + flow) + threads * _THREAD_BYTES
