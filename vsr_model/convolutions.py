@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsr_model.convolution_memory import tile_size
 from vsr_model.layers import is_channels_last
 
 Method: TypeAlias = Literal["im2col", "fft"]
@@ -21,9 +22,6 @@ CPU_BAND_BYTES: Final = 2**24
 DEVICE_BAND_BYTES: Final = 2**28
 """What is computed at once: so many rows that their columns, or spectra, take at most this, and one at least.
 On a CPU they are then still in a cache, or nearly; a GPU needs more work at a time."""
-
-_SMALL_TILE: Final = 16
-_LARGE_TILE: Final = 32
 
 
 def replace_convolutions(network: nn.Module, method: Method) -> None:
@@ -171,13 +169,6 @@ class FftConv2d(_SameSize):
         spectra: Tensor = torch.fft.rfft2(self.weight.contiguous(), s=tile)
         # Conjugate, since what networks call convolution is correlation.
         return spectra.conj().permute(2, 3, 1, 0).flatten(0, 1).resolve_conj().contiguous()
-
-
-def tile_size(kernel_size: int, size: int) -> int:
-    """The power of two that tiles are of along an axis of `size` pixels."""
-    largest = _SMALL_TILE if kernel_size <= 3 else _LARGE_TILE
-    whole: int = 1 << (size + kernel_size - 2).bit_length()  # at least size + kernel_size - 1
-    return min(whole, largest)
 
 
 def _products(tiles: Tensor, weights: Tensor, tile: tuple[int, int]) -> Tensor:

@@ -23,6 +23,9 @@ CONVOLUTION_SHARE: Final = {"cpu": 0.6, "cuda": 0.3}
 """Share of the matrix-multiply rate that BasicVSR's convolutions are taken to reach; they reach 0.5 to 0.9 of
 it on a CPU with AVX-512. A rough figure for a rough estimate: nothing measured depends on it."""
 
+STREAMED_CLIPS: Final = 9
+"""Clips of each sample of `total` where transfers are overlapped: one that fills the pipeline, and eight."""
+
 TYPICAL_REPETITIONS: Final = 16
 TYPICAL_WARMUP: Final = 3
 """Calls after which a rule for repetitions, and an automatic warm-up, are most often content."""
@@ -74,9 +77,12 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
         probes |= {"sync": 0, "events": 0, "both": 0}
     cold = int(measure.first_call == "apart")
     per_probe = 2 if measure.end_to_end else 1
+    per_sample = 1 + STREAMED_CLIPS if backend.transfer == "overlapped" else 1
     return Calls(
         first=cold + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
-        end_to_end=_repetitions(measure.repetitions, call_s) if measure.end_to_end else 0,
+        end_to_end=per_sample * _repetitions(measure.repetitions, call_s and per_sample * call_s)
+        if measure.end_to_end
+        else 0,
         stages=probes[measure.stages]
         * per_probe
         * _repetitions(measure.repetitions, call_s and per_probe * call_s),
@@ -157,11 +163,28 @@ def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     that were handed on.
     """
     tensors = _tensor_bytes(cell, model, measure)
-    return tensors + (_kernel_bytes(cell, model) if cell.backend.convolution == "winograd" else 0)
+    return tensors + _convolution_bytes(cell, model)
+
+
+def _convolution_bytes(cell: Cell, model: Model) -> int:
+    """What convolutions keep beside the network's own tensors, if they are not the library's."""
+    if cell.backend.convolution == "winograd":
+        return _kernel_bytes(cell, model)
+    if cell.backend.convolution == "fft":
+        # A revision of the network that is measured by this program may not have it yet.
+        from vsr_model.convolution_memory import spectra_bytes  # noqa: PLC0415
+
+        return spectra_bytes(
+            mid_channels=model.mid_channels,
+            num_blocks=model.num_blocks,
+            height=cell.height,
+            width=cell.width,
+        )
+    return 0
 
 
 def _kernel_bytes(cell: Cell, model: Model) -> int:
-    """What the compiled kernel holds: some of it takes the place of tensors, which are counted all the same."""
+    """What the compiled kernel holds. Some takes the place of tensors, which are counted all the same."""
     # A revision of the network that is measured by this program may not have it yet.
     from vsr_model.native import memory  # noqa: PLC0415
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests import golden
 from vsr_model import BasicVSR, convolutions, load_checkpoint
-from vsr_model.convolutions import FftConv2d, Im2colConv2d, keeps_size, replace_convolutions, tile_size
+from vsr_model.convolution_memory import spectra_bytes, tile_size
+from vsr_model.convolutions import FftConv2d, Im2colConv2d, keeps_size, replace_convolutions
 from vsr_model.layers import is_channels_last
 
 METHODS = ("im2col", "fft")
@@ -214,3 +215,15 @@ def test_names_and_parameters_stay(method: Any) -> None:
     assert kinds == {nn.Conv2d, {"im2col": Im2colConv2d, "fft": FftConv2d}[method]}
     (one,) = (item for item in model.modules() if type(item) is nn.Conv2d)
     assert one is model.aggregation.fusion
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (33, 70)])
+def test_what_spectra_take_is_known(height: int, width: int) -> None:
+    model = tiny()
+    replace_convolutions(model, "fft")
+    with torch.inference_mode():
+        for _ in range(2):
+            model(golden.clip(2, height, width))
+    fast = [item for item in model.modules() if isinstance(item, FftConv2d)]
+    kept = sum(kept.nbytes for item in fast for kept in item._kept.values())
+    assert kept == spectra_bytes(mid_channels=8, num_blocks=2, height=height, width=width)
