@@ -16,15 +16,16 @@ from matplotlib.lines import Line2D
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_labels import frames_of, missing, title_of
 from bench.plotting.plot_series import STAGE_ORDER, Roofline
-from bench.plotting.plot_style import GREY, STAGE_COLOURS, logarithmic, marker, plain, sheet
-from bench.units import FLOP_RATES, Unit, significant, unit_for
+from bench.plotting.plot_style import STAGE_COLOURS, logarithmic, marker, plain, sheet
+from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
 
 _HEIGHT_IN: Final = 3.6
 _MARGIN: Final = 1.6
 """How far the axes go beyond what is in them, as a factor."""
 _LABEL_POINTS: Final = 10.0
 """The least between two labels at the right edge."""
-_LABEL_CHARACTERS: Final = 22
+_ALONG: Final = 1.3
+"""By what factor a slope's label stands further along than that of the slope before."""
 
 _ROOF: Final[dict[str, Any]] = {"color": "#333333", "linewidth": 1.3, "zorder": 1.6}
 _CONVOLUTION: Final[dict[str, Any]] = {**_ROOF, "linewidth": 1.0, "linestyle": (0, (4, 2))}
@@ -40,6 +41,7 @@ class _Roof:
     """A horizontal line with its label."""
 
     label: str
+    place: str
     flops_per_s: float
     is_convolution: bool
     copy_bytes_per_s: float
@@ -48,7 +50,7 @@ class _Roof:
 def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
     shown = [series for series in group.series if isinstance(series, Roofline)]
     roofs = _roofs(shown)
-    unit = unit_for([max(roof.flops_per_s for roof in roofs)], FLOP_RATES)
+    unit = unit_for([roof.flops_per_s for roof in roofs], FLOP_RATES)
     stages = [
         stage for stage in STAGE_ORDER if any(point.stage == stage for one in shown for point in one.points)
     ]
@@ -76,28 +78,30 @@ def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
 
 
 def _roofs(shown: Sequence[Roofline]) -> list[_Roof]:
-    """Each roof once; what backends it is of is said where not all have the same."""
-    found: dict[tuple[str, bool, float, float], list[str]] = {}
+    """Each roof once, labelled with its precision, and where there are several with device and threads."""
+    several = len({_place(one) for one in shown}) > 1
+    found: dict[_Roof, None] = {}
     for one in shown:
         for point in one.points:
             pairs = ((False, point.matmul_flops_per_s), (True, point.convolution_flops_per_s))
             for is_convolution, rate in pairs:
                 if rate is not None:
-                    names = found.setdefault(
-                        (point.precision, is_convolution, rate, one.copy_bytes_per_s), []
+                    roof = _Roof(
+                        label=f"{point.precision}, {_place(one)}" if several else point.precision,
+                        place=_place(one),
+                        flops_per_s=rate,
+                        is_convolution=is_convolution,
+                        copy_bytes_per_s=one.copy_bytes_per_s,
                     )
-                    if one.backend not in names:
-                        names.append(one.backend)
-    together = {(precision, kind) for precision, kind, *_ in found}
-    return [
-        _Roof(
-            label=precision if len(found) == len(together) else _short(f"{precision}, {', '.join(names)}"),
-            flops_per_s=rate,
-            is_convolution=is_convolution,
-            copy_bytes_per_s=copy,
-        )
-        for (precision, is_convolution, rate, copy), names in found.items()
-    ]
+                    found.setdefault(roof)
+    return list(found)
+
+
+def _place(one: Roofline) -> str:
+    """The device, with its threads where the grid asks for a number."""
+    if one.threads is None:
+        return one.device
+    return f"{one.device}, {one.threads} thread{'s' if one.threads > 1 else ''}"
 
 
 def _limits(axes: Axes, shown: Sequence[Roofline], roofs: Sequence[_Roof], unit: Unit) -> None:
@@ -124,17 +128,27 @@ def _draw_roofs(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
             [level, level],
             **(_CONVOLUTION if roof.is_convolution else _ROOF),
         )
-    _label_slopes(axes, roofs)
+    _label_slopes(axes, roofs, unit)
     _label_levels(axes, roofs, unit)
 
 
-def _label_slopes(axes: Axes, roofs: Sequence[_Roof]) -> None:
-    """Bandwidths, one above the other in the corner that no roof reaches."""
-    copies = sorted(dict.fromkeys(roof.copy_bytes_per_s for roof in roofs), reverse=True)
-    said = [f"copy {significant(copy / 1e9)} GB/s" for copy in copies]
-    axes.text(
-        0.012, 0.985, "\n".join(said), transform=axes.transAxes, ha="left", va="top", fontsize=7.5, color=GREY
-    )
+def _label_slopes(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
+    """Along each slope, where it enters the figure; each further along than the one before."""
+    left, _ = axes.get_xlim()
+    low, _ = axes.get_ylim()
+    for number, copy in enumerate(dict.fromkeys(roof.copy_bytes_per_s for roof in roofs)):
+        slope = copy / unit.scale
+        at = max(left, low / slope) * 1.12 * _ALONG**number
+        axes.text(
+            at,
+            at * slope * 1.06,
+            f"copy {with_unit(copy, BYTE_RATES)}",
+            rotation=math.degrees(math.atan(slope)),  # in the axes' numbers; matplotlib turns it
+            rotation_mode="anchor",
+            transform_rotates_text=True,
+            fontsize=7.5,
+            va="bottom",
+        )
 
 
 def _label_levels(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
@@ -182,7 +196,3 @@ def _mark(shape: str, colour: str) -> Line2D:
     return Line2D(
         [], [], marker=shape, color=colour, markeredgecolor="black", markersize=6.5, linestyle="none"
     )
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LABEL_CHARACTERS else f"{label[: _LABEL_CHARACTERS - 1].rstrip()}…"

@@ -118,6 +118,8 @@ class Roofline:
     """A backend's stages under the ceilings of its device and threads."""
 
     backend: str
+    device: str
+    threads: int | None  # as the grid asks for them
     copy_bytes_per_s: float
     points: tuple[RooflinePoint, ...]
 
@@ -252,8 +254,11 @@ def _rooflines(tables: Tables, cells: Sequence[Cell]) -> Found:
     for cell in cells:
         of_cell = rows_in(rows[rows["cell"] == cell.cell])
         if of_cell:
+            threads = of_cell[0]["threads"]
             roofline = Roofline(
                 backend=cell.backend,
+                device=str(of_cell[0]["device"]),
+                threads=None if pd.isna(threads) else int(threads),
                 copy_bytes_per_s=float(of_cell[0]["copy_bytes_per_s"]),
                 points=tuple(
                     RooflinePoint(

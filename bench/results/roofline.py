@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from bench.grid.backend_spec import Backend, resolve
-from bench.grid.ceilings import Ceiling, CeilingKind, best, has_roofline, precision_of
+from bench.grid.ceilings import Ceiling, CeilingKind, best, has_roofline, precision_of, threads_of
 from bench.grid.config import Experiment, Model
 from bench.records import FORWARD, Pass
 from bench.results.analysis import AXES, Tables
@@ -20,8 +20,9 @@ CEILINGS_COLUMNS: Final = (
     "best_bytes_per_s", "median_bytes_per_s", "reason",
 )  # fmt: skip
 ROOFLINE_COLUMNS: Final = (
-    "cell", *AXES, "stage", "precision", "pass", "clock", "n_rounds", "n", "median_s", "low_s", "high_s",
-    "interval", "flops", "bytes", "bytes_fused", "intensity", "intensity_fused",
+    "cell", *AXES, "stage", "device", "threads", "precision", "pass", "clock", "n_rounds", "n",
+    "median_s", "low_s", "high_s", "interval",
+    "flops", "bytes", "bytes_fused", "intensity", "intensity_fused",
     "flops_per_s", "flops_per_s_low", "flops_per_s_high",
     "matmul_flops_per_s", "convolution_flops_per_s", "copy_bytes_per_s",
     "limit_flops_per_s", "share", "share_low", "share_high", "binds", "binds_fused",
@@ -133,7 +134,8 @@ def roofline_table(
         parts = parts_of(experiment.model, backend, row)
         chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[Stage(row["stage"])]]
         if sum(part.flops for part in chosen):
-            rows.append(_row(row, chosen, known[row["backend"]]))
+            where = {"device": backend.device, "threads": threads_of(backend)}
+            rows.append(where | _row(row, chosen, known[row["backend"]]))
     return _table(rows, ROOFLINE_COLUMNS)
 
 
