@@ -48,7 +48,10 @@ def _steal_share(record: CellRecord, readings: Sequence[TelemetryReading]) -> fl
 
 
 def _energy_per_frame_j(record: CellRecord) -> float | None:
-    """The energy of the end-to-end pass over its frames; the gaps between its calls count too."""
+    """The energy of the end-to-end pass over its frames; the gaps between its calls count too. None where
+    clips were streamed: more went through than its samples tell."""
+    if record.settings.get("transfer") == "overlapped":
+        return None
     calls = [
         item
         for item in record.samples

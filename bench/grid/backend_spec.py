@@ -35,6 +35,16 @@ class Backend:
     def is_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
+    def host_memory(self, of_measure: str) -> str:
+        """Where its clips and outputs lie on the host, `pageable` or `pinned`; its own `transfer` goes before
+        what the measure says for all."""
+        return of_measure if self.transfer is None else "pinned" if self.overlaps_transfers else self.transfer
+
+    @property
+    def overlaps_transfers(self) -> bool:
+        """Whether clips come and outputs go while others are computed."""
+        return self.transfer == "overlapped"
+
     @property
     def feature_bytes(self) -> int:
         """Bytes of one value of a feature, the type that memory mostly goes to."""

@@ -36,6 +36,7 @@ from bench.grid.config_base import (
 )
 from bench.grid.config_errors import as_bad_input, field_error
 from bench.grid.config_measure import Measure
+from bench.grid.disagreements import disagreement
 from bench.grid.yaml_source import Source, nearest, override, read, value_of
 
 
@@ -213,6 +214,8 @@ class Experiment(Strict):
             said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
             raise field_error("measure", said)
         if (refused := self._against_memory_plans() or self._against_optimisations()) is not None:
+            raise field_error("measure", refused)
+        if (refused := disagreement(self.backends, self.measure)) is not None:
             raise field_error("measure", refused)
         if self.variants:  # a file's own are applied, or not, before it is read as an experiment
             raise field_error("variants", "cannot be set from the command line; --variant chooses one")

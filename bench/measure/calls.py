@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.grid.estimate import STREAMED_CLIPS
 from bench.measure import backends, memory, profiling, workload
 from bench.measure.draft import Draft
 from bench.measure.memory import MemoryProfile
+from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
 from bench.records import (
     CALL,
@@ -62,6 +64,7 @@ class Calls:
         self._output: Tensor | None = None  # of the last call, until one is on the host
         self._on_host: Tensor | None = None  # the output that is checked
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
+        self._pipeline: Overlapped | None = None  # what clips are streamed through
         self._is_placed = False
         # Beside the references, the run has removed whatever is there when it ends.
         beside = draft.task.reference.parent
@@ -79,7 +82,9 @@ class Calls:
         """
         # A process that other cells share may have its context, and their leftovers, already.
         had_context = self._device.has_context()
-        locks_pages = self._device.has_events and self._measure.host_memory == "pinned"
+        overlaps = self._device.has_events and self._backend.overlaps_transfers
+        host_memory = self._backend.host_memory(self._measure.host_memory)
+        locks_pages = self._device.has_events and host_memory == "pinned"
         as_a_script = self._measure.timed == "call"
         # Page-locked memory needs a context, too: it cannot wait for the call.
         if as_a_script and self._measure.end_to_end and not had_context and not locks_pages:
@@ -93,7 +98,9 @@ class Calls:
         self._draft.keep("model_to_device_s", moved)
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)
-            if self._measure.end_to_end and not as_a_script and self.plan is None:
+            if overlaps:
+                self._make_pipeline()
+            elif self._measure.end_to_end and not as_a_script and self.plan is None:
                 self._landing = self._device.page_locked(self._blank_output())
             if self._clip.is_pinned():
                 self._draft.values["settings"]["host_memory"] = "pinned"
@@ -116,6 +123,15 @@ class Calls:
             self._forward = workload.dropping(self._frames)
         self._is_placed = True
 
+    def _make_pipeline(self) -> None:
+        def forward(lrs: Tensor) -> Tensor:
+            output = self._forward(lrs, no_probe)
+            assert output is not None  # there is no memory plan beside
+            return output
+
+        self._pipeline = Overlapped(self._device, forward, clip=self._clip, output=self._blank_output())
+        self._draft.values["settings"]["transfer"] = "overlapped"
+
     def _blank_output(self) -> Tensor:
         *outer, height, width = self._clip.shape
         scale = find_model(self._draft.task.model.name).scale
@@ -126,13 +142,20 @@ class Calls:
     def end_to_end(self, phase: Phase, repetition: int) -> Called:
         """One call with nothing inside the network instrumented, as the measure has it timed."""
         self._output = None  # not two at once
-        spans, page_faults = self._as_a_script() if self._measure.timed == "call" else self._by_parts()
+        if self._measure.timed == "call":
+            spans, page_faults = self._as_a_script()
+            whole_s = spans[CALL].wall_s
+        elif self._pipeline is None:
+            spans, page_faults = self._by_parts()
+            whole_s = spans[TOTAL].wall_s
+        else:
+            spans, page_faults, whole_s = self._streamed(self._pipeline, phase)
         for stage, span in spans.items():
             self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
         self._say_how()
-        figure, whole = (spans[CALL],) * 2 if CALL in spans else (spans[FORWARD], spans[TOTAL])
-        self._count(whole.wall_s)
-        return Called(figure_s=figure.wall_s, whole_s=whole.wall_s, page_faults=page_faults)
+        figure = spans[CALL] if CALL in spans else spans[FORWARD]
+        self._count(whole_s)
+        return Called(figure_s=figure.wall_s, whole_s=whole_s, page_faults=page_faults)
 
     def bring_output(self) -> None:
         """Bring the last call's output to the host, where none is there yet; let it go here."""
@@ -174,6 +197,29 @@ class Calls:
         first, last = min(spans.values(), key=_start), max(spans.values(), key=_start)
         spans[TOTAL] = Timed(start_s=first.start_s, wall_s=last.start_s + last.wall_s - first.start_s)
         return spans, page_faults
+
+    def _streamed(self, pipeline: Overlapped, phase: Phase) -> tuple[dict[str, Timed], int, float]:
+        """The forward alone, and then, in steady calls, a stream of clips for the time per clip, transfers
+        included; and the seconds of all that. Transfers have no spans of their own: they lie beside others'.
+        """
+        spans: dict[str, Timed] = {}
+        lrs = self.clip_on_device()
+        before = _minor_faults()
+        result, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
+        page_faults = _minor_faults() - before
+        self._output = self._detached(result)
+        whole_s = spans[FORWARD].wall_s
+        if phase is Phase.STEADY:
+            del result
+            self._output = None
+            self._device.synchronize()
+            begin = perf_counter()
+            clips = [self._clip] * STREAMED_CLIPS
+            with torch.inference_mode():
+                self._output, spans[TOTAL] = timed_stream(pipeline, clips, self._device)
+            whole_s += perf_counter() - begin
+            self._draft.calls += STREAMED_CLIPS
+        return spans, page_faults, whole_s
 
     def _as_a_script(self) -> tuple[dict[str, Timed], int]:
         """All that a timer around a script's call sees, in one span. The output stays on the device."""

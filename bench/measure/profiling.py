@@ -21,7 +21,7 @@ _KEPT: Final = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTim
 
 def label_probe(stage: Stage, /) -> AbstractContextManager[None]:
     """A probe that has the profiler show each stage as a range of its own."""
-    return record_function(f"{STAGE_LABEL}{stage}")  # type: ignore[return-value]  # gives itself, unused
+    return record_function(f"{STAGE_LABEL}{stage}")
 
 
 def trace_of(forward: Callable[[StageProbe], object], device: Device, scratch: Path) -> dict[str, Any]:

@@ -1,0 +1,180 @@
+"""Rounds of backends with a `transfer` or `cuda_graph` of their own, on a CPU that passes for a GPU."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.cautions.machine_state import machine_state
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config_measure import Measure
+from bench.grid.estimate import STREAMED_CLIPS, expected_calls
+from bench.measure import backends, workload
+from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, TelemetryReading
+from tests.bench.fakes import CpuAsCuda, experiment
+from tests.bench.rounds import Ran, measure, steady
+from tests.vsr_model.test_cuda_graphs import FakeCapturer
+from vsr_model import cuda_graphs
+from vsr_model.errors import BadInput
+from vsr_model.stages import no_probe
+
+CLIP, OUTPUT = (1, 2, 3, 16, 16), (1, 2, 3, 64, 64)
+CUDNN = BUILT_IN["cudnn"]
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> CpuAsCuda:
+    made = CpuAsCuda()
+    monkeypatch.setattr(backends, "device_of", lambda _: made)
+    return made
+
+
+@pytest.fixture
+def round_of(tmp_path: Path) -> Callable[..., CellRecord]:
+    def run_one(backend: dict[str, Any], **how: Any) -> CellRecord:
+        one = experiment(
+            grid={"frames": [2], "size": [[16, 16]]},
+            backends=[{"name": "fast", "from": "cudnn", **backend}],
+            measure=measure(**how),
+        )
+        record = Ran(one, tmp_path / ".references" / "clip.npy").record
+        assert record.status is Status.OK, record.reason
+        assert record.output_psnr_db is not None
+        assert record.output_psnr_db > 100
+        return record
+
+    return run_one
+
+
+def stages_of(record: CellRecord, phase: Phase) -> set[str]:
+    return {
+        item.stage for item in record.samples if (item.pass_, item.phase) == (Pass.END_TO_END, phase)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("transfer", "of_measure", "host_memory"),
+    [
+        (None, "pageable", "pageable"),
+        (None, "pinned", "pinned"),
+        ("pageable", "pinned", "pageable"),
+        ("pinned", "pageable", "pinned"),
+        ("overlapped", "pageable", "pinned"),
+    ],
+)
+def test_a_backends_own_transfer_goes_first(transfer: str | None, of_measure: str, host_memory: str) -> None:
+    assert replace(CUDNN, transfer=transfer).host_memory(of_measure) == host_memory
+
+
+@pytest.mark.parametrize(("transfer", "locked"), [("pageable", []), ("pinned", [CLIP, OUTPUT])])
+def test_transfers_one_after_another(
+    device: CpuAsCuda, round_of: Any, transfer: str, locked: list[tuple[int, ...]]
+) -> None:
+    record = round_of({"transfer": transfer}, host_memory="pinned" if transfer == "pageable" else "pageable")
+    assert device.locked == locked
+    assert stages_of(record, Phase.STEADY) == {"host_to_device", "forward", "device_to_host", "total"}
+
+
+def test_overlapped_transfers_have_a_total_and_no_spans_of_their_own(
+    device: CpuAsCuda, round_of: Any
+) -> None:
+    record = round_of({"transfer": "overlapped"})
+    assert device.locked == [CLIP, OUTPUT, OUTPUT]
+    assert record.settings["transfer"] == "overlapped"
+    # The total is of the steady state: the first call, and those of the warm-up, have none.
+    assert stages_of(record, Phase.COLD) == stages_of(record, Phase.WARMUP) == {"forward"}
+    assert stages_of(record, Phase.STEADY) == {"forward", "total"}
+    assert len(steady(record, Pass.END_TO_END, FORWARD)) == len(steady(record, Pass.END_TO_END, TOTAL)) == 2
+    assert all(value > 0 for value in steady(record, Pass.END_TO_END, TOTAL, "device_s"))
+
+
+def test_the_output_that_is_checked_is_one_that_was_streamed(
+    device: CpuAsCuda, round_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[tuple[int, ...]] = []
+
+    def copy(target: torch.Tensor, source: torch.Tensor) -> None:
+        copied.append(tuple(source.shape))
+        target.copy_(source + (source.shape == OUTPUT))
+
+    monkeypatch.setattr(device, "copy", copy)
+    with pytest.raises(AssertionError, match="fast needs 80 dB"):
+        round_of({"transfer": "overlapped"})
+    assert copied.count(CLIP) == copied.count(OUTPUT) == 2 * STREAMED_CLIPS
+
+
+def test_streamed_clips_are_calls_that_are_expected() -> None:
+    asked = Measure.model_validate({"warmup": 2, "repetitions": 7, "stages": "off", "memory": "off"})
+    assert expected_calls(asked, replace(CUDNN, transfer="overlapped")).total == 3 + 7 * (1 + STREAMED_CLIPS)
+    assert expected_calls(asked, replace(CUDNN, transfer="pinned")).total == 3 + 7
+
+
+def test_energy_is_not_told_of_frames_that_no_sample_counts(device: CpuAsCuda, round_of: Any) -> None:
+    def with_energy(record: CellRecord) -> float | None:
+        readings = tuple(TelemetryReading(elapsed_s=at, energy_j=at) for at in (-5.0, 1000.0))
+        samples = tuple(
+            item.model_copy(update={"wall_s": 2.0}) if item.stage == TOTAL else item
+            for item in record.samples
+        )
+        return machine_state(
+            record.model_copy(update={"telemetry": readings, "samples": samples})
+        ).energy_per_frame_j  # fmt: skip
+
+    assert with_energy(round_of({"transfer": "pinned"})) is not None
+    assert with_energy(round_of({"transfer": "overlapped"})) is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"timed": "call"},
+        {"synchronise": False, "stages": "launch"},
+        {"gradients": True},
+        {"first_call": "counted", "warmup": 0, "end_to_end": False},
+    ],
+)
+def test_ways_of_measuring_that_cannot_be_with_a_stream(how: dict[str, Any]) -> None:
+    backend = {"name": "stream", "from": "cudnn", "transfer": "overlapped"}
+    with pytest.raises((BadInput, ValueError), match="'stream', whose transfers are overlapped"):
+        experiment(backends=[backend], measure=how)
+
+
+# cuda_graph
+
+
+def test_a_round_of_a_network_that_is_replayed(
+    device: CpuAsCuda, round_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capturer = FakeCapturer()
+    monkeypatch.setattr(cuda_graphs, "CudaCapturer", lambda _: capturer)
+    record = round_of({"cuda_graph": True}, warmup=2)
+    assert record.settings["cuda_graph"] == "True"
+    assert capturer.captures == len(cuda_graphs.PARTS)
+    assert {"alignment", "propagation", "aggregation", "upsampling"} <= {
+        item.stage for item in record.samples if item.pass_ is Pass.STAGE_EVENTS
+    }
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "batched", "bidirectional", "pipelined"])
+def test_graphs_and_schedules_go_together(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "CudaCapturer", lambda _: FakeCapturer())
+    model = experiment().model
+    lrs = torch.rand(1, 5, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    plain = replace(CUDNN, schedule=schedule)
+    expected, found = (
+        workload.forward_of(
+            workload.prepare(workload.build_model(model), backend, torch.device("cpu")), backend=backend
+        )(lrs, no_probe)
+        for backend in (plain, replace(plain, cuda_graph=True))
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_cannot_be_recorded_by_a_graph() -> None:
+    with pytest.raises((BadInput, ValueError), match="'graph'"):
+        experiment(
+            backends=[{"name": "graph", "from": "cudnn", "cuda_graph": True}], measure={"gradients": True}
+        )
