@@ -143,17 +143,17 @@ def _select(
         groups.setdefault(path[:depth], {})[".".join(path[depth:])] = tensor
 
     def preference(wrappers: tuple[str, ...]) -> tuple[bool, bool, bool, int]:
-        known = sum(_own_name(name) in targets for name in groups[wrappers])
+        known = sum(own_name(name) in targets for name in groups[wrappers])
         return known > 0, not _AVERAGED.isdisjoint(wrappers), not _NETWORK.isdisjoint(wrappers), known
 
     best = max(groups, key=preference, default=())
     tensors: dict[str, Tensor] = {}
     unexpected: dict[str, Tensor] = {}
     for name, tensor in groups.get(best, {}).items():
-        own_name = _own_name(name)
+        known_as = own_name(name)
         # Twice, in two namings: the second is one too many.
-        if own_name in targets and own_name not in tensors:
-            tensors[own_name] = tensor
+        if known_as in targets and known_as not in tensors:
+            tensors[known_as] = tensor
         elif not _NOT_NETWORK.match(name):
             unexpected[name] = tensor
     return tensors, unexpected
@@ -178,7 +178,8 @@ def _flatten(
             yield from _flatten(value, (*wrappers, name), seen)
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
+    """What this project calls a tensor of the network that another one calls `name`."""
     for rule in _RULES:
         name = rule(name)
     return name
