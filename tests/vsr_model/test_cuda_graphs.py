@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from tests import golden
 from vsr_model import BasicVSR
 from vsr_model.cuda_graphs import HANDED_ON, PARTS, CudaCapturer, GraphedStage, graph_stages
+from vsr_model.frame_sources import TensorFrames
 from vsr_model.initialise import build_basicvsr
+from vsr_model.memory_plan import MemoryPlan
+from vsr_model.stages import no_probe
+from vsr_model.streaming import upscale_frames
 
 
 class FakeCapturer:
@@ -100,6 +104,19 @@ def test_other_shapes_are_captured_anew_and_the_first_are_kept() -> None:
     assert capturer.captures == len(PARTS)
     assert equal(outputs(graphed, *clips[1:]), expected[1:])
     assert capturer.captures == 2 * len(PARTS)  # a frame alone is as those of a clip
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_frames_in_bounded_memory_are_the_same(interval: int) -> None:
+    plan = MemoryPlan(place="device", interval=interval, chunk=2)
+    graphed = network()
+    graph_stages(graphed, FakeCapturer())
+    with torch.inference_mode():
+        expected, found = (
+            [frame.clone() for frame in upscale_frames(one, TensorFrames(clip(5)), plan, no_probe)]
+            for one in (network(), graphed)
+        )
+    assert equal(found, expected)
 
 
 def test_other_types_and_layouts_are_captured_anew() -> None:
