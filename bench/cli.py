@@ -22,6 +22,7 @@ from bench import (
     cli_ladder,
     cli_noise,
     cli_paper,
+    cli_tune,
     cli_upscale,
     exits,
 )
@@ -256,6 +257,7 @@ app.command("compare")(cli_compare.compare)
 app.command("ci")(cli_ci.ci)
 app.command("noise")(cli_noise.noise)
 app.command("ladder")(cli_ladder.ladder)
+app.command("tune")(cli_tune.tune)
 app.command("history")(cli_history.history)
 app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
@@ -281,6 +283,8 @@ def _experiment(
 def _print_outcome(outcome: Any) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses.items())) or "none done"
     typer.echo(f"\n{outcome.planned} cells: {counts}")
+    for note in outcome.notes:
+        typer.echo(f"note: {one_line(note)}")
     for empty in outcome.plots.empty:
         typer.echo(f"no plot {empty.name}: {empty.reason}")
     typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, ...")

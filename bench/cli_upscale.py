@@ -14,6 +14,8 @@ from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
 if TYPE_CHECKING:
+    from bench.grid.backend_spec import Backend
+    from bench.grid.config_backend import BackendSpec
     from bench.upscaling.request import Tiles
     from bench.upscaling.upscale import Times, Upscaled
 
@@ -36,7 +38,10 @@ def upscale(
     ] = False,
     backend: Annotated[
         str,
-        typer.Option(help="cpu, cuda, cudnn, cudnn_autotune, or as in a grid: '{from: cpu, threads: 1}'."),
+        typer.Option(
+            help="cpu, cuda, cudnn, cudnn_autotune, as in a grid: '{from: cpu, threads: 1}', or what"
+            " `vsr-bench tune` found, by its name or file."
+        ),
     ] = "cpu",
     mid_channels: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 64,
     num_blocks: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 30,
@@ -116,7 +121,8 @@ def upscale(
     from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
     from bench.upscaling.request import Request  # noqa: PLC0415
 
-    chosen = resolve(config.backend_of(backend))
+    spec = config.backend_of(backend)
+    chosen, notes = _as_tuned(spec, resolve(spec))
     if chosen.memory_plan is not None:
         raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
     limit = _size("--memory-limit", memory_limit)
@@ -135,6 +141,8 @@ def upscale(
         sound=not no_sound,
         heap_gives_back=limit is not None and give_back_at_once(),
     )
+    for note in notes:
+        typer.echo(one_line(note), err=True)
     before = _identity(output)
     try:
         with FileDisplay(ProgressConsole()) as display:
@@ -144,6 +152,20 @@ def upscale(
         typer.echo(f"interrupted; {one_line(str(output))} {written}", err=True)
         raise
     _print(done)
+
+
+def _as_tuned(spec: "BackendSpec", backend: "Backend") -> "tuple[Backend, list[str]]":
+    """A backend that was tuned, less what is for whole clips, and what is to be said of that and of where it
+    was tuned; any other as it is."""
+    if spec.tuned_on is None:
+        return backend, []
+    from bench.machine import environment  # noqa: PLC0415
+    from bench.measure.backends import describe_devices  # noqa: PLC0415 - torch
+    from bench.tuning.tuned import frame_by_frame, note  # noqa: PLC0415
+
+    elsewhere = note(spec, backend.device, environment.collect(describe_devices(), {}))
+    usable, left_out = frame_by_frame(backend)
+    return usable, [text for text in (elsewhere, left_out) if text is not None]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from bench.grid import plan
+from bench.grid.backend_spec import resolve
 from bench.grid.ceilings import Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
@@ -25,6 +26,7 @@ from bench.reporting.html_files import Pages
 from bench.reporting.report import unfinished, write_report
 from bench.results.ceilings_file import append_ceiling, read_ceilings
 from bench.results.run_folder import RunFolder, check_free, default_path
+from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
 """Makes what shows the progress of so many jobs."""
@@ -44,6 +46,7 @@ class Outcome:
     report: Pages
     plots: PlotsWritten
     warnings: dict[str, int]  # cells by what they are warned of
+    notes: tuple[str, ...] = ()  # on backends that were tuned elsewhere
 
     @property
     def failed(self) -> int:
@@ -205,6 +208,9 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
     ladder = write_ladder(folder)
+    notes = tuned_notes(
+        [(spec, resolve(spec).device) for spec in folder.experiment.backends], folder.environment
+    )
     rounds: dict[str, list[CellRecord]] = {}
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)
@@ -217,7 +223,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         environment=folder.environment,
         plots=[*plots.images, *ladder.images],
         files=folder.written(),
-        exit_note=unfinished(missing),
+        exit_note=" ".join(filter(None, (unfinished(missing), *notes))) or None,
         ladder=ladder.section,
     )
     return Outcome(
@@ -228,4 +234,5 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         report=report,
         plots=plots,
         warnings=dict(Counter(tables.warnings["code"])),
+        notes=notes,
     )

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from bench.grid import variants
+from bench.grid.backend_file import SUFFIXES, fields_of, included, with_file
 from bench.grid.config_backend import BackendSpec
 from bench.grid.config_base import (
     MAX_CELLS,
@@ -300,6 +301,7 @@ def load(
 
 
 def _validated(source: Source) -> Experiment:
+    source = included(source)
     try:
         return Experiment.model_validate(source.data)
     except ValidationError as error:
@@ -383,12 +385,17 @@ def json_schema() -> dict[str, Any]:
 
 
 def backend_of(text: str) -> BackendSpec:
-    """The backend that a command line names, as text or as a mapping like a grid's.
+    """The backend that a command line names: as text, as a mapping like a grid's, or by its file.
 
-    A mapping needs no name there. Raises BadInput for what is neither.
+    A mapping needs no name there; a file is named by its path or, where `tune` puts it, by its name. Raises
+    BadInput for what is none of them.
     """
     value = value_of(text, "--backend")
     data = {"name": "backend", **value} if isinstance(value, dict) else {"name": text}
+    if not isinstance(value, dict) and text.endswith(SUFFIXES):
+        data = fields_of(Path(text), Path(text).stem)
+    elif (found := with_file(data)) is not None:
+        data = found
     return _of_command_line(BackendSpec, "--backend", data)
 
 

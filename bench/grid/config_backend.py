@@ -19,13 +19,33 @@ Schedule = Literal["sequential", "batched", "bidirectional", "pipelined"]
 Transfer = Literal["pageable", "pinned", "overlapped"]
 
 
+FileName = Annotated[str, Field(pattern=r"\.ya?ml$")]
+
+
+class TunedOn(Strict):
+    """The machine that a backend was found to be the fastest on (`vsr-bench tune`)."""
+
+    processor: str
+    """Of the machine."""
+    cores: int | None = None
+    """Logical ones that the process could run on."""
+    gpu: str | None = None
+    """That it ran on, if any."""
+    torch: str
+    """Version of PyTorch."""
+
+
 class BackendSpec(Strict):
     """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
 
     name: Name
     """What tables and plots call it."""
-    from_: BackendName | None = Field(None, alias="from")
-    """The backend that this one derives from; may be left out where the name is one of them."""
+    from_: Annotated[
+        BackendName | None,
+        BeforeValidator(lambda value: value, json_schema_input_type=BackendName | FileName | Name | None),
+    ] = Field(None, alias="from")
+    """The backend that this one derives from; may be left out where the name is one of them. Or a file of
+    backends, by its path or its name (`tuned.yaml`, `tuned`): what `vsr-bench tune` has written."""
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
     """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -61,6 +81,8 @@ class BackendSpec(Strict):
     network takes the whole clip in one call."""
     min_psnr_db: PositiveFloat | None = None
     """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
+    tuned_on: TunedOn | None = None
+    """Where `vsr-bench tune` found it; on another machine, or with another torch, there is a note."""
 
     @model_validator(mode="after")
     def _derives_from_a_known_one(self) -> Self:

@@ -1,0 +1,183 @@
+"""The command `tune`: parses and prints, nothing else."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from bench import cli_sides, exits
+from bench.cli_options import FilterOption, SetOption, VariantOption
+from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
+
+if TYPE_CHECKING:
+    from bench.tune_run import Tuned
+
+
+def tune(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A grid whose clips and network are tuned for: a YAML file, or the name of a preset. "
+            "Its backends are not used.",
+            show_default=False,
+        ),
+    ] = None,
+    variants: VariantOption = None,
+    assignments: SetOption = None,
+    filters: FilterOption = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long to search, with the confirmation at its end: `90s`, `5min`, `1h`. [default: 5min]",
+            show_default=False,
+        ),
+    ] = None,
+    min_psnr_db: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="How close to the CPU float32 result outputs have to be, peak 1.0. 80 keeps full float32; "
+            "60 allows tf32 and float16, 45 bfloat16. [default: 80]",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="cpu, cuda or cuda:1. [default: cuda where there is one, otherwise cpu]",
+            show_default=False,
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Leave this field of a backend alone, as in `--without compile`. May be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the backend is called. [default: tuned]", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The .yaml file to write it to. [default: NAME.yaml in the user's configuration folder, "
+            "where it is found by its name]",
+            show_default=False,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for what is measured; new or empty. [default: results/tune-NAME-TIME, in UTC]",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on with an interrupted search, as it was asked for, in the time that it has left.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Find the fastest backend for this machine and a grid's clips, and write it as one to be used by name.
+
+    First each optimisation is measured alone, beside the plain network; then, from the fastest on, one field
+    is changed at a time, until that brings no more than 1 % or the time is over. Every output is checked.
+    The fastest is then measured afresh beside the plain network and the runner-up: the gain that is told is
+    of that alone, since the fastest of many is also the luckiest.
+
+    Use what was found by its name: `vsr-bench upscale --backend tuned IN OUT`, or in a grid
+    `backends: [cpu, {name: tuned, from: tuned}]`; a file is named by its path. Where machine or torch are
+    others than it was tuned on, there is a note.
+
+    Each stage is a run like any other, in the folder; `tune.csv` lists what was tried. Ctrl-C keeps what is
+    done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and nothing was written,
+    70 the disk filled or the like (what is done is kept), 130 interrupted.
+    """
+    with cli_sides.told_if_early("tune", resume):
+        from bench import tune_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
+        from bench.grid import config, presets  # noqa: PLC0415
+        from bench.tune_request import Request, request  # noqa: PLC0415
+
+        if resume is not None:
+            given = (source, variants, assignments, filters, within, device, without, name, output, folder)
+            if any(item for item in given) or min_psnr_db is not None:
+                raise BadInput("--resume: all is as it began; give nothing else")
+            found = tune_run.resume(resume, cli_sides.display, cli_sides.say)
+        elif source is None:
+            raise BadInput(f"tune: needs a CONFIG; presets are {', '.join(presets.names())}")
+        else:
+            experiment = config.load(presets.find(source), assignments or (), variants or ())[0]
+
+            def ask(on: str) -> Request:
+                return request(
+                    device=on,
+                    cores=tune_run.cores_here(),
+                    within="5min" if within is None else within,
+                    min_psnr_db=80.0 if min_psnr_db is None else min_psnr_db,
+                    without=without or (),
+                    name="tuned" if name is None else name,
+                    output=output,
+                    filters=filters or (),
+                )
+
+            found = tune_run.start(
+                experiment, ask, cli_sides.display, cli_sides.say, device=device, folder=folder
+            )
+    _print(found)
+    if found.interrupted:
+        raise typer.Exit(exits.INTERRUPTED)
+
+
+def _print(found: "Tuned") -> None:
+    from bench import tune_run  # noqa: PLC0415
+    from bench.cli_ladder import table_of  # noqa: PLC0415
+    from bench.reporting.markdown import Column  # noqa: PLC0415
+    from bench.tuning.tuned import in_words  # noqa: PLC0415
+    from bench.tuning.words import decibels, times  # noqa: PLC0415
+
+    if found.interrupted or found.verdict is None:
+        typer.echo(f"interrupted; the rest: {one_line(tune_run.again(found.folder))}")
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    told = tune_run.lines(found)
+    console.print()
+    console.print(
+        table_of([Column(title=title, cells=[row[place] for row in told])
+                  for place, title in enumerate(("stage", "backend", "speed, output"))])
+    )  # fmt: skip
+    verdict = found.verdict
+    typer.echo(f"\n{verdict.chosen.name}: {in_words(verdict)}")
+    if verdict.psnr_db is not None:
+        typer.echo(f"output  {decibels(verdict.psnr_db)} against the CPU float32 result")
+    if verdict.over_runner_up is not None:
+        typer.echo(f"beside the runner-up  {times(verdict.over_runner_up.ratio)} as fast")
+    for note in verdict.notes:
+        typer.echo(f"note    {one_line(note)}")
+    if found.out_of_time:
+        typer.echo(f"note    the time was over before the search was: {found.tried} backends were tried")
+    typer.echo(f"backend {one_line(str(found.file))}")
+    typer.echo(f"table   {one_line(str(found.folder))}/tune.csv, and a run for each stage")
+    typer.echo(f"use     vsr-bench upscale --backend {_named(found)} INPUT OUTPUT")
+
+
+def _named(found: "Tuned") -> str:
+    """As a command line names it: by its name alone where that is looked up."""
+    from bench.grid.backend_file import find  # noqa: PLC0415
+
+    assert found.file is not None
+    known = find(found.name)
+    return found.name if known is not None and known.resolve() == found.file.resolve() else str(found.file)

@@ -1,0 +1,115 @@
+"""request.json: what a `vsr-bench tune` was asked for, so that it can be gone on with."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import request_file
+from bench.grid.backend_file import SUFFIXES, read_backends, user_folder
+from bench.grid.config import Experiment
+from bench.grid.config_backend import BACKEND_NAMES
+from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
+from bench.grid.yaml_source import nearest
+from bench.tuning.space import fields_tried
+from vsr_model.errors import BadInput
+
+REQUEST_NAME: Final = "request.json"
+
+_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)?\s*", re.IGNORECASE | re.ASCII)
+_UNIT_S: Final = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+MAX_WITHIN_S: Final = 86_400.0
+
+
+class Request(BaseModel):
+    """What is searched, within which limits, and where the answer goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filters: tuple[str, ...]
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)]
+    within_s: Annotated[float, Field(gt=0, le=MAX_WITHIN_S)]
+    min_psnr_db: Annotated[float, Field(gt=0, le=300)]
+    without: tuple[str, ...]
+    cores: Annotated[int, Field(ge=1)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+    output: str | None  # the file that the backend is written to; None: the user's own of that name
+
+    @property
+    def file(self) -> Path:
+        return user_folder() / f"{self.name}.yaml" if self.output is None else Path(self.output)
+
+
+def request(
+    *,
+    device: str,
+    cores: int,
+    within: str = "5min",
+    min_psnr_db: float = 80.0,
+    without: Sequence[str] = (),
+    name: str = "tuned",
+    output: Path | None = None,
+    filters: Sequence[str] = (),
+) -> Request:
+    """What is asked for. Raises BadInput for what is not allowed, and for a file that is someone's."""
+    if not re.match(DEVICE_PATTERN, device):
+        raise BadInput(f"--device: should be cpu, cuda or a GPU by its number as in cuda:1, not {device!r}")
+    if not re.match(NAME_PATTERN, name) or len(name) > 64:
+        raise BadInput(
+            f"--name: should consist of at most 64 letters, digits, '.', '_' and '-', not {name!r}"
+        )
+    if name in BACKEND_NAMES:
+        raise BadInput(f"--name: {name!r} is a backend that needs no file; give it another name")
+    if not 0 < min_psnr_db <= 300:
+        raise BadInput(f"--min-psnr-db: should be above 0 and at most 300, not {min_psnr_db:g}")
+    known = fields_tried(device)
+    for field in without:
+        if field not in known:
+            raise BadInput(
+                f"--without: {field!r} is not among what is tried on {device}{nearest(field, known)}; "
+                f"that is {', '.join(known)}"
+            )
+    asked = Request(
+        filters=tuple(filters),
+        device=device,
+        within_s=seconds_of(within),
+        min_psnr_db=min_psnr_db,
+        without=tuple(without),
+        cores=cores,
+        name=name,
+        output=None if output is None else str(output),
+    )
+    check_file(asked.file)
+    return asked
+
+
+def check_file(path: Path) -> None:
+    """Raises BadInput where the backend must not be written to: what is there is no file of backends."""
+    if path.suffix not in SUFFIXES:
+        raise BadInput(f"--output: {path}: should end in .yaml, so that it can be used as a backend's file")
+    if path.is_dir():
+        raise BadInput(f"--output: {path}: is a folder; a file is written")
+    if path.exists():
+        try:
+            read_backends(path)
+        except BadInput:
+            raise BadInput(
+                f"--output: {path}: is there, and is no file of backends; it is not written over"
+            ) from None
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of `5min`, `90s`, `1h` or a plain number. Raises BadInput for anything else."""
+    read = _DURATION.fullmatch(text)
+    seconds = 0.0 if read is None else float(read[1]) * _UNIT_S[(read[2] or "s").lower()]
+    if not 0 < seconds <= MAX_WITHIN_S:
+        raise BadInput(f"--within: should be a time such as 5min, 90s or 1h, a day at most, not {text!r}")
+    return seconds
+
+
+def read_request(folder: Path) -> tuple[Request, Experiment]:
+    """What a folder was begun with. Raises BadInput for one that holds no search."""
+    return request_file.read_request(folder, REQUEST_NAME, Request, "search for a backend")

@@ -1,0 +1,396 @@
+"""The search for the fastest backend, from a grid to a file of it: stage by stage, each a run as any other.
+
+request.json config.yaml        what was asked for; the grid as given, whose clips are tuned for
+1-alone/ 2-together-1/ ...      the stages: runs, with a report each
+confirm/                        the best beside the plain network and the runner-up, measured afresh
+tune.csv tuned.yaml             what was tried; the answer, which goes where it is looked up, too
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import pandas as pd
+
+from bench import run as runs
+from bench.grid import config, plan
+from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.plan import Job
+from bench.machine import environment
+from bench.machine.environment import in_short
+from bench.measure import preflight
+from bench.messages import Progress
+from bench.process.launcher import SharedLaunchers
+from bench.process.runner import Observer
+from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
+from bench.reporting.html_files import REPORT_STEM
+from bench.request_file import alone, write_request
+from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun, to_csv
+from bench.results.whole_file import write_whole
+from bench.statistics.changes import MIN_ROUNDS
+from bench.tune_request import REQUEST_NAME, Request, check_file, read_request
+from bench.tuning import answers
+from bench.tuning.answers import Verdict, verdict
+from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Done, Search, Stage
+from bench.tuning.space import PLAIN_NAME, axes, plain
+from bench.tuning.tuned import Circumstances, file_text, seconds_in_words, standing, tuned_on
+from vsr_model.errors import BadInput
+
+STEM: Final = "tune"
+TUNED_NAME: Final = "tuned.yaml"
+TABLE_NAME: Final = "tune.csv"
+TABLE_COLUMNS: Final = (
+    "stage", "backend", "settings", "status", "reason", "rounds", "speedup", "output_psnr_db",
+)  # fmt: skip
+
+Say = Callable[[str], None]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """How a search ended."""
+
+    folder: Path
+    interrupted: bool
+    verdict: Verdict | None = None
+    file: Path | None = None
+    name: str = ""
+    tried: int = 0
+    stages: tuple[Done, ...] = ()
+    out_of_time: bool = False  # before the search came to its own end
+
+
+def device_here(experiment: Experiment, launch: SharedLaunchers) -> str:
+    """`cuda` where this machine has such a device, otherwise `cpu`."""
+    return "cpu" if _unavailable(experiment, "cuda", launch) else "cuda"
+
+
+def start(
+    experiment: Experiment,
+    ask: Callable[[str], Request],
+    display: runs.DisplayFactory,
+    say: Say,
+    *,
+    device: str | None = None,
+    folder: Path | None = None,
+    clock: Clock = monotonic,
+) -> Tuned:
+    """Search in a new folder; `ask` makes the request for a device, which is this machine's where none is
+    given. Raises BadInput, before anything is written, for what cannot be met."""
+    check_free(folder or free_path(f"{STEM}-{experiment.name}"))
+    if device is not None:
+        ask(device)  # what is wrong is found before a process is started
+    with SharedLaunchers() as launch:
+        asked = ask(device or device_here(experiment, launch))
+        plan.cells(experiment, asked.filters)
+        if reason := _unavailable(experiment, asked.device, launch, asked.filters):
+            raise BadInput(f"--device {asked.device}: {reason}")
+        folder = folder or free_path(f"{STEM}-{experiment.name}")
+        write_request(folder, REQUEST_NAME, asked, experiment)
+        with alone(folder, REQUEST_NAME):
+            return _Tuning(folder, asked, experiment, display, say, launch, clock).done()
+
+
+def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock = monotonic) -> Tuned:
+    """Go on with a search, in the time that is left of it. Raises BadInput for a folder that holds none, and
+    where machine or program are not those it began with."""
+    asked, experiment = read_request(folder)
+    check_file(asked.file)
+    with alone(folder, REQUEST_NAME), SharedLaunchers() as launch:
+        return _Tuning(folder, asked, experiment, display, say, launch, clock).done()
+
+
+def again(folder: Path) -> str:
+    """The command that goes on."""
+    return f"vsr-bench tune --resume {folder}"
+
+
+def cores_here() -> int:
+    """Logical cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _OutOfTime(KeyboardInterrupt):
+    """Ends a run between two jobs, as an interrupt does: what is done is kept."""
+
+
+class _Limited:
+    """An observer that lets no job begin that may not."""
+
+    def __init__(self, inner: Observer, may_start: Callable[[Job], bool]) -> None:
+        self._inner, self._may_start = inner, may_start
+
+    def job_started(self, job: Job) -> None:
+        if not self._may_start(job):
+            raise _OutOfTime
+        self._inner.job_started(job)
+
+    def job_progressed(self, job: Job, progress: Progress) -> None:
+        self._inner.job_progressed(job, progress)
+
+    def job_ended(self, job: Job, record: CellRecord) -> None:
+        self._inner.job_ended(job, record)
+
+
+class _Interrupted(Exception):  # noqa: N818 - no error: the user's wish, on its way up
+    """By the user, in a stage."""
+
+
+class _Tuning:
+    """A search in its folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        asked: Request,
+        experiment: Experiment,
+        display: runs.DisplayFactory,
+        say: Say,
+        launch: SharedLaunchers,
+        clock: Clock,
+    ) -> None:
+        self.folder, self.asked, self.experiment = folder, asked, experiment
+        self.display, self.say, self.launch, self.clock = display, say, launch, clock
+        self.began_s = clock()
+        self.spent_before_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
+        self.plain = plain(asked.device)
+        self.search = Search(
+            plain=self.plain,
+            axes=axes(asked.device, cores=asked.cores, min_psnr_db=asked.min_psnr_db, without=asked.without),
+        )
+        self.out_of_time = False
+
+    def done(self) -> Tuned:
+        """All that is left to do, and the answer."""
+        found: list[Done] = []
+        try:
+            confirmed = self._carried_out(found)
+        except (_Interrupted, KeyboardInterrupt):
+            return Tuned(folder=self.folder, interrupted=True)
+        except OSError as error:
+            raise runs.stopped(error, self.folder, again(self.folder)) from error
+        plain_answer = found[0].answers[self.plain]
+        if plain_answer.status != Status.OK:
+            raise BadInput(
+                f"{self.folder}: the plain network, which all is compared with, was not measured "
+                f"({plain_answer.status}{f': {plain_answer.reason}' if plain_answer.reason else ''})"
+            )
+        best, other = self.search.best(found), self.search.runner_up(found)
+        answer = verdict(confirmed, self.plain, best, other)
+        everything = [*found, *([confirmed] if confirmed else [])]
+        try:
+            file = self._write(answer, everything)
+        except OSError as error:
+            raise runs.stopped(error, self.folder, again(self.folder)) from error
+        return Tuned(
+            folder=self.folder,
+            interrupted=False,
+            verdict=answer,
+            file=file,
+            name=self.asked.name,
+            tried=_tried(everything),
+            stages=tuple(everything),
+            out_of_time=self.out_of_time,
+        )
+
+    def _carried_out(self, found: list[Done]) -> Done | None:
+        """The stages, which go into `found`, and the confirmation; None where there is nothing to confirm."""
+        confirm = self.folder / CONFIRM
+        over = is_begun(confirm)  # then the search is, whatever time there was
+        while (stage := self.search.next_stage(found)) is not None:
+            path = self.folder / f"{len(found) + 1}-{stage.name}"
+            if (over or self._search_is_over()) and not is_begun(path):
+                self.out_of_time = True
+                break
+            found.append(self._stage(path, stage, read_only=over))
+            if self.out_of_time:
+                break
+        if self.search.best(found) == self.plain:
+            return None
+        return self._stage(confirm, self.search.confirmation(found))
+
+    def _stage(self, path: Path, stage: Stage, *, read_only: bool = False) -> Done:
+        experiment = _experiment_of(stage, self.experiment, self.search, self.asked)
+        if not read_only and not _is_whole(path):
+            names = ", ".join(candidate.name for candidate in stage.candidates)
+            self.say(f"{path.name}: {PLAIN_NAME}, {names}")
+            self._run(path, stage, experiment)
+        run = RunFolder.open(path)
+        run.check_config(experiment)
+        return answers.done(stage, self.plain, run.cells(), run.records())
+
+    def _run(self, path: Path, stage: Stage, experiment: Experiment) -> None:
+        """Measure what is left of a stage; ended early where the time is over."""
+        stopped: list[bool] = []
+
+        def may_start(job: Job) -> bool:
+            if stage.name == CONFIRM:
+                allowed = job.round < MIN_ROUNDS or self._spent_s() < self.asked.within_s
+            else:
+                plain_known = job.cell.backend.name == PLAIN_NAME and job.round == 0
+                allowed = plain_known or not self._search_is_over()
+            if not allowed:
+                stopped.append(True)
+            return allowed
+
+        @contextmanager
+        def display(jobs: Sequence[Job], measure: Measure) -> Iterator[Observer]:
+            with self.display(jobs, measure) as inner:
+                yield _Limited(inner, may_start)
+
+        if is_begun(path):
+            outcome = runs.resume(path, display, given=experiment, launch=self.launch)
+        else:
+            clear_unbegun(path)
+            outcome = runs.start(
+                experiment, display, filters=self.asked.filters, output=path, launch=self.launch
+            )
+        if stopped:
+            self.out_of_time = True
+        elif outcome.interrupted:
+            raise _Interrupted
+
+    def _search_is_over(self) -> bool:
+        """Whether what is left of the time is for the confirmation."""
+        return self._spent_s() + self._confirmation_s() > self.asked.within_s
+
+    def _spent_s(self) -> float:
+        return self.spent_before_s + self.clock() - self.began_s
+
+    def _confirmation_s(self) -> float:
+        """What it will take, by the plain network's rounds so far: three backends that are no slower."""
+        longest: dict[str, float] = {}
+        for record in _records_below(self.folder):
+            if record.backend == PLAIN_NAME and record.round_wall_s is not None:
+                longest[record.cell] = max(longest.get(record.cell, 0.0), record.round_wall_s)
+        return 3 * CONFIRM_ROUNDS * sum(longest.values())
+
+    def _write(self, answer: Verdict, everything: Sequence[Done]) -> Path:
+        """tune.csv, and the file of the backend in the folder and where it was asked for."""
+        run = RunFolder.open(self.folder / f"1-{everything[0].stage.name}")
+        model = self.experiment.model
+        text = file_text(
+            self.asked.name,
+            answer,
+            tuned_on(run.environment, self.asked.device),
+            Circumstances(
+                experiment=self.experiment.name,
+                clips=tuple(dict.fromkeys("/".join(cell.clip_id) for cell in run.cells())),
+                network=f"mid_channels {model.mid_channels}, num_blocks {model.num_blocks}",
+                machine=in_short(run.environment),
+                code=run.code.in_short if run.code else "not known",
+                when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+                within=seconds_in_words(self.asked.within_s),
+                min_psnr_db=self.asked.min_psnr_db,
+                tried=_tried(everything),
+                folder=self.folder.name,
+            ),
+            everything,
+        )
+        write_whole(self.folder / TABLE_NAME, to_csv(table(everything)))
+        write_whole(self.folder / TUNED_NAME, text)
+        file = self.asked.file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, text)
+        return file
+
+
+def table(everything: Sequence[Done]) -> pd.DataFrame:
+    """tune.csv: a row per stage and backend, in the order of measuring."""
+    rows = []
+    for one in everything:
+        base = next(candidate for candidate in one.answers if candidate.is_plain)
+        for candidate, answer in one.answers.items():
+            ratio = one.ratio(candidate, base)
+            rows.append(
+                {
+                    "stage": one.stage.name,
+                    "backend": candidate.name,
+                    "settings": "; ".join(f"{name}: {value}" for name, value in candidate.fields),
+                    "status": answer.status,
+                    "reason": answer.reason,
+                    "rounds": min(map(len, answer.levels.values()), default=0),
+                    "speedup": None if ratio is None else 1 / ratio,
+                    "output_psnr_db": answer.psnr_db,
+                }
+            )
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+
+
+def lines(found: Tuned) -> list[tuple[str, str, str]]:
+    """Stage, backend and how it did, for a terminal: what has a speed or a reason."""
+    return [
+        (one.stage.name, candidate.name, standing(one, candidate, next(iter(one.answers))))
+        for one in found.stages
+        for candidate in one.answers
+        if not candidate.is_plain
+    ]
+
+
+def _experiment_of(stage: Stage, experiment: Experiment, search: Search, asked: Request) -> Experiment:
+    """The run of a stage: the grid's clips on the plain network and the candidates, their calls timed."""
+    backends = [search.plain.entry(PLAIN_NAME)]
+    backends += [candidate.entry(min_psnr_db=asked.min_psnr_db) for candidate in stage.candidates]
+    measure = {
+        "warmup": 1,
+        "repetitions": {"min": 3, "max": 10, "target": 0.02, "budget_s": 2.0},
+        "rounds": stage.rounds,
+        "order": "random" if stage.name == CONFIRM else "interleaved",
+        "stages": "off",
+        "memory": "off",
+        "timeout_s": experiment.measure.timeout_s,
+        "allocator": experiment.measure.allocator,
+        "memory_check": experiment.measure.memory_check,
+    }
+    data = config.plain(experiment) | {
+        "name": f"{STEM}-{stage.name}", "backends": backends, "measure": measure, "plots": [],
+    }  # fmt: skip
+    for field in ("baseline", "ladder"):
+        data.pop(field, None)
+    return config.of_plain(data)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a stage is measured to its end, and told."""
+    if not is_begun(path) or not (path / f"{REPORT_STEM}.html").is_file():
+        return False
+    run = RunFolder.open(path)
+    return len(run.records()) >= len(run.cells()) * run.experiment.measure.rounds
+
+
+def _unavailable(
+    experiment: Experiment, device: str, launch: SharedLaunchers, filters: Sequence[str] = ()
+) -> str | None:
+    """Why the plain network cannot run on a device here, asked of a worker."""
+    stage = Stage(name="ask", candidates=(), rounds=1)
+    search = Search(plain=plain(device), axes=())
+    asked = Request(
+        filters=(),
+        device=device,
+        within_s=1.0,
+        min_psnr_db=80.0,
+        without=(),
+        cores=1,
+        name=STEM,
+        output=None,
+    )
+    cells = plan.cells(_experiment_of(stage, experiment, search, asked), filters)
+    with launch(environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]) as launcher:
+        answer = preflight.ask(launcher, experiment.model, cells)
+    reasons = {preflight.skip_reason(cell, answer) for cell in cells}
+    return None if None in reasons else "; ".join(sorted(filter(None, reasons)))
+
+
+def _records_below(folder: Path) -> list[CellRecord]:
+    return [record for path in sorted(folder.glob(f"*/{JOURNAL_NAME}")) for record in read_journal(path)]
+
+
+def _tried(everything: Sequence[Done]) -> int:
+    return len({candidate for one in everything for candidate in one.answers if not candidate.is_plain})

@@ -1,0 +1,172 @@
+"""A tuned backend: the text of its file, and what to say where it is used elsewhere. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import yaml
+
+from bench.grid.backend_spec import Backend
+from bench.grid.config_backend import BackendSpec, TunedOn
+from bench.tuning.answers import Verdict
+from bench.tuning.search import Done
+from bench.tuning.space import Candidate
+from bench.tuning.words import decibels, times
+from bench.units import with_unit
+from vsr_model.one_line import one_line
+
+WHOLE_CLIPS: Final = ("compile", "schedule", "cuda_graph", "transfer")
+"""What a call on a whole clip has, and `upscale`, which goes frame by frame, has not."""
+
+WIDTH: Final = 118
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What the search was for, for the file's comments."""
+
+    experiment: str
+    clips: tuple[str, ...]
+    network: str
+    machine: str
+    code: str
+    when: str  # UTC
+    within: str
+    min_psnr_db: float
+    tried: int
+    folder: str
+
+
+def tuned_on(environment: Mapping[str, Any], device: str) -> TunedOn:
+    """What of an environment.json decides which backend is the fastest."""
+    torch_side = environment.get("torch") or {}
+    gpu = None
+    if device != "cpu":
+        place = int(device.partition(":")[2] or 0)
+        devices = torch_side.get("devices") or []
+        gpu = str(devices[place].get("name")) if place < len(devices) else None
+    return TunedOn(
+        processor=str(environment.get("cpu") or "unknown"),
+        cores=environment.get("cpu_affinity"),
+        gpu=gpu,
+        torch=str(torch_side.get("torch") or "unknown"),
+    )
+
+
+def note(spec: BackendSpec, device: str, environment: Mapping[str, Any]) -> str | None:
+    """A sentence where the backend was tuned on another machine, or with another torch; None where that is
+    not so, and of a backend that was not tuned."""
+    was = spec.tuned_on
+    if was is None:
+        return None
+    here = tuned_on(environment, device)
+    differing = []
+    if device == "cpu":
+        if was.processor != here.processor:
+            differing.append(f"on {was.processor}, and this is {here.processor}")
+        if was.cores != here.cores:
+            differing.append(f"on {was.cores} cores, and here are {here.cores}")
+    elif was.gpu != here.gpu:
+        differing.append(f"on {was.gpu}, and this is {here.gpu or 'without it'}")
+    if was.torch != here.torch:
+        differing.append(f"with torch {was.torch}, and this is {here.torch}")
+    if not differing:
+        return None
+    return (
+        f"backend {spec.name}: tuned {'; '.join(differing)}: another may be the fastest here, and its answer "
+        "is not checked here; vsr-bench tune finds it"
+    )
+
+
+def notes(specs: Iterable[tuple[BackendSpec, str]], environment: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of all of a run's backends, each with its device."""
+    found = (note(spec, device, environment) for spec, device in specs)
+    return tuple(text for text in found if text is not None)
+
+
+def frame_by_frame(backend: Backend) -> tuple[Backend, str | None]:
+    """The backend without what needs whole clips, and a sentence that says what was left out, if anything."""
+    plain = Backend(name=backend.name, device=backend.device)
+    left = {
+        name: getattr(plain, name) for name in WHOLE_CLIPS if getattr(backend, name) != getattr(plain, name)
+    }
+    if not left:
+        return backend, None
+    said = ", ".join(f"{name}: {_yaml(getattr(backend, name))}" for name in left)
+    return replace(backend, **left), (
+        f"backend {backend.name}: without {said}, which is for whole clips in memory; frames come one by "
+        "one here"
+    )
+
+
+def file_text(
+    name: str, verdict: Verdict, found_on: TunedOn, circumstances: Circumstances, done: Sequence[Done]
+) -> str:
+    """The YAML file of the backend, with what was measured as comments; ends in a newline."""
+    entry = {
+        **verdict.chosen.entry(name, circumstances.min_psnr_db),
+        "tuned_on": found_on.model_dump(exclude_none=True),
+    }
+    body = yaml.safe_dump({"backends": [entry]}, sort_keys=False, allow_unicode=True, width=WIDTH)
+    lines = [f"# {one_line(line)}".rstrip() for line in _comments(name, verdict, circumstances, done)]
+    return "\n".join(lines) + "\n" + body
+
+
+def in_words(verdict: Verdict) -> str:
+    """The gain that the confirmation shows."""
+    if verdict.gain is None:
+        return "the plain network"
+    gain = verdict.gain
+    between = "" if gain.low is None or gain.high is None else f" ({times(gain.low)} to {times(gain.high)})"
+    rounds = "1 round" if gain.rounds == 1 else f"{gain.rounds} rounds"
+    return f"{times(gain.ratio)} as fast as the plain network{between}, confirmed in {rounds} of its own"
+
+
+def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Done]) -> Iterable[str]:
+    yield f"The fastest backend that vsr-bench tune found, {of.when}: {in_words(verdict)}"
+    if verdict.psnr_db is not None:
+        yield (
+            f"Output: {decibels(verdict.psnr_db)} against the CPU float32 result; "
+            f"{of.min_psnr_db:g} dB were asked for"
+        )
+    if verdict.gain is not None and len(verdict.gain.by_clip) > 1:
+        each = ", ".join(f"{clip} {times(ratio)}" for clip, ratio in verdict.gain.by_clip.items())
+        yield f"By clip: {each}"
+    if verdict.over_runner_up is not None:
+        yield f"Over the runner-up: {times(verdict.over_runner_up.ratio)}"
+    for text in verdict.notes:
+        yield f"Note: {text}"
+    yield f"Machine: {of.machine}"
+    yield f"Code: {of.code}"
+    yield f"For {of.network}, clips {', '.join(of.clips)} of {of.experiment}, within {of.within}"
+    yield f"{of.tried} backends were tried; what was measured is in {of.folder}"
+    for line in _standings(done):
+        yield f"  {line}"
+    yield f"Use: vsr-bench upscale --backend {name}, or in a grid {{name: {name}, from: {name}}}"
+
+
+def _standings(done: Sequence[Done]) -> Iterable[str]:
+    for one in done:
+        plain = next((candidate for candidate in one.answers if candidate.is_plain), None)
+        if plain is None:
+            continue
+        for candidate in one.answers:
+            if not candidate.is_plain:
+                yield f"{one.stage.name:<12} {candidate.name:<44} {standing(one, candidate, plain)}"
+
+
+def standing(one: Done, candidate: Candidate, plain: Candidate) -> str:
+    """How a candidate did in a stage: its speed, or why it has none."""
+    answer, ratio = one.answers[candidate], one.ratio(candidate, plain)
+    if ratio is None:
+        return f"{answer.status}: {answer.reason}" if answer.reason else answer.status
+    return " ".join(filter(None, (times(1 / ratio), decibels(answer.psnr_db))))
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def seconds_in_words(seconds: float) -> str:
+    """A time budget as it was given, about."""
+    return f"{seconds / 60:g} min" if seconds >= 60 else with_unit(seconds)

@@ -1,0 +1,257 @@
+"""vsr-bench tune on a real, tiny network: as a user meets it, interrupted, killed, out of time, and used."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+import yaml
+from PIL import Image
+
+from bench import cli, cli_sides, cli_tune, exits, tune_run
+from bench.grid import config
+from bench.grid.backend_file import read_backends, user_folder
+from bench.process.launcher import Launcher
+from bench.records import JOURNAL_NAME, read_journal
+from bench.tune_request import Request, request
+from bench.tune_run import TABLE_COLUMNS
+from vsr_model.errors import BadInput
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "model": {"mid_channels": 4, "num_blocks": 1},
+    "input": [{"name": "noise", "kind": "random"}],
+    "grid": {"frames": [1], "size": [[16, 16]]},
+    "backends": ["cpu"],
+}
+LEFT = ("compile", "convolution", "schedule")
+FEW = (*(word for field in LEFT for word in ("--without", field)), "--device", "cpu")
+"""So that one alone is tried, channels_last."""
+
+
+def ask(*arguments: str | Path) -> int:
+    app = typer.Typer()
+    app.command()(cli_tune.tune)
+    return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid's file beside an empty working directory, with a configuration folder of its own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def records_of(folder: Path) -> int:
+    return sum(len(read_journal(path)) for path in folder.glob(f"*/{JOURNAL_NAME}"))
+
+
+def check(out: Path, file: Path, name: str = "tuned") -> dict[str, Any]:
+    """What every search that has ended leaves; the backend that it found."""
+    table = pd.read_csv(out / "tune.csv")
+    assert tuple(table.columns) == TABLE_COLUMNS
+    assert {"plain", "channels_last"} <= set(table[table["stage"] == "alone"]["backend"])
+    assert (out / "tuned.yaml").read_text() == file.read_text()
+    (found,) = read_backends(file).values()
+    assert found["name"] == name
+    assert found["tuned_on"]["torch"]
+    assert (out / "1-alone" / "report.html").is_file()
+    assert not list(out.rglob(".references"))
+    return found
+
+
+class Stops(Launcher):
+    """A launcher whose so manieth worker is where the user presses Ctrl-C."""
+
+    after = 0
+    spawned = 0
+
+    def spawn(self, target: str) -> Any:
+        Stops.spawned += 1
+        if Stops.spawned == Stops.after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().spawn(target)
+
+
+def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.process.launcher.Launcher", Stops)
+    Stops.after, Stops.spawned = 5, 0
+    assert ask(tiny, *FEW, "--folder", "out", "--name", "fast") == exits.INTERRUPTED
+    assert capsys.readouterr().out == "interrupted; the rest: vsr-bench tune --resume out\n"
+    out = Path("out")
+    before = read_journal(out / "1-alone" / JOURNAL_NAME)
+    assert before
+    assert not (out / "tune.csv").exists()
+    assert not user_folder().exists()
+
+    Stops.after = 0
+    assert ask("--resume", out) == exits.OK
+    assert read_journal(out / "1-alone" / JOURNAL_NAME)[: len(before)] == before
+    told = capsys.readouterr().out
+    assert "as fast as the plain network" in told or "the plain network" in told
+    assert "vsr-bench upscale --backend fast INPUT OUTPUT" in told
+    found = check(out, user_folder() / "fast.yaml", "fast")
+
+    # In a grid, by its name.
+    used = config.load(tiny, ["backends=[cpu, fast]"])[0].backends[1]
+    assert (used.schedule, used.memory_format) == (found.get("schedule"), found.get("memory_format"))
+
+    # Once more, with nothing left to measure: the same answer.
+    measured = records_of(out)
+    assert ask("--resume", out) == exits.OK
+    assert records_of(out) == measured
+    assert read_backends(user_folder() / "fast.yaml")["fast"] == found
+
+
+def test_a_search_that_was_killed_is_gone_on_with(tiny: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    arguments = ["tune", str(tiny), *FEW, "--folder", "out", "--output", "mine.yaml"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: records_of(Path("out")) >= 2, process)
+    finally:
+        process.kill()
+        process.wait(60)
+    before = records_of(Path("out"))
+    assert ask("--resume", "out") == exits.OK
+    assert records_of(Path("out")) > before
+    check(Path("out"), Path("mine.yaml"))
+
+
+def wait_for(holds: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_where_the_time_is_over_at_once_there_is_an_answer_all_the_same(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(tiny, *FEW, "--within", "0.01s", "--folder", "out", "--output", "mine.yaml") == exits.OK
+    told = capsys.readouterr().out
+    assert "note    the time was over before the search was" in told
+    assert "nothing was found that is faster than the plain network" in told
+    assert records_of(Path("out")) == 1  # the plain network, once
+    found = check(Path("out"), Path("mine.yaml"))
+    assert "schedule" not in found
+    assert read_backends(Path("mine.yaml"))["tuned"]["from"] == "cpu"
+
+
+def test_the_clock_leaves_time_for_the_confirmation(tiny: Path) -> None:
+    """By a clock that the test moves: after the first stage so much is spent that only that has room."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    def asked(device: str) -> Request:
+        return request(device=device, cores=2, within="1h", without=LEFT,
+                       output=Path("mine.yaml"))  # fmt: skip
+
+    def say(text: str) -> None:
+        if not text.startswith("1-"):
+            assert text.startswith("confirm:")
+
+    class Late(tune_run._Tuning):
+        def _run(self, path: Path, *more: Any) -> None:
+            super()._run(path, *more)
+            now[0] += 3600
+
+    experiment = config.load(tiny)[0]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tune_run, "_Tuning", Late)
+        found = tune_run.start(
+            experiment, asked, cli_sides.display, say, device="cpu", folder=Path("out"), clock=clock
+        )
+    assert [one.stage.name for one in found.stages] in (["alone"], ["alone", "confirm"])
+    if len(found.stages) > 1:  # three rounds are measured whatever the clock says, and no more
+        assert found.out_of_time
+        counts = {
+            len(levels) for answer in found.stages[1].answers.values() for levels in answer.levels.values()
+        }
+        assert counts == {3}
+
+
+def test_upscale_takes_it_by_name_and_says_what_is_not_for_frames_one_by_one(tiny: Path) -> None:
+    user_folder().mkdir(parents=True)
+    text = """\
+backends:
+- {name: fast, from: cpu, memory_format: channels_last, schedule: batched,
+   tuned_on: {processor: another, cores: 99, torch: "0.1"}}
+"""
+    (user_folder() / "fast.yaml").write_text(text)
+    Image.fromarray(np.full((16, 16, 3), 128, np.uint8)).save("in.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "upscale", "in.png", "out.png", "--random-weights", "--mid-channels",
+         "4", "--num-blocks", "1", "--backend", "fast"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Path("out.png").is_file()
+    assert "backend fast: tuned on another, and this is " in done.stderr
+    assert "with torch 0.1, and this is " in done.stderr
+    assert "backend fast: without schedule: batched, which is for whole clips in memory" in done.stderr
+
+
+def test_a_run_says_that_a_backend_was_tuned_elsewhere(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write_text(yaml.safe_dump({**TINY, "measure": {"warmup": 0, "repetitions": 1}, "backends": [
+        {"name": "fast", "from": "cpu", "tuned_on": {"processor": "another", "cores": 99, "torch": "0.1"}},
+    ]}))  # fmt: skip
+    assert cli.main(["run", str(tiny), "--output", "out"]) == exits.OK
+    assert "note: backend fast: tuned on another, and this is " in capsys.readouterr().out
+    assert "> backend fast: tuned on another" in Path("out/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "tune: needs a CONFIG; presets are "),
+        (["tiny", "--device", "cuda"], "--device cuda: no CUDA"),
+        (["tiny", "--device", "gpu"], "--device: should be cpu, cuda"),
+        (["tiny", "--device", "cpu", "--within", "soon"], "--within: should be a time"),
+        (["tiny", "--device", "cpu", "--output", "x.txt"], "--output: x.txt: should end in .yaml"),
+        (["tiny", "--filter", "frames=7"], "--filter frames=7: "),
+        (["tiny", "--folder", ".."], "is not empty"),
+        (["--resume", "nowhere"], "nowhere: holds no search for a backend (there is no request.json in it)"),
+        (["--resume", "nowhere", "--within", "1h"], "--resume: all is as it began; give nothing else"),
+    ],
+)
+def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], said: str) -> None:
+    given = [str(tiny) if argument == "tiny" else argument for argument in arguments]
+    with pytest.raises(BadInput) as caught:
+        ask(*given)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list((tiny.parent / "here").iterdir()) == []
+    assert not user_folder().exists()
+
+
+def test_where_the_plain_network_cannot_be_measured_that_is_said(tiny: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"out: the plain network, which all is compared with, was not measured"
+    ):
+        ask(tiny, *FEW, "--set", "measure.timeout_s=0.001", "--folder", "out", "--output", "mine.yaml")
+    assert not Path("mine.yaml").exists()

@@ -1,0 +1,441 @@
+"""The search for a backend, its parts: candidates, policy, answers, the file and where it is found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.grid import config, plan
+from bench.grid.backend_file import find, read_backends, user_folder
+from bench.grid.backend_spec import CPU, Backend, resolve
+from bench.grid.config_backend import BackendSpec
+from bench.records import CellRecord, Status
+from bench.tune_request import REQUEST_NAME, Request, request, seconds_of
+from bench.tuning import answers, space
+from bench.tuning.answers import Verdict, gain, verdict
+from bench.tuning.search import ALONE, CONFIRM, CONFIRM_ROUNDS, Answer, Done, Search, Stage
+from bench.tuning.space import Axis, Candidate, alone, axes, is_possible, plain
+from bench.tuning.tuned import Circumstances, file_text, frame_by_frame, note, tuned_on
+from tests.bench.sides import ENVIRONMENT, experiment, record
+from vsr_model.errors import BadInput
+
+AXES = (
+    Axis(field="convolution", values=("winograd", "im2col")),
+    Axis(field="memory_format", values=("channels_last",)),
+    Axis(field="schedule", values=("batched",)),
+)
+PLAIN = plain("cpu")
+WINO = PLAIN.with_value("convolution", "winograd")
+IM2COL = PLAIN.with_value("convolution", "im2col")
+LAST = PLAIN.with_value("memory_format", "channels_last")
+BATCHED = PLAIN.with_value("schedule", "batched")
+SEARCH = Search(plain=PLAIN, axes=AXES)
+
+
+def measured(stage: Stage, seconds: Mapping[Candidate, float | str]) -> Done:
+    """A stage whose rounds all took so long; a text is how a candidate ended instead. Plain takes 1 s."""
+    made = {}
+    for candidate in (PLAIN, *stage.candidates):
+        value = seconds.get(candidate, 1.0)
+        levels = {} if isinstance(value, str) else dict.fromkeys(range(stage.rounds), value)
+        status = value if isinstance(value, str) else "ok"
+        made[candidate] = Answer(candidate=candidate, levels={"clip": levels}, status=status)
+    return Done(stage=stage, answers=made)
+
+
+def searched(seconds: Mapping[Candidate, float | str]) -> list[Done]:
+    done: list[Done] = []
+    while (stage := SEARCH.next_stage(done)) is not None:
+        done.append(measured(stage, seconds))
+    return done
+
+
+# What may be tried.
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "fields"),
+    [
+        ("cpu", {}, "convolution memory_format schedule compile"),
+        ("cpu", {"min_psnr_db": 50.0}, "convolution memory_format dtype schedule compile"),
+        ("cpu", {"cores": 8, "without": ("compile", "convolution")}, "memory_format schedule threads"),
+        ("cuda", {"min_psnr_db": 100.0}, "memory_format from cuda_graph schedule cudnn_warp compile"),
+        ("cuda:1", {"min_psnr_db": 45.0},
+         "dtype fp32_precision memory_format from cuda_graph schedule cudnn_warp compile"),
+    ],
+)  # fmt: skip
+def test_the_fields_that_a_device_is_tuned_by(device: str, asked: dict[str, Any], fields: str) -> None:
+    assert [axis.field for axis in axes(device, **asked)] == fields.split()
+
+
+def test_precisions_that_could_not_do_are_left_out() -> None:
+    assert axes("cuda", min_psnr_db=60.0)[0].values == ("bfloat16", "float16")
+    assert axes("cuda", min_psnr_db=70.0)[0].values == ("float16",)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_every_candidate_is_a_backend_that_some_machine_can_run(device: str) -> None:
+    start = plain(device)
+    found = alone(start, axes(device, cores=8, min_psnr_db=1.0))
+    assert len(found) == len({candidate.name for candidate in found}) > 6
+    for candidate in found:
+        assert is_possible(candidate)
+        assert len(candidate.fields) == 1
+        assert resolve(candidate.spec(50.0)).min_psnr_db == 50.0
+    assert start.name == "plain"
+    assert start.backend == replace(start.backend, name="plain")
+
+
+def test_what_contradicts_itself_is_no_candidate() -> None:
+    graph = PLAIN.with_value("cuda_graph", value=True)
+    assert not is_possible(graph)
+    assert alone(PLAIN, [Axis(field="cuda_graph", values=(True,))]) == []
+
+
+def test_names_are_legible_and_never_too_long() -> None:
+    both = plain("cuda").with_value("from", "cudnn_autotune").with_value("dtype", "bfloat16")
+    assert both.with_value("compile", value=True).name == "compile-bf16-autotune"
+    assert both.with_value("cudnn_warp", value=False).name == "no_cudnn_warp-bf16-autotune"
+    assert PLAIN.with_value("threads", 3).name == "3-threads"
+    long = replace(both, fields=tuple((f"field{n}", "a" * 30) for n in range(4)))
+    assert len(long.name) == space.MAX_NAME
+    assert both.entry("x", 45.0) == {
+        "name": "x", "from": "cudnn_autotune", "dtype": "bfloat16", "min_psnr_db": 45.0,
+    }  # fmt: skip
+    assert plain("cuda:1").entry() == {"name": "plain", "from": "cudnn", "device": "cuda:1"}
+
+
+# What is measured next.
+
+
+def test_first_each_alone_then_together_from_the_fastest_on() -> None:
+    first = SEARCH.next_stage([])
+    assert first == Stage(name=ALONE, candidates=(WINO, IM2COL, LAST, BATCHED), rounds=2)
+    done = [measured(first, {WINO: 0.5, IM2COL: 3.0, LAST: 0.9, BATCHED: 1.1})]
+    second = SEARCH.next_stage(done)
+    assert second is not None
+    everything = WINO.with_value("memory_format", "channels_last")
+    # The fastest again, all that paid alone, and one field changed; im2col is hopeless.
+    assert second.candidates == (WINO, everything, WINO.with_value("schedule", "batched"))
+    done.append(measured(second, {WINO: 0.5, everything: 0.4, second.candidates[2]: 0.45}))
+    assert SEARCH.best(done) == everything
+    third = SEARCH.next_stage(done)
+    assert third is not None
+    assert third.candidates == (everything, everything.with_value("schedule", "batched"))
+    done.append(measured(third, {everything: 0.4, third.candidates[1]: 0.398}))
+    assert SEARCH.next_stage(done) is None  # half a per cent is no reason to go on
+    assert SEARCH.best(done) == third.candidates[1]
+    assert SEARCH.runner_up(done) == everything
+    assert SEARCH.confirmation(done) == Stage(
+        name=CONFIRM, candidates=(third.candidates[1], everything), rounds=CONFIRM_ROUNDS
+    )
+
+
+def test_where_nothing_is_faster_the_plain_network_stays() -> None:
+    done = searched({WINO: 1.2, IM2COL: "skipped", LAST: 1.01, BATCHED: "inaccurate"})
+    assert [one.stage.name for one in done] == [ALONE]
+    assert SEARCH.best(done) == PLAIN
+    assert SEARCH.runner_up(done) is None
+    assert verdict(None, PLAIN, PLAIN, None).chosen == PLAIN
+
+
+def test_what_failed_alone_is_tried_with_nothing() -> None:
+    done = searched({WINO: "inaccurate", IM2COL: "oom", LAST: 0.8, BATCHED: "not measured"})
+    assert {candidate for one in done[1:] for candidate in one.answers} <= {PLAIN, LAST}
+    assert SEARCH.best(done) == LAST
+
+
+def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
+    first = SEARCH.next_stage([])
+    assert first is not None
+    one = measured(first, {WINO: 0.6, IM2COL: "not measured", LAST: "not measured", BATCHED: "not measured"})
+    assert SEARCH.best([one]) == WINO
+    second = SEARCH.next_stage([one])
+    assert second is None  # all others are unknown, and nothing is tried with what is unknown
+    nothing = measured(first, dict.fromkeys(first.candidates, "not measured"))
+    assert SEARCH.best([nothing]) == PLAIN
+
+
+def test_the_ratio_is_of_the_rounds_that_both_have_and_over_all_clips() -> None:
+    base = Answer(candidate=PLAIN, levels={"a": {0: 1.0, 1: 10.0}, "b": {0: 2.0}})
+    half = Answer(candidate=WINO, levels={"a": {1: 5.0}, "b": {0: 4.0}})
+    none = Answer(candidate=LAST, levels={"a": {0: 1.0}, "b": {}})
+    done = Done(stage=Stage(name="x", candidates=(WINO, LAST), rounds=2),
+                answers={PLAIN: base, WINO: half, LAST: none})  # fmt: skip
+    assert done.ratio(WINO, PLAIN) == pytest.approx(1.0)  # half as long and twice as long
+    assert done.ratio(LAST, PLAIN) is None
+    assert done.ratio(BATCHED, PLAIN) is None
+
+
+# What the confirmation says.
+
+
+def confirmed(seconds: Mapping[Candidate, Sequence[float] | str]) -> Done:
+    stage = Stage(name=CONFIRM, candidates=tuple(one for one in seconds if one != PLAIN), rounds=6)
+    made = {}
+    for candidate, value in seconds.items():
+        levels = {} if isinstance(value, str) else dict(enumerate(value))
+        made[candidate] = Answer(
+            candidate=candidate, levels={"clip": levels}, status=value if isinstance(value, str) else "ok"
+        )
+    return Done(stage=stage, answers=made)
+
+
+def rounds(level: float) -> list[float]:
+    return [level * factor for factor in (0.98, 1.02, 0.99, 1.01, 1.0, 1.0)]
+
+
+def test_the_gain_is_that_of_the_confirmation() -> None:
+    found = verdict(confirmed({PLAIN: rounds(1), WINO: rounds(0.5), LAST: rounds(0.6)}), PLAIN, WINO, LAST)
+    assert found.chosen == WINO
+    assert found.gain is not None
+    assert found.gain.ratio == pytest.approx(2)
+    assert found.gain.low == pytest.approx(2)
+    assert found.gain.high == pytest.approx(2)
+    assert found.gain.rounds == 6
+    assert found.over_runner_up is not None
+    assert found.over_runner_up.ratio == pytest.approx(1.2)
+    assert found.notes == ()
+
+
+def test_a_runner_up_that_is_surely_faster_is_taken_and_that_is_told() -> None:
+    done = confirmed({PLAIN: rounds(1), WINO: rounds(0.5), LAST: rounds(0.4)})
+    found = verdict(done, PLAIN, WINO, LAST)
+    assert found.chosen == LAST
+    assert found.notes == ("winograd was the fastest of the search, and channels_last in the confirmation",)
+    assert found.over_runner_up is not None
+    assert found.over_runner_up.ratio == pytest.approx(1.25)
+
+
+def test_what_does_not_stand_its_confirmation() -> None:
+    lost = confirmed({PLAIN: rounds(1), WINO: "inaccurate", LAST: rounds(0.5)})
+    found = verdict(lost, PLAIN, WINO, LAST)
+    assert (found.chosen, found.over_runner_up) == (LAST, None)
+    assert "winograd, the fastest of the search, did not stand its confirmation (inaccurate)" in found.notes
+    found = verdict(confirmed({PLAIN: rounds(1), WINO: "error"}), PLAIN, WINO, None)
+    assert found.chosen == PLAIN
+    assert found.notes[-1] == "so that the plain network stays"
+    found = verdict(confirmed({PLAIN: rounds(1), WINO: rounds(2)}), PLAIN, WINO, None)
+    assert found.chosen == PLAIN
+    assert found.gain is None
+    unsure = [0.5, 2.0, 0.9, 1.1, 0.7, 1.2]
+    found = verdict(confirmed({PLAIN: rounds(1), WINO: unsure}), PLAIN, WINO, None)
+    assert found.chosen == WINO
+    assert "its interval holds 1" in found.notes[0]
+    assert gain(confirmed({PLAIN: rounds(1), WINO: "error"}), PLAIN, WINO) is None
+
+
+def test_records_to_answers() -> None:
+    names = [PLAIN.entry("plain"), WINO.entry(), LAST.entry()]
+    cells = plan.cells(experiment(backends=names, grid={"frames": [1, 2]}))
+    records: list[CellRecord] = []
+    for cell in cells[:5]:
+        slow = 2.0 if cell.backend.name == "plain" else 1.0
+        records += [record(cell, number, slow, output_psnr_db=100.0 + number) for number in range(2)]
+    records.append(record(cells[5], 0, None, status=Status.OOM, reason="too much"))
+    stage = Stage(name="x", candidates=(WINO, LAST, BATCHED), rounds=2)
+    found = answers.done(stage, PLAIN, cells, records)
+    assert found.ratio(WINO, PLAIN) == pytest.approx(0.5)
+    assert found.answers[WINO].psnr_db == 100.0
+    assert (found.answers[LAST].status, found.answers[LAST].reason) == ("oom", "too much")
+    assert found.answers[BATCHED].status == "not measured"
+
+
+# The file, and what is made of it.
+
+FOUND = Verdict(
+    chosen=WINO.with_value("memory_format", "channels_last"),
+    gain=gain(confirmed({PLAIN: rounds(1), WINO: rounds(0.5)}), PLAIN, WINO),
+    psnr_db=118.4,
+    over_runner_up=None,
+    notes=("a note\nof two lines",),
+)
+HERE = tuned_on({**ENVIRONMENT, "cpu_affinity": 2}, "cpu")
+
+
+def text_of(name: str = "fast") -> str:
+    about = Circumstances(
+        experiment="made-up", clips=("noise/b1/t2/64x64",), network="mid_channels 8", machine="a machine",
+        code="some code", when="2026-01-02 03:04 UTC", within="5 min", min_psnr_db=80.0, tried=7, folder="t",
+    )  # fmt: skip
+    return file_text(name, FOUND, HERE, about, searched({WINO: 0.5, IM2COL: "skipped"}))
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = tmp_path / "here" / "mine.yaml"
+    path.write_text(text_of())
+    return path
+
+
+def grid(folder: Path, *backends: Any) -> Path:
+    path = folder / "grid.yaml"
+    data = {
+        "name": "g", "input": {"name": "n", "kind": "random"},
+        "grid": {"frames": [1], "size": [[16, 16]]}, "backends": list(backends),
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_the_file_says_what_was_measured_and_is_a_backend(file: Path) -> None:
+    text = file.read_text()
+    assert "2.00× as fast as the plain network (2.00× to 2.00×), confirmed in 6 rounds of its own" in text
+    assert "# Output: 118 dB against the CPU float32 result; 80 dB were asked for" in text
+    assert "# Note: a note" in text
+    assert all(line.startswith("#") for line in text.splitlines()[: text.count("\n#") + 1])
+    assert read_backends(file) == {
+        "fast": {
+            "name": "fast", "from": "cpu", "convolution": "winograd", "memory_format": "channels_last",
+            "min_psnr_db": 80.0, "tuned_on": {"processor": "a processor", "cores": 2, "torch": "2.13.0"},
+        }
+    }  # fmt: skip
+
+
+def test_a_grid_includes_it_by_path_and_by_name(file: Path, tmp_path: Path) -> None:
+    for folder in (Path("backends"), user_folder()):
+        folder.mkdir(parents=True)
+        assert find("fast") is None
+        (folder / "fast.yaml").write_text(text_of())
+        assert find("fast") == folder / "fast.yaml"
+        path = grid(
+            tmp_path, "cpu", "fast", {"name": "mine", "from": "here/mine.yaml", "threads": 1},
+            {"name": "again", "from": "fast", "convolution": "library"},
+        )  # fmt: skip
+        one, _ = config.load(path)
+        _, fast, mine, again = (resolve(spec) for spec in one.backends)
+        expected = replace(CPU, name="fast", convolution="winograd", memory_format="channels_last")
+        assert fast == expected
+        assert mine == replace(expected, name="mine", threads=1)
+        assert again == replace(expected, name="again", convolution="library")
+        (folder / "fast.yaml").unlink()
+    text = config.dump(one, tmp_path)
+    assert "mine.yaml" not in text  # all is written out
+    (tmp_path / "copy.yaml").write_text(text)
+    assert config.load(tmp_path / "copy.yaml")[0].backends == one.backends
+
+
+def test_a_command_line_names_it_by_path_and_by_name(file: Path) -> None:
+    assert config.backend_of("mine.yaml").convolution == "winograd"
+    assert config.backend_of(str(file)).name == "fast"
+    assert config.backend_of("{from: mine.yaml, threads: 2}").threads == 2
+    user_folder().mkdir(parents=True)
+    (user_folder() / "fast.yml").write_text(text_of())
+    assert config.backend_of("fast").convolution == "winograd"
+    assert config.backend_of("cpu").convolution is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "bad.yaml: empty; a grid has at least"),
+        ("a: 1", "bad.yaml: is no file of backends, which has a list `backends:`"),
+        ("backends: [cpu]\nmore: 1", "bad.yaml:2: unknown field 'more'"),
+        ("backends: [fast]", "bad.yaml:1: backends[0]: 'fast' is not known"),
+        ("backends:\n- {name: a, from: cpu, dtype: no}", "bad.yaml:2: backends[0].dtype: should be"),
+        ("backends:\n- {name: a, from: bad.yaml}", "bad.yaml:2: backends[0].from: should be"),
+        ("backends: [{name: a, from: cpu}, {name: b, from: cpu}]",
+         "bad.yaml: has 2 backends, of which none is called 'x'; name one of a, b"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_none(file: Path, text: str, said: str) -> None:
+    (file.parent / "bad.yaml").write_text(text)
+    with pytest.raises(BadInput) as caught:
+        config.load(grid(file.parent, {"name": "x", "from": "bad.yaml"}))
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there(file: Path) -> None:
+    with pytest.raises(BadInput, match=r"mina\.yaml: there is no such file \(did you mean 'mine.yaml'\?\)"):
+        config.backend_of("mina.yaml")
+    with pytest.raises(BadInput, match="'fats' is not known"):
+        config.backend_of("fats")
+    with pytest.raises(BadInput, match=r"grid\.yaml:\d+: backends\[0\]\.threads: should be a whole number"):
+        config.load(grid(file.parent, {"name": "x", "from": "mine.yaml", "threads": "two"}))
+
+
+ELSEWHERE = {"cpu": "another", "cpu_affinity": 4, "torch": {"torch": "9.9", "devices": [{"name": "a GPU"}]}}
+
+
+def test_where_machine_or_torch_are_others_there_is_a_note() -> None:
+    spec = BackendSpec.model_validate({"name": "t", "from": "cpu", "tuned_on": HERE.model_dump()})
+    assert note(spec, "cpu", {**ENVIRONMENT, "cpu_affinity": 2}) is None
+    told = note(spec, "cpu", ELSEWHERE)
+    assert told is not None
+    assert told.startswith(
+        "backend t: tuned on a processor, and this is another; on 2 cores, and here are 4; "
+        "with torch 2.13.0, and this is 9.9: another may be the fastest here"
+    )
+    assert note(spec.model_copy(update={"tuned_on": None}), "cpu", ELSEWHERE) is None
+    on_gpu = tuned_on(ELSEWHERE, "cuda")
+    assert on_gpu.gpu == "a GPU"
+    spec = BackendSpec.model_validate({"name": "t", "from": "cudnn", "tuned_on": on_gpu.model_dump()})
+    assert note(spec, "cuda", {**ELSEWHERE, "cpu": "a third"}) is None  # the GPU is what counts
+    told = note(spec, "cuda", {**ELSEWHERE, "torch": {"torch": "9.9", "devices": []}})
+    assert told is not None
+    assert "tuned on a GPU, and this is without it" in told
+
+
+def test_what_is_for_whole_clips_is_left_out_where_frames_come_one_by_one() -> None:
+    fast = Backend(name="t", device="cuda", compile=True, schedule="batched", memory_format="channels_last")
+    usable, told = frame_by_frame(fast)
+    assert usable == replace(fast, compile=False, schedule="sequential")
+    assert told is not None
+    assert "without compile: true, schedule: batched" in told
+    assert frame_by_frame(CPU) == (CPU, None)
+
+
+# What is asked for.
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5min", 300), ("1h", 3600), ("12", 12), (" 1.5 m ", 90)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+CPU_OF_TWO: dict[str, Any] = {"device": "cpu", "cores": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"within": "5 days"}, "--within: should be a time such as 5min, 90s or 1h"),
+        ({"within": "0"}, "--within: "),
+        ({"within": "25h"}, "--within: "),
+        ({"min_psnr_db": 0.0}, "--min-psnr-db: should be above 0"),
+        ({"device": "tpu"}, "--device: should be cpu, cuda"),
+        (
+            {"without": ["compil"]},
+            "--without: 'compil' is not among what is tried on cpu (did you mean 'compile'?",
+        ),
+        ({"name": "cudnn"}, "--name: 'cudnn' is a backend that needs no file"),
+        ({"name": "a b"}, "--name: should consist of"),
+        ({"output": Path("out.txt")}, "--output: out.txt: should end in .yaml"),
+        ({"output": Path("folder.yaml")}, "--output: folder.yaml: is a folder"),
+        ({"output": Path("someones.yaml")}, "--output: someones.yaml: is there, and is no file of backends"),
+    ],
+)
+def test_what_cannot_be_asked_for(file: Path, fields: dict[str, Any], said: str) -> None:
+    (file.parent / "folder.yaml").mkdir()
+    (file.parent / "someones.yaml").write_text("a: 1")
+    with pytest.raises(BadInput) as caught:
+        request(**{**CPU_OF_TWO, **fields})
+    assert said in str(caught.value)
+
+
+def test_what_is_written_over_is_a_file_of_backends(file: Path) -> None:
+    assert request(device="cpu", cores=2, output=file).file == file
+    asked = request(device="cpu", cores=2)
+    assert asked.file == user_folder() / "tuned.yaml"
+    assert "home" not in asked.model_dump_json()
+    assert Request.model_validate_json(asked.model_dump_json()) == asked
+    assert REQUEST_NAME == "request.json"
