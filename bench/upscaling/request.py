@@ -1,11 +1,13 @@
 """What is to be enlarged, into what, within which memory; and what of it can be refused at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Model
+from bench.grid.config_memory import MemoryPlanSpec
+from bench.grid.impossible import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
@@ -98,6 +100,9 @@ class Request:
                 f"The backend {self.backend.name} has schedule: {self.backend.schedule}, which needs a whole"
                 " clip in memory, and frames come one by one here; schedule: sequential is allowed."
             )
+        in_bounded_memory = replace(self.backend, memory_plan=self.backend.memory_plan or MemoryPlanSpec())
+        if (reason := impossible(in_bounded_memory)) is not None:
+            raise BadInput(f"The backend {self.backend.name} cannot enlarge a file frame by frame: {reason}.")
         if self.device_memory_limit_bytes is not None and not self.backend.is_cuda:
             raise BadInput(
                 f"--device-memory-limit is for GPUs, and the backend {self.backend.name} computes on the CPU,"

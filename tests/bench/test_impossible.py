@@ -141,6 +141,11 @@ def test_a_file_is_enlarged_frame_by_frame_in_the_published_order_alone(schedule
     )
     with pytest.raises(BadInput, match=rf"^The backend cpu has schedule: {schedule}, which needs .*\.$"):
         request.check_options()
+    graphed = replace(request, backend=replace(BUILT_IN["cudnn"], cuda_graph=True))
+    with pytest.raises(
+        BadInput, match=r"^The backend cudnn cannot enlarge a file frame by frame: cuda_graph"
+    ):
+        graphed.check_options()
     for convolution in get_args(Convolution):
         replace(request, backend=replace(BUILT_IN["cpu"], convolution=convolution)).check_options()
 
