@@ -214,7 +214,7 @@ class Experiment(Strict):
         if self.measure.order == "blocked" and self.measure.isolation != "cell":
             said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
             raise field_error("measure", said)
-        if (refused := self._against_memory_plans() or self._against_optimisations()) is not None:
+        if (refused := self._against_memory_plans()) is not None:
             raise field_error("measure", refused)
         if (refused := disagreement(self.backends, self.measure)) is not None:
             raise field_error("measure", refused)
@@ -245,28 +245,6 @@ class Experiment(Strict):
                 f"memory: lines is of the plain network's forward, which {planned!r}, as it has a "
                 "memory_plan, does not call; allowed are curve and off"
             )
-        return None
-
-    def _against_optimisations(self) -> str | None:
-        """What the measure asks for that an optimised backend cannot do, in words."""
-        for item in self.backends:
-            convolution, schedule = item.convolution or "library", item.schedule or "sequential"
-            if self.measure.gradients and convolution != "library":
-                return (
-                    "gradients: true has calls recorded by autograd, for which the convolutions of "
-                    f"{item.name!r} (convolution: {convolution}) are not made; allowed is gradients: false"
-                )
-            if self.measure.memory == "lines" and schedule != "sequential":
-                return (
-                    f"memory: lines is of the published network's forward, which {item.name!r} (schedule: "
-                    f"{schedule}) does not call; allowed are curve and off"
-                )
-            overlaps = schedule == "pipelined" and self.measure.stages != "launch"
-            if overlaps and not self.measure.end_to_end and self.measure.memory == "off":
-                return (
-                    f"end_to_end: false leaves the calls to the stage passes, of which {item.name!r} "
-                    "(schedule: pipelined) has none; allowed are stages: launch and memory: curve beside it"
-                )
         return None
 
     def axes_of(self, item: Input) -> Grid:

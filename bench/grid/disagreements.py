@@ -27,3 +27,25 @@ def _disagreements(backend: BackendSpec, measure: Measure) -> Iterator[str]:
             yield f"synchronise: false cannot tell when outputs of {whose}, arrive; allowed is true"
         if measure.gradients:
             yield f"gradients: true would keep what is in flight of {whose}; allowed is gradients: false"
+    yield from _of_other_work(backend, measure)
+
+
+def _of_other_work(backend: BackendSpec, measure: Measure) -> Iterator[str]:
+    """Of other convolutions than the library's, and of another order than the published one."""
+    convolution, schedule = backend.convolution or "library", backend.schedule or "sequential"
+    if measure.gradients and convolution != "library":
+        yield (
+            "gradients: true has calls recorded by autograd, for which the convolutions of "
+            f"{backend.name!r} (convolution: {convolution}) are not made; allowed is gradients: false"
+        )
+    if measure.memory == "lines" and schedule != "sequential":
+        yield (
+            f"memory: lines is of the published network's forward, which {backend.name!r} (schedule: "
+            f"{schedule}) does not call; allowed are curve and off"
+        )
+    probed = measure.stages == "launch"
+    if schedule == "pipelined" and not (measure.end_to_end or probed or measure.memory != "off"):
+        yield (
+            f"end_to_end: false leaves the calls to the stage passes, of which {backend.name!r} "
+            "(schedule: pipelined) has none; allowed are stages: launch and memory: curve beside it"
+        )
