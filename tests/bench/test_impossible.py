@@ -44,7 +44,7 @@ def backend(name: str = "cpu", **fields: Any) -> Backend:
         ("cpu", {"transfer": "pinned"}, "transfer: pinned means nothing on a CPU"),
         ("cpu", {"transfer": "overlapped"}, "transfer: overlapped means nothing on a CPU"),
         ("cudnn", {"convolution": "winograd"}, "convolution: winograd is a kernel for CPUs"),
-        ("cpu", {"convolution": "winograd", "dtype": "bfloat16"}, "convolution: winograd is for float32"),
+        ("cpu", {"convolution": "winograd", "dtype": "float16"}, "convolution: winograd is for float32"),
         ("cpu", {"convolution": "fft", "dtype": "float16"}, "convolution: fft is for float32, and dtype is"),
         ("cudnn", {"convolution": "fft", "compile": True}, "convolution: fft multiplies complex numbers"),
         ("cpu", {"memory_plan": "disk", "schedule": "batched"}, "schedule: batched has whole clips"),
