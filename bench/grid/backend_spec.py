@@ -27,6 +27,7 @@ class Backend:
     cuda_graph: bool = False
     transfer: str | None = None  # None: as `measure.host_memory` says
     threads: int | None = None
+    processes: int = 1  # that the clips of a call are divided over; with one, it is the worker
     cudnn_warp: bool = True  # where cuDNN is on: whether the warp of features runs on it, too
     memory_plan: MemoryPlanSpec | None = None  # None: the plain network, whole clips in one call
     min_psnr_db: float = 80.0
@@ -46,14 +47,24 @@ class Backend:
         return self.transfer == "overlapped"
 
     @property
+    def has_narrow_features(self) -> bool:
+        """Whether features are of a type narrower than float32: by the winograd kernel factors alone are."""
+        return self.dtype != "float32" and self.convolution != "winograd"
+
+    @property
     def feature_bytes(self) -> int:
         """Bytes of one value of a feature, the type that memory mostly goes to."""
-        return 4 if self.dtype == "float32" else 2
+        return 2 if self.has_narrow_features else 4
 
     @property
     def stages_overlap(self) -> bool:
         """Whether its stages run beside each other, so that no probe can tell one's time from another's."""
         return self.schedule == "pipelined"
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether its clips are divided over processes that run beside each other."""
+        return self.processes > 1
 
     @property
     def is_reference(self) -> bool:
@@ -85,7 +96,7 @@ def resolve(spec: BackendSpec) -> Backend:
     backend = BUILT_IN[spec.from_ or spec.name]
     fields = (
         "device", "dtype", "fp32_precision", "memory_format", "compile", "convolution", "schedule",
-        "cuda_graph", "transfer", "threads", "cudnn_warp", "memory_plan",
+        "cuda_graph", "transfer", "threads", "processes", "cudnn_warp", "memory_plan",
     )  # fmt: skip
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)

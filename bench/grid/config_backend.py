@@ -49,7 +49,8 @@ class BackendSpec(Strict):
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
     """`cpu`, `cuda` or `cuda:1`; of the same kind as the backend it derives from."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Type of features and their convolutions; flow, warp coordinates and output stay float32."""
+    """Type of features and their convolutions; flow, warp coordinates and output stay float32. With
+    convolution: winograd, bfloat16 is the type of what the residual blocks multiply, and of nothing else."""
     fp32_precision: Literal["ieee", "tf32"] | None = None
     """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
     memory_format: Literal["contiguous", "channels_last"] | None = None
@@ -71,6 +72,9 @@ class BackendSpec(Strict):
     `overlapped`: pinned, the next clip in and the last output out while this clip is computed."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Intra-op threads; PyTorch's choice where it is not given."""
+    processes: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processes that the clips of a call are divided over, each with its own `threads` (one where that is not
+    given) and, on CUDA, a GPU of its own; started by torchrun. `batch` must be a multiple."""
     cudnn_warp: bool | None = None
     """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
     memory_plan: Annotated[

@@ -198,7 +198,11 @@ def _kernel_bytes(cell: Cell, model: Model) -> int:
         width=cell.width,
         threads=cell.backend.threads or psutil.cpu_count() or 1,
     )
-    return scratch + memory.weight_bytes(mid_channels=model.mid_channels, num_blocks=model.num_blocks)
+    return scratch + memory.weight_bytes(
+        mid_channels=model.mid_channels,
+        num_blocks=model.num_blocks,
+        in_bfloat16=cell.backend.dtype == "bfloat16",
+    )
 
 
 def _frames_at_once(cell: Cell) -> int:

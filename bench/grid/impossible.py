@@ -36,8 +36,8 @@ def _of_convolution(backend: Backend) -> Iterator[str]:
     if backend.convolution == "winograd":
         if backend.is_cuda:
             yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
-        if backend.dtype != "float32":
-            yield f"convolution: winograd is for float32, and dtype is {backend.dtype}"
+        if backend.dtype == "float16":
+            yield "convolution: winograd is for float32 and bfloat16, and dtype is float16"
         if backend.compile:
             yield "compile: the winograd kernel is compiled already, and torch cannot look into it"
     if backend.convolution == "fft" and backend.dtype != "float32":

@@ -223,7 +223,7 @@ def unavailable(backend: Backend) -> str | None:
         # A revision of the network that is measured by this program may not have it yet.
         from vsr_model.native import build  # noqa: PLC0415
 
-        return build.unavailable()
+        return build.unavailable() if backend.dtype == "float32" else build.bfloat16_unavailable()
     if not backend.is_cuda:
         return None
     switches: Any = torch.backends

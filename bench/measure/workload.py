@@ -49,7 +49,7 @@ def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Mo
     network = network.to(device)
     if backend.memory_format == "channels_last":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-    if backend.dtype != "float32":
+    if backend.has_narrow_features:
         network.cast_features(_DTYPES[backend.dtype])  # type: ignore[operator]  # nn.Module hides it
     match backend.convolution:
         case "im2col" | "fft" as method:
@@ -60,7 +60,8 @@ def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Mo
         case "winograd":
             from vsr_model.native.stages import use_winograd  # noqa: PLC0415
 
-            use_winograd(network)  # type: ignore[arg-type]
+            in_bfloat16 = backend.dtype == "bfloat16"
+            use_winograd(network, blocks_in_bfloat16=in_bfloat16)  # type: ignore[arg-type]
     if not backend.cudnn_warp:
         # Its call is the warp of features, and nothing else; flow is estimated by another method.
         backends.keep_from_cudnn(network.get_submodule("alignment"))

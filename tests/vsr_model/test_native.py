@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tests import golden
 from vsr_model.basicvsr import BasicVSR
 from vsr_model.checkpoint import load_checkpoint
+from vsr_model.clips import moving_texture
 from vsr_model.initialise import build_basicvsr
 from vsr_model.native import build, convolutions, memory, scratch
 from vsr_model.native.convolutions import Step, Weights, image, prepare, run
@@ -100,6 +101,38 @@ def test_a_convolution_is_that_of_float64(
     error = out[:, :channels_out].double() - exactly(conv, inputs)
     assert error.square().mean().sqrt() < ALLOWED[kernel]
     assert not out[:, channels_out:].any()
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    build.bfloat16_unavailable() is not None, reason=str(build.bfloat16_unavailable())
+)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(("channels_in", "channels_out", "h", "w"), [(64, 64, 24, 24), (5, 80, 9, 31)])
+def test_factors_in_bfloat16(channels_in: int, channels_out: int, h: int, w: int) -> None:
+    """As far from float64 as factors of eight bits make it; a term that is left out would be farther."""
+    conv, inputs = conv_of(channels_in, channels_out, 3), normal(2, channels_in, h, w)
+    weights = prepare(conv, in_bfloat16=True)
+    assert weights.transformed.dtype == torch.bfloat16
+    out = image(2, weights.channels_out, h, w)
+    run([Step(weights=weights, image=inputs, out=out)])
+    error = (out[:, :channels_out].double() - exactly(conv, inputs)).square().mean().sqrt()
+    assert 1e-3 < error < 2e-2
+
+
+@needs_bfloat16
+def test_the_network_with_blocks_in_bfloat16(tmp_path: Path) -> None:
+    torch.save(golden.weights(*golden.SIZES["full"]), tmp_path / "weights.pth")
+    plain = BasicVSR().eval()
+    load_checkpoint(plain, tmp_path / "weights.pth")
+    narrow = copy.deepcopy(plain)
+    use_winograd(narrow, blocks_in_bfloat16=True)
+    lrs = moving_texture(2, 33, 48, seed=0)[None]
+    with torch.inference_mode():
+        output, expected = narrow(lrs), plain(lrs)
+    assert output.dtype == torch.float32
+    assert 60 < psnr_db(output, expected) < 90
 
 
 @needs_kernel
@@ -213,20 +246,26 @@ def test_scratch_memory_is_kept_and_grows() -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize(("mid_channels", "num_blocks"), [(64, 3), (8, 1), (24, 2)])
+@pytest.mark.parametrize(
+    ("mid_channels", "num_blocks", "in_bfloat16"), [(64, 3, False), (8, 1, False), (24, 2, True)]
+)
 @pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 4, 40, 33), (2, 2, 16, 64)])
 def test_what_it_holds_is_as_foretold(
     monkeypatch: pytest.MonkeyPatch,
-    mid_channels: int, num_blocks: int, batch: int, frames: int, height: int, width: int,
+    mid_channels: int, num_blocks: int, in_bfloat16: bool, batch: int, frames: int, height: int, width: int,
 ) -> None:  # fmt: skip
+    if in_bfloat16 and (reason := build.bfloat16_unavailable()) is not None:
+        pytest.skip(reason)
     kept: dict[str, Tensor] = {}
     monkeypatch.setattr(scratch._OF_THREAD, "kept", kept, raising=False)
     network = build_basicvsr(mid_channels, num_blocks, seed=0)
-    use_winograd(network)
+    use_winograd(network, blocks_in_bfloat16=in_bfloat16)
     with torch.inference_mode():
         network(torch.rand(batch, frames, 3, height, width))
     weights = sum(weights_of(vars(module)) for module in network.modules())
-    assert weights == memory.weight_bytes(mid_channels=mid_channels, num_blocks=num_blocks)
+    assert weights == memory.weight_bytes(
+        mid_channels=mid_channels, num_blocks=num_blocks, in_bfloat16=in_bfloat16
+    )
     held = sum(image.nbytes for image in kept.values())
     foretold = memory.scratch_bytes(
         mid_channels=mid_channels, batch=batch, pairs=frames - 1, upsampled=1, height=height, width=width,

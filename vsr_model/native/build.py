@@ -57,6 +57,13 @@ def unavailable() -> str | None:
     return None
 
 
+def bfloat16_unavailable() -> str | None:
+    """Why the kernel cannot multiply in bfloat16 here, or None."""
+    if (reason := unavailable()) is not None:
+        return reason
+    return None if library().vsr_has_bfloat16() else "no AVX512_BF16: this processor has no bfloat16 products"
+
+
 def find_compiler() -> str:
     """The C++ compiler that is used: CXX, or the first that is there. Raises Unavailable."""
     wanted = os.environ.get("CXX")
@@ -127,9 +134,10 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
     """The library with the types of its functions."""
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     library.vsr_transform_weights.argtypes = [
-        pointer, integer, integer, ctypes.c_int32, ctypes.c_int32, pointer, ctypes.c_int32,
+        pointer, integer, integer, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, pointer, ctypes.c_int32,
     ]  # fmt: skip
     library.vsr_transform_weights.restype = ctypes.c_int
+    library.vsr_has_bfloat16.restype = ctypes.c_int
     library.vsr_convolve.argtypes = [pointer, integer, ctypes.c_int32]
     library.vsr_convolve.restype = None
     return library

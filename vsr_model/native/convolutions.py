@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr_model.native.build import library
-from vsr_model.native.memory import TILES, padded
+from vsr_model.native.memory import BFLOAT16_TILE, TILES, padded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,23 @@ class Weights:
     channels_out: int
     kernel: int
     tile: int
+    in_bfloat16: bool  # whether what is multiplied is; sums, and all else, are in float32
 
 
 def prepare(
-    conv: nn.Conv2d, *, inputs: slice = slice(None), with_bias: bool = True, shuffled: bool = False
+    conv: nn.Conv2d,
+    *,
+    inputs: slice = slice(None),
+    with_bias: bool = True,
+    shuffled: bool = False,
+    in_bfloat16: bool = False,
 ) -> Weights:
     """The weights of `conv`, of odd square kernel that keeps the size, for some of its input channels.
 
     With `shuffled` the outputs are ordered corner by corner, as `pixel_shuffle` by 2 lays them out, each
     corner filled up to a multiple of 16.
     """
-    weight = conv.weight.detach()[:, inputs]
+    weight = conv.weight.detach()[:, inputs].float()
     bias = conv.bias.detach() if conv.bias is not None and with_bias else weight.new_zeros(len(weight))
     if shuffled:
         weight, bias = (_corner_by_corner(values) for values in (weight, bias))
@@ -43,21 +49,23 @@ def prepare(
         weight, bias = (_filled(values, padded(len(values)), 0) for values in (weight, bias))
     weight = _filled(weight, padded(weight.shape[1]), 1).contiguous()
     channels_out, channels_in, kernel, _ = weight.shape
-    tile = TILES[kernel]
-    transformed = weight.new_empty((tile + kernel - 1) ** 2 * channels_in * channels_out)
+    tile = BFLOAT16_TILE if in_bfloat16 else TILES[kernel]
+    count = (tile + kernel - 1) ** 2 * channels_in * channels_out
+    transformed = torch.empty(count, dtype=torch.bfloat16 if in_bfloat16 else torch.float32)
     failed = library().vsr_transform_weights(
         weight.data_ptr(),
         channels_in,
         channels_out,
         tile,
         kernel,
+        in_bfloat16,
         transformed.data_ptr(),
         torch.get_num_threads(),
     )
     assert not failed
     return Weights(
         transformed=transformed, bias=bias.contiguous(), channels_in=channels_in, channels_out=channels_out,
-        kernel=kernel, tile=tile,
+        kernel=kernel, tile=tile, in_bfloat16=in_bfloat16,
     )  # fmt: skip
 
 
@@ -86,6 +94,7 @@ class _Convolution(ctypes.Structure):
         ("tile", ctypes.c_int32),
         ("kernel", ctypes.c_int32),
         ("negative_slope", ctypes.c_float),
+        ("in_bfloat16", ctypes.c_int32),
         ("shuffle", ctypes.c_int32),
     )
 
@@ -127,5 +136,5 @@ def _described(step: Step) -> _Convolution:
         weights.transformed.data_ptr(), weights.bias.data_ptr(), step.image.data_ptr(),
         None if step.add is None else step.add.data_ptr(), step.out.data_ptr(),
         n, h, w, channels_in, weights.channels_out,
-        weights.tile, weights.kernel, step.negative_slope, step.shuffled,
+        weights.tile, weights.kernel, step.negative_slope, weights.in_bfloat16, step.shuffled,
     )  # fmt: skip

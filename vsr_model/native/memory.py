@@ -11,6 +11,9 @@ CHANNELS: Final = 16
 TILES: Final = {3: 6, 7: 4}
 """The output tile by kernel size. Larger ones need fewer multiplications and round more."""
 
+BFLOAT16_TILE: Final = 4
+"""The same of 3x3 convolutions whose factors are rounded to bfloat16."""
+
 _FLOW_LEVELS: Final = 6
 _FLOW_MULTIPLE: Final = 32
 _OUTPUT_CHANNELS: Final = 64
@@ -22,14 +25,18 @@ def padded(channels: int) -> int:
     return -(-channels // CHANNELS) * CHANNELS
 
 
-def weight_bytes(*, mid_channels: int, num_blocks: int) -> int:
-    """Of all transformed weights; the network keeps its own."""
+def weight_bytes(*, mid_channels: int, num_blocks: int, in_bfloat16: bool = False) -> int:
+    """Of all transformed weights, the residual blocks' in bfloat16 or not; the network keeps its own."""
     mid, out = padded(mid_channels), _OUTPUT_CHANNELS
-    trunk = [(padded(RGB), mid)] + (1 + 2 * num_blocks) * [(mid, mid)]
+    blocks = 2 * 2 * num_blocks * mid**2
+    block_bytes = blocks * (
+        2 * (BFLOAT16_TILE + 2) ** 2 if in_bfloat16 else FLOAT_BYTES * (TILES[3] + 2) ** 2
+    )
+    trunk = [(padded(RGB), mid), (mid, mid)]
     upsampling = [(mid, 4 * mid), (mid, 4 * out), (out, out), (out, padded(RGB))]
     level = [(padded(a), padded(b)) for a, b in pairwise(FLOW_CHANNELS)]
     by_kernel = {3: 2 * trunk + upsampling, 7: _FLOW_LEVELS * level}
-    return FLOAT_BYTES * sum(
+    return block_bytes + FLOAT_BYTES * sum(
         (TILES[kernel] + kernel - 1) ** 2 * sum(a * b for a, b in layers)
         for kernel, layers in by_kernel.items()
     )

@@ -13,14 +13,18 @@ from vsr_model.native.memory import CHANNELS, padded
 from vsr_model.native.scratch import scratch_image
 
 
-def use_winograd(network: BasicVSR) -> None:
+def use_winograd(network: BasicVSR, *, blocks_in_bfloat16: bool = False) -> None:
     """Have the 3x3 and 7x7 convolutions of `network` computed by the kernel, from the weights it has now.
+
+    With `blocks_in_bfloat16` those of the residual blocks round their transformed factors to bfloat16; sums,
+    features and all else stay float32.
 
     Raises `vsr_model.native.build.Unavailable` where the kernel cannot be had. Its 1x1 convolution stays.
     """
     propagation = network.propagation
-    propagation.backward_trunk = WinogradTrunk(propagation.backward_trunk)  # type: ignore[assignment]
-    propagation.forward_trunk = WinogradTrunk(propagation.forward_trunk)  # type: ignore[assignment]
+    for name in ("backward_trunk", "forward_trunk"):
+        trunk = WinogradTrunk(getattr(propagation, name), blocks_in_bfloat16=blocks_in_bfloat16)
+        setattr(propagation, name, trunk)
     network.upsampling = WinogradUpsampling(network.upsampling)  # type: ignore[assignment]
     spynet = network.alignment.spynet
     spynet.levels = nn.ModuleList(WinogradFlowLevel(level) for level in spynet.levels)
@@ -29,7 +33,7 @@ def use_winograd(network: BasicVSR) -> None:
 class WinogradTrunk(nn.Module):
     """As `ResidualTrunk`, with activations and shortcuts where sums are written."""
 
-    def __init__(self, trunk: ResidualTrunk) -> None:
+    def __init__(self, trunk: ResidualTrunk, *, blocks_in_bfloat16: bool) -> None:
         super().__init__()
         self.conv_in, self.blocks = trunk.conv_in, trunk.blocks
         self.channels = trunk.conv_in.out_channels
@@ -37,7 +41,7 @@ class WinogradTrunk(nn.Module):
         self._frame = prepare(trunk.conv_in, inputs=slice(None, 3))
         self._features = prepare(trunk.conv_in, inputs=slice(3, None), with_bias=False)
         self._blocks = [
-            (prepare(block.conv1), prepare(block.conv2))
+            tuple(prepare(conv, in_bfloat16=blocks_in_bfloat16) for conv in (block.conv1, block.conv2))
             for block in trunk.blocks
             if isinstance(block, ResidualBlock)
         ]

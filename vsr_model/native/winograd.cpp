@@ -11,6 +11,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <type_traits>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -33,8 +39,27 @@ typedef float vec __attribute__((vector_size(LANES * sizeof(float)), aligned(siz
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+typedef int32_t int_alias __attribute__((aligned(2), may_alias));
+
 INLINE vec load(const float* from) { return *reinterpret_cast<const vec*>(from); }
 INLINE void store(float* to, vec values) { *reinterpret_cast<vec*>(to) = values; }
+
+// What is multiplied: float32, or bfloat16 with sums in float32, where the processor has instructions for it.
+enum class bfloat16 : uint16_t {};
+#ifdef __AVX512BF16__
+constexpr bool HAS_BFLOAT16 = true;
+#else
+constexpr bool HAS_BFLOAT16 = false;
+#endif
+
+// How many input channels one instruction multiplies and adds up.
+template <typename Factor> constexpr int DEPTH = std::is_same_v<Factor, bfloat16> ? 2 : 1;
+
+INLINE void store(bfloat16* to, vec values) {
+#ifdef __AVX512BF16__
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)values));
+#endif
+}
 
 constexpr double power(double base, int exponent) {
   double result = 1;
@@ -133,7 +158,7 @@ template <int M, int R> void Transform<M, R>::weights(double (&g)[N][R]) {
 
 // A convolution that keeps the size, then what follows it: out = leaky_relu(conv(in) + bias + add).
 struct Convolution {
-  const float* weights;  // transformed
+  const void* weights;   // transformed, of float or bfloat16
   const float* bias;     // cout
   const float* in;       // n, h, w, cin
   const float* add;      // as out; or null; may be out itself
@@ -141,27 +166,48 @@ struct Convolution {
   int64_t n, h, w, cin, cout;
   int32_t tile, kernel;    // m and r
   float negative_slope;    // 1 for none, 0 for ReLU
+  int32_t in_bfloat16;     // whether what is multiplied is
   int32_t shuffle;         // channels are corner by corner: left above, right above, left below, right below
 };
 
-// The product of ROWS x k and k x (COLUMNS * LANES), in registers.
+// sums[i][j] += a[i] * row[j] for DEPTH input channels.
 template <int ROWS, int COLUMNS>
-INLINE void multiply_rows(const float* a, int64_t a_step, const float* b, float* c, int64_t c_step, int64_t k_count) {
-  vec sums[ROWS][COLUMNS] = {};
-  for (int64_t k = 0; k < k_count; k++) {
-    vec row[COLUMNS];
-    UNROLL for (int j = 0; j < COLUMNS; j++) row[j] = load(b + (k * COLUMNS + j) * LANES);
-    UNROLL for (int i = 0; i < ROWS; i++) {
-      const vec value = vec{} + a[i * a_step + k];
-      UNROLL for (int j = 0; j < COLUMNS; j++) sums[i][j] += value * row[j];
-    }
+INLINE void multiply_add(vec (&sums)[ROWS][COLUMNS], const float* a, int64_t a_step, const float* b) {
+  vec row[COLUMNS];
+  UNROLL for (int j = 0; j < COLUMNS; j++) row[j] = load(b + j * LANES);
+  UNROLL for (int i = 0; i < ROWS; i++) {
+    const vec value = a[i * a_step] - vec{};  // in all lanes; adding to zeros would be an instruction, for -0
+    UNROLL for (int j = 0; j < COLUMNS; j++) sums[i][j] += value * row[j];
   }
+}
+
+template <int ROWS, int COLUMNS>
+INLINE void multiply_add(vec (&sums)[ROWS][COLUMNS], const bfloat16* a, int64_t a_step, const bfloat16* b) {
+#ifdef __AVX512BF16__
+  __m512i row[COLUMNS];
+  UNROLL for (int j = 0; j < COLUMNS; j++) row[j] = _mm512_loadu_si512(b + j * LANES * 2);
+  UNROLL for (int i = 0; i < ROWS; i++) {
+    const __m512i pair = _mm512_set1_epi32(*reinterpret_cast<const int_alias*>(a + i * a_step));
+    UNROLL for (int j = 0; j < COLUMNS; j++)
+      sums[i][j] = (vec)_mm512_dpbf16_ps((__m512)sums[i][j], (__m512bh)pair, (__m512bh)row[j]);
+  }
+#endif
+}
+
+// The product of ROWS x k and k x (COLUMNS * LANES), in registers.
+template <int ROWS, int COLUMNS, typename Factor>
+INLINE void multiply_rows(
+    const Factor* a, int64_t a_step, const Factor* b, float* c, int64_t c_step, int64_t k_count) {
+  vec sums[ROWS][COLUMNS] = {};
+  for (int64_t k = 0; k < k_count; k += DEPTH<Factor>, b += DEPTH<Factor> * COLUMNS * LANES)
+    multiply_add(sums, a + k, a_step, b);
   UNROLL for (int i = 0; i < ROWS; i++)
     UNROLL for (int j = 0; j < COLUMNS; j++) store(c + i * c_step + j * LANES, sums[i][j]);
 }
 
-template <int COLUMNS>
-void multiply(const float* a, int64_t a_step, const float* b, float* c, int64_t c_step, int64_t k_count, int64_t rows) {
+template <int COLUMNS, typename Factor>
+void multiply(
+    const Factor* a, int64_t a_step, const Factor* b, float* c, int64_t c_step, int64_t k_count, int64_t rows) {
   int64_t i = 0;
   for (; i + MAX_ROWS <= rows; i += MAX_ROWS)
     multiply_rows<MAX_ROWS, COLUMNS>(a + i * a_step, a_step, b, c + i * c_step, c_step, k_count);
@@ -200,18 +246,20 @@ class Scratch {
 };
 thread_local Scratch scratch;
 
-template <int M, int R> struct Tiles {
+template <int M, int R, typename Factor> struct Tiles {
   using T = Transform<M, R>;
   static constexpr int N = T::N;
 
   const Convolution& conv;
   const int64_t across = (conv.w + M - 1) / M, down = (conv.h + M - 1) / M;
   // As many tiles as the cache holds; a multiple of the rows that are multiplied at once.
-  const int64_t block = std::max<int64_t>(1, BLOCK_BYTES / (N * N * 4 * (conv.cin + conv.cout)) / MAX_ROWS) * MAX_ROWS;
-  // From one of the n * n matrices to the next, in floats; no power of two, which would crowd a few cache sets.
-  const int64_t in_step = block * conv.cin + LANES, out_step = block * conv.cout + LANES;
-  float* const transformed = scratch.floats(N * N * (in_step + out_step));
-  float* const products = transformed + N * N * in_step;
+  const int64_t tile_bytes = N * N * (conv.cin * sizeof(Factor) + conv.cout * sizeof(float));
+  const int64_t block = std::max<int64_t>(1, BLOCK_BYTES / tile_bytes / MAX_ROWS) * MAX_ROWS;
+  // From one of the n * n matrices to the next; no power of two, which would crowd a few sets of the cache.
+  const int64_t in_step = block * conv.cin + 64 / sizeof(Factor), out_step = block * conv.cout + LANES;
+  const Factor* const weights = static_cast<const Factor*>(conv.weights);
+  float* const products = scratch.floats(N * N * (in_step + out_step));
+  Factor* const transformed = reinterpret_cast<Factor*>(products + N * N * out_step);
 
   int64_t count() const { return conv.n * down * across; }
 
@@ -220,12 +268,12 @@ template <int M, int R> struct Tiles {
       const int64_t tiles = std::min(block, end - first);
       for (int64_t i = 0; i < tiles; i++) transform_input(first + i, transformed + i * conv.cin);
       for (int64_t i = 0; i < N * N; i++)
-        multiply_all(transformed + i * in_step, conv.weights + i * conv.cin * conv.cout, products + i * out_step, tiles);
+        multiply_all(transformed + i * in_step, weights + i * conv.cin * conv.cout, products + i * out_step, tiles);
       for (int64_t i = 0; i < tiles; i++) transform_output(first + i, products + i * conv.cout);
     }
   }
 
-  void multiply_all(const float* a, const float* b, float* c, int64_t tiles) const {
+  void multiply_all(const Factor* a, const Factor* b, float* c, int64_t tiles) const {
     for (int64_t o = 0; o < conv.cout;) {
       const int64_t columns = std::min<int64_t>(MAX_COLUMNS, (conv.cout - o) / LANES);
       switch (columns) {
@@ -239,7 +287,7 @@ template <int M, int R> struct Tiles {
     }
   }
 
-  void transform_input(int64_t tile, float* to) const {
+  void transform_input(int64_t tile, Factor* to) const {
     const int64_t image = tile / (down * across);
     const int64_t y = tile / across % down * M - R / 2, x = tile % across * M - R / 2;
     const bool is_inside = y >= 0 && x >= 0 && y + N <= conv.h && x + N <= conv.w;
@@ -297,15 +345,25 @@ template <int M, int R> struct Tiles {
   }
 };
 
-template <int M, int R> void run_share(const Convolution& conv, int64_t part, int64_t parts) {
-  const Tiles<M, R> tiles{conv};
+template <int M, int R, typename Factor = float>
+void run_share(const Convolution& conv, int64_t part, int64_t parts) {
+  const Tiles<M, R, Factor> tiles{conv};
   tiles.run(tiles.count() * part / parts, tiles.count() * (part + 1) / parts);
 }
 
-// (cout, cin, r, r) to n * n matrices of cin x cout, each in panels as wide as `multiply_all` takes them.
-template <int M, int R>
-void transform(const float* weights, int64_t cin, int64_t cout, float* to, int32_t threads) {
-  constexpr int N = M + R - 1, WIDTH = MAX_COLUMNS * LANES;
+INLINE float to_factor(float, double value) { return static_cast<float>(value); }
+INLINE bfloat16 to_factor(bfloat16, double value) {
+  const float narrow = static_cast<float>(value);
+  uint32_t bits;
+  std::memcpy(&bits, &narrow, sizeof bits);
+  return static_cast<bfloat16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // to the nearest, ties to even
+}
+
+// (cout, cin, r, r) to n * n matrices of cin x cout, each in panels as wide as `multiply_all` takes them. Of a
+// panel, DEPTH input channels lie side by side for each output channel.
+template <int M, int R, typename Factor = float>
+void transform(const float* weights, int64_t cin, int64_t cout, void* to, int32_t threads) {
+  constexpr int N = M + R - 1, WIDTH = MAX_COLUMNS * LANES, D = DEPTH<Factor>;
   double g[N][R];
   Transform<M, R>::weights(g);
 #pragma omp parallel for collapse(2) num_threads(threads)
@@ -327,24 +385,32 @@ void transform(const float* weights, int64_t cin, int64_t cout, float* to, int32
             row[o] = 0;
             for (int l = 0; l < R; l++) row[o] += half[i][l][o] * g[j][l];
           }
-          std::copy(row, row + width, to + (i * N + j) * cin * cout + panel * cin + c * width);
+          Factor* matrix = static_cast<Factor*>(to) + (i * N + j) * cin * cout + panel * cin;
+          for (int64_t o = 0; o < width; o++)
+            matrix[(c / D * width + o) * D + c % D] = to_factor(Factor{}, row[o]);
         }
     }
 }
 
-int64_t key(int32_t tile, int32_t kernel) { return tile * 100 + kernel; }
+int64_t key(int32_t tile, int32_t kernel, int32_t in_bfloat16) {
+  return tile * 100 + kernel * 10 + (in_bfloat16 ? 1 : 0);
+}
 
 }  // namespace
 
 extern "C" {
 
+int vsr_has_bfloat16() { return HAS_BFLOAT16; }
+
 // 0, or 1 for a tile and kernel that there is no algorithm for.
 int vsr_transform_weights(
-    const float* weights, int64_t cin, int64_t cout, int32_t tile, int32_t kernel, float* to, int32_t threads) {
-  switch (key(tile, kernel)) {
-    case 403: transform<4, 3>(weights, cin, cout, to, threads); return 0;
-    case 603: transform<6, 3>(weights, cin, cout, to, threads); return 0;
-    case 407: transform<4, 7>(weights, cin, cout, to, threads); return 0;
+    const float* weights, int64_t cin, int64_t cout, int32_t tile, int32_t kernel, int32_t in_bfloat16, void* to,
+    int32_t threads) {
+  switch (key(tile, kernel, in_bfloat16)) {
+    case 430: transform<4, 3>(weights, cin, cout, to, threads); return 0;
+    case 431: transform<4, 3, bfloat16>(weights, cin, cout, to, threads); return 0;
+    case 630: transform<6, 3>(weights, cin, cout, to, threads); return 0;
+    case 470: transform<4, 7>(weights, cin, cout, to, threads); return 0;
   }
   return 1;
 }
@@ -355,10 +421,11 @@ void vsr_convolve(const Convolution* convolutions, int64_t count, int32_t thread
   for (int64_t i = 0; i < count; i++) {
     const Convolution& conv = convolutions[i];
     const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
-    switch (key(conv.tile, conv.kernel)) {
-      case 403: run_share<4, 3>(conv, part, parts); break;
-      case 603: run_share<6, 3>(conv, part, parts); break;
-      case 407: run_share<4, 7>(conv, part, parts); break;
+    switch (key(conv.tile, conv.kernel, conv.in_bfloat16)) {
+      case 430: run_share<4, 3>(conv, part, parts); break;
+      case 431: run_share<4, 3, bfloat16>(conv, part, parts); break;
+      case 630: run_share<6, 3>(conv, part, parts); break;
+      case 470: run_share<4, 7>(conv, part, parts); break;
     }
 #pragma omp barrier
   }
