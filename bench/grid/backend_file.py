@@ -91,8 +91,8 @@ def included(source: Source) -> Source:
         return source
     lines = dict(source.lines)
     changed = []
-    for place, item in enumerate(named(backends)):
-        fields = with_file(item, source.path.parent) if isinstance(item, dict) else None
+    for place, (item, mapping) in enumerate(zip(backends, named(backends), strict=True)):
+        fields = with_file(mapping, source.path.parent) if isinstance(mapping, dict) else None
         if fields is not None:
             at: Location = ("backends", place)
             line = lines.get((*at, "from"), lines.get(at))
