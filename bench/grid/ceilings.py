@@ -123,7 +123,11 @@ def wanted(backends: Iterable[Backend]) -> tuple[CeilingSpec, ...]:
 def _of(backend: Backend) -> Iterator[CeilingSpec]:
     where = {"device": backend.device, "threads": threads_of(backend)}
     for precision in dict.fromkeys(precision_of(backend, stage) for stage in STAGES):
+        # By the library of products, and by that of convolutions, which may know the processor better.
         yield CeilingSpec(kind=CeilingKind.MATMUL, precision=precision, **where)
+        yield CeilingSpec(
+            kind=CeilingKind.MATMUL, precision=precision, memory_format="channels_last", **where
+        )
         for (height, width), memory_format in product(CONVOLUTION_SIZES, MEMORY_FORMATS):
             yield CeilingSpec(
                 kind=CeilingKind.CONVOLUTION,

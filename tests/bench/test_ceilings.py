@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench import run
 from bench.grid import ceilings as grid_ceilings
@@ -89,6 +90,23 @@ class TestWork:
         assert isinstance(product, torch.Tensor)
         assert (product.shape, product.dtype) == ((16, 16), torch.bfloat16)
         assert (work.what, work.flops, work.moved_bytes) == ("16 x 16 x 16", 2 * 16**3, None)
+
+    @pytest.mark.parametrize("size", [16, 32])
+    def test_a_product_by_the_library_of_convolutions(
+        self, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ceiling_calls, "LARGEST_MATRIX", {"cpu": size})
+        spec = CeilingSpec(
+            kind=CeilingKind.MATMUL, device="cpu", precision="float32", memory_format="channels_last"
+        )
+        work = work_of(spec, CpuDevice())
+        counter = FlopCounterMode(display=False)
+        with counter:
+            product = work.call()
+        assert isinstance(product, torch.Tensor)
+        assert product.numel() == size * size
+        assert counter.get_total_flops() == work.flops == 2 * size**3
+        assert work.what == f"{size} x {size} x {size}, as a 1 x 1 convolution"
 
     def test_matrices_grow_until_a_product_takes_long_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = FakeClock()
@@ -269,11 +287,11 @@ class TestRun:
     ) -> None:
         outcome = run.start(experiment(**GRID), Display(), output=tmp_path / "run", launch=launch)
         kept = read_ceilings(outcome.folder)
-        assert [ceiling.moment for ceiling in kept] == [Moment.BEFORE] * 12 + [Moment.AFTER] * 12
+        assert [ceiling.moment for ceiling in kept] == [Moment.BEFORE] * 14 + [Moment.AFTER] * 14
         assert {path.name for path in outcome.plots.files} == {"roofline.png", "roofline.svg"}
         lines = (outcome.folder / "roofline.csv").read_text().splitlines()
         assert len(lines) == 1 + 2 * 5
-        assert len((outcome.folder / "ceilings.csv").read_text().splitlines()) == 1 + 24
+        assert len((outcome.folder / "ceilings.csv").read_text().splitlines()) == 1 + 28
         page = outcome.report.markdown.read_text()
         assert "## Roofline\n" in page
         assert "[roofline.csv](roofline.csv), [ceilings.csv](ceilings.csv)" in page
@@ -293,7 +311,7 @@ class TestRun:
         assert not done.interrupted
         whole = (path / CEILINGS_NAME).read_bytes()
         assert whole.startswith(first)
-        assert len(read_ceilings(path)) == 24
+        assert len(read_ceilings(path)) == 28
         run.resume(path, Display(), launch=launch)  # there is nothing left to measure beside
         assert (path / CEILINGS_NAME).read_bytes() == whole
 
@@ -323,7 +341,7 @@ def test_a_run_measures_for_good(
     outcome = run.start(experiment(**GRID, baseline="cpu"), Display(), output=tmp_path / "run", launch=launch)
     kept = read_ceilings(outcome.folder)
     assert [ceiling.reason for ceiling in kept if ceiling.reason] == []
-    assert len(kept) == 2 * 2 * 4
+    assert len(kept) == 2 * 2 * 5
     assert {(ceiling.spec.threads, ceiling.threads) for ceiling in kept} == {
         (None, torch.get_num_threads()),
         (1, 1),
@@ -347,7 +365,7 @@ def test_by_the_command(tmp_path: Path) -> None:
     kept = read_ceilings(tmp_path / "out")
     assert {ceiling.spec.device for ceiling in kept} >= {"cpu"}
     of_cpu = [ceiling for ceiling in kept if ceiling.spec.device == "cpu"]
-    assert len(of_cpu) == 12
+    assert len(of_cpu) == 14
     assert [ceiling.reason for ceiling in of_cpu if ceiling.reason] == []
     again = call("report", "out", "--output", "page", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
