@@ -54,11 +54,7 @@ def read(trace: Mapping[str, Any], *, on_device: bool) -> TracedCall:
         if event.get("cat") in _ON_DEVICE and event["ts"] < end_us and event["ts"] + event["dur"] > begin_us
     ]
     shown = {_correlation(event) for event in work}
-    unseen = sum(
-        _LAUNCHES_WORK.match(item.event["name"]) is not None and _correlation(item.event) not in shown
-        for item in placed
-        if item.event.get("cat") in _LAUNCHES
-    )
+    unseen = _unseen(placed, shown)
     spans = ((max(event["ts"], begin_us), min(event["ts"] + event["dur"], end_us)) for event in work)
     return TracedCall(
         wall_s=wall_s,
@@ -93,6 +89,7 @@ class _Placed:
     event: Mapping[str, Any]
     stage: str | None
     self_us: float
+    launch: int | None = None  # the number of the outermost launch that it is, or is part of
 
 
 def _placed(events: Iterable[Mapping[str, Any]]) -> Iterator[_Placed]:
@@ -101,6 +98,7 @@ def _placed(events: Iterable[Mapping[str, Any]]) -> Iterator[_Placed]:
     for event in events:
         if _is_label(event) or event.get("cat") in ("cpu_op", *_LAUNCHES):
             threads[event.get("pid"), event.get("tid")].append(event)
+    launches = 0
     for of_thread in threads.values():
         around: list[tuple[float, _Placed]] = []  # with their ends, outermost first
         for event in sorted(of_thread, key=lambda item: (item["ts"], -item["dur"])):
@@ -114,9 +112,23 @@ def _placed(events: Iterable[Mapping[str, Any]]) -> Iterator[_Placed]:
                 caller = next((one for _, one in reversed(around) if one.event.get("cat") == "cpu_op"), None)
                 if caller is not None:
                     caller.self_us -= event["dur"]
+            if event.get("cat") in _LAUNCHES:
+                item.launch = around[-1][1].launch if around else None
+                if item.launch is None:
+                    item.launch, launches = launches, launches + 1
             around.append((event["ts"] + event["dur"], item))
             if not _is_label(event):
                 yield item
+
+
+def _unseen(placed: Iterable[_Placed], shown: set[Any]) -> int:
+    """How many launches there are of which none of these device events is. The runtime's may call the
+    driver's, and either may be the one that a kernel is said to come from."""
+    of_launch: dict[int, list[bool]] = defaultdict(list)
+    for item in placed:
+        if item.launch is not None and _LAUNCHES_WORK.match(item.event["name"]):
+            of_launch[item.launch].append(_correlation(item.event) in shown)
+    return sum(not any(seen) for seen in of_launch.values())
 
 
 def _operators(placed: Iterable[_Placed]) -> tuple[KernelUse, ...]:

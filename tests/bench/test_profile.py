@@ -132,6 +132,20 @@ def test_a_launch_whose_kernels_are_not_shown_leaves_idle_time_unknown() -> None
     assert len(found.uses) == 3
 
 
+@pytest.mark.parametrize("told_of", [97, 98])
+def test_a_launch_by_way_of_another_is_one(told_of: int) -> None:
+    found = read(
+        on_cuda(
+            event("cuda_runtime", "cudaLaunchKernelExC", 60, 5, correlation=97),
+            event("cuda_driver", "cuLaunchKernelEx", 61, 3, correlation=98),
+            event("kernel", "late", 95, 2, correlation=told_of),
+        ),
+        on_device=True,
+    )
+    assert found.unseen == 0
+    assert found.busy_s == pytest.approx(44e-6)
+
+
 def test_a_kernel_whose_launch_is_not_shown_is_in_no_stage() -> None:
     found = read(on_cuda(event("kernel", "stray", 90, 1, correlation=98)), on_device=True)
     assert [use.stage for use in found.uses if use.name == "stray"] == [None]
