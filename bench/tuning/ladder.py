@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median
 from typing import Final
 
 from bench.grid.plan import Cell
-from bench.records import FORWARD, OTHER, TOTAL, CellRecord, Status, worst_status
+from bench.records import FORWARD, OTHER, TOTAL, CellRecord, Phase, Status, worst_status
 from bench.results.samples import figure_of, sampled, steady_samples
 from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, summarise, weaker
 from bench.tuning.added import added
@@ -19,8 +20,8 @@ from vsr_model.stages import STAGES
 
 LADDER_STAGES: Final = (*(str(stage) for stage in STAGES), OTHER)
 
-OVERLAP: Final = 1.1
-"""Stages that add up to so many times their own forward, or more, went on side by side."""
+OVERLAP: Final = 1.02
+"""Stages of a call that add up to more than so many times that very call went on side by side."""
 
 
 class Verdict(StrEnum):
@@ -56,6 +57,7 @@ class Step:
     total_s: float | None = None  # transfers included, where they were timed
     stages_s: Mapping[str, float] = field(default_factory=dict)  # medians of the probed pass
     probed_s: float | None = None  # the forward of that pass
+    stages_overlap: bool = False  # whether in most calls the stages add up to more than the call
     psnr_db: float | None = None  # the worst round's; None for the reference itself, or not checked
     max_abs_error: float | None = None
 
@@ -67,11 +69,6 @@ class Step:
     def label(self) -> str:
         """`+ channels_last`; the backend's name for the first rung and for what adds nothing."""
         return "+ " + ", ".join(self.adds) if self.adds else self.backend
-
-    @property
-    def stages_overlap(self) -> bool:
-        """Whether the stages add up to more than the forward that they are of."""
-        return self.probed_s is not None and sum(self.stages_s.values()) > OVERLAP * self.probed_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +162,7 @@ def _step(
         total_s=None if total is None else summarise(total.rounds).median,
         stages_s=stages_s,
         probed_s=probed_s,
+        stages_overlap=_overlap(records),
         psnr_db=min(psnr, default=None),
         max_abs_error=max(errors, default=None),
     )
@@ -182,6 +180,26 @@ def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | No
         {stage: summarise(one.rounds).median for stage, one in found.items()},
         summarise(probed).median if probed else None,
     )
+
+
+def _overlap(records: Sequence[CellRecord]) -> bool:
+    """Call by call, so that what the machine does between calls has no say."""
+    found = next((one for stage in STAGES if (one := sampled(records, str(stage))) is not None), None)
+    if found is None:
+        return False
+    shares = []
+    for record in records:
+        calls: dict[int, dict[str, float]] = defaultdict(dict)
+        for sample in record.samples:
+            value = getattr(sample, found.clock)
+            if sample.pass_ is found.pass_ and sample.phase is Phase.STEADY and value is not None:
+                calls[sample.repetition][sample.stage] = value
+        shares += [
+            sum(call.get(str(stage), 0.0) for stage in STAGES) / call[FORWARD]
+            for call in calls.values()
+            if call.get(FORWARD, 0.0) > 0
+        ]
+    return bool(shares) and median(shares) > OVERLAP
 
 
 def _unmeasured(status: Status | None) -> Verdict:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
+from bench.records import Status
 from bench.statistics.changes import of_pairs
 from bench.statistics.stats import CONFIDENCE
 from bench.tuning.space import Axis, Candidate, alone, is_possible, neighbours
@@ -62,10 +63,14 @@ class Done:
     stage: Stage
     answers: Mapping[Candidate, Answer]
 
-    def ratio(self, candidate: Candidate, plain: Candidate) -> float | None:
-        """Its time over the plain network's, round by round, the mean over clips; None where one lacks."""
+    def ratio(self, candidate: Candidate, plain: Candidate, *, right: bool = True) -> float | None:
+        """Its time over the plain network's, round by round, the mean over clips; None where one lacks.
+
+        Where its answer need not be `right`, that of an inaccurate one, too.
+        """
+        statuses = (Status.OK,) if right else (Status.OK, Status.INACCURATE)
         one, base = self.answers.get(candidate), self.answers.get(plain)
-        if one is None or base is None or one.status != "ok" or set(one.levels) != set(base.levels):
+        if one is None or base is None or one.status not in statuses or set(one.levels) != set(base.levels):
             return None
         found = []
         for clip, levels in one.levels.items():
@@ -151,13 +156,14 @@ class Search:
         return was is not None and now is not None and now < was * (1 - MIN_GAIN)
 
     def _hopeful(self, first: Done) -> tuple[Axis, ...]:
-        """The axes, less the values that alone were wrong, impossible here or far too slow."""
+        """The axes, less the values that alone failed, or were far too slow. What alone is inaccurate may be
+        right with others, which do a part of its work otherwise."""
         kept = []
         for axis in self.axes:
             values = []
             for value in axis.values:
                 candidate = self.plain.with_value(axis.field, value)
-                ratio = first.ratio(candidate, self.plain)
+                ratio = first.ratio(candidate, self.plain, right=False)
                 untried = candidate not in first.answers  # alone it cannot be, with others it may
                 if untried or (ratio is not None and ratio < HOPELESS):
                     values.append(value)

@@ -139,6 +139,8 @@ def test_stages_that_overlap_are_told() -> None:
     cells = plan.cells(experiment(backends=RUNGS))
     (ladder,) = ladders(cells, [record(cells[0], 0, 1.0, shares={"upsampling": 0.6})])
     assert ladder.steps[0].stages_overlap
+    restless = [record(cells[0], number, seconds) for number, seconds in enumerate((1.0, 9.0, 1.0))]
+    assert not ladders(cells, restless)[0].steps[0].stages_overlap
     assert "Stages of plain overlap" in ladder_section([ladder])
 
 

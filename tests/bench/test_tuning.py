@@ -73,7 +73,7 @@ def test_the_fields_that_a_device_is_tuned_by(device: str, asked: dict[str, Any]
 
 def test_precisions_that_could_not_do_are_left_out() -> None:
     assert axes("cuda", min_psnr_db=60.0)[0].values == ("bfloat16", "float16")
-    assert axes("cuda", min_psnr_db=70.0)[0].values == ("float16",)
+    assert axes("cuda", min_psnr_db=80.0)[0].values == ("float16",)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
@@ -143,9 +143,24 @@ def test_where_nothing_is_faster_the_plain_network_stays() -> None:
 
 
 def test_what_failed_alone_is_tried_with_nothing() -> None:
-    done = searched({WINO: "inaccurate", IM2COL: "oom", LAST: 0.8, BATCHED: "not measured"})
+    done = searched({WINO: "error", IM2COL: "oom", LAST: 0.8, BATCHED: "not measured"})
     assert {candidate for one in done[1:] for candidate in one.answers} <= {PLAIN, LAST}
     assert SEARCH.best(done) == LAST
+
+
+def test_what_was_inaccurate_alone_may_be_right_with_others() -> None:
+    first = SEARCH.next_stage([])
+    assert first is not None
+    one = measured(first, {WINO: 0.5, IM2COL: 3.0, LAST: 0.7, BATCHED: 1.2})
+    wrong = replace(one.answers[LAST], status=Status.INACCURATE)
+    one = replace(one, answers={**one.answers, LAST: wrong})
+    assert one.ratio(LAST, PLAIN) is None
+    assert one.ratio(LAST, PLAIN, right=False) == pytest.approx(0.7)
+    second = SEARCH.next_stage([one])
+    assert second is not None
+    assert WINO.with_value("memory_format", "channels_last") in second.candidates
+    assert SEARCH.best([one]) == WINO
+    assert SEARCH.runner_up([one]) is None
 
 
 def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
