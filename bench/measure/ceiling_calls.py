@@ -29,6 +29,8 @@ LARGEST_MATRIX: Final = {"cpu": 4096, "cuda": 8192}
 LONG_ENOUGH_S: Final = 0.02
 """Matrices double until a product takes so long, or there are none larger."""
 
+_IMAGES: Final = 16
+
 TIMES_THE_CACHE: Final = 8
 """A copy's buffers are each so many times the last cache, at least SMALLEST_COPY_BYTES."""
 SMALLEST_COPY_BYTES: Final = 256 * _MIB
@@ -173,10 +175,11 @@ def _as_product(spec: CeilingSpec, device: Device, size: int) -> Callable[[], Te
 
 
 def _as_convolution(spec: CeilingSpec, device: Device, size: int) -> Callable[[], Tensor]:
-    """The same product by the library of the convolutions, of two images: PyTorch keeps a single one from it
-    where there is one thread. `size` is a power of two."""
-    height = 1 << (size.bit_length() // 2 - 1)
-    features = _noise(device, spec, 2, size, height, size // 2 // height)
+    """The same product by the library of the convolutions. Of so many images, because PyTorch computes fewer
+    by the other library where there is one thread. `size` is a power of two, and not below their number."""
+    pixels = size // _IMAGES
+    height = 1 << ((pixels.bit_length() - 1) // 2)
+    features = _noise(device, spec, _IMAGES, size, height, pixels // height)
     weights = _noise(device, spec, size, size, 1, 1)
     features, weights = (item.to(memory_format=torch.channels_last) for item in (features, weights))
     return lambda: F.conv2d(features, weights)

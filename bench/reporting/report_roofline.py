@@ -1,10 +1,11 @@
 """The report's sections on what limits the machine: each stage under its roofline, and the ceilings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.grid.ceilings import CeilingKind
 from bench.records import FORWARD
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import ReportCell, axes_columns, number
@@ -12,7 +13,7 @@ from bench.results.analysis import Tables
 from bench.results.roofline import COMPUTE, MEMORY
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
 
-_LIMITS = {COMPUTE: "the rate of matrix multiplication", MEMORY: "the bandwidth of memory"}
+_LIMITS = {COMPUTE: "arithmetic", MEMORY: "the bandwidth of memory"}
 
 Row = dict[Any, Any]
 
@@ -49,17 +50,19 @@ def ceilings(tables: Tables) -> str:
     names = ("ceiling", "device", "threads", "precision", "memory_format")
     found: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
-        # Of one convolution there are several sizes; of what failed the size is not known.
-        key = (*(_text(row[name]) for name in names), str(row["what"]))
-        found.setdefault(key, {})[row["moment"]] = row
+        # Of a convolution there are several sizes; matrices may have come out larger at one moment.
+        size = str(row["what"]) if row["ceiling"] == CeilingKind.CONVOLUTION else ""
+        found.setdefault((*(_text(row[name]) for name in names), size), {})[row["moment"]] = row
     some = [next(iter(moments.values())) for moments in found.values()]
+    sizes = [dict.fromkeys(row["what"] for row in moments.values()) for moments in found.values()]
+    reasons = [dict.fromkeys(row["reason"] for row in moments.values()) for moments in found.values()]
     columns = [
         Column(title="ceiling", cells=[row["ceiling"].replace("_", " ") for row in some]),
         Column(title="device", cells=[escape(row["device"]) for row in some]),
         Column(title="threads", cells=[_text(row["threads_read_back"]) for row in some], numeric=True),
         Column(title="precision", cells=[_text(row["precision"]) for row in some]),
         Column(title="format", cells=[_text(row["memory_format"]).replace("_", " ") for row in some]),
-        Column(title="size", cells=[escape(row["what"]) for row in some]),
+        Column(title="size", cells=[escape("; ".join(filter(None, texts))) for texts in sizes]),
         *(
             Column(
                 title=f"{figure}, {moment}",
@@ -69,20 +72,42 @@ def ceilings(tables: Tables) -> str:
             for moment in ("before", "after")
             for figure in ("best", "median")
         ),
-        Column(title="not measured", cells=[escape(row["reason"]) for row in some]),
+        Column(title="not measured", cells=[escape("; ".join(filter(None, texts))) for texts in reasons]),
     ]
     return (
         "## What limits the machine\n\nMeasured in this run, before its first cell and after its last. A "
         "roofline is made of the best of a kind, device, thread count and precision; how each is measured is "
-        f"in docs/roofline.md.\n\n{table(columns)}"
+        f"in docs/roofline.md.{_drift(found.values())}\n\n{table(columns)}"
+    )
+
+
+def _drift(found: Iterable[dict[str, Row]]) -> str:
+    """How far the two moments are apart where they are farthest."""
+    apart = []
+    for moments in found:
+        if len(moments) == 2:
+            best = [
+                number(row, "best_flops_per_s") or number(row, "best_bytes_per_s") for row in moments.values()
+            ]
+            known = [rate for rate in best if rate]
+            if len(known) == 2:
+                apart.append((max(known) / min(known) - 1, next(iter(moments.values()))))
+    if not apart:
+        return ""
+    most, row = max(apart, key=lambda one: one[0])
+    what = " ".join(filter(None, (row["ceiling"].replace("_", " "), _text(row["precision"]))))
+    return (
+        f" Between the two the best differ by {_percent(most)} at most ({what}): shares are no more certain "
+        "than that."
     )
 
 
 def _said(rows: Sequence[Row], by_cell: dict[str, ReportCell], cells: Sequence[ReportCell]) -> list[str]:
     said = [
         "Rates are effective: the FLOPs of direct convolutions, whatever algorithm ran, over the median "
-        "time. The limit is that of the matrix multiply and of the copy measured in this run, at the bytes "
-        "that each layer has to read and write; beside it, that of a 3×3 convolution."
+        "time. The limit is that of arithmetic (the faster of matrix multiply and 3×3 convolution) and of "
+        "the copy, both measured in this run, at the bytes that each layer has to read and write; beside it, "
+        "that of the convolution."
     ]
     known = [row for row in rows if row["stage"] != FORWARD and number(row, "share") is not None]
     if known:

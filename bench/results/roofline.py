@@ -67,6 +67,14 @@ class Ceilings:
     convolution: Mapping[str, float | None]
     copy: float | None
 
+    @property
+    def arithmetic(self) -> dict[str, float | None]:
+        """The higher of the two: what was seen is a ceiling only where nothing was seen above it."""
+        return {
+            name: max(filter(None, (self.matmul[name], self.convolution[name])), default=None)
+            for name in self.matmul
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -202,13 +210,13 @@ def _row(row: Mapping[Any, Any], parts: Sequence[Part], known: Ceilings) -> dict
         "convolution_flops_per_s": known.convolution.get(precision),
         "copy_bytes_per_s": known.copy,
     }  # fmt: skip
-    if (limit := bound(parts, known.matmul, known.copy)) is not None:
+    if (limit := bound(parts, known.arithmetic, known.copy)) is not None:
         found |= {
             "limit_flops_per_s": flops / limit.seconds, "binds": limit.binds,
             "share": limit.seconds / median, "share_low": limit.seconds / high,
             "share_high": limit.seconds / low,
         }  # fmt: skip
-    if (limit := bound(parts, known.matmul, known.copy, fused=True)) is not None:
+    if (limit := bound(parts, known.arithmetic, known.copy, fused=True)) is not None:
         found["binds_fused"] = limit.binds
     if (limit := bound(parts, known.convolution, known.copy)) is not None:
         found |= {

@@ -250,9 +250,8 @@ class TestTable:
         ]
         tables = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, known)
         row = tables.roofline.iloc[0]
-        assert pd.isna(row["share"])
-        assert pd.isna(row["binds"])
-        assert row["convolution_share"] > 0
+        assert pd.isna(row["matmul_flops_per_s"])
+        assert row["share"] == row["convolution_share"] > 0
         failed = tables.ceilings[tables.ceilings["ceiling"] == "matmul"]
         assert set(failed["reason"]) == {"no memory"}
         assert set(failed["n"]) == {0}
@@ -272,6 +271,22 @@ def ceilings_of_cpu() -> list[Ceiling]:
 
 
 class TestFile:
+    def test_without_a_copy_no_limit_is_known(self) -> None:
+        known = [ceiling for ceiling in ceilings_of_cpu() if ceiling.spec.kind is not CeilingKind.COPY]
+        records = synthetic.run((synthetic.CPU,), frames=(2,))
+        table = with_roofline(tables_of(records, "cpu"), rooflines.experiment_of(records), known).roofline
+        assert len(table) == 5
+        assert table[["share", "binds", "binds_fused", "convolution_share"]].isna().all(axis=None)
+
+    def test_a_convolution_that_is_faster_than_a_product_is_the_ceiling(self) -> None:
+        fast = [
+            rooflines.measured(spec, rate=3e12 if spec.kind is CeilingKind.CONVOLUTION else 2e12)
+            for spec in wanted([CPU])
+        ]
+        found = ceilings_of(CPU, fast)
+        assert found.arithmetic == {"float32": pytest.approx(3e12)}
+        assert found.matmul == {"float32": pytest.approx(2e12)}
+
     def test_what_is_kept_is_read_again(self, tmp_path: Path) -> None:
         kept = [*ceilings_of_cpu(), Ceiling(spec=COPY, moment=Moment.AFTER, reason="too little memory")]
         for ceiling in kept:
@@ -368,6 +383,21 @@ class TestFigure:
         assert len(re.findall(r"^\| *\d", said, flags=re.MULTILINE)) == len(tables.roofline)
         measured = page.partition("## What limits the machine\n\n")[2].partition("\n\n## ")[0]
         assert "| host to device pinned " in measured
+        assert "Between the two" not in measured  # there is one alone
+
+    def test_how_far_the_ceilings_drifted_is_told(self) -> None:
+        records = synthetic.run((synthetic.CPU,), frames=(2,))
+        known = [
+            rooflines.measured(spec, moment, rate=rooflines.rate_of(spec) * factor)
+            for spec in wanted([CPU])
+            for moment, factor in (
+                (Moment.BEFORE, 1.0),
+                (Moment.AFTER, 0.8 if spec.kind is CeilingKind.COPY else 0.9),
+            )
+        ]
+        tables = with_roofline(tables_of(records, "cpu"), rooflines.experiment_of(records), known)
+        page = render_markdown(tables, title="t", baseline="cpu", environment={}, plots=[])
+        assert "Between the two the best differ by 25.0 % at most (copy)" in page
 
     def test_more_than_all_of_a_limit_is_explained(self) -> None:
         fast = synthetic.Machine(name="cpu", per_frame_s=0.001, psnr_db=None)
