@@ -24,8 +24,10 @@ _MARGIN: Final = 1.6
 """How far the axes go beyond what is in them, as a factor."""
 _LABEL_POINTS: Final = 10.0
 """The least between two labels at the right edge."""
-_ALONG: Final = 1.3
+_ALONG: Final = 3.0
 """By what factor a slope's label stands further along than that of the slope before."""
+_BELOW: Final = 1.6
+"""By what factor a label below its line stands further along than where the line begins."""
 
 _ROOF: Final[dict[str, Any]] = {"color": "#333333", "linewidth": 1.3, "zorder": 1.6}
 _CONVOLUTION: Final[dict[str, Any]] = {**_ROOF, "linewidth": 1.0, "linestyle": (0, (4, 2))}
@@ -133,21 +135,24 @@ def _draw_roofs(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
 
 
 def _label_slopes(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
-    """Along each slope, where it enters the figure; each further along than the one before."""
+    """Along each slope, near where it enters the figure: the lowest of several below its line, all others
+    above, each further along than the one before."""
     left, _ = axes.get_xlim()
     low, _ = axes.get_ylim()
-    for number, copy in enumerate(dict.fromkeys(roof.copy_bytes_per_s for roof in roofs)):
+    copies = sorted({roof.copy_bytes_per_s for roof in roofs}, reverse=True)
+    for number, copy in enumerate(copies):
         slope = copy / unit.scale
-        at = max(left, low / slope) * 1.12 * _ALONG**number
+        is_below = number == len(copies) - 1 and number > 0
+        at = max(left, low / slope) * (_BELOW if is_below else 1.12 * _ALONG**number)
         axes.text(
             at,
-            at * slope * 1.06,
+            at * slope * (0.9 if is_below else 1.06),
             f"copy {with_unit(copy, BYTE_RATES)}",
             rotation=math.degrees(math.atan(slope)),  # in the axes' numbers; matplotlib turns it
             rotation_mode="anchor",
             transform_rotates_text=True,
             fontsize=7.5,
-            va="bottom",
+            va="top" if is_below else "bottom",
         )
 
 
