@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.grid import config, presets
 from bench.grid.config import Experiment, dump, json_schema, load
+from bench.grid.config_backend import BACKEND_NAMES, Convolution, Schedule, Transfer
 from bench.grid.config_measure import Measure
 from vsr_model.errors import BadInput
 from vsr_model.registry import find_model
@@ -176,7 +177,7 @@ LEAST_1 = "should be greater than or equal to 1, not"
 LEAST_16 = "should be greater than or equal to 16, not"
 PATH = "should be the path of a file, neither empty nor with a NUL character, not"
 ORIGINS = "should be 'cpu', 'cuda', 'cudnn' or 'cudnn_autotune', not"
-PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions', 'memory' or 'long_clips', not"
+PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions', 'memory', 'long_clips' or 'roofline', not"
 ONCE = "stands there twice; each may stand there once"
 
 
@@ -552,12 +553,16 @@ inputs = st.one_of(
     st.fixed_dictionaries({"name": names, "kind": st.just("video"), **media, "stride": numbers}),
 )
 backends = st.fixed_dictionaries(
-    {"name": names.filter(lambda name: name not in config.BACKEND_NAMES), "from": st.just("cudnn")},
+    {"name": names.filter(lambda name: name not in BACKEND_NAMES), "from": st.just("cudnn")},
     optional={
         "device": st.sampled_from(["cuda", "cuda:1"]),
         "dtype": st.sampled_from(["float32", "bfloat16"]),
         "threads": numbers,
         "compile": st.booleans(),
+        "convolution": st.sampled_from(get_args(Convolution)),
+        "schedule": st.sampled_from(get_args(Schedule)),
+        "cuda_graph": st.booleans(),
+        "transfer": st.sampled_from(get_args(Transfer)),
         "min_psnr_db": st.floats(min_value=1e-9, max_value=1e9),
     },
 )
