@@ -253,7 +253,8 @@ class CellRecord(_Frozen):
     output_max_abs_error: float | None = None
     output_psnr_db: float | None = None  # infinite for an equal output
 
-    threads: int | None = None  # as read back in the worker
+    threads: int | None = None  # as read back in the worker, or in the first of a cell's processes
+    rank_forward_s: tuple[float, ...] = ()  # each process's share, where clips are divided: median, steady
     affinity_cores: int | None = None  # logical cores that the worker may run on
     page_faults_per_forward: float | None = None  # median over the steady samples, minor faults
 

@@ -29,7 +29,7 @@ _METHOD: Final = (
 _PRECISION: Final = ("dtype", "fp32_precision")
 _BACKEND: Final = (
     "cudnn_enabled", "cudnn_benchmark", "memory_format", "compile", "convolution", "schedule", "cuda_graph",
-    "transfer", "threads", "cudnn_warp",
+    "transfer", "threads", "processes", "cudnn_warp",
 )  # fmt: skip
 
 Facets = Mapping[str, Mapping[str, Any]]

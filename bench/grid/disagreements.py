@@ -17,6 +17,14 @@ def _disagreements(backend: BackendSpec, measure: Measure) -> Iterator[str]:
             f"gradients: true has calls recorded by autograd, and the graphs of {backend.name!r} "
             "(cuda_graph: true) leave it nothing to record; allowed is gradients: false"
         )
+    if (backend.processes or 1) > 1:
+        whose = f"{backend.name!r}, whose clips are divided over processes"
+        if measure.timed == "call":
+            yield f"timed: call is of one process, and {whose}, has several; allowed is timed: forward"
+        if not measure.end_to_end:
+            yield f"end_to_end: false leaves out the only pass of {whose}; allowed is true"
+        if not measure.synchronise:
+            yield f"synchronise: false cannot tell when the last process of {whose}, is done; allowed is true"
     if backend.transfer == "overlapped":
         whose = f"{backend.name!r}, whose transfers are overlapped"
         if measure.timed == "call":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -73,6 +73,8 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     """
     on_events = int(backend.is_cuda)
     probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
+    if backend.is_divided:  # the processes make one pass, end to end
+        probes = dict.fromkeys(probes, 0)
     if backend.stages_overlap:
         probes |= {"sync": 0, "events": 0, "both": 0}
     cold = int(measure.first_call == "apart")
@@ -86,9 +88,9 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
         stages=probes[measure.stages]
         * per_probe
         * _repetitions(measure.repetitions, call_s and per_probe * call_s),
-        memory={"off": 0, "curve": 1, "lines": 2}[measure.memory],
+        memory=0 if backend.is_divided else {"off": 0, "curve": 1, "lines": 2}[measure.memory],
         check=int(backend.memory_plan is not None),
-        profile=2 * int(measure.profile),
+        profile=2 * int(measure.profile and not backend.is_divided),
     )
 
 
@@ -103,9 +105,10 @@ def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | No
     """The estimate of a cell; `rates` are FLOP/s by device kind, as `machine_rates` gives them."""
     flops = stage_flops(cell, model)
     rate = rates["cuda" if cell.backend.is_cuda else "cpu"]
-    if rate is not None and not cell.backend.is_cuda and cell.backend.threads is not None:
+    threads = _threads(cell.backend)
+    if rate is not None and not cell.backend.is_cuda and threads is not None:
         cores = psutil.cpu_count(logical=False) or 1
-        rate *= min(1.0, cell.backend.threads / cores)
+        rate *= min(1.0, threads / cores)
     call_s = None if rate is None else sum(flops.values()) / rate
     calls = expected_calls(measure, cell.backend, call_s).total
     seconds = None if call_s is None else calls * call_s
@@ -116,6 +119,13 @@ def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | No
         peak_bytes=peak_bytes(cell, model, measure),
         seconds=seconds,
     )
+
+
+def _threads(backend: Backend) -> int | None:
+    """Of all its processes together; None where PyTorch takes what there is."""
+    if backend.is_divided:
+        return backend.processes * (backend.threads or 1)
+    return backend.threads
 
 
 def stage_flops(cell: Cell, model: Model) -> dict[Stage, int]:
@@ -157,11 +167,13 @@ def _needs(cell: Cell, model: Model) -> "Needs | None":
 
 def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     """Live tensors and weights during one forward of the cell, on its backend's device; what autograd keeps
-    too, where the measure has it record.
+    too, where the measure has it record. On GPUs of which each process has one, what the first takes.
 
     The clip is included where it lies there: under a memory plan it does not lie on a GPU, nor do outputs
     that were handed on.
     """
+    if cell.backend.is_cuda:
+        cell = replace(cell, batch=max(1, cell.batch // cell.backend.processes))
     tensors = _tensor_bytes(cell, model, measure)
     return tensors + _convolution_bytes(cell, model)
 

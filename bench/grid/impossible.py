@@ -30,6 +30,25 @@ def _reasons(backend: Backend) -> Iterator[str]:
             yield "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot"
         if backend.transfer == "overlapped":
             yield "transfer: overlapped moves whole clips, and a memory_plan has none"
+    yield from _of_processes(backend)
+
+
+def undivided(backend: Backend, batch: int) -> str | None:
+    """Why the clips of a call cannot be divided over the backend's processes, or None."""
+    if batch % backend.processes == 0:
+        return None
+    return f"processes: {backend.processes} cannot share {batch} clip(s) evenly; batch should be a multiple"
+
+
+def _of_processes(backend: Backend) -> Iterator[str]:
+    if not backend.is_divided:
+        return
+    if backend.is_cuda and backend.device != "cuda":
+        yield f"device: {backend.device} is one GPU, and each of {backend.processes} processes has its own"
+    if backend.memory_plan is not None:
+        yield "processes: a memory_plan has no whole output for them to join"
+    if backend.transfer in ("pinned", "overlapped"):
+        yield f"transfer: {backend.transfer} is for one process, and here are {backend.processes}"
 
 
 def _of_convolution(backend: Backend) -> Iterator[str]:

@@ -217,6 +217,8 @@ def device_of(backend: Backend) -> Device:
 def unavailable(backend: Backend) -> str | None:
     """Why this machine cannot run the backend, or None. Asks the driver; call it in a worker only."""
     contradiction = impossible(backend)
+    if contradiction is None and backend.is_divided:
+        contradiction = _no_group(backend)
     if contradiction is not None:
         return contradiction
     if backend.convolution == "winograd":
@@ -235,12 +237,29 @@ def unavailable(backend: Backend) -> str | None:
         reason = f"no CUDA device: torch {torch.__version__} finds no driver or no GPU"
     elif index >= torch.cuda.device_count():
         reason = f"no device cuda:{index}: this machine has {torch.cuda.device_count()}"
+    elif backend.processes > torch.cuda.device_count():
+        reason = (
+            f"processes: {backend.processes} need a GPU each, and this machine has "
+            f"{torch.cuda.device_count()}"
+        )
     elif backend.cudnn_enabled and not switches.cudnn.is_available():
         reason = f"no cuDNN: this torch ({torch.__version__}) comes without it"
     elif backend.dtype == "bfloat16" and torch.cuda.get_device_properties(index).major < BFLOAT16_SINCE:
         # torch.cuda.is_bf16_supported() says yes where it is emulated, and asks the current device.
         reason = f"no bfloat16 on {torch.cuda.get_device_name(index)}"
     return reason
+
+
+def _no_group(backend: Backend) -> str | None:
+    """What this torch lacks for processes that meet, or None."""
+    distributed: Any = torch.distributed
+    if not distributed.is_available():
+        return f"processes: this torch ({torch.__version__}) is built without torch.distributed"
+    if not distributed.is_gloo_available():
+        return f"processes: this torch ({torch.__version__}) is built without gloo"
+    if backend.is_cuda and torch.cuda.is_available() and not distributed.is_nccl_available():
+        return f"processes: this torch ({torch.__version__}) is built without NCCL"
+    return None
 
 
 @contextmanager

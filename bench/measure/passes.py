@@ -58,7 +58,7 @@ class Round:
         self._say("starting")
         with ExitStack() as opened:
             settings = opened.enter_context(backends.applied(self._cell.backend))
-            self._draft.values["settings"] = {**settings, "gc": "off while timing", **_how(self._measure)}
+            self._draft.values["settings"] = {**settings, "gc": "off while timing", **how(self._measure)}
             self._draft.values["threads"] = backends.thread_count()
             network, clip = self._build()
             self._calls = Calls(self._draft, self._device, network, clip)
@@ -321,7 +321,7 @@ def _in_words(plan: "MemoryPlan") -> str:
     return f"place {plan.place}, interval {plan.interval}, chunk {plan.chunk}"
 
 
-def _how(measure: Measure) -> dict[str, str]:
+def how(measure: Measure) -> dict[str, str]:
     """How calls are made, beside the backend's settings; what says otherwise later raises."""
     return {
         "timed": measure.timed,

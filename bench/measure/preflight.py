@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Input, Model, RandomInput, VideoInput
+from bench.grid.impossible import undivided
 from bench.grid.plan import Cell
 from bench.process.launcher import Launcher
 from vsr_model.errors import BadInput
@@ -100,6 +101,8 @@ def skip_reason(cell: Cell, answer: Answer) -> str | None:
     """Why a cell cannot be run on this machine or filled from its input, or None."""
     if cell.backend.name in answer.unavailable:
         return answer.unavailable[cell.backend.name]
+    if reason := undivided(cell.backend, cell.batch):
+        return reason
     size = answer.media.get(cell.input.name)
     if size is None or isinstance(cell.input, RandomInput):
         return None

@@ -11,7 +11,8 @@ from time import perf_counter
 
 from bench.measure import backends
 from bench.measure.draft import Draft, in_words
-from bench.measure.passes import Report, Round
+from bench.measure.parallel_round import round_of
+from bench.measure.passes import Report
 from bench.messages import Ready, Task
 from bench.records import CellRecord, Status
 
@@ -43,7 +44,7 @@ def run(task: Task, report: Report, wait_for_go: Callable[[], None]) -> CellReco
     """
     draft = Draft(task, origin_s=perf_counter())
     try:
-        Round(task, draft, report, wait_for_go).run()
+        round_of(task, draft, report, wait_for_go).run()
     except Exception as error:
         status = Status.OOM if backends.is_out_of_memory(error) else Status.ERROR
         return draft.record(status, in_words(error))

@@ -100,6 +100,11 @@ class Request:
                 f"The backend {self.backend.name} has schedule: {self.backend.schedule}, which needs a whole"
                 " clip in memory, and frames come one by one here; schedule: sequential is allowed."
             )
+        if self.backend.is_divided:
+            raise BadInput(
+                f"The backend {self.backend.name} has processes: {self.backend.processes}, which share clips,"
+                " and there is one clip here; leave it out."
+            )
         in_bounded_memory = replace(self.backend, memory_plan=self.backend.memory_plan or MemoryPlanSpec())
         if (reason := impossible(in_bounded_memory)) is not None:
             raise BadInput(f"The backend {self.backend.name} cannot enlarge a file frame by frame: {reason}.")

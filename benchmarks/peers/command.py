@@ -117,6 +117,8 @@ def backends_of(texts: Sequence[str], threads: int | None) -> dict[str, Backend]
             raise BadInput(
                 f"--backend {text}: threads are the same for all here; give --threads {backend.threads}"
             )
+        if backend.is_divided:
+            raise BadInput(f"--backend {text}: all are in one process here; leave processes out")
         if backend.memory_plan is not None:
             raise BadInput(f"--backend {text}: a memory_plan gives no whole output, and peers have none")
         if reason := backends.unavailable(backend):

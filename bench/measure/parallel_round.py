@@ -1,0 +1,95 @@
+"""One round of a cell whose clips are divided over processes: the end-to-end pass, made by all of them."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from torch import Tensor
+
+from bench.measure import backends, workload
+from bench.measure.draft import Draft
+from bench.measure.passes import Report, Round, how
+from bench.measure.rank_messages import Prepared
+from bench.measure.ranks import RankCalls, Ranks
+from bench.measure.reference import ReferenceCheck
+from bench.measure.watch import Watch
+from bench.messages import Task
+from bench.records import OtherProcess
+
+NO_STAGES = "no stage times: each of the processes has its own, and they make no one figure"
+NO_MEMORY = "no memory figures: each of the processes has its own, and they share what they were started from"
+NO_PROFILE = "not profiled: the profiler sees one process"
+NO_GPUS = "the GPUs of the processes are not watched: telemetry is the host's"
+
+
+def round_of(task: Task, draft: Draft, report: Report, wait_for_go: Callable[[], None]) -> Round:
+    """The round that the task's cell takes."""
+    kind = ParallelRound if task.job.cell.backend.is_divided else Round
+    return kind(task, draft, report, wait_for_go)
+
+
+class ParallelRound(Round):
+    """Calls are made by the cell's processes, beside which this one only waits."""
+
+    def __init__(self, task: Task, draft: Draft, report: Report, wait_for_go: Callable[[], None]) -> None:
+        super().__init__(task, draft, report, wait_for_go)
+        self._device = backends.CpuDevice()  # this process's part; the others have their own
+
+    def run(self) -> None:
+        self._say("starting processes")
+        with Ranks(self._task) as ranks:
+            prepared = ranks.prepared()
+            self._keep(prepared)
+            self._wait_for_go()
+            calls = RankCalls(self._draft, ranks)
+            self._calls = calls  # type: ignore[assignment]  # as much of one as this pass asks for
+            with RanksWatch(self._draft, ranks, [item.pid for item in prepared]) as self._watch:
+                self._end_to_end_pass()
+                self._watch.finish()
+            self._draft.values["rank_forward_s"] = tuple(map(median, zip(*calls.own_s, strict=True)))
+            self._tell_what_is_left_out()
+            output = calls.output
+        clip: Tensor = workload.make_clip(self._cell)
+        ReferenceCheck(self._draft, self._report, self._say)(clip, output)
+
+    def _keep(self, prepared: Sequence[Prepared]) -> None:
+        first = prepared[0]
+        self._draft.values["settings"] = {
+            **first.settings,
+            **how(self._measure),
+            "gc": "off while timing",
+            "processes": str(len(prepared)),
+            "process_group": "nccl" if self._cell.backend.is_cuda else "gloo",
+        }
+        self._draft.values["threads"] = first.threads
+        self._draft.values["parameters"] = first.parameters
+
+    def _tell_what_is_left_out(self) -> None:
+        if self._measure.stages != "off":
+            self._draft.warn(NO_STAGES)
+        if self._measure.memory != "off":
+            self._draft.warn(NO_MEMORY)
+        if self._measure.profile:
+            self._draft.warn(NO_PROFILE)
+        if self._cell.backend.is_cuda:
+            self._draft.warn(NO_GPUS)
+
+
+class RanksWatch(Watch):
+    """Counts what the processes take as this worker's own, not as others'."""
+
+    def __init__(self, draft: Draft, ranks: Ranks, pids: Sequence[int]) -> None:
+        super().__init__(draft, None)
+        self._ranks = ranks
+        self._pids = pids
+
+    def finish(self) -> None:
+        super().finish()
+        others: Sequence[OtherProcess] = self._draft.values["others"]
+        self._draft.values["others"] = tuple(other for other in others if other.pid not in self._pids)
+
+    def _read(self, *, sparing: bool) -> None:
+        super()._read(sparing=sparing)
+        reading = self._readings[-1]
+        if reading.own_cpu_s is not None:
+            own_s = reading.own_cpu_s + self._ranks.cpu_s(self._pids)
+            self._readings[-1] = reading.model_copy(update={"own_cpu_s": own_s})

@@ -1,0 +1,397 @@
+"""Cells whose clips are divided over processes: real ones once, and everything else with stand-ins."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor
+
+from bench.grid import estimate
+from bench.grid.backend_spec import BUILT_IN, CPU, Backend
+from bench.grid.config import Experiment, load
+from bench.grid.config_measure import Measure
+from bench.grid.impossible import impossible
+from bench.measure import backends, parallel_round, preflight, rank, workload
+from bench.measure.backends import CpuDevice
+from bench.measure.rank_messages import OUTPUT_FILE, LastWords, Order, Part, Prepared, RankCall
+from bench.measure.ranks import (
+    RankFailedError,
+    RankOutOfMemoryError,
+    Ranks,
+    command,
+    spans_of,
+    told,
+    variables,
+)
+from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, read_journal
+from tests.bench.fakes import TICK_S, CpuAsCuda, experiment, jobs_of, task_of
+from tests.bench.rounds import Ran
+from vsr_model.stages import no_probe
+
+ROOT = Path(__file__).parents[2]
+TWO = {"name": "two", "from": "cpu", "threads": 1, "processes": 2}
+
+
+def divided(**changes: Any) -> Experiment:
+    grid = {"batch": [2], "frames": [2], "size": [[16, 24]]}
+    return experiment(**{"grid": grid, "backends": [TWO], **changes})
+
+
+# Real processes.
+
+
+def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Path) -> None:
+    grid = {
+        "name": "parallel",
+        "model": {"mid_channels": 4, "num_blocks": 1},
+        "input": [{"name": "noise", "kind": "random"}],
+        "grid": {"batch": [2, 3], "frames": [2], "size": [[16, 24]]},
+        "backends": [{"name": "one", "from": "cpu", "threads": 1}, TWO],
+        "measure": {"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off", "timeout_s": 120},
+        "plots": ["time"],
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "grid.yaml", "--output", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    records = {record.cell: record for record in read_journal(tmp_path / "out" / "journal.jsonl")}
+    record = records["noise/b2/t2/16x24/two"]
+    assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
+    assert record.settings["processes"] == "2"
+    assert record.settings["process_group"] == "gloo"
+    assert record.settings["threads"] == "1"
+    assert record.output_psnr_db is not None
+    assert record.output_psnr_db > 120  # each clip is where it belongs
+    assert len(record.rank_forward_s) == 2
+    walls = [item.wall_s for item in record.samples if item.stage == FORWARD and item.phase is Phase.STEADY]
+    assert len(walls) == 2
+    skipped = records["noise/b3/t2/16x24/two"]
+    assert (skipped.status, skipped.reason) == (
+        Status.SKIPPED,
+        "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple",
+    )
+
+
+def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path) -> None:
+    task = task_of(divided(), tmp_path / "references" / "clip.npy")
+    with Ranks(task) as ranks:
+        pids = [item.pid for item in ranks.prepared()]
+        assert len(ranks.call()) == 2
+        assert ranks.cpu_s(pids) > 0
+        psutil.Process(pids[1]).kill()
+        with pytest.raises((RankFailedError, RankOutOfMemoryError), match="process 2 of 2 was killed by SIG"):
+            ranks.call()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert list((tmp_path / "references").iterdir()) == []
+
+
+def test_the_words_of_a_process_that_fails_are_the_cells(tmp_path: Path) -> None:
+    model = {"mid_channels": 4, "num_blocks": 1, "checkpoint": str(tmp_path / "none.pth")}
+    record = Ran(divided(model=model), tmp_path / "clip.npy").record
+    assert record.status is Status.ERROR
+    said = f"of 2: BadInput: The checkpoint {tmp_path / 'none.pth'} does not exist."
+    assert record.reason.startswith("RankFailedError: process ")
+    assert record.reason.endswith(said)
+
+
+# What a process does.
+
+
+class World:
+    """A process that is alone, and believes to be one of several."""
+
+    def __init__(self, number: int, size: int, orders: list[Order]) -> None:
+        self.rank, self.size = number, size
+        self.orders = iter(orders)
+        self.said: list[Any] = []
+        self.told: list[Any] = []
+        self.met = 0
+        self.shares: list[Tensor] = []
+
+    def meet(self) -> None:
+        self.met += 1
+
+    def next_order(self) -> Order:
+        return next(self.orders)
+
+    def answer(self, message: Any) -> None:
+        self.said.append(message)
+
+    def joined(self, share: Tensor) -> Tensor | None:
+        self.shares.append(share)
+        return torch.cat([share] * self.size) if self.rank == 0 else None
+
+    def tell(self, message: Any) -> None:
+        self.told.append(message)
+
+
+def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
+    task = task_of(divided(), tmp_path / "clip.npy")
+    worlds = [World(number, 2, [Order.CALL, Order.OUTPUT, Order.END]) for number in range(2)]
+    for world in worlds:
+        rank.serve(task, tmp_path, CpuDevice(), world)
+    whole = workload.forward_of(workload.build_model(task.model))(workload.make_clip(task.job.cell), no_probe)
+    torch.testing.assert_close(torch.cat([world.shares[0] for world in worlds]), whole, rtol=0, atol=1e-5)
+    for world in worlds:
+        prepared, call = world.said
+        assert isinstance(prepared, Prepared)
+        assert prepared.threads == 1
+        assert isinstance(call, RankCall)
+        assert [part.name for part in call.parts] == [FORWARD]
+        assert world.met == 1
+        assert world.told == [tmp_path / OUTPUT_FILE]
+    assert np.load(tmp_path / OUTPUT_FILE).shape == tuple(whole.shape)
+
+
+def test_on_a_gpu_the_way_there_and_back_are_parts_before_which_all_meet(tmp_path: Path) -> None:
+    world = World(1, 2, [Order.CALL, Order.END])
+    rank.serve(task_of(divided(), tmp_path / "clip.npy"), tmp_path, CpuAsCuda(), world)
+    parts = world.said[1].parts
+    assert [part.name for part in parts] == ["host_to_device", "forward", "device_to_host"]
+    assert world.met == 3
+    assert all(before.stop_s <= after.start_s for before, after in pairwise(parts))
+
+
+def test_on_cuda_each_process_has_its_own_gpu() -> None:
+    two = replace(BUILT_IN["cudnn"], processes=2)
+    assert [rank.own_backend(two, number).device for number in range(2)] == ["cuda:0", "cuda:1"]
+    assert rank.own_backend(CPU, 1) == CPU
+
+
+# The worker's side.
+
+
+def call_of(*spans: tuple[int, int], page_faults: int = 3) -> RankCall:
+    names = ["host_to_device", FORWARD, "device_to_host"] if len(spans) == 3 else [FORWARD]
+    return RankCall(
+        parts=tuple(
+            Part(name=name, start_s=start * TICK_S, stop_s=stop * TICK_S)
+            for name, (start, stop) in zip(names, spans, strict=True)
+        ),
+        page_faults=page_faults,
+    )
+
+
+def test_a_part_lasts_from_the_first_that_begins_it_to_the_last_that_ends_it() -> None:
+    found = spans_of([call_of((10, 20), (31, 60), (70, 75)), call_of((11, 30), (32, 40), (70, 90))])
+    ticks = {
+        name: (round(span.start_s / TICK_S), round(span.wall_s / TICK_S)) for name, span in found.items()
+    }
+    assert ticks == {
+        "host_to_device": (10, 20), FORWARD: (31, 29), "device_to_host": (70, 20), TOTAL: (10, 80),
+    }  # fmt: skip
+
+
+class FakeRanks:
+    """Two processes, the second of which takes twice as long."""
+
+    def __init__(self, task: Any) -> None:
+        self.ticks = iter(range(0, 10_000, 100))
+
+    def __enter__(self) -> "FakeRanks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There are none."""
+
+    def prepared(self) -> list[Prepared]:
+        return [Prepared(pid=1000 + i, settings={"device": "cpu"}, threads=1, parameters=7) for i in range(2)]
+
+    def call(self) -> list[RankCall]:
+        at = next(self.ticks)
+        return [call_of((at, at + 4)), call_of((at + 1, at + 9))]
+
+    def output(self) -> Tensor:
+        return torch.zeros(2, 2, 3, 64, 96)
+
+    def cpu_s(self, pids: Any) -> float:
+        assert list(pids) == [1000, 1001]
+        return 1000.0
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CellRecord:
+    monkeypatch.setattr(parallel_round, "Ranks", FakeRanks)
+    measure = {"warmup": 1, "repetitions": 3, "stages": "both", "memory": "curve", "profile": True}
+    return Ran(divided(measure=measure), tmp_path / "clip.npy").record
+
+
+def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked: CellRecord) -> None:
+    forward = [item for item in faked.samples if item.stage == FORWARD]
+    assert [(item.pass_, item.phase) for item in forward] == [
+        (Pass.END_TO_END, phase) for phase in (Phase.COLD, Phase.WARMUP, *[Phase.STEADY] * 3)
+    ]
+    assert [item.wall_s for item in forward] == [9 * TICK_S] * 5
+    assert faked.rank_forward_s == (4 * TICK_S, 8 * TICK_S)
+    assert faked.page_faults_per_forward == 6
+    assert (faked.threads, faked.parameters) == (1, 7)
+    assert faked.status is Status.INACCURATE  # zeros were checked as any output is
+
+
+def test_what_several_processes_have_no_figure_of_is_left_out_with_a_word(faked: CellRecord) -> None:
+    assert faked.warnings == (
+        parallel_round.NO_STAGES, parallel_round.NO_MEMORY, parallel_round.NO_PROFILE,
+    )  # fmt: skip
+    assert {item.stage for item in faked.samples} == {FORWARD, TOTAL}
+    assert (faked.peak_host_bytes, faked.profile_wall_s) == (None, None)
+
+
+def test_what_the_processes_take_is_no_others(faked: CellRecord) -> None:
+    assert faked.telemetry
+    assert all(item.own_cpu_s is None or item.own_cpu_s >= 1000 for item in faked.telemetry)
+
+
+LOG = """\
+E1121 10:49:21 api.py:1002] failed (exitcode: -9) local_rank: 1 (pid: 19088) of binary: python
+Failures:
+[1]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 19087)  (SIGTERM)
+Root Cause (first observed failure):
+[0]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : {code} (pid: 19088)
+"""
+WORDS = LastWords(rank=0, at_s=1.0, out_of_memory=False, words="RuntimeError: connection closed by peer")
+
+
+@pytest.mark.parametrize(
+    ("words", "log", "evidence", "expected"),
+    [
+        (WORDS, LOG.format(code=-9), None, (False, "process 2 of 3 was killed by SIGKILL")),
+        (WORDS, LOG.format(code=-9), "it rose", (True, "process 2 of 3 was killed by SIGKILL (it rose)")),
+        (
+            WORDS,
+            LOG.format(code=1),
+            None,
+            (False, "process 1 of 3: RuntimeError: connection closed by peer"),
+        ),
+        (
+            replace(WORDS, out_of_memory=True, words="MemoryError"),
+            LOG.format(code=1),
+            None,
+            (True, "process 1 of 3: MemoryError"),
+        ),
+        (None, "\nno free port\n\n", None, (False, "the 3 processes ended (no free port)")),
+        (None, "", None, (False, "the 3 processes ended")),
+    ],
+)
+def test_why_processes_ended(words: Any, log: str, evidence: str | None, expected: tuple[bool, str]) -> None:
+    assert told(words, log, 3, evidence) == expected
+
+
+def test_processes_meet_on_this_machine_alone_with_as_many_threads_as_asked() -> None:
+    assert {"--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=4"} <= {*command(4, Path("folder"))}
+    assert variables(3)["OMP_NUM_THREADS"] == "3"
+    assert variables(None)["OMP_NUM_THREADS"] == "1"
+    assert variables(None)["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+# What cannot be divided.
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"device": "cuda:1"}, "device: cuda:1 is one GPU"),
+        ({"transfer": "overlapped"}, "transfer: overlapped is for one process"),
+        ({"transfer": "pinned"}, "transfer: pinned is for one process"),
+    ],
+)
+def test_what_contradicts_several_processes(changes: dict[str, Any], said: str) -> None:
+    two = replace(BUILT_IN["cudnn"], processes=2)
+    assert impossible(two) is None
+    assert (impossible(replace(two, **changes)) or "").startswith(said)
+    assert impossible(replace(two, **changes, processes=1)) is None
+
+
+def test_a_memory_plan_is_not_divided() -> None:
+    one = divided(backends=[{**TWO, "memory_plan": "disk"}])
+    said = impossible(jobs_of(one)[0].cell.backend)
+    assert said == "processes: a memory_plan has no whole output for them to join"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"timed": "call"}, "allowed is timed: forward"),
+        (
+            {"end_to_end": False, "stages": "sync", "first_call": "counted", "warmup": 0},
+            "leaves out the only pass",
+        ),
+        ({"synchronise": False, "stages": "off"}, "when the last process"),
+    ],
+)
+def test_ways_of_measuring_that_cannot_be_with_processes(how: dict[str, Any], said: str) -> None:
+    divided(backends=[{**TWO, "processes": 1}], measure=how)
+    with pytest.raises(ValidationError, match=said):
+        divided(measure=how)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"), [(2, None), (1, "processes: 2 need a GPU each, and this machine has 1")]
+)
+def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: int, said: str | None) -> None:
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    assert backends.unavailable(replace(BUILT_IN["cudnn"], processes=2)) == said
+
+
+def test_a_torch_that_cannot_join_processes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = replace(CPU, processes=2)
+    assert backends.unavailable(two) is None
+    monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
+    assert "without gloo" in (backends.unavailable(two) or "")
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    assert "without torch.distributed" in (backends.unavailable(two) or "")
+    assert backends.unavailable(CPU) is None
+
+
+# What is expected of it.
+
+
+def test_processes_make_one_pass() -> None:
+    measure = Measure(warmup=1, stages="both", memory="curve", profile=True)
+    calls = estimate.expected_calls(measure, replace(CPU, processes=2))
+    assert (calls.stages, calls.memory, calls.profile) == (0, 0, 0)
+    assert calls.end_to_end == estimate.expected_calls(measure, CPU).end_to_end
+
+
+def needed(backend: Backend, batch: int) -> int:
+    one = divided()
+    cell = replace(jobs_of(one)[0].cell, backend=backend, batch=batch)
+    return estimate.peak_bytes(cell, one.model, one.measure)
+
+
+def test_a_gpu_holds_a_share_and_the_host_holds_all() -> None:
+    cudnn = BUILT_IN["cudnn"]
+    assert needed(replace(cudnn, processes=2), 4) == needed(cudnn, 2)
+    assert needed(replace(CPU, processes=2), 4) == needed(CPU, 4)
+
+
+@pytest.mark.parametrize("variant", ["two-cores", "four-cores", "gpus", "quick"])
+def test_the_preset_divides_every_batch(variant: str) -> None:
+    planned, _ = load(ROOT / "configs" / "parallel.yaml", wanted=[variant])
+    cells = [job.cell for job in jobs_of(planned)]
+    assert any(cell.backend.is_divided for cell in cells)
+    assert [preflight.skip_reason(cell, preflight.Answer()) for cell in cells] == [None] * len(cells)
