@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import run
 from bench.grid import ceilings as grid_ceilings
-from bench.grid.backend_spec import BUILT_IN
-from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
+from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.ceilings import TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.measure import ceiling_calls, ceilings
 from bench.measure.backends import CpuDevice
 from bench.measure.ceiling_calls import REPEATS, Repeats, backend_of, last_cache_bytes, sample, work_of
@@ -370,3 +370,15 @@ def test_by_the_command(tmp_path: Path) -> None:
     again = call("report", "out", "--output", "page", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "Farthest from its limit is" in (tmp_path / "page" / "report.md").read_text()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+@pytest.mark.usefixtures("tiny")
+def test_every_ceiling_of_a_gpu() -> None:
+    narrow = Backend(name="narrow", device="cuda", dtype="float16", cudnn_enabled=True)
+    found = [ceiling_calls.measured(spec, Moment.BEFORE) for spec in wanted([narrow])]
+    assert [ceiling.reason for ceiling in found if ceiling.reason] == []
+    assert {ceiling.spec.kind for ceiling in found} == set(CeilingKind)
+    for ceiling in found:
+        assert ceiling.clock == ("wall" if ceiling.spec.kind in TRANSFERS else "device")
