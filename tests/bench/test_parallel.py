@@ -34,8 +34,10 @@ from bench.measure.ranks import (
     variables,
 )
 from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, read_journal
+from bench.upscaling.request import Request
 from tests.bench.fakes import TICK_S, CpuAsCuda, experiment, jobs_of, task_of
 from tests.bench.rounds import Ran
+from vsr_model.errors import BadInput
 from vsr_model.stages import no_probe
 
 ROOT = Path(__file__).parents[2]
@@ -365,6 +367,18 @@ def test_a_torch_that_cannot_join_processes_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
     assert "without torch.distributed" in (backends.unavailable(two) or "")
     assert backends.unavailable(CPU) is None
+
+
+def test_a_file_is_one_clip() -> None:
+    request = Request(
+        source=Path("in.mp4"),
+        output=Path("out.mp4"),
+        model=divided().model,
+        backend=replace(CPU, processes=2),
+        random_weights=True,
+    )
+    with pytest.raises(BadInput, match="has processes: 2, which share clips, and there is one clip here"):
+        request.check_options()
 
 
 # What is expected of it.

@@ -311,6 +311,7 @@ def test_a_peer_whose_call_fails_is_left_out(monkeypatch, capsys):
         (("--threads", "1", "--backend", "{from: cpu, threads: 2}"), "give --threads 2"),
         (("--backend", "{from: cpu, memory_plan: disk}"), "no whole output"),
         (("--backend", "{from: cpu, cuda_graph: true}"), "no queue of kernels"),
+        (("--backend", "{from: cpu, processes: 2}"), "leave processes out"),
         (("--checkpoint", "not-there.pth"), "does not exist"),
     ],
 )
