@@ -58,7 +58,7 @@ def ladder(
 
     The run's folder gets ladder.csv, plots/ladder.png and .svg (time left per step, stage by stage) and a
     section in report.html and .md. The preset has `--variant gpu` for an NVIDIA GPU,
-    `--variant reduced` for bfloat16, and `--variant quick` for a first look.
+    `--variant exact` for float32 alone, and `--variant quick` for a first look.
 
     Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and
     nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the disk filled or the like (what is

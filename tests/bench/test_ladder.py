@@ -212,7 +212,9 @@ def test_the_page_on_ladders_lists_the_columns() -> None:
         assert f"`{name}`" in page, name
 
 
-@pytest.mark.parametrize("variant", [(), ("cpu",), ("gpu",), ("reduced",), ("quick",), ("reduced", "quick")])
+@pytest.mark.parametrize(
+    "variant", [(), ("exact",), ("schedules",), ("gpu",), ("quick",), ("schedules", "quick")]
+)
 def test_each_rung_of_the_preset_adds_something(variant: tuple[str, ...]) -> None:
     one, _ = config.load(presets.find("ladder"), wanted=variant)
     assert one.ladder
