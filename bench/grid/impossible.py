@@ -55,6 +55,8 @@ def _of_convolution(backend: Backend) -> Iterator[str]:
     if backend.convolution == "winograd":
         if backend.is_cuda:
             yield "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"
+        if backend.fp32_precision == "tf32":
+            yield "fp32_precision: tf32 means nothing for convolution: winograd, which is in full float32"
         if backend.dtype == "float16":
             yield "convolution: winograd is for float32 and bfloat16, and dtype is float16"
         if backend.compile:

@@ -5,7 +5,8 @@ import ctypes
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from vsr_model.initialise import build_basicvsr
 from vsr_model.native import build, convolutions, memory, scratch
 from vsr_model.native.convolutions import Step, Weights, image, prepare, run
 from vsr_model.native.memory import padded
-from vsr_model.native.scratch import scratch_image
+from vsr_model.native.scratch import release_scratch, scratch_image
 from vsr_model.native.stages import use_winograd
 
 WHY_NOT = build.unavailable()
@@ -221,7 +222,8 @@ def test_the_network_gives_the_plain_networks_output(
     assert output.shape == expected.shape
     assert output.is_contiguous()
     assert psnr_db(output, expected) > 100
-    assert sum(p.numel() for p in by_winograd.parameters()) == sum(p.numel() for p in plain.parameters())
+    assert list(by_winograd.state_dict()) == list(plain.state_dict())
+    by_winograd.load_state_dict(plain.state_dict())
 
 
 @needs_kernel
@@ -236,6 +238,51 @@ def test_features_that_are_kept_are_not_overwritten() -> None:
     assert torch.equal(features, before)
 
 
+@needs_kernel
+@pytest.mark.parametrize("first", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize("then", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_modes_of_autograd_may_follow_each_other(
+    first: Callable[[], AbstractContextManager[None]], then: Callable[[], AbstractContextManager[None]]
+) -> None:
+    release_scratch()
+    network = build_basicvsr(8, 1, seed=0)
+    use_winograd(network)
+    lrs = torch.rand(1, 2, 3, 16, 16)
+    outputs = []
+    for mode in (first, then):
+        with mode():
+            outputs.append(network(lrs))
+    assert torch.equal(*outputs)
+    assert not any(kept.requires_grad for kept in scratch._OF_THREAD.kept.values())
+
+
+@needs_kernel
+def test_a_lower_bound_that_is_infinite() -> None:
+    conv, inputs = conv_of(16, 16, 3), normal(1, 16, 6, 6)
+    weights, out = prepare(conv), image(1, 16, 6, 6)
+    add = torch.full_like(out, -torch.inf)
+    run([Step(weights=weights, image=inputs, out=out, add=add, negative_slope=0)])
+    assert torch.equal(out, torch.zeros_like(out))
+    run([Step(weights=weights, image=inputs, out=out, add=add.neg(), negative_slope=0)])
+    assert out.isposinf().all()
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("inputs", "out"),
+    [
+        (image(1, 32, 8, 8), image(1, 16, 8, 8)),
+        (image(1, 16, 8, 8), image(1, 16, 8, 7)),
+        (torch.empty(1, 16, 8, 8), image(1, 16, 8, 8)),
+        (image(1, 16, 8, 8).double(), image(1, 16, 8, 8)),
+    ],
+    ids=["channels", "size", "layout", "type"],
+)
+def test_images_that_do_not_fit_are_refused(inputs: Tensor, out: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"An image should be \(1, 16, 8, 8\), channels_last and float32"):
+        run([Step(weights=prepare(conv_of(16, 16, 3)), image=inputs, out=out)])
+
+
 def test_scratch_memory_is_kept_and_grows() -> None:
     small = scratch_image("test", 1, 16, 4, 4)
     assert small.is_contiguous(memory_format=torch.channels_last)
@@ -243,6 +290,8 @@ def test_scratch_memory_is_kept_and_grows() -> None:
     again = scratch_image("test", 1, 16, 4, 4)
     assert large.data_ptr() == again.data_ptr()
     assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
+    release_scratch()
+    assert not hasattr(scratch._OF_THREAD, "kept")
 
 
 @needs_kernel
@@ -320,16 +369,83 @@ def test_it_is_compiled_once(anew: Path) -> None:
     ("script", "why"),
     [
         ("echo 'x.cpp:1: error: what?' >&2; exit 1", r"cannot compile the kernel \(x.cpp:1: error: what"),
-        ('while [ "$1" != -o ]; do shift || exit 0; done; echo no library > "$2"', "cannot be loaded"),
+        ('while [ "$1" != -o ]; do shift || exit 0; done; echo no library > "$2"', "be made or loaded"),
     ],
 )  # fmt: skip
 def test_a_compiler_that_fails(
     anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
 ) -> None:
     monkeypatch.setenv("CXX", compiler(tmp_path, script))
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path))  # type: ignore[attr-defined]
     with pytest.raises(build.Unavailable, match=why):
         build.library()
     assert why.partition(r" \(")[0] in (build.unavailable() or "")
+
+
+def test_products_in_bfloat16_are_refused_where_there_are_none(
+    library_of_lanes: ctypes.CDLL, kernel_of_lanes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library_of_lanes.vsr_has_bfloat16():
+        pytest.skip("these instructions have them")
+    monkeypatch.setattr(build, "library", lambda: library_of_lanes)
+    with pytest.raises(build.Unavailable, match="no AVX512_BF16"):
+        prepare(conv_of(16, 16, 3), in_bfloat16=True)
+
+
+@pytest.mark.parametrize("arguments", ["", " -O1 -g"])
+@needs_kernel
+def test_a_compiler_may_have_arguments(anew: Path, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
+    [path] = build.find_compiler()
+    monkeypatch.setenv("CXX", path + arguments)
+    assert build.unavailable() is None
+
+
+@needs_kernel
+def test_who_has_no_home(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
+    assert build.unavailable() is None
+    assert list((tmp_path / "temporary").glob("*/*.so"))
+
+
+def test_a_compiler_that_is_no_program(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage = tmp_path / "compiler"
+    garbage.write_bytes(b"\x7fELF no more")
+    garbage.chmod(0o755)
+    monkeypatch.setenv("CXX", str(garbage))
+    assert (build.unavailable() or "").startswith(f"{garbage} cannot be run (")
+
+
+@needs_kernel
+def test_a_link_is_not_followed(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    anew.parent.mkdir()
+    anew.symlink_to(elsewhere)
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
+    build.library()
+    assert not list(elsewhere.iterdir())
+
+
+@needs_kernel
+def test_a_home_from_which_nothing_may_be_loaded(
+    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = ctypes.CDLL
+
+    def refusing(path: str) -> ctypes.CDLL:
+        if path.startswith(str(anew)):
+            raise OSError("failed to map segment from shared object")
+        return load(path)
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refusing)  # type: ignore[attr-defined]
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
+    build.library()
+    assert list((tmp_path / "temporary").glob("*/*.so"))
 
 
 def test_no_compiler(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:

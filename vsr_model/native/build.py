@@ -8,7 +8,9 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -37,14 +39,24 @@ class Unavailable(Exception):  # noqa: N818 - no error: there is another way to 
 @cache
 def library() -> ctypes.CDLL:
     """The compiled library. Raises Unavailable where it cannot be had."""
-    compiler = find_compiler()
-    path = _folder() / f"winograd-{_fingerprint(compiler)}.so"
-    if not path.is_file():
-        compile_kernel(compiler, path)
     try:
-        return declared(ctypes.CDLL(str(path)))
-    except OSError as error:
-        raise Unavailable(f"the compiled kernel {path} cannot be loaded ({one_line(str(error))})") from None
+        return _from_first(_folders(), f"winograd-{_fingerprint()}.so")
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # of whatever else a machine lacks
+        raise Unavailable(f"the kernel cannot be made here ({one_line(str(error))})") from None
+
+
+def _from_first(folders: Sequence[Path], name: str) -> ctypes.CDLL:
+    """From the first folder where it can be kept and loaded: on some homes nothing may be run."""
+    reasons = []
+    for folder in folders:
+        path = folder / name
+        try:
+            if not path.is_file():
+                compile_kernel(find_compiler(), path)
+            return declared(ctypes.CDLL(str(path)))
+        except OSError as error:
+            reasons.append(f"{path} cannot be made or loaded ({one_line(str(error))})")
+    raise Unavailable("; ".join(reasons) or "there is no folder to keep the compiled kernel in")
 
 
 @cache
@@ -64,12 +76,17 @@ def bfloat16_unavailable() -> str | None:
     return None if library().vsr_has_bfloat16() else "no AVX512_BF16: this processor has no bfloat16 products"
 
 
-def find_compiler() -> str:
-    """The C++ compiler that is used: CXX, or the first that is there. Raises Unavailable."""
+def find_compiler() -> list[str]:
+    """The C++ compiler that is used, with its own arguments: CXX, or the first that is there. Raises
+    Unavailable."""
     wanted = os.environ.get("CXX")
-    for name in (wanted,) if wanted else COMPILERS:
+    try:
+        candidates = [shlex.split(wanted)] if wanted else [[name] for name in COMPILERS]
+    except ValueError as error:
+        raise Unavailable(f"no C++ compiler (CXX is {one_line(wanted or '')}: {error})") from None
+    for name, *arguments in filter(None, candidates):
         if found := shutil.which(name):
-            return found
+            return [found, *arguments]
     what = (
         f"CXX is {one_line(wanted)}, which is no program here"
         if wanted
@@ -78,29 +95,30 @@ def find_compiler() -> str:
     raise Unavailable(f"no C++ compiler ({what})")
 
 
-def _folder() -> Path:
-    """Where compiled libraries are kept: a folder that no one else can write to: what is there is run."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    tried = cache_home / "vsr-bench", Path(tempfile.gettempdir()) / f"vsr-bench-{os.getuid()}"
-    for folder in tried:
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            about = folder.stat()
-            is_ours = about.st_uid == os.getuid() and not about.st_mode & 0o022
-            if is_ours and os.access(folder, os.W_OK | os.X_OK):
-                return folder
-    raise Unavailable(
-        f"no folder for the compiled kernel: neither {tried[0]} nor {tried[1]} can be written to"
-    )
+def _folders() -> list[Path]:
+    """Where compiled libraries may be kept, best first. What is there is run: no one else may write there."""
+    wanted = [Path(tempfile.gettempdir()) / f"vsr-bench-{os.getuid()}"]
+    with suppress(RuntimeError):  # who has no home
+        cache_home = os.environ.get("XDG_CACHE_HOME")
+        wanted.insert(0, (Path(cache_home) if cache_home else Path.home() / ".cache") / "vsr-bench")
+    return [folder for folder in wanted if _is_ours(folder)]
 
 
-def _fingerprint(compiler: str) -> str:
-    """Of all that the compiled code depends on. `-march=native` means others on another processor,
-    and a home may be shared by several machines."""
+def _is_ours(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.lstat()  # a link may lead elsewhere by the time that the library is loaded
+        kept_to_us = about.st_uid == os.getuid() and not about.st_mode & 0o022
+        return stat.S_ISDIR(about.st_mode) and kept_to_us and os.access(folder, os.W_OK | os.X_OK)
+    return False
+
+
+def _fingerprint() -> str:
+    """Of what the compiled code depends on. `-march=native` means others on another processor, and a home may
+    be shared by several machines. Which compiler made it does not matter, nor whether it is still there."""
     about = hashlib.sha256(SOURCE.read_bytes())
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=TIMEOUT_S)
-    for part in (compiler.encode(), version.stdout, " ".join(FLAGS).encode(), _processor().encode()):
-        about.update(part + b"\0")
+    for part in (" ".join(FLAGS), os.environ.get("CXX", ""), _processor()):
+        about.update(part.encode() + b"\0")
     return about.hexdigest()[:16]
 
 
@@ -113,20 +131,23 @@ def _processor() -> str:
     return "\n".join(sorted(set(told)))
 
 
-def compile_kernel(compiler: str, path: Path, flags: Sequence[str] = FLAGS) -> None:
-    """The library, at `path` whole or not at all. Raises Unavailable for a compiler that cannot make it."""
+def compile_kernel(compiler: Sequence[str], path: Path, flags: Sequence[str] = FLAGS) -> None:
+    """The library, at `path` whole or not at all.
+
+    Raises Unavailable for a compiler that cannot make it, OSError where it cannot be kept.
+    """
     with tempfile.TemporaryDirectory(prefix="vsr-bench-", dir=path.parent) as folder:
         built = Path(folder) / path.name
         try:
             done = subprocess.run(
-                [compiler, *flags, str(SOURCE), "-o", str(built)],
+                [*compiler, *flags, str(SOURCE), "-o", str(built)],
                 capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable(f"{compiler} cannot be run ({one_line(str(error))})") from None
+            raise Unavailable(f"{compiler[0]} cannot be run ({one_line(str(error))})") from None
         if done.returncode != 0:
             said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-            raise Unavailable(f"{compiler} cannot compile the kernel ({one_line(said.strip())[:200]})")
+            raise Unavailable(f"{compiler[0]} cannot compile the kernel ({one_line(said.strip())[:200]})")
         built.replace(path)  # whole, whoever else compiles it at the same time
 
 
@@ -139,5 +160,5 @@ def declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.vsr_transform_weights.restype = ctypes.c_int
     library.vsr_has_bfloat16.restype = ctypes.c_int
     library.vsr_convolve.argtypes = [pointer, integer, ctypes.c_int32]
-    library.vsr_convolve.restype = None
+    library.vsr_convolve.restype = ctypes.c_int
     return library

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsr_model.native.build import library
+from vsr_model.native.build import Unavailable, bfloat16_unavailable, library
 from vsr_model.native.memory import BFLOAT16_TILE, TILES, padded
 
 
@@ -39,8 +39,11 @@ def prepare(
     """The weights of `conv`, of odd square kernel that keeps the size, for some of its input channels.
 
     With `shuffled` the outputs are ordered corner by corner, as `pixel_shuffle` by 2 lays them out, each
-    corner filled up to a multiple of 16.
+    corner filled up to a multiple of 16. With `in_bfloat16` the factors of products are rounded to it, after
+    the transforms. Raises Unavailable where the kernel cannot be had.
     """
+    if in_bfloat16 and (reason := bfloat16_unavailable()) is not None:
+        raise Unavailable(reason)
     weight = conv.weight.detach()[:, inputs].float()
     bias = conv.bias.detach() if conv.bias is not None and with_bias else weight.new_zeros(len(weight))
     if shuffled:
@@ -62,7 +65,8 @@ def prepare(
         transformed.data_ptr(),
         torch.get_num_threads(),
     )
-    assert not failed
+    if failed:
+        raise ValueError(f"There is no algorithm for kernels of {kernel} x {kernel} and tiles of {tile}.")
     return Weights(
         transformed=transformed, bias=bias.contiguous(), channels_in=channels_in, channels_out=channels_out,
         kernel=kernel, tile=tile, in_bfloat16=in_bfloat16,
@@ -116,25 +120,35 @@ class Step:
 
 
 def run(steps: Sequence[Step]) -> None:
-    """One after another, by as many threads as torch has."""
+    """One after another, by as many threads as torch has.
+
+    Raises ValueError for images that do not fit together, MemoryError where a thread's tiles do not fit.
+    """
     array = (_Convolution * len(steps))(*map(_described, steps))
-    library().vsr_convolve(array, len(steps), torch.get_num_threads())
+    if library().vsr_convolve(array, len(steps), torch.get_num_threads()):
+        raise MemoryError("The kernel's tiles do not fit into memory.")
 
 
 def _described(step: Step) -> _Convolution:
-    n, channels_in, h, w = step.image.shape
+    n, _, h, w = step.image.shape
     weights, scale = step.weights, 2 if step.shuffled else 1
     out_shape = n, weights.channels_out // scale**2, scale * h, scale * w
+    in_shape = n, weights.channels_in, h, w
     # The kernel follows pointers: what does not fit would be written past its end.
-    assert channels_in == weights.channels_in
-    for tensor, shape in ((step.image, step.image.shape), (step.out, out_shape), (step.add, out_shape)):
-        if tensor is not None:
-            assert tensor.shape == shape
-            assert tensor.dtype == torch.float32
-            assert tensor.is_contiguous(memory_format=torch.channels_last)
+    for tensor, shape in ((step.image, in_shape), (step.out, out_shape), (step.add, out_shape)):
+        if tensor is not None and not (
+            tensor.shape == shape
+            and tensor.dtype == torch.float32
+            and tensor.device.type == "cpu"
+            and tensor.is_contiguous(memory_format=torch.channels_last)
+        ):
+            raise ValueError(
+                f"An image should be {shape}, channels_last and float32 on the CPU, not "
+                f"{tuple(tensor.shape)} with strides {tensor.stride()} and {tensor.dtype} on {tensor.device}."
+            )
     return _Convolution(
         weights.transformed.data_ptr(), weights.bias.data_ptr(), step.image.data_ptr(),
         None if step.add is None else step.add.data_ptr(), step.out.data_ptr(),
-        n, h, w, channels_in, weights.channels_out,
+        n, h, w, weights.channels_in, weights.channels_out,
         weights.tile, weights.kernel, step.negative_slope, weights.in_bfloat16, step.shuffled,
     )  # fmt: skip

@@ -17,5 +17,12 @@ def scratch_image(role: str, n: int, channels: int, height: int, width: int) -> 
     size = prod((n, channels, height, width))
     if role not in kept or len(kept[role]) < size:
         kept.pop(role, None)  # not two at once
-        kept[role] = torch.empty(size)
+        # What inference mode makes could not be written to outside of it.
+        with torch.inference_mode(False):
+            kept[role] = torch.empty(size)
     return kept[role][:size].view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def release_scratch() -> None:
+    """Let go of what is kept for the calling thread."""
+    _OF_THREAD.__dict__.pop("kept", None)

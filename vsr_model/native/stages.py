@@ -19,7 +19,9 @@ def use_winograd(network: BasicVSR, *, blocks_in_bfloat16: bool = False) -> None
     With `blocks_in_bfloat16` those of the residual blocks round their transformed factors to bfloat16; sums,
     features and all else stay float32.
 
-    Raises `vsr_model.native.build.Unavailable` where the kernel cannot be had. Its 1x1 convolution stays.
+    Parameters and their names stay, and so does the 1x1 convolution. Whoever changes weights calls this anew,
+    on a network that was built anew. Raises `vsr_model.native.build.Unavailable` where the kernel, or its
+    products in bfloat16, cannot be had.
     """
     propagation = network.propagation
     for name in ("backward_trunk", "forward_trunk"):
@@ -27,7 +29,9 @@ def use_winograd(network: BasicVSR, *, blocks_in_bfloat16: bool = False) -> None
         setattr(propagation, name, trunk)
     network.upsampling = WinogradUpsampling(network.upsampling)  # type: ignore[assignment]
     spynet = network.alignment.spynet
-    spynet.levels = nn.ModuleList(WinogradFlowLevel(level) for level in spynet.levels)
+    spynet.levels = nn.ModuleList(
+        WinogradFlowLevel(level) for level in spynet.levels if isinstance(level, nn.Sequential)
+    )
 
 
 class WinogradTrunk(nn.Module):
@@ -98,13 +102,12 @@ class WinogradUpsampling(nn.Module):
         return resize(frame, (SCALE * h, SCALE * w), self.base_upsample) + residual[:, :3]
 
 
-class WinogradFlowLevel(nn.Module):
+class WinogradFlowLevel(nn.Sequential):
     """As a level of `SPyNet`: two images and a flow (n, 8, h, w), to a flow (n, 2, h, w)."""
 
-    def __init__(self, level: nn.Module) -> None:
-        super().__init__()
-        self.level = level
-        self._weights = [prepare(layer) for layer in level.modules() if isinstance(layer, nn.Conv2d)]
+    def __init__(self, level: nn.Sequential) -> None:
+        super().__init__(*level)
+        self._weights = [prepare(layer) for layer in level if isinstance(layer, nn.Conv2d)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         n, _, h, w = inputs.shape
@@ -125,6 +128,6 @@ def _filled_up(tensor: Tensor, role: str) -> Tensor:
     if channels % CHANNELS == 0 and tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor
     filled = scratch_image(role, n, padded(channels), h, w)
-    filled[:, :channels] = tensor
+    filled[:, :channels] = tensor.detach()
     filled[:, channels:] = 0
     return filled

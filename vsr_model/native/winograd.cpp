@@ -9,6 +9,7 @@
 // steps, so that what is transformed stays in its cache.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -231,8 +232,8 @@ class Scratch {
     if (bytes > bytes_) {
       std::free(data_);
       data_ = std::aligned_alloc(page, bytes);
-      if (data_ == nullptr) std::abort();  // two megabytes; nothing could be said either
-      bytes_ = bytes;
+      bytes_ = data_ == nullptr ? 0 : bytes;
+      if (data_ == nullptr) return nullptr;
 #ifdef __linux__
       madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
@@ -320,6 +321,7 @@ template <int M, int R, typename Factor> struct Tiles {
     const int64_t rows = std::min<int64_t>(M, conv.h - y), columns = std::min<int64_t>(M, conv.w - x);
     const int64_t scale = conv.shuffle ? 2 : 1, channels = conv.cout / (scale * scale);
     const vec slope = vec{} + conv.negative_slope;
+    const bool is_relu = conv.negative_slope == 0;
     for (int64_t o = 0; o < conv.cout; o += LANES) {
       vec half[M][N];
       for (int j = 0; j < N; j++) {
@@ -338,17 +340,21 @@ template <int M, int R, typename Factor> struct Tiles {
         for (int j = 0; j < columns; j++, at += scale * channels) {
           vec value = row[j] + bias;
           if (conv.add != nullptr) value += load(conv.add + at);
-          store(conv.out + at, value > 0 ? value : value * slope);
+          const vec below = is_relu ? vec{} : value * slope;  // infinity times 0 would be no number
+          store(conv.out + at, value <= 0 ? below : value);
         }
       }
     }
   }
 };
 
+// False where there is no memory for a block of tiles.
 template <int M, int R, typename Factor = float>
-void run_share(const Convolution& conv, int64_t part, int64_t parts) {
+bool run_share(const Convolution& conv, int64_t part, int64_t parts) {
   const Tiles<M, R, Factor> tiles{conv};
+  if (tiles.products == nullptr) return false;
   tiles.run(tiles.count() * part / parts, tiles.count() * (part + 1) / parts);
+  return true;
 }
 
 INLINE float to_factor(float, double value) { return static_cast<float>(value); }
@@ -407,27 +413,32 @@ int vsr_transform_weights(
     const float* weights, int64_t cin, int64_t cout, int32_t tile, int32_t kernel, int32_t in_bfloat16, void* to,
     int32_t threads) {
   switch (key(tile, kernel, in_bfloat16)) {
-    case 430: transform<4, 3>(weights, cin, cout, to, threads); return 0;
-    case 431: transform<4, 3, bfloat16>(weights, cin, cout, to, threads); return 0;
+    case 431:
+      if (!HAS_BFLOAT16) return 1;
+      transform<4, 3, bfloat16>(weights, cin, cout, to, threads);
+      return 0;
     case 630: transform<6, 3>(weights, cin, cout, to, threads); return 0;
     case 470: transform<4, 7>(weights, cin, cout, to, threads); return 0;
   }
   return 1;
 }
 
-// One after another, each by all threads.
-void vsr_convolve(const Convolution* convolutions, int64_t count, int32_t threads) {
+// One after another, each by all threads. 0, or 1 where a thread has no memory for its tiles.
+int vsr_convolve(const Convolution* convolutions, int64_t count, int32_t threads) {
+  std::atomic<bool> failed{false};
 #pragma omp parallel num_threads(threads)
   for (int64_t i = 0; i < count; i++) {
     const Convolution& conv = convolutions[i];
     const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+    bool done = false;
     switch (key(conv.tile, conv.kernel, conv.in_bfloat16)) {
-      case 430: run_share<4, 3>(conv, part, parts); break;
-      case 431: run_share<4, 3, bfloat16>(conv, part, parts); break;
-      case 630: run_share<6, 3>(conv, part, parts); break;
-      case 470: run_share<4, 7>(conv, part, parts); break;
+      case 431: done = run_share<4, 3, bfloat16>(conv, part, parts); break;
+      case 630: done = run_share<6, 3>(conv, part, parts); break;
+      case 470: done = run_share<4, 7>(conv, part, parts); break;
     }
+    if (!done) failed = true;
 #pragma omp barrier
   }
+  return failed;
 }
 }
