@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from signal import SIGABRT, SIGTERM
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -45,7 +46,7 @@ END_TIMEOUT_S: Final = 20.0
 """Processes that are told to end do so within a second or two; after this long they are killed."""
 
 _EXIT_CODE: Final = re.compile(r"rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
-"""What torchrun's report says of the process that ended first."""
+"""What torchrun's report says of each process that ended."""
 
 
 class RankFailedError(RuntimeError):
@@ -219,11 +220,14 @@ def told(words: LastWords | None, log: str, processes: int, oom_evidence: str | 
 
 
 def _killed(log: str, processes: int) -> str | None:
-    _, _, report = log.rpartition("Root Cause")
-    found = _EXIT_CODE.search(report)
-    if found is None or int(found[2]) >= 0:
+    before, _, first = log.rpartition("Root Cause")
+    _, _, others = before.rpartition("Failures:")
+    found = [(int(item[1]), -int(item[2])) for item in _EXIT_CODE.finditer(first + others)]
+    if not found or found[0][1] <= 0:
         return None
-    return f"process {int(found[1]) + 1} of {processes} was killed by {signal_name(-int(found[2]))}"
+    # The others abort when one is gone, and may be seen to end before it; then torchrun ends who is left.
+    rank, number = next((item for item in found if item[1] not in (SIGABRT, SIGTERM)), found[0])
+    return f"process {rank + 1} of {processes} was killed by {signal_name(number)}"
 
 
 class RankCalls:

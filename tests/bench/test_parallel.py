@@ -279,6 +279,13 @@ WORDS = LastWords(rank=0, at_s=1.0, out_of_memory=False, words="RuntimeError: co
     [
         (WORDS, LOG.format(code=-9), None, (False, "process 2 of 3 was killed by SIGKILL")),
         (WORDS, LOG.format(code=-9), "it rose", (True, "process 2 of 3 was killed by SIGKILL (it rose)")),
+        # The one that aborts for want of the other may be seen first.
+        (
+            WORDS,
+            LOG.replace("-15", "-9").format(code=-6),
+            None,
+            (False, "process 1 of 3 was killed by SIGKILL"),
+        ),
         (
             WORDS,
             LOG.format(code=1),
