@@ -7,34 +7,44 @@ Networks through FFTs", 2014, but of tiles, which overlap (overlap-save).
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsr_model.convolution_memory import tile_size
+from vsr_model.convolution_memory import (
+    CPU_BAND_BYTES,
+    DEVICE_BAND_BYTES,
+    at_once,
+    columns_row_bytes,
+    spectra_row_bytes,
+    tile_size,
+)
 from vsr_model.layers import is_channels_last
 
 Method: TypeAlias = Literal["im2col", "fft"]
-
-CPU_BAND_BYTES: Final = 2**24
-DEVICE_BAND_BYTES: Final = 2**28
-"""What is computed at once: so many rows that their columns, or spectra, take at most this, and one at least.
-On a CPU they are then still in a cache, or nearly; a GPU needs more work at a time."""
 
 
 def replace_convolutions(network: nn.Module, method: Method) -> None:
     """Have every convolution of 3x3 and larger that keeps the size computed by `method`, in place.
 
     Parameters are the same objects under the same names. Those of 1x1 are matrix products already, and stay.
-    Do it after the network is on its device and in its types; whoever changes weights later may.
+    Do it after the network is on its device and in its types, and again after the weights have changed.
+    Raises ValueError for a network that has none.
     """
     kinds: dict[Method, type[_SameSize]] = {"im2col": Im2colConv2d, "fft": FftConv2d}
+    replaced = False
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Conv2d and keeps_size(child):
+            if type(child) in (nn.Conv2d, *kinds.values()) and keeps_size(child):
                 setattr(module, name, kinds[method].of(child))
+                replaced = True
+    if not replaced:
+        raise ValueError(
+            f"{type(network).__name__} has no convolution that {method} can compute: square, odd and larger "
+            "than 1x1, of stride 1, padded to its input's size, with a bias, and not grouped."
+        )
 
 
 def keeps_size(convolution: nn.Conv2d) -> bool:
@@ -77,7 +87,8 @@ class _SameSize(nn.Conv2d):
 class Im2colConv2d(_SameSize):
     """Copies each pixel's neighbourhood into a column, and multiplies the weights by the matrix of these.
 
-    A neighbourhood has 9 or 49 times as many numbers as a pixel, so that bands of rows take their turns.
+    A neighbourhood has 9 or 49 times as many numbers as a pixel, so that images, and bands of rows of large
+    ones, take their turns.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -85,10 +96,13 @@ class Im2colConv2d(_SameSize):
         output = self._blank_output(features)
         n, channels, height, width = features.shape
         size = self.kernel_size[0]
-        rows = _at_once(features, n * channels * size * size * width * features.element_size())
-        padded = F.pad(features, (size // 2,) * 4)
+        row_bytes = columns_row_bytes(size, channels, width, features.element_size())
+        images, rows = at_once(n, height, row_bytes, _limit_bytes(features))
         fill = self._fill_channels_last if self._is_channels_last(features) else self._fill
-        fill(padded, output, list(_bands(height, rows)))
+        for first, last in _bands(n, images):
+            padded = F.pad(features[first:last], (size // 2,) * 4)
+            fill(padded, output[first:last], list(_bands(height, rows)))
+            del padded  # before the next is made
         return output
 
     def _fill(self, padded: Tensor, output: Tensor, bands: list[tuple[int, int]]) -> None:
@@ -101,6 +115,7 @@ class Im2colConv2d(_SameSize):
             columns = F.unfold(padded[:, :, top : bottom + size - 1], size)
             product = torch.baddbmm(bias, matrix, columns)
             output[:, :, top:bottom] = product.view(n, -1, bottom - top, width)
+            del columns, product  # before the next are made
 
     def _fill_channels_last(self, padded: Tensor, output: Tensor, bands: list[tuple[int, int]]) -> None:
         """A pixel's channels lie together: a neighbourhood is a row, by its rows, columns, and channels."""
@@ -114,21 +129,31 @@ class Im2colConv2d(_SameSize):
             neighbourhoods = windows[:, top:bottom].reshape(-1, matrix.shape[0])
             product = torch.addmm(self.bias, neighbourhoods, matrix)
             outputs[:, top:bottom] = product.view(n, bottom - top, width, -1)
+            del neighbourhoods, product  # before the next are made
 
 
 class FftConv2d(_SameSize):
     """Multiplies the spectra of overlapping tiles by those of the weights, frequency by frequency.
 
     Tiles are of 16x16 for kernels of 3x3 and of 32x32 for larger ones, smaller for small inputs. The spectra
-    of the weights are computed at the first call for each size of tile and kept until the weights change.
-    They are large: 144 complex numbers (of 32x32 tiles 544) where the weights have 9 (49) real ones. Takes
-    float32 and float64.
+    are of the weights as they are when this takes another's place: computed at the first call for each size
+    of tile, and kept. Whoever changes weights replaces convolutions again; only where autograd records a call
+    are they taken as they are then. Spectra are large: 144 complex numbers (of 32x32 tiles 544) where the
+    weights have 9 (49) real ones. Takes float32 and float64.
     """
 
     def __init__(self, *args: int, **options: int | str) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
         self._kept: dict[tuple[int, int], Tensor] = {}
-        self._kept_of: tuple[object, ...] = ()
+        self._kept_of = self.weight.detach()
+
+    @classmethod
+    def of(cls, plain: nn.Conv2d) -> Self:
+        made = super().of(plain)
+        # Tensors of inference mode could not be used where features are recorded.
+        with torch.inference_mode(mode=False):
+            made._kept_of = plain.weight.detach().clone()
+        return made
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, c_in, h, w) to (n, c_out, h, w)."""
@@ -141,34 +166,39 @@ class FftConv2d(_SameSize):
         before = size // 2
         below = down * down_step + size - 1 - before - height
         beside = across * across_step + size - 1 - before - width
-        padded = F.pad(features, (before, beside, before, below))
-        tiles = padded.unfold(2, tile[0], down_step).unfold(3, tile[1], across_step)
         weights = self._weights(tile)
         assert self.bias is not None
         bias = self.bias.view(1, -1, 1, 1)
-        row_bytes = n * across * weights.shape[0] * (channels + self.out_channels) * weights.element_size()
-        for top, bottom in _bands(down, _at_once(features, row_bytes)):
-            found = _products(tiles[:, :, top:bottom], weights, tile)[..., :down_step, :across_step]
-            joined = found.transpose(3, 4).reshape(n, self.out_channels, (bottom - top) * down_step, -1)
-            rows = slice(top * down_step, min(bottom * down_step, height))
-            output[:, :, rows] = joined[:, :, : rows.stop - rows.start, :width] + bias
+        all_channels = channels + self.out_channels
+        row_bytes = spectra_row_bytes(size, all_channels, height, width, weights.element_size())
+        images, down_at_once = at_once(n, down, row_bytes, _limit_bytes(features))
+        for first, last in _bands(n, images):
+            padded = F.pad(features[first:last], (before, beside, before, below))
+            tiles = padded.unfold(2, tile[0], down_step).unfold(3, tile[1], across_step)
+            for top, bottom in _bands(down, down_at_once):
+                found = _products(tiles[:, :, top:bottom], weights, tile)[..., :down_step, :across_step]
+                shape = last - first, self.out_channels, (bottom - top) * down_step, -1
+                joined = found.transpose(3, 4).reshape(shape)
+                rows = slice(top * down_step, min(bottom * down_step, height))
+                output[first:last, :, rows] = joined[:, :, : rows.stop - rows.start, :width] + bias
+                del found, joined  # before the next are made
+            del padded, tiles
         return output
 
     def _weights(self, tile: tuple[int, int]) -> Tensor:
         """Spectra (frequencies, c_in, c_out) of the weights for tiles of this size."""
         if torch.is_grad_enabled() and self.weight.requires_grad:  # kept ones would be another call's
-            return self._spectra(tile)
-        of = (self.weight.data_ptr(), self.weight.device, self.weight.dtype, self.weight._version)
-        if of != self._kept_of:
-            self._kept, self._kept_of = {}, of
+            return _spectra(self.weight, tile)
         if tile not in self._kept:
-            self._kept[tile] = self._spectra(tile)
+            with torch.inference_mode(mode=False):
+                self._kept[tile] = _spectra(self._kept_of, tile)
         return self._kept[tile]
 
-    def _spectra(self, tile: tuple[int, int]) -> Tensor:
-        spectra: Tensor = torch.fft.rfft2(self.weight.contiguous(), s=tile)
-        # Conjugate, since what networks call convolution is correlation.
-        return spectra.conj().permute(2, 3, 1, 0).flatten(0, 1).resolve_conj().contiguous()
+
+def _spectra(weight: Tensor, tile: tuple[int, int]) -> Tensor:
+    spectra: Tensor = torch.fft.rfft2(weight.contiguous(), s=tile)
+    # Conjugate, since what networks call convolution is correlation.
+    return spectra.conj().permute(2, 3, 1, 0).flatten(0, 1).resolve_conj().contiguous()
 
 
 def _products(tiles: Tensor, weights: Tensor, tile: tuple[int, int]) -> Tensor:
@@ -183,11 +213,10 @@ def _products(tiles: Tensor, weights: Tensor, tile: tuple[int, int]) -> Tensor:
     return found
 
 
-def _at_once(features: Tensor, row_bytes: int) -> int:
-    limit = CPU_BAND_BYTES if features.device.type == "cpu" else DEVICE_BAND_BYTES
-    return max(1, limit // row_bytes)
+def _limit_bytes(features: Tensor) -> int:
+    return CPU_BAND_BYTES if features.device.type == "cpu" else DEVICE_BAND_BYTES
 
 
-def _bands(rows: int, at_once: int) -> Iterator[tuple[int, int]]:
-    for top in range(0, rows, at_once):
-        yield top, min(top + at_once, rows)
+def _bands(rows: int, step: int) -> Iterator[tuple[int, int]]:
+    for top in range(0, rows, step):
+        yield top, min(top + step, rows)

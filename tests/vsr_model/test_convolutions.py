@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests import golden
-from vsr_model import BasicVSR, convolutions, load_checkpoint
-from vsr_model.convolution_memory import spectra_bytes, tile_size
+from tests.vsr_model.test_cost import LiveBytes
+from vsr_model import BasicVSR, convolution_memory, convolutions, load_checkpoint
+from vsr_model.convolution_memory import spectra_bytes, tile_size, working_bytes
 from vsr_model.convolutions import FftConv2d, Im2colConv2d, keeps_size, replace_convolutions
 from vsr_model.layers import is_channels_last
 
@@ -68,8 +69,12 @@ def test_bands_are_joined(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(found, plain(features), rtol=0, atol=1e-13)
 
 
-def test_columns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is unfolded at once stays within the limit, whatever the input's height."""
+@pytest.mark.parametrize(
+    ("n", "height", "bands"),
+    [(1, 100, math.ceil(100 / 6)), (7, 2, 3), (7, 6, 7), (3, 8, 3 * 2)],
+)
+def test_columns_are_bounded(n: int, height: int, bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is unfolded at once stays within the limit, whatever the input's height, and batch."""
     sizes = []
 
     def unfold(band: Tensor, size: int) -> Tensor:
@@ -80,10 +85,72 @@ def test_columns_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     plain_unfold = F.unfold
     monkeypatch.setattr(F, "unfold", unfold)
     monkeypatch.setattr(convolutions, "CPU_BAND_BYTES", 40_000)
-    replaced(convolution(4, 4, 3), "im2col")(torch.zeros(1, 4, 100, 20, dtype=torch.float64))
-    row_bytes = 4 * 9 * 20 * 8
-    assert len(sizes) == math.ceil(100 / (40_000 // row_bytes))
+    replaced(convolution(4, 4, 3), "im2col")(torch.zeros(n, 4, height, 20, dtype=torch.float64))
+    assert 40_000 // (4 * 9 * 20 * 8) == 6  # rows
+    assert len(sizes) == bands
     assert max(sizes) <= 40_000
+
+
+def test_spectra_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def transform(tiles: Tensor) -> Tensor:
+        spectra = plain_transform(tiles)
+        sizes.append(spectra.nbytes)
+        return spectra
+
+    fast = replaced(convolution(4, 4, 3), "fft")
+    features = torch.zeros(5, 4, 40, 40, dtype=torch.float64)
+    with torch.no_grad():
+        fast(features)  # the weights' are kept
+    row_bytes = 3 * 4 * 16 * 9 * 16  # of the inputs' of one image: as many again are the outputs'
+    plain_transform = torch.fft.rfft2
+    monkeypatch.setattr(torch.fft, "rfft2", transform)
+    with torch.no_grad():
+        for limit in (row_bytes, 2 * 2 * row_bytes, 2 * 2 * 3 * row_bytes):
+            sizes.clear()
+            monkeypatch.setattr(convolutions, "CPU_BAND_BYTES", limit)
+            fast(features)
+            assert max(sizes) <= max(limit // 2, row_bytes)
+            assert sum(sizes) == 5 * 3 * row_bytes
+
+
+@by_method
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "limit"), [(2, 16, 40, 2**16), (2, 33, 70, 2**24), (9, 16, 16, 2**20)]
+)
+def test_what_they_work_in_is_known(
+    method: Any, frames: int, height: int, width: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every convolution of the network: what is alive in it beside its input, output and weights."""
+    for module in (convolutions, convolution_memory):
+        monkeypatch.setattr(module, "CPU_BAND_BYTES", limit)
+    model = tiny()
+    replace_convolutions(model, method)
+    lrs = torch.cat((golden.clip(frames, height, width),) * 2)
+    peaks = []
+    for item in model.modules():
+        if isinstance(item, Im2colConv2d | FftConv2d):
+            plain_forward = item.forward
+
+            def counted(features: Tensor, item: Any = item, plain_forward: Any = plain_forward) -> Tensor:
+                counter = LiveBytes()
+                for tensor in (features, item.weight, item.bias, *getattr(item, "_kept", {}).values()):
+                    counter.add(tensor)
+                given = counter.live
+                with counter:
+                    output: Tensor = plain_forward(features)
+                peaks.append(counter.peak - given - output.nbytes)
+                return output
+
+            monkeypatch.setattr(item, "forward", counted)
+    with torch.inference_mode():
+        model.forward(lrs)  # spectra are made
+        peaks.clear()
+        model.forward(lrs)
+    axes = {"mid_channels": 8, "batch": 2, "pairs": frames - 1, "height": height, "width": width}
+    estimate = working_bytes(method, **axes, upsampled=1)
+    assert 0.2 * estimate <= max(peaks) <= estimate
 
 
 @by_method
@@ -124,27 +191,57 @@ def test_gradients_are_the_librarys() -> None:
         torch.testing.assert_close(other.get_parameter("weight").grad, expected)
 
 
-def test_spectra_are_kept_until_the_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectra_are_of_the_weights_that_were_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = convolution(2, 2, 3)
     fast = replaced(plain, "fft")
     made = []
-    spectra = FftConv2d._spectra
+    spectra = convolutions._spectra
 
-    def counted(self: FftConv2d, tile: tuple[int, int]) -> Tensor:
+    def counted(weight: Tensor, tile: tuple[int, int]) -> Tensor:
         made.append(tile)
-        return spectra(self, tile)
+        return spectra(weight, tile)
 
-    monkeypatch.setattr(FftConv2d, "_spectra", counted)
+    monkeypatch.setattr(convolutions, "_spectra", counted)
     small, large = torch.randn(1, 2, 4, 4).double(), torch.randn(1, 2, 40, 4).double()
     with torch.inference_mode():
-        for features in (small, large, small, large):
-            fast(features)
+        before = plain(large)
+        fast(small)
+        fast.get_parameter("weight").data.mul_(2)
+        for features in (large, small, large):
+            found = fast(features)
+        torch.testing.assert_close(found, before)  # a size that comes later is of the same weights
         assert made == [(8, 8), (16, 8)]
-    with torch.no_grad():
-        for module in (plain, fast):
-            module.get_parameter("weight").mul_(2)
-        torch.testing.assert_close(fast(small), plain(small))
-    assert made == [(8, 8), (16, 8), (8, 8)]
+        again = replaced(fast, "fft")
+        fast.get_parameter("bias").data.zero_()
+        again.get_parameter("bias").data.zero_()
+        torch.testing.assert_close(again(small), 2 * fast(small))
+    # What is kept from inference mode may be recorded for what is not these weights.
+    again.requires_grad_(False)
+    again(small.requires_grad_()).sum().backward()
+    assert small.grad is not None
+
+
+@by_method
+def test_a_network_that_was_made_in_inference_mode(method: str) -> None:
+    features = torch.randn(1, 2, 9, 9).double()
+    with torch.inference_mode():
+        plain = convolution(2, 3, 3)
+        assert plain.weight.is_inference()
+        torch.testing.assert_close(replaced(plain, method)(features), plain(features))
+
+
+@by_method
+def test_one_method_may_take_anothers_place(method: str) -> None:
+    plain = convolution(2, 3, 3)
+    for other in METHODS:
+        assert type(replaced(replaced(plain, other), method)) is type(replaced(plain, method))
+
+
+def test_a_network_without_any_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^Sequential has no convolution that fft can compute: square, .*\.$"
+    ):
+        replace_convolutions(nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU()), "fft")
 
 
 def test_tiles_are_no_larger_than_the_input_needs() -> None:
@@ -164,7 +261,9 @@ def test_tiles_are_no_larger_than_the_input_needs() -> None:
 )  # fmt: skip
 def test_what_it_is_not_made_for_stays(other: nn.Conv2d) -> None:
     assert not keeps_size(other)
-    assert type(replaced(other, "fft")) is nn.Conv2d
+    holder = nn.Sequential(other, convolution(2, 2, 3))
+    replace_convolutions(holder, "fft")
+    assert [type(item) for item in holder] == [nn.Conv2d, FftConv2d]
 
 
 # The whole network.
@@ -225,5 +324,5 @@ def test_what_spectra_take_is_known(height: int, width: int) -> None:
         for _ in range(2):
             model(golden.clip(2, height, width))
     fast = [item for item in model.modules() if isinstance(item, FftConv2d)]
-    kept = sum(kept.nbytes for item in fast for kept in item._kept.values())
+    kept = sum(kept.nbytes for item in fast for kept in (*item._kept.values(), item._kept_of))
     assert kept == spectra_bytes(mid_channels=8, num_blocks=2, height=height, width=width)
