@@ -4,7 +4,6 @@ Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resol
 section 3; checkpoints of the implementations in BasicSR and mmagic fit it (`vsr_model.checkpoint`).
 """
 
-from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import torch
@@ -139,7 +138,7 @@ class BasicVSR(nn.Module):
         check_shape(tuple(lrs.shape))
         with probe(Stage.ALIGNMENT):
             flows_forward, flows_backward = self.alignment.compute_flow(lrs)
-        feats_backward = self._propagate_backward(lrs, flows_backward, probe)
+        feats_backward = self.propagate_backward(lrs, flows_backward, probe)
 
         with probe(Stage.PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
@@ -168,7 +167,7 @@ class BasicVSR(nn.Module):
         check_shape(tuple(lrs.shape))
         return self.alignment.compute_flow(lrs)
 
-    def _propagate_backward(self, lrs: Tensor, flows_backward: Tensor, probe: StageProbe) -> Sequence[Tensor]:
+    def propagate_backward(self, lrs: Tensor, flows_backward: Tensor, probe: StageProbe) -> list[Tensor]:
         """The backward features (n, mid_channels, h, w) of each frame, by frame; made from last to first."""
         with probe(Stage.PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)

@@ -187,10 +187,15 @@ def _flow_parameters() -> int:
 
 def _feature_parameters(mid_channels: int, num_blocks: int) -> int:
     """Of what `BasicVSR.cast_features` converts."""
-    trunk = _trunk_weights(mid_channels, num_blocks) + (1 + 2 * num_blocks) * mid_channels
+    trunk = trunk_parameters(mid_channels, num_blocks)
     fusion = 2 * mid_channels * mid_channels + mid_channels
     upsampling = sum(_upsampling_weights(mid_channels)) + 4 * mid_channels + 5 * OUTPUT_CHANNELS + 3
     return 2 * trunk + fusion + upsampling
+
+
+def trunk_parameters(mid_channels: int, num_blocks: int) -> int:
+    """Of one direction: weights and biases."""
+    return _trunk_weights(mid_channels, num_blocks) + (1 + 2 * num_blocks) * mid_channels
 
 
 def _trunk_weights(mid_channels: int, num_blocks: int) -> int:

@@ -36,24 +36,22 @@ def estimate_peak_bytes(
       backward features of later batches and all earlier outputs are alive.
     * `bidirectional`: features of t + 2 frames at the middle of the clip, from where on outputs take their
       place. On a CPU the trunks' weights are there twice.
-    * `pipelined`: as published, with the forward features of every frame, which may all wait.
+    * `pipelined`: as published, with the forward features of every frame, which may all wait: the host may be
+      done before the device has used any.
 
     Where outputs are joined each is there twice, as ever.
     """
-    published = cost.estimate_peak_bytes(
-        mid_channels=mid_channels,
-        num_blocks=num_blocks,
-        batch=batch,
-        frames=frames,
-        height=height,
-        width=width,
-        bytes_per_element=bytes_per_element,
-    )
-    feature_bytes = bytes_per_element * batch * height * width * mid_channels
-    if schedule == "pipelined":
-        return published + frames * feature_bytes
     if schedule == "sequential":
-        return published
+        return cost.estimate_peak_bytes(
+            mid_channels=mid_channels,
+            num_blocks=num_blocks,
+            batch=batch,
+            frames=frames,
+            height=height,
+            width=width,
+            bytes_per_element=bytes_per_element,
+        )
+    feature_bytes = bytes_per_element * batch * height * width * mid_channels
     pixels = batch * height * width
     pairs = frames - 1
     weights = cost.weight_bytes(
@@ -63,6 +61,13 @@ def estimate_peak_bytes(
     flows = 2 * FLOW_CHANNELS[-1] * pairs
     upsampling = bytes_per_element * cost.upsampling_elements(mid_channels=mid_channels)
     joining = pixels * FLOAT_BYTES * (clip + flows + 2 * _OUTPUT * frames)
+    if schedule == "pipelined":
+        held = FLOAT_BYTES * (clip + flows + _OUTPUT * pairs) + upsampling
+        return weights + max(
+            _flow_bytes(batch, pairs, height, width, clip=clip + flows // 2),
+            pixels * held + (2 * frames + 1) * feature_bytes,
+            joining + 2 * frames * feature_bytes,
+        )
     moments = [joining]
     if schedule == "bidirectional":
         moments.append(_flow_bytes(batch, pairs, height, width, clip=clip + flows // 2))
@@ -71,7 +76,7 @@ def estimate_peak_bytes(
             held = FLOAT_BYTES * (clip + flows + _OUTPUT * max(done, 0)) + upsampling
             moments.append(pixels * held + min(kept + 1, 2 * frames + 1) * feature_bytes)
         if on_cpu:
-            weights += _trunk_bytes(mid_channels, num_blocks, bytes_per_element)
+            weights += 2 * bytes_per_element * cost.trunk_parameters(mid_channels, num_blocks)
         return weights + max(moments)
     # Both images of each pair, both ways, in one tensor each.
     stacked = 4 * RGB * pairs
@@ -90,9 +95,3 @@ def _flow_bytes(batch: int, pairs: int, height: int, width: int, *, clip: int) -
         return 0
     elements = cost.flow_elements(batch=batch, pairs=pairs, height=height, width=width)
     return FLOAT_BYTES * (batch * height * width * clip + elements)
-
-
-def _trunk_bytes(mid_channels: int, num_blocks: int, bytes_per_element: int) -> int:
-    """Weights of both trunks."""
-    weights = mid_channels * 9 * (RGB + mid_channels + 2 * num_blocks * mid_channels)
-    return 2 * bytes_per_element * (weights + (1 + 2 * num_blocks) * mid_channels)

@@ -56,7 +56,7 @@ class Batched:
         network, (n, t, *_) = self._network, lrs.shape
         with probe(Stage.ALIGNMENT):
             flows_forward, flows_backward = network.alignment.compute_flow_at_once(lrs)
-        feats_backward = _backward_features(network, lrs, flows_backward, probe)
+        feats_backward = network.propagate_backward(lrs, flows_backward, probe)
         feats_backward.reverse()  # so that the first frame's is the next to be taken
         steps = _forward_features(network, lrs, flows_forward, probe)
         outputs = []
@@ -203,7 +203,7 @@ class Pipelined:
         network = self._network
         with probe(Stage.ALIGNMENT):
             flows_forward, flows_backward = network.alignment.compute_flow(lrs)
-        feats_backward = _backward_features(network, lrs, flows_backward, probe)
+        feats_backward = network.propagate_backward(lrs, flows_backward, probe)
         feats_backward.reverse()
         outputs: list[Tensor] = []
         for _, frame, feat_forward in _forward_features(network, lrs, flows_forward, probe):
@@ -218,21 +218,6 @@ class Pipelined:
         self._queue.join(*outputs)
         with probe(Stage.UPSAMPLING):
             return torch.stack(outputs, 1)
-
-
-def _backward_features(
-    network: BasicVSR, lrs: Tensor, flows_backward: Tensor, probe: StageProbe
-) -> list[Tensor]:
-    """Of each frame, first to last."""
-    with probe(Stage.PROPAGATION):
-        feat_prop = network.propagation.initial_features(lrs)
-    frames = lrs.unbind(1)
-    steps: Iterator[Step] = (
-        (i, frames[i], flows_backward[:, i] if i < len(frames) - 1 else None)
-        for i in reversed(range(len(frames)))
-    )
-    propagated = propagate(network.propagation.backward_trunk, network.alignment, steps, feat_prop, probe)
-    return [features for *_, features in propagated][::-1]
 
 
 def _forward_features(

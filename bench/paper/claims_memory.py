@@ -57,7 +57,7 @@ half a KiB: its features of one direction, its flows and its output.
 MOST: Final = 0.5
 
 CONVOLUTIONS: Final = re.compile(
-    r"trunk\(|resblocks\(|compute_flow\(|get_flow\(|spynet\(|_propagate_backward\(|aggregation\(|upsampling\(|"
+    r"trunk\(|resblocks\(|compute_flow\(|get_flow\(|spynet\(|propagate_backward\(|aggregation\(|upsampling\(|"
     r"conv\w*\(|concat\(|fusion\(|up\w*[12]\("
 )
 """Calls in a source line of a forward under which convolutions run."""
