@@ -100,5 +100,7 @@ def resolve(spec: BackendSpec) -> Backend:
     )  # fmt: skip
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)
+    if backend.transfer == "pageable" and not backend.is_cuda:
+        backend = replace(backend, transfer=None)  # clips are where they are needed, whatever is said of it
     kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype
     return replace(backend, min_psnr_db=spec.min_psnr_db or DEFAULT_MIN_PSNR_DB[kind])

@@ -83,6 +83,7 @@ def test_contradictions_are_no_spec_at_all(fields: dict[str, Any]) -> None:
     [
         ({"name": "cpu"}, True),
         ({"name": "x", "from": "cpu"}, True),
+        ({"name": "x", "from": "cpu", "transfer": "pageable"}, True),
         ({"name": "x", "from": "cpu", "threads": 1}, False),
         ({"name": "x", "from": "cpu", "dtype": "bfloat16"}, False),
         ({"name": "x", "from": "cpu", "memory_format": "channels_last"}, False),
