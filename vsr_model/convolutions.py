@@ -37,7 +37,9 @@ def replace_convolutions(network: nn.Module, method: Method) -> None:
     replaced = False
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) in (nn.Conv2d, *kinds.values()) and keeps_size(child):
+            if not isinstance(child, nn.Conv2d) or type(child) not in (nn.Conv2d, *kinds.values()):
+                continue
+            if keeps_size(child):
                 setattr(module, name, kinds[method].of(child))
                 replaced = True
     if not replaced:

@@ -174,25 +174,66 @@ def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
     """
     if cell.backend.is_cuda:
         cell = replace(cell, batch=max(1, cell.batch // cell.backend.processes))
-    tensors = _tensor_bytes(cell, model, measure)
-    return tensors + _convolution_bytes(cell, model)
+    tensors = _tensor_bytes(cell, _as_stored(model, cell.backend), measure)
+    return tensors + _convolution_bytes(cell, model) + _graph_bytes(cell, model)
+
+
+def _as_stored(model: Model, backend: Backend) -> Model:
+    """With as many channels as its features have in memory, which the compiled kernel fills up."""
+    if backend.convolution != "winograd":
+        return model
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.native.memory import padded  # noqa: PLC0415
+
+    return model.model_copy(update={"mid_channels": padded(model.mid_channels)})
 
 
 def _convolution_bytes(cell: Cell, model: Model) -> int:
-    """What convolutions keep beside the network's own tensors, if they are not the library's."""
-    if cell.backend.convolution == "winograd":
+    """What convolutions keep and work in beside the network's own tensors, if they are not the library's."""
+    backend = cell.backend
+    if backend.convolution == "winograd":
         return _kernel_bytes(cell, model)
-    if cell.backend.convolution == "fft":
-        # A revision of the network that is measured by this program may not have it yet.
-        from vsr_model.convolution_memory import spectra_bytes  # noqa: PLC0415
+    if backend.convolution == "library":
+        return 0
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.convolution_memory import spectra_bytes, working_bytes  # noqa: PLC0415
 
-        return spectra_bytes(
-            mid_channels=model.mid_channels,
-            num_blocks=model.num_blocks,
-            height=cell.height,
-            width=cell.width,
-        )
-    return 0
+    working = working_bytes(
+        backend.convolution,
+        mid_channels=model.mid_channels,
+        batch=cell.batch,
+        pairs=_pairs_at_once(cell),
+        upsampled=_frames_at_once(cell),
+        height=cell.height,
+        width=cell.width,
+        bytes_per_element=backend.feature_bytes,
+        on_cpu=not backend.is_cuda,
+    )
+    if backend.is_cuda and backend.schedule in ("bidirectional", "pipelined"):  # on two streams
+        working *= 2
+    if backend.convolution == "im2col":
+        return working
+    return working + spectra_bytes(
+        mid_channels=model.mid_channels, num_blocks=model.num_blocks, height=cell.height, width=cell.width
+    )
+
+
+def _graph_bytes(cell: Cell, model: Model) -> int:
+    """What CUDA graphs keep. No GPU has confirmed it; with a memory plan there are none."""
+    if not cell.backend.cuda_graph or cell.backend.memory_plan is not None:
+        return 0
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.cuda_graph_memory import graph_bytes  # noqa: PLC0415
+
+    return graph_bytes(
+        cell.backend.schedule,
+        mid_channels=model.mid_channels,
+        batch=cell.batch,
+        frames=cell.frames,
+        height=cell.height,
+        width=cell.width,
+        bytes_per_element=cell.backend.feature_bytes,
+    )
 
 
 def _kernel_bytes(cell: Cell, model: Model) -> int:
@@ -200,11 +241,10 @@ def _kernel_bytes(cell: Cell, model: Model) -> int:
     # A revision of the network that is measured by this program may not have it yet.
     from vsr_model.native import memory  # noqa: PLC0415
 
-    plan = cell.memory_plan()
     scratch = memory.scratch_bytes(
         mid_channels=model.mid_channels,
         batch=cell.batch,
-        pairs=(cell.frames - 1) if plan is None else plan.pairs_at_once(cell.frames),
+        pairs=_pairs_at_once(cell),
         upsampled=_frames_at_once(cell),
         height=cell.height,
         width=cell.width,
@@ -215,6 +255,14 @@ def _kernel_bytes(cell: Cell, model: Model) -> int:
         num_blocks=model.num_blocks,
         in_bfloat16=cell.backend.dtype == "bfloat16",
     )
+
+
+def _pairs_at_once(cell: Cell) -> int:
+    """How many pairs of a clip's frames have their flow estimated in one call."""
+    plan = cell.memory_plan()
+    if plan is not None:
+        return plan.pairs_at_once(cell.frames)
+    return (cell.frames - 1) * (2 if cell.backend.schedule == "batched" else 1)
 
 
 def _frames_at_once(cell: Cell) -> int:

@@ -12,6 +12,7 @@ from bench.measure import backends
 from bench.upscaling.disk import in_memory
 from bench.upscaling.intake import spooled_bytes
 from bench.upscaling.request import Request
+from vsr_model import convolution_memory
 from vsr_model.errors import BadInput
 from vsr_model.memory_cost import Call, Needs, needs, needs_tiled
 from vsr_model.memory_plan import MemoryPlan
@@ -72,16 +73,23 @@ class Enlarging:
     loose: bool  # whether the heap keeps what was freed
     spool_bytes: int  # of decoded frames, in the scratch folder
     scratch_in_memory: bool  # as a folder of tmpfs is
-    by_winograd: bool = False
+    convolution: str = "library"
 
     def cost(self, call: Call, plan: MemoryPlan) -> Needs:
         """What the process takes beyond its start, and what lies on the device and on disk."""
+        if self._by_winograd:  # which fills channels up
+            call = replace(call, mid_channels=native_memory.padded(call.mid_channels))
         tensors = needs(call, plan) if self.layout.count == 1 else needs_tiled(call, plan, self.layout)
+        device_bytes = round(_CUDA_WORKING * tensors.device_bytes)
         return replace(
             tensors,
             host_bytes=self._in_host_memory(call, plan, tensors),
-            device_bytes=round(_CUDA_WORKING * tensors.device_bytes),
+            device_bytes=device_bytes + (0 if call.on_cpu else self._convolution_bytes(call, plan)),
         )
+
+    @property
+    def _by_winograd(self) -> bool:
+        return self.convolution == "winograd"
 
     def _in_host_memory(self, call: Call, plan: MemoryPlan, tensors: Needs) -> int:
         pixels = call.height * call.width
@@ -94,13 +102,37 @@ class Enlarging:
         if call.on_cpu:
             kept = 0 if plan.place == "disk" else self._kept_bytes(call, plan)
             # The compiled kernel's copies are counted apart, and it makes no others.
-            working = 1.0 if self.by_winograd else _CPU_WORKING
+            working = 1.0 if self._by_winograd else _CPU_WORKING
             computing = kept + round(working * max(0, tensors.host_bytes - kept))
         base = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + (0 if call.on_cpu else _CUDA_BASE_BYTES)
-        base += self._kernel_bytes(call, plan) if self.by_winograd else 0
+        base += self._convolution_bytes(call, plan) if call.on_cpu else 0
         whole = base + ahead + behind + encoder + computing
         whole = round(_LOOSE * whole) if self.loose else whole
         return whole + (self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0)
+
+    def _convolution_bytes(self, call: Call, plan: MemoryPlan) -> int:
+        """What convolutions keep and work in, if they are not the library's."""
+        if self.convolution == "library":
+            return 0
+        if self._by_winograd:
+            return self._kernel_bytes(call, plan)
+        height, width = self.layout.window_height, self.layout.window_width
+        whole = convolution_memory.working_bytes(
+            self.convolution,
+            mid_channels=call.mid_channels,
+            batch=call.batch,
+            pairs=plan.pairs_at_once(call.frames),
+            upsampled=1,
+            height=height,
+            width=width,
+            bytes_per_element=call.bytes_per_element,
+            on_cpu=call.on_cpu,
+        )
+        if self.convolution == "fft":
+            whole += convolution_memory.spectra_bytes(
+                mid_channels=call.mid_channels, num_blocks=call.num_blocks, height=height, width=width
+            )
+        return whole
 
     def _kernel_bytes(self, call: Call, plan: MemoryPlan) -> int:
         scratch = native_memory.scratch_bytes(
@@ -145,7 +177,7 @@ def enlarging(
         loose=not request.heap_gives_back,
         spool_bytes=spooled_bytes(info, frames),
         scratch_in_memory=in_memory(request.scratch_folder),
-        by_winograd=request.backend.convolution == "winograd",
+        convolution=request.backend.convolution,
     )
 
 

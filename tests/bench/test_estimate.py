@@ -1,13 +1,19 @@
 """What cells will cost: exact where a formula says so, plausible elsewhere."""
 
+from typing import Any
+
 import pytest
 
 from bench.grid import estimate
 from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.config import Model, RandomInput
 from bench.grid.config_measure import Measure
-from bench.grid.estimate import cost, expected_calls, machine_rates
+from bench.grid.config_memory import MemoryPlanSpec
+from bench.grid.estimate import cost, expected_calls, machine_rates, peak_bytes
 from bench.grid.plan import Cell
+from vsr_model.convolution_memory import spectra_bytes, working_bytes
+from vsr_model.cuda_graph_memory import graph_bytes
+from vsr_model.native.memory import scratch_bytes, weight_bytes
 from vsr_model.stages import STAGES, Stage
 
 RATES = {"cpu": 1e11, "cuda": 1e13}
@@ -108,6 +114,67 @@ def test_gradients_take_memory_for_every_frame() -> None:
     )
     assert kept[0] > 5 * plain[0]
     assert kept[1] - kept[0] > 20 * (plain[1] - plain[0])
+
+
+def peak_of(model: Model, **fields: Any) -> int:
+    backend = Backend(name="x", **{"device": "cpu", **fields})
+    return peak_bytes(cell(backend), model, Measure())
+
+
+AXES = {"batch": 1, "height": 64, "width": 64}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pairs", "upsampled"), [("sequential", 3, 1), ("batched", 2 * 3, 4), ("bidirectional", 3, 1)]
+)
+def test_the_kernels_memory_is_that_of_the_schedule(schedule: str, pairs: int, upsampled: int) -> None:
+    model = Model(mid_channels=16, num_blocks=2)
+    more = peak_of(model, schedule=schedule, convolution="winograd", threads=2) - peak_of(
+        model, schedule=schedule
+    )
+    assert more == weight_bytes(mid_channels=16, num_blocks=2) + scratch_bytes(
+        mid_channels=16, pairs=pairs, upsampled=upsampled, threads=2, **AXES
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"schedule": "batched"}, {"memory_plan": MemoryPlanSpec(place="device")}],
+    ids=["sequential", "batched", "planned"],
+)
+def test_the_kernel_fills_channels_up(fields: dict[str, Any]) -> None:
+    one, sixteen = (
+        peak_of(Model(mid_channels=mid, num_blocks=2), convolution="winograd", **fields) for mid in (1, 16)
+    )
+    assert one == sixteen
+
+
+@pytest.mark.parametrize("convolution", ["im2col", "fft"])
+@pytest.mark.parametrize(
+    ("fields", "pairs", "upsampled", "streams"),
+    [
+        ({}, 3, 1, 1),
+        ({"schedule": "batched"}, 6, 4, 1),
+        ({"device": "cuda", "schedule": "pipelined"}, 3, 1, 2),
+    ],
+)
+def test_what_other_convolutions_work_in_is_counted(
+    convolution: str, fields: dict[str, Any], pairs: int, upsampled: int, streams: int
+) -> None:
+    model = Model(mid_channels=8, num_blocks=2)
+    working = working_bytes(
+        convolution, mid_channels=8, pairs=pairs, upsampled=upsampled, on_cpu="device" not in fields, **AXES
+    )
+    kept = spectra_bytes(mid_channels=8, num_blocks=2, height=64, width=64) if convolution == "fft" else 0
+    assert peak_of(model, convolution=convolution, **fields) - peak_of(model, **fields) == (
+        streams * working + kept
+    )
+
+
+def test_graphs_are_allowed_for() -> None:
+    model = Model(mid_channels=8, num_blocks=2)
+    plain, graphed = (peak_of(model, device="cuda", cuda_graph=graph) for graph in (False, True))
+    assert graphed - plain == graph_bytes("sequential", mid_channels=8, frames=4, **AXES)
 
 
 def test_each_device_has_its_rate() -> None:

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from tests import golden
 from vsr_model import BasicVSR
+from vsr_model.cost import flow_elements, upsampling_elements
+from vsr_model.cuda_graph_memory import graph_bytes
 from vsr_model.cuda_graphs import HANDED_ON, PARTS, CudaCapturer, GraphedStage, graph_stages
 from vsr_model.frame_sources import TensorFrames
 from vsr_model.initialise import build_basicvsr
 from vsr_model.memory_plan import MemoryPlan
+from vsr_model.schedules import scheduled
 from vsr_model.stages import no_probe
 from vsr_model.streaming import upscale_frames
 
@@ -227,3 +230,28 @@ class TestOnAGpu:
                 torch.cuda.synchronize(device)
         launches = [item for item in profile.events() if item.name.startswith("cudaGraphLaunch")]
         assert len(launches) == 1
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "batched", "bidirectional", "pipelined"])
+@pytest.mark.parametrize("frames", [1, 2, 9])
+def test_what_graphs_hold_is_allowed_for(schedule: Any, frames: int) -> None:
+    """What each reads and writes is counted; beside it the pool keeps the two worst moments."""
+    one = network()
+    graph_stages(one, FakeCapturer(), keep_all=schedule != "sequential")
+    lrs = clip(frames, batch=2)
+    with torch.inference_mode():
+        scheduled(one, schedule)(lrs)
+    graphs = [
+        graph
+        for stage in one.modules()
+        if isinstance(stage, GraphedStage)
+        for graph in stage._graphs.values()
+    ]
+    held = sum(tensor.nbytes for graph in graphs for tensor in (*graph.inputs, graph.output))
+    shape = {"batch": 2, "height": 32, "width": 40}
+    pairs = (frames - 1) * (2 if schedule == "batched" else 1)
+    upsampled = min(frames, 5) if schedule == "batched" else 1
+    pool = flow_elements(pairs=pairs, **shape) if pairs else 0
+    pool += upsampled * upsampling_elements(mid_channels=8) * 2 * 32 * 40
+    allowed = graph_bytes(schedule, mid_channels=8, frames=frames, **shape)
+    assert 0.95 * allowed <= held + 4 * pool <= allowed
