@@ -32,6 +32,7 @@ from bench.upscaling.write_behind import MOST_WAITING, Staged, WriteBehind, as_i
 from benchmarks import bounded_memory
 from benchmarks.bounded_memory import Turn
 from vsr_model.basicvsr import BasicVSR
+from vsr_model.convolution_memory import spectra_bytes, working_bytes
 from vsr_model.cost import stage_flops
 from vsr_model.errors import BadInput
 from vsr_model.frame_sources import TensorFrames
@@ -467,6 +468,40 @@ def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
     assert more == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
 
 
+@pytest.mark.parametrize("convolution", ["im2col", "fft"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_convolutions_keep_and_work_in_counts(tmp_path: Path, convolution: str, device: str):
+    """Of a tile's window, on the device that computes."""
+    info, entry, plan = info_of(180, 320), find_model("basicvsr"), MemoryPlan()
+    request = replace(
+        request_of(tmp_path, tiles=Tiles(height=96, width=96), heap_gives_back=True), backend=BUILT_IN[device]
+    )
+    plain, other = (
+        enlarging(info, entry, one, one.layout(info), 10)
+        for one in (request, replace(request, backend=replace(request.backend, convolution=convolution)))
+    )
+    window = {"height": plain.layout.window_height, "width": plain.layout.window_width}
+    spectra = spectra_bytes(mid_channels=64, num_blocks=30, **window) if convolution == "fft" else 0
+    working = working_bytes(
+        convolution, mid_channels=64, batch=1, pairs=9, upsampled=1, on_cpu=device == "cpu", **window
+    )
+    ours, theirs = other.cost(other.call, plan), plain.cost(plain.call, plan)
+    more = ours.host_bytes - theirs.host_bytes, ours.device_bytes - theirs.device_bytes
+    assert more == ((spectra + working, 0) if device == "cpu" else (0, spectra + working))
+
+
+def test_the_compiled_kernel_fills_channels_up(tmp_path: Path):
+    info, plan = info_of(64, 64), MemoryPlan()
+    backend = replace(BUILT_IN["cpu"], convolution="winograd")
+    held = []
+    for channels in (1, 16):
+        model = Model(mid_channels=channels, num_blocks=1)
+        request = replace(request_of(tmp_path), backend=backend, model=model)
+        work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 10)
+        held.append(work.cost(work.call, plan).host_bytes)
+    assert held[0] == held[1]
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count")
 @pytest.mark.parametrize(
     ("frames", "height", "width", "convolution"),
@@ -481,6 +516,10 @@ def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
                 (120, 64, 64, "winograd"),
                 (8, 180, 320, "winograd"),
                 (300, 16, 24, "winograd"),
+                (12, 32, 48, "im2col"),
+                (8, 180, 320, "im2col"),
+                (12, 32, 48, "fft"),
+                (8, 180, 320, "fft"),
             )
         ),
     ],
