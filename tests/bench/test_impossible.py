@@ -233,11 +233,13 @@ def test_an_order_that_keeps_more_needs_more_memory() -> None:
     sequential, batched, both = (bytes_of(backend(schedule=name)) for name in get_args(Schedule)[:3])
     assert batched > 2 * sequential
     assert 0.8 * sequential < both < 1.2 * sequential
-    spectra = bytes_of(backend(convolution="fft")) - sequential
-    assert 0.6 * 2**30 < spectra < 0.7 * 2**30
-    assert bytes_of(backend(convolution="im2col")) == sequential
+    bands = bytes_of(backend(convolution="im2col")) - sequential
+    assert 2**24 < bands < 3 * 2**24
+    spectra_and_bands = bytes_of(backend(convolution="fft")) - sequential
+    assert 0.7 * 2**30 < spectra_and_bands < 0.8 * 2**30
     on_gpu = bytes_of(backend("cudnn", schedule="pipelined"))
-    assert on_gpu == bytes_of(backend("cudnn")) + 20 * 4 * 64 * 64 * 64
+    more = on_gpu - bytes_of(backend("cudnn"))
+    assert 0 < more <= 19 * 4 * 64 * 64 * 64  # features, if all wait while the last frame is upsampled
 
 
 def test_without_a_backend_a_network_runs_as_published() -> None:
