@@ -217,6 +217,7 @@ class CellRecord(_Frozen):
     context_s: float | None = None  # creating the CUDA context; None on a CPU
     model_to_device_s: float | None = None
     first_forward_s: float | None = None
+    compile_s: float | None = None  # of the calls, what torch.compile took; None without `compile: true`
 
     # How warm-up and the passes ended (bench.statistics.steady, bench.statistics.stopping).
     warmup_end: WarmupEnd | None = None

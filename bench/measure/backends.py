@@ -373,6 +373,15 @@ def _read_back(backend: Backend) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
+def compile_seconds() -> float:
+    """What torch.compile has taken in this process, by its own count."""
+    dynamo = sys.modules.get("torch._dynamo.utils")  # which nothing imports that compiles nothing
+    if dynamo is None:
+        return 0.0
+    names, seconds = dynamo.compile_times(repr="csv", aggregate=True)
+    return float(dict(zip(names, seconds, strict=True)).get("_compile.compile_inner", 0.0))
+
+
 def thread_count() -> int:
     """Intra-op threads that the next parallel operation will use."""
     return torch.get_num_threads()

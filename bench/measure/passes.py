@@ -66,6 +66,7 @@ class Round:
                 self._draft.values["settings"]["memory_plan"] = _in_words(self._calls.plan)
             del network  # the device's copies go before the reference is made
             self._wait_for_go()
+            compiled_before_s = backends.compile_seconds()  # for cells before, in a process that is shared
             self._calls.place()
             gpu = self._device.gpu if self._calls.is_placed else None
             self._watch = opened.enter_context(Watch(self._draft, gpu))
@@ -81,6 +82,8 @@ class Round:
             self._watch.finish()
             if self._measure.profile:
                 self._profiler_pass(on_device)
+            if self._cell.backend.compile:
+                self._draft.values["compile_s"] = backends.compile_seconds() - compiled_before_s
             del on_device
         check = ReferenceCheck(self._draft, self._report, self._say)
         if self._calls.plan is not None:

@@ -38,7 +38,7 @@ STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
 CELLS_COLUMNS: Final = (
     "cell", *AXES, "round", "status", "reason", "started_at",
     "synchronised", "gradients", "first_in_process",
-    "import_torch_s", "context_s", "model_to_device_s", "first_forward_s",
+    "import_torch_s", "context_s", "model_to_device_s", "first_forward_s", "compile_s",
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
     "cold_peak_device_reserved_bytes",
