@@ -99,15 +99,26 @@ class Ceiling(_Frozen):
 
 
 def precision_of(backend: Backend, stage: Stage) -> str:
-    """What a stage's convolutions are computed in: flow is estimated in float32 whatever the features are."""
-    if stage is Stage.ALIGNMENT or backend.dtype == "float32":
-        return "tf32" if backend.fp32_precision == "tf32" else "float32"
-    return backend.dtype
+    """What a stage's convolutions are computed in: flow is estimated in float32 whatever the features are.
+
+    The winograd kernel multiplies in a narrow type in residual blocks alone: propagation is of that type,
+    though its first convolution, one of 2 num_blocks + 1, is in float32; all other stages are float32.
+    """
+    is_narrow = backend.has_narrow_features and stage is not Stage.ALIGNMENT
+    if is_narrow or (has_narrow_blocks_alone(backend) and stage is Stage.PROPAGATION):
+        return backend.dtype
+    return "tf32" if backend.fp32_precision == "tf32" else "float32"
+
+
+def has_narrow_blocks_alone(backend: Backend) -> bool:
+    """Whether residual blocks multiply in a type narrower than float32, and nothing else does."""
+    return backend.dtype != "float32" and not backend.has_narrow_features
 
 
 def has_roofline(backend: Backend) -> bool:
-    """Whether the published network's bytes are those of the backend's calls: not in bounded memory."""
-    return backend.memory_plan is None
+    """Whether one process's calls do the published network's work, which its ceilings are of: not in bounded
+    memory, nor divided over processes."""
+    return backend.memory_plan is None and not backend.is_divided
 
 
 def threads_of(backend: Backend) -> int | None:

@@ -11,9 +11,16 @@ from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import ReportCell, axes_columns, number
 from bench.results.analysis import Tables
 from bench.results.roofline import COMPUTE, MEMORY
+from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
+from vsr_model.stages import Stage
 
 _LIMITS = {COMPUTE: "arithmetic", MEMORY: "the bandwidth of memory"}
+_KINDS = {
+    IntervalKind.BETWEEN_ROUNDS: "between rounds",
+    IntervalKind.BETWEEN_ROUNDS_T: "between rounds, by Student's t",
+    IntervalKind.WITHIN_PROCESS: "within process (the next may lie outside: more `rounds` would tell)",
+}
 
 Row = dict[Any, Any]
 
@@ -107,7 +114,9 @@ def _said(rows: Sequence[Row], by_cell: dict[str, ReportCell], cells: Sequence[R
         "Rates are effective: the FLOPs of direct convolutions, whatever algorithm ran, over the median "
         "time. The limit is that of arithmetic (the faster of matrix multiply and 3×3 convolution) and of "
         "the copy, both measured in this run, at the bytes that each layer has to read and write; beside it, "
-        "that of the convolution."
+        "that of the convolution.",
+        *_brackets(rows),
+        *_narrow_blocks(rows, by_cell),
     ]
     known = [row for row in rows if row["stage"] != FORWARD and number(row, "share") is not None]
     if known:
@@ -130,6 +139,38 @@ def _said(rows: Sequence[Row], by_cell: dict[str, ReportCell], cells: Sequence[R
             "(Winograd, FFT), or layers whose features stay in a cache, pass a limit that is not theirs."
         )
     return said
+
+
+def _brackets(rows: Sequence[Row]) -> list[str]:
+    """What the intervals are, where there are any."""
+    kinds = dict.fromkeys(
+        IntervalKind(row["interval"]) for row in rows if number(row, "share_low") is not None
+    )
+    if not kinds:
+        return []
+    return [
+        f"Brackets hold {100 * CONFIDENCE:g} % intervals of the stages' medians, "
+        f"{' or '.join(_KINDS[kind] for kind in kinds)}; ceilings count as they are."
+    ]
+
+
+def _narrow_blocks(rows: Sequence[Row], by_cell: dict[str, ReportCell]) -> list[str]:
+    """Which backends propagate in a narrower type than they upsample in: their residual blocks alone are."""
+    precisions: dict[str, dict[str, str]] = {}
+    for row in rows:
+        precisions.setdefault(by_cell[row["cell"]].backend, {})[row["stage"]] = row["precision"]
+    names = [
+        escape(name)
+        for name, of in precisions.items()
+        if {Stage.PROPAGATION, Stage.UPSAMPLING} <= of.keys()
+        and of[Stage.PROPAGATION] != of[Stage.UPSAMPLING]
+    ]
+    if not names:
+        return []
+    return [
+        f"On {', '.join(names)} propagation is held against the narrow type of its residual blocks, although "
+        "its first convolution is in float32."
+    ]
 
 
 def _place(row: Row, by_cell: dict[str, ReportCell], cells: Sequence[ReportCell]) -> str:

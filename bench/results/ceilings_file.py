@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bench.grid.ceilings import Ceiling
+from bench.grid.ceilings import Ceiling, CeilingSpec, Moment
 from bench.results.whole_file import naming
 from vsr_model.errors import BadInput
 
@@ -17,7 +17,7 @@ CEILINGS_NAME: Final = "ceilings.jsonl"
 
 
 def read_ceilings(path: Path) -> list[Ceiling]:
-    """Those of a run's folder; none where the file is not there.
+    """Those of a run's folder; none where the file is not there. Of one that was tried again, the last try.
 
     A last line without its newline is what a kill left, and is passed over. Raises BadInput for any other
     line that holds no ceiling.
@@ -29,15 +29,16 @@ def read_ceilings(path: Path) -> list[Ceiling]:
         return []
     except OSError as error:
         raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
-    found = []
+    found: dict[tuple[CeilingSpec, Moment], Ceiling] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(Ceiling.model_validate_json(line))
+            ceiling = Ceiling.model_validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"])) or "the line"
             raise BadInput(f"{file}:{number}: not a ceiling ({field}: {first['msg']})") from None
-    return found
+        found[ceiling.spec, ceiling.moment] = ceiling
+    return list(found.values())
 
 
 def append_ceiling(path: Path, ceiling: Ceiling) -> None:

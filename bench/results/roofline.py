@@ -45,17 +45,18 @@ _WIDE: Final = ("batch", "frames", "height", "width", "flops", "bytes", "bytes_f
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The least time that a machine allows for some work, by each of two limits."""
+    """The least time that a machine allows for some work, as the seconds that each of two limits binds."""
 
     compute_s: float
     memory_s: float
 
     @property
     def seconds(self) -> float:
-        return max(self.compute_s, self.memory_s)
+        return self.compute_s + self.memory_s
 
     @property
     def binds(self) -> str:
+        """Which of the two does for longer."""
         return COMPUTE if self.compute_s >= self.memory_s else MEMORY
 
 
@@ -123,8 +124,8 @@ def roofline_table(
     """A row per cell and stage, and the whole `forward`, that was timed and does some work.
 
     FLOPs and bytes are the published network's, whatever algorithm computes it. Left out are backends with a
-    memory_plan, whose calls do other work, and stage times that are not of the work (Pass.STAGE_LAUNCH on a
-    GPU). Empty where no ceiling was measured.
+    memory_plan, whose calls do other work, or several processes, which one's ceilings do not limit, and stage
+    times that are not of the work (Pass.STAGE_LAUNCH on a GPU). Empty where no ceiling was measured.
     """
     if not any(ceiling.samples_s for ceiling in ceilings):
         return _table([], ROOFLINE_COLUMNS)
@@ -143,7 +144,8 @@ def roofline_table(
         chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[Stage(row["stage"])]]
         if sum(part.flops for part in chosen):
             where = {"device": backend.device, "threads": threads_of(backend)}
-            rows.append(where | _row(row, chosen, known[row["backend"]]))
+            found = _row(row, chosen, known[row["backend"]], overlapping=backend.stages_overlap)
+            rows.append(where | found)
     return _table(rows, ROOFLINE_COLUMNS)
 
 
@@ -175,23 +177,36 @@ def parts_of(model: Model, backend: Backend, axes: Mapping[Any, Any]) -> dict[St
 
 
 def bound(
-    parts: Sequence[Part], peaks: Mapping[str, float | None], copy: float | None, *, fused: bool = False
+    parts: Sequence[Part],
+    peaks: Mapping[str, float | None],
+    copy: float | None,
+    *,
+    fused: bool = False,
+    overlapping: bool = False,
 ) -> Bound | None:
-    """The least time for parts done one after another, or in any way that shares the machine; None where a
-    ceiling is not known. Computing and moving may overlap, so that the longer of the two binds."""
-    compute = 0.0
+    """The least time for parts done one after another; None where a ceiling is not known.
+
+    Within a part computing and moving may overlap, so that the longer of the two binds. With `overlapping`
+    those of all parts may, as where stages run beside each other.
+    """
+    times = []
     for part in parts:
         peak = peaks.get(part.precision)
-        if peak is None:
+        if peak is None or copy is None:
             return None
-        compute += part.flops / peak
-    if copy is None:
-        return None
-    moved = sum(part.fused_bytes if fused else part.layers_bytes for part in parts)
-    return Bound(compute_s=compute, memory_s=moved / copy)
+        moved = part.fused_bytes if fused else part.layers_bytes
+        times.append((part.flops / peak, moved / copy))
+    if overlapping:
+        times = [(sum(compute for compute, _ in times), sum(memory for _, memory in times))]
+    return Bound(
+        compute_s=sum(compute for compute, memory in times if compute >= memory),
+        memory_s=sum(memory for compute, memory in times if compute < memory),
+    )
 
 
-def _row(row: Mapping[Any, Any], parts: Sequence[Part], known: Ceilings) -> dict[str, object]:
+def _row(
+    row: Mapping[Any, Any], parts: Sequence[Part], known: Ceilings, *, overlapping: bool
+) -> dict[str, object]:
     flops = sum(part.flops for part in parts)
     layers, fused = (sum(getattr(part, f"{name}_bytes") for part in parts) for name in ("layers", "fused"))
     precisions = {part.precision for part in parts}
@@ -210,15 +225,16 @@ def _row(row: Mapping[Any, Any], parts: Sequence[Part], known: Ceilings) -> dict
         "convolution_flops_per_s": known.convolution.get(precision),
         "copy_bytes_per_s": known.copy,
     }  # fmt: skip
-    if (limit := bound(parts, known.arithmetic, known.copy)) is not None:
+    if (limit := bound(parts, known.arithmetic, known.copy, overlapping=overlapping)) is not None:
         found |= {
             "limit_flops_per_s": flops / limit.seconds, "binds": limit.binds,
             "share": limit.seconds / median, "share_low": limit.seconds / high,
             "share_high": limit.seconds / low,
         }  # fmt: skip
-    if (limit := bound(parts, known.arithmetic, known.copy, fused=True)) is not None:
-        found["binds_fused"] = limit.binds
-    if (limit := bound(parts, known.convolution, known.copy)) is not None:
+    fused = bound(parts, known.arithmetic, known.copy, fused=True, overlapping=overlapping)
+    if fused is not None:
+        found["binds_fused"] = fused.binds
+    if (limit := bound(parts, known.convolution, known.copy, overlapping=overlapping)) is not None:
         found |= {
             "convolution_limit_flops_per_s": flops / limit.seconds, "convolution_binds": limit.binds,
             "convolution_share": limit.seconds / median, "convolution_share_low": limit.seconds / high,

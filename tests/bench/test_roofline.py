@@ -72,6 +72,15 @@ class TestWhatIsMeasured:
         assert [precision_of(BFLOAT16, stage) for stage in STAGES] == ["float32", *["bfloat16"] * 3]
         assert {spec.precision for spec in wanted([BFLOAT16])} == {None, "float32", "bfloat16"}
 
+    def test_the_winograd_kernel_multiplies_in_bfloat16_in_residual_blocks_alone(self) -> None:
+        backend = Backend(name="blocks", device="cpu", dtype="bfloat16", convolution="winograd")
+        assert {str(stage): precision_of(backend, stage) for stage in STAGES} == {
+            "alignment": "float32", "propagation": "bfloat16", "aggregation": "float32",
+            "upsampling": "float32",
+        }  # fmt: skip
+        whole = Backend(name="whole", device="cpu", convolution="winograd")
+        assert {precision_of(whole, stage) for stage in STAGES} == {"float32"}
+
     def test_what_backends_share_is_measured_once(self) -> None:
         other = Backend(name="cpu-channels_last", device="cpu", memory_format="channels_last")
         assert wanted([CPU, other]) == wanted([CPU])
@@ -88,23 +97,35 @@ class TestWhatIsMeasured:
         kept = fakes.experiment(backends=[{"name": "disk", "from": "cpu", "memory_plan": "disk"}])
         assert wanted(map(resolve, kept.backends)) == ()
 
+    def test_ceilings_of_one_process_are_none_of_several(self) -> None:
+        assert wanted([Backend(name="two", device="cpu", processes=2)]) == ()
+
 
 class TestBound:
     def test_the_longer_of_computing_and_moving_binds(self) -> None:
-        assert bound([part(1000, 10)], {"float32": 100.0}, 2.0) == Bound(compute_s=10.0, memory_s=5.0)
-        assert Bound(compute_s=10.0, memory_s=5.0).binds == COMPUTE
+        found = bound([part(1000, 10)], {"float32": 100.0}, 2.0)
+        assert found == Bound(compute_s=10.0, memory_s=0.0)
+        assert (found.binds, found.seconds) == (COMPUTE, 10.0)
         found = bound([part(1000, 30)], {"float32": 100.0}, 2.0)
-        assert found == Bound(compute_s=10.0, memory_s=15.0)
+        assert found == Bound(compute_s=0.0, memory_s=15.0)
         assert (found.binds, found.seconds) == (MEMORY, 15.0)
 
     def test_fused_bytes_are_fewer(self) -> None:
         found = bound([part(1000, 30)], {"float32": 100.0}, 2.0, fused=True)
-        assert found == Bound(compute_s=10.0, memory_s=7.5)
+        assert found == Bound(compute_s=10.0, memory_s=0.0)
 
     def test_each_part_has_its_own_precision(self) -> None:
-        parts = [part(1000, 4), part(800, 4, "bfloat16")]
+        parts = [part(1000, 4), part(800, 3, "bfloat16")]
         found = bound(parts, {"float32": 100.0, "bfloat16": 200.0}, 1.0)
-        assert found == Bound(compute_s=14.0, memory_s=8.0)
+        assert found == Bound(compute_s=14.0, memory_s=0.0)
+
+    def test_each_part_has_its_own_limit_unless_they_overlap(self) -> None:
+        parts = [part(1000, 8), part(300, 14)]  # 10 s of computing and 4 of moving, then 3 and 7
+        found = bound(parts, {"float32": 100.0}, 2.0)
+        assert found == Bound(compute_s=10.0, memory_s=7.0)
+        assert found.seconds == sum(bound([one], {"float32": 100.0}, 2.0).seconds for one in parts)  # type: ignore[union-attr]
+        beside = bound(parts, {"float32": 100.0}, 2.0, overlapping=True)
+        assert beside == Bound(compute_s=13.0, memory_s=0.0)
 
     def test_without_a_ceiling_there_is_none(self) -> None:
         assert bound([part(1, 1)], {"float32": None}, 1.0) is None
@@ -151,6 +172,24 @@ class TestTable:
         of_backend = table[(table["backend"] == backend) & (table["frames"] == frames)]
         (found,) = of_backend[of_backend["stage"] == stage].to_dict("records")
         return found
+
+    def test_stages_at_their_limits_are_a_forward_at_its_own(self) -> None:
+        row = self.row("forward")
+        limits = [self.row(str(stage)) for stage in STAGES]
+        least_s = sum(one["flops"] / one["limit_flops_per_s"] for one in limits)  # type: ignore[operator, misc]
+        assert {one["binds"] for one in limits} == {COMPUTE, MEMORY}
+        assert row["limit_flops_per_s"] == pytest.approx(row["flops"] / least_s)  # type: ignore[operator]
+
+    def test_a_backend_of_several_processes_has_no_row(self) -> None:
+        experiment = rooflines.experiment_of(self.RECORDS)
+        divided = [
+            spec.model_copy(update={"processes": 2}) if spec.name == "cpu" else spec
+            for spec in experiment.backends
+        ]
+        experiment = experiment.model_copy(update={"backends": divided})
+        known = rooflines.ceilings_of(rooflines.experiment_of(self.RECORDS))
+        table = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, known).roofline
+        assert set(table["backend"]) == {"cpu-1-thread"}
 
     def test_a_stage_by_hand(self) -> None:
         row = self.row("propagation")
@@ -210,10 +249,14 @@ class TestTable:
         }  # fmt: skip
         forward = table[table["stage"] == "forward"].iloc[0]
         assert pd.isna(forward["matmul_flops_per_s"])
-        flops = dict(zip(table["stage"], table["flops"], strict=True))
-        computing_s = flops["alignment"] / 2e12 + (flops["forward"] - flops["alignment"]) / 4e12
+        rates = {"alignment": 2e12, "propagation": 4e12, "aggregation": 4e12, "upsampling": 4e12}
+        least_s = sum(
+            max(row["flops"] / rates[row["stage"]], row["bytes"] / 4e10)
+            for row in table.to_dict("records")
+            if row["stage"] != "forward"
+        )
         assert forward["binds"] == COMPUTE
-        assert forward["limit_flops_per_s"] == pytest.approx(flops["forward"] / computing_s)
+        assert forward["limit_flops_per_s"] == pytest.approx(forward["flops"] / least_s)
 
     def test_launches_are_no_work(self) -> None:
         gpu = synthetic.run(synthetic.GPU[:2], frames=(2,))
@@ -293,6 +336,13 @@ class TestFile:
             append_ceiling(tmp_path, ceiling)
         assert read_ceilings(tmp_path) == kept
         assert ceilings_of(CPU, kept).copy == pytest.approx(4e10)
+
+    def test_of_one_that_was_tried_again_the_last_try_counts(self, tmp_path: Path) -> None:
+        others = [ceiling for ceiling in ceilings_of_cpu() if ceiling.spec != COPY]
+        again = rooflines.measured(COPY, rate=4e10)
+        for ceiling in (Ceiling(spec=COPY, moment=Moment.BEFORE, reason="no memory"), *others, again):
+            append_ceiling(tmp_path, ceiling)
+        assert read_ceilings(tmp_path) == [again, *others]
 
     def test_there_may_be_none(self, tmp_path: Path) -> None:
         assert read_ceilings(tmp_path) == []
@@ -384,6 +434,35 @@ class TestFigure:
         measured = page.partition("## What limits the machine\n\n")[2].partition("\n\n## ")[0]
         assert "| host to device pinned " in measured
         assert "Between the two" not in measured  # there is one alone
+
+    @pytest.mark.parametrize(
+        ("rounds", "said"),
+        [
+            (1, "medians, within process (the next may lie outside: more `rounds` would tell); ceilings"),
+            (3, "medians, between rounds, by Student's t; ceilings"),
+        ],
+    )
+    def test_what_brackets_hold_is_told(self, rounds: int, said: str) -> None:
+        records = synthetic.run((synthetic.CPU,), frames=(2,), rounds=rounds)
+        page = render_markdown(rooflines.tables(records), title="t", baseline="cpu", environment={}, plots=[])
+        section = page.partition("## Roofline\n\n")[2].partition("\n\n## ")[0]
+        assert f"Brackets hold 95 % intervals of the stages' {said}" in section
+        assert "first convolution is in float32" not in section
+
+    def test_that_residual_blocks_alone_are_narrow_is_told(self) -> None:
+        records = synthetic.run((synthetic.Machine(name="cpu-blocks", per_frame_s=0.01),), frames=(2,))
+        experiment = fakes.experiment(
+            model=rooflines.PUBLISHED,
+            backends=[{"name": "cpu-blocks", "from": "cpu", "dtype": "bfloat16", "convolution": "winograd"}],
+        )
+        tables = with_roofline(
+            tables_of(records, "cpu-blocks"), experiment, rooflines.ceilings_of(experiment)
+        )
+        precisions = dict(zip(tables.roofline["stage"], tables.roofline["precision"], strict=True))
+        assert precisions["propagation"] == "bfloat16"
+        assert precisions["upsampling"] == "float32"
+        page = render_markdown(tables, title="t", baseline="cpu-blocks", environment={}, plots=[])
+        assert "On cpu-blocks propagation is held against the narrow type of its residual blocks" in page
 
     def test_how_far_the_ceilings_drifted_is_told(self) -> None:
         records = synthetic.run((synthetic.CPU,), frames=(2,))
