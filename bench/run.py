@@ -9,7 +9,7 @@ from shutil import rmtree
 
 from bench.grid import plan
 from bench.grid.backend_spec import resolve
-from bench.grid.ceilings import Moment, wanted
+from bench.grid.ceilings import CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
@@ -96,7 +96,8 @@ def resume(
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
     with folder.journal() as journal, launch(variables) as launcher:
         answer = preflight.ask(launcher, folder.experiment.model, cells)
-        if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
+        is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
+        if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
             folder.check_same(environment.collect(answer.torch, variables))
         return _carry_out(folder, journal, cells, launcher, answer, display)
 
@@ -124,8 +125,8 @@ def _carry_out(
             _measure_ceilings(folder, cells, launcher, answer, Moment.BEFORE)
         with display(jobs, folder.experiment.measure) as observer:
             execute(jobs, run, launcher, observer)
-        if jobs:
-            _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
+        # Also where only they are missing, since the run was ended between its last cell and them.
+        _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
     except KeyboardInterrupt:
         interrupted = True
     except OSError as error:
@@ -143,17 +144,28 @@ def _measure_ceilings(
     moment: Moment,
 ) -> None:
     """What limits the machine, as far as the run asks for it and does not have it yet."""
-    if not folder.experiment.measure.ceilings:
-        return
-    backends = {cell.backend.name: cell.backend for cell in cells}
-    specs = wanted(backend for name, backend in backends.items() if name not in answer.unavailable)
-    known = {ceiling.spec for ceiling in read_ceilings(folder.path) if ceiling.moment is moment}
     ceilings.measure(
         launcher,
-        [spec for spec in specs if spec not in known],
+        _ceilings_missing(folder, cells, answer, moment),
         moment,
         lambda ceiling: append_ceiling(folder.path, ceiling),
     )
+
+
+def _ceilings_missing(
+    folder: RunFolder, cells: Sequence[Cell], answer: preflight.Answer, moment: Moment
+) -> list[CeilingSpec]:
+    """Those that the run asks for and has no samples of: what failed once may be measured now."""
+    if not folder.experiment.measure.ceilings:
+        return []
+    backends = {cell.backend.name: cell.backend for cell in cells}
+    specs = wanted(backend for name, backend in backends.items() if name not in answer.unavailable)
+    known = {
+        ceiling.spec
+        for ceiling in read_ceilings(folder.path)
+        if ceiling.moment is moment and ceiling.samples_s
+    }
+    return [spec for spec in specs if spec not in known]
 
 
 def left_to_do(

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from bench.grid.backend_spec import BUILT_IN, CPU, Backend
 from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment
-from bench.machine import environment_host
+from bench.machine.cpu_caches import last_cache_bytes
 from bench.machine.host_memory import available_bytes
 from bench.measure import backends
 from bench.measure.backends import Device
 from bench.measure.draft import in_words
 from bench.measure.timing import MONOTONIC, Clock, Timed, timed
-from bench.units import BYTES, size_bytes, with_unit
+from bench.units import BYTES, with_unit
 
 _MIB: Final = 2**20
 
@@ -32,7 +32,7 @@ LONG_ENOUGH_S: Final = 0.02
 _IMAGES: Final = 16
 
 TIMES_THE_CACHE: Final = 8
-"""A copy's buffers are each so many times the last cache, at least SMALLEST_COPY_BYTES."""
+"""A copy's buffers are each so many times the last caches of all cores, at least SMALLEST_COPY_BYTES."""
 SMALLEST_COPY_BYTES: Final = 256 * _MIB
 DEVICE_COPY_BYTES: Final = 1024 * _MIB
 TRANSFER_BYTES: Final = 256 * _MIB
@@ -42,13 +42,15 @@ SHARE_OF_FREE: Final = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """When there are enough repetitions."""
+    """When there are enough samples, and how long one is."""
 
-    warmup: int = 2
+    warmup: int = 2  # calls
+    sample_s: float = 0.001  # at least; shorter calls are repeated within one
     least: int = 3
     most: int = 20
     budget_s: float = 0.25
     slow_s: float = 1.0  # a call that takes longer is enough alone
+    most_calls: int = 2**16  # in a sample
 
 
 REPEATS: Final = Repeats()
@@ -114,19 +116,44 @@ def run(
 def sample(
     call: Callable[[], object], *, device: Device, clock: Clock = MONOTONIC, repeats: Repeats = REPEATS
 ) -> list[Timed]:
-    """Calls after the warm-up, each synchronised on both sides."""
+    """Samples after the warm-up, each synchronised on both sides, as the times of one call.
+
+    A short call is repeated in a sample until that takes `sample_s`, as often in each: of a single one, the
+    time would in part be that of the host's launching it on an empty queue, and of reading clocks.
+    """
     span = None
     for _ in range(repeats.warmup):
         _, span = timed(call, device=device, clock=clock)
     if span is not None and span.wall_s > repeats.slow_s:
         return [span]
+    count = 1
+    while span is not None and _lasted_s(span) < repeats.sample_s and count < repeats.most_calls:
+        count *= 2
+        span = _several(call, count, device, clock)
     spans: list[Timed] = []
     while len(spans) < repeats.most and (
         len(spans) < repeats.least or sum(one.wall_s for one in spans) < repeats.budget_s
     ):
-        _, span = timed(call, device=device, clock=clock)
-        spans.append(span)
-    return spans
+        spans.append(_several(call, count, device, clock))
+    return [_of_one(span, count) for span in spans]
+
+
+def _several(call: Callable[[], object], count: int, device: Device, clock: Clock) -> Timed:
+    def calls() -> None:
+        for _ in range(count):
+            call()
+
+    return timed(calls, device=device, clock=clock)[1]
+
+
+def _lasted_s(span: Timed) -> float:
+    """By the clock that counts."""
+    return span.wall_s if span.device_s is None else span.device_s
+
+
+def _of_one(span: Timed, count: int) -> Timed:
+    device_s = None if span.device_s is None else span.device_s / count
+    return Timed(start_s=span.start_s, wall_s=span.wall_s / count, device_s=device_s)
 
 
 def backend_of(spec: CeilingSpec) -> Backend:
@@ -206,7 +233,7 @@ def _copy(spec: CeilingSpec, device: Device) -> Work:
         size = DEVICE_COPY_BYTES
     else:
         free = available_bytes()
-        cache = last_cache_bytes(environment_host.describe()["cpu_caches"])
+        cache = last_cache_bytes()
         size = max(SMALLEST_COPY_BYTES, TIMES_THE_CACHE * cache)
     size = _within(size, free, least=2 * cache)
     source = torch.ones(size // 4, device=device.torch_device)
@@ -244,12 +271,6 @@ def _within(size: int, free: int | None, *, least: int) -> int:
             f"two buffers of {with_unit(max(least, _MIB), BYTES)} need more memory than is free"
         )
     return allowed
-
-
-def last_cache_bytes(caches: dict[str, str] | None) -> int:
-    """The largest of the sizes that the system gives for the first core's caches; 0 where it gives none."""
-    sizes = [size_bytes(text) for text in (caches or {}).values()]
-    return max((size for size in sizes if size is not None), default=0)
 
 
 def _noise(device: Device, spec: CeilingSpec, *shape: int) -> Tensor:
