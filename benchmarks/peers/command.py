@@ -9,8 +9,10 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from bench.grid.config import backend_of
 from bench.machine import environment
 from bench.measure import backends, output_check, workload
 from bench.measure.output_check import OutputError
+from bench.results.whole_file import naming, write_whole
 from benchmarks.evidence import say, source_line
 from benchmarks.peers.figures import Speed, page_table, seconds_of, speeds
 from benchmarks.peers.others import PEERS, PLAIN, AbsentError, peer_with_weights
@@ -36,6 +39,9 @@ from vsr_model.stages import no_probe
 COMMAND: Final = "python -m benchmarks.peers"
 TURN_COLUMNS: Final = ("turn", "place", "network", "wall_s", "device_s")
 SPEED_COLUMNS: Final = ("network", "base", "ratio", "low", "high", "turns")
+TURNS_NAME: Final = "turns.csv"
+FILES: Final = (TURNS_NAME, "speeds.csv", "environment.json", "peers.md")
+LAST_SEED: Final = 2**63 - 1
 
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
@@ -59,14 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = peers_of(options.peers)
         if options.output is not None:
             _make(options.output)
-        found = compare(ours, names, clip, options)
+        keep = partial(_keep, options.output) if options.output is not None else lambda _: None
+        found = compare(ours, names, clip, options, keep)
+        described = {**environment.collect(backends.describe_devices(), {}), "arguments": vars_of(options)}
+        text = page(found, described, clip)
+        if options.output is not None:
+            write(options.output, found, described, text)
     except BadInput as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    described = {**environment.collect(backends.describe_devices(), {}), "arguments": vars_of(options)}
-    text = page(found, described, clip)
-    if options.output is not None:
-        write(options.output, found, described, text)
+    except OSError as error:  # most often for want of space; the turns that were kept stay
+        sys.stderr.write(f"{error.filename or COMMAND}: {error.strerror or error}\n")
+        return 2
     sys.stdout.write(text)
     return 0
 
@@ -88,8 +98,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--mid-channels", type=_positive, default=64, help="[default: 64]")
     made.add_argument("--num-blocks", type=_positive, default=30, help="[default: 30]")
     made.add_argument("--checkpoint", help="weights; without it, seeded ones")
-    made.add_argument("--seed", type=int, default=0, help="of weights and input [default: 0]")
-    made.add_argument("--output", type=Path, help="folder for the table, the samples and the machine")
+    made.add_argument("--seed", type=_seed, default=0, help="of weights and input [default: 0]")
+    made.add_argument("--output", type=Path, help="new folder for the table, the samples and the machine")
     return made
 
 
@@ -98,6 +108,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return value
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or int(text) > LAST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {LAST_SEED}")
+    return int(text)
 
 
 def backends_of(texts: Sequence[str], threads: int | None) -> dict[str, Backend]:
@@ -152,9 +168,16 @@ def peers_of(text: str) -> list[str]:
 
 
 def compare(
-    ours: Mapping[str, Backend], peers: Sequence[str], clip: Tensor, options: argparse.Namespace
+    ours: Mapping[str, Backend],
+    peers: Sequence[str],
+    clip: Tensor,
+    options: argparse.Namespace,
+    keep: Callable[[Turn], None],
 ) -> Found:
-    """Build all, call all in turns, and compare what they gave. Raises BadInput for a checkpoint."""
+    """Build all, call all in turns, each given to `keep` as it comes, and compare what they gave.
+
+    Raises BadInput for a checkpoint.
+    """
     told: list[str] = []
 
     def tell(sentence: str) -> None:
@@ -191,6 +214,7 @@ def compare(
     turns = []
     for turn in take_turns(able, lrs, device, turns=options.turns):
         turns.append(turn)
+        keep(turn)
         if turn.place == len(able) - 1:
             say(f"turn {turn.turn + 1} of {options.turns}")
     bases = [name for name in peers if any(contestant.name == name for contestant in able)]
@@ -221,8 +245,9 @@ def page(found: Found, described: Mapping[str, Any], clip: Tensor) -> str:
         page_table(seconds, found.speeds, found.errors),
         f"{n} clip(s) of {t} frames, {height} x {width}; {arguments['mid_channels']} channels, "
         f"{arguments['num_blocks']} blocks; {len(next(iter(seconds.values())))} turns, in which each network "
-        "was called once. Ratios are of calls of the same turn, with the 95 % interval of their median. "
-        "Errors are against the plain network's output.",
+        "was called once. Ratios are of calls of the same turn, with the 95 % interval of their median: all "
+        "are of one process, and the ratio in the next may lie outside it. Errors are against the plain "
+        "network's output.",
         *([f"Versions: {', '.join(versions)}."] if versions else []),
         *([f"Not there: {'; '.join(found.told)}."] if found.told else []),
         source_line(described, COMMAND),
@@ -243,26 +268,34 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--output {folder}: cannot be made ({error.strerror})") from error
+    for name in FILES:
+        if (folder / name).exists():
+            raise BadInput(f"--output {folder}: holds earlier results ({name}); give a new folder")
+
+
+def _keep(folder: Path, turn: Turn) -> None:
+    """Add a turn to turns.csv, which the first one makes: each is in the file before the next begins, so that
+    a comparison that is ended loses none. Raises OSError that names the file."""
+    path = folder / TURNS_NAME
+    row = turn.turn, turn.place, turn.contestant, f"{turn.span.wall_s:.9f}", _blank(turn.span.device_s)
+    with naming(path), path.open("a", newline="", encoding="utf-8") as file:
+        is_first = turn.turn == turn.place == 0
+        file.write((_line(TURN_COLUMNS) if is_first else "") + _line(row))
 
 
 def write(folder: Path, found: Found, described: Mapping[str, Any], text: str) -> None:
-    """turns.csv, speeds.csv, environment.json and peers.md."""
-    turns = (
-        (item.turn, item.place, item.contestant, f"{item.span.wall_s:.9f}", _blank(item.span.device_s))
-        for item in found.turns
-    )
-    _csv(folder / "turns.csv", TURN_COLUMNS, turns)
-    _csv(folder / "speeds.csv", SPEED_COLUMNS, (asdict(speed).values() for speed in found.speeds))
-    (folder / "environment.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    (folder / "peers.md").write_text(text, encoding="utf-8")
+    """speeds.csv, environment.json and peers.md, beside the turns. Raises OSError that names a file."""
+    rows = (SPEED_COLUMNS, *(asdict(speed).values() for speed in found.speeds))
+    write_whole(folder / "speeds.csv", "".join(map(_line, rows)))
+    write_whole(folder / "environment.json", json.dumps(described, indent=2) + "\n")
+    write_whole(folder / "peers.md", text)
 
 
 def _blank(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.9f}"
 
 
-def _csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _line(row: Iterable[object]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerow(row)
+    return text.getvalue()

@@ -40,7 +40,8 @@ class Turn:
 
 
 def order_of(contestants: Sequence[Contestant], turn: int) -> list[Contestant]:
-    """Who is called when in a turn: over turns, each as often before another as after it."""
+    """Who is called when in a turn: over a multiple of twice as many turns as contestants, each as often
+    before another as after it, and as often in each place."""
     count = len(contestants)
     start = turn % count
     order = [*contestants[start:], *contestants[:start]]

@@ -1,6 +1,7 @@
 """benchmarks/peers: the plain network's answer, others' adapters, the turns and the command."""
 
 import csv
+import errno
 import json
 import sys
 from dataclasses import replace
@@ -274,6 +275,7 @@ def test_the_command_measures_all_who_are_there_and_says_who_is_not(monkeypatch,
     assert "mmagic: not installed" in said.err
     assert said.out == (output / "peers.md").read_text()
     assert "Not there: mmagic: not installed." in said.out
+    assert "all are of one process, and the ratio in the next may lie outside it" in said.out
     rows = rows_of(output / "turns.csv")
     names = ["plain", "basicsr", "cpu", "from: cpu, memory_format: channels_last"]
     assert [row["network"] for row in rows[:4]] == names
@@ -298,6 +300,73 @@ def test_a_peer_whose_call_fails_is_left_out(monkeypatch, capsys):
     assert [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("|")] == [
         "network", "-------", "plain", "cpu",
     ]  # fmt: skip
+
+
+class Ending(PlainBasicVSR):
+    """Is called three times: twice first, and in one turn."""
+
+    def __init__(self, num_feat: int, num_block: int, spynet_path: None) -> None:
+        super().__init__(num_feat, num_block)
+        self.calls = 0
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls > 3:
+            raise KeyboardInterrupt
+        return super().forward(clip)
+
+
+def test_turns_are_kept_as_they_come(monkeypatch, tmp_path):
+    installed(monkeypatch, "basicsr.archs.basicvsr_arch", BasicVSR=Ending)
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        command.main((*TINY, "--peers", "basicsr", "--output", str(output)))
+    rows = rows_of(output / "turns.csv")
+    assert [(row["turn"], row["network"]) for row in rows] == [
+        ("0", "plain"), ("0", "basicsr"), ("0", "cpu"),
+    ]  # fmt: skip
+    assert [item.name for item in output.iterdir()] == ["turns.csv"]
+
+
+@pytest.mark.parametrize("name", ["turns.csv", "peers.md"])
+def test_earlier_results_are_not_written_over(name, tmp_path, capsys):
+    (tmp_path / name).write_text("earlier")
+    assert command.main((*TINY, "--peers", "plain", "--output", str(tmp_path))) == 2
+    assert capsys.readouterr().err == (
+        f"--output {tmp_path}: holds earlier results ({name}); give a new folder\n"
+    )
+    assert [item.read_text() for item in tmp_path.iterdir()] == ["earlier"]
+
+
+def test_a_comparison_that_is_refused_leaves_no_results(tmp_path):
+    assert command.main((*TINY, "--output", str(tmp_path), "--checkpoint", "not-there.pth")) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_system_refuses_is_one_line(monkeypatch, tmp_path, capsys):
+    def refuse(folder: Path, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "speeds.csv"))
+
+    monkeypatch.setattr(command, "write", refuse)
+    output = tmp_path / "out"
+    assert command.main((*TINY, "--peers", "plain", "--output", str(output))) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == f"{output / 'speeds.csv'}: No space left on device"
+    assert said.out == ""
+    assert len(rows_of(output / "turns.csv")) == 4
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "9" * 400, "1.5", "one"])
+def test_a_seed_that_no_generator_takes_is_refused(seed, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main((*TINY, "--peers", "plain", f"--seed={seed}"))
+    assert ended.value.code == 2
+    assert f"{seed} is not a whole number from 0 to {2**63 - 1}\n" in capsys.readouterr().err
+
+
+def test_the_greatest_seed_is_one():
+    given = command.parser().parse_args(["--seed", str(2**63 - 1)])
+    assert command.clip_of("16x16", 2, 1, given.seed).shape == (2, 1, 3, 16, 16)
 
 
 @pytest.mark.parametrize(
