@@ -54,7 +54,8 @@ def ladder(
 
     A ladder is a grid whose backends are its rungs, from the plain network up, each with something that the
     one before has not. They are measured in turn, in rounds, and every output is checked. A step pays where
-    the whole interval of its gain lies above 1. What this machine lacks is skipped, with the reason.
+    the whole interval of its gain, between three rounds or more, lies above 1. What this machine lacks is
+    skipped, with the reason.
 
     The run's folder gets ladder.csv, plots/ladder.png and .svg (time left per step, stage by stage) and a
     section in report.html and .md. The preset has `--variant gpu` for an NVIDIA GPU,
@@ -89,7 +90,7 @@ def ladder(
 
 def _print(outcome: "Outcome") -> None:
     from bench import ladder_run  # noqa: PLC0415
-    from bench.reporting.ladder_section import in_a_sentence, step_columns  # noqa: PLC0415
+    from bench.reporting.ladder_section import doubts, in_a_sentence, step_columns  # noqa: PLC0415
 
     console = Console()
     console = console if console.is_terminal else Console(width=200)
@@ -100,6 +101,8 @@ def _print(outcome: "Outcome") -> None:
             console.print(Text(visible(" ".join(one.clip_id)), style="bold"))
         console.print(table_of(step_columns(one)))
         console.print(Text(visible(in_a_sentence(one)).strip()), soft_wrap=True)
+        for doubt in doubts(one):
+            console.print(Text(f"note    {visible(doubt)}"), soft_wrap=True)
     folder = one_line(str(outcome.folder))
     typer.echo(f"\ntable   {folder}/ladder.csv")
     typer.echo(f"plot    {folder}/plots/ladder{'*' if len(found) > 1 else ''}.png")

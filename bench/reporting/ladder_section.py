@@ -11,7 +11,8 @@ from bench.units import with_unit
 
 HOW: Final = (
     "Each step is compared with the last one before it whose answer was right, and in all with the first. It "
-    "**pays** where the whole interval of its gain lies above 1, and **costs** where it lies below."
+    "**pays** where the whole interval of its gain lies above 1, and **costs** where it lies below; an "
+    "interval within single processes tells neither."
 )
 
 
@@ -26,29 +27,60 @@ def ladder_section(found: Sequence[Ladder]) -> str:
         parts += [escape(in_a_sentence(ladder)), table(step_columns(ladder, escaped=True))]
         if stages := _stages(ladder):
             parts.append(stages)
-        if doubts := _doubts(ladder):
-            parts.append(doubts)
+        if told := doubts(ladder):
+            parts.append("\n".join(f"* {escape(text)}" for text in told))
     return "\n\n".join(parts)
 
 
 def in_a_sentence(ladder: Ladder) -> str:
-    """From where to where the ladder leads, and what paid."""
-    first, best = ladder.steps[0], ladder.best
-    if best is None or best.time is None:
+    """From where to where the ladder leads, and what paid.
+
+    Its end is the last rung whose answer is right, which is settled before anything is timed: the fastest is
+    chosen by the very rounds that give its figure, and so is the luckiest, too.
+    """
+    first, last, best = ladder.steps[0], ladder.last, ladder.best
+    if last is None or last.time is None:
         return "No step was measured with the right answer."
-    if first.time is None or best.speedup is None:
-        return f"The fastest is {best.backend}, {with_unit(best.time.median)}; the first rung has no time."
-    if best is first:
-        return f"No step is faster than the first, {first.backend}: {with_unit(first.time.median)}."
+    fastest = ""
+    if best is not None and best.time is not None and best is not last:
+        fastest = f" Fastest of these rounds: {best.backend}, {with_unit(best.time.median)}."
+    if first.time is None or last.speedup is None:
+        to = f"The last step with the right answer is {last.backend}, {with_unit(last.time.median)}"
+        return f"{to}; the first rung has no time.{fastest}"
+    if last is first:
+        return f"No step after the first, {first.backend}, was measured with the right answer."
     doubt = ""
-    if best.speedup.low is not None and best.speedup.low <= 1:
-        doubt = "The interval of that holds 1: more rounds, or a quieter machine, would tell. "
+    if last.speedup.low is not None and last.speedup.low <= 1 <= (last.speedup.high or 1):
+        doubt = " The interval of that holds 1: more rounds, or a quieter machine, would tell."
     paid = [", ".join(step.adds) for step in ladder.steps if step.verdict is Verdict.PAYS]
     return (
-        f"From {with_unit(first.time.median)} ({first.backend}) to {with_unit(best.time.median)} "
-        f"({best.backend}): {with_interval(best.speedup)} as fast. {doubt}"
+        f"From {with_unit(first.time.median)} ({first.backend}) to {with_unit(last.time.median)} "
+        f"({last.backend}, the last step with the right answer): {with_interval(last.speedup)} as fast."
+        f"{doubt}{fastest} "
         + (f"What paid in its place: {'; '.join(paid)}." if paid else "No single step is sure to pay.")
     )
+
+
+def doubts(ladder: Ladder) -> list[str]:
+    """What keeps the figures from saying what they seem to, a sentence each."""
+    told = []
+    if overlapping := [step.backend for step in ladder.steps if step.stages_overlap]:
+        told.append(
+            f"Stages of {', '.join(overlapping)} overlap: they add up to more than the forward that they are "
+            "of."
+        )
+    kinds = {step.interval for step in ladder.steps if step.gain is not None}
+    if IntervalKind.WITHIN_PROCESS in kinds:
+        told.append(
+            "Intervals are within single processes, and too narrow for a claim about the next one: give "
+            "measure.rounds of three or more."
+        )
+    if IntervalKind.BETWEEN_ROUNDS_T in kinds:
+        told.append(
+            "Intervals are of fewer than six rounds, and take their logarithms for normal: six need no such "
+            "assumption."
+        )
+    return told
 
 
 def step_columns(ladder: Ladder, *, escaped: bool = False) -> list[Column]:
@@ -91,9 +123,9 @@ def step_columns(ladder: Ladder, *, escaped: bool = False) -> list[Column]:
 
 
 def _told(step: Step) -> str:
-    unmeasured = step.verdict in (Verdict.SKIPPED, Verdict.FAILED, Verdict.INACCURATE)
+    explained = step.verdict in (Verdict.SKIPPED, Verdict.FAILED, Verdict.INACCURATE, Verdict.UNCLEAR)
     what = str(step.status) if step.verdict is Verdict.FAILED else str(step.verdict)
-    return f"{what}: {step.reason}" if unmeasured and step.reason else what
+    return f"{what}: {step.reason}" if explained and step.reason else what
 
 
 def _stages(ladder: Ladder) -> str:
@@ -120,18 +152,3 @@ def _stage(step: Step, before: Step | None, stage: str) -> str:
         return ""
     was = None if before is None else before.stages_s.get(stage)
     return with_unit(seconds) + (f" ({times(was / seconds)})" if was and seconds > 0 else "")
-
-
-def _doubts(ladder: Ladder) -> str:
-    told = []
-    if overlapping := [step.backend for step in ladder.steps if step.stages_overlap]:
-        told.append(
-            f"* Stages of {escape(', '.join(overlapping))} overlap: they add up to more than the forward "
-            "that they are of."
-        )
-    if any(step.interval is IntervalKind.WITHIN_PROCESS and step.gain is not None for step in ladder.steps):
-        told.append(
-            "* Intervals are within single processes, and too narrow for a claim about the next one: give "
-            "`measure.rounds` of three or more."
-        )
-    return "\n".join(told)

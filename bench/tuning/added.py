@@ -22,11 +22,15 @@ _SWITCHES: Final = {
 
 def added(before: Backend, after: Backend) -> tuple[str, ...]:
     """What `after` has that `before` has not, a text per field: `channels_last`, `convolution: winograd`,
-    `without compile`. In the order of the fields; empty where both compute the same."""
+    `without compile`. In the order of the fields; empty where both compute the same.
+
+    The winograd kernel has its features in one format whatever is asked for: with it a memory_format adds
+    nothing."""
+    ignored = {*_NO_SETTING, *(["memory_format"] if after.convolution == "winograd" else [])}
     return tuple(
         _worded(field.name, value)
         for field in fields(Backend)
-        if field.name not in _NO_SETTING
+        if field.name not in ignored
         and (value := getattr(after, field.name)) != (was := getattr(before, field.name))
         and not (field.name in _SWITCHES and not value and not was)  # absent or off
     )

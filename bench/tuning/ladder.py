@@ -28,10 +28,10 @@ class Verdict(StrEnum):
     """What a step did in its place."""
 
     START = "start"  # the first rung: there is nothing to compare it with
-    PAYS = "pays"  # the whole interval of its gain lies above 1
+    PAYS = "pays"  # the whole interval of its gain, which is between rounds, lies above 1
     COSTS = "costs"  # the whole interval lies below 1
     NO_DIFFERENCE = "makes no difference"  # the interval holds 1
-    UNCLEAR = "unclear"  # too few values for an interval, or nothing to compare with
+    UNCLEAR = "unclear"  # no interval that holds for another process, or nothing to compare with
     INACCURATE = "inaccurate"
     SKIPPED = "skipped"
     FAILED = "failed"  # out of time or memory, or an error
@@ -48,7 +48,7 @@ class Step:
     compared_with: str | None  # the backend
     verdict: Verdict
     status: Status | None
-    reason: str
+    reason: str  # of the status; for what is unclear, why
     figure: str = FORWARD  # what the time is of
     time: Summary | None = None  # seconds
     speedup: Ratio | None = None  # over the first rung
@@ -87,8 +87,13 @@ class Ladder:
         return tuple(step for step in self.steps if step.time is not None and step.status is Status.OK)
 
     @property
+    def last(self) -> Step | None:
+        """The last with the right answer: which one it is no time has a say in."""
+        return self.measured[-1] if self.measured else None
+
+    @property
     def best(self) -> Step | None:
-        """The fastest with the right answer."""
+        """The fastest with the right answer: of these rounds, whose luck is in its time."""
         return min(self.measured, key=lambda step: step.time.median if step.time else 0.0, default=None)
 
 
@@ -140,6 +145,10 @@ def _step(
     speedup = ratio(base.time, time) if right and base is not None and base.time is not None else None
     if number == 0 and right:
         speedup = Ratio(ratio=1.0, low=1.0, high=1.0)
+    interval = IntervalKind.NONE
+    if before is not None and before.time is not None:
+        interval = weaker(before.time.interval, time.interval)
+    verdict, why = _verdict(number, gain, interval) if right else (Verdict.INACCURATE, "")
     psnr = [record.output_psnr_db for record in records if record.output_psnr_db is not None]
     errors = [record.output_max_abs_error for record in records if record.output_max_abs_error is not None]
     total = sampled(records, TOTAL)
@@ -149,16 +158,14 @@ def _step(
         cell=cell,
         adds=adds,
         compared_with=before.backend if before is not None else None,
-        verdict=_verdict(number, gain) if right else Verdict.INACCURATE,
+        verdict=verdict,
         status=status,
-        reason=reason,
+        reason=reason or why,
         figure=found.stage,
         time=time,
         speedup=speedup,
         gain=gain,
-        interval=weaker(before.time.interval, time.interval)
-        if before is not None and before.time is not None
-        else IntervalKind.NONE,
+        interval=interval,
         total_s=None if total is None else summarise(total.rounds).median,
         stages_s=stages_s,
         probed_s=probed_s,
@@ -210,11 +217,16 @@ def _unmeasured(status: Status | None) -> Verdict:
     return Verdict.UNCLEAR if status in (Status.OK, Status.INACCURATE) else Verdict.FAILED
 
 
-def _verdict(number: int, gain: Ratio | None) -> Verdict:
+def _verdict(number: int, gain: Ratio | None, interval: IntervalKind) -> tuple[Verdict, str]:
+    """The verdict, and why there is none where it is unclear."""
     if number == 0:
-        return Verdict.START
-    if gain is None or gain.low is None or gain.high is None:
-        return Verdict.UNCLEAR
+        return Verdict.START, ""
+    if gain is None:
+        return Verdict.UNCLEAR, "nothing before it has a time and the right answer"
+    if gain.low is None or gain.high is None:
+        return Verdict.UNCLEAR, "too few values for an interval"
+    if interval is IntervalKind.WITHIN_PROCESS:  # which another process would leave
+        return Verdict.UNCLEAR, "its interval is within one process each; three rounds or more would tell"
     if gain.low > 1:
-        return Verdict.PAYS
-    return Verdict.COSTS if gain.high < 1 else Verdict.NO_DIFFERENCE
+        return Verdict.PAYS, ""
+    return (Verdict.COSTS if gain.high < 1 else Verdict.NO_DIFFERENCE), ""

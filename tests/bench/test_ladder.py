@@ -21,7 +21,7 @@ from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.plotting.plot_ladder import ladder_figure
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, Status, read_journal
-from bench.reporting.ladder_section import in_a_sentence, ladder_section, step_columns
+from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
 from bench.tuning.added import added
 from bench.tuning.ladder import Ladder, Verdict, ladders
 from bench.tuning.ladder_table import LADDER_COLUMNS, ladder_table
@@ -48,6 +48,7 @@ TINY: dict[str, Any] = {
     "measure": {"warmup": 0, "repetitions": 2, "rounds": 3, "stages": "sync", "memory": "off"},
     "plots": [],
 }
+WINOGRAD = Backend(name="x", device="cpu", convolution="winograd", memory_format="channels_last")
 COMPILED = Backend(name="x", device="cpu", compile=True, threads=2)
 
 
@@ -93,7 +94,10 @@ def test_each_step_is_compared_with_the_first_and_with_the_one_before() -> None:
     assert wino.stages_s["alignment"] == pytest.approx(0.4)
     assert wino.probed_s == pytest.approx(1)
     assert ladder.best is ladder.steps[2] or ladder.best is ladder.steps[3]
-    assert in_a_sentence(ladder).startswith("From 4.00 s (plain) to ")
+    assert ladder.last is ladder.steps[3]
+    assert in_a_sentence(ladder).startswith(
+        "From 4.00 s (plain) to 1.00 s (batched, the last step with the right answer): 4.00× ("
+    )
     assert "What paid in its place: channels_last; convolution: winograd." in in_a_sentence(ladder)
 
 
@@ -121,7 +125,54 @@ def test_a_step_that_costs_and_one_that_cannot_be_told() -> None:
     assert [step.verdict for step in ladder.steps][1:] == [
         Verdict.COSTS, Verdict.UNCLEAR, Verdict.NOT_MEASURED,
     ]  # fmt: skip
-    assert in_a_sentence(ladder) == "No step is faster than the first, plain: 1.00 s."
+    assert in_a_sentence(ladder).startswith("From 1.00 s (plain) to 2.00 s (wino, the last step ")
+    assert "Fastest of these rounds: plain, 1.00 s. No single step is sure to pay." in in_a_sentence(ladder)
+    assert ladder.steps[2].reason == "too few values for an interval"
+    (ladder,) = made({"plain": rounds(1)})
+    assert in_a_sentence(ladder) == "No step after the first, plain, was measured with the right answer."
+
+
+def test_the_end_is_not_chosen_by_the_times_that_it_is_told_by() -> None:
+    (ladder,) = made({"plain": rounds(4), "last": rounds(2), "wino": rounds(1), "batched": rounds(1.5)})
+    assert ladder.best is ladder.steps[2]
+    told = in_a_sentence(ladder)
+    assert told.startswith(
+        "From 4.00 s (plain) to 1.50 s (batched, the last step with the right answer): 2.67×"
+    )
+    assert " Fastest of these rounds: wino, 1.00 s. " in told
+
+
+def test_within_one_process_no_step_pays_or_costs_and_that_is_told() -> None:
+    wanted = experiment(backends=RUNGS)
+    records = []
+    for cell, level in zip(plan.cells(wanted), (4.0, 2.0, 3.0), strict=False):
+        one = record(cell, 0, level)  # a round of 24 calls, which are quite alike
+        calls = [
+            sample.model_copy(update={"repetition": sample.repetition + 3 * more})
+            for more in range(8) for sample in one.samples
+        ]  # fmt: skip
+        records.append(one.model_copy(update={"samples": tuple(calls)}))
+    (ladder,) = ladders(plan.cells(wanted), records)
+    _, faster, slower, _ = ladder.steps
+    assert faster.gain is not None
+    assert faster.gain.low is not None
+    assert faster.gain.low > 1
+    why = "its interval is within one process each; three rounds or more would tell"
+    assert [(step.verdict, step.reason) for step in (faster, slower)] == [(Verdict.UNCLEAR, why)] * 2
+    assert step_columns(ladder)[-1].cells[1] == f"unclear: {why}"
+    assert "No single step is sure to pay." in in_a_sentence(ladder)
+    (doubt,) = doubts(ladder)
+    assert doubt.startswith("Intervals are within single processes")
+    assert "\n* Intervals are within single processes" in ladder_section([ladder])
+
+
+def test_intervals_of_three_rounds_are_told_to_assume_something() -> None:
+    (ladder,) = made({"plain": rounds(4)[:3], "last": rounds(2)[:3]})
+    assert ladder.steps[1].verdict is Verdict.PAYS
+    (doubt,) = doubts(ladder)
+    assert doubt.startswith("Intervals are of fewer than six rounds, and take their logarithms for normal")
+    (ladder,) = made({"plain": rounds(4), "last": rounds(2)})
+    assert doubts(ladder) == []
 
 
 def test_without_a_plain_time_there_is_no_speedup() -> None:
@@ -162,6 +213,8 @@ def test_a_ladder_per_clip() -> None:
         (BUILT_IN["cpu"], COMPILED, ("compile", "threads: 2")),
         (COMPILED, BUILT_IN["cpu"], ("without compile", "threads: default")),
         (BUILT_IN["cpu"], Backend(name="x", device="cpu", min_psnr_db=1.0), ()),
+        (BUILT_IN["cpu"], WINOGRAD, ("convolution: winograd",)),  # which has but one memory format
+        (WINOGRAD, BUILT_IN["cpu"], ("contiguous", "convolution: library")),
     ],
 )  # fmt: skip
 def test_what_a_step_adds_in_words(before: Backend, after: Backend, said: tuple[str, ...]) -> None:
@@ -184,7 +237,7 @@ def test_the_figure_has_a_bar_per_step_and_says_what_was_skipped() -> None:
     assert "not measured" in texts
     assert [text for text in texts if text.startswith("4.00× (")] == ["4.00× (3.97–4.03)"]
     assert "123 dB" in texts
-    assert "+ channels_last,\nconvolution: winograd" in texts
+    assert "+ convolution: winograd" in texts
     (axes,) = ladder_figure(ladder).axes
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     widths = [round(bar.get_width(), 3) for bar in bars if bar.get_width()]
@@ -288,6 +341,7 @@ def test_a_ladder_interrupted_and_gone_on_with(
     assert read_journal(out / "journal.jsonl")[:6] == before
     told = capsys.readouterr().out
     assert "channels_last" in told
+    assert "note    Intervals are of fewer than six rounds" in told
     assert "skipped: no CUDA" in told
     table = pd.read_csv(out / "ladder.csv")
     assert list(table.columns) == list(LADDER_COLUMNS)
