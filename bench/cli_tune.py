@@ -1,13 +1,14 @@
 """The command `tune`: parses and prints, nothing else."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from bench import cli_sides, exits
-from bench.cli_options import FilterOption, SetOption, VariantOption
+from bench.cli_options import SetOption, VariantOption
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -27,12 +28,22 @@ def tune(
     ] = None,
     variants: VariantOption = None,
     assignments: SetOption = None,
-    filters: FilterOption = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="FILTER",
+            help="Keep only some clips: `frames=4`, `size=64x64`, `input=noise`, `batch=1`. Given again, "
+            "every filter must hold.",
+            show_default=False,
+        ),
+    ] = None,
     within: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="How long to search, with the confirmation at its end: `90s`, `5min`, `1h`. [default: 5min]",
+            help="How long to search, with the confirmation at its end: `90s`, `5min`, `1h`; a second at "
+            "least. [default: 5min]",
             show_default=False,
         ),
     ] = None,
@@ -104,7 +115,10 @@ def tune(
 
     Each stage is a run like any other, in the folder; `tune.csv` lists what was tried. Ctrl-C keeps what is
     done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and nothing was written,
-    70 the disk filled or the like (what is done is kept), 130 interrupted.
+    3 there is no answer, since the plain network or every other backend failed or was not measured (the
+    folder has what was; no backend is written, and an earlier one stays), 70 the disk filled or the like
+    (what is done is kept; where FILE alone could not be written the answer is the folder's tuned.yaml), 130
+    interrupted.
     """
     with cli_sides.told_if_early("tune", resume):
         from bench import tune_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
@@ -139,16 +153,20 @@ def tune(
     _print(found)
     if found.interrupted:
         raise typer.Exit(exits.INTERRUPTED)
+    if found.verdict is None:
+        raise typer.Exit(exits.SOME_FAILED)
+    if found.unwritten:
+        raise typer.Exit(exits.FAILED)
 
 
 def _print(found: "Tuned") -> None:
     from bench import tune_run  # noqa: PLC0415
     from bench.cli_ladder import table_of  # noqa: PLC0415
     from bench.reporting.markdown import Column  # noqa: PLC0415
-    from bench.tuning.tuned import in_words  # noqa: PLC0415
-    from bench.tuning.words import decibels, times  # noqa: PLC0415
+    from bench.tuning.tuned import in_words, over_runner_up_in_words  # noqa: PLC0415
+    from bench.tuning.words import counted, decibels  # noqa: PLC0415
 
-    if found.interrupted or found.verdict is None:
+    if found.interrupted:
         typer.echo(f"interrupted; the rest: {one_line(tune_run.again(found.folder))}")
         return
     console = Console()
@@ -160,24 +178,23 @@ def _print(found: "Tuned") -> None:
                   for place, title in enumerate(("stage", "backend", "speed, output"))])
     )  # fmt: skip
     verdict = found.verdict
+    if verdict is None:
+        typer.echo(f"\nno backend is written: {one_line(found.no_answer)}")
+        typer.echo(f"folder  {one_line(str(found.folder))}")
+        return
     typer.echo(f"\n{verdict.chosen.name}: {in_words(verdict)}")
     if verdict.psnr_db is not None:
         typer.echo(f"output  {decibels(verdict.psnr_db)} against the CPU float32 result")
     if verdict.over_runner_up is not None:
-        typer.echo(f"beside the runner-up  {times(verdict.over_runner_up.ratio)} as fast")
+        typer.echo(f"beside the runner-up  {over_runner_up_in_words(verdict.over_runner_up)}")
     for note in verdict.notes:
         typer.echo(f"note    {one_line(note)}")
     if found.out_of_time:
-        typer.echo(f"note    the time was over before the search was: {found.tried} backends were tried")
+        typer.echo(
+            f"note    the time was over before the search was; tried: {counted(found.tried, 'backend')}"
+        )
+    if found.unwritten:
+        typer.echo(f"note    {one_line(found.unwritten)}")
     typer.echo(f"backend {one_line(str(found.file))}")
     typer.echo(f"table   {one_line(str(found.folder))}/tune.csv, and a run for each stage")
-    typer.echo(f"use     vsr-bench upscale --backend {_named(found)} INPUT OUTPUT")
-
-
-def _named(found: "Tuned") -> str:
-    """As a command line names it: by its name alone where that is looked up."""
-    from bench.grid.backend_file import find  # noqa: PLC0415
-
-    assert found.file is not None
-    known = find(found.name)
-    return found.name if known is not None and known.resolve() == found.file.resolve() else str(found.file)
+    typer.echo(f"use     vsr-bench upscale --backend {one_line(quote(found.used_as))} INPUT OUTPUT")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from bench.grid import config
+from bench.grid.backend_file import find
 from bench.grid.backend_spec import resolve
+from bench.grid.yaml_source import value_of
 from bench.units import BYTES, size_bytes, with_unit
 from bench.upscaling.heap import give_back_at_once
 from vsr_model.errors import BadInput
@@ -122,7 +124,7 @@ def upscale(
     from bench.upscaling.request import Request  # noqa: PLC0415
 
     spec = config.backend_of(backend)
-    chosen, notes = _as_tuned(spec, resolve(spec))
+    chosen, notes = _of_a_file(spec, resolve(spec), backend)
     if chosen.memory_plan is not None:
         raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
     limit = _size("--memory-limit", memory_limit)
@@ -154,10 +156,12 @@ def upscale(
     _print(done)
 
 
-def _as_tuned(spec: "BackendSpec", backend: "Backend") -> "tuple[Backend, list[str]]":
-    """A backend that was tuned, less what is for whole clips, and what is to be said of that and of where it
-    was tuned; any other as it is."""
-    if spec.tuned_on is None:
+def _of_a_file(spec: "BackendSpec", backend: "Backend", given: str) -> "tuple[Backend, list[str]]":
+    """A backend that comes from a file, less what is for whole clips, and what is to be said of that and of
+    where it was tuned; any other as it is, and what it cannot have here is refused."""
+    value = value_of(given, "--backend")
+    origin = value.get("from", value.get("name")) if isinstance(value, dict) else given
+    if spec.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):
         return backend, []
     from bench.machine import environment  # noqa: PLC0415
     from bench.measure.backends import describe_devices  # noqa: PLC0415 - torch

@@ -1,6 +1,7 @@
 """request.json: what a `vsr-bench tune` was asked for, so that it can be gone on with."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -8,12 +9,12 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench import request_file
-from bench.grid.backend_file import SUFFIXES, read_backends, user_folder
+from bench.grid.backend_file import SUFFIXES, folders, read_backends, user_folder
 from bench.grid.config import Experiment
 from bench.grid.config_backend import BACKEND_NAMES
 from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
 from bench.grid.yaml_source import nearest
-from bench.tuning.space import fields_tried
+from bench.tuning.space import axes, fields_tried
 from vsr_model.errors import BadInput
 
 REQUEST_NAME: Final = "request.json"
@@ -21,7 +22,11 @@ REQUEST_NAME: Final = "request.json"
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)?\s*", re.IGNORECASE | re.ASCII)
 _UNIT_S: Final = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
+MIN_WITHIN_S: Final = 1.0
 MAX_WITHIN_S: Final = 86_400.0
+
+CLIP_AXES: Final = ("input", "batch", "frames", "size")
+"""What a search's cells may be filtered by: its backends are its own."""
 
 
 class Request(BaseModel):
@@ -41,6 +46,17 @@ class Request(BaseModel):
     @property
     def file(self) -> Path:
         return user_folder() / f"{self.name}.yaml" if self.output is None else Path(self.output)
+
+    def used_as(self, file: Path) -> str:
+        """What a command line names the backend of that file by: its name where that is looked up and leads
+        there, once there is such a file; otherwise its path."""
+        for place in folders():
+            for path in (place / f"{self.name}{suffix}" for suffix in SUFFIXES):
+                if path.resolve() == file.resolve():
+                    return self.name
+                if path.is_file():  # it comes first
+                    return str(file)
+        return str(file)
 
 
 def request(
@@ -65,6 +81,8 @@ def request(
         raise BadInput(f"--name: {name!r} is a backend that needs no file; give it another name")
     if not 0 < min_psnr_db <= 300:
         raise BadInput(f"--min-psnr-db: should be above 0 and at most 300, not {min_psnr_db:g}")
+    for text in filters:
+        check_filter(text)
     known = fields_tried(device)
     for field in without:
         if field not in known:
@@ -72,6 +90,8 @@ def request(
                 f"--without: {field!r} is not among what is tried on {device}{nearest(field, known)}; "
                 f"that is {', '.join(known)}"
             )
+    if not axes(device, cores=cores, min_psnr_db=min_psnr_db, without=without):
+        raise BadInput(f"--without: {', '.join(without)}: leaves nothing that could be tried on {device}")
     asked = Request(
         filters=tuple(filters),
         device=device,
@@ -86,8 +106,19 @@ def request(
     return asked
 
 
+def check_filter(text: str) -> None:
+    """Raises BadInput for a filter that reaches the backends: those of a search are its own."""
+    axis, equals, _ = text.partition("=")
+    if not equals or axis in ("backend", "cell"):
+        raise BadInput(
+            f"--filter {text}: would leave out some of the search's own backends; here a filter is by "
+            f"{', '.join(CLIP_AXES)}, and --without leaves a field of a backend alone"
+        )
+
+
 def check_file(path: Path) -> None:
-    """Raises BadInput where the backend must not be written to: what is there is no file of backends."""
+    """Raises BadInput where the backend must not be written to, what is there being no file of backends, and
+    where it cannot be: that is tried, and leaves nothing."""
     if path.suffix not in SUFFIXES:
         raise BadInput(f"--output: {path}: should end in .yaml, so that it can be used as a backend's file")
     if path.is_dir():
@@ -99,14 +130,26 @@ def check_file(path: Path) -> None:
             raise BadInput(
                 f"--output: {path}: is there, and is no file of backends; it is not written over"
             ) from None
+    folder = next(place for place in path.absolute().parents if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"--output: {path}: cannot be written ({folder}: {error.strerror}); name another file"
+        ) from None
 
 
 def seconds_of(text: str) -> float:
-    """The seconds of `5min`, `90s`, `1h` or a plain number. Raises BadInput for anything else."""
+    """The seconds of `5min`, `90s`, `1h` or a plain number. Raises BadInput for anything else, and for what
+    is below MIN_WITHIN_S or above MAX_WITHIN_S."""
     read = _DURATION.fullmatch(text)
     seconds = 0.0 if read is None else float(read[1]) * _UNIT_S[(read[2] or "s").lower()]
-    if not 0 < seconds <= MAX_WITHIN_S:
-        raise BadInput(f"--within: should be a time such as 5min, 90s or 1h, a day at most, not {text!r}")
+    if not MIN_WITHIN_S <= seconds <= MAX_WITHIN_S:
+        raise BadInput(
+            f"--within: should be a time such as 5min, 90s or 1h, a second at least and a day at most, not "
+            f"{text!r}"
+        )
     return seconds
 
 

@@ -4,12 +4,14 @@ request.json config.yaml        what was asked for; the grid as given, whose cli
 1-alone/ 2-together-1/ ...      the stages: runs, with a report each
 confirm/                        the best beside the plain network and the runner-up, measured afresh
 tune.csv tuned.yaml             what was tried; the answer, which goes where it is looked up, too
+spent.json                      the seconds that it has taken so far
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -31,12 +33,13 @@ from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.html_files import REPORT_STEM
 from bench.request_file import alone, write_request
+from bench.results.run_about import read_json
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun, to_csv
 from bench.results.whole_file import write_whole
 from bench.statistics.changes import MIN_ROUNDS
 from bench.tune_request import REQUEST_NAME, Request, check_file, read_request
 from bench.tuning import answers
-from bench.tuning.answers import Verdict, verdict
+from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
 from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Done, Search, Stage
 from bench.tuning.space import PLAIN_NAME, axes, plain
 from bench.tuning.tuned import Circumstances, file_text, seconds_in_words, standing, tuned_on
@@ -45,6 +48,7 @@ from vsr_model.errors import BadInput
 STEM: Final = "tune"
 TUNED_NAME: Final = "tuned.yaml"
 TABLE_NAME: Final = "tune.csv"
+SPENT_NAME: Final = "spent.json"
 TABLE_COLUMNS: Final = (
     "stage", "backend", "settings", "status", "reason", "rounds", "speedup", "output_psnr_db",
 )  # fmt: skip
@@ -59,8 +63,11 @@ class Tuned:
 
     folder: Path
     interrupted: bool
-    verdict: Verdict | None = None
+    verdict: Verdict | None = None  # None where it was interrupted, or has no answer
+    no_answer: str = ""  # why there is none: no file is written then
     file: Path | None = None
+    unwritten: str = ""  # why it is the one in the folder, and not the one that was asked for
+    used_as: str = ""  # what a command line names the backend by
     name: str = ""
     tried: int = 0
     stages: tuple[Done, ...] = ()
@@ -122,10 +129,10 @@ class _OutOfTime(KeyboardInterrupt):
 
 
 class _Limited:
-    """An observer that lets no job begin that may not."""
+    """An observer that lets no job begin that may not; `ended` is called after each."""
 
-    def __init__(self, inner: Observer, may_start: Callable[[Job], bool]) -> None:
-        self._inner, self._may_start = inner, may_start
+    def __init__(self, inner: Observer, may_start: Callable[[Job], bool], ended: Callable[[], None]) -> None:
+        self._inner, self._may_start, self._ended = inner, may_start, ended
 
     def job_started(self, job: Job) -> None:
         if not self._may_start(job):
@@ -137,6 +144,7 @@ class _Limited:
 
     def job_ended(self, job: Job, record: CellRecord) -> None:
         self._inner.job_ended(job, record)
+        self._ended()
 
 
 class _Interrupted(Exception):  # noqa: N818 - no error: the user's wish, on its way up
@@ -159,7 +167,7 @@ class _Tuning:
         self.folder, self.asked, self.experiment = folder, asked, experiment
         self.display, self.say, self.launch, self.clock = display, say, launch, clock
         self.began_s = clock()
-        self.spent_before_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
+        self.spent_before_s = _spent_before_s(folder)
         self.plain = plain(asked.device)
         self.search = Search(
             plain=self.plain,
@@ -176,29 +184,50 @@ class _Tuning:
             return Tuned(folder=self.folder, interrupted=True)
         except OSError as error:
             raise runs.stopped(error, self.folder, again(self.folder)) from error
-        plain_answer = found[0].answers[self.plain]
-        if plain_answer.status != Status.OK:
-            raise BadInput(
-                f"{self.folder}: the plain network, which all is compared with, was not measured "
-                f"({plain_answer.status}{f': {plain_answer.reason}' if plain_answer.reason else ''})"
-            )
-        best, other = self.search.best(found), self.search.runner_up(found)
-        answer = verdict(confirmed, self.plain, best, other)
+        finally:
+            with suppress(OSError):
+                self._keep_spent()
         everything = [*found, *([confirmed] if confirmed else [])]
-        try:
-            file = self._write(answer, everything)
-        except OSError as error:
-            raise runs.stopped(error, self.folder, again(self.folder)) from error
-        return Tuned(
+        ended = Tuned(
             folder=self.folder,
             interrupted=False,
-            verdict=answer,
-            file=file,
             name=self.asked.name,
-            tried=_tried(everything),
+            tried=tried(everything),
             stages=tuple(everything),
             out_of_time=self.out_of_time,
         )
+        try:
+            if everything:
+                write_whole(self.folder / TABLE_NAME, to_csv(table(everything)))
+            if why := self._no_answer(found, confirmed):
+                return replace(ended, no_answer=why)
+            best, other = self.search.best(found), self.search.runner_up(found)
+            answer = verdict(confirmed, self.plain, best, other)
+            file, unwritten = self._write(answer, everything)
+        except OSError as error:
+            raise runs.stopped(error, self.folder, again(self.folder)) from error
+        return replace(
+            ended, verdict=answer, file=file, unwritten=unwritten, used_as=self.asked.used_as(file)
+        )
+
+    def _no_answer(self, found: Sequence[Done], confirmed: Done | None) -> str:
+        """Why the search says nothing, in a sentence; empty where it does. What it does not know must take no
+        one's backend away."""
+        within = seconds_in_words(self.asked.within_s)
+        over = f"the time, {within}, was over before any backend was measured beside the plain network"
+        if not found:
+            return over
+        for one in (found[0], *([confirmed] if confirmed else [])):
+            of_plain = one.answers[self.plain]
+            if of_plain.status != Status.OK:
+                return (
+                    f"the plain network, which all is compared with, was not measured in {one.stage.name} "
+                    f"({of_plain.status}{f': {of_plain.reason}' if of_plain.reason else ''})"
+                )
+        known = [answer for one in found for answer in one.answers.values()]
+        if any(answer.is_measured and not answer.candidate.is_plain for answer in known):
+            return ""
+        return over if self.out_of_time else "none of the backends that were tried could be measured"
 
     def _carried_out(self, found: list[Done]) -> Done | None:
         """The stages, which go into `found`, and the confirmation; None where there is nothing to confirm."""
@@ -243,7 +272,7 @@ class _Tuning:
         @contextmanager
         def display(jobs: Sequence[Job], measure: Measure) -> Iterator[Observer]:
             with self.display(jobs, measure) as inner:
-                yield _Limited(inner, may_start)
+                yield _Limited(inner, may_start, self._keep_spent)
 
         if is_begun(path):
             outcome = runs.resume(path, display, given=experiment, launch=self.launch)
@@ -264,6 +293,11 @@ class _Tuning:
     def _spent_s(self) -> float:
         return self.spent_before_s + self.clock() - self.began_s
 
+    def _keep_spent(self) -> None:
+        """What a resumed search counts from: rounds alone would leave out all that is between them."""
+        text = json.dumps({"spent_s": round(self._spent_s(), 3)})
+        write_whole(self.folder / SPENT_NAME, f"{text}\n")
+
     def _confirmation_s(self) -> float:
         """What it will take, by the plain network's rounds so far: three backends that are no slower."""
         longest: dict[str, float] = {}
@@ -272,11 +306,24 @@ class _Tuning:
                 longest[record.cell] = max(longest.get(record.cell, 0.0), record.round_wall_s)
         return 3 * CONFIRM_ROUNDS * sum(longest.values())
 
-    def _write(self, answer: Verdict, everything: Sequence[Done]) -> Path:
-        """tune.csv, and the file of the backend in the folder and where it was asked for."""
+    def _write(self, answer: Verdict, everything: Sequence[Done]) -> tuple[Path, str]:
+        """The file of the backend, in the folder and where it was asked for; where the latter fails that in
+        the folder, and why."""
+        own, file = self.folder / TUNED_NAME, self.asked.file
+        text = self._text(answer, everything, file)
+        write_whole(own, text)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text)
+        except OSError as error:
+            write_whole(own, self._text(answer, everything, own))
+            return own, f"{file} could not be written ({error.strerror})"
+        return file, ""
+
+    def _text(self, answer: Verdict, everything: Sequence[Done], file: Path) -> str:
         run = RunFolder.open(self.folder / f"1-{everything[0].stage.name}")
         model = self.experiment.model
-        text = file_text(
+        return file_text(
             self.asked.name,
             answer,
             tuned_on(run.environment, self.asked.device),
@@ -289,17 +336,12 @@ class _Tuning:
                 when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                 within=seconds_in_words(self.asked.within_s),
                 min_psnr_db=self.asked.min_psnr_db,
-                tried=_tried(everything),
+                tried=tried(everything),
                 folder=self.folder.name,
+                used_as=self.asked.used_as(file),
             ),
             everything,
         )
-        write_whole(self.folder / TABLE_NAME, to_csv(table(everything)))
-        write_whole(self.folder / TUNED_NAME, text)
-        file = self.asked.file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text)
-        return file
 
 
 def table(everything: Sequence[Done]) -> pd.DataFrame:
@@ -392,5 +434,21 @@ def _records_below(folder: Path) -> list[CellRecord]:
     return [record for path in sorted(folder.glob(f"*/{JOURNAL_NAME}")) for record in read_journal(path)]
 
 
-def _tried(everything: Sequence[Done]) -> int:
-    return len({candidate for one in everything for candidate in one.answers if not candidate.is_plain})
+def _spent_before_s(folder: Path) -> float:
+    """Seconds that a search has taken so far; of one that was killed at its start, those of its rounds."""
+    rounds_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
+    path = folder / SPENT_NAME
+    kept = read_json(path).get("spent_s") if path.is_file() else None
+    return max(rounds_s, kept) if isinstance(kept, int | float) else rounds_s
+
+
+def tried(everything: Sequence[Done]) -> int:
+    """Backends beside the plain network of which there is a record, be it that they were skipped."""
+    return len(
+        {
+            answer.candidate
+            for one in everything
+            for answer in one.answers.values()
+            if not answer.candidate.is_plain and answer.status != NOT_MEASURED
+        }
+    )

@@ -10,10 +10,11 @@ from typing import Final
 from bench.grid.plan import Cell
 from bench.records import FORWARD, CellRecord, Pass, Status, worst_status
 from bench.results.samples import samples_of
-from bench.statistics.changes import RatioInterval, of_pairs
+from bench.statistics.changes import RatioInterval, least_rounds, of_pairs
 from bench.statistics.stats import CONFIDENCE
 from bench.tuning.search import Answer, Done, Stage
 from bench.tuning.space import PLAIN_NAME, Candidate
+from bench.tuning.words import counted
 
 NOT_MEASURED: Final = "not measured"
 
@@ -65,6 +66,7 @@ class Gain:
     high: float | None
     rounds: int
     by_clip: Mapping[str, float]
+    assumed: bool = False  # whether the interval takes the rounds' logarithms for normal
 
 
 def gain(found: Done, base: Candidate, new: Candidate) -> Gain | None:
@@ -107,6 +109,7 @@ def _inverse(found: RatioInterval, by_clip: Mapping[str, float]) -> Gain:
         high=None if found.low is None else 1 / found.low,
         rounds=found.rounds,
         by_clip=by_clip,
+        assumed=found.assumed,
     )
 
 
@@ -147,8 +150,8 @@ def verdict(found: Done | None, plain: Candidate, best: Candidate, runner_up: Ca
         return _plain(plain, *notes, "so that the plain network stays")
     if its.low is not None and its.high is not None and its.high < 1:
         return _plain(plain, f"{chosen.name} was faster in the search, and slower in the confirmation")
-    if its.low is None or its.low <= 1:
-        notes.append("its interval holds 1: the gain is not sure; search for longer, or on a quieter machine")
+    if doubt := _doubt(its):
+        notes.append(doubt)
     return Verdict(
         chosen=chosen,
         gain=its,
@@ -156,6 +159,21 @@ def verdict(found: Done | None, plain: Candidate, best: Candidate, runner_up: Ca
         over_runner_up=over,
         notes=tuple(notes),
     )
+
+
+def _doubt(its: Gain) -> str:
+    """What keeps a gain from being sure; empty where nothing does."""
+    rounds = counted(its.rounds, "round")
+    if its.low is None or its.high is None:
+        return f"{rounds} are too few for an interval: the gain is not sure; search for longer"
+    unsure = "its interval holds 1: the gain is not sure; search for longer, or on a quieter machine"
+    assumed = (
+        f"its interval is Student's, of {rounds}, and takes their logarithms for normal; "
+        f"{least_rounds(CONFIDENCE)} rounds have one without that assumption: search for longer"
+    )
+    if its.low <= 1:
+        return f"{unsure} (the interval is Student's, of {rounds})" if its.assumed else unsure
+    return assumed if its.assumed else ""
 
 
 def _plain(plain: Candidate, *notes: str) -> Verdict:

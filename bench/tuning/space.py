@@ -47,7 +47,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """By what it has, `winograd-channels_last`; cut off, with a digest, where that is too long."""
+        """By what it has, `im2col-channels_last`; cut off, with a digest, where that is too long."""
         if self.is_plain:
             return PLAIN_NAME
         text = "-".join(_named(field, value) for field, value in self.fields)
@@ -56,10 +56,16 @@ class Candidate:
         return f"{text[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def with_value(self, field: str, value: Any) -> "Candidate":
-        """With the field set so; with its default for None."""
+        """With the field set so; with its default for None.
+
+        The winograd kernel has its features in one format whatever is asked for: with it there is no
+        memory_format, so that one computation is one candidate.
+        """
         kept = {name: known for name, known in self.fields if name != field}
         if value is not None:
             kept[field] = value
+        if kept.get("convolution") == "winograd":
+            kept.pop("memory_format", None)
         return replace(self, fields=tuple(sorted(kept.items())))
 
     def value(self, field: str) -> Any:

@@ -1,17 +1,20 @@
 """A tuned backend: the text of its file, and what to say where it is used elsewhere. Pure."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
+from shlex import quote
 from typing import Any, Final
 
 import yaml
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config_backend import BackendSpec, TunedOn
-from bench.tuning.answers import Verdict
+from bench.tuning.answers import Gain, Verdict
 from bench.tuning.search import Done
 from bench.tuning.space import Candidate
-from bench.tuning.words import decibels, times
+from bench.tuning.words import counted, decibels, times
 from bench.units import with_unit
 from vsr_model.one_line import one_line
 
@@ -35,6 +38,7 @@ class Circumstances:
     min_psnr_db: float
     tried: int
     folder: str
+    used_as: str  # what a command line names the backend by: its name where that is looked up, or the file
 
 
 def tuned_on(environment: Mapping[str, Any], device: str) -> TunedOn:
@@ -117,9 +121,23 @@ def in_words(verdict: Verdict) -> str:
     if verdict.gain is None:
         return "the plain network"
     gain = verdict.gain
-    between = "" if gain.low is None or gain.high is None else f" ({times(gain.low)} to {times(gain.high)})"
-    rounds = "1 round" if gain.rounds == 1 else f"{gain.rounds} rounds"
-    return f"{times(gain.ratio)} as fast as the plain network{between}, confirmed in {rounds} of its own"
+    return (
+        f"{times(gain.ratio)} as fast as the plain network{_between(gain)}, confirmed in "
+        f"{counted(gain.rounds, 'round')} of its own"
+    )
+
+
+def over_runner_up_in_words(gain: Gain) -> str:
+    """How it did beside the runner-up, whether that is sure or not."""
+    return f"{times(gain.ratio)} as fast{_between(gain)}"
+
+
+def _between(gain: Gain) -> str:
+    """In brackets what kind of interval there is."""
+    if gain.low is None or gain.high is None:
+        return f" (no interval: {counted(gain.rounds, 'round')})"
+    kind = ", Student's" if gain.assumed else ""
+    return f" ({times(gain.low)} to {times(gain.high)}{kind})"
 
 
 def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Done]) -> Iterable[str]:
@@ -133,16 +151,24 @@ def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Don
         each = ", ".join(f"{clip} {times(ratio)}" for clip, ratio in verdict.gain.by_clip.items())
         yield f"By clip: {each}"
     if verdict.over_runner_up is not None:
-        yield f"Over the runner-up: {times(verdict.over_runner_up.ratio)}"
+        yield f"Beside the runner-up: {over_runner_up_in_words(verdict.over_runner_up)}"
     for text in verdict.notes:
         yield f"Note: {text}"
     yield f"Machine: {of.machine}"
     yield f"Code: {of.code}"
     yield f"For {of.network}, clips {', '.join(of.clips)} of {of.experiment}, within {of.within}"
-    yield f"{of.tried} backends were tried; what was measured is in {of.folder}"
+    yield f"Tried: {counted(of.tried, 'backend')}; what was measured is in {of.folder}"
     for line in _standings(done):
         yield f"  {line}"
-    yield f"Use: vsr-bench upscale --backend {name}, or in a grid {{name: {name}, from: {name}}}"
+    yield f"Use: vsr-bench upscale --backend {quote(of.used_as)} INPUT OUTPUT"
+    yield f"  or {_in_a_grid(name, of.used_as)}"
+
+
+def _in_a_grid(name: str, used_as: str) -> str:
+    """A path in a grid starts at the grid's folder."""
+    if used_as == name:
+        return f"in a grid {{name: {name}, from: {name}}}"
+    return f"in a grid beside this file {{name: {name}, from: {_yaml(PurePath(used_as).name)}}}"
 
 
 def _standings(done: Sequence[Done]) -> Iterable[str]:
@@ -164,7 +190,9 @@ def standing(one: Done, candidate: Candidate, plain: Candidate) -> str:
 
 
 def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """In a line of YAML."""
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.strip().removeprefix("[").removesuffix("]")
 
 
 def seconds_in_words(seconds: float) -> str:

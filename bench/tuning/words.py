@@ -1,7 +1,21 @@
 """The figures of steps and searches as people read them. Pure."""
 
-from bench.statistics.stats import Ratio
+from typing import Protocol
+
 from bench.units import significant
+
+
+class Interval(Protocol):
+    """A ratio and its interval, if there is one."""
+
+    @property
+    def ratio(self) -> float: ...
+
+    @property
+    def low(self) -> float | None: ...
+
+    @property
+    def high(self) -> float | None: ...
 
 
 def times(value: float) -> str:
@@ -9,11 +23,16 @@ def times(value: float) -> str:
     return f"{value:.2f}×" if value < 10 else f"{significant(value)}×"
 
 
-def with_interval(found: Ratio) -> str:
+def with_interval(found: Interval) -> str:
     """`1.43× (1.40 to 1.46)`; without an interval the ratio alone."""
     if found.low is None or found.high is None:
         return times(found.ratio)
     return f"{times(found.ratio)} ({times(found.low)[:-1]} to {times(found.high)[:-1]})"
+
+
+def counted(number: int, one: str) -> str:
+    """`1 round`, `2 rounds`."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def decibels(psnr_db: float | None) -> str:

@@ -1,5 +1,7 @@
 """vsr-bench tune on a real, tiny network: as a user meets it, interrupted, killed, out of time, and used."""
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,13 +18,17 @@ import typer
 import yaml
 from PIL import Image
 
-from bench import cli, cli_sides, cli_tune, exits, tune_run
+from bench import cli, cli_sides, cli_tune, cli_upscale, exits, tune_run
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
+from bench.grid.backend_spec import resolve
 from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME, read_journal
+from bench.results.whole_file import write_whole
 from bench.tune_request import Request, request
 from bench.tune_run import TABLE_COLUMNS
+from bench.tuning.search import Answer, Done, Stage
+from bench.tuning.space import plain
 from vsr_model.errors import BadInput
 
 TINY: dict[str, Any] = {
@@ -105,6 +111,7 @@ def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
     assert "as fast as the plain network" in told or "the plain network" in told
     assert "vsr-bench upscale --backend fast INPUT OUTPUT" in told
     found = check(out, user_folder() / "fast.yaml", "fast")
+    assert "# Use: vsr-bench upscale --backend fast INPUT" in (out / "tuned.yaml").read_text()
 
     # In a grid, by its name.
     used = config.load(tiny, ["backends=[cpu, fast]"])[0].backends[1]
@@ -143,17 +150,99 @@ def wait_for(holds: Callable[[], bool], process: "subprocess.Popen[bytes]") -> N
         time.sleep(0.02)
 
 
-def test_where_the_time_is_over_at_once_there_is_an_answer_all_the_same(
-    tiny: Path, capsys: pytest.CaptureFixture[str]
+MINE = "backends:\n- {name: tuned, from: cpu, threads: 1}\n"
+"""A backend of an earlier search."""
+
+
+def with_clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    """A clock that goes on by so much whenever it is read."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += step_s
+        return now[0]
+
+    defaults: list[Any] = [tune_run.start.__kwdefaults__, tune_run.resume.__kwdefaults__]
+    for of_function in defaults:
+        monkeypatch.setitem(of_function, "clock", clock)
+
+
+@pytest.mark.parametrize(("step_s", "measured"), [(40.0, 1), (100.0, 0)])  # the plain network once, or not
+def test_where_nothing_was_tried_an_earlier_backend_stays(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step_s: float,
+    measured: int,
 ) -> None:
-    assert ask(tiny, *FEW, "--within", "0.01s", "--folder", "out", "--output", "mine.yaml") == exits.OK
+    Path("mine.yaml").write_text(MINE)
+    with_clock(monkeypatch, step_s)
+    given: tuple[str | Path, ...] = (
+        tiny,
+        *FEW,
+        "--within",
+        "60s",
+        "--folder",
+        "out",
+        "--output",
+        "mine.yaml",
+    )
+    assert ask(*given) == exits.SOME_FAILED
     told = capsys.readouterr().out
-    assert "note    the time was over before the search was" in told
-    assert "nothing was found that is faster than the plain network" in told
-    assert records_of(Path("out")) == 1  # the plain network, once
-    found = check(Path("out"), Path("mine.yaml"))
-    assert "schedule" not in found
-    assert read_backends(Path("mine.yaml"))["tuned"]["from"] == "cpu"
+    assert "no backend is written: the time, 1 min, was over before any backend was measured" in told
+    assert "faster than the plain network" not in told
+    assert records_of(Path("out")) == measured
+    assert Path("mine.yaml").read_text() == MINE
+    assert not Path("out/tuned.yaml").exists()
+    assert ask("--resume", "out") == exits.SOME_FAILED
+    assert Path("mine.yaml").read_text() == MINE
+
+
+def test_only_what_has_a_record_was_tried() -> None:
+    stage = Stage(name="alone", candidates=(), rounds=2)
+    base, one, other, third = (plain("cpu").with_value("threads", n or None) for n in range(4))
+    known = {
+        base: Answer(candidate=base), one: Answer(candidate=one, status="skipped"),
+        other: Answer(candidate=other, status="not measured"), third: Answer(candidate=third),
+    }  # fmt: skip
+    assert tune_run.tried([Done(stage=stage, answers=known)] * 2) == 2
+
+
+def test_seconds_spent_are_kept_and_a_resume_grants_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.process.launcher.Launcher", Stops)
+    Stops.after, Stops.spawned = 5, 0
+    out = Path("out")
+    assert ask(tiny, *FEW, "--folder", out, "--output", "mine.yaml") == exits.INTERRUPTED
+    Stops.after = 0
+    journal = (out / "1-alone" / JOURNAL_NAME).read_bytes()
+    rounds_s = sum(record.round_wall_s or 0 for record in read_journal(out / "1-alone" / JOURNAL_NAME))
+    spent = out / "spent.json"
+    assert json.loads(spent.read_text())["spent_s"] > rounds_s > 0
+    spent.write_text('{"spent_s": 299.9}')  # of 300: what the machine did between the rounds
+    ask("--resume", out)
+    assert (out / "1-alone" / JOURNAL_NAME).read_bytes() == journal
+    assert not list(out.glob("2-*"))
+    assert json.loads(spent.read_text())["spent_s"] > 299.9
+
+
+def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    def fails(path: Path, text: str) -> None:
+        if path.name == "mine.yaml":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        write_whole(path, text)
+
+    monkeypatch.setattr(tune_run, "write_whole", fails)
+    assert ask(tiny, *FEW, "--folder", "out", "--output", "mine.yaml") == exits.FAILED
+    told = capsys.readouterr().out
+    assert "note    mine.yaml could not be written (Read-only file system)" in told
+    assert "backend out/tuned.yaml" in told
+    assert "use     vsr-bench upscale --backend out/tuned.yaml INPUT OUTPUT" in told
+    assert "as fast as the plain network" in told or "the plain network" in told
+    assert "# Use: vsr-bench upscale --backend out/tuned.yaml INPUT" in Path("out/tuned.yaml").read_text()
+    assert config.backend_of("out/tuned.yaml").name == "tuned"
 
 
 def test_the_clock_leaves_time_for_the_confirmation(tiny: Path) -> None:
@@ -214,6 +303,19 @@ backends:
     assert "backend fast: without schedule: batched, which is for whole clips in memory" in done.stderr
 
 
+def test_of_any_file_upscale_leaves_out_what_is_for_whole_clips(tiny: Path) -> None:
+    Path("hand.yaml").write_text("backends: [{name: by_hand, from: cpu, schedule: batched, threads: 1}]")
+    for text in ("hand.yaml", "{from: hand.yaml}"):
+        spec = config.backend_of(text)
+        usable, told = cli_upscale._of_a_file(spec, resolve(spec), text)
+        assert (usable.schedule, usable.threads) == ("sequential", 1)
+        assert len(told) == 1
+        assert "without schedule: batched, which is for whole clips in memory" in told[0]
+    spec = config.backend_of("{from: cpu, schedule: batched}")  # asked for here: it is refused
+    kept = resolve(spec)
+    assert cli_upscale._of_a_file(spec, kept, "{from: cpu, schedule: batched}") == (kept, [])
+
+
 def test_a_run_says_that_a_backend_was_tuned_elsewhere(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +336,12 @@ def test_a_run_says_that_a_backend_was_tuned_elsewhere(
         (["tiny", "--device", "cpu", "--within", "soon"], "--within: should be a time"),
         (["tiny", "--device", "cpu", "--output", "x.txt"], "--output: x.txt: should end in .yaml"),
         (["tiny", "--filter", "frames=7"], "--filter frames=7: "),
+        (["tiny", "--device", "cpu", "--filter", "backend=plain"], "--filter backend=plain: would leave out"),
+        (
+            ["tiny", "--device", "cpu", "--output", "/proc/x.yaml"],
+            "--output: /proc/x.yaml: cannot be written",
+        ),
+        (["tiny", "--device", "cpu", "--within", "0.0001s"], "a second at least and a day at most"),
         (["tiny", "--folder", ".."], "is not empty"),
         (["--resume", "nowhere"], "nowhere: holds no search for a backend (there is no request.json in it)"),
         (["--resume", "nowhere", "--within", "1h"], "--resume: all is as it began; give nothing else"),
@@ -249,9 +357,26 @@ def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], sai
     assert not user_folder().exists()
 
 
-def test_where_the_plain_network_cannot_be_measured_that_is_said(tiny: Path) -> None:
-    with pytest.raises(
-        BadInput, match=r"out: the plain network, which all is compared with, was not measured"
-    ):
-        ask(tiny, *FEW, "--set", "measure.timeout_s=0.001", "--folder", "out", "--output", "mine.yaml")
+def test_where_the_plain_network_cannot_be_measured_that_is_said(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: tuple[str | Path, ...] = (
+        tiny,
+        *FEW,
+        "--set",
+        "measure.timeout_s=0.001",
+        "--folder",
+        "out",
+        "--output",
+        "mine.yaml",
+    )
+    assert ask(*given) == exits.SOME_FAILED
+    told = capsys.readouterr().out
+    assert (
+        "no backend is written: the plain network, which all is compared with, was not measured in alone"
+        in told
+    )
+    assert "(timeout" in told
+    assert "folder  out\n" in told
     assert not Path("mine.yaml").exists()
+    assert len(pd.read_csv("out/tune.csv")) == 2

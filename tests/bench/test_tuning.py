@@ -18,7 +18,15 @@ from bench.tuning import answers, space
 from bench.tuning.answers import Verdict, gain, verdict
 from bench.tuning.search import ALONE, CONFIRM, CONFIRM_ROUNDS, Answer, Done, Search, Stage
 from bench.tuning.space import Axis, Candidate, alone, axes, is_possible, plain
-from bench.tuning.tuned import Circumstances, file_text, frame_by_frame, note, tuned_on
+from bench.tuning.tuned import (
+    Circumstances,
+    file_text,
+    frame_by_frame,
+    in_words,
+    note,
+    over_runner_up_in_words,
+    tuned_on,
+)
 from tests.bench.sides import ENVIRONMENT, experiment, record
 from vsr_model.errors import BadInput
 
@@ -114,13 +122,13 @@ def test_names_are_legible_and_never_too_long() -> None:
 def test_first_each_alone_then_together_from_the_fastest_on() -> None:
     first = SEARCH.next_stage([])
     assert first == Stage(name=ALONE, candidates=(WINO, IM2COL, LAST, BATCHED), rounds=2)
-    done = [measured(first, {WINO: 0.5, IM2COL: 3.0, LAST: 0.9, BATCHED: 1.1})]
+    done = [measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.9, BATCHED: 1.1})]
     second = SEARCH.next_stage(done)
     assert second is not None
-    everything = WINO.with_value("memory_format", "channels_last")
-    # The fastest again, all that paid alone, and one field changed; im2col is hopeless.
-    assert second.candidates == (WINO, everything, WINO.with_value("schedule", "batched"))
-    done.append(measured(second, {WINO: 0.5, everything: 0.4, second.candidates[2]: 0.45}))
+    everything = IM2COL.with_value("memory_format", "channels_last")
+    # The fastest again, all that paid alone, and one field changed; winograd is hopeless.
+    assert second.candidates == (IM2COL, everything, IM2COL.with_value("schedule", "batched"))
+    done.append(measured(second, {IM2COL: 0.5, everything: 0.4, second.candidates[2]: 0.45}))
     assert SEARCH.best(done) == everything
     third = SEARCH.next_stage(done)
     assert third is not None
@@ -151,16 +159,26 @@ def test_what_failed_alone_is_tried_with_nothing() -> None:
 def test_what_was_inaccurate_alone_may_be_right_with_others() -> None:
     first = SEARCH.next_stage([])
     assert first is not None
-    one = measured(first, {WINO: 0.5, IM2COL: 3.0, LAST: 0.7, BATCHED: 1.2})
+    one = measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.7, BATCHED: 1.2})
     wrong = replace(one.answers[LAST], status=Status.INACCURATE)
     one = replace(one, answers={**one.answers, LAST: wrong})
     assert one.ratio(LAST, PLAIN) is None
     assert one.ratio(LAST, PLAIN, right=False) == pytest.approx(0.7)
     second = SEARCH.next_stage([one])
     assert second is not None
-    assert WINO.with_value("memory_format", "channels_last") in second.candidates
-    assert SEARCH.best([one]) == WINO
+    assert IM2COL.with_value("memory_format", "channels_last") in second.candidates
+    assert SEARCH.best([one]) == IM2COL
     assert SEARCH.runner_up([one]) is None
+
+
+def test_winograd_has_no_twin_in_another_memory_format() -> None:
+    assert WINO.with_value("memory_format", "channels_last") == WINO
+    assert LAST.with_value("convolution", "winograd") == WINO
+    assert IM2COL.with_value("memory_format", "channels_last").name == "im2col-channels_last"
+    done = searched({WINO: 0.5, IM2COL: 3.0, LAST: 0.9, BATCHED: 0.95})
+    assert len(done) > 1
+    tried = [candidate for one in done for candidate in one.answers if candidate.value("convolution")]
+    assert not any(candidate.value("memory_format") for candidate in tried)
 
 
 def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
@@ -239,8 +257,39 @@ def test_what_does_not_stand_its_confirmation() -> None:
     unsure = [0.5, 2.0, 0.9, 1.1, 0.7, 1.2]
     found = verdict(confirmed({PLAIN: rounds(1), WINO: unsure}), PLAIN, WINO, None)
     assert found.chosen == WINO
-    assert "its interval holds 1" in found.notes[0]
+    assert found.notes == (
+        "its interval holds 1: the gain is not sure; search for longer, or on a quieter machine",
+    )
     assert gain(confirmed({PLAIN: rounds(1), WINO: "error"}), PLAIN, WINO) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "note", "between"),
+    [
+        (2, rounds(0.5), "2 rounds are too few for an interval: the gain is not sure; search for longer",
+         "(no interval: 2 rounds)"),
+        (3, rounds(0.5), "its interval is Student's, of 3 rounds, and takes their logarithms for normal; 6 "
+         "rounds have one without that assumption: search for longer", ", Student's)"),
+        (4, [0.5, 2.0, 0.9, 1.1], "its interval holds 1: the gain is not sure; search for longer, or on a "
+         "quieter machine (the interval is Student's, of 4 rounds)", ", Student's)"),
+        (6, rounds(0.5), None, "(2.00× to 2.00×)"),
+    ],
+)  # fmt: skip
+def test_no_interval_one_that_assumes_and_one_that_does_not_are_told_apart(
+    count: int, seconds: list[float], note: str | None, between: str
+) -> None:
+    done = confirmed({PLAIN: rounds(1)[:count], WINO: seconds[:count], LAST: rounds(0.7)[:count]})
+    found = verdict(done, PLAIN, WINO, LAST)
+    assert found.chosen == WINO
+    assert found.notes == (() if note is None else (note,))
+    assert found.gain is not None
+    assert found.gain.assumed == (count in (3, 4))
+    assert between in in_words(found)
+    assert found.over_runner_up is not None
+    over = over_runner_up_in_words(found.over_runner_up)
+    assert (" to " in over) == (count > 2)
+    assert ("Student's" in over) == (count in (3, 4))
+    assert ("(no interval: 2 rounds)" in over) == (count == 2)
 
 
 def test_records_to_answers() -> None:
@@ -262,7 +311,7 @@ def test_records_to_answers() -> None:
 # The file, and what is made of it.
 
 FOUND = Verdict(
-    chosen=WINO.with_value("memory_format", "channels_last"),
+    chosen=replace(WINO, fields=(("convolution", "winograd"), ("memory_format", "channels_last"))),
     gain=gain(confirmed({PLAIN: rounds(1), WINO: rounds(0.5)}), PLAIN, WINO),
     psnr_db=118.4,
     over_runner_up=None,
@@ -271,10 +320,11 @@ FOUND = Verdict(
 HERE = tuned_on({**ENVIRONMENT, "cpu_affinity": 2}, "cpu")
 
 
-def text_of(name: str = "fast") -> str:
+def text_of(name: str = "fast", used_as: str = "fast") -> str:
     about = Circumstances(
         experiment="made-up", clips=("noise/b1/t2/64x64",), network="mid_channels 8", machine="a machine",
         code="some code", when="2026-01-02 03:04 UTC", within="5 min", min_psnr_db=80.0, tried=7, folder="t",
+        used_as=used_as,
     )  # fmt: skip
     return file_text(name, FOUND, HERE, about, searched({WINO: 0.5, IM2COL: "skipped"}))
 
@@ -311,6 +361,25 @@ def test_the_file_says_what_was_measured_and_is_a_backend(file: Path) -> None:
             "min_psnr_db": 80.0, "tuned_on": {"processor": "a processor", "cores": 2, "torch": "2.13.0"},
         }
     }  # fmt: skip
+
+
+def test_the_file_says_how_it_is_used() -> None:
+    assert "\n# Use: vsr-bench upscale --backend fast INPUT OUTPUT\n" in text_of()
+    assert "\n#   or in a grid {name: fast, from: fast}\n" in text_of()
+    text = text_of(used_as="a folder/mine.yaml")
+    assert "\n# Use: vsr-bench upscale --backend 'a folder/mine.yaml' INPUT OUTPUT\n" in text
+    assert "\n#   or in a grid beside this file {name: fast, from: mine.yaml}\n" in text
+
+
+def test_it_is_used_by_its_name_only_where_that_leads_to_it(file: Path) -> None:
+    asked = request(device="cpu", cores=2)
+    assert asked.used_as(asked.file) == "tuned"  # once it is written
+    assert asked.used_as(Path("mine.yaml")) == "mine.yaml"
+    assert request(device="cpu", cores=2, name="mine").used_as(Path("mine.yaml")) == "mine.yaml"
+    Path("backends").mkdir()
+    assert asked.used_as(Path("backends/tuned.yaml")) == "tuned"
+    Path("backends/tuned.yaml").write_text(text_of())
+    assert asked.used_as(asked.file) == str(asked.file)
 
 
 def test_a_grid_includes_it_by_path_and_by_name(file: Path, tmp_path: Path) -> None:
@@ -425,6 +494,7 @@ CPU_OF_TWO: dict[str, Any] = {"device": "cpu", "cores": 2}
     [
         ({"within": "5 days"}, "--within: should be a time such as 5min, 90s or 1h"),
         ({"within": "0"}, "--within: "),
+        ({"within": "0.0001s"}, "a second at least and a day at most, not '0.0001s'"),
         ({"within": "25h"}, "--within: "),
         ({"min_psnr_db": 0.0}, "--min-psnr-db: should be above 0"),
         ({"device": "tpu"}, "--device: should be cpu, cuda"),
@@ -432,6 +502,15 @@ CPU_OF_TWO: dict[str, Any] = {"device": "cpu", "cores": 2}
             {"without": ["compil"]},
             "--without: 'compil' is not among what is tried on cpu (did you mean 'compile'?",
         ),
+        (
+            {"without": ["compile", "convolution", "memory_format", "schedule"]},
+            "leaves nothing that could be tried on cpu",
+        ),
+        ({"filters": ["backend=plain"]}, "--filter backend=plain: would leave out some of the search's own"),
+        ({"filters": ["frames=1", "cell=noise/*"]}, "--filter cell=noise/*: would leave out"),
+        ({"filters": ["noise/*/plain"]}, "--filter noise/*/plain: would leave out"),
+        ({"output": Path("/proc/x.yaml")}, "--output: /proc/x.yaml: cannot be written (/proc: "),
+        ({"output": Path("mine.yaml/x.yaml")}, "mine.yaml/x.yaml: cannot be written ("),
         ({"name": "cudnn"}, "--name: 'cudnn' is a backend that needs no file"),
         ({"name": "a b"}, "--name: should consist of"),
         ({"output": Path("out.txt")}, "--output: out.txt: should end in .yaml"),
@@ -451,6 +530,7 @@ def test_what_is_written_over_is_a_file_of_backends(file: Path) -> None:
     assert request(device="cpu", cores=2, output=file).file == file
     asked = request(device="cpu", cores=2)
     assert asked.file == user_folder() / "tuned.yaml"
+    assert not user_folder().exists()  # that it can be written is tried, and leaves nothing
     assert "home" not in asked.model_dump_json()
     assert Request.model_validate_json(asked.model_dump_json()) == asked
     assert REQUEST_NAME == "request.json"
