@@ -382,6 +382,7 @@ def test_a_compiler_that_fails(
     assert why.partition(r" \(")[0] in (build.unavailable() or "")
 
 
+@needs_kernel
 def test_products_in_bfloat16_are_refused_where_there_are_none(
     library_of_lanes: ctypes.CDLL, kernel_of_lanes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
