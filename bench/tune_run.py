@@ -224,8 +224,12 @@ class _Tuning:
                     f"the plain network, which all is compared with, was not measured in {one.stage.name} "
                     f"({of_plain.status}{f': {of_plain.reason}' if of_plain.reason else ''})"
                 )
-        known = [answer for one in found for answer in one.answers.values()]
-        if any(answer.is_measured and not answer.candidate.is_plain for answer in known):
+        if any(
+            one.ratio(candidate, self.plain, right=False) is not None
+            for one in found
+            for candidate in one.answers
+            if not candidate.is_plain
+        ):
             return ""
         return over if self.out_of_time else "none of the backends that were tried could be measured"
 
@@ -299,12 +303,16 @@ class _Tuning:
         write_whole(self.folder / SPENT_NAME, f"{text}\n")
 
     def _confirmation_s(self) -> float:
-        """What it will take, by the plain network's rounds so far: three backends that are no slower."""
+        """What it will take, by the plain network's rounds so far: three backends that are no slower.
+
+        No more than half of the time: with fewer rounds the interval is wider, and without a search there is
+        nothing to confirm.
+        """
         longest: dict[str, float] = {}
         for record in _records_below(self.folder):
             if record.backend == PLAIN_NAME and record.round_wall_s is not None:
                 longest[record.cell] = max(longest.get(record.cell, 0.0), record.round_wall_s)
-        return 3 * CONFIRM_ROUNDS * sum(longest.values())
+        return min(3 * CONFIRM_ROUNDS * sum(longest.values()), self.asked.within_s / 2)
 
     def _write(self, answer: Verdict, everything: Sequence[Done]) -> tuple[Path, str]:
         """The file of the backend, in the folder and where it was asked for; where the latter fails that in

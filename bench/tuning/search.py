@@ -69,19 +69,21 @@ class Done:
     answers: Mapping[Candidate, Answer]
 
     def ratio(self, candidate: Candidate, plain: Candidate, *, right: bool = True) -> float | None:
-        """Its time over the plain network's, round by round, the mean over clips; None where one lacks.
+        """Its time over the plain network's, round by round, the mean over the clips that both have.
+
+        None where there is none: a stage that is ended early comes to some clips only, or to no candidate.
 
         Where its answer need not be `right`, that of an inaccurate one, too.
         """
         statuses = (Status.OK,) if right else (Status.OK, Status.INACCURATE)
         one, base = self.answers.get(candidate), self.answers.get(plain)
-        if one is None or base is None or one.status not in statuses or set(one.levels) != set(base.levels):
+        if one is None or base is None or one.status not in statuses:
             return None
         found = []
         for clip, levels in one.levels.items():
-            shared = sorted(levels.keys() & base.levels[clip].keys())
+            shared = sorted(levels.keys() & base.levels.get(clip, {}).keys())
             if not shared:
-                return None
+                continue
             pairs = of_pairs(
                 [base.levels[clip][number] for number in shared],
                 [levels[number] for number in shared],

@@ -1,5 +1,6 @@
 """The figures of steps and searches as people read them. Pure."""
 
+import math
 from typing import Protocol
 
 from bench.units import significant
@@ -36,5 +37,7 @@ def counted(number: int, one: str) -> str:
 
 
 def decibels(psnr_db: float | None) -> str:
-    """`123 dB`; nothing where it is not known, as of the reference itself."""
-    return "" if psnr_db is None else f"{psnr_db:.0f} dB"
+    """`123 dB`, or `equal` without any error; nothing where it is not known, as of the reference itself."""
+    if psnr_db is None:
+        return ""
+    return "equal" if psnr_db == math.inf else f"{psnr_db:.0f} dB"

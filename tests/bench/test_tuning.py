@@ -1,5 +1,6 @@
 """The search for a backend, its parts: candidates, policy, answers, the file and where it is found."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from bench.tuning.tuned import (
     over_runner_up_in_words,
     tuned_on,
 )
+from bench.tuning.words import decibels
 from tests.bench.sides import ENVIRONMENT, experiment, record
 from vsr_model.errors import BadInput
 
@@ -192,14 +194,20 @@ def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
     assert SEARCH.best([nothing]) == PLAIN
 
 
+def test_an_output_without_error_is_called_equal() -> None:
+    assert [decibels(value) for value in (None, 80.4, math.inf)] == ["", "80 dB", "equal"]
+
+
 def test_the_ratio_is_of_the_rounds_that_both_have_and_over_all_clips() -> None:
     base = Answer(candidate=PLAIN, levels={"a": {0: 1.0, 1: 10.0}, "b": {0: 2.0}})
     half = Answer(candidate=WINO, levels={"a": {1: 5.0}, "b": {0: 4.0}})
-    none = Answer(candidate=LAST, levels={"a": {0: 1.0}, "b": {}})
+    cut_short = Answer(candidate=LAST, levels={"a": {0: 0.5}, "b": {}})
+    none = Answer(candidate=BATCHED, levels={"a": {2: 1.0}, "b": {}})
     done = Done(stage=Stage(name="x", candidates=(WINO, LAST), rounds=2),
-                answers={PLAIN: base, WINO: half, LAST: none})  # fmt: skip
+                answers={PLAIN: base, WINO: half, LAST: cut_short, BATCHED: none})  # fmt: skip
     assert done.ratio(WINO, PLAIN) == pytest.approx(1.0)  # half as long and twice as long
-    assert done.ratio(LAST, PLAIN) is None
+    assert done.ratio(LAST, PLAIN) == pytest.approx(0.5)  # of the one clip that both have
+    assert done.ratio(BATCHED, PLAIN) is None
     assert done.ratio(BATCHED, PLAIN) is None
 
 
