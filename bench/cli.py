@@ -26,7 +26,7 @@ from bench import (
     cli_upscale,
     exits,
 )
-from bench.cli_options import FilterOption, SetOption, VariantOption
+from bench.cli_options import FilterOption, OutputOption, ResumeOption, SetOption, VariantOption
 from bench.grid import config, estimate, plan, presets
 from bench.process import interrupts
 from bench.units import BYTES, with_unit
@@ -83,18 +83,8 @@ def run(
     variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results; new or empty. [default: results/NAME-TIME, in UTC]"),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Go on with an interrupted run, in its own configuration; a CONFIG is compared with it.",
-            show_default=False,
-        ),
-    ] = None,
+    output: OutputOption = None,
+    resume: ResumeOption = None,
     record_host_name: Annotated[
         bool, typer.Option("--record-host-name", help="Put this machine's name into environment.json.")
     ] = False,

@@ -1,7 +1,6 @@
 """The command `ladder`: parses and prints, nothing else."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import cli_sides, exits
-from bench.cli_options import FilterOption, SetOption, VariantOption
+from bench.cli_options import FilterOption, OutputOption, ResumeOption, SetOption, VariantOption
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line, visible
 
@@ -33,22 +32,8 @@ def ladder(
     variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for the results; new or empty. [default: results/NAME-TIME, in UTC]",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Go on with an interrupted one, in its own configuration; a CONFIG is compared with it.",
-            show_default=False,
-        ),
-    ] = None,
+    output: OutputOption = None,
+    resume: ResumeOption = None,
 ) -> None:
     """Start at the plain network, add one optimisation at a time, and show what each step gains and costs.
 

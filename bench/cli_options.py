@@ -1,5 +1,6 @@
-"""Options that several commands have: which variant of a grid, with which fields, and which of its cells."""
+"""Options that several commands have: a variant of a grid, its fields, its cells, and where results go."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,22 @@ FilterOption = Annotated[
         metavar="FILTER",
         help="Keep only some cells: `backend=cpu,cuda`, `frames=1`, `size=64x64`, or a pattern on the id as "
         "in `'noise/*/cpu'`. Given again, every filter must hold.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for the results; new or empty. [default: results/NAME-TIME, in UTC]",
+        show_default=False,
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Go on with an interrupted run, in its own configuration; a CONFIG is compared with it.",
         show_default=False,
     ),
 ]

@@ -1,7 +1,5 @@
 """The ladder: steps by made-up rounds, exactly; its files and command on a real, tiny network."""
 
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +17,12 @@ from bench import run as runs
 from bench.grid import config, plan, presets
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.plotting.plot_ladder import ladder_figure
-from bench.process.launcher import Launcher
 from bench.records import CellRecord, Status, read_journal
 from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
 from bench.tuning.added import added
 from bench.tuning.ladder import Ladder, Verdict, ladders
 from bench.tuning.ladder_table import LADDER_COLUMNS, ladder_table
+from tests.bench.interrupting import Stops
 from tests.bench.sides import experiment, record
 from vsr_model.errors import BadInput
 
@@ -307,19 +305,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     return path
-
-
-class Stops(Launcher):
-    """A launcher whose so manieth worker is where the user presses Ctrl-C."""
-
-    after = 0
-    spawned = 0
-
-    def spawn(self, target: str) -> Any:
-        Stops.spawned += 1
-        if Stops.spawned == Stops.after:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().spawn(target)
 
 
 def test_a_ladder_interrupted_and_gone_on_with(

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -30,6 +29,7 @@ from bench.reporting.noise_page import not_covered, percent, recommendation, ren
 from bench.request_file import alone, write_request
 from bench.results.run_folder import RunFolder
 from bench.results.whole_file import create_whole
+from tests.bench.interrupting import Stops
 from tests.bench.sides import ENVIRONMENT, experiment, record
 from tests.bench.sides import in_turn as begun_in_turn
 from vsr_model.errors import BadInput
@@ -219,19 +219,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     return path
-
-
-class Stops(in_turn.Launcher):
-    """A launcher whose so manieth worker, of both sides together, is where the user presses Ctrl-C."""
-
-    after = 0
-    spawned = 0
-
-    def spawn(self, target: str) -> Any:
-        Stops.spawned += 1
-        if Stops.spawned == Stops.after:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().spawn(target)
 
 
 PREFLIGHTS = 2  # a worker for each side

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,13 +21,13 @@ from bench import cli, cli_sides, cli_tune, cli_upscale, exits, tune_run
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
 from bench.grid.backend_spec import resolve
-from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results.whole_file import write_whole
 from bench.tune_request import Request, request
 from bench.tune_run import TABLE_COLUMNS
 from bench.tuning.search import Answer, Done, Stage
 from bench.tuning.space import plain
+from tests.bench.interrupting import Stops
 from vsr_model.errors import BadInput
 
 TINY: dict[str, Any] = {
@@ -76,19 +75,6 @@ def check(out: Path, file: Path, name: str = "tuned") -> dict[str, Any]:
     assert (out / "1-alone" / "report.html").is_file()
     assert not list(out.rglob(".references"))
     return found
-
-
-class Stops(Launcher):
-    """A launcher whose so manieth worker is where the user presses Ctrl-C."""
-
-    after = 0
-    spawned = 0
-
-    def spawn(self, target: str) -> Any:
-        Stops.spawned += 1
-        if Stops.spawned == Stops.after:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().spawn(target)
 
 
 def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
