@@ -253,6 +253,24 @@ app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
 
 
+RETIRED_COMMANDS: dict[str, str] = {}
+"""Commands that earlier versions had, each with what replaces it."""
+
+
+def _retire(name: str, replacement: str) -> None:
+    """Answer a command that went with one sentence, whatever its options."""
+
+    @app.command(
+        name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+    )
+    def _refuse(_context: typer.Context) -> None:
+        raise BadInput(f"{name}: this command is no longer there; {replacement}")
+
+
+for _name, _replacement in RETIRED_COMMANDS.items():
+    _retire(_name, _replacement)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the YAML, for editors.

@@ -1,6 +1,7 @@
 """What the parts of an experiment are made of: strict models, names, axes and sizes. Pure."""
 
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,11 +24,17 @@ class Strict(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    RETIRED: ClassVar[Mapping[str, str]] = {}
+    """Fields, and values as `field=value`, that earlier versions had, each with what replaces it."""
+
     @model_validator(mode="before")
     @classmethod
     def _known_fields_only(cls, data: Any) -> Any:
         allowed = [info.alias or name for name, info in cls.model_fields.items()]
-        for name in data if isinstance(data, dict) else ():
+        for name, value in data.items() if isinstance(data, dict) else ():
+            for retired in (name, f"{name}={value}"):
+                if retired in cls.RETIRED:
+                    raise field_error(name, f"{retired} is no longer there; {cls.RETIRED[retired]}")
             if name not in allowed:
                 raise unknown_field(name, allowed)
         return data
