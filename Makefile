@@ -54,7 +54,6 @@ benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; f
 	$(PY) -m benchmarks.agreement --write-docs
 	$(PY) -m benchmarks.known_length --write-docs
 	$(PY) -m benchmarks.a_a --write-docs
-	$(PY) -m benchmarks.telemetry_disturbance
 
 bench-suite: $(SETUP) ## the pytest-benchmark suite (docs/pytest_benchmark.md); saved into .benchmarks
 	$(PY) -m pytest tests/benchmarks --benchmark-autosave

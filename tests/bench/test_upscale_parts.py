@@ -29,8 +29,7 @@ from bench.upscaling.sink import Sink
 from bench.upscaling.threads import one_thread
 from bench.upscaling.upscale import upscale
 from bench.upscaling.write_behind import MOST_WAITING, Staged, WriteBehind, as_it_is
-from benchmarks import bounded_memory
-from benchmarks.bounded_memory import Turn
+from tests.bench.held_memory import held_bytes
 from vsr_model.basicvsr import BasicVSR
 from vsr_model.convolution_memory import spectra_bytes, working_bytes
 from vsr_model.cost import stage_flops
@@ -534,18 +533,11 @@ def test_a_process_keeps_to_the_least_limit_that_works(
     with pytest.raises(BadInput) as caught:
         plan_of(work, limits_of(request, disk_bytes=2**40), request)
     [least] = re.findall(r"the least that works is (\d+) MiB", str(caught.value))
-    row = bounded_memory.run(
-        Turn(
-            how="auto",
-            frames=frames,
-            height=height,
-            width=width,
-            limit_mib=int(least),
-            blocks=1,
-            convolution=convolution,
-        )
+    limit_bytes = int(least) * 2**20
+    held = held_bytes(
+        tmp_path, frames=frames, height=height, width=width, convolution=convolution, limit_bytes=limit_bytes
     )
-    assert 0 < row["held_bytes"] <= int(least) * 2**20
+    assert 0 < held <= limit_bytes
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Resident memory that an upscale adds, by the kernel's count, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from bench.grid.backend_spec import BUILT_IN
+from bench.grid.config import Model
+from bench.places import ROOT
+from bench.upscaling.heap import give_back_at_once
+from bench.upscaling.request import Request
+from bench.upscaling.upscale import upscale
+from vsr_model.video import VideoWriter, moving_texture
+
+
+def held_bytes(
+    folder: Path, *, frames: int, height: int, width: int, convolution: str, limit_bytes: int
+) -> int:
+    """The highest level of resident memory less that before the work, when all modules were imported."""
+    source = folder / "held.mp4"
+    with VideoWriter(source, frame_rate=Fraction(25), height=height, width=width) as writer:
+        for image in moving_texture(frames, height, width, seed=1):
+            writer.write(image)
+    command = [sys.executable, "-m", __name__, str(source), convolution, str(limit_bytes)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    held = json.loads(ended.stdout.splitlines()[-1])
+    assert isinstance(held, int)
+    return held
+
+
+def main(source: str, convolution: str, limit_bytes: str) -> None:
+    """Print the bytes held."""
+    before = _status_bytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
+    upscale(
+        Request(
+            source=Path(source),
+            output=Path(source).with_name("out.mp4"),
+            model=Model(num_blocks=1),
+            backend=replace(BUILT_IN["cpu"], convolution=convolution),
+            random_weights=True,
+            memory_limit_bytes=int(limit_bytes),
+            heap_gives_back=give_back_at_once(),
+        )
+    )
+    print(_status_bytes("VmHWM") - before)
+
+
+def _status_bytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
