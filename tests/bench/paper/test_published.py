@@ -5,7 +5,6 @@ import json
 import re
 from statistics import median
 
-import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -17,7 +16,7 @@ from bench.plotting.plots import figure as figure_of
 from bench.records import CALL, Pass, Status
 from bench.results.analysis import Tables
 from bench.results.record_check import fault
-from bench.results.run_folder import RunFolder, to_csv
+from bench.results.run_folder import RunFolder
 from benchmarks import paper_run
 from benchmarks.paper_run import FOLDER, PAPER_DATA, ROLES
 
@@ -63,22 +62,6 @@ def test_it_is_written_byte_for_byte_again(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(WRITTEN)
     for name in WRITTEN:
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
-
-
-@pytest.mark.parametrize(
-    ("name", "columns"),
-    [
-        ("samples", ["cell", "pass", "phase", "repetition", "stage", "wall_s"]),
-        ("memory", ["cell", "elapsed_s", "host_bytes"]),
-        ("summary", ["cell", "status", "stage", "pass", "n", "median_s", "interval", "share", "speedup"]),
-        ("warnings", ["code", "cell", "seen", "remedy"]),
-    ],
-)
-def test_its_tables_are_those_that_this_code_makes(tables: Tables, name: str, columns: list[str], tmp_path):
-    path = tmp_path / f"{name}.csv"
-    path.write_text(to_csv(getattr(tables, name)), encoding="utf-8")
-    now, kept = (pd.read_csv(path)[columns] for path in (path, FOLDER / f"{name}.csv"))
-    pd.testing.assert_frame_equal(kept, now, rtol=1e-9)
 
 
 def test_it_opens_as_any_run_does():
