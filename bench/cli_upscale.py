@@ -1,6 +1,5 @@
 """`vsr-bench upscale`: parses and prints, nothing else."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,13 +17,18 @@ from vsr_model.one_line import one_line
 if TYPE_CHECKING:
     from bench.grid.backend_spec import Backend
     from bench.grid.config_backend import BackendSpec
-    from bench.upscaling.request import Tiles
     from bench.upscaling.upscale import Times, Upscaled
-
-_TILE: Final = re.compile(r"(\d+)(?:x(\d+))?", re.ASCII | re.IGNORECASE)
 
 LIMITS_PANEL: Final = "Memory"
 INPUT_PANEL: Final = "Input and output"
+
+
+def _refuse_tiles(given: str | None) -> None:
+    if given is not None:
+        raise BadInput(
+            "--tile is no longer there, as tiles change the result near their seams; a backend with"
+            " dtype: bfloat16 halves what a frame takes."
+        )
 
 
 def upscale(
@@ -80,7 +84,7 @@ def upscale(
         typer.Option(
             metavar="PLAN",
             help="Where features wait: `device`, `host`, `disk` or `recompute`."
-            " [default: the quickest that keeps to the limits]",
+            " [default: the first that keeps to the limits]",
             show_default=False,
             rich_help_panel=LIMITS_PANEL,
         ),
@@ -94,23 +98,8 @@ def upscale(
             rich_help_panel=LIMITS_PANEL,
         ),
     ] = None,
-    tile: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|HxW",
-            help="Cut frames that are too large into pieces of at most so many input pixels; this changes the"
-            " result near their edges.",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
-        ),
-    ] = None,
-    tile_overlap: Annotated[
-        int | None,
-        typer.Option(
-            help="Input pixels that a tile reaches beyond what is kept of it. [default: 32]",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
-        ),
+    _tile: Annotated[
+        str | None, typer.Option("--tile", "--tile-overlap", hidden=True, callback=_refuse_tiles)
     ] = None,
 ) -> None:
     """Run the network on a file: four times the height and width, the same frame rate and sound.
@@ -139,7 +128,6 @@ def upscale(
         device_memory_limit_bytes=_size("--device-memory-limit", device_memory_limit),
         place=memory_plan,
         scratch=scratch,
-        tiles=_tiles(tile, tile_overlap),
         sound=not no_sound,
         heap_gives_back=limit is not None and give_back_at_once(),
     )
@@ -190,24 +178,6 @@ def _size(option: str, text: str | None) -> int | None:
     return size
 
 
-def _tiles(text: str | None, overlap: int | None) -> "Tiles | None":
-    from bench.upscaling.request import DEFAULT_OVERLAP, Tiles  # noqa: PLC0415
-
-    if text is None:
-        if overlap is not None:
-            raise BadInput("--tile-overlap is for tiles; give their size with --tile.")
-        return None
-    read = _TILE.fullmatch(text)
-    if read is None:
-        raise BadInput(f"--tile is {text!r}, and a number of pixels or HEIGHTxWIDTH is allowed.")
-    height = int(read[1])
-    return Tiles(
-        height=height,
-        width=int(read[2]) if read[2] else height,
-        overlap=DEFAULT_OVERLAP if overlap is None else overlap,
-    )
-
-
 def _print(done: "Upscaled") -> None:
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
     frame = "frame" if done.frames == 1 else "frames"
@@ -245,5 +215,4 @@ def _memory(done: "Upscaled") -> str:
         sizes.append(f"{with_unit(needs.device_bytes, BYTES)} on the device")
     if needs.disk_bytes:
         sizes.append(f"{with_unit(needs.disk_bytes, BYTES)} on disk")
-    tiles = f"; {done.tiles} tiles a frame" if done.tiles > 1 else ""
-    return f"{how}; at most {', '.join(sizes)}{tiles}"
+    return f"{how}; at most {', '.join(sizes)}"

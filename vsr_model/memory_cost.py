@@ -1,12 +1,11 @@
 """What a call takes under a `MemoryPlan`, from configuration and shape alone. Free of torch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from vsr_model.cost import flow_elements, stage_flops, upsampling_elements, weight_bytes
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.stages import Stage
-from vsr_model.tile_layout import TileLayout
 
 _RGB: Final = 3
 _FLOW: Final = 2
@@ -47,8 +46,7 @@ class Needs:
     file. On a CPU all memory is the host's. Weights are included, and one output, which its receiver may hold
     while the next is made; not what the source holds, nor other outputs that were handed on, nor workspaces
     inside a convolution, nor what an allocator rounds up. `recomputed_frames` have their backward features
-    computed twice, which takes `extra_flops` (a multiply-accumulate is two). `moved_bytes` are carried to the
-    plan's place and back.
+    computed twice, which takes `extra_flops` (a multiply-accumulate is two).
     """
 
     device_bytes: int
@@ -56,7 +54,6 @@ class Needs:
     disk_bytes: int
     recomputed_frames: int
     extra_flops: int
-    moved_bytes: int
 
 
 def needs(call: Call, plan: MemoryPlan) -> Needs:
@@ -68,69 +65,29 @@ def needs(call: Call, plan: MemoryPlan) -> Needs:
 
     Anywhere else fewer features wait, or no more is done at once.
     """
-    working_bytes = max(flow_moment_bytes(call, plan), upsampling_moment_bytes(call, plan))
-    return _needs(call, plan, working_bytes=working_bytes)
-
-
-def needs_tiled(call: Call, plan: MemoryPlan, layout: TileLayout) -> Needs:
-    """What `tiles.upscale_tiled` takes for a clip that is cut as `layout` says.
-
-    The worst moment is one tile's, as in `needs`, beside what all others hold until it is their turn: forward
-    features and those of the segment, frames, and the flows of the next steps. That is most after the first
-    frame, when most features wait, or after the second (or one in a later segment), when a whole chunk does.
-    In host memory are two joined outputs, one of which the receiver may hold, and a tile's on its way there.
-    `extra_flops` are all beyond one call for whole frames: those of overlaps, too, and of tiles whose sizes
-    are rounded up for flow estimation.
-
-    Raises ValueError for a layout of another size than the call's.
-    """
-    if (call.height, call.width) != (layout.height, layout.width):
-        raise ValueError(
-            f"The layout is for frames of {layout.height} x {layout.width}, and the call has frames of"
-            f" {call.height} x {call.width}."
-        )
-    tile = replace(call, height=layout.window_height, width=layout.window_width)
-    others = layout.count - 1
-    first_bytes, later_bytes = _held_between_bytes(tile, plan)
-    working_bytes = max(
-        _first_frame_bytes(tile, plan) + others * first_bytes,
-        max(_flow_bytes(tile, plan), _later_frame_bytes(tile, plan)) + others * max(first_bytes, later_bytes),
-    )
-    of_all = _needs(tile, plan, working_bytes=working_bytes, tiles=layout.count)
-    joined_bytes = min(call.frames, 2) * _output_bytes(call)
-    on_the_way_bytes = 0 if call.on_cpu else _output_bytes(tile)
-    return replace(
-        of_all,
-        host_bytes=of_all.host_bytes + joined_bytes + on_the_way_bytes,
-        extra_flops=of_all.extra_flops + layout.count * call_flops(tile) - call_flops(call),
-    )
-
-
-def _needs(call: Call, plan: MemoryPlan, *, working_bytes: int, tiles: int = 1) -> Needs:
-    """Of so many such calls side by side, whose worst moment takes so many bytes beside the kept features."""
-    kept_bytes = tiles * len(plan.kept_frames(call.frames)) * call.features_bytes
+    kept_bytes = len(plan.kept_frames(call.frames)) * call.features_bytes
     stays = plan.place == "device" or (plan.place == "host" and call.on_cpu)
-    device_bytes = working_bytes + (kept_bytes if stays else 0)
+    device_bytes = max(_flow_moment_bytes(call, plan), _upsampling_moment_bytes(call, plan))
+    device_bytes += kept_bytes if stays else 0
     staged = not (stays or call.on_cpu) and kept_bytes > 0
-    staging_bytes = tiles * _STAGING_BUFFERS * call.features_bytes if staged else 0
-    host_bytes = staging_bytes + (kept_bytes if plan.place == "host" and not stays else 0)
+    host_bytes = _STAGING_BUFFERS * call.features_bytes if staged else 0
+    host_bytes += kept_bytes if plan.place == "host" and not stays else 0
     return Needs(
         device_bytes=0 if call.on_cpu else device_bytes,
         host_bytes=host_bytes + (device_bytes if call.on_cpu else 0),
         disk_bytes=kept_bytes if plan.place == "disk" else 0,
         recomputed_frames=plan.recomputed_frames(call.frames),
-        extra_flops=tiles * _extra_flops(call, plan),
-        moved_bytes=0 if stays else 2 * kept_bytes,
+        extra_flops=_extra_flops(call, plan),
     )
 
 
-def flow_moment_bytes(call: Call, plan: MemoryPlan) -> int:
+def _flow_moment_bytes(call: Call, plan: MemoryPlan) -> int:
     """Bytes on the device while the forward branch estimates flow, beside features kept by the plan."""
     flow_bytes = _flow_bytes(call, plan)
     return flow_bytes + _output_bytes(call) if flow_bytes else 0
 
 
-def upsampling_moment_bytes(call: Call, plan: MemoryPlan) -> int:
+def _upsampling_moment_bytes(call: Call, plan: MemoryPlan) -> int:
     """Bytes on the device while a frame is upsampled, beside features kept by the plan."""
     later_bytes = _later_frame_bytes(call, plan)
     return max(_first_frame_bytes(call, plan), later_bytes + _output_bytes(call) if later_bytes else 0)
@@ -168,20 +125,6 @@ def _later_frame_bytes(call: Call, plan: MemoryPlan) -> int:
     return _weight_bytes(call) + _upsampling_bytes(call) + features_bytes + steps_bytes
 
 
-def _held_between_bytes(call: Call, plan: MemoryPlan) -> tuple[int, int]:
-    """Between two frames: after the first, and after the second or one in a later segment.
-
-    Beside weights and features kept by the plan. The flows of a chunk are there until the last is used.
-    """
-    of_pixels = _FLOAT_BYTES * _pixels(call)
-    pairs = plan.pairs_at_once(call.frames)
-    flows = _FLOW * pairs if pairs > 1 else 0
-    first_bytes = min(plan.interval, call.frames) * call.features_bytes + of_pixels * _RGB
-    later_bytes = (_segment_features(call, plan) - 1) * call.features_bytes
-    later_bytes += of_pixels * (_RGB * pairs + flows)
-    return first_bytes, later_bytes if pairs else 0
-
-
 def _segment_features(call: Call, plan: MemoryPlan) -> int:
     """Frames' features on the device, forward ones included, when the forward branch is past its first frame.
 
@@ -214,11 +157,6 @@ def _both_directions(call: Call, stage: Stage, frames: int) -> int:
         height=call.height,
         width=call.width,
     )[stage]
-
-
-def call_flops(call: Call) -> int:
-    """Of one call of the network itself."""
-    return sum(_both_directions(call, stage, call.frames) for stage in Stage)
 
 
 def _upsampling_bytes(call: Call) -> int:

@@ -88,7 +88,6 @@ class NetworkPace:
         device: "Device",
         listener: Listener,
         clock: Callable[[], float],
-        tiles: int = 1,
     ) -> None:
         flops = stage_flops(
             mid_channels=call.mid_channels,
@@ -104,7 +103,7 @@ class NetworkPace:
         self._all = (steps + plan.recomputed_frames(call.frames)) * self._step + (
             call.frames * self._last_steps
         )
-        self._frames, self._tiles = call.frames, tiles
+        self._frames = call.frames
         self._device, self._listener, self._clock = device, listener, clock
         self._ended: Counter[Stage] = Counter()
         self._out = 0
@@ -132,12 +131,12 @@ class NetworkPace:
         worked = (
             self._ended[Stage.PROPAGATION] * self._step + self._ended[Stage.UPSAMPLING] * self._last_steps
         )
-        # Of each tile the first intervals of propagation make the features that a branch starts from.
-        share = 1.0 if last else min(worked / (self._tiles * self._all), 1.0)
-        if self._out or self._ended[Stage.UPSAMPLING] >= self._tiles:
+        # The first intervals of propagation make the features that a branch starts from.
+        share = 1.0 if last else min(worked / self._all, 1.0)
+        if self._out or self._ended[Stage.UPSAMPLING]:
             doing, done = UPSCALING, self._out
         else:
-            doing, done = LOOKING_AHEAD, min(self._ended[Stage.PROPAGATION] // self._tiles, self._frames)
+            doing, done = LOOKING_AHEAD, min(self._ended[Stage.PROPAGATION], self._frames)
         phase_s = now - self._phase_began_s
         self._listener(
             Progress(

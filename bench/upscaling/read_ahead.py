@@ -14,26 +14,6 @@ def as_read(frame: Tensor) -> Tensor:
     return frame
 
 
-class ReadInTurn:
-    """A `FrameSource` that reads frames of `source` as they are asked for, and counts how long it takes."""
-
-    def __init__(self, source: FrameSource) -> None:
-        self._source = source
-        self.waited_s = 0.0
-
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """(n, t, 3, h, w)."""
-        return self._source.shape
-
-    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
-        """As `FrameSource.frames`."""
-        began = perf_counter()
-        frames = list(self._source.frames(start, stop))
-        self.waited_s += perf_counter() - began
-        return frames
-
-
 class ReadAhead:
     """A `FrameSource` that reads the next frames of `source` in `executor` before they are asked for.
 

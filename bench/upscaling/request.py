@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Model
@@ -13,21 +12,7 @@ from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
 from vsr_model.plan_choice import PLAN_NAMES
 from vsr_model.registry import ModelEntry
-from vsr_model.tile_layout import TileLayout
 from vsr_model.video import MediaInfo
-
-DEFAULT_OVERLAP: Final = 32
-"""Input pixels; docs/tiles.md has what more and fewer do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tiles:
-    """Frames are cut into tiles of at most `height` x `width` input pixels, each of which reaches at least
-    `overlap` pixels beyond what is kept of it."""
-
-    height: int
-    width: int
-    overlap: int = DEFAULT_OVERLAP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +22,8 @@ class Request:
     `random_weights` allows a model without a checkpoint. `memory_limit_bytes` bounds what the process holds
     beyond its start, `device_memory_limit_bytes` what it holds on a GPU; None leaves it to what the machine
     has. `place` fixes where backward features wait ("device", "host", "disk", "recompute"); None takes the
-    quickest that keeps to the limits. Intermediate results that do not fit go to `scratch`, the output's
-    folder if None. `sound` takes a video's sound along. `heap_gives_back` says that the process's heap
+    first of these that keeps to the limits. Intermediate results that do not fit go to `scratch`, by default
+    the output's folder. `sound` takes a video's sound along. `heap_gives_back` says that the process's heap
     returns freed memory at once (`heap.give_back_at_once`), so that less is held.
     """
 
@@ -52,27 +37,12 @@ class Request:
     device_memory_limit_bytes: int | None = None
     place: str | None = None
     scratch: Path | None = None
-    tiles: Tiles | None = None
     sound: bool = True
     heap_gives_back: bool = False
 
     @property
     def scratch_folder(self) -> Path:
         return self.scratch or self.output.parent
-
-    def layout(self, info: MediaInfo) -> TileLayout:
-        """How the frames of a file are cut. Raises BadInput where that does not go."""
-        tiles = self.tiles or Tiles(height=info.height, width=info.width, overlap=0)
-        try:
-            return TileLayout(
-                height=info.height,
-                width=info.width,
-                tile_height=tiles.height,
-                tile_width=tiles.width,
-                overlap=tiles.overlap,
-            )
-        except BadInput as error:
-            raise BadInput(f"--tile and --tile-overlap: {error}") from None
 
     def check_options(self) -> None:
         """Refuse options that do not go together, before the file is looked at."""

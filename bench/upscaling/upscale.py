@@ -5,7 +5,6 @@ only for the command that needs it.
 """
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,29 +12,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from bench.measure import backends, workload
 from bench.units import BYTES, significant, with_unit
 from bench.upscaling import disk, intake, memory
 from bench.upscaling.pace import COUNTING, FINISHING, READING, Listener, NetworkPace, Pace, Progress, unheard
-from bench.upscaling.read_ahead import ReadAhead, ReadInTurn, as_read
+from bench.upscaling.read_ahead import ReadAhead, as_read
 from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
 from bench.upscaling.threads import one_thread
-from bench.upscaling.write_behind import WriteBehind, as_it_is, to_host_from
+from bench.upscaling.write_behind import WriteBehind, to_host_from
 from vsr_model.basicvsr import BasicVSR
 from vsr_model.copies import carrier_for
 from vsr_model.errors import BadInput
-from vsr_model.frame_sources import FrameSource
-from vsr_model.memory_cost import Needs, call_flops
+from vsr_model.memory_cost import Needs
 from vsr_model.memory_plan import MemoryPlan, frame_requests
 from vsr_model.registry import find_model
 from vsr_model.spool import FrameSpool
 from vsr_model.streaming import upscale_frames
-from vsr_model.tile_layout import TileLayout
-from vsr_model.tiles import upscale_tiled
 from vsr_model.video import MediaInfo, inspect
 
 _CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sound may be of either."
@@ -65,8 +60,7 @@ class Upscaled:
 
     `height` and `width` are the output's. `frame_rate` is None for a picture, and the average where frames
     keep times of their own. `clamped_share` (0 to 1) is that of values outside [0, 1]. `needs` is what the
-    plan was expected to take, `tiles` into how many pieces each frame was cut. `notes` are sentences for the
-    user.
+    plan was expected to take. `notes` are sentences for the user.
     """
 
     output: Path
@@ -78,7 +72,6 @@ class Upscaled:
     clamped_share: float
     plan: MemoryPlan
     needs: Needs
-    tiles: int
     times: Times
     notes: tuple[str, ...]
 
@@ -101,11 +94,10 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     version = _version(request.source)
     entry = find_model(request.model.name)
     request.check_files(info, entry)
-    layout = request.layout(info)
     sink = Sink(info, request.output, entry.scale, sound=request.sound)
     counting = Pace(COUNTING, 0, listener, perf_counter)
     expected = intake.expected_frames(info, request.frames, counting)
-    job = _Job(request, info, layout, listener)
+    job = _Job(request, info, listener)
     job.plan_for(expected)
     sink.rehearse()
     network = workload.build_model(request.model)
@@ -134,7 +126,6 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         clamped_share=worked.clamped_share,
         plan=plan,
         needs=needs,
-        tiles=layout.count,
         times=Times(
             total_s=perf_counter() - began,
             decoding_s=decoding_s,
@@ -145,7 +136,6 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         ),
         notes=(
             *_notes(info, request, taken, worked.clamped_share, varies=sink.varies(taken.times_s)),
-            *_tile_notes(layout, needs, job.flops(taken.frames)),
             *sink.sound_notes,
             *([] if _version(request.source) == version else [_CHANGED]),
         ),
@@ -169,7 +159,6 @@ class _Job:
 
     request: Request
     info: MediaInfo
-    layout: TileLayout
     listener: Listener
 
     def plan_for(self, frames: int, *, spooled: int = 0) -> tuple[MemoryPlan, Needs]:
@@ -196,7 +185,7 @@ class _Job:
         disk.check_space(info.path, wanted)
         work = self._enlarging(frames)
         plan = memory.plan_of(work, memory.limits_of(request, disk.left_beside(scratch, wanted)), request)
-        return plan, work.cost(work.call, plan)
+        return plan, work.needs(plan)
 
     def _sound_bytes(self, frames: int) -> int:
         """At most what goes along of the sound, if it is copied: the file's size, or its share."""
@@ -219,15 +208,16 @@ class _Job:
         try:
             with backends.applied(backend):
                 network = workload.prepare(network, backend, device.torch_device)
-                pace = NetworkPace(
-                    work.call, plan, device, self.listener, perf_counter, tiles=self.layout.count
-                )
+                pace = NetworkPace(work.call, plan, device, self.listener, perf_counter)
                 with one_thread("read-ahead") as reader:
-                    source = self._source(spool, plan, frames, reader, device.torch_device)
-                    to_host = as_it_is if self._is_tiled else to_host_from(device.torch_device)
+                    target = device.torch_device
+                    load = carrier_for(target).load if target.type == "cuda" else as_read
+                    source = ReadAhead(spool, frame_requests(plan, frames), reader, load)
                     began = perf_counter()
-                    outputs = self._outputs(network, source, plan, pace)
-                    with closing(outputs), WriteBehind(write, to_host) as written:
+                    assert isinstance(network, BasicVSR)
+                    # A generator, which can be told to end.
+                    outputs = cast("Generator[Tensor]", upscale_frames(network, source, plan, pace))
+                    with closing(outputs), WriteBehind(write, to_host_from(target)) as written:
                         for output in outputs:
                             written.put(output)
                             pace.frame_out()
@@ -245,44 +235,18 @@ class _Job:
             waited_for_frames_s=source.waited_s,
         )
 
-    def _source(
-        self, spool: FrameSpool, plan: MemoryPlan, frames: int, reader: Executor, device: torch.device
-    ) -> ReadAhead | ReadInTurn:
-        if self._is_tiled:  # which ask for frames at random
-            return ReadInTurn(spool)
-        load = carrier_for(device).load if device.type == "cuda" else as_read
-        return ReadAhead(spool, frame_requests(plan, frames), reader, load)
-
-    def _outputs(
-        self, network: nn.Module, source: FrameSource, plan: MemoryPlan, pace: NetworkPace
-    ) -> Generator[Tensor]:
-        assert isinstance(network, BasicVSR)
-        if self._is_tiled:
-            outputs = upscale_tiled(network, source, plan, self.layout, pace)
-        else:
-            outputs = upscale_frames(network, source, plan, pace)
-        return cast("Generator[Tensor]", outputs)  # which can be told to end
-
-    def flops(self, frames: int) -> int:
-        """Of so many whole frames."""
-        return call_flops(self._enlarging(frames).call)
-
-    @property
-    def _is_tiled(self) -> bool:
-        return self.layout.count > 1
-
     def _enlarging(self, frames: int) -> memory.Enlarging:
         entry = find_model(self.request.model.name)
-        return memory.enlarging(self.info, entry, self.request, self.layout, frames)
+        return memory.enlarging(self.info, entry, self.request, frames)
 
     def _ran_out(self, plan: MemoryPlan, work: memory.Enlarging) -> str:
-        needs = work.cost(work.call, plan)
+        needs = work.needs(plan)
         option, size = "--memory-limit", needs.host_bytes
         if self.request.backend.is_cuda:
             option, size = "--device-memory-limit", needs.device_bytes
         return (
             f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to be"
-            f" enough; set {option} below that, or compute smaller pieces with --tile."
+            f" enough; set {option} below that."
         )
 
 
@@ -293,12 +257,6 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _tile_notes(layout: TileLayout, needs: Needs, flops: int) -> Iterator[str]:
-    if layout.count > 1:
-        times = significant(1 + needs.extra_flops / flops, 2)
-        yield f"Frames were cut into {layout.count} tiles, {times} times the work of whole frames."
 
 
 def _notes(

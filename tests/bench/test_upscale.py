@@ -23,7 +23,7 @@ from bench.measure.workload import build_model
 from bench.upscaling import disk, memory, pace
 from bench.upscaling import upscale as subject
 from bench.upscaling.pace import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
-from bench.upscaling.request import Request, Tiles
+from bench.upscaling.request import Request
 from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
 from vsr_model.video import VideoWriter, inspect, iterate_frames, read_image, write_image
@@ -148,7 +148,7 @@ def test_a_video_comes_out_enlarged_and_otherwise_the_same(tmp_path: Path, model
     assert float(info.frame_rate or 0) == pytest.approx(float(RATE), rel=1e-3)
     assert (done.output, done.kind, done.frames) == (output, "video", 5)
     assert (done.height, done.width, done.frame_rate) == (192, 320, RATE)
-    assert (done.clamped_share, done.tiles, done.notes) == (0.0, 1, ())
+    assert (done.clamped_share, done.notes) == (0.0, ())
 
 
 def test_an_image_is_exact_to_rounding(tmp_path: Path, model: Model):
@@ -237,13 +237,6 @@ def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, taken:
     done = _run(source, tmp_path / "out.mp4", model, frames=asked)
     assert (done.frames, done.notes) == (taken, note)
     _assert_enlarged(source, tmp_path / "out.mp4", SHADES[:taken])
-
-
-def test_frames_in_tiles(tmp_path: Path, model: Model):
-    source = _video(tmp_path / "in.mp4")
-    done = _run(source, tmp_path / "out.mp4", model, tiles=Tiles(height=32, width=40, overlap=4))
-    assert done.tiles == 6
-    _assert_enlarged(source, tmp_path / "out.mp4")
 
 
 def test_sound_goes_along_unless_it_is_not_wanted(tmp_path: Path, model: Model):
@@ -340,7 +333,6 @@ def test_progress_counts_frames_through_every_part(
         {"place": "host"},
         {"place": "disk"},
         {"place": "recompute"},
-        {"tiles": Tiles(height=32, width=48, overlap=8)},
     ],
 )
 def test_a_gpu_gives_the_same_video(tmp_path: Path, options: dict[str, Any]):
@@ -517,11 +509,7 @@ def _least(message: str) -> int:
 @pytest.mark.parametrize("source", ["in.mp4", "in.png"])
 def test_a_limit_that_is_too_small_is_told_the_least_that_works(folder: Path, model: Model, source: str):
     message = _too_little(folder, model, source, memory_limit_bytes=2**20)
-    assert message.startswith(
-        f"{folder / source}: {'5 frames of 48 x 80 do' if 'mp4' in source else '1 frame'}"
-    )
-    assert "not fit into 1 MiB of host memory" in message
-    assert message.endswith(" MiB.")  # neither fewer frames nor pieces of them would fit
+    assert message.startswith(f"{folder / source}: the clip does not fit into 1 MiB of host memory: ")
     least = _least(message)
     again = _too_little(folder, model, source, memory_limit_bytes=(least - 1) * 2**20)
     assert _least(again) == least
@@ -561,14 +549,9 @@ def test_what_the_machine_has_is_the_limit_if_none_is_given(
         ),
         (
             {"place": "disk", "memory_limit_bytes": 2**20},
-            r"take \d+ MiB of host memory with the memory plan 'disk'",
+            r"the least that works is \d+ MiB of host memory, with the memory plan 'disk'\.$",
         ),
         ({"scratch": Path("/nowhere/at/all")}, "--scratch is /nowhere/at/all, and that is no folder"),
-        (
-            {"tiles": Tiles(height=8, width=32)},
-            "--tile and --tile-overlap: tile_height is 8, and .* at least 16",
-        ),
-        ({"tiles": Tiles(height=32, width=32, overlap=16)}, "--tile and --tile-overlap: overlap is 16"),
     ],
 )
 def test_limits_and_places_that_make_no_sense(folder: Path, model: Model, options: dict[str, Any], said: str):

@@ -24,7 +24,7 @@ from bench.upscaling import disk, pace
 from bench.upscaling.memory import enlarging, limits_of, plan_of
 from bench.upscaling.pace import LOOKING_AHEAD, READING, UPSCALING, NetworkPace, Pace, Progress
 from bench.upscaling.read_ahead import ReadAhead, as_read
-from bench.upscaling.request import Request, Tiles
+from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
 from bench.upscaling.threads import one_thread
 from bench.upscaling.upscale import upscale
@@ -37,12 +37,9 @@ from vsr_model.errors import BadInput
 from vsr_model.frame_sources import TensorFrames
 from vsr_model.memory_cost import Call
 from vsr_model.memory_plan import MemoryPlan, frame_requests
-from vsr_model.plan_choice import Limits, cheapest_plan
 from vsr_model.registry import find_model
 from vsr_model.stages import Stage
 from vsr_model.streaming import upscale_frames
-from vsr_model.tile_layout import TileLayout
-from vsr_model.tiles import upscale_tiled
 from vsr_model.video import MediaInfo, VideoWriter, inspect, iterate_frames, moving_texture
 
 TINY = Model(mid_channels=8, num_blocks=1, seed=3)
@@ -99,17 +96,6 @@ def test_the_frames_are_the_networks_own(
     images = written(clip, tmp_path, monkeypatch, place=place)
     assert float((images - plain).abs().max()) <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_tiles_are_computed_as_tiles(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    images = written(clip, tmp_path, monkeypatch, tiles=Tiles(height=32, width=32, overlap=8), place="device")
-    lrs = torch.stack([frame.image for frame in iterate_frames(clip)])[None]
-    network = build_model(TINY)
-    assert isinstance(network, BasicVSR)
-    layout = TileLayout(height=32, width=48, tile_height=32, tile_width=32, overlap=8)
-    assert layout.count == 2
-    joined = upscale_tiled(network, TensorFrames(lrs), MemoryPlan(), layout)
-    assert float((images - torch.cat(list(joined))).abs().max()) <= 1e-5
 
 
 # Reading ahead ----------------------------------------------------------------------------------------------
@@ -316,25 +302,20 @@ def test_the_pace_of_reading():
     assert middle.left_s == pytest.approx((20 - middle.done) / 10)
 
 
-@pytest.mark.parametrize("tiles", [1, 2])
 @pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=3, chunk=2)])
-def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan, tiles: int):
+def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan):
     """A clock that goes with the work: what is said to be left is what then comes."""
     monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
     told: list[tuple[float, Progress]] = []
     clock = Clock()
     frames, height, width = 12, 16, 32
     call = Call(mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width, on_cpu=True)
-    flops = stage_flops(
-        mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width // tiles
-    )
+    flops = stage_flops(mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width)
     seconds = {  # of an interval of the stage
         Stage.PROPAGATION: (flops[Stage.ALIGNMENT] + flops[Stage.PROPAGATION]) / (2 * frames),
         Stage.UPSAMPLING: (flops[Stage.AGGREGATION] + flops[Stage.UPSAMPLING]) / frames,
     }
-    network_pace = NetworkPace(
-        call, plan, CpuDevice(), lambda now: told.append((clock.now, now)), clock, tiles=tiles
-    )
+    network_pace = NetworkPace(call, plan, CpuDevice(), lambda now: told.append((clock.now, now)), clock)
 
     @contextmanager
     def probe(stage: Stage, /) -> Iterator[None]:
@@ -345,8 +326,7 @@ def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan,
     network = build_model(TINY)
     assert isinstance(network, BasicVSR)
     lrs = TensorFrames(torch.rand(1, frames, 3, height, width))
-    layout = TileLayout(height=height, width=width, tile_height=16, tile_width=width // tiles, overlap=0)
-    for _ in upscale_tiled(network, lrs, plan, layout, probe):
+    for _ in upscale_frames(network, lrs, plan, probe):
         network_pace.frame_out()
     ended_s = clock.now
     shares = [now.share or 0.0 for _, now in told]
@@ -383,26 +363,20 @@ def request_of(folder: Path, **fields: object) -> Request:
     )
 
 
-@pytest.mark.parametrize("frames", [10, 300, 10_000])
-def test_the_plan_that_is_chosen_keeps_to_the_limit(tmp_path: Path, frames: int):
-    info, limit = info_of(180, 320), 2 * 2**30
+@pytest.mark.parametrize(("frames", "place"), [(10, "device"), (300, "disk")])
+def test_the_plan_that_is_chosen_keeps_to_the_limit(tmp_path: Path, frames: int, place: str):
+    limit = 2 * 2**30
     request = request_of(tmp_path, memory_limit_bytes=limit)
-    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), frames)
+    work = enlarging(info_of(180, 320), find_model("basicvsr"), request, frames)
     plan = plan_of(work, limits_of(request, disk_bytes=10 * 2**30), request)
-    assert work.cost(work.call, plan).host_bytes <= limit
-    assert plan.place == ("device" if frames == 10 else "disk")
-    assert (plan.interval > 1) is (frames == 10_000)  # their features would take 137 GiB
+    assert (plan.place, plan.interval) == (place, 1)
+    assert work.needs(plan).host_bytes <= limit
 
 
-def test_tiles_make_large_frames_fit(tmp_path: Path):
-    info = info_of(540, 960)
-    request = request_of(tmp_path, memory_limit_bytes=4 * 2**30, heap_gives_back=True)
-    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 50)
-    with pytest.raises(BadInput, match=r"the least that works is .*Smaller pieces \(--tile\) take less"):
-        plan_of(work, limits_of(request, disk_bytes=2**40), request)
-    tiled = replace(request, tiles=Tiles(height=288, width=288))
-    work = enlarging(info, find_model("basicvsr"), tiled, tiled.layout(info), 50)
-    assert plan_of(work, limits_of(tiled, disk_bytes=2**40), tiled).place == "disk"
+def test_a_disk_without_room_has_features_computed_again(tmp_path: Path):
+    request = request_of(tmp_path, memory_limit_bytes=3 * 2**30)
+    work = enlarging(info_of(180, 320), find_model("basicvsr"), request, 300)
+    assert plan_of(work, limits_of(request, disk_bytes=2**30), request) == MemoryPlan(interval=18)
 
 
 def test_disks_are_looked_at_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -438,21 +412,6 @@ def test_the_spool_is_not_wanted_twice(clip: Path, tmp_path: Path, monkeypatch: 
     assert claimed == [6 * 32 * 48 * 3]
 
 
-def test_a_shorter_interval_than_the_root_is_found(tmp_path: Path):
-    """What is computed with is held more than once, what is kept once: shorter segments hold less."""
-    info = info_of(180, 320)
-    request = request_of(tmp_path, heap_gives_back=True)
-    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 1000)
-    root = MemoryPlan(interval=32)
-    better = min(
-        (replace(root, interval=k) for k in range(2, 100)),
-        key=lambda plan: work.cost(work.call, plan).host_bytes,
-    )
-    assert better.interval < 32
-    limits = Limits(host_bytes=work.cost(work.call, better).host_bytes)
-    assert cheapest_plan(work.call, limits, work.cost).interval == better.interval
-
-
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
 def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
     assert disk.in_memory(Path("/dev/shm"))
@@ -460,31 +419,37 @@ def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
     info, entry = info_of(180, 320), find_model("basicvsr")
     plan = MemoryPlan(place="disk", folder=tmp_path)
     on_disk, in_memory = (
-        replace(enlarging(info, entry, request, request.layout(info), 100), scratch_in_memory=memory)
+        replace(enlarging(info, entry, request, 100), scratch_in_memory=memory)
         for request, memory in ((request_of(tmp_path), False), (request_of(tmp_path), True))
     )
-    more = in_memory.cost(in_memory.call, plan).host_bytes - on_disk.cost(on_disk.call, plan).host_bytes
+    more = in_memory.needs(plan).host_bytes - on_disk.needs(plan).host_bytes
     assert more == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
 
 
 @pytest.mark.parametrize("convolution", ["im2col", "fft"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_convolutions_keep_and_work_in_counts(tmp_path: Path, convolution: str, device: str):
-    """Of a tile's window, on the device that computes."""
+    """On the device that computes."""
     info, entry, plan = info_of(180, 320), find_model("basicvsr"), MemoryPlan()
-    request = replace(
-        request_of(tmp_path, tiles=Tiles(height=96, width=96), heap_gives_back=True), backend=BUILT_IN[device]
-    )
+    request = replace(request_of(tmp_path, heap_gives_back=True), backend=BUILT_IN[device])
     plain, other = (
-        enlarging(info, entry, one, one.layout(info), 10)
+        enlarging(info, entry, one, 10)
         for one in (request, replace(request, backend=replace(request.backend, convolution=convolution)))
     )
-    window = {"height": plain.layout.window_height, "width": plain.layout.window_width}
-    spectra = spectra_bytes(mid_channels=64, num_blocks=30, **window) if convolution == "fft" else 0
-    working = working_bytes(
-        convolution, mid_channels=64, batch=1, pairs=9, upsampled=1, on_cpu=device == "cpu", **window
+    spectra = (
+        spectra_bytes(mid_channels=64, num_blocks=30, height=180, width=320) if convolution == "fft" else 0
     )
-    ours, theirs = other.cost(other.call, plan), plain.cost(plain.call, plan)
+    working = working_bytes(
+        convolution,
+        mid_channels=64,
+        batch=1,
+        pairs=9,
+        upsampled=1,
+        on_cpu=device == "cpu",
+        height=180,
+        width=320,
+    )
+    ours, theirs = other.needs(plan), plain.needs(plan)
     more = ours.host_bytes - theirs.host_bytes, ours.device_bytes - theirs.device_bytes
     assert more == ((spectra + working, 0) if device == "cpu" else (0, spectra + working))
 
@@ -496,8 +461,8 @@ def test_the_compiled_kernel_fills_channels_up(tmp_path: Path):
     for channels in (1, 16):
         model = Model(mid_channels=channels, num_blocks=1)
         request = replace(request_of(tmp_path), backend=backend, model=model)
-        work = enlarging(info, find_model("basicvsr"), request, request.layout(info), 10)
-        held.append(work.cost(work.call, plan).host_bytes)
+        work = enlarging(info, find_model("basicvsr"), request, 10)
+        held.append(work.needs(plan).host_bytes)
     assert held[0] == held[1]
 
 
@@ -529,7 +494,7 @@ def test_a_process_keeps_to_the_least_limit_that_works(
     info = info_of(height, width)
     backend = replace(BUILT_IN["cpu"], convolution=convolution)
     request = replace(request_of(tmp_path, heap_gives_back=True, memory_limit_bytes=2**20), backend=backend)
-    work = enlarging(info, find_model("basicvsr"), request, request.layout(info), frames)
+    work = enlarging(info, find_model("basicvsr"), request, frames)
     with pytest.raises(BadInput) as caught:
         plan_of(work, limits_of(request, disk_bytes=2**40), request)
     [least] = re.findall(r"the least that works is (\d+) MiB", str(caught.value))
