@@ -18,7 +18,6 @@ from bench import (
     cli_ci,
     cli_compare,
     cli_export,
-    cli_history,
     cli_ladder,
     cli_noise,
     cli_paper,
@@ -248,12 +247,14 @@ app.command("ci")(cli_ci.ci)
 app.command("noise")(cli_noise.noise)
 app.command("ladder")(cli_ladder.ladder)
 app.command("tune")(cli_tune.tune)
-app.command("history")(cli_history.history)
 app.command("export")(cli_export.export)
 app.command("paper")(cli_paper.paper)
 
 
-RETIRED_COMMANDS: dict[str, str] = {}
+RETIRED_COMMANDS: dict[str, str] = {
+    "history": "keep series of results with Bencher or github-action-benchmark, which `vsr-bench export` "
+    "writes for",
+}
 """Commands that earlier versions had, each with what replaces it."""
 
 

@@ -13,7 +13,7 @@ LIGHT = (
     "bench.cli", "bench.run", "bench.progress", "bench.messages", "bench.grid.config", "bench.grid.plan",
     "bench.grid.presets", "bench.grid.estimate", "bench.process.runner", "bench.process.launcher",
     "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
-    "bench.comparison.compare", "bench.comparison.noise", "bench.history.series", "bench.export.formats",
+    "bench.comparison.compare", "bench.comparison.noise", "bench.export.formats",
     "bench.tuning.search", "bench.tuning.tuned", "bench.ladder_files",
     "vsr_model", "vsr_model.registry", "vsr_model.cost", "vsr_model.memory_plan", "vsr_model.memory_cost",
     "vsr_model.plan_choice", "vsr_model.schedule_memory",
@@ -22,7 +22,7 @@ LIGHT = (
 
 ROOMS = (
     "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
-    "upscaling", "cautions", "results", "comparison", "export", "history", "tuning", "plotting", "reporting",
+    "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
     "paper",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""
@@ -89,7 +89,7 @@ def test_imports_point_one_way(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["cautions", "results", "comparison", "export", "history", "tuning", "plotting", "reporting"]
+    "room", ["cautions", "results", "comparison", "export", "tuning", "plotting", "reporting"]
 )
 def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
     for name in BENCH:
