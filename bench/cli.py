@@ -19,7 +19,6 @@ from bench import (
     cli_compare,
     cli_export,
     cli_ladder,
-    cli_noise,
     cli_paper,
     cli_tune,
     cli_upscale,
@@ -244,7 +243,6 @@ def show_environment(
 app.command("upscale")(cli_upscale.upscale)
 app.command("compare")(cli_compare.compare)
 app.command("ci")(cli_ci.ci)
-app.command("noise")(cli_noise.noise)
 app.command("ladder")(cli_ladder.ladder)
 app.command("tune")(cli_tune.tune)
 app.command("export")(cli_export.export)
@@ -254,6 +252,8 @@ app.command("paper")(cli_paper.paper)
 RETIRED_COMMANDS: dict[str, str] = {
     "history": "keep series of results with Bencher or github-action-benchmark, which `vsr-bench export` "
     "writes for",
+    "noise": "`vsr-bench ci --base HEAD --head HEAD` measures a revision against itself, and says how "
+    "small a slowdown it could have told",
 }
 """Commands that earlier versions had, each with what replaces it."""
 

@@ -97,8 +97,8 @@ def ci(
     .md and .json, junit.xml, and the runs of both sides. `git` takes the files out; nothing is changed or
     left in your repository.
 
-    Before you commit: `vsr-bench ci --base HEAD --head . --variant cpu`. How sure the machine lets you be:
-    `--base HEAD` alone, which compares a revision with itself.
+    Before you commit: `vsr-bench ci --base HEAD --head . --variant cpu`. How small a slowdown can be
+    told on this machine: `--base HEAD --head HEAD`, which compares a revision with itself.
 
     Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 no regression, 1 a regression that
     was confirmed, 2 the request was wrong and nothing was written, 3 no regression, and cells that fail on

@@ -13,7 +13,7 @@ from vsr_model.one_line import one_line
 Threshold = Annotated[
     str,
     typer.Option(
-        metavar="PERCENT", help="A change of time below it does not count; `vsr-bench noise` finds one."
+        metavar="PERCENT", help="A change of time below it does not count; docs/ci.md says how to choose one."
     ),
 ]
 MemoryThreshold = Annotated[

@@ -1,4 +1,4 @@
-"""What a gate or a measurement of noise was asked for, kept in its folder so that it can be gone on with.
+"""What a gate or a search was asked for, kept in its folder so that it can be gone on with.
 
 A folder has the request as JSON, under a name that tells whose it is, and config.yaml, the experiment.
 """

@@ -178,7 +178,7 @@ def test_the_commands_of_steps_and_of_the_guide_are_there() -> None:
     assert len(used["ci"]) == 4
     for command, rest in re.findall(r"vsr-bench ([a-z]+)((?: [^\n`#|]*)?)", steps + "\n" + guide):
         used.setdefault(command, set()).update(re.findall(r"--[a-z][a-z-]*", rest))
-    assert {"ci", "env", "noise"} <= used.keys()
+    assert {"ci", "env"} <= used.keys()
     for command, options in used.items():
         assert options <= _options(command), command
 

@@ -4,7 +4,7 @@ An interval's confidence is such that all of them together hold with 95 % (Bonfe
 one family, those of the stages, which say where a change is, another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
@@ -23,6 +23,7 @@ from bench.comparison.comparison import (
 )
 from bench.comparison.facets import differing
 from bench.comparison.matching import Pair, matched
+from bench.comparison.sensitivity import least_slowdown
 from bench.comparison.turns import turns
 from bench.records import Status
 from bench.statistics.changes import (
@@ -109,17 +110,19 @@ def _stages_that_count(base: MeasuredCell, new: MeasuredCell) -> tuple[str, ...]
 
 
 def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
-    change = _change(both, both.base.figure, of_cells) if both.timed else None
+    levels = _levels(both, both.base.figure) if both.timed else None
+    change = None if levels is None else _change(levels, both.limits, of_cells)
     verdict, why = _told(both, change)
     return CellComparison(
         **_named((both.base, both.new)),
         verdict=verdict,
         why=why,
         change=change,
+        least_slowdown=None if levels is None else _least_slowdown(levels, both.limits, of_cells),
         stages=tuple(
             StageChange(stage=stage, change=found, verdict=_verdict(found, both.limits))
             for stage in both.stages
-            for found in (_change(both, stage, of_stages),)
+            for found in (_change(_levels(both, stage), both.limits, of_stages),)
         ),
         memory=_memory(both),
         accuracy=_accuracy(both),
@@ -149,20 +152,40 @@ def _told(both: _Both, change: Change | None) -> tuple[Verdict, str]:
     return (Verdict.MENDED if new_ok else Verdict.FAILED), rounds
 
 
-def _change(both: _Both, stage: str, confidence: float) -> Change:
+@dataclass(frozen=True, kw_only=True)
+class _Levels:
+    """The seconds of each round of both sides, pair by pair where the rounds are neighbours."""
+
+    base: Sequence[float]
+    new: Sequence[float]
+    in_turn: bool
+
+
+def _levels(both: _Both, stage: str) -> _Levels:
     source = common_source(both.base, both.new, stage)
     base, new = both.base.levels(stage, source), both.new.levels(stage, source)
     neighbours = turns(both.base, both.new, sorted(base.keys() & new.keys())).rounds
-    if len(neighbours) >= MIN_ROUNDS:
-        base, new = _only(base, neighbours), _only(new, neighbours)
-        found = of_pairs(list(base.values()), list(new.values()), confidence)
+    if len(neighbours) < MIN_ROUNDS:
+        return _Levels(base=list(base.values()), new=list(new.values()), in_turn=False)
+    return _Levels(base=[base[n] for n in neighbours], new=[new[n] for n in neighbours], in_turn=True)
+
+
+def _least_slowdown(levels: _Levels, limits: Limits, confidence: float) -> float | None:
+    if not levels.in_turn:
+        return None
+    return least_slowdown(levels.base, levels.new, confidence, limits.threshold)
+
+
+def _change(levels: _Levels, limits: Limits, confidence: float) -> Change:
+    if levels.in_turn:
+        found = of_pairs(levels.base, levels.new, confidence)
         method = Method.PAIRS_T if found.assumed else Method.PAIRS
     else:
-        found = of_levels(list(base.values()), list(new.values()), confidence, apart=both.limits.apart)
+        found = of_levels(levels.base, levels.new, confidence, apart=limits.apart)
         method = Method.APART_T if found.assumed else Method.APART
     change = Change(
-        base_s=median(base.values()),
-        new_s=median(new.values()),
+        base_s=median(levels.base),
+        new_s=median(levels.new),
         ratio=found.ratio,
         low=found.low,
         high=found.high,
@@ -170,13 +193,9 @@ def _change(both: _Both, stage: str, confidence: float) -> Change:
         confidence=confidence,
         rounds=found.rounds,
     )
-    if _verdict(change, both.limits) is not Verdict.UNCLEAR:
+    if _verdict(change, limits) is not Verdict.UNCLEAR:
         return change
-    return replace(change, rounds_needed=rounds_needed(found, both.limits.threshold, confidence))
-
-
-def _only(levels: Mapping[int, float], rounds: Sequence[int]) -> dict[int, float]:
-    return {number: levels[number] for number in rounds}
+    return replace(change, rounds_needed=rounds_needed(found, limits.threshold, confidence))
 
 
 def _verdict(change: Change, limits: Limits) -> Verdict:

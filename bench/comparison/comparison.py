@@ -117,6 +117,8 @@ class CellComparison:
     verdict: Verdict
     why: str  # for all but slower, faster and same: one sentence, without its full stop; else empty
     change: Change | None = None  # of forward, or of call where that was timed
+    least_slowdown: float | None = None
+    """The smallest, as a share, that 95 of 100 such comparisons call slower; None but for rounds in turn."""
     stages: tuple[StageChange, ...] = ()
     memory: tuple[MemoryChange, ...] = ()
     accuracy: AccuracyChange | None = None
@@ -162,3 +164,8 @@ class Comparison:
     @property
     def counts(self) -> Counter[Verdict]:
         return Counter(cell.verdict for cell in self.cells)
+
+    @property
+    def least_slowdown(self) -> float | None:
+        """The smallest slowdown that would have been told in any of the cells: the noisiest cell's."""
+        return max((c.least_slowdown for c in self.cells if c.least_slowdown is not None), default=None)

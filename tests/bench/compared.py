@@ -172,7 +172,15 @@ def odd(name: str) -> Comparison:
     odd_stage = stage(name, 1.2, Verdict.SLOWER)
     grown = MemoryChange(what=name, base_bytes=0, new_bytes=GIB, amount=Amount.MORE)
     cells = [
-        cell(name, verdict=Verdict.SLOWER, change=change(1.2), stages=(odd_stage,), memory=(grown,), **named),
+        cell(
+            name,
+            verdict=Verdict.SLOWER,
+            change=change(1.2),
+            stages=(odd_stage,),
+            memory=(grown,),
+            **named,
+            least_slowdown=0.05,
+        ),
         cell(name, stages=(odd_stage,), input=name, **named),
         *(
             without(name, verdict, name, base_cell=f"{name}2")

@@ -24,27 +24,6 @@ LASTS: Final = dedent(
 )
 """Replaces BasicVSR's work by a time that is known, however busy the machine is."""
 
-SLOWER: Final = dedent(
-    """
-    from time import perf_counter
-
-    _own = BasicVSR.forward
-
-
-    def _forward(self, lrs, probe=no_probe):
-        began = perf_counter()
-        output = _own(self, lrs, probe)
-        ends = began + (1 + {share}) * (perf_counter() - began)
-        while perf_counter() < ends:
-            pass
-        return output
-
-
-    BasicVSR.forward = _forward
-    """
-)
-"""Makes each call of BasicVSR's take so much longer than it takes, whatever that is."""
-
 
 def git(folder: Path, *arguments: str) -> str:
     """What git says there; its user is nobody."""

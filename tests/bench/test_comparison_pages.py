@@ -191,6 +191,24 @@ def test_times_that_no_machine_has_fill_no_page() -> None:
         assert not re.search(r"\d{30}", text)
 
 
+def test_the_smallest_slowdown_that_could_be_told_is_a_line_everywhere() -> None:
+    cells = [cell("a", least_slowdown=0.0381), cell("b", least_slowdown=0.1201), cell("c")]
+    said = (
+        "The smallest slowdown that 95 of 100 such comparisons would tell is 13 % in b, the noisiest cell, "
+        "and 3.9 % in the steadiest."
+    )
+    for one, line in (
+        (comparison(cells), said),
+        (comparison(cells[:1]), "The smallest slowdown that 95 of 100 such comparisons would tell is 3.9 %."),
+    ):
+        assert f"\n\n{line}\n\n" in render([one], REGRESSIONS)
+        assert f"<p>{line}</p>" in render_page([one], REGRESSIONS)
+        assert line in " ".join(printed(one).split())
+        assert line in to_junit([one], REGRESSIONS)
+    assert strict(to_json([comparison(cells)], REGRESSIONS))["comparisons"][0]["least_slowdown"] == 0.1201
+    assert "smallest slowdown" not in render([comparison(cells[2:])], REGRESSIONS)
+
+
 # The detail.
 
 
@@ -468,7 +486,7 @@ def test_the_json_has_every_field() -> None:
     assert document["failing"] == ["slower", "worse", "memory", "accuracy"]
     assert document["failed"] is True
     (got,) = document["comparisons"]
-    assert {*got} == {field.name for field in fields(Comparison)} | {"counts", "failures"}
+    assert {*got} == {field.name for field in fields(Comparison)} | {"counts", "failures", "least_slowdown"}
     assert {*got["base"]} == {field.name for field in fields(Side)}
     assert got["limits"]["across"] == ["device", "network", "torch"]
     assert got["counts"] == {verdict: one.counts[verdict] for verdict in Verdict}

@@ -13,7 +13,7 @@ LIGHT = (
     "bench.cli", "bench.run", "bench.progress", "bench.messages", "bench.grid.config", "bench.grid.plan",
     "bench.grid.presets", "bench.grid.estimate", "bench.process.runner", "bench.process.launcher",
     "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
-    "bench.comparison.compare", "bench.comparison.noise", "bench.export.formats",
+    "bench.comparison.compare", "bench.export.formats",
     "bench.tuning.search", "bench.tuning.tuned", "bench.ladder_files",
     "vsr_model", "vsr_model.registry", "vsr_model.cost", "vsr_model.memory_plan", "vsr_model.memory_cost",
     "vsr_model.plan_choice", "vsr_model.schedule_memory",

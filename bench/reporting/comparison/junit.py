@@ -13,7 +13,16 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bench.comparison.comparison import CellComparison, Comparison
 from bench.comparison.policy import Failing
-from bench.reporting.comparison.words import UNTOLD, Found, clauses, counted, found, named, reason
+from bench.reporting.comparison.words import (
+    UNTOLD,
+    Found,
+    clauses,
+    counted,
+    found,
+    named,
+    reason,
+    sensitivity,
+)
 from vsr_model.one_line import visible
 
 _NO_HOST: Final = "localhost"
@@ -63,7 +72,7 @@ def _suite(root: Element, number: int, comparison: Comparison, failing: Sequence
             _failure(test, one)
         elif cell.verdict in UNTOLD:
             SubElement(test, "skipped", {"message": _line(_untold(cell))})
-    lines = [counted(comparison, failing), *comparison.cautions]
+    lines = filter(None, [counted(comparison, failing), sensitivity(comparison), *comparison.cautions])
     SubElement(suite, "system-out").text = "\n".join(map(_line, lines))
     SubElement(suite, "system-err")
 

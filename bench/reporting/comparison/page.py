@@ -13,7 +13,17 @@ from bench.comparison.comparison import Comparison, Side
 from bench.comparison.policy import Failing, failures
 from bench.reporting.comparison.guide import guide
 from bench.reporting.comparison.tables import Section, sections
-from bench.reporting.comparison.words import LISTED, Found, beside, clauses, counted, found, headline, named
+from bench.reporting.comparison.words import (
+    LISTED,
+    Found,
+    beside,
+    clauses,
+    counted,
+    found,
+    headline,
+    named,
+    sensitivity,
+)
 from bench.reporting.markdown import Column, escape, table
 from vsr_model.one_line import one_line, visible
 
@@ -125,7 +135,11 @@ def _told(comparison: Comparison, failing: Sequence[Failing]) -> _Told:
         sides=f"{_name(comparison.base)} → {_name(comparison.new)}",
         headline=headline([comparison], failing),
         fails=bool(failures(comparison, failing)),
-        summary=(counted(comparison, failing), _sides(comparison.base, comparison.new)),
+        summary=(
+            counted(comparison, failing),
+            escape(_cut(sensitivity(comparison), _SENTENCE)),
+            _sides(comparison.base, comparison.new),
+        ),
         lists={
             "What fails": [_item(one) for one in found(comparison, failing)],
             "Worse, but does not fail here": [_item(one) for one in beside(comparison, failing)],

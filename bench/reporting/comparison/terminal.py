@@ -21,6 +21,7 @@ from bench.reporting.comparison.words import (
     memory_figure,
     named,
     ratio,
+    sensitivity,
     stage_figure,
 )
 from vsr_model.one_line import one_line, visible
@@ -121,7 +122,7 @@ def _summary(comparison: Comparison, failing: Sequence[Failing]) -> Iterator[Tex
         yield from _lines(before, map(_item, items[:LISTED]))
         if len(items) > LISTED:
             yield from _lines("", [f"and {len(items) - LISTED} cells more"])
-    yield from _lines("", [counted(comparison, failing)])
+    yield from _lines("", filter(None, [counted(comparison, failing), sensitivity(comparison)]))
 
 
 def _item(one: Found) -> str:

@@ -114,6 +114,24 @@ def counted(comparison: Comparison, failing: Sequence[Failing]) -> str:
     return f"{said} Failing: {failed}." if failed else said
 
 
+def sensitivity(comparison: Comparison) -> str:
+    """The smallest slowdown that could have been told, a sentence; empty where no rounds were in turn."""
+    known = {cell.cell: cell.least_slowdown for cell in comparison.cells if cell.least_slowdown is not None}
+    if not known:
+        return ""
+    noisiest = max(known, key=lambda cell: known[cell])
+    said = f"The smallest slowdown that 95 of 100 such comparisons would tell is {_at_least(known[noisiest])}"
+    if len(known) == 1:
+        return f"{said}."
+    return f"{said} in {noisiest}, the noisiest cell, and {_at_least(min(known.values()))} in the steadiest."
+
+
+def _at_least(slowdown: float) -> str:
+    """Rounded up, for what is said of it to hold: to a tenth of a percent where it is small."""
+    digits = 1 if slowdown < 0.1 else 0
+    return f"{math.ceil(10**digits * 100 * slowdown - 1e-6) / 10**digits:.{digits}f} %"
+
+
 def clauses(item: Found) -> list[str]:
     """What was found of a cell, a clause for each, the worst first; no full stops."""
     ordered = sorted(item.failures, key=lambda failure: WORST_FIRST.index(failure.kind))
