@@ -44,16 +44,6 @@ class Alignment(nn.Module):
         flows_forward: Tensor = self.spynet(later, earlier)
         return flows_forward.view(n, t - 1, 2, h, w), flows_backward.view(n, t - 1, 2, h, w)
 
-    def compute_flow_at_once(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
-        """As `compute_flow`, with both directions estimated in one call for twice as many pairs."""
-        n, t, _, h, w = lrs.shape
-        if t == 1:
-            return self.compute_flow(lrs)
-        earlier, later = _neighbours(lrs)
-        flows: Tensor = self.spynet(torch.cat((earlier, later)), torch.cat((later, earlier)))
-        flows_backward, flows_forward = flows.view(2, n, t - 1, 2, h, w)
-        return flows_forward, flows_backward
-
     def compute_flow_one_way(self, lrs: Tensor, direction: Direction) -> Tensor:
         """`flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
         n, t, _, h, w = lrs.shape

@@ -2,11 +2,9 @@
 
 from vsr_model import cost
 from vsr_model.cost import FLOAT_BYTES, FLOW_CHANNELS, RGB, SCALE
-from vsr_model.schedule_memory import batch_sizes
 
 
 def graph_bytes(
-    schedule: str,
     *,
     mid_channels: int,
     batch: int,
@@ -23,16 +21,13 @@ def graph_bytes(
     copies are the tensors that the schedule's estimate counts.
     """
     pixels = batch * height * width
-    pairs = (frames - 1) * (2 if schedule == "batched" else 1)
-    sizes = batch_sizes(frames) if schedule == "batched" else [1]
-    both = 2 if schedule == "bidirectional" else 1  # branches are warped in one call
+    pairs = frames - 1
     flow, features, frame = FLOW_CHANNELS[-1], bytes_per_element * mid_channels, FLOAT_BYTES * RGB
     # Each of what is given and what it gives: flow estimation, warp, both trunks, aggregation, upsampling.
     held = pairs * (2 * frame + FLOAT_BYTES * flow)
-    held += both * (2 * features + FLOAT_BYTES * flow)
+    held += 2 * features + FLOAT_BYTES * flow
     held += 2 * (frame + 2 * features)
-    for size in set(sizes):  # a graph is of one size of batch
-        held += size * (3 * features + features + frame + SCALE**2 * frame)
-    upsampling = max(sizes) * bytes_per_element * cost.upsampling_elements(mid_channels=mid_channels)
+    held += 4 * features + frame + SCALE**2 * frame
+    upsampling = bytes_per_element * cost.upsampling_elements(mid_channels=mid_channels)
     estimating = cost.flow_elements(batch=batch, pairs=pairs, height=height, width=width) if pairs else 0
     return pixels * (held + upsampling) + FLOAT_BYTES * estimating

@@ -1,6 +1,7 @@
 """What a backend is in YAML: a device, its libraries, a precision, and the optimisations it runs with."""
 
-from typing import Annotated, Final, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
@@ -15,7 +16,7 @@ BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
 """The backends that need no definition (bench.grid.backend_spec has theirs)."""
 
 Convolution = Literal["library", "im2col", "winograd", "fft"]
-Schedule = Literal["sequential", "batched", "bidirectional", "pipelined"]
+Schedule = Literal["sequential", "pipelined"]
 Transfer = Literal["pageable", "pinned", "overlapped"]
 
 
@@ -37,6 +38,11 @@ class TunedOn(Strict):
 
 class BackendSpec(Strict):
     """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
+
+    RETIRED: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("schedule=batched", "schedule=bidirectional"),
+        "`sequential` is the published order, and batch sizes are an axis of the grid",
+    )
 
     name: Name
     """What tables and plots call it."""
@@ -62,9 +68,8 @@ class BackendSpec(Strict):
     `im2col` copies neighbourhoods into a matrix and multiplies, `winograd` is a compiled kernel for CPUs that
     needs fewer multiplications, `fft` multiplies spectra."""
     schedule: Schedule | None = None
-    """In which order the work of a call is done: `sequential` as published; `batched` estimates both
-    directions' flow in one call and upsamples frames in batches; `bidirectional` runs both branches' steps
-    together; `pipelined` upsamples a frame while the next one propagates."""
+    """In which order the work of a call is done: `sequential` as published; `pipelined` upsamples a frame
+    while the next one propagates."""
     cuda_graph: bool | None = None
     """Each stage's work of a step captured once as a CUDA graph, and replayed."""
     transfer: Transfer | None = None

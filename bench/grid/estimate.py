@@ -203,13 +203,13 @@ def _convolution_bytes(cell: Cell, model: Model) -> int:
         mid_channels=model.mid_channels,
         batch=cell.batch,
         pairs=_pairs_at_once(cell),
-        upsampled=_frames_at_once(cell),
+        upsampled=1,
         height=cell.height,
         width=cell.width,
         bytes_per_element=backend.feature_bytes,
         on_cpu=not backend.is_cuda,
     )
-    if backend.is_cuda and backend.schedule in ("bidirectional", "pipelined"):  # on two streams
+    if backend.is_cuda and backend.schedule == "pipelined":  # on two streams
         working *= 2
     if backend.convolution == "im2col":
         return working
@@ -226,7 +226,6 @@ def _graph_bytes(cell: Cell, model: Model) -> int:
     from vsr_model.cuda_graph_memory import graph_bytes  # noqa: PLC0415
 
     return graph_bytes(
-        cell.backend.schedule,
         mid_channels=model.mid_channels,
         batch=cell.batch,
         frames=cell.frames,
@@ -245,7 +244,7 @@ def _kernel_bytes(cell: Cell, model: Model) -> int:
         mid_channels=model.mid_channels,
         batch=cell.batch,
         pairs=_pairs_at_once(cell),
-        upsampled=_frames_at_once(cell),
+        upsampled=1,
         height=cell.height,
         width=cell.width,
         threads=cell.backend.threads or psutil.cpu_count() or 1,
@@ -262,16 +261,7 @@ def _pairs_at_once(cell: Cell) -> int:
     plan = cell.memory_plan()
     if plan is not None:
         return plan.pairs_at_once(cell.frames)
-    return (cell.frames - 1) * (2 if cell.backend.schedule == "batched" else 1)
-
-
-def _frames_at_once(cell: Cell) -> int:
-    """How many frames of a clip are upsampled in one call."""
-    if cell.backend.schedule != "batched":
-        return 1
-    from vsr_model.schedule_memory import batch_sizes  # noqa: PLC0415
-
-    return max(batch_sizes(cell.frames))
+    return cell.frames - 1
 
 
 def _tensor_bytes(cell: Cell, model: Model, measure: Measure) -> int:
@@ -286,21 +276,11 @@ def _tensor_bytes(cell: Cell, model: Model, measure: Measure) -> int:
         "width": cell.width,
         "bytes_per_element": cell.backend.feature_bytes,
     }
-    published = find_model(model.name).estimate_peak_bytes(
-        model.parameters, **axes, gradients=measure.gradients
-    )
-    if cell.backend.schedule == "sequential" or measure.gradients:  # as much is recorded in any order
-        return published
-    # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.schedule_memory import estimate_peak_bytes  # noqa: PLC0415
-
-    return estimate_peak_bytes(
-        cell.backend.schedule,
-        mid_channels=model.mid_channels,
-        num_blocks=model.num_blocks,
-        **axes,
-        on_cpu=not cell.backend.is_cuda,
-    )
+    peak = find_model(model.name).estimate_peak_bytes(model.parameters, **axes, gradients=measure.gradients)
+    if cell.backend.schedule == "pipelined":  # the host may be done before any frame is upsampled
+        waiting = (cell.frames - 1) * cell.batch * cell.height * cell.width * model.mid_channels
+        peak += cell.backend.feature_bytes * waiting
+    return peak
 
 
 def machine_rates(cells: Sequence[Cell]) -> dict[str, float | None]:

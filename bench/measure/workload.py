@@ -114,9 +114,9 @@ def _by_schedule(network: nn.Module, backend: Backend) -> Callable[[Tensor, Stag
     if backend.schedule == "sequential":
         return network
     # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.schedules import scheduled  # noqa: PLC0415
+    from vsr_model.schedules import Pipelined  # noqa: PLC0415
 
-    return scheduled(network, backend.schedule, compiled=backend.compile)  # type: ignore[arg-type]
+    return Pipelined(network)  # type: ignore[arg-type]
 
 
 def frames_of(network: nn.Module, plan: "MemoryPlan") -> Frames:

@@ -146,7 +146,6 @@ def _cpu(cores: int) -> Iterator[Axis]:
     yield Axis(field="convolution", values=("winograd", "im2col", "fft"))
     yield Axis(field="memory_format", values=("channels_last",))
     yield Axis(field="dtype", values=("bfloat16",))
-    yield Axis(field="schedule", values=("batched", "bidirectional"))
     if cores >= MANY_CORES:
         yield Axis(field="threads", values=(cores // 2, cores))
     yield Axis(field="compile", values=(True,))
@@ -158,7 +157,7 @@ _CUDA: Final = (
     Axis(field="memory_format", values=("channels_last",)),
     Axis(field="from", values=("cudnn_autotune",)),
     Axis(field="cuda_graph", values=(True,)),
-    Axis(field="schedule", values=("batched", "bidirectional", "pipelined")),
+    Axis(field="schedule", values=("pipelined",)),
     Axis(field="cudnn_warp", values=(False,)),
     Axis(field="compile", values=(True,)),
 )

@@ -124,24 +124,15 @@ def peak_of(model: Model, **fields: Any) -> int:
 AXES = {"batch": 1, "height": 64, "width": 64}
 
 
-@pytest.mark.parametrize(
-    ("schedule", "pairs", "upsampled"), [("sequential", 3, 1), ("batched", 2 * 3, 4), ("bidirectional", 3, 1)]
-)
-def test_the_kernels_memory_is_that_of_the_schedule(schedule: str, pairs: int, upsampled: int) -> None:
+def test_the_kernels_memory_is_counted() -> None:
     model = Model(mid_channels=16, num_blocks=2)
-    more = peak_of(model, schedule=schedule, convolution="winograd", threads=2) - peak_of(
-        model, schedule=schedule
-    )
+    more = peak_of(model, convolution="winograd", threads=2) - peak_of(model)
     assert more == weight_bytes(mid_channels=16, num_blocks=2) + scratch_bytes(
-        mid_channels=16, pairs=pairs, upsampled=upsampled, threads=2, **AXES
+        mid_channels=16, pairs=3, upsampled=1, threads=2, **AXES
     )
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{}, {"schedule": "batched"}, {"memory_plan": MemoryPlanSpec(place="device")}],
-    ids=["sequential", "batched", "planned"],
-)
+@pytest.mark.parametrize("fields", [{}, {"memory_plan": MemoryPlanSpec(place="device")}])
 def test_the_kernel_fills_channels_up(fields: dict[str, Any]) -> None:
     one, sixteen = (
         peak_of(Model(mid_channels=mid, num_blocks=2), convolution="winograd", **fields) for mid in (1, 16)
@@ -150,21 +141,13 @@ def test_the_kernel_fills_channels_up(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("convolution", ["im2col", "fft"])
-@pytest.mark.parametrize(
-    ("fields", "pairs", "upsampled", "streams"),
-    [
-        ({}, 3, 1, 1),
-        ({"schedule": "batched"}, 6, 4, 1),
-        ({"device": "cuda", "schedule": "pipelined"}, 3, 1, 2),
-    ],
-)
+@pytest.mark.parametrize(("fields", "streams"), [({}, 1), ({"device": "cuda", "schedule": "pipelined"}, 2)])
 def test_what_other_convolutions_work_in_is_counted(
-    convolution: str, fields: dict[str, Any], pairs: int, upsampled: int, streams: int
+    convolution: str, fields: dict[str, Any], streams: int
 ) -> None:
     model = Model(mid_channels=8, num_blocks=2)
-    working = working_bytes(
-        convolution, mid_channels=8, pairs=pairs, upsampled=upsampled, on_cpu="device" not in fields, **AXES
-    )
+    on_cpu = "device" not in fields
+    working = working_bytes(convolution, mid_channels=8, pairs=3, upsampled=1, on_cpu=on_cpu, **AXES)
     kept = spectra_bytes(mid_channels=8, num_blocks=2, height=64, width=64) if convolution == "fft" else 0
     assert peak_of(model, convolution=convolution, **fields) - peak_of(model, **fields) == (
         streams * working + kept
@@ -174,7 +157,7 @@ def test_what_other_convolutions_work_in_is_counted(
 def test_graphs_are_allowed_for() -> None:
     model = Model(mid_channels=8, num_blocks=2)
     plain, graphed = (peak_of(model, device="cuda", cuda_graph=graph) for graph in (False, True))
-    assert graphed - plain == graph_bytes("sequential", mid_channels=8, frames=4, **AXES)
+    assert graphed - plain == graph_bytes(mid_channels=8, frames=4, **AXES)
 
 
 def test_each_device_has_its_rate() -> None:

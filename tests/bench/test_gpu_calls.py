@@ -24,8 +24,6 @@ BACKENDS: tuple[dict[str, Any], ...] = (
     {"name": "graph", "from": "cudnn", "cuda_graph": True},
     {"name": "tuned-graph", "from": "cudnn_autotune", "cuda_graph": True, "dtype": "bfloat16",
      "memory_format": "channels_last"},
-    {"name": "batched-graph", "from": "cudnn", "cuda_graph": True, "schedule": "batched"},
-    {"name": "two-branches-graph", "from": "cudnn", "cuda_graph": True, "schedule": "bidirectional"},
     {"name": "stream", "from": "cudnn", "transfer": "overlapped"},
     {"name": "graph-stream", "from": "cudnn", "cuda_graph": True, "transfer": "overlapped"},
 )  # fmt: skip

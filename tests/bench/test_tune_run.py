@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     "grid": {"frames": [1], "size": [[16, 16]]},
     "backends": ["cpu"],
 }
-LEFT = ("compile", "convolution", "schedule")
+LEFT = ("compile", "convolution")
 FEW = (*(word for field in LEFT for word in ("--without", field)), "--device", "cpu")
 """So that one alone is tried, channels_last."""
 
@@ -271,7 +271,7 @@ def test_upscale_takes_it_by_name_and_says_what_is_not_for_frames_one_by_one(tin
     user_folder().mkdir(parents=True)
     text = """\
 backends:
-- {name: fast, from: cpu, memory_format: channels_last, schedule: batched,
+- {name: fast, from: cpu, memory_format: channels_last, schedule: pipelined,
    tuned_on: {processor: another, cores: 99, torch: "0.1"}}
 """
     (user_folder() / "fast.yaml").write_text(text)
@@ -286,20 +286,20 @@ backends:
     assert Path("out.png").is_file()
     assert "backend fast: tuned on another, and this is " in done.stderr
     assert "with torch 0.1, and this is " in done.stderr
-    assert "backend fast: without schedule: batched, which is for whole clips in memory" in done.stderr
+    assert "backend fast: without schedule: pipelined, which is for whole clips in memory" in done.stderr
 
 
 def test_of_any_file_upscale_leaves_out_what_is_for_whole_clips(tiny: Path) -> None:
-    Path("hand.yaml").write_text("backends: [{name: by_hand, from: cpu, schedule: batched, threads: 1}]")
+    Path("hand.yaml").write_text("backends: [{name: by_hand, from: cpu, schedule: pipelined, threads: 1}]")
     for text in ("hand.yaml", "{from: hand.yaml}"):
         spec = config.backend_of(text)
         usable, told = cli_upscale._of_a_file(spec, resolve(spec), text)
         assert (usable.schedule, usable.threads) == ("sequential", 1)
         assert len(told) == 1
-        assert "without schedule: batched, which is for whole clips in memory" in told[0]
-    spec = config.backend_of("{from: cpu, schedule: batched}")  # asked for here: it is refused
+        assert "without schedule: pipelined, which is for whole clips in memory" in told[0]
+    spec = config.backend_of("{from: cpu, schedule: pipelined}")  # asked for here: it is refused
     kept = resolve(spec)
-    assert cli_upscale._of_a_file(spec, kept, "{from: cpu, schedule: batched}") == (kept, [])
+    assert cli_upscale._of_a_file(spec, kept, "{from: cpu, schedule: pipelined}") == (kept, [])
 
 
 def test_a_run_says_that_a_backend_was_tuned_elsewhere(

@@ -35,13 +35,13 @@ from vsr_model.errors import BadInput
 AXES = (
     Axis(field="convolution", values=("winograd", "im2col")),
     Axis(field="memory_format", values=("channels_last",)),
-    Axis(field="schedule", values=("batched",)),
+    Axis(field="dtype", values=("bfloat16",)),
 )
 PLAIN = plain("cpu")
 WINO = PLAIN.with_value("convolution", "winograd")
 IM2COL = PLAIN.with_value("convolution", "im2col")
 LAST = PLAIN.with_value("memory_format", "channels_last")
-BATCHED = PLAIN.with_value("schedule", "batched")
+NARROW = PLAIN.with_value("dtype", "bfloat16")
 SEARCH = Search(plain=PLAIN, axes=AXES)
 
 
@@ -69,9 +69,9 @@ def searched(seconds: Mapping[Candidate, float | str]) -> list[Done]:
 @pytest.mark.parametrize(
     ("device", "asked", "fields"),
     [
-        ("cpu", {}, "convolution memory_format schedule compile"),
-        ("cpu", {"min_psnr_db": 50.0}, "convolution memory_format dtype schedule compile"),
-        ("cpu", {"cores": 8, "without": ("compile", "convolution")}, "memory_format schedule threads"),
+        ("cpu", {}, "convolution memory_format compile"),
+        ("cpu", {"min_psnr_db": 50.0}, "convolution memory_format dtype compile"),
+        ("cpu", {"cores": 8, "without": ("compile", "convolution")}, "memory_format threads"),
         ("cuda", {"min_psnr_db": 100.0}, "memory_format from cuda_graph schedule cudnn_warp compile"),
         ("cuda:1", {"min_psnr_db": 45.0},
          "dtype fp32_precision memory_format from cuda_graph schedule cudnn_warp compile"),
@@ -123,18 +123,18 @@ def test_names_are_legible_and_never_too_long() -> None:
 
 def test_first_each_alone_then_together_from_the_fastest_on() -> None:
     first = SEARCH.next_stage([])
-    assert first == Stage(name=ALONE, candidates=(WINO, IM2COL, LAST, BATCHED), rounds=2)
-    done = [measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.9, BATCHED: 1.1})]
+    assert first == Stage(name=ALONE, candidates=(WINO, IM2COL, LAST, NARROW), rounds=2)
+    done = [measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.9, NARROW: 1.1})]
     second = SEARCH.next_stage(done)
     assert second is not None
     everything = IM2COL.with_value("memory_format", "channels_last")
     # The fastest again, all that paid alone, and one field changed; winograd is hopeless.
-    assert second.candidates == (IM2COL, everything, IM2COL.with_value("schedule", "batched"))
+    assert second.candidates == (IM2COL, everything, IM2COL.with_value("dtype", "bfloat16"))
     done.append(measured(second, {IM2COL: 0.5, everything: 0.4, second.candidates[2]: 0.45}))
     assert SEARCH.best(done) == everything
     third = SEARCH.next_stage(done)
     assert third is not None
-    assert third.candidates == (everything, everything.with_value("schedule", "batched"))
+    assert third.candidates == (everything, everything.with_value("dtype", "bfloat16"))
     done.append(measured(third, {everything: 0.4, third.candidates[1]: 0.398}))
     assert SEARCH.next_stage(done) is None  # half a per cent is no reason to go on
     assert SEARCH.best(done) == third.candidates[1]
@@ -145,7 +145,7 @@ def test_first_each_alone_then_together_from_the_fastest_on() -> None:
 
 
 def test_where_nothing_is_faster_the_plain_network_stays() -> None:
-    done = searched({WINO: 1.2, IM2COL: "skipped", LAST: 1.01, BATCHED: "inaccurate"})
+    done = searched({WINO: 1.2, IM2COL: "skipped", LAST: 1.01, NARROW: "inaccurate"})
     assert [one.stage.name for one in done] == [ALONE]
     assert SEARCH.best(done) == PLAIN
     assert SEARCH.runner_up(done) is None
@@ -153,7 +153,7 @@ def test_where_nothing_is_faster_the_plain_network_stays() -> None:
 
 
 def test_what_failed_alone_is_tried_with_nothing() -> None:
-    done = searched({WINO: "error", IM2COL: "oom", LAST: 0.8, BATCHED: "not measured"})
+    done = searched({WINO: "error", IM2COL: "oom", LAST: 0.8, NARROW: "not measured"})
     assert {candidate for one in done[1:] for candidate in one.answers} <= {PLAIN, LAST}
     assert SEARCH.best(done) == LAST
 
@@ -161,7 +161,7 @@ def test_what_failed_alone_is_tried_with_nothing() -> None:
 def test_what_was_inaccurate_alone_may_be_right_with_others() -> None:
     first = SEARCH.next_stage([])
     assert first is not None
-    one = measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.7, BATCHED: 1.2})
+    one = measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.7, NARROW: 1.2})
     wrong = replace(one.answers[LAST], status=Status.INACCURATE)
     one = replace(one, answers={**one.answers, LAST: wrong})
     assert one.ratio(LAST, PLAIN) is None
@@ -177,7 +177,7 @@ def test_winograd_has_no_twin_in_another_memory_format() -> None:
     assert WINO.with_value("memory_format", "channels_last") == WINO
     assert LAST.with_value("convolution", "winograd") == WINO
     assert IM2COL.with_value("memory_format", "channels_last").name == "im2col-channels_last"
-    done = searched({WINO: 0.5, IM2COL: 3.0, LAST: 0.9, BATCHED: 0.95})
+    done = searched({WINO: 0.5, IM2COL: 3.0, LAST: 0.9, NARROW: 0.95})
     assert len(done) > 1
     tried = [candidate for one in done for candidate in one.answers if candidate.value("convolution")]
     assert not any(candidate.value("memory_format") for candidate in tried)
@@ -186,7 +186,7 @@ def test_winograd_has_no_twin_in_another_memory_format() -> None:
 def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
     first = SEARCH.next_stage([])
     assert first is not None
-    one = measured(first, {WINO: 0.6, IM2COL: "not measured", LAST: "not measured", BATCHED: "not measured"})
+    one = measured(first, {WINO: 0.6, IM2COL: "not measured", LAST: "not measured", NARROW: "not measured"})
     assert SEARCH.best([one]) == WINO
     second = SEARCH.next_stage([one])
     assert second is None  # all others are unknown, and nothing is tried with what is unknown
@@ -202,13 +202,13 @@ def test_the_ratio_is_of_the_rounds_that_both_have_and_over_all_clips() -> None:
     base = Answer(candidate=PLAIN, levels={"a": {0: 1.0, 1: 10.0}, "b": {0: 2.0}})
     half = Answer(candidate=WINO, levels={"a": {1: 5.0}, "b": {0: 4.0}})
     cut_short = Answer(candidate=LAST, levels={"a": {0: 0.5}, "b": {}})
-    none = Answer(candidate=BATCHED, levels={"a": {2: 1.0}, "b": {}})
+    none = Answer(candidate=NARROW, levels={"a": {2: 1.0}, "b": {}})
     done = Done(stage=Stage(name="x", candidates=(WINO, LAST), rounds=2),
-                answers={PLAIN: base, WINO: half, LAST: cut_short, BATCHED: none})  # fmt: skip
+                answers={PLAIN: base, WINO: half, LAST: cut_short, NARROW: none})  # fmt: skip
     assert done.ratio(WINO, PLAIN) == pytest.approx(1.0)  # half as long and twice as long
     assert done.ratio(LAST, PLAIN) == pytest.approx(0.5)  # of the one clip that both have
-    assert done.ratio(BATCHED, PLAIN) is None
-    assert done.ratio(BATCHED, PLAIN) is None
+    assert done.ratio(NARROW, PLAIN) is None
+    assert done.ratio(NARROW, PLAIN) is None
 
 
 # What the confirmation says.
@@ -308,12 +308,12 @@ def test_records_to_answers() -> None:
         slow = 2.0 if cell.backend.name == "plain" else 1.0
         records += [record(cell, number, slow, output_psnr_db=100.0 + number) for number in range(2)]
     records.append(record(cells[5], 0, None, status=Status.OOM, reason="too much"))
-    stage = Stage(name="x", candidates=(WINO, LAST, BATCHED), rounds=2)
+    stage = Stage(name="x", candidates=(WINO, LAST, NARROW), rounds=2)
     found = answers.done(stage, PLAIN, cells, records)
     assert found.ratio(WINO, PLAIN) == pytest.approx(0.5)
     assert found.answers[WINO].psnr_db == 100.0
     assert (found.answers[LAST].status, found.answers[LAST].reason) == ("oom", "too much")
-    assert found.answers[BATCHED].status == "not measured"
+    assert found.answers[NARROW].status == "not measured"
 
 
 # The file, and what is made of it.
@@ -476,11 +476,11 @@ def test_where_machine_or_torch_are_others_there_is_a_note() -> None:
 
 
 def test_what_is_for_whole_clips_is_left_out_where_frames_come_one_by_one() -> None:
-    fast = Backend(name="t", device="cuda", compile=True, schedule="batched", memory_format="channels_last")
+    fast = Backend(name="t", device="cuda", compile=True, schedule="pipelined", memory_format="channels_last")
     usable, told = frame_by_frame(fast)
     assert usable == replace(fast, compile=False, schedule="sequential")
     assert told is not None
-    assert "without compile: true, schedule: batched" in told
+    assert "without compile: true, schedule: pipelined" in told
     assert frame_by_frame(CPU) == (CPU, None)
 
 
@@ -511,7 +511,7 @@ CPU_OF_TWO: dict[str, Any] = {"device": "cpu", "cores": 2}
             "--without: 'compil' is not among what is tried on cpu (did you mean 'compile'?",
         ),
         (
-            {"without": ["compile", "convolution", "memory_format", "schedule"]},
+            {"without": ["compile", "convolution", "memory_format"]},
             "leaves nothing that could be tried on cpu",
         ),
         ({"filters": ["backend=plain"]}, "--filter backend=plain: would leave out some of the search's own"),

@@ -1,7 +1,6 @@
 """Features stored channels last stay so from convolution to convolution, the warp notwithstanding."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from tests import golden
 from vsr_model import BasicVSR, load_checkpoint, no_probe
 from vsr_model.layers import is_channels_last, joined, shuffled_channels_last
-from vsr_model.schedules import scheduled
+from vsr_model.schedules import Pipelined
 
 CHANNELS_LAST = torch.channels_last
 
@@ -42,25 +41,17 @@ def layouts_of_inputs(network: nn.Module, call: Callable[..., Tensor], lrs: Tens
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("schedule", ["sequential", "batched", "pipelined"])
+@pytest.mark.parametrize("pipelined", [False, True])
 def test_every_convolution_of_features_is_given_channels_last(
-    schedule: Any, n: int, dtype: torch.dtype
+    pipelined: bool, n: int, dtype: torch.dtype
 ) -> None:
     network = tiny().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
     network.cast_features(dtype)
     lrs = golden.clip(3 * n, 17, 20).view(n, 3, 3, 17, 20)
-    seen = layouts_of_inputs(network, scheduled(network, schedule), lrs)
+    seen = layouts_of_inputs(network, Pipelined(network) if pipelined else network, lrs)
     features = {name: found for name, found in seen.items() if not name.startswith("alignment.")}
     assert len(features) == 2 * (1 + 2 * 2) + 1 + 4
     assert set().union(*features.values()) == {True}
-
-
-def test_so_is_every_one_of_both_trunks_together() -> None:
-    network = tiny().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
-    call: Any = scheduled(network, "bidirectional")
-    seen = layouts_of_inputs(call._pair, call, golden.clip(3, 17, 20))
-    assert len(seen) == 1 + 2 * 2
-    assert set().union(*seen.values()) == {True}
 
 
 def test_without_being_asked_nothing_is_channels_last() -> None:

@@ -15,7 +15,6 @@ from vsr_model.cuda_graphs import HANDED_ON, PARTS, CudaCapturer, GraphedStage, 
 from vsr_model.frame_sources import TensorFrames
 from vsr_model.initialise import build_basicvsr
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.schedules import scheduled
 from vsr_model.stages import no_probe
 from vsr_model.streaming import upscale_frames
 
@@ -232,15 +231,14 @@ class TestOnAGpu:
         assert len(launches) == 1
 
 
-@pytest.mark.parametrize("schedule", ["sequential", "batched", "bidirectional", "pipelined"])
 @pytest.mark.parametrize("frames", [1, 2, 9])
-def test_what_graphs_hold_is_allowed_for(schedule: Any, frames: int) -> None:
+def test_what_graphs_hold_is_allowed_for(frames: int) -> None:
     """What each reads and writes is counted; beside it the pool keeps the two worst moments."""
     one = network()
-    graph_stages(one, FakeCapturer(), keep_all=schedule != "sequential")
+    graph_stages(one, FakeCapturer(), keep_all=True)
     lrs = clip(frames, batch=2)
     with torch.inference_mode():
-        scheduled(one, schedule)(lrs)
+        one(lrs)
     graphs = [
         graph
         for stage in one.modules()
@@ -249,9 +247,7 @@ def test_what_graphs_hold_is_allowed_for(schedule: Any, frames: int) -> None:
     ]
     held = sum(tensor.nbytes for graph in graphs for tensor in (*graph.inputs, graph.output))
     shape = {"batch": 2, "height": 32, "width": 40}
-    pairs = (frames - 1) * (2 if schedule == "batched" else 1)
-    upsampled = min(frames, 5) if schedule == "batched" else 1
-    pool = flow_elements(pairs=pairs, **shape) if pairs else 0
-    pool += upsampled * upsampling_elements(mid_channels=8) * 2 * 32 * 40
-    allowed = graph_bytes(schedule, mid_channels=8, frames=frames, **shape)
+    pool = flow_elements(pairs=frames - 1, **shape) if frames > 1 else 0
+    pool += upsampling_elements(mid_channels=8) * 2 * 32 * 40
+    allowed = graph_bytes(mid_channels=8, frames=frames, **shape)
     assert 0.95 * allowed <= held + 4 * pool <= allowed
