@@ -1,12 +1,10 @@
 """The same call timed by torch.utils.benchmark, pytest-benchmark and this project, in turns.
 
-Each round is a worker process as a run's are: forked from the server process, with the allocator setting,
-threads and settings of the backend `cpu`, and the call that a round of a cell makes. In it pytest runs one
-test per turn, in which every tool times one call, in an order that goes through all six in turn. All three
-do the same around it: two calls untimed (torch's Timer cannot be told otherwise), then one timed, its output
-freed after the clock was read; Python's garbage collector off; torch's Timer at the threads that are in force
-and not at its default of one. A pair is of one turn; the interval is over rounds
-(bench.statistics.stats.paired_ratio).
+Each round is a worker process as a run's are, with the call that a round of a cell makes on the backend
+`cpu`. In it pytest runs one test per turn, in which every tool times one call, in an order that goes through
+all six. All three make two calls untimed (torch's Timer cannot be told otherwise) and one timed, and free its
+output after the clock was read; Python's garbage collector is off, and torch's Timer uses the threads that
+are in force and not its default of one.
 """
 
 import argparse
@@ -25,12 +23,10 @@ import pandas as pd
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model, RandomInput
 from bench.grid.plan import Cell
-from bench.machine import environment
 from bench.process.launcher import Launcher
-from bench.reporting.markdown import Column, table
 from bench.statistics.stats import Summary, paired_ratio
-from benchmarks import evidence
-from benchmarks.evidence import Evidence
+from benchmarks import common
+from benchmarks.common import Evidence
 
 NAME: Final = "agreement"
 COLUMNS: Final = ("call", "round", "turn", "place", "tool", "wall_s")
@@ -47,15 +43,13 @@ WITHIN: Final = 0.01
 """How close to 1 a ratio should be."""
 
 UNTIMED: Final = 2
-"""Calls before the timed one: what torch's Timer.timeit(1) makes."""
-
 WARMUP: Final = 5
-"""Calls before the first turn of a process."""
+"""Calls before each timed one, and before the first turn of a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A forward pass of BasicVSR on a clip of so many frames, batch 1; turns per process."""
+    """A forward pass of BasicVSR on a clip of `frames`, batch 1; turns per process."""
 
     name: str
     mid_channels: int
@@ -73,7 +67,6 @@ CALLS: Final = (
 )
 ROUNDS: Final = 10
 QUICK: Final = (Call(name="small", mid_channels=8, num_blocks=1, frames=1, side=16, turns=6, threads=1),)
-QUICK_ROUNDS: Final = 2
 
 
 def serve(connection: Connection) -> None:
@@ -87,28 +80,21 @@ def serve(connection: Connection) -> None:
     gc.disable()
     call = Call(**connection.recv())
     backend = replace(BUILT_IN["cpu"], threads=call.threads)
+    noise = RandomInput(name="noise", kind="random")
+    cell = Cell(input=noise, batch=1, frames=call.frames, height=call.side, width=call.side, backend=backend)
     with backends.applied(backend):
         device = backends.device_of(backend)
         model = Model(mid_channels=call.mid_channels, num_blocks=call.num_blocks)
         network = workload.prepare(workload.build_model(model), backend, device.torch_device)
         forward = workload.forward_of(network)
-        clip = workload.make_clip(_cell(call))
+        clip = workload.make_clip(cell)
 
         def action() -> torch.Tensor:
             return forward(clip, no_probe)
 
         for _ in range(WARMUP):
             action()
-        turns = _Turns(call.turns, action, device)
-        turns.run()
-        connection.send(turns.rows)
-
-
-def _cell(call: Call) -> Cell:
-    noise = RandomInput(name="noise", kind="random")
-    return Cell(
-        input=noise, batch=1, frames=call.frames, height=call.side, width=call.side, backend=BUILT_IN["cpu"]
-    )
+        connection.send(_Turns(call.turns, action, device).run())
 
 
 class _Turns:
@@ -118,14 +104,14 @@ class _Turns:
         import torch  # noqa: PLC0415
         from torch.utils.benchmark import Timer  # noqa: PLC0415
 
-        self.rows: list[tuple[int, int, str, float]] = []
+        self._rows: list[tuple[int, int, str, float]] = []
         self._turns = turns
         self._action = action
         self._device = device
         # `output` lives until the statement's function returns, after the clock was read.
         self._timer = Timer("output = call()", globals={"call": action}, num_threads=torch.get_num_threads())
 
-    def run(self) -> None:
+    def run(self) -> list[tuple[int, int, str, float]]:
         import pytest  # noqa: PLC0415
 
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -135,8 +121,9 @@ class _Turns:
         options = ["-c", os.devnull, "--rootdir", str(path.parent), "-p", "pytest_benchmark.plugin"]
         quiet = ["-q", "-s", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
         status = pytest.main([str(path), *options, *quiet, "--benchmark-quiet"], plugins=[self])
-        if status != 0 or len(self.rows) != self._turns * len(TOOLS):
-            raise RuntimeError(f"pytest ended with {status!r} after {len(self.rows)} samples")
+        if status != 0 or len(self._rows) != self._turns * len(TOOLS):
+            raise RuntimeError(f"pytest ended with {status!r} after {len(self._rows)} samples")
+        return self._rows
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         metafunc.parametrize("turn", range(self._turns))
@@ -150,7 +137,7 @@ class _Turns:
             PYTEST: lambda: self._pytest(benchmark),
         }
         for place, tool in enumerate(orders[turn % len(orders)]):
-            self.rows.append((turn, place, tool, tools[tool]()))
+            self._rows.append((turn, place, tool, tools[tool]()))
 
     def _ours(self) -> float:
         from bench.measure.timing import timed  # noqa: PLC0415
@@ -172,35 +159,25 @@ class _Turns:
 
 
 def measure(options: argparse.Namespace) -> Evidence:
-    """Every call in every round, the rounds of all calls interleaved."""
-    calls, rounds = (QUICK, QUICK_ROUNDS) if options.quick else (CALLS, ROUNDS)
-    variables = environment.ALLOCATOR_VARIABLES["retain"]
+    """Measure every call in every round, the rounds of all calls interleaved."""
+    calls, rounds = (QUICK, 2) if options.quick else (CALLS, ROUNDS)
     rows: list[tuple[object, ...]] = []
-    with Launcher(variables) as launcher:
-        described = evidence.environment_of(launcher, variables)
+    with Launcher(common.RETAIN) as launcher:
+        described = common.environment_of(launcher)
         for number in range(rounds):
             for call in calls:
-                evidence.say(f"round {number + 1}/{rounds}: {call.name}")
-                rows += [(call.name, number, *row) for row in _round(launcher, call)]
+                common.say(f"round {number + 1}/{rounds}: {call.name}")
+                worker = launcher.spawn(f"benchmarks.agreement:{serve.__name__}")
+                with worker.connection as connection:
+                    connection.send(asdict(call))  # the class of a script that was started is __main__.Call
+                    connection.poll(None)  # its first byte may take minutes; the rest then may not
+                    rows += [(call.name, number, *row) for row in connection.recv()]
+                launcher.exit_status(worker)
     return Evidence(samples=pd.DataFrame(rows, columns=list(COLUMNS)), environment=described)
 
 
-def _round(launcher: Launcher, call: Call) -> list[tuple[int, int, str, float]]:
-    launcher.forget_words()
-    worker = launcher.spawn(f"benchmarks.agreement:{serve.__name__}")
-    with worker.connection as connection:
-        connection.send(asdict(call))  # the class of a script that was started is __main__.Call
-        connection.poll(None)  # its first byte may take minutes; the rest then may not
-        try:
-            rows: list[tuple[int, int, str, float]] = connection.recv()
-        except EOFError:
-            raise RuntimeError(f"the worker ended: {launcher.last_words()}") from None
-    launcher.exit_status(worker)
-    return rows
-
-
 def ratio_of(samples: pd.DataFrame, above: str, below: str) -> Summary:
-    """The paired ratio of two tools on one call."""
+    """The paired ratio of two tools on one call: a pair is of one turn, the interval over rounds."""
     sides = [
         [list(of_round["wall_s"]) for _, of_round in of_tool.sort_values("turn").groupby("round")]
         for of_tool in (samples[samples["tool"] == tool] for tool in (above, below))
@@ -219,28 +196,23 @@ def verdict(found: Summary) -> str:
 
 def render(kept: Evidence) -> str:
     """The ratios as a table, and where they come from."""
-    rows: list[list[str]] = []
+    rows = []
     for name, samples in kept.samples.groupby("call", sort=False):
-        call_s = median(samples["wall_s"])
         for above, below in PAIRS:
             found = ratio_of(samples, above, below)
-            limits = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}"
-            rows.append([
-                str(name), f"{1000 * call_s:.3g} ms", f"{above} / {below}", f"{found.median:.4f}", limits,
-                str(found.interval), f"{found.n_rounds} x {found.n // found.n_rounds}", verdict(found),
-            ])  # fmt: skip
-    titles = ("call", "takes", "pair", "ratio", "95 % interval", "kind", "rounds x pairs", "1 within 1 %")
-    columns = [
-        Column(title=title, cells=[row[place] for row in rows], numeric=title in ("takes", "ratio"))
-        for place, title in enumerate(titles)
-    ]
-    return f"{table(columns)}\n\n{evidence.source_line(kept.environment, f'python -m benchmarks.{NAME}')}"
+            rows.append({
+                "call": str(name), "takes": f"{1000 * median(samples['wall_s']):.3g} ms",
+                "pair": f"{above} / {below}", "ratio": f"{found.median:.4f}",
+                "95 % interval": common.interval(found, ".4f"), "kind": str(found.interval),
+                "rounds x pairs": f"{found.n_rounds} x {found.n // found.n_rounds}",
+                "1 within 1 %": verdict(found),
+            })  # fmt: skip
+    return f"{common.table(rows, numeric=('takes', 'ratio'))}\n\n{kept.source}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 2 for a request that cannot be met."""
-    options = evidence.parser(__doc__, NAME).parse_args(argv)
-    return evidence.conduct(options, NAME, columns=COLUMNS, measure=measure, render=render)
+    """Return the exit status."""
+    return common.conduct(common.parser(__doc__, NAME).parse_args(argv), NAME, measure, render)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Work of known length, through the same worker, passes and probes as a network.
+"""Work whose length is known, through the same worker, passes and probes as a network.
 
 On a CPU each stage spins until a clock of its own (CLOCK_MONOTONIC_RAW, which the harness does not read and
 which nothing adjusts) has passed a given time, and keeps how long that really was: a spin that the system
-interrupts is longer, and says so. What the harness reports is held against that, call by call. On a GPU each
-stage is `torch.cuda._sleep`, whose unit is the device's cycles: the longest call says how long a cycle is,
-and the others must be as much shorter as their cycles are fewer.
+interrupts is longer, and counts as such. On a GPU each stage is `torch.cuda._sleep`, whose unit is the
+device's cycles: the longest call tells how long a cycle is, and the others must be as much shorter as their
+cycles are fewer. The exit status is 1 where a reported time is not the truth within 1 % or 50 microseconds.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,14 +21,12 @@ import pandas as pd
 
 from bench.grid import plan
 from bench.grid.config import Experiment, Model
-from bench.machine import environment
 from bench.messages import GO, Message, Ready, Task
 from bench.process.launcher import Launcher
 from bench.records import FORWARD, FORWARD_UNPROBED, CellRecord, Pass, Phase, Status
-from bench.reporting.markdown import Column, table
 from bench.statistics.stats import Summary, paired_ratio, summarise
-from benchmarks import evidence
-from benchmarks.evidence import Evidence
+from benchmarks import common
+from benchmarks.common import Evidence
 from vsr_model.errors import BadInput
 from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
 
@@ -40,7 +38,7 @@ COLUMNS: Final = ("length_s", "round", "pass", "stage", "repetition", "clock", "
 
 RELATIVE: Final = 0.01
 ABSOLUTE_S: Final = 50e-6
-"""What is asked: the reported time is within 1 % or 50 microseconds, whichever is more."""
+"""A reported time should be the truth within 1 % or 50 microseconds, whichever is more."""
 
 SHARES: Final = {
     Stage.ALIGNMENT: 0.1,
@@ -50,13 +48,8 @@ SHARES: Final = {
 }
 """Of a call's length; no two alike, so that one stage cannot pass for another."""
 
-LENGTHS_S: Final = (50e-6, 200e-6, 1e-3, 5e-3, 20e-3, 100e-3)
-LONG_S: Final = (1.0,)
-ROUNDS: Final = 6
-
 CYCLES_PER_S: Final = 1_500_000_000
 """About a GPU's clock, so that lengths are roughly those asked for; nothing is concluded from it."""
-
 
 WAKE_S: Final = 0.5
 """Work before the first call on a GPU, whose clock takes a while to come up from idle."""
@@ -72,8 +65,8 @@ class Plan:
 
 
 FULL: Final = (
-    Plan(lengths_s=LENGTHS_S, repetitions=20, rounds=ROUNDS),
-    Plan(lengths_s=LONG_S, repetitions=3, rounds=ROUNDS),
+    Plan(lengths_s=(50e-6, 200e-6, 1e-3, 5e-3, 20e-3, 100e-3), repetitions=20, rounds=6),
+    Plan(lengths_s=(1.0,), repetitions=3, rounds=6),
 )
 QUICK: Final = (Plan(lengths_s=(200e-6, 2e-3), repetitions=6, rounds=1),)
 
@@ -134,14 +127,11 @@ def serve(connection: Connection) -> None:
     spinning: Any = network()
     make_clip = workload.make_clip
 
-    def build_model(model: Model) -> "nn.Module":  # noqa: ARG001 - whichever is asked for
-        return cast("nn.Module", spinning)
-
     def make_clip_and_set_length(cell: plan.Cell) -> "Tensor":
         spinning.length_s = length_of(cell.input.name)
         return make_clip(cell)
 
-    workload.build_model = build_model
+    workload.build_model = lambda model: spinning  # noqa: ARG005 - whichever is asked for
     workload.make_clip = make_clip_and_set_length
     worker.main(_Telling(connection, spinning.calls))  # type: ignore[arg-type]  # as much as it uses
 
@@ -166,12 +156,13 @@ def length_of(name: str) -> float:
     return int(name.removesuffix("us")) / 1e6
 
 
-def experiment(one: Plan, backend: str) -> Experiment:
-    """What a YAML file would say."""
-    names = [f"{round(1e6 * length)}us" for length in one.lengths_s]
-    return Experiment.model_validate({
+def reported_and_true(one: Plan, backend: str, launcher: Launcher) -> pd.DataFrame:
+    """Run the plan, a worker per round of each length. Raises BadInput for a round that does not end well."""
+    asked = Experiment.model_validate({
         "name": "known-length",
-        "input": tuple({"name": name, "kind": "random"} for name in names),
+        "input": tuple(
+            {"name": f"{round(1e6 * length)}us", "kind": "random"} for length in one.lengths_s
+        ),
         "grid": {"frames": (1,), "size": ((16, 16),)},
         "backends": (backend,),
         "measure": {
@@ -180,19 +171,14 @@ def experiment(one: Plan, backend: str) -> Experiment:
         },
         "plots": (),
     })  # fmt: skip
-
-
-def reported_and_true(one: Plan, backend: str, launcher: Launcher) -> pd.DataFrame:
-    """Run the plan, a worker per round of each length. Raises BadInput for a round that does not end well."""
-    asked = experiment(one, backend)
     jobs = plan.schedule(plan.cells(asked), asked.measure)
     rows: list[tuple[object, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, job in enumerate(jobs, start=1):
-            evidence.say(f"{number}/{len(jobs)}: round {job.round + 1} of {job.cell.id}")
+            common.say(f"{number}/{len(jobs)}: round {job.round + 1} of {job.cell.id}")
             task = Task(
                 job=job,
-                model=asked.model,
+                model=Model(),
                 measure=asked.measure,
                 reference=Path(folder) / f"{job.cell.input.name}.npy",
                 import_torch_s=launcher.import_torch_s,
@@ -218,7 +204,7 @@ def _round(launcher: Launcher, task: Task) -> tuple[CellRecord, list[dict[str, f
     return record, calls
 
 
-def _rows(record: CellRecord, calls: Iterable[Mapping[str, float]]) -> list[tuple[object, ...]]:
+def _rows(record: CellRecord, calls: Sequence[Mapping[str, float]]) -> list[tuple[object, ...]]:
     """The steady samples of a round beside the truth; calls and their samples stand in the same order."""
     wholes = [sample for sample in record.samples if sample.stage in (FORWARD, FORWARD_UNPROBED)]
     true = {
@@ -253,8 +239,7 @@ def in_seconds(samples: pd.DataFrame) -> pd.DataFrame:
         & (samples["clock"] == "device")
         & (samples["pass"] == str(Pass.END_TO_END))
     ]
-    cycle_s = median(longest["reported_s"] / longest["true"])
-    return samples.assign(true=samples["true"] * cycle_s)
+    return samples.assign(true=samples["true"] * median(longest["reported_s"] / longest["true"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,88 +256,69 @@ class Deviation:
         return abs(self.difference.median) <= max(RELATIVE * self.length_s, ABSOLUTE_S)
 
 
-def deviation(samples: pd.DataFrame) -> Deviation:
-    """Of samples of one length, stage, pass and clock."""
-    rounds = [of_round for _, of_round in samples.groupby("round")]
-    reported, true = ([list(of_round[side]) for of_round in rounds] for side in ("reported_s", "true"))
-    differences = [list(of_round["reported_s"] - of_round["true"]) for of_round in rounds]
-    return Deviation(
-        length_s=median(samples["true"]),
-        difference=summarise(differences),
-        ratio=paired_ratio(reported, true),
-    )
-
-
 def deviations(samples: pd.DataFrame) -> dict[tuple[float, str, str, str], Deviation]:
-    """By length, pass, stage and clock."""
-    found: dict[tuple[float, str, str, str], Deviation] = {}
-    for key, rows in in_seconds(samples).groupby(["length_s", "pass", "stage", "clock"], sort=False):
-        length_s, pass_, stage, clock = cast("tuple[float, str, str, str]", key)
-        found[length_s, pass_, stage, clock] = deviation(rows)
+    """By length, pass, clock and stage."""
+    found = {}
+    for key, rows in in_seconds(samples).groupby(["length_s", "pass", "clock", "stage"], sort=False):
+        rounds = [of_round for _, of_round in rows.groupby("round")]
+        found[cast("tuple[float, str, str, str]", key)] = Deviation(
+            length_s=median(rows["true"]),
+            difference=summarise([list(one["reported_s"] - one["true"]) for one in rounds]),
+            ratio=paired_ratio(
+                [list(one["reported_s"]) for one in rounds], [list(one["true"]) for one in rounds]
+            ),
+        )
     return found
 
 
 def render(kept: Evidence) -> str:
     """A table: for each length the call in each pass, and of the stages the one that is furthest off."""
-    rows: list[list[str]] = []
+    rows = []
     groups: dict[tuple[float, str, str], dict[str, Deviation]] = {}
-    for (length_s, pass_, stage, clock), found in deviations(kept.samples).items():
+    for (length_s, pass_, clock, stage), found in deviations(kept.samples).items():
         groups.setdefault((length_s, pass_, clock), {})[stage] = found
     for (_, pass_, clock), by_stage in groups.items():
         stages = [stage for stage in map(str, STAGES) if stage in by_stage]
-        shown = [stage for stage in (FORWARD,) if stage in by_stage]
+        shown = {FORWARD: FORWARD} if FORWARD in by_stage else {}
         if stages:
-            shown.append(max(stages, key=lambda stage: abs(by_stage[stage].difference.median)))
-        for stage in shown:
+            worst = max(stages, key=lambda stage: abs(by_stage[stage].difference.median))
+            shown[worst] = f"{worst}, the worst of {len(stages)} stages"
+        for stage, title in shown.items():
             found = by_stage[stage]
-            rows.append([
-                f"{1000 * found.length_s:.4g} ms",
-                f"{stage}, the worst of {len(stages)} stages" if stage in stages else stage, pass_, clock,
-                f"{1e6 * found.difference.median:+.1f} us", _limits(found.difference, 1e6, "+.1f"),
-                f"{found.ratio.median:.5f}", _limits(found.ratio, 1.0, ".5f"),
-                "yes" if found.is_within else "no",
-            ])  # fmt: skip
-    titles = (
-        "true length", "timed", "pass", "clock", "reported - true", "95 % interval",
-        "reported / true", "95 % interval ", "within 1 % or 50 us",
-    )  # fmt: skip
+            rows.append({
+                "true length": f"{1000 * found.length_s:.4g} ms",
+                "timed": title, "pass": pass_, "clock": clock,
+                "reported - true": f"{1e6 * found.difference.median:+.1f} us",
+                "95 % interval": common.interval(found.difference, "+.1f", 1e6),
+                "reported / true": f"{found.ratio.median:.5f}",
+                "its interval": common.interval(found.ratio, ".5f"),
+                "within 1 % or 50 us": "yes" if found.is_within else "no",
+            })  # fmt: skip
     numeric = ("true length", "reported - true", "reported / true")
-    columns = [
-        Column(title=title, cells=[row[place] for row in rows], numeric=title in numeric)
-        for place, title in enumerate(titles)
-    ]
-    on_device = "device" in set(kept.samples["clock"])
-    command = f"python -m benchmarks.{NAME}" + (" --backend cuda" if on_device else "")
-    source = evidence.source_line(kept.environment, command)
-    return f"{table(columns)}\n\n{kept.samples['round'].nunique()} rounds of each length. {source}"
-
-
-def _limits(found: Summary, factor: float, form: str) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f"{format(factor * found.low, form)} to {format(factor * found.high, form)}"
-
-
-def measure(plans: Sequence[Plan], backend: str) -> Evidence:
-    """Run the plans on the backend."""
-    variables = environment.ALLOCATOR_VARIABLES["retain"]
-    with Launcher(variables) as launcher:
-        described = evidence.environment_of(launcher, variables)
-        found = [reported_and_true(one, backend, launcher) for one in plans]
-    return Evidence(samples=pd.concat(found, ignore_index=True), environment=described)
+    return (
+        f"{common.table(rows, numeric=numeric)}\n\n"
+        f"{kept.samples['round'].nunique()} rounds of each length. {kept.source}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 2 for a request that cannot be met."""
-    parser = evidence.parser(__doc__, NAME)
+    """Return the exit status."""
+    parser = common.parser(__doc__, NAME)
     parser.add_argument("--backend", default="cpu", choices=("cpu", "cuda", "cudnn"))
     options = parser.parse_args(argv)
-
-    def measured(given: argparse.Namespace) -> Evidence:
-        return measure(QUICK if given.quick else FULL, given.backend)
-
     name = NAME if options.backend == "cpu" else f"{NAME}_cuda"
-    return evidence.conduct(options, name, columns=COLUMNS, measure=measured, render=render)
+
+    def measure(given: argparse.Namespace) -> Evidence:
+        with Launcher(common.RETAIN) as launcher:
+            described = common.environment_of(launcher)
+            plans = QUICK if given.quick else FULL
+            found = [reported_and_true(one, given.backend, launcher) for one in plans]
+        return Evidence(samples=pd.concat(found, ignore_index=True), environment=described)
+
+    if status := common.conduct(options, name, measure, render):
+        return status
+    found = deviations(common.read(options.output, name).samples)
+    return 0 if all(one.is_within for one in found.values()) else 1
 
 
 if __name__ == "__main__":
