@@ -50,7 +50,7 @@ gpu: $(SETUP) ## the GPU tests, configs/gpu.yaml, and the paper at its full size
 gpu-paper: $(SETUP) ## the paper at its full size with few calls of each, into results/paper-gpu; goes on where it stopped
 	$(PY) -m bench paper --brief --output results/paper-gpu
 
-benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; figures into docs/agreement.md
+benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; tables into docs/agreement.md
 	$(PY) -m benchmarks.agreement --write-docs
 	$(PY) -m benchmarks.known_length --write-docs
 	$(PY) -m benchmarks.a_a --write-docs

@@ -6,9 +6,9 @@ with and the names of its tensors are known here.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -31,16 +31,6 @@ class Peer:
     name: str
     package: str | None  # as the registry calls it; None for what this project contains
     build: Callable[[int, int], nn.Module]
-
-    @property
-    def version(self) -> str | None:
-        """Of the package that is installed."""
-        if self.package is None:
-            return None
-        try:
-            return metadata.version(self.package)
-        except metadata.PackageNotFoundError:
-            return None
 
 
 def peer_with_weights(peer: Peer, network: nn.Module, mid_channels: int, num_blocks: int) -> nn.Module:
@@ -94,21 +84,12 @@ def _what_torchvision_dropped() -> Iterator[None]:
     it, and could not be imported beside any torch that this project runs on.
     """
     name = "torchvision.transforms.functional_tensor"
+    with suppress(ImportError):  # BasicSR will say itself what it lacks
+        sys.modules.setdefault(name, import_module("torchvision.transforms.functional"))
     try:
-        import_module(name)
-    except ImportError:
-        try:
-            functional = import_module("torchvision.transforms.functional")
-        except ImportError:
-            yield  # BasicSR will say itself what it lacks
-            return
-        sys.modules[name] = functional
-        try:
-            yield
-        finally:
-            del sys.modules[name]
-    else:
         yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 PEERS: Final = {
