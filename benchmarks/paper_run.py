@@ -19,6 +19,7 @@ from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.paper.editions import Role
+from bench.places import ROOT
 from bench.records import (
     CALL,
     JOURNAL_NAME,
@@ -37,7 +38,7 @@ from bench.results.run_about import About
 from bench.results.run_folder import CONFIG_NAME, ENVIRONMENT_NAME, RUN_NAME
 from bench.statistics.steady import tuning_calls
 from bench.statistics.stopping import Stop
-from benchmarks.evidence import DATA, ROOT
+from benchmarks.common import DATA
 from benchmarks.paper_machine import ENVIRONMENT
 from vsr_model.registry import find_model
 from vsr_model.stages import STAGES

@@ -10,7 +10,7 @@ from bench.comparison.compare import compare
 from bench.comparison.comparison import Limits
 from bench.comparison.sensitivity import least_slowdown
 from bench.statistics.changes import of_pairs
-from benchmarks import evidence
+from benchmarks import common
 from tests.bench.sides import side, taking_turns
 
 THRESHOLD = 0.03
@@ -68,8 +68,7 @@ def test_two_pairs_tell_nothing() -> None:
 
 def test_real_pairs_of_one_program_promise_what_real_gates_find() -> None:
     """Gates of 44 rounds of 200 that followed each other on a machine with other work."""
-    columns = ("cell", "round", "side", "repetition", "wall_s")
-    samples = evidence.read(evidence.DATA, "gate", columns).samples
+    samples = common.read(common.DATA, "gate").samples
     levels = samples[samples["cell"] == "noise/b1/t2/48x48/cpu"].groupby(["side", "round"])["wall_s"].median()
     base, new = list(levels["a"]), list(levels["b"])
     gates = [(base[n : n + 44], new[n : n + 44]) for n in range(0, len(base) - 43, 44)]
