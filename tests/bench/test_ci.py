@@ -1,9 +1,8 @@
-"""vsr-bench ci, asked as on a command line: real repositories, real workers, and networks of known speed."""
+"""vsr-bench ci, asked as on a command line: real repositories, real workers, and times that are given."""
 
 import errno
 import json
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -21,12 +20,12 @@ from bench.ci_request import CI_NAME, Given, Request, check_given
 from bench.comparison.comparison import Comparison, Limits, Verdict
 from bench.comparison.policy import REGRESSIONS
 from bench.process.launcher import Launcher, WorkerProcess
-from bench.records import JOURNAL_NAME, read_journal
+from bench.records import JOURNAL_NAME, CellRecord, Journal, read_journal
 from bench.results import identity
 from bench.results.run_folder import RunFolder
 from bench.results.whole_file import create_whole
 from bench.revisions import Revision
-from tests.bench.revised import LASTS, git, with_networks
+from tests.bench.revised import ENLARGES, git, with_networks
 from vsr_model.errors import BadInput
 
 ROUNDS = 6
@@ -46,8 +45,20 @@ CELL = "noise/b1/t1/16x16/cpu"
 FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": FEW}}
 """As GATE, where what is measured does not matter."""
 
-WIDE = ("--threshold", "100%")
-"""With which so few rounds tell of a cell that it is the same, however busy the machine is."""
+
+@pytest.fixture(autouse=True)
+def lasts(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Seconds that each call of a side takes, however busy the machine is."""
+    seconds = {"base": 0.005, "head": 0.005}
+    own = Journal.append
+
+    def append(journal: Journal, record: CellRecord) -> None:
+        side = Path(journal._file.name).parent.name
+        samples = tuple(sample.model_copy(update={"wall_s": seconds[side]}) for sample in record.samples)
+        own(journal, record.model_copy(update={"samples": samples}))
+
+    monkeypatch.setattr(Journal, "append", append)
+    return seconds
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +104,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A commit for each text: base, slower by far, of other words or outputs, and two broken ones."""
+    """A commit for each text: base, of other words or outputs, and two broken ones."""
     folder = tmp_path_factory.mktemp("revisions") / "repository"
-    base = LASTS.format(seconds=0.005)
     texts = {
-        "base": base,
-        "slower": LASTS.format(seconds=0.2),
-        "same": f"{base}\n# Nothing but words.\n",
+        "base": ENLARGES,
+        "slower": f"{ENLARGES}\n# Other words.\n",
+        "same": f"{ENLARGES}\n# Nothing but words.\n",
         "broken": "\nfrom vsr_model.layers import what_is_not_there\n",
-        "other": base.replace("return lrs", "return 0.9 * lrs"),
-        "failing": base.replace("sleep(0.005)", "raise ArithmeticError('by its own fault')"),
+        "other": ENLARGES.replace("return lrs", "return 0.9 * lrs"),
+        "failing": ENLARGES.replace("return", "raise ArithmeticError('by its own fault')\n    return", 1),
     }
     commits = with_networks(folder, *texts.values())
     for name, found in zip(texts, commits, strict=True):
@@ -124,7 +134,8 @@ def began(folder: Path) -> list[tuple[str, str, int]]:
     )
 
 
-def test_a_slower_head_is_told(revisions, here, capsys):
+def test_a_slower_head_is_told(revisions, here, capsys, lasts):
+    lasts["head"] = 0.2
     status = ask(here.parent / "gate.yaml", "--base", "base", "--head", "slower", "--repository", revisions,
                  "--output", "out")  # fmt: skip
     assert status == exits.FOUND
@@ -162,15 +173,13 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     """Asked where the repository is, with all that can be left out left out."""
     monkeypatch.chdir(revisions)
     git(revisions, "checkout", "--quiet", "same")
-    status = ask(here.parent / "fast.yaml", "--base", "HEAD", *WIDE, "--output", here / "out")
+    status = ask(here.parent / "fast.yaml", "--base", "HEAD", "--output", here / "out")
     assert status == exits.OK
     said = capsys.readouterr()
     assert "base and head have the same vsr_model: this compares a network with itself" in said.err
     comment = (here / "out" / "comment.md").read_text()
     assert "Both sides have the same vsr_model." in comment
-    assert re.search(
-        r"^The smallest slowdown that 95 of 100 such comparisons would tell is \d", comment, re.M
-    )
+    assert "\nThe smallest slowdown that 95 of 100 such comparisons would tell is 3.0 %." in comment
     assert said.err.splitlines()[0] == "base and head are being loaded"
     assert said.err.splitlines()[2].startswith(f"1/{2 * FEW}  base {CELL}  ok")
     codes = {RunFolder.open(here / "out" / side).code for side in ("base", "head")}
@@ -180,13 +189,14 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("_quick")
 def test_a_head_that_answers_otherwise_is_told(revisions, here):
-    arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions, *WIDE)
+    wide = ("--threshold", "100%")
+    arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions, *wide)
     assert ask(*arguments, "--head", "other", "--output", "out") == exits.OK
     said = "The two sides do not give the same output"
     assert said in (here / "out" / "comment.md").read_text()
     assert ask("--resume", "out", "--repository", revisions) == exits.OK  # with nothing left to measure
     assert said in (here / "out" / "comment.md").read_text()
-    assert ask("--resume", "out", "--repository", revisions, *WIDE) == exits.OK  # as it began
+    assert ask("--resume", "out", "--repository", revisions, *wide) == exits.OK  # as it began
     with pytest.raises(BadInput, match=r"^out: begun with --threshold 100%, and 3% is given; a comparison"):
         ask("--resume", "out", "--repository", revisions, "--threshold", "3%")  # if it is the default, too
     assert ask(*arguments, "--head", "same", "--output", "same") == exits.OK
@@ -200,7 +210,7 @@ def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
     git(clone, "checkout", "--quiet", "base")
     changed = clone / "vsr_model" / "basicvsr.py"
     changed.write_text(changed.read_text() + "\n# Not yet.\n")
-    arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone, *WIDE)
+    arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone)
     assert ask(*arguments, "--output", "out") == exits.OK
     base, head = (RunFolder.open(here / "out" / side).code for side in ("base", "head"))
     assert base is not None
@@ -421,7 +431,7 @@ def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here
     stop(PREFLIGHTS + 2 * FEW + 1)
     out = here / "out"  # in full: servers that another test has started are in its working directory
     arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "other")
-    assert ask(*arguments, *WIDE, "--output", out) == exits.INTERRUPTED
+    assert ask(*arguments, "--output", out) == exits.INTERRUPTED
     (first,) = json.loads((out / "outputs.json").read_text())
     stop(0)
     assert ask("--resume", out, "--repository", revisions) == exits.OK
@@ -486,7 +496,7 @@ def test_an_unclear_cell_with_an_interval_is_something_known(revisions, here, mo
 
 @pytest.mark.usefixtures("_quick")
 def test_going_on_elsewhere(revisions, here, tmp_path):
-    arguments = (here.parent / "fast.yaml", "--repository", revisions, *WIDE)
+    arguments = (here.parent / "fast.yaml", "--repository", revisions)
     assert ask(*arguments, "--base", "base", "--head", "same", "--output", "out") == exits.OK
     lose_the_last_round(here / "out" / "head")
     with pytest.raises(BadInput, match="holds no git repository"):
