@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -336,7 +337,14 @@ def test_a_network_that_ends_the_server_is_named(tmp_path, text, why):
 
 def test_a_network_that_does_not_load(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "NETWORK_TIMEOUT_S", 1.0)
-    told = tmp_path / "pid"
+    told, own = tmp_path / "pid", Launcher._loaded
+
+    def loaded(self: Launcher, what: str, timeout_s: float) -> Any:
+        while what == "network" and not (told.exists() and told.read_text().count(" ")):
+            sleep(0.01)  # its second begins when it hangs, however busy the machine is
+        return own(self, what, timeout_s)
+
+    monkeypatch.setattr(Launcher, "_loaded", loaded)
     text = (
         "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '1000'])\n"
         f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(1000)\n"

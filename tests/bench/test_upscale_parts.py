@@ -255,18 +255,23 @@ def test_outputs_leave_a_device_through_buffers_that_are_used_again():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
     """A second Ctrl-C while the thread ends waits for it, and then has its effect."""
-    began, ended = Event(), []
+    began, sent, ended = Event(), Event(), []
 
     def work() -> None:
         began.set()
-        sleep(0.5)
+        sent.wait()
+        sleep(0.1)
         ended.append(True)
+
+    def send() -> None:
+        os.kill(os.getpid(), number)
+        sent.set()
 
     def twice() -> None:
         with one_thread("test") as thread:
             thread.submit(work)
-            assert began.wait(10)
-            Timer(0.1, os.kill, (os.getpid(), number)).start()
+            began.wait()
+            Timer(0.1, send).start()
 
     before = signal.signal(number, signal.default_int_handler)
     try:
