@@ -62,6 +62,20 @@ class Backend:
         return self.schedule == "pipelined"
 
     @property
+    def no_stages(self) -> str | None:
+        """Why its calls have no stage times, or None."""
+        if self.is_divided:
+            return "no stage times: each of the processes has its own, and they make no one figure"
+        if self.cuda_graph:
+            return "no stage times: one graph replays the whole call"
+        if self.stages_overlap:
+            return (
+                "no stage times: by schedule: pipelined a frame is upsampled while the next one propagates. "
+                "Stages overlap, and a probe that waits at their boundaries times another schedule"
+            )
+        return None
+
+    @property
     def is_divided(self) -> bool:
         """Whether its clips are divided over processes that run beside each other."""
         return self.processes > 1

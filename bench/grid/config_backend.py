@@ -71,7 +71,7 @@ class BackendSpec(Strict):
     """In which order the work of a call is done: `sequential` as published; `pipelined` upsamples a frame
     while the next one propagates."""
     cuda_graph: bool | None = None
-    """Each stage's work of a step captured once as a CUDA graph, and replayed."""
+    """The whole call captured once as a CUDA graph, and replayed."""
     transfer: Transfer | None = None
     """How clips come to a CUDA device and outputs back: from `pageable` host memory, from `pinned`, or
     `overlapped`: pinned, the next clip in and the last output out while this clip is computed."""

@@ -73,10 +73,8 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     """
     on_events = int(backend.is_cuda)
     probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
-    if backend.is_divided:  # the processes make one pass, end to end
+    if backend.no_stages is not None:
         probes = dict.fromkeys(probes, 0)
-    if backend.stages_overlap:
-        probes |= {"sync": 0, "events": 0, "both": 0}
     cold = int(measure.first_call == "apart")
     per_probe = 2 if measure.end_to_end else 1
     per_sample = 1 + STREAMED_CLIPS if backend.transfer == "overlapped" else 1
@@ -219,20 +217,11 @@ def _convolution_bytes(cell: Cell, model: Model) -> int:
 
 
 def _graph_bytes(cell: Cell, model: Model) -> int:
-    """What CUDA graphs keep. No GPU has confirmed it; with a memory plan there are none."""
-    if not cell.backend.cuda_graph or cell.backend.memory_plan is not None:
+    """The clip and the output that a CUDA graph has beside the call's own. No GPU has confirmed it."""
+    if not cell.backend.cuda_graph:
         return 0
-    # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.cuda_graph_memory import graph_bytes  # noqa: PLC0415
-
-    return graph_bytes(
-        mid_channels=model.mid_channels,
-        batch=cell.batch,
-        frames=cell.frames,
-        height=cell.height,
-        width=cell.width,
-        bytes_per_element=cell.backend.feature_bytes,
-    )
+    pixels = cell.batch * cell.frames * cell.height * cell.width
+    return 4 * 3 * pixels * (1 + find_model(model.name).scale ** 2)
 
 
 def _kernel_bytes(cell: Cell, model: Model) -> int:

@@ -15,7 +15,6 @@ from bench.measure.watch import Watch
 from bench.messages import Task
 from bench.records import OtherProcess
 
-NO_STAGES = "no stage times: each of the processes has its own, and they make no one figure"
 NO_MEMORY = "no memory figures: each of the processes has its own, and they share what they were started from"
 NO_PROFILE = "not profiled: the profiler sees one process"
 NO_GPUS = "the GPUs of the processes are not watched: telemetry is the host's"
@@ -64,8 +63,9 @@ class ParallelRound(Round):
         self._draft.values["parameters"] = first.parameters
 
     def _tell_what_is_left_out(self) -> None:
-        if self._measure.stages != "off":
-            self._draft.warn(NO_STAGES)
+        no_stages = self._cell.backend.no_stages
+        if self._measure.stages != "off" and no_stages is not None:
+            self._draft.warn(no_stages)
         if self._measure.memory != "off":
             self._draft.warn(NO_MEMORY)
         if self._measure.profile:

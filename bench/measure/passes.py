@@ -30,11 +30,6 @@ Report = Callable[[Message], None]
 _WARMUP_ENDS: Final = {Steadiness.STEADY: WarmupEnd.STEADY, Steadiness.GAVE_UP: WarmupEnd.GAVE_UP}
 
 
-NO_STAGES: Final = (
-    "no stage times: by schedule: pipelined a frame is upsampled while the next one propagates. Stages "
-    "overlap, and a probe that waits at their boundaries times another schedule"
-)
-
 MENTION_INTERVAL_S: Final = 0.5
 """Between two words of progress from call to call, at least."""
 
@@ -171,8 +166,9 @@ class Round:
     def _probes(self) -> list[tuple[Pass, type[Probe]]]:
         """The stage passes that the measure asks for and the device can do."""
         wanted = self._measure.stages
-        if self._cell.backend.stages_overlap and wanted not in ("off", "launch"):
-            self._draft.warn(NO_STAGES)
+        reason = self._cell.backend.no_stages
+        if reason is not None and wanted != "off":
+            self._draft.warn(reason)
             return []
         probes: list[tuple[Pass, type[Probe]]] = []
         if wanted in ("sync", "both"):

@@ -67,11 +67,6 @@ def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Mo
         backends.keep_from_cudnn(network.get_submodule("alignment"))
     if backend.compile:
         network.compile_stages()  # type: ignore[operator]
-    if backend.cuda_graph:
-        # A revision of the network that is measured by this program may not have it yet.
-        from vsr_model.cuda_graphs import CudaCapturer, graph_stages  # noqa: PLC0415
-
-        graph_stages(network, CudaCapturer(device), keep_all=backend.schedule != "sequential")
     return network
 
 
@@ -96,11 +91,11 @@ def make_clip(cell: Cell) -> Tensor:
 def forward_of(
     network: nn.Module, *, gradients: bool = False, backend: Backend | None = None
 ) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network as a call, in the order of the backend that it was prepared for; without one as published.
+    """The network as a call, as the backend has it that it was prepared for; without one as published.
 
     With `gradients` autograd records it, and what it kept lives as long as the output does.
     """
-    call = network if backend is None else _by_schedule(network, backend)
+    call = network if backend is None else _call_of(network, backend)
 
     def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         with torch.enable_grad() if gradients else torch.inference_mode():
@@ -110,13 +105,20 @@ def forward_of(
     return forward
 
 
-def _by_schedule(network: nn.Module, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
-    if backend.schedule == "sequential":
-        return network
-    # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.schedules import Pipelined  # noqa: PLC0415
+def _call_of(network: nn.Module, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
+    """The network in the backend's order of work, replayed where it is captured."""
+    call: Callable[..., Tensor] = network
+    # A revision of the network that is measured by this program may not have these yet.
+    if backend.schedule == "pipelined":
+        from vsr_model.schedules import Pipelined  # noqa: PLC0415
 
-    return Pipelined(network)  # type: ignore[arg-type]
+        call = Pipelined(network)  # type: ignore[arg-type]
+    if backend.cuda_graph:
+        from vsr_model.cuda_graphs import GraphedCall  # noqa: PLC0415
+
+        graphed = GraphedCall(call)
+        return lambda lrs, _probe: graphed(lrs)
+    return call
 
 
 def frames_of(network: nn.Module, plan: "MemoryPlan") -> Frames:

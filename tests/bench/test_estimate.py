@@ -12,7 +12,6 @@ from bench.grid.config_memory import MemoryPlanSpec
 from bench.grid.estimate import cost, expected_calls, machine_rates, peak_bytes
 from bench.grid.plan import Cell
 from vsr_model.convolution_memory import spectra_bytes, working_bytes
-from vsr_model.cuda_graph_memory import graph_bytes
 from vsr_model.native.memory import scratch_bytes, weight_bytes
 from vsr_model.stages import STAGES, Stage
 
@@ -157,7 +156,7 @@ def test_what_other_convolutions_work_in_is_counted(
 def test_graphs_are_allowed_for() -> None:
     model = Model(mid_channels=8, num_blocks=2)
     plain, graphed = (peak_of(model, device="cuda", cuda_graph=graph) for graph in (False, True))
-    assert graphed - plain == graph_bytes(mid_channels=8, frames=4, **AXES)
+    assert graphed - plain == 4 * 4 * 64 * 64 * 3 * (1 + 16)  # a clip and an output of four frames
 
 
 def test_each_device_has_its_rate() -> None:

@@ -16,7 +16,7 @@ LIGHT = (
     "bench.comparison.compare", "bench.export.formats",
     "bench.tuning.search", "bench.tuning.tuned", "bench.ladder_files",
     "vsr_model", "vsr_model.registry", "vsr_model.cost", "vsr_model.memory_plan", "vsr_model.memory_cost",
-    "vsr_model.plan_choice", "vsr_model.convolution_memory", "vsr_model.cuda_graph_memory",
+    "vsr_model.plan_choice", "vsr_model.convolution_memory",
 )  # fmt: skip
 
 ROOMS = (

@@ -18,11 +18,11 @@ from bench.grid.estimate import expected_calls, peak_bytes
 from bench.grid.impossible import impossible
 from bench.grid.plan import Cell
 from bench.measure import backends, workload
-from bench.measure.passes import NO_STAGES
 from bench.records import Pass, Status
 from bench.upscaling.request import Request
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import STAGE_NAMES, Ran, measure
+from tests.vsr_model.fake_cuda import FakeCuda
 from vsr_model.convolutions import FftConv2d, Im2colConv2d
 from vsr_model.errors import BadInput
 from vsr_model.stages import no_probe
@@ -104,7 +104,14 @@ backends: [cpu, {name: fast, from: FROM, FIELD}]
             "schedule: pipelined",
             ["measure.memory=lines"],
             "memory: lines is of the published network's forward, which 'fast' (schedule: pipelined) does "
-            "not call; allowed are curve and off",
+            "not call line by line; allowed are curve and off",
+        ),
+        (
+            "cudnn",
+            "cuda_graph: true",
+            ["measure.memory=lines"],
+            "memory: lines is of the published network's forward, which 'fast' (cuda_graph: true) does not "
+            "call line by line; allowed are curve and off",
         ),
         (
             "cudnn",
@@ -114,7 +121,7 @@ backends: [cpu, {name: fast, from: FROM, FIELD}]
                 "measure.end_to_end=false",
             ],
             "end_to_end: false leaves the calls to the stage passes, of which 'fast' (schedule: pipelined) "
-            "has none; allowed are stages: launch and memory: curve beside it",
+            "has none; allowed is memory: curve beside it",
         ),
     ],
 )  # fmt: skip
@@ -190,37 +197,34 @@ def test_a_round_has_its_stages_and_its_output_is_right(tmp_path: Path, fields: 
     assert record.warnings == ()
 
 
-@pytest.mark.parametrize("stages", ["sync", "events", "both"])
-def test_stages_that_overlap_have_no_times_and_a_word_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: str
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"schedule": "pipelined"}, "no stage times: by schedule: pipelined a frame is upsampled while"),
+        ({"cuda_graph": True}, "no stage times: one graph replays the whole call"),
+        ({"cuda_graph": True, "schedule": "pipelined"}, "no stage times: one graph replays the whole call"),
+    ],
+)
+def test_calls_whose_stages_cannot_be_timed_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], reason: str
 ) -> None:
+    FakeCuda(monkeypatch)
     monkeypatch.setattr(backends, "device_of", lambda _: CpuAsCuda())
-    pipelined = {"name": "fast", "from": "cudnn", "schedule": "pipelined"}
-    one = experiment(grid={"frames": [2], "size": [[16, 20]]}, backends=[pipelined],
-                     measure=measure(stages=stages))  # fmt: skip
+    one = experiment(grid={"frames": [2], "size": [[16, 20]]},
+                     backends=[{"name": "fast", "from": "cudnn", **fields}],
+                     measure=measure(stages="both"))  # fmt: skip
     record = Ran(one, tmp_path / "references" / "clip.npy").record
     assert record.status is Status.OK, record.reason
     assert record.output_psnr_db > 100
-    assert NO_STAGES in record.warnings
+    assert any(told.startswith(reason) for told in record.warnings)
     assert {sample.pass_ for sample in record.samples} == {Pass.END_TO_END}
 
 
-def test_how_long_their_launching_took_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "device_of", lambda _: CpuAsCuda())
-    pipelined = {"name": "fast", "from": "cudnn", "schedule": "pipelined"}
-    one = experiment(backends=[pipelined], measure=measure(stages="launch"))
-    record = Ran(one, tmp_path / "references" / "clip.npy").record
-    assert {sample.stage for sample in record.samples if sample.pass_ is Pass.STAGE_LAUNCH} >= set(
-        STAGE_NAMES
-    )
-    assert NO_STAGES not in record.warnings
-
-
-@pytest.mark.parametrize("stages", ["sync", "events", "both", "launch", "off"])
-def test_calls_of_passes_that_are_not_made_are_not_expected(stages: str) -> None:
-    asked = Measure.model_validate({"stages": stages, "repetitions": 3, "warmup": 0})
-    calls = expected_calls(asked, backend("cudnn", schedule="pipelined"))
-    assert calls.stages == (6 if stages == "launch" else 0)
+@pytest.mark.parametrize("fields", [{"schedule": "pipelined"}, {"cuda_graph": True}])
+def test_calls_of_passes_that_are_not_made_are_not_expected(fields: dict[str, Any]) -> None:
+    asked = Measure.model_validate({"stages": "both", "repetitions": 3, "warmup": 0})
+    assert expected_calls(asked, backend("cudnn")).stages == 12
+    assert expected_calls(asked, backend("cudnn", **fields)).stages == 0
 
 
 # What it takes.

@@ -249,8 +249,10 @@ def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked:
 
 def test_what_several_processes_have_no_figure_of_is_left_out_with_a_word(faked: CellRecord) -> None:
     assert faked.warnings == (
-        parallel_round.NO_STAGES, parallel_round.NO_MEMORY, parallel_round.NO_PROFILE,
-    )  # fmt: skip
+        "no stage times: each of the processes has its own, and they make no one figure",
+        parallel_round.NO_MEMORY,
+        parallel_round.NO_PROFILE,
+    )
     assert {item.stage for item in faked.samples} == {FORWARD, TOTAL}
     assert (faked.peak_host_bytes, faked.profile_wall_s) == (None, None)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests import golden
 from tests.fuzzing import fuzz
+from tests.vsr_model.fake_cuda import FakeCuda
 from vsr_model import BasicVSR, Stage, load_checkpoint
 from vsr_model.initialise import build_basicvsr
 from vsr_model.schedules import Pipelined
@@ -89,53 +90,28 @@ def test_reports_each_stage_apart(frames: int) -> None:
     }
 
 
-class FakeStream:
-    """A stream that does its work at once; what is asked of it goes into the log that all streams share."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, name: str, log: list[str]) -> None:
-        self.name, self.log = name, log
-
-    def wait_stream(self, other: "FakeStream") -> None:
-        self.log.append(f"{self.name} waits for {other.name}")
-
-
 def test_frames_are_upsampled_on_a_stream_beside_the_next_ones_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     network = golden_model()
-    log: list[str] = []
-    streams = [FakeStream("main", log)]
-
-    @contextmanager
-    def on(stream: FakeStream) -> Iterator[None]:
-        streams.append(stream)
-        yield
-        streams.pop()
-
-    def recorded(tensor: Tensor, stream: FakeStream) -> None:
-        log.append(f"{tuple(tensor.shape)} is used on {stream.name}")
-
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: streams[-1])
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(Tensor, "record_stream", recorded)
+    cuda = FakeCuda(monkeypatch)
     parts = {
         "step": network.propagation.forward_trunk,
         "aggregate": network.aggregation,
         "upsample": network.upsampling,
     }
     for name, part in parts.items():
-        part.register_forward_pre_hook(lambda *_, name=name: log.append(f"{name} on {streams[-1].name}"))
+        part.register_forward_pre_hook(lambda *_, name=name: cuda.log.append(f"{name} on {cuda.current}"))
     call: Any = Pipelined(network)
     assert call._stream is None  # a CPU has none
-    call._stream = FakeStream("side", log)
+    call._stream = torch.cuda.Stream(torch.device("cpu"))
     with torch.inference_mode():
         assert call(golden.clip(2, 16, 16)).shape == (1, 2, 3, 64, 64)
     frame = [
-        "step on main", "side waits for main",
-        "(1, 8, 16, 16) is used on side", "(1, 8, 16, 16) is used on side", "(1, 3, 16, 16) is used on side",
-        "aggregate on side", "upsample on side",
+        "step on main", "stream 1 waits for main",
+        *(f"(1, {channels}, 16, 16) is used on stream 1" for channels in (8, 8, 3)),
+        "aggregate on stream 1", "upsample on stream 1",
     ]  # fmt: skip
-    assert log == [*frame, *frame, "main waits for side", *["(1, 3, 64, 64) is used on main"] * 2]
+    joined = ["main waits for stream 1", *["(1, 3, 64, 64) is used on main"] * 2]
+    assert cuda.log == [*frame, *frame, *joined]
 
 
 @pytest.mark.gpu
