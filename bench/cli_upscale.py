@@ -17,7 +17,7 @@ from vsr_model.one_line import one_line
 if TYPE_CHECKING:
     from bench.grid.backend_spec import Backend
     from bench.grid.config_backend import BackendSpec
-    from bench.upscaling.upscale import Times, Upscaled
+    from bench.upscaling.upscale import Upscaled
 
 LIMITS_PANEL: Final = "Memory"
 INPUT_PANEL: Final = "Input and output"
@@ -108,9 +108,10 @@ def upscale(
     computed again, with the same result (docs/memory.md). The output appears once it is whole; an
     interrupted command leaves nothing behind.
     """
-    from bench.progress import FileDisplay, ProgressConsole  # noqa: PLC0415
+    from bench.progress import ProgressConsole  # noqa: PLC0415
     from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
-    from bench.upscaling.request import Request  # noqa: PLC0415
+    from bench.upscaling.progress import FileDisplay  # noqa: PLC0415
+    from bench.upscaling.request import Request, identity_of  # noqa: PLC0415
 
     spec = config.backend_of(backend)
     chosen, notes = _of_a_file(spec, resolve(spec), backend)
@@ -133,12 +134,12 @@ def upscale(
     )
     for note in notes:
         typer.echo(one_line(note), err=True)
-    before = _identity(output)
+    before = identity_of(output)
     try:
         with FileDisplay(ProgressConsole()) as display:
             done = upscaling.upscale(request, display)
     except KeyboardInterrupt:
-        written = "is written" if _identity(output) != before else "was not written"
+        written = "is written" if identity_of(output) != before else "was not written"
         typer.echo(f"interrupted; {one_line(str(output))} {written}", err=True)
         raise
     _print(done)
@@ -160,15 +161,6 @@ def _of_a_file(spec: "BackendSpec", backend: "Backend", given: str) -> "tuple[Ba
     return usable, [text for text in (elsewhere, left_out) if text is not None]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another of its name; None without one."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _size(option: str, text: str | None) -> int | None:
     if text is None:
         return None
@@ -182,25 +174,10 @@ def _print(done: "Upscaled") -> None:
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
     frame = "frame" if done.frames == 1 else "frames"
     typer.echo(f"{one_line(str(done.output))}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
-    typer.echo(f"time    {_times(done.times)}")
+    typer.echo(f"time    {done.took_s:.1f} s")
     typer.echo(f"memory  {_memory(done)}")
     for note in done.notes:
         typer.echo(note)
-
-
-def _times(times: "Times") -> str:
-    """Where the time went, as shares of the whole; encoding goes on beside the network."""
-    waited = times.waited_for_encoding_s + times.waited_for_frames_s
-    other = max(0.0, times.total_s - times.decoding_s - times.network_s - waited)
-
-    def share(seconds: float) -> str:
-        return f"{100 * seconds / times.total_s:.0f} %"
-
-    return (
-        f"{times.total_s:.1f} s: decoding {share(times.decoding_s)}, network {share(times.network_s)},"
-        f" waiting for files {share(waited)}, the rest {share(other)};"
-        f" encoding took {times.encoding_s:.1f} s beside the network"
-    )
 
 
 def _memory(done: "Upscaled") -> str:

@@ -3,15 +3,13 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self, TextIO, cast
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
@@ -19,12 +17,8 @@ from bench.grid.plan import Job
 from bench.messages import Progress as Doing
 from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
-from bench.units import significant
-from bench.upscaling.pace import Progress as FileProgress
+from bench.units import time_left
 from vsr_model.one_line import visible
-
-BETWEEN_LINES_S: Final = 30.0
-"""Between two lines of a file's progress where there is no terminal."""
 
 
 class ProgressConsole(Console):
@@ -112,7 +106,7 @@ class Display:
         if record.status is not Status.SKIPPED:
             self._worked += weight
             self._worked_s += monotonic() - self._began
-        left = _time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
+        left = time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
         line = visible(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}")
@@ -130,7 +124,7 @@ class Display:
             self._task,
             description=escape(f"{self._side}{job.cell.id}: {doing}"),
             completed=100 * (1 - left / self._total),
-            left=_time_left(self._seconds_left(left)),
+            left=time_left(self._seconds_left(left)),
             refresh=True,
         )
 
@@ -141,67 +135,6 @@ class Display:
 def shown(jobs: Sequence[Job], measure: Measure) -> Display:
     """The progress of so many jobs, to whoever reads standard error."""
     return Display(jobs, measure, ProgressConsole())
-
-
-class _SinceStart(ProgressColumn):
-    """The time since the display began: a task's own ends where its first part does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._began = monotonic()
-
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's
-        return Text(str(timedelta(seconds=int(monotonic() - self._began))), style="progress.elapsed")
-
-
-class FileDisplay:
-    """The progress of one file through the network: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._told_s = monotonic()
-        self._doing = ""
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[said]}"),
-            _SinceStart(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("starting", total=None, said="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, now: FileProgress, /) -> None:
-        said = _frames_done(now)
-        if not self._bar.disable:
-            share = None if now.share is None else 100 * now.share
-            self._bar.update(
-                self._task,
-                description=now.doing,
-                completed=share or 0,
-                total=None if share is None else 100,
-                said=said,
-            )
-        elif monotonic() - self._told_s >= BETWEEN_LINES_S:
-            self._told_s = monotonic()
-            self._console.print(escape(f"{now.doing}: {said}"), highlight=False, soft_wrap=True)
-
-
-def _frames_done(now: FileProgress) -> str:
-    said = [f"{now.done}/{now.total} frames" if now.total else f"{now.done} frames"]
-    if now.frames_per_s is not None:
-        said.append(f"{significant(now.frames_per_s)} frames/s")
-    return ", ".join([*said, *filter(None, [_time_left(now.left_s)])])
 
 
 def _weight(job: Job, measure: Measure) -> float:
@@ -231,13 +164,3 @@ def _result(record: CellRecord) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
-
-
-def _time_left(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"about {seconds:.0f} s left"
-    if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} min left"
-    return f"about {seconds / 3600:.1f} h left"

@@ -80,3 +80,14 @@ def with_unit(value: float, units: tuple[Unit, ...] = SECONDS, digits: int = 3) 
     """The value in the unit that suits it alone, such as `12.3 ms`."""
     unit = unit_for([abs(float(f"{value:.{digits - 1}e}"))], units) if value else units[0]
     return f"{significant(value / unit.scale, digits)} {unit.name}"
+
+
+def time_left(seconds: float | None) -> str:
+    """Return such as `about 5 min left`; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"

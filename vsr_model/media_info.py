@@ -52,8 +52,10 @@ class MediaInfo:
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
-    BT.2100), which is left as it is. `is_interlaced` is what the first frame says of itself. `has_audio` and
-    `has_subtitles` speak of tracks of the container.
+    BT.2100), which is left as it is. `guessed_times` says that the container (AVI) has no presentation times:
+    FFmpeg's guesses are the right ones, though not always each with its frame. `has_audio` speaks of tracks
+    of the container. `colour_profile` is a picture's embedded ICC profile of RGB, which is not applied.
+    `notes` are sentences on what is not read.
     """
 
     path: Path
@@ -66,10 +68,11 @@ class MediaInfo:
     variable_frame_rate: bool
     has_audio: bool
     eight_bit: bool
-    has_subtitles: bool = False
     is_hdr: bool = False
-    is_interlaced: bool = False
+    guessed_times: bool = False
     pixel_aspect: Fraction = Fraction(1)
+    colour_profile: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 def existing_file(path: str | Path) -> Path:

@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.sound import Sound, plan_sound
+from vsr_model.sound import Sound
 from vsr_model.whole_output import appearing, fault_of_the_system
 
 IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -62,13 +62,13 @@ _BT709 = 1  # ITU-T H.273's number, of matrix, primaries and transfer alike
 _LIMITED = 1  # FFmpeg's number of the range
 
 
-def write_image(path: str | Path, image: Tensor) -> float:
+def write_image(path: str | Path, image: Tensor, colour_profile: bytes | None = None) -> float:
     """Write (3, h, w) RGB as an 8-bit picture of the kind that the suffix names.
 
     Values are rounded to the nearest of 256 levels; those outside [0, 1] are clamped, and their share (0 to
-    1) is returned so that a caller can say so. The file appears under its name once it is whole. Raises
-    BadInput for an unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored,
-    OSError for a disk that is full or fails.
+    1) is returned so that a caller can say so. An ICC `colour_profile` goes along in all kinds but BMP. The
+    file appears under its name once it is whole. Raises BadInput for an unknown suffix, a missing folder, a
+    tensor that is no picture, and what cannot be stored, OSError for a disk that is full or fails.
     """
     path = Path(path)
     options = IMAGE_OPTIONS.get(path.suffix.lower())
@@ -79,7 +79,8 @@ def write_image(path: str | Path, image: Tensor) -> float:
     encoded = io.BytesIO()
     try:
         kind = Image.registered_extensions()[path.suffix.lower()]
-        Image.fromarray(np.ascontiguousarray(levels)).save(encoded, format=kind, **options)
+        picture = Image.fromarray(np.ascontiguousarray(levels))
+        picture.save(encoded, format=kind, icc_profile=colour_profile, **options)
     except (OSError, ValueError) as error:
         size = f"{levels.shape[0]} x {levels.shape[1]}"
         raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
@@ -103,9 +104,9 @@ class VideoWriter:
     `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never
     if the block is left by an exception or the process is killed.
 
-    `sound` is a video file all of whose sound goes along: its first frame's time is that of the first frame
+    `sound` is a video file all of whose sound is copied: its first frame's time is that of the first frame
     written. `cut_sound` ends it with the last frame, for when that is not the source's last. What of it was
-    changed or left out is said in `sound_notes`.
+    left out is said in `sound_notes`.
 
     Calls may come from several threads, one after another.
 
@@ -144,8 +145,7 @@ class VideoWriter:
         self._period = int(ticks / self.frame_rate)
         self._last_pts: int | None = None
         self._container_format = _CONTAINERS[self.path.suffix.lower()]
-        self._sound_plan = None if sound is None else plan_sound(Path(sound), self._container_format)
-        self._cut_sound = cut_sound
+        self._sound_source, self._cut_sound = sound, cut_sound
         self._sound: Sound | None = None
         self._stack = ExitStack()
         self._container: OutputContainer | None = None
@@ -167,9 +167,8 @@ class VideoWriter:
                 context.sample_aspect_ratio = self._pixel_aspect
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
-            if self._sound_plan is not None and self._sound_plan.tracks:
-                self._sound = Sound(self._sound_plan, container)
-                stack.callback(self._sound.close)
+            if self._sound_source is not None:
+                self._sound = stack.enter_context(closing(Sound(self._sound_source, container)))
             container.start_encoding()  # what the container refuses, it refuses here
             self._container, self._stream = container, stream
             self._stack = stack.pop_all()
@@ -202,10 +201,13 @@ class VideoWriter:
 
     @property
     def sound_notes(self) -> tuple[str, ...]:
-        """What of the sound was changed or left out so far, in sentences for the user."""
-        if self._sound is not None:
-            return self._sound.notes
-        return () if self._sound_plan is None else self._sound_plan.notes
+        """What of the sound was left out so far, in sentences for the user."""
+        return () if self._sound is None else self._sound.notes
+
+    @property
+    def refuses_sound(self) -> bool:
+        """Whether the container has refused all that it was given of some track so far."""
+        return self._sound is not None and self._sound.is_refused
 
     def _next_pts(self, time_s: float | None) -> int:
         if time_s is None:
@@ -243,9 +245,10 @@ class VideoWriter:
                 if self._last_pts is None:
                     raise BadInput(f"{self.path} would be empty, and at least one frame must be written.")
                 self._encode(None)
-                if self._sound is not None:
-                    end = (self._last_pts + self._period) * self._time_base
-                    self._sound.finish(end if self._cut_sound else None)
+                if self._sound is not None and self._cut_sound:
+                    self._sound.write_before((self._last_pts + self._period) * self._time_base)
+                elif self._sound is not None:
+                    self._sound.write_until()
         else:
             with suppress(av.FFmpegError, OSError):  # of the trailer, where the disk is full already
                 self._stack.__exit__(kind, error, trace)

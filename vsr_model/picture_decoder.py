@@ -24,6 +24,7 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _DELAY_IF_NONE_MS = 100  # what browsers show for a frame that states no delay
 _MODES_8_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _EXIF_ORIENTATION = 0x0112
+_PROFILE_SPACE = slice(16, 20)  # of an ICC profile's header
 
 
 @contextmanager
@@ -85,6 +86,8 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
     orientation = _orientation(picture)
     times = picture_times(path, picture)
     count = len(times) - 1
+    profile = picture.info.get("icc_profile")
+    is_rgb = profile is not None and profile[_PROFILE_SPACE] == b"RGB "
     return MediaInfo(
         path=path,
         kind="video" if count > 1 else "image",
@@ -96,6 +99,8 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
         variable_frame_rate=len({b - a for a, b in pairwise(times)}) > 1,
         has_audio=False,
         eight_bit=picture.mode in _MODES_8_BIT and not _is_deep_png(path, picture),
+        colour_profile=profile if is_rgb else None,
+        notes=("The colour profile was not applied.",) if profile and not is_rgb else (),
     )
 
 

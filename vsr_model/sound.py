@@ -1,254 +1,120 @@
-"""The sound of a video file, carried over to another file beside frames that were made anew.
+"""The sound of a video file, copied to another file beside frames that were made anew.
 
 The time of the source's first frame becomes 0, where the new frames start; sound that begins before it or
-after it stays where it was. A track's packets are copied where the new container has them played by common
-players, else they are decoded and encoded anew. What works is tried beforehand, in memory, with the first
-packets of each track: a long job must not fail at its end.
+after it stays where it was.
 """
 
-import io
-from collections.abc import Collection, Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
 from fractions import Fraction
-from itertools import islice
+from math import floor
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.error import ArgumentError, InvalidDataError
+from av.format import Flags
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import Discard
 
 from vsr_model.errors import BadInput
 from vsr_model.media_info import existing_file, refusing
-from vsr_model.sound_track import CopiedTrack, EncodedTrack, Encoding, Track
 from vsr_model.video_decoder import decoded, open_video
 
-_PCM_OF_QUICKTIME = ("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be")
-_MPEG_FAMILY = ("aac", "mp3", "ac3", "eac3", "alac")
-COPIED: dict[str, frozenset[str] | None] = {
+_PCM_OF_QUICKTIME = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"}
+_MPEG_FAMILY = {"aac", "mp3", "ac3", "eac3", "alac"}
+COPIED: Final[dict[str, frozenset[str] | None]] = {
     "mp4": frozenset({*_MPEG_FAMILY, "opus", "flac"}),
     "mov": frozenset({*_MPEG_FAMILY, *_PCM_OF_QUICKTIME}),
     "matroska": None,
     "webm": frozenset({"opus", "vorbis"}),
 }
-"""Codecs whose packets go into a container as they are, None for all that it has a name for.
+"""Codecs that common players play in a container, None for all that it has a name for.
 
 FFmpeg writes more into mp4 than players know (Vorbis, PCM).
 """
 
-_BITS_PER_CHANNEL = 96_000  # per second: hard to tell from the source with AAC and Opus
-ENCODERS: dict[str, tuple[tuple[str, int], ...]] = {
-    "mp4": (("aac", _BITS_PER_CHANNEL),),
-    "mov": (("aac", _BITS_PER_CHANNEL),),
-    "matroska": (("aac", _BITS_PER_CHANNEL), ("libopus", _BITS_PER_CHANNEL)),
-    "webm": (("libopus", _BITS_PER_CHANNEL), ("libvorbis", 0)),
-}
-"""Encoders for everything else, best first, with bits per second and channel (0: the encoder's own)."""
+# What decoders need of the past is not heard where a container has edit lists; in others it would be, apart
+# from what the source says of it in the same way (Matroska's codec delay, before its clock's 0).
+_WITH_EDIT_LISTS = ("mp4", "mov")
+_PREROLL_S = Fraction(1, 10)
 
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-_COMMON_RATE = 48_000  # samples per second, which every encoder here takes
-_PACKETS_TRIED = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackPlan:
-    """A track of the source, by the index of its stream; it is copied where there is no `encoding`."""
-
-    index: int
-    codec: str
-    encoding: Encoding | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoundPlan:
-    """How the sound of `source`, whose first frame is shown at `zero_s`, goes into another container."""
-
-    source: Path
-    zero_s: Fraction
-    tracks: tuple[TrackPlan, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user."""
-        return tuple(
-            f"{_called(number, len(self.tracks))} ({track.codec}) was encoded anew as {track.encoding.codec}."
-            for number, track in enumerate(self.tracks, start=1)
-            if track.encoding is not None
-        )
-
-
-def _called(number: int, count: int) -> str:
-    return "The sound" if count == 1 else f"Sound track {number}"
-
-
-def plan_sound(source: Path, container: str) -> SoundPlan:
-    """What to do with every track of sound in `source`, for a container by FFmpeg's name of it.
-
-    Raises BadInput for a source that is no video, and for sound that goes in neither way.
-    """
-    source = existing_file(source)
-    with open_video(source) as (opened, stream):
-        frame = next(decoded(source, opened, stream))
-        zero_s = Fraction(0)
-        if frame.pts is not None and frame.time_base is not None:
-            zero_s = frame.pts * frame.time_base
-        indices = [stream.index for stream in opened.streams.audio]
-    tracks = tuple(_plan_track(source, index, container) for index in indices)
-    return SoundPlan(source=source, zero_s=zero_s, tracks=tracks)
-
-
-def _plan_track(source: Path, index: int, container: str) -> TrackPlan:
-    codec = "of a kind that nothing here decodes"
-    with refusing(source), _opened(source, {index}) as opened:
-        stream = _audio(opened, index)
-        ways: list[Encoding | None] = []
-        if stream.codec_context is not None:
-            codec = stream.codec_context.codec.canonical_name
-            copied = COPIED[container]
-            ways = [None] if copied is None or codec in copied else []
-            ways += _encodings(stream, container)
-    for encoding in ways:
-        if _works(source, index, container, encoding):
-            return TrackPlan(index=index, codec=codec, encoding=encoding)
-    raise BadInput(
-        f"{source} has sound ({codec}) that goes into {container} neither as it is nor encoded anew;"
-        " --no-sound leaves it out."
-    )
-
-
-def _encodings(stream: AudioStream, container: str) -> Iterator[Encoding]:
-    channels = stream.codec_context.layout.nb_channels
-    for encoder, bits_per_channel in ENCODERS[container]:
-        try:
-            rates = av.Codec(encoder, "w").audio_rates
-        except (av.FFmpegError, ValueError):  # PyAV was built without it
-            continue
-        rate = stream.codec_context.sample_rate
-        for layout in (stream.codec_context.layout.name, _LAYOUTS.get(channels, "stereo"), "stereo"):
-            yield Encoding(
-                encoder=encoder,
-                rate=rate if rate > 0 and (rates is None or rate in rates) else _COMMON_RATE,
-                layout=layout,
-                bit_rate=bits_per_channel * av.AudioLayout(layout).nb_channels,
-            )
-
-
-def _works(source: Path, index: int, container: str, encoding: Encoding | None) -> bool:
-    """Whether the first packets of a track can be written, in memory, up to the container's trailer."""
-    with _opened(source, {index}) as opened:
-        stream = _audio(opened, index)
-        try:
-            packets = [packet for packet in islice(opened.demux(stream), _PACKETS_TRIED) if packet.size > 0]
-            starts_s = [_stated_start_s(packet) or Fraction(0) for packet in packets]
-            zero_s = min(starts_s, default=Fraction(0))
-            with av.open(io.BytesIO(), "w", format=container) as target:
-                track = _track(stream, target, zero_s, encoding)
-                target.start_encoding()
-                for packet, start_s in zip(packets, starts_s, strict=True):
-                    track.put(packet, start_s - zero_s)
-                track.end()
-        except (av.FFmpegError, OSError, ValueError):
-            return False
-    return not packets or track.lost_packets < len(packets)
-
-
-def _track(
-    stream: AudioStream, target: OutputContainer, zero_s: Fraction, encoding: Encoding | None
-) -> Track:
-    if encoding is None:
-        return CopiedTrack(stream, target)
-    return EncodedTrack(stream, target, zero_s=zero_s, encoding=encoding)
-
-
-@contextmanager
-def _opened(source: Path, indices: Collection[int]) -> Iterator[InputContainer]:
-    """`source`, of which only the streams `indices` are read."""
-    with av.open(f"file:{source}", metadata_errors="replace") as opened:
-        for stream in opened.streams:
-            if stream.index not in indices:
-                stream.discard = Discard.all
-        yield opened
-
-
-def _audio(opened: InputContainer, index: int) -> AudioStream:
-    stream = opened.streams[index]
-    assert isinstance(stream, AudioStream)
-    return stream
-
-
-def _stated_start_s(packet: "Packet[Stream] | Packet[AudioStream]") -> Fraction | None:
-    ticks = packet.pts if packet.pts is not None else packet.dts
-    return None if ticks is None else ticks * packet.time_base
+_REFUSED_PACKET = (InvalidDataError, ArgumentError)
 
 
 class Sound:
-    """The tracks of a plan, one or more, in `target`, an open container whose header is not yet written.
+    """All sound tracks of `source` on their way to `target`, an open container without its header yet.
 
-    Sound goes in up to the time that it is asked for, so that nothing piles up in memory. What is damaged is
-    left out, and told in `notes`. Raises av.FFmpegError and OSError where `target` cannot be written or the
-    source cannot be opened; to be closed.
+    Sound goes in up to the time that it is asked for, so that nothing piles up in memory. Packets that the
+    target refuses are left out, and told in `notes`. Raises BadInput for a source that cannot be read and for
+    a codec that the target does not take, av.FFmpegError and OSError where the target cannot be written. To
+    be closed.
     """
 
-    def __init__(self, plan: SoundPlan, target: OutputContainer) -> None:
-        self._plan = plan
-        self._stack = ExitStack()
+    def __init__(self, source: Path, target: OutputContainer) -> None:
         self._broken_off = False
-        with ExitStack() as stack:
-            source = stack.enter_context(_opened(plan.source, {track.index for track in plan.tracks}))
-            self._tracks = {
-                track.index: _track(_audio(source, track.index), target, plan.zero_s, track.encoding)
-                for track in plan.tracks
-            }
-            packets = self._packets(source)
-            stack.callback(packets.close)  # it reads from the container until it is
-            self._packets_left = packets
-            self._next = next(packets, None)
+        source = existing_file(source)
+        zero_s = _first_shown_s(source)
+        with refusing(source), ExitStack() as stack:
+            opened = stack.enter_context(av.open(f"file:{source}", metadata_errors="replace"))
+            for stream in opened.streams:
+                if stream.type != "audio":
+                    stream.discard = Discard.all
+            self._tracks = {stream.index: _track(source, stream, target) for stream in opened.streams.audio}
+            self._packets = self._timed_packets(opened, zero_s)
+            stack.callback(self._packets.close)  # it reads from the container until it is
+            self._next = next(self._packets, None)
             self._stack = stack.pop_all()
 
-    def _packets(self, source: InputContainer) -> "Generator[tuple[Fraction, int, Packet[AudioStream]]]":
-        """Packets in the order stored, each with its start on the target's clock and its stream's index."""
+    def _timed_packets(
+        self, source: InputContainer, zero_s: Fraction
+    ) -> "Generator[tuple[Fraction, _Track, Packet[AudioStream]]]":
+        """Yield packets in the order stored, each with its start on the target's clock and its track."""
         ends_s: dict[int, Fraction] = {}
         try:
-            for packet in source.demux(*(_audio(source, index) for index in self._tracks)):
+            for packet in source.demux(*source.streams.audio) if self._tracks else ():
                 if packet.size == 0:  # the last of a stream
                     continue
-                index, stated_s = packet.stream_index, _stated_start_s(packet)
-                start_s = ends_s.get(index, Fraction(0)) if stated_s is None else stated_s - self._plan.zero_s
+                index = packet.stream_index
+                ticks = packet.pts if packet.pts is not None else packet.dts
+                start_s = (
+                    ends_s.get(index, Fraction(0)) if ticks is None else ticks * packet.time_base - zero_s
+                )
                 ends_s[index] = start_s + (packet.duration or 0) * packet.time_base
-                yield start_s, index, cast("Packet[AudioStream]", packet)
+                yield start_s, self._tracks[index], cast("Packet[AudioStream]", packet)
         except av.FFmpegError:
             self._broken_off = True
 
-    def write_until(self, time_s: Fraction) -> None:
-        """Write what starts up to `time_s` after the first frame, as far as it is stored in that order."""
-        while self._next is not None and self._next[0] <= time_s:
-            start_s, index, packet = self._next
-            self._tracks[index].put(packet, start_s)
-            self._next = next(self._packets_left, None)
+    def write_until(self, time_s: Fraction | None = None) -> None:
+        """Write what starts up to `time_s`, as far as it is stored in that order, or all that is left."""
+        while self._next is not None and (time_s is None or self._next[0] <= time_s):
+            start_s, track, packet = self._next
+            track.put(packet, start_s)
+            self._next = next(self._packets, None)
 
-    def finish(self, end_s: Fraction | None) -> None:
-        """Write the rest, or what of it starts before `end_s`."""
-        ended: set[int] = set()
-        while self._next is not None and ended != self._tracks.keys():
-            start_s, index, packet = self._next
-            if end_s is None or start_s < end_s:
-                self._tracks[index].put(packet, start_s)
+    def write_before(self, end_s: Fraction) -> None:
+        """Write the rest of what starts before `end_s`, in whatever order it is stored."""
+        ended: set[_Track] = set()
+        while self._next is not None and len(ended) < len(self._tracks):
+            start_s, track, packet = self._next
+            if start_s < end_s:
+                track.put(packet, start_s)
             else:
-                ended.add(index)
-            self._next = next(self._packets_left, None)
-        for track in self._tracks.values():
-            track.end()
+                ended.add(track)
+            self._next = next(self._packets, None)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the target has refused all that it was given of some track so far."""
+        return any(track.lost_packets and not track.written_packets for track in self._tracks.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user, of what was so far."""
         lost = sum(track.lost_packets for track in self._tracks.values())
-        notes = list(self._plan.notes)
-        if lost:
-            notes.append(f"Damaged sound was left out: {lost} of its packets.")
+        notes = [f"Damaged sound was left out: {lost} of its packets."] if lost else []
         if self._broken_off:
             notes.append("The sound breaks off where the input is damaged.")
         return tuple(notes)
@@ -256,3 +122,88 @@ class Sound:
     def close(self) -> None:
         """Let go of the source; a second time does nothing."""
         self._stack.close()
+
+
+def _first_shown_s(source: Path) -> Fraction:
+    with open_video(source) as (opened, stream):
+        frame = next(decoded(source, opened, stream))
+        if frame.pts is None or frame.time_base is None:
+            return Fraction(0)
+        return frame.pts * frame.time_base
+
+
+def _track(source: Path, stream: AudioStream, target: OutputContainer) -> "_Track":
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "of a kind unknown here"
+    name = target.format.name
+    allowed = COPIED[name]
+    try:
+        if stream.codec_context is None or (allowed is not None and codec not in allowed):
+            raise ValueError(codec)
+        return _Track(stream, target)
+    except ValueError:
+        raise BadInput(
+            f"{source} has sound ({codec}) that {name} does not take; an output that ends in .mkv takes most"
+            " kinds, and --no-sound leaves it out."
+        ) from None
+
+
+class _Track:
+    """The packets of one track, copied bit for bit; those that cannot be used are counted."""
+
+    def __init__(self, source: AudioStream, target: OutputContainer) -> None:
+        """Raises ValueError for a codec that the target has no name for."""
+        self.lost_packets = self.written_packets = 0
+        self._target, self._stream = target, target.add_stream_from_template(source)
+        self._stream.metadata.update(_kept_tags(source.metadata, target.format.name))
+        self._stream.disposition = source.disposition
+        # In Matroska two packets may have the same time, rounded.
+        self._least_step = 0 if target.format.flags & cast(int, Flags.ts_nonstrict.value) else 1
+        self._last_pts: int | None = None
+        self._tick_s = cast(Fraction, source.time_base)
+        self._preroll_s = Fraction(0)
+        if target.format.name in _WITH_EDIT_LISTS:
+            self._preroll_s = _PREROLL_S
+        elif "matroska" in source.container.format.name:
+            self._preroll_s = max(-(source.start_time or 0) * self._tick_s, Fraction(0))
+        context = source.codec_context
+        self._frame_s = (
+            Fraction(context.frame_size, context.sample_rate) if context.sample_rate else Fraction(0)
+        )
+        self._next_s: Fraction | None = None
+
+    def put(self, packet: "Packet[AudioStream]", start_s: Fraction) -> None:
+        """Write the source's next packet, which starts at `start_s`."""
+        # A source with a coarse clock states times that jitter, which a finer one must not repeat: packets
+        # follow each other by their samples where that is what the source says, rounded.
+        duration_s = (packet.duration or 0) * packet.time_base
+        if abs(duration_s - self._frame_s) < self._tick_s:
+            duration_s = self._frame_s
+        if self._next_s is not None and abs(start_s - self._next_s) <= self._tick_s:
+            start_s = self._next_s
+        self._next_s = start_s + duration_s
+        if start_s < 0 and self._next_s <= -self._preroll_s:
+            return
+        time_base = cast(Fraction, self._stream.time_base)  # there since the header
+        # Halves rounded up, all of them: packets that follow without a gap must go on doing so.
+        pts = floor(start_s / time_base + Fraction(1, 2))
+        if self._last_pts is not None and pts < self._last_pts + self._least_step:
+            self.lost_packets += 1
+            return
+        packet.stream, packet.time_base = self._stream, time_base
+        packet.pts = packet.dts = pts
+        packet.duration = floor(duration_s / time_base + Fraction(1, 2))
+        try:
+            self._target.mux(packet)
+        except _REFUSED_PACKET:
+            self.lost_packets += 1
+        else:
+            self.written_packets += 1
+            self._last_pts = pts
+
+
+def _kept_tags(tags: Mapping[str, str], container: str) -> dict[str, str]:
+    """Return what `container` is told of a track. FFmpeg reads "name" in mp4 where it wrote a "title"."""
+    kept = {"language": tags.get("language"), "title": tags.get("title", tags.get("name"))}
+    if container in _WITH_EDIT_LISTS:  # where some players look for the title
+        kept["handler_name"] = tags.get("handler_name", kept["title"])
+    return {tag: text for tag, text in kept.items() if text}

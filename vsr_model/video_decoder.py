@@ -28,6 +28,11 @@ VIDEO_CONTAINERS = frozenset(
 )
 """First names of FFmpeg's demuxers that are read. Others play text as a terminal or follow playlists."""
 
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
+)
+"""Of pictures in a video's container, which FFmpeg takes apart into their tiles and layers."""
+
 _TIMES_LOOKED_AT = 64  # packets whose timestamps tell a variable frame rate
 _REORDERING = 16  # packets at the end of that window whose neighbours in time may lie beyond it
 
@@ -37,6 +42,7 @@ _MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 
 _HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
 _LIMITED, _FULL = 1, 2
 _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as H.273 numbers them
+_WIDE_PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}  # likewise
 # Without the chroma flags swscale repeats chroma samples, and its shortcuts are off by up to 4/255.
 _EXACT = int(
     Interpolation.BICUBIC
@@ -49,6 +55,12 @@ _EXACT = int(
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container in `path` and its first video stream; BadInput where there is none."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+        raise BadInput(
+            f"{path} is a picture in HEIF (HEIC or AVIF), which is not read here; make a PNG of it."
+        )
     try:
         # The prefix keeps a colon in the name from being a protocol; titles are not always UTF-8.
         container = av.open(f"file:{path}", metadata_errors="replace")
@@ -105,6 +117,14 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
     image = frame_rgb(path, frame)
     degrees = _orientation(path, frame).degrees
     aspect = stream.sample_aspect_ratio or Fraction(1)
+    notes = []
+    if container.streams.subtitles:
+        notes.append("The subtitles were not copied.")
+    if frame.interlaced_frame:
+        notes.append("The video is interlaced, and its fields were not separated: motion will show combs.")
+    if frame.color_primaries in _WIDE_PRIMARIES:
+        gamut = _WIDE_PRIMARIES[frame.color_primaries]
+        notes.append(f"The video's colours are {gamut}'s, and were taken as BT.709's: they will look paler.")
     return MediaInfo(
         path=path,
         kind="video",
@@ -116,11 +136,11 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         variable_frame_rate=_varies(path),
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
-        has_subtitles=len(container.streams.subtitles) > 0,
         is_hdr=frame.color_trc in _HDR_TRANSFERS,
-        is_interlaced=frame.interlaced_frame,
+        guessed_times=container.format.name == "avi",
         # Stated of the frames as they are stored.
         pixel_aspect=1 / aspect if degrees in (90, 270) else aspect,
+        notes=tuple(notes),
     )
 
 

@@ -1,10 +1,8 @@
 """Output files of any kind that are there whole or not at all, whatever ends the process."""
 
 import errno
-import hashlib
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,22 +99,16 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _hidden_name(path: Path, process: int) -> str:
-    before, after = _around_process(path)
-    return f"{before}{process}{after}"
-
-
-def _around_process(path: Path) -> tuple[str, str]:
-    # The digest tells long names apart; the machine's name is in it because a process can be looked for only
-    # where it ran.
-    digest = hashlib.sha256(f"{platform.node()}/{path.name}".encode(errors="surrogateescape")).hexdigest()
-    return f".{path.stem[:_NAME_LENGTH]}-{digest[:8]}.", f".partial{path.suffix}"
+def _hidden_name(path: Path, process: int | str) -> str:
+    # With the machine's name, because a process can be looked for only where it ran.
+    return f".{path.stem[:_NAME_LENGTH]}.{platform.node()[:_NAME_LENGTH]}.{process}.partial{path.suffix}"
 
 
 def _remove_leftovers(path: Path) -> None:
-    before, after = map(re.escape, _around_process(path))
+    before, after = _hidden_name(path, "/").split("/")
     with suppress(OSError):  # in a folder that cannot be listed
         for file in path.parent.iterdir():
-            found = re.fullmatch(f"{before}([0-9]{{1,9}}){after}", file.name)
-            if found and not psutil.pid_exists(int(found[1])):
+            process = file.name.removeprefix(before).removesuffix(after)
+            is_one = file.name == f"{before}{process}{after}" and process.isdecimal()
+            if is_one and not psutil.pid_exists(int(process[:9])):
                 file.unlink()

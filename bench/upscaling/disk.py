@@ -1,14 +1,16 @@
 """Whether disks hold what enlarging a file puts there."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 from bench.units import BYTES, with_unit
+from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
+from vsr_model.spool import spool_frame_bytes
+from vsr_model.video import MediaInfo
 
 _VIDEO_BITS_PER_PIXEL: Final = 0.5
 """Of what the project's encoders make of ordinary footage; grain takes more, drawings less."""
@@ -18,56 +20,53 @@ _IMAGE_BYTES_PER_PIXEL: Final = 3
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Bytes that are going to lie in a folder; `what` says what for, `roughly` that nobody knows exactly."""
-
-    folder: Path
-    what: str
-    size_bytes: int
-    roughly: bool = False
+def spooled_bytes(info: MediaInfo, frames: int) -> int:
+    """Return what so many decoded frames take."""
+    return frames * spool_frame_bytes(height=info.height, width=info.width, eight_bit=info.eight_bit)
 
 
-def output_bytes(*, frames: int, pixels: int, is_video: bool) -> int:
-    """About what the output takes, of frames of so many pixels each."""
-    per_pixel = _VIDEO_BITS_PER_PIXEL / 8 if is_video else _IMAGE_BYTES_PER_PIXEL
-    return round(per_pixel * frames * pixels)
+def output_bytes(info: MediaInfo, scale: int, frames: int, *, sound: bool) -> int:
+    """Return about what the output takes."""
+    pixels = frames * scale**2 * info.height * info.width
+    if info.kind == "image":
+        return _IMAGE_BYTES_PER_PIXEL * pixels
+    size = round(_VIDEO_BITS_PER_PIXEL / 8 * pixels)
+    if sound and info.has_audio:  # at most the file's size, or its share
+        size += round(info.path.stat().st_size * frames / max(frames, info.frame_count or 0))
+    return size
+
+
+def room_for_features(request: Request, *, spool_bytes: int, output_bytes: int) -> int:
+    """Return the bytes that the scratch folder's disk has left beside the decoded frames and the output.
+
+    Raises BadInput where a disk does not hold those.
+    """
+    scratch, output = request.scratch_folder, request.output.parent
+    if _same_disk(scratch, output):
+        wanted = {scratch: (spool_bytes + output_bytes, "decoded frames and the output")}
+    else:
+        wanted = {scratch: (spool_bytes, "decoded frames"), output: (output_bytes, "the output")}
+    for folder, (size, what) in wanted.items():
+        if size > free_bytes(folder):
+            raise BadInput(
+                f"{request.source} needs about {with_unit(size, BYTES)} for {what} in {folder}, whose disk"
+                f" has {with_unit(free_bytes(folder), BYTES)} left; free some, or name a folder on another"
+                " disk (--scratch is for all but the output)."
+            )
+    return free_bytes(scratch) - wanted[scratch][0]
 
 
 def free_bytes(folder: Path) -> int:
-    """What the disk of a folder has left."""
+    """Return what the disk of a folder has left."""
     return shutil.disk_usage(folder).free
 
 
-def left_beside(folder: Path, wanted: list[Wanted]) -> int:
-    """What the disk of a folder has left beside what is wanted of it; less than 0 where that is too much."""
-    return free_bytes(folder) - sum(item.size_bytes for item in wanted if same_disk(item.folder, folder))
-
-
-def check_space(source: Path, wanted: list[Wanted]) -> None:
-    """Refuse what some disk does not hold. Raises BadInput."""
-    for item in wanted:
-        if left_beside(item.folder, wanted) >= 0:
-            continue
-        there = [other for other in wanted if same_disk(other.folder, item.folder)]
-        parts = " and ".join(
-            f"{'about ' if other.roughly else ''}{with_unit(other.size_bytes, BYTES)} for {other.what}"
-            for other in there
-        )
-        raise BadInput(
-            f"{source} needs {parts} in {item.folder}, whose disk has"
-            f" {with_unit(free_bytes(item.folder), BYTES)} left; free some, or name a folder on another disk"
-            " (--scratch is for all but the output)."
-        )
-
-
-def same_disk(folder: Path, other: Path) -> bool:
-    """Whether two folders share what is free."""
+def _same_disk(folder: Path, other: Path) -> bool:
     return folder.stat().st_dev == other.stat().st_dev
 
 
 def in_memory(folder: Path) -> bool:
-    """Whether what lies in a folder takes memory, as in one of tmpfs; False where the system does not say."""
+    """Return whether what lies in a folder takes memory, as in one of tmpfs; False where nobody says."""
     where = folder.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if where.is_relative_to(part.mountpoint)]
     nearest = max(mounts, key=lambda part: len(Path(part.mountpoint).parts), default=None)

@@ -1,4 +1,4 @@
-"""What enlarging a file takes of memory and of disks, and the plan that keeps to their limits."""
+"""What enlarging a file takes of memory, and the plan that keeps to its limits."""
 
 import os
 from dataclasses import dataclass, replace
@@ -6,11 +6,9 @@ from typing import Final
 
 import psutil
 
-from bench.grid.backend_spec import Backend
 from bench.machine import host_memory
 from bench.measure import backends
-from bench.upscaling.disk import in_memory
-from bench.upscaling.intake import spooled_bytes
+from bench.upscaling.disk import in_memory, spooled_bytes
 from bench.upscaling.request import Request
 from vsr_model import convolution_memory
 from vsr_model.errors import BadInput
@@ -46,12 +44,18 @@ _CUDA_WORKING: Final = 1.2
 """The same of a GPU, for workspaces of cuDNN and what its allocator rounds up. No GPU has confirmed it:
 memory that runs out there is told in a sentence."""
 
+_FRAMES_READ: Final = 3
+"""Frames of the input's size, in float32, that are there while one is read."""
+
 _OUTPUTS_HELD: Final = 8
 """Frames of the output's size, in float32, that wait for the encoder or are being converted for it."""
 
 _ENCODER_BYTES_PER_PIXEL: Final = 110
 _ENCODER_BYTES_PER_PIXEL_AND_CORE: Final = 10
 """Of the output: an encoder looks ahead for some 40 frames, and each of its threads has frames of its own."""
+
+_OUTPUTS_WAITING: Final = 2
+"""Of these on the device that computed them."""
 
 _LOOSE: Final = 1.25
 """What is held over all that is counted here, where the heap keeps freed memory (bench.upscaling.heap)."""
@@ -62,65 +66,66 @@ class Enlarging:
     """A file's frames through the network, as far as memory is concerned."""
 
     call: Call
-    scale: int
+    convolution: str
+    output_pixels: int
     is_video: bool
     cores: int
     loose: bool  # whether the heap keeps what was freed
     spool_bytes: int  # of decoded frames, in the scratch folder
     scratch_in_memory: bool  # as a folder of tmpfs is
-    convolution: str = "library"
 
     def needs(self, plan: MemoryPlan) -> Needs:
         """Return what the process takes beyond its start, and what lies on the device and on disk."""
-        tensors = needs(self.call, plan)
-        device_bytes = round(_CUDA_WORKING * tensors.device_bytes)
-        return replace(
-            tensors,
-            host_bytes=self._in_host_memory(plan, tensors),
-            device_bytes=device_bytes + (0 if self.call.on_cpu else self._convolution_bytes(plan)),
-        )
+        tensors, convolutions = needs(self.call, plan), self._convolution_bytes(plan)
+        host_bytes = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + self._file_bytes()
+        device_bytes = 0
+        if self.call.on_cpu:
+            host_bytes += convolutions + self._computing_bytes(plan, tensors)
+        else:
+            host_bytes += _CUDA_BASE_BYTES + tensors.host_bytes
+            waiting = _OUTPUTS_WAITING * _RGB * _FLOAT_BYTES * self.output_pixels
+            device_bytes = round(_CUDA_WORKING * (tensors.device_bytes + waiting)) + convolutions
+        host_bytes = round(_LOOSE * host_bytes) if self.loose else host_bytes
+        host_bytes += self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0
+        return replace(tensors, host_bytes=host_bytes, device_bytes=device_bytes)
 
-    @property
-    def _by_winograd(self) -> bool:
-        return self.convolution == "winograd"
+    def _file_bytes(self) -> int:
+        """Return what frames take that are read and written, and the encoder."""
+        read = _FRAMES_READ * _RGB * _FLOAT_BYTES * self.call.height * self.call.width
+        per_pixel = _OUTPUTS_HELD * _RGB * _FLOAT_BYTES
+        if self.is_video:
+            per_pixel += _ENCODER_BYTES_PER_PIXEL + self.cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
+        return read + per_pixel * self.output_pixels
 
-    def _in_host_memory(self, plan: MemoryPlan, tensors: Needs) -> int:
-        call = self.call
-        pixels = call.height * call.width
-        ahead = 2 * (plan.pairs_at_once(call.frames) + 1) * _RGB * _FLOAT_BYTES * pixels
-        output_pixels = self.scale**2 * pixels
-        behind = _OUTPUTS_HELD * _RGB * _FLOAT_BYTES * output_pixels
-        per_pixel = _ENCODER_BYTES_PER_PIXEL + self.cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
-        encoder = per_pixel * output_pixels if self.is_video else 0
-        computing = tensors.host_bytes
-        if call.on_cpu:
-            kept = 0 if plan.place == "disk" else len(plan.kept_frames(call.frames)) * call.features_bytes
-            # The compiled kernel's copies are counted apart, and it makes no others.
-            working = 1.0 if self._by_winograd else _CPU_WORKING
-            computing = kept + round(working * max(0, tensors.host_bytes - kept))
-        base = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + (0 if call.on_cpu else _CUDA_BASE_BYTES)
-        base += self._convolution_bytes(plan) if call.on_cpu else 0
-        whole = base + ahead + behind + encoder + computing
-        whole = round(_LOOSE * whole) if self.loose else whole
-        return whole + (self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0)
+    def _computing_bytes(self, plan: MemoryPlan, tensors: Needs) -> int:
+        """Return what a CPU computes with: features that are kept, and tensors with copies of them."""
+        kept = 0
+        if plan.place != "disk":
+            kept = len(plan.kept_frames(self.call.frames)) * self.call.features_bytes
+        # The compiled kernel's copies are counted apart, and it makes no others.
+        working = 1.0 if self.convolution == "winograd" else _CPU_WORKING
+        return kept + round(working * (tensors.host_bytes - kept))
 
     def _convolution_bytes(self, plan: MemoryPlan) -> int:
         """Return what convolutions keep and work in, if they are not the library's."""
-        call = self.call
         if self.convolution == "library":
             return 0
-        if self._by_winograd:
-            return self._kernel_bytes(plan)
+        call = self.call
+        work = {
+            "mid_channels": call.mid_channels,
+            "batch": call.batch,
+            "pairs": plan.pairs_at_once(call.frames),
+            "upsampled": 1,
+            "height": call.height,
+            "width": call.width,
+        }
+        if self.convolution == "winograd":
+            scratch = native_memory.scratch_bytes(**work, threads=self.cores)
+            return scratch + native_memory.weight_bytes(
+                mid_channels=call.mid_channels, num_blocks=call.num_blocks
+            )
         whole = convolution_memory.working_bytes(
-            self.convolution,
-            mid_channels=call.mid_channels,
-            batch=call.batch,
-            pairs=plan.pairs_at_once(call.frames),
-            upsampled=1,
-            height=call.height,
-            width=call.width,
-            bytes_per_element=call.bytes_per_element,
-            on_cpu=call.on_cpu,
+            self.convolution, **work, bytes_per_element=call.bytes_per_element, on_cpu=call.on_cpu
         )
         if self.convolution == "fft":
             whole += convolution_memory.spectra_bytes(
@@ -131,23 +136,9 @@ class Enlarging:
             )
         return whole
 
-    def _kernel_bytes(self, plan: MemoryPlan) -> int:
-        call = self.call
-        scratch = native_memory.scratch_bytes(
-            mid_channels=call.mid_channels,
-            batch=call.batch,
-            pairs=plan.pairs_at_once(call.frames),
-            upsampled=1,
-            height=call.height,
-            width=call.width,
-            threads=self.cores,
-        )
-        weights = native_memory.weight_bytes(mid_channels=call.mid_channels, num_blocks=call.num_blocks)
-        return scratch + weights
-
 
 def enlarging(info: MediaInfo, entry: ModelEntry, request: Request, frames: int) -> Enlarging:
-    """Of so many frames of a file. Looks at the request's scratch folder."""
+    """Return so many frames of a file as work. Looks at the request's scratch folder."""
     parameters, backend = request.model.parameters, request.backend
     channels = parameters["mid_channels"]
     call = Call(
@@ -163,25 +154,18 @@ def enlarging(info: MediaInfo, entry: ModelEntry, request: Request, frames: int)
     )
     return Enlarging(
         call=call,
-        scale=entry.scale,
+        convolution=backend.convolution,
+        output_pixels=entry.scale**2 * info.height * info.width,
         is_video=info.kind == "video",
-        cores=_cores(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         loose=not request.heap_gives_back,
         spool_bytes=spooled_bytes(info, frames),
         scratch_in_memory=in_memory(request.scratch_folder),
-        convolution=backend.convolution,
     )
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def limits_of(request: Request, disk_bytes: int) -> Limits:
-    """What the request or the machine allows; `disk_bytes` are free for features in its scratch folder."""
+    """Return what the request or the machine allows; the scratch folder has `disk_bytes` for features."""
     host_bytes = request.memory_limit_bytes
     if host_bytes is None:
         available = host_memory.available_bytes()
@@ -190,19 +174,10 @@ def limits_of(request: Request, disk_bytes: int) -> Limits:
         host_bytes = round(_SHARE_OF_HOST * available)
     device_bytes = request.device_memory_limit_bytes
     if device_bytes is None and request.backend.is_cuda:
-        device_bytes = round(_SHARE_OF_DEVICE * _device_memory_bytes(request.backend))
-    return Limits(
-        host_bytes=host_bytes,
-        device_bytes=device_bytes,
-        disk_bytes=max(0, disk_bytes),
-    )
-
-
-def _device_memory_bytes(backend: Backend) -> int:
-    """All that the device has: what others hold of it shows only when memory runs out."""
-    index = backends.device_of(backend).torch_device.index
-    size: int = backends.describe_devices()["devices"][index]["memory_bytes"]
-    return size
+        # All that the device has: what others hold of it shows only when memory runs out.
+        index = backends.device_of(request.backend).torch_device.index
+        device_bytes = round(_SHARE_OF_DEVICE * backends.describe_devices()["devices"][index]["memory_bytes"])
+    return Limits(host_bytes=host_bytes, device_bytes=device_bytes, disk_bytes=max(0, disk_bytes))
 
 
 def plan_of(work: Enlarging, limits: Limits, request: Request) -> MemoryPlan:

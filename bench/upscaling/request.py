@@ -65,16 +65,6 @@ class Request:
                 f"The backend {self.backend.name} has compile: true, and frames are computed by calls of many"
                 " shapes here, each of which would be compiled anew; leave it out."
             )
-        if self.backend.schedule != "sequential":
-            raise BadInput(
-                f"The backend {self.backend.name} has schedule: {self.backend.schedule}, which needs a whole"
-                " clip in memory, and frames come one by one here; schedule: sequential is allowed."
-            )
-        if self.backend.is_divided:
-            raise BadInput(
-                f"The backend {self.backend.name} has processes: {self.backend.processes}, which share clips,"
-                " and there is one clip here; leave it out."
-            )
         in_bounded_memory = replace(self.backend, memory_plan=self.backend.memory_plan or MemoryPlanSpec())
         if (reason := impossible(in_bounded_memory)) is not None:
             raise BadInput(f"The backend {self.backend.name} cannot enlarge a file frame by frame: {reason}.")
@@ -98,6 +88,11 @@ class Request:
             raise BadInput(
                 f"{info.path} is {kind}, and {output} must end in {', '.join(suffixes)} to hold {kind}."
             )
+        if info.is_hdr:
+            raise BadInput(
+                f"{info.path} is HDR (PQ or HLG), whose values mean other colours than the output's; tone-map"
+                " it to BT.709 first, as FFmpeg's filters zscale and tonemap do."
+            )
         if self.frames is not None and info.kind == "image":
             raise BadInput(f"{info.path} is an image, and --frames is for videos.")
         if info.height < entry.min_height or info.width < entry.min_width:
@@ -115,3 +110,12 @@ class Request:
             raise BadInput(f"{output} is the input itself; the output needs another name.")
         if self.scratch is not None and not self.scratch.is_dir():
             raise BadInput(f"--scratch is {self.scratch}, and that is no folder; name one that exists.")
+
+
+def identity_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from another of its name and from what it was before; None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -21,83 +21,85 @@ _LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may 
 
 
 class Sink:
-    """The output file, from what can be known of it before there is a frame.
-
-    A video takes the source's sound along if `sound` says so.
-    """
+    """The output file, with the source's sound if `sound` says so."""
 
     def __init__(self, info: MediaInfo, output: Path, scale: int, *, sound: bool = True) -> None:
-        self._source, self._output, self._kind = info.path, output, info.kind
+        self._info, self._output = info, output
         self._height, self._width = scale * info.height, scale * info.width
         self._rate = info.frame_rate or _RATE_IF_NONE
-        self._pixel_aspect = info.pixel_aspect
         self._sound = info.path if sound and info.has_audio else None
-        self._sound_notes: tuple[str, ...] = ()
-        if self._kind == "video":
-            self._writer_to(output)  # refuses what it cannot write, and writes nothing yet
+        self.notes: tuple[str, ...] = ()
+        """Sentences on what was left out, once the file is whole."""
 
     @property
     def frame_rate(self) -> Fraction | None:
-        return self._rate if self._kind == "video" else None
-
-    @property
-    def sound_notes(self) -> tuple[str, ...]:
-        """What there is to say of the sound, once the file is whole."""
-        return self._sound_notes
+        return self._rate if self._info.kind == "video" else None
 
     def rehearse(self) -> None:
-        """Write a black frame beside the output, with the sound that goes with it, and remove it: encoders,
-        containers and folders refuse only then."""
+        """Write a black frame beside the output, with the sound that goes with it, and remove it.
+
+        Encoders, containers and folders refuse only then. Raises BadInput.
+        """
         black = torch.zeros(()).expand(3, self._height, self._width)
         # Always the same name: what a kill at the wrong moment leaves is replaced and removed the next time.
         trial = self._output.with_name(f".rehearsal-{self._output.stem[:40]}{self._output.suffix}")
         try:
-            if self._kind == "image":
-                write_image(trial, black)
-            else:
-                with self._writer_to(trial, cut=True) as writer:
-                    writer.write(black)
+            if self._info.kind == "image":
+                write_image(trial, black, self._info.colour_profile)
+                return
+            with self._writer_to(trial, cut=True) as writer:
+                writer.write(black)
+            if writer.refuses_sound:
+                raise BadInput(
+                    f"{self._info.path} has sound that {trial} does not take; --no-sound leaves it out."
+                )
         except BadInput as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _OF_THE_FOLDER:
                 raise BadInput(f"{self._output.parent} cannot be written to ({cause.strerror}).") from error
+            if cause is None:
+                raise BadInput(str(error).replace(str(trial), str(self._output))) from error
             raise BadInput(
-                f"{self._output} cannot be written with frames of {self._height} x {self._width}"
-                f" ({error.__cause__ or error})."
+                f"{self._output} cannot be written with frames of {self._height} x {self._width} ({cause})."
             ) from error
         finally:
             trial.unlink(missing_ok=True)
 
     def varies(self, times_s: Sequence[float]) -> bool:
-        """Whether the frames must keep times of their own."""
+        """Return whether the frames must keep times of their own."""
         off_s = max(abs(time_s - float(i / self._rate)) for i, time_s in enumerate(times_s))
         return off_s > _COARSEST_CLOCK_S + 1e-6
 
     def check_times(self, times_s: Sequence[float]) -> None:
         """Refuse times that a video cannot have."""
-        if self._kind == "video" and self.varies(times_s):
+        if self._info.kind == "video" and self.varies(times_s):
             for index, (before, after) in enumerate(pairwise(times_s), start=1):
                 if after - before < _LEAST_STEP_S:
                     raise BadInput(
-                        f"{self._source} shows frame {index} at {before:.6g} s and the next at {after:.6g} s,"
-                        f" and times must grow by {_LEAST_STEP_S:g} s at least."
+                        f"{self._info.path} shows frame {index} at {before:.6g} s and the next at"
+                        f" {after:.6g} s, and times must grow by {_LEAST_STEP_S:g} s at least."
                     )
 
     @contextmanager
     def opened(self, times_s: Sequence[float], *, cut: bool) -> Iterator[Callable[[Tensor, int], float]]:
-        """A function that writes a frame (3, h, w), given its index, and returns the share of its values that
-        were clamped. Frames come one after another; the file appears when the block ends well. Sound ends
-        with the last frame where the source is `cut`."""
-        if self._kind == "image":
-            yield lambda image, _index: write_image(self._output, image)
+        """Give a function that writes a frame (3, h, w), given its index, and returns the share of its values
+        that were clamped.
+
+        Frames come one after another; the file appears when the block ends well. Sound ends with the last
+        frame where the source is `cut`.
+        """
+        profile = self._info.colour_profile
+        if profile and (self._info.kind == "video" or self._output.suffix.lower() == ".bmp"):
+            self.notes = ("The colour profile was left out, which the output cannot hold.",)
+        if self._info.kind == "image":
+            yield lambda image, _index: write_image(self._output, image, profile)
             return
         varies = self.varies(times_s)
-        writer = self._writer_to(self._output, cut=cut)
-        with writer:
+        with self._writer_to(self._output, cut=cut) as writer:
             yield lambda image, index: writer.write(image, times_s[index] if varies else None)
-        self._sound_notes = writer.sound_notes
+        self.notes += writer.sound_notes
 
-    def _writer_to(self, path: Path, *, cut: bool = False) -> VideoWriter:
+    def _writer_to(self, path: Path, *, cut: bool) -> VideoWriter:
         return VideoWriter(
             path,
             sound=self._sound,
@@ -105,5 +107,5 @@ class Sink:
             frame_rate=self._rate,
             height=self._height,
             width=self._width,
-            pixel_aspect=self._pixel_aspect,
+            pixel_aspect=self._info.pixel_aspect,
         )

@@ -4,8 +4,10 @@ What can be refused is refused before the network runs. Imports torch: the comma
 only for the command that needs it.
 """
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,43 +17,34 @@ from typing import Final, Literal, cast
 from torch import Tensor, nn
 
 from bench.measure import backends, workload
+from bench.process.interrupts import held_back
 from bench.units import BYTES, significant, with_unit
-from bench.upscaling import disk, intake, memory
-from bench.upscaling.pace import COUNTING, FINISHING, READING, Listener, NetworkPace, Pace, Progress, unheard
-from bench.upscaling.read_ahead import ReadAhead, as_read
-from bench.upscaling.request import Request
+from bench.upscaling import disk, memory
+from bench.upscaling.progress import (
+    COUNTING,
+    FINISHING,
+    LOOKING_AHEAD,
+    READING,
+    UPSCALING,
+    Listener,
+    Progress,
+    unheard,
+)
+from bench.upscaling.request import Request, identity_of
 from bench.upscaling.sink import Sink
-from bench.upscaling.threads import one_thread
-from bench.upscaling.write_behind import WriteBehind, to_host_from
 from vsr_model.basicvsr import BasicVSR
-from vsr_model.copies import carrier_for
 from vsr_model.errors import BadInput
 from vsr_model.memory_cost import Needs
-from vsr_model.memory_plan import MemoryPlan, frame_requests
-from vsr_model.registry import find_model
+from vsr_model.memory_plan import MemoryPlan
+from vsr_model.registry import ModelEntry, find_model
 from vsr_model.spool import FrameSpool
 from vsr_model.streaming import upscale_frames
-from vsr_model.video import MediaInfo, inspect
+from vsr_model.video import MediaInfo, count_packets, inspect, iterate_frames
+
+MOST_WAITING: Final = 2
+"""Frames that were computed and are not written yet: one at the encoder, one behind it."""
 
 _CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sound may be of either."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """Seconds of enlarging a file, from the first look at it to the whole output.
-
-    Decoding comes first. Encoding goes on beside the network, so that `decoding_s`, `network_s` and
-    `encoding_s` add up to more than `total_s` where the two overlap: `waited_for_encoding_s` is the part of
-    encoding that the network stood still for, `waited_for_frames_s` the same of reading decoded frames back.
-    Neither is in `network_s`.
-    """
-
-    total_s: float
-    decoding_s: float
-    network_s: float
-    encoding_s: float
-    waited_for_encoding_s: float
-    waited_for_frames_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +65,7 @@ class Upscaled:
     clamped_share: float
     plan: MemoryPlan
     needs: Needs
-    times: Times
+    took_s: float
     notes: tuple[str, ...]
 
 
@@ -91,14 +84,13 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     if reason := backends.unavailable(request.backend):
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
     info = inspect(request.source)
-    version = _version(request.source)
+    identity = identity_of(request.source)
     entry = find_model(request.model.name)
     request.check_files(info, entry)
-    sink = Sink(info, request.output, entry.scale, sound=request.sound)
-    counting = Pace(COUNTING, 0, listener, perf_counter)
-    expected = intake.expected_frames(info, request.frames, counting)
-    job = _Job(request, info, listener)
+    expected = _expected_frames(info, request.frames, listener)
+    job = _Job(request, info, entry, listener)
     job.plan_for(expected)
+    sink = Sink(info, request.output, entry.scale, sound=request.sound)
     sink.rehearse()
     network = workload.build_model(request.model)
     with FrameSpool(
@@ -108,49 +100,41 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         frames=expected,
         eight_bit=info.eight_bit,
     ) as spool:
-        decoding_began = perf_counter()
-        taken = intake.take_in(info, request.frames, spool, Pace(READING, expected, listener, perf_counter))
-        decoding_s = perf_counter() - decoding_began
-        sink.check_times(taken.times_s)
-        plan, needs = job.plan_for(taken.frames, spooled=expected)
-        with sink.opened(taken.times_s, cut=taken.is_cut) as write:
-            worked = job.enlarge(network, spool, plan, taken.frames, write)
-            listener(Progress(doing=FINISHING, done=taken.frames, total=taken.frames))
+        times_s, is_cut = job.read_into(spool, expected)
+        frames = len(times_s)
+        sink.check_times(times_s)
+        plan, needs = job.plan_for(frames, spooled=expected)
+        with sink.opened(times_s, cut=is_cut) as write:
+            clamped_share = job.enlarge(network, spool, plan, needs, write)
+            listener(Progress(doing=FINISHING, done=frames, total=frames))
+    varies = info.kind == "video" and sink.varies(times_s)
     return Upscaled(
         output=request.output,
         kind=info.kind,
-        frames=taken.frames,
+        frames=frames,
         height=entry.scale * info.height,
         width=entry.scale * info.width,
         frame_rate=sink.frame_rate,
-        clamped_share=worked.clamped_share,
+        clamped_share=clamped_share,
         plan=plan,
         needs=needs,
-        times=Times(
-            total_s=perf_counter() - began,
-            decoding_s=decoding_s,
-            network_s=worked.network_s,
-            encoding_s=worked.encoding_s,
-            waited_for_encoding_s=worked.waited_for_encoding_s,
-            waited_for_frames_s=worked.waited_for_frames_s,
-        ),
+        took_s=perf_counter() - began,
         notes=(
-            *_notes(info, request, taken, worked.clamped_share, varies=sink.varies(taken.times_s)),
-            *sink.sound_notes,
-            *([] if _version(request.source) == version else [_CHANGED]),
+            *_notes(info, request, frames, clamped_share, is_cut=is_cut, varies=varies),
+            *sink.notes,
+            *([] if identity_of(request.source) == identity else [_CHANGED]),
         ),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Worked:
-    """What was counted while frames came out; seconds as in `Times`."""
+def _expected_frames(info: MediaInfo, limit: int | None, listener: Listener) -> int:
+    """Return how many frames there are to enlarge, as the file's header tells, or else about how many."""
 
-    clamped_share: float
-    network_s: float
-    encoding_s: float
-    waited_for_encoding_s: float
-    waited_for_frames_s: float
+    def counted(done: int) -> None:
+        listener(Progress(doing=COUNTING, done=done, total=0))
+
+    count = max(1, info.frame_count or count_packets(info.path, counted, limit=limit))
+    return count if limit is None else min(count, limit)
 
 
 @dataclass(frozen=True)
@@ -159,126 +143,160 @@ class _Job:
 
     request: Request
     info: MediaInfo
+    entry: ModelEntry
     listener: Listener
 
     def plan_for(self, frames: int, *, spooled: int = 0) -> tuple[MemoryPlan, Needs]:
-        """How so many frames are enlarged, and what that takes; of `spooled` of them the spool has the space
-        already. Raises BadInput where memory or a disk is too small."""
-        request, info, is_video = self.request, self.info, self.info.kind == "video"
-        scratch, output = request.scratch_folder, request.output.parent
-        scale = find_model(request.model.name).scale
-        pixels = scale**2 * info.height * info.width
-        wanted = [
-            disk.Wanted(
-                folder=scratch,
-                what="decoded frames",
-                size_bytes=intake.spooled_bytes(info, max(0, frames - spooled)),
-            ),
-            disk.Wanted(
-                folder=output,
-                what="the output",
-                size_bytes=disk.output_bytes(frames=frames, pixels=pixels, is_video=is_video)
-                + self._sound_bytes(frames),
-                roughly=True,
-            ),
-        ]
-        disk.check_space(info.path, wanted)
-        work = self._enlarging(frames)
-        plan = memory.plan_of(work, memory.limits_of(request, disk.left_beside(scratch, wanted)), request)
+        """Return how so many frames are enlarged, and what that takes.
+
+        The spool has the space of `spooled` of them already. Raises BadInput where memory or a disk is too
+        small.
+        """
+        request = self.request
+        room_bytes = disk.room_for_features(
+            request,
+            spool_bytes=disk.spooled_bytes(self.info, max(0, frames - spooled)),
+            output_bytes=disk.output_bytes(self.info, self.entry.scale, frames, sound=request.sound),
+        )
+        work = memory.enlarging(self.info, self.entry, request, frames)
+        plan = memory.plan_of(work, memory.limits_of(request, room_bytes), request)
         return plan, work.needs(plan)
 
-    def _sound_bytes(self, frames: int) -> int:
-        """At most what goes along of the sound, if it is copied: the file's size, or its share."""
-        if not (self.request.sound and self.info.has_audio):
-            return 0
-        share = frames / max(frames, self.info.frame_count or 0)
-        return round(share * self.info.path.stat().st_size)
+    def read_into(self, spool: FrameSpool, expected: int) -> tuple[list[float], bool]:
+        """Decode the file, or its first frames, and return when each is shown and whether there are more.
+
+        Raises BadInput for a damaged file, and for frames that change their size or depth.
+        """
+        info, limit = self.info, self.request.frames
+        times_s: list[float] = []
+        is_cut = False
+        for frame in iterate_frames(info.path, limit=None if limit is None else limit + 1):
+            if len(times_s) == limit:
+                is_cut = True
+                break
+            if frame.image.shape[1:] != (info.height, info.width):
+                raise BadInput(
+                    f"{info.path} changes its size after {len(times_s)} frames, and all must have the same."
+                )
+            try:
+                spool.write(frame.image[None])
+            except ValueError as error:  # deeper than the first
+                raise BadInput(
+                    f"{info.path} changes its depth after {len(times_s)} frames, and all must have the same."
+                ) from error
+            times_s.append(frame.time_s)
+            self.listener(Progress(doing=READING, done=len(times_s), total=max(expected, len(times_s))))
+        if info.guessed_times:
+            times_s = [time_s - min(times_s) for time_s in sorted(times_s)]
+        return times_s, is_cut
 
     def enlarge(
         self,
         network: nn.Module,
         spool: FrameSpool,
         plan: MemoryPlan,
-        frames: int,
+        needs: Needs,
         write: Callable[[Tensor, int], float],
-    ) -> _Worked:
-        """Have every frame of the spool written, enlarged."""
-        backend, work = self.request.backend, self._enlarging(frames)
-        device = backends.device_of(backend)
+    ) -> float:
+        """Have every frame of the spool written, enlarged, and return the share of values clamped."""
+        backend, frames = self.request.backend, spool.shape[1]
         try:
             with backends.applied(backend):
-                network = workload.prepare(network, backend, device.torch_device)
-                pace = NetworkPace(work.call, plan, device, self.listener, perf_counter)
-                with one_thread("read-ahead") as reader:
-                    target = device.torch_device
-                    load = carrier_for(target).load if target.type == "cuda" else as_read
-                    source = ReadAhead(spool, frame_requests(plan, frames), reader, load)
-                    began = perf_counter()
-                    assert isinstance(network, BasicVSR)
-                    # A generator, which can be told to end.
-                    outputs = cast("Generator[Tensor]", upscale_frames(network, source, plan, pace))
-                    with closing(outputs), WriteBehind(write, to_host_from(target)) as written:
-                        for output in outputs:
-                            written.put(output)
-                            pace.frame_out()
-                            del output
-                    took_s = perf_counter() - began
+                device = backends.device_of(backend).torch_device
+                network = workload.prepare(network, backend, device)
+                assert isinstance(network, BasicVSR)
+                # A generator, which can be told to end.
+                outputs = cast(
+                    "Generator[Tensor]", upscale_frames(network, _Heard(spool, self.listener), plan)
+                )
+                clamped = 0.0
+                with closing(outputs), _one_thread() as thread:
+                    for done, share in enumerate(_written(outputs, write, thread), start=1):
+                        clamped += share
+                        self.listener(Progress(doing=UPSCALING, done=done, total=frames))
+                return clamped / frames
         except Exception as error:
             if not backends.is_out_of_memory(error):
                 raise
-            raise BadInput(self._ran_out(plan, work)) from error
-        return _Worked(
-            clamped_share=sum(written.results) / frames,
-            network_s=max(0.0, took_s - written.waited_s - source.waited_s),
-            encoding_s=written.busy_s,
-            waited_for_encoding_s=written.waited_s,
-            waited_for_frames_s=source.waited_s,
-        )
-
-    def _enlarging(self, frames: int) -> memory.Enlarging:
-        entry = find_model(self.request.model.name)
-        return memory.enlarging(self.info, entry, self.request, frames)
-
-    def _ran_out(self, plan: MemoryPlan, work: memory.Enlarging) -> str:
-        needs = work.needs(plan)
-        option, size = "--memory-limit", needs.host_bytes
-        if self.request.backend.is_cuda:
-            option, size = "--device-memory-limit", needs.device_bytes
-        return (
-            f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to be"
-            f" enough; set {option} below that."
-        )
+            option, size = "--memory-limit", needs.host_bytes
+            if backend.is_cuda:
+                option, size = "--device-memory-limit", needs.device_bytes
+            raise BadInput(
+                f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to"
+                f" be enough; set {option} below that."
+            ) from error
 
 
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another of its name, and from what it was before."""
+class _Heard:
+    """The frames of a spool, whose listener is told how far the backward branch is.
+
+    That asks for all frames once, before anything else is asked for.
+    """
+
+    def __init__(self, spool: FrameSpool, listener: Listener) -> None:
+        self._spool, self._listener = spool, listener
+        self._asked = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(1, t, 3, h, w)."""
+        return self._spool.shape
+
+    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        """As `FrameSource.frames`."""
+        total = self.shape[1]
+        if self._asked < total:
+            self._listener(Progress(doing=LOOKING_AHEAD, done=self._asked, total=total))
+        elif self._asked == total:
+            self._listener(Progress(doing=UPSCALING, done=0, total=total))
+        self._asked += stop - start
+        return self._spool.frames(start, stop)
+
+
+def _written(
+    outputs: Iterator[Tensor], write: Callable[[Tensor, int], float], thread: Executor
+) -> Iterator[float]:
+    """Have frames written by the thread while the next are computed, and give what `write` returns."""
+
+    def bring_and_write(output: Tensor, index: int) -> float:
+        return write(output[0].cpu(), index)
+
+    waiting: deque[Future[float]] = deque()
+    for index, output in enumerate(outputs):
+        if len(waiting) == MOST_WAITING:
+            yield waiting.popleft().result()
+        waiting.append(thread.submit(bring_and_write, output, index))
+        del output
+    while waiting:
+        yield waiting.popleft().result()
+
+
+@contextmanager
+def _one_thread() -> Iterator[Executor]:
+    """Give a thread, which ends with what it is at; what it has not begun is dropped."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="write")
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        yield executor
+    finally:
+        with held_back():  # a second Ctrl-C, too, waits for a call into a library that must not be torn
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _notes(
-    info: MediaInfo, request: Request, taken: intake.Intake, clamped_share: float, *, varies: bool
+    info: MediaInfo, request: Request, frames: int, clamped_share: float, *, is_cut: bool, varies: bool
 ) -> Iterator[str]:
     if request.model.checkpoint is None:
         yield "The weights are random: the output shows that the network runs, and no more."
-    if request.frames is not None and taken.frames < request.frames:
-        yield f"The video has {taken.frames} frames, fewer than the {request.frames} that --frames asks for."
-    if taken.is_cut:
-        yield f"Only the first {taken.frames} frames were taken, as --frames asks for."
+    if request.frames is not None and frames < request.frames:
+        yield f"The video has {frames} frames, fewer than the {request.frames} that --frames asks for."
+    if is_cut:
+        yield f"Only the first {frames} frames were taken, as --frames asks for."
     if info.rotation_degrees:
         yield f"The frames are stored turned; they were turned upright, by {info.rotation_degrees} degrees."
     if varies:
         yield "The frame rate varies; each frame kept its time."
     if info.has_audio and not request.sound:
         yield "The sound was left out, as --no-sound asks for."
-    if info.has_subtitles:
-        yield "The subtitles were not copied."
-    if info.is_hdr:
-        yield "The video is HDR; its values were taken as they are, and the output is marked as ordinary."
-    if info.is_interlaced:
-        yield "The video is interlaced, and its fields were not separated: motion will show combs."
+    yield from info.notes
     if clamped_share > 0:
         yield f"{significant(100 * clamped_share, 2)} % of the values lay outside [0, 1] and were clamped."

@@ -1,11 +1,9 @@
-"""The parts of enlarging a file: reading ahead, writing behind, how far it is, and what it takes."""
+"""The parts of enlarging a file: writing beside the network, and what it takes."""
 
 import os
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
@@ -17,29 +15,18 @@ from torch import Tensor
 
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
-from bench.measure.backends import CpuDevice
 from bench.measure.workload import build_model
 from bench.units import size_bytes
-from bench.upscaling import disk, pace
+from bench.upscaling import disk
 from bench.upscaling.memory import enlarging, limits_of, plan_of
-from bench.upscaling.pace import LOOKING_AHEAD, READING, UPSCALING, NetworkPace, Pace, Progress
-from bench.upscaling.read_ahead import ReadAhead, as_read
 from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
-from bench.upscaling.threads import one_thread
-from bench.upscaling.upscale import upscale
-from bench.upscaling.write_behind import MOST_WAITING, Staged, WriteBehind, as_it_is
+from bench.upscaling.upscale import MOST_WAITING, _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
-from vsr_model.basicvsr import BasicVSR
 from vsr_model.convolution_memory import spectra_bytes, working_bytes
-from vsr_model.cost import stage_flops
 from vsr_model.errors import BadInput
-from vsr_model.frame_sources import TensorFrames
-from vsr_model.memory_cost import Call
-from vsr_model.memory_plan import MemoryPlan, frame_requests
+from vsr_model.memory_plan import MemoryPlan
 from vsr_model.registry import find_model
-from vsr_model.stages import Stage
-from vsr_model.streaming import upscale_frames
 from vsr_model.video import MediaInfo, VideoWriter, inspect, iterate_frames, moving_texture
 
 TINY = Model(mid_channels=8, num_blocks=1, seed=3)
@@ -98,65 +85,6 @@ def test_the_frames_are_the_networks_own(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-# Reading ahead ----------------------------------------------------------------------------------------------
-
-
-class Counted:
-    """A source that tells which frames were asked for."""
-
-    def __init__(self, lrs: Tensor) -> None:
-        self._frames = TensorFrames(lrs)
-        self.asked: list[range] = []
-        self.read = Event()
-
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        return self._frames.shape
-
-    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
-        self.asked.append(range(start, stop))
-        self.read.set()
-        return self._frames.frames(start, stop)
-
-
-@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=3, chunk=2)])
-def test_frames_are_read_before_they_are_asked_for(plan: MemoryPlan):
-    lrs = torch.rand(1, 8, 3, 16, 16)
-    network = build_model(TINY)
-    assert isinstance(network, BasicVSR)
-    source = Counted(lrs)
-    with ThreadPoolExecutor(1) as thread:
-        ahead = ReadAhead(source, frame_requests(plan, 8), thread, as_read)
-        assert source.read.wait(10)  # and nobody asked yet
-        outputs = torch.stack(list(upscale_frames(network, ahead, plan)), 1)
-    assert source.asked == list(frame_requests(plan, 8))
-    assert torch.equal(outputs, torch.stack(list(upscale_frames(network, TensorFrames(lrs), plan)), 1))
-    assert ahead.waited_s > 0
-
-
-def test_what_was_not_announced_is_refused():
-    with ThreadPoolExecutor(1) as thread:
-        ahead = ReadAhead(Counted(torch.rand(1, 4, 3, 2, 2)), iter([range(2, 4)]), thread, as_read)
-        with pytest.raises(
-            ValueError, match=r"^Frames 0 to 3 are asked for, and those of range\(2, 4\) were"
-        ):
-            ahead.frames(0, 4)
-        assert len(list(ahead.frames(2, 4))) == 2
-        with pytest.raises(ValueError, match=r"and none were announced"):
-            ahead.frames(0, 2)
-
-
-def test_what_the_source_raises_comes_up():
-    class Broken(Counted):
-        def frames(self, start: int, stop: int) -> Iterable[Tensor]:
-            raise OSError(5, "Input/output error", "disk")
-
-    with ThreadPoolExecutor(1) as thread:
-        ahead = ReadAhead(Broken(torch.rand(1, 4, 3, 2, 2)), iter([range(4)]), thread, as_read)
-        with pytest.raises(OSError, match="Input/output error"):
-            ahead.frames(0, 4)
-
-
 # Writing behind ---------------------------------------------------------------------------------------------
 
 
@@ -164,25 +92,29 @@ def output_of(index: int) -> Tensor:
     return torch.full((1, 3, 2, 2), float(index))
 
 
-def test_frames_are_written_in_order_by_another_thread_and_no_more_wait_than_may():
-    go, seen = Event(), []
+def test_frames_are_written_in_order_while_the_next_are_computed():
+    go, seen, made = Event(), [], []
+
+    def outputs() -> Iterator[Tensor]:
+        for index in range(5):
+            made.append(index)
+            if index == MOST_WAITING:
+                assert seen == []
+                go.set()
+            yield output_of(index)
 
     def write(image: Tensor, index: int) -> float:
         assert go.wait(10)
         seen.append((float(image[0, 0, 0]), index))
         return index / 10
 
-    with WriteBehind(write, as_it_is) as written:
-        for index in range(MOST_WAITING):
-            written.put(output_of(index))
-        assert seen == []  # the caller went on
-        go.set()
-        for index in range(MOST_WAITING, 5):
-            written.put(output_of(index))
-            assert len(seen) > index - MOST_WAITING
+    with _one_thread() as thread:
+        shares = []
+        for done, share in enumerate(_written(outputs(), write, thread)):
+            shares.append(share)
+            assert len(made) <= done + MOST_WAITING + 1
     assert seen == [(float(index), index) for index in range(5)]
-    assert written.results == [0.0, 0.1, 0.2, 0.3, 0.4]
-    assert written.busy_s > 0
+    assert shares == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
 @pytest.mark.parametrize("failing", [0, 4])
@@ -193,63 +125,11 @@ def test_what_writing_raises_comes_up(failing: int):
         return 0.0
 
     def all_of_them() -> None:
-        with WriteBehind(write, as_it_is) as written:
-            for index in range(5):
-                written.put(output_of(index))
+        with _one_thread() as thread:
+            list(_written(map(output_of, range(5)), write, thread))
 
     with pytest.raises(BadInput, match="cheese"):
         all_of_them()
-
-
-def test_a_block_that_fails_writes_no_more():
-    go, seen = Event(), []
-
-    def write(_image: Tensor, index: int) -> float:
-        assert go.wait(10)
-        seen.append(index)
-        return 0.0
-
-    def failing() -> None:
-        with WriteBehind(write, as_it_is) as written:
-            written.put(output_of(0))
-            written.put(output_of(1))
-            go.set()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        failing()
-    assert len(seen) <= MOST_WAITING
-
-
-class LateCopies:
-    """An engine whose copies arrive when they are waited for, as a device's may."""
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    def buffer(self, like: Tensor) -> Tensor:
-        self.made += 1
-        return torch.full_like(like, float("nan"))
-
-    def start(self, source: Tensor, target: Tensor) -> Callable[[], None]:
-        def wait() -> None:
-            target.copy_(source)
-
-        return wait
-
-
-def test_outputs_leave_a_device_through_buffers_that_are_used_again():
-    engine, seen = LateCopies(), []
-
-    def write(image: Tensor, _index: int) -> float:
-        seen.append(image.clone())
-        return 0.0
-
-    with WriteBehind(write, Staged(engine)) as written:
-        for index in range(9):
-            written.put(output_of(index))
-    assert [float(image.mean()) for image in seen] == list(range(9))
-    assert engine.made == MOST_WAITING + 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -268,7 +148,7 @@ def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
         sent.set()
 
     def twice() -> None:
-        with one_thread("test") as thread:
+        with _one_thread() as thread:
             thread.submit(work)
             began.wait()
             Timer(0.1, send).start()
@@ -282,70 +162,6 @@ def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
     assert ended == [True]
 
 
-# How far it is ----------------------------------------------------------------------------------------------
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_the_pace_of_reading():
-    told: list[Progress] = []
-    clock = Clock()
-    reading = Pace(READING, 20, told.append, clock)
-    for done in range(1, 21):
-        clock.now += 0.1
-        reading.at(done)
-    assert 5 < len(told) <= 12  # not all of them
-    assert (told[-1].done, told[-1].total, told[-1].left_s) == (20, 20, 0)
-    assert all(now.frames_per_s == pytest.approx(10) for now in told)
-    middle = next(now for now in told if now.done >= 10)
-    assert middle.left_s == pytest.approx((20 - middle.done) / 10)
-
-
-@pytest.mark.parametrize("plan", [MemoryPlan(chunk=2), MemoryPlan(interval=3, chunk=2)])
-def test_time_left_is_by_work(monkeypatch: pytest.MonkeyPatch, plan: MemoryPlan):
-    """A clock that goes with the work: what is said to be left is what then comes."""
-    monkeypatch.setattr(pace, "BETWEEN_S", 0.0)
-    told: list[tuple[float, Progress]] = []
-    clock = Clock()
-    frames, height, width = 12, 16, 32
-    call = Call(mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width, on_cpu=True)
-    flops = stage_flops(mid_channels=8, num_blocks=1, batch=1, frames=frames, height=height, width=width)
-    seconds = {  # of an interval of the stage
-        Stage.PROPAGATION: (flops[Stage.ALIGNMENT] + flops[Stage.PROPAGATION]) / (2 * frames),
-        Stage.UPSAMPLING: (flops[Stage.AGGREGATION] + flops[Stage.UPSAMPLING]) / frames,
-    }
-    network_pace = NetworkPace(call, plan, CpuDevice(), lambda now: told.append((clock.now, now)), clock)
-
-    @contextmanager
-    def probe(stage: Stage, /) -> Iterator[None]:
-        with network_pace(stage):
-            yield
-            clock.now += seconds.get(stage, 0.0)
-
-    network = build_model(TINY)
-    assert isinstance(network, BasicVSR)
-    lrs = TensorFrames(torch.rand(1, frames, 3, height, width))
-    for _ in upscale_frames(network, lrs, plan, probe):
-        network_pace.frame_out()
-    ended_s = clock.now
-    shares = [now.share or 0.0 for _, now in told]
-    assert shares == sorted(shares)
-    assert (told[-1][1].share, told[-1][1].left_s, told[-1][1].done) == (1, 0, frames)
-    middle = [(at_s, now) for at_s, now in told if ended_s / 4 < at_s < ended_s * 3 / 4]
-    assert {now.doing for _, now in middle} == {LOOKING_AHEAD, UPSCALING}
-    for at_s, now in middle:  # a few intervals make what branches start from, and no frame
-        assert now.left_s == pytest.approx(ended_s - at_s, rel=0.25)
-    done = [now.done for _, now in told if now.doing == LOOKING_AHEAD]
-    assert done == sorted(done)
-    assert done[-1] <= frames
-
-
 # What it takes ----------------------------------------------------------------------------------------------
 
 
@@ -353,7 +169,6 @@ def info_of(height: int, width: int, **fields: object) -> MediaInfo:
     info = MediaInfo(
         path=Path("in.mp4"), kind="video", width=width, height=height, frame_count=None, frame_rate=None,
         rotation_degrees=0, variable_frame_rate=False, has_audio=False, eight_bit=True,
-        has_subtitles=False, is_hdr=False, is_interlaced=False,
     )  # fmt: skip
     return replace(info, **fields)  # type: ignore[arg-type]
 
@@ -386,26 +201,22 @@ def test_a_disk_without_room_has_features_computed_again(tmp_path: Path):
 
 def test_disks_are_looked_at_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(disk, "free_bytes", lambda _folder: 1000)
-    monkeypatch.setattr(disk, "same_disk", lambda folder, other: folder == other)
-    other = tmp_path / "other"
-    wanted = [
-        disk.Wanted(folder=tmp_path, what="decoded frames", size_bytes=900),
-        disk.Wanted(folder=other, what="the output", size_bytes=800, roughly=True),
-    ]
-    disk.check_space(tmp_path / "in.mp4", wanted)
-    assert disk.left_beside(tmp_path, wanted) == 100
-    monkeypatch.setattr(disk, "same_disk", lambda _folder, _other: True)
+    (tmp_path / "scratch").mkdir()
+    request = request_of(tmp_path, scratch=tmp_path / "scratch")
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "_same_disk", lambda folder, other: folder == other)
+        assert disk.room_for_features(request, spool_bytes=900, output_bytes=800) == 100
     with pytest.raises(
-        BadInput, match=r"in.mp4 needs 0.879 KiB for decoded frames and about 0.781 KiB for the"
+        BadInput, match=r"needs about 1.66 KiB for decoded frames and the output in .*scratch,"
     ):
-        disk.check_space(tmp_path / "in.mp4", wanted)
+        disk.room_for_features(request, spool_bytes=900, output_bytes=800)
 
 
 def test_the_spool_is_not_wanted_twice(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A disk with room for what is needed, and not for another spool."""
     claimed: list[int] = []
     claim = os.posix_fallocate
-    room = 6 * 32 * 48 * 3 + disk.output_bytes(frames=6, pixels=128 * 192, is_video=True) + 1000
+    room = 6 * 32 * 48 * 3 + disk.output_bytes(inspect(clip), 4, 6, sound=False) + 1000
 
     def claimed_from(file: int, start: int, size: int) -> None:
         claimed.append(size)
@@ -481,13 +292,8 @@ def test_the_compiled_kernel_fills_channels_up(tmp_path: Path):
             for case in (
                 (120, 64, 64, "library"),
                 (8, 180, 320, "library"),
-                (300, 16, 24, "library"),
-                (120, 64, 64, "winograd"),
-                (8, 180, 320, "winograd"),
                 (300, 16, 24, "winograd"),
-                (12, 32, 48, "im2col"),
                 (8, 180, 320, "im2col"),
-                (12, 32, 48, "fft"),
                 (8, 180, 320, "fft"),
             )
         ),

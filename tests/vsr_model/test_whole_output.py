@@ -127,7 +127,7 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path, kind: str) -> None:
 
 
 def left_behind(folder: Path) -> str:
-    (found,) = folder.glob(".out-*.partial.txt")
+    (found,) = folder.glob(".out.*.partial.txt")
     assert found.read_text() == "half"
     return found.name
 

@@ -1,0 +1,87 @@
+"""How far the work on a file is: a bar on a terminal, a line now and then elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from bench.units import significant, time_left
+
+COUNTING: Final = "counting frames"
+READING: Final = "reading (1 of 3)"
+LOOKING_AHEAD: Final = "propagating backward (2 of 3)"
+UPSCALING: Final = "upscaling (3 of 3)"
+FINISHING: Final = "finishing the file"
+
+BETWEEN_LINES_S: Final = 30.0
+"""Between two lines where there is no terminal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """`doing` is one of the five above, in that order; `done` of `total` frames are done (0: of unknown)."""
+
+    doing: str
+    done: int
+    total: int
+
+
+Listener: TypeAlias = Callable[[Progress], None]
+
+
+def unheard(_progress: Progress, /) -> None:
+    """For when no one listens."""
+
+
+class FileDisplay:
+    """Shows the progress of one file."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._doing = ""
+        self._began_s = self._told_s = monotonic()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[said]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None, said="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, now: Progress, /) -> None:
+        if now.doing != self._doing:
+            self._doing, self._began_s = now.doing, monotonic()
+        said = self._frames_done(now)
+        if not self._bar.disable:
+            self._bar.update(
+                self._task, description=now.doing, completed=now.done, total=now.total or None, said=said
+            )
+        elif monotonic() - self._told_s >= BETWEEN_LINES_S:
+            self._told_s = monotonic()
+            self._console.print(escape(f"{now.doing}: {said}"), highlight=False, soft_wrap=True)
+
+    def _frames_done(self, now: Progress) -> str:
+        took_s = monotonic() - self._began_s
+        said = [f"{now.done}/{now.total} frames" if now.total else f"{now.done} frames"]
+        if now.done and took_s > 0:
+            said.append(f"{significant(now.done / took_s)} frames/s")
+            if now.total:
+                said.append(time_left(took_s * (now.total - now.done) / now.done))
+        return ", ".join(said)
