@@ -14,19 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel, ConfigDict
+
 from bench import compare_pages, compare_run, in_turn
 from bench import run as runs
-from bench.ci_request import (
-    CI_NAME,
-    NOTHING_GIVEN,
-    Given,
-    Request,
-    check_given,
-    check_place,
-    read_request,
-)
 from bench.comparison import policy
-from bench.comparison.comparison import Comparison, Verdict
+from bench.comparison.compare import shared_confidence
+from bench.comparison.comparison import Comparison, Limits, Verdict
 from bench.comparison.policy import Failing, Failure
 from bench.comparison.same_answer import outputs_caution
 from bench.comparison.second_look import filters_of, settle
@@ -34,17 +28,21 @@ from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.in_turn import ReadySide, Side
 from bench.process.launcher import Launcher
+from bench.records import JOURNAL_NAME
 from bench.reporting.comparison.words import UNTOLD
-from bench.request_file import alone, check_rounds, write_request
+from bench.request_file import alone, read_request, write_request
 from bench.results.outputs import OutputDifference, of_json, to_json
-from bench.results.run_folder import free_path
+from bench.results.run_folder import check_free, free_path
 from bench.results.whole_file import write_whole
 from bench.revisions import Repository, Revision
+from bench.statistics.changes import MIN_ROUNDS, least_rounds
+from vsr_model.errors import BadInput
 
 BASE: Final = "base"
 HEAD: Final = "head"
 SECOND: Final = "second"
 
+CI_NAME: Final = "ci.json"
 COMMENT_NAME: Final = "comment.md"
 OUTPUTS_NAME: Final = "outputs.json"
 
@@ -53,6 +51,19 @@ MARKER: Final = "<!-- vsr-bench ci -->\n"
 
 Say = Callable[[str], None]
 """Told, in a sentence, what a user should know meanwhile."""
+
+
+class Request(BaseModel):
+    """Which revisions are compared, in which cells, and what fails."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Revision
+    head: Revision
+    filters: tuple[str, ...]
+    limits: Limits
+    fail_on: tuple[Failing, ...]
+    second_look: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +105,7 @@ def start(
 ) -> Found:
     """Compare the revisions in a new folder. Raises BadInput where it cannot be, and KeyboardInterrupt where
     it is interrupted too early for anything to be kept; nothing is written then."""
-    check_place(output or free_path("ci"))
+    _check_place(output or free_path("ci"))
     folder: Path | None = None
     try:
         with _ready(request, experiment, repository, say, launch) as sides:
@@ -115,14 +126,11 @@ def resume(
     display: in_turn.DisplayFactory,
     say: Say,
     *,
-    given: Given = NOTHING_GIVEN,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Go on where it stopped. Raises BadInput for a folder that holds none, where machine, program or
-    revisions are not those that it began with, and where what is `given` again is not; KeyboardInterrupt
-    where it is interrupted before it goes on."""
-    request, experiment = read_request(folder)
-    check_given(folder, request, given)
+    """Go on where it stopped. Raises BadInput for a folder that holds none, and where machine, program or
+    revisions are not those that it began with; KeyboardInterrupt where it is interrupted before that."""
+    request, experiment = read_request(folder, CI_NAME, Request, "comparison of revisions")
     with alone(folder, CI_NAME), _ready(request, experiment, repository, say, launch) as sides:
         return _carry_out(_Gate(folder, request, experiment, sides, display, say))
 
@@ -132,12 +140,34 @@ def again(folder: Path) -> str:
     return f"vsr-bench ci --resume {folder}"
 
 
+def _check_place(folder: Path) -> None:
+    """Raise BadInput where a new comparison must not go."""
+    if (folder / CI_NAME).is_file():
+        raise BadInput(
+            f"{folder}: holds a comparison of revisions already; name another folder, or go on with it by "
+            f"--resume {folder}"
+        )
+    if (folder / JOURNAL_NAME).exists():
+        raise BadInput(f"{folder}: holds a run, which is no comparison of revisions; name another folder")
+    check_free(folder)
+
+
+def _check_rounds(rounds: int, cells: int) -> None:
+    """Raise BadInput for so few rounds that no cell could ever be told to be slower."""
+    if rounds < MIN_ROUNDS:
+        raise BadInput(
+            f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
+            f"rounds on, and one without an assumption from {least_rounds(shared_confidence(cells))} on: "
+            "give more, as in --set measure.rounds=20"
+        )
+
+
 @contextmanager
 def _ready(
     request: Request, experiment: Experiment, repository: Repository, say: Say, launch: in_turn.Launch
 ) -> Iterator[tuple[ReadySide, ...]]:
     cells = plan.cells(experiment, request.filters)
-    check_rounds(experiment.measure.rounds, len(cells))
+    _check_rounds(experiment.measure.rounds, len(cells))
     with tempfile.TemporaryDirectory(prefix="vsr-bench-ci-", ignore_cleanup_errors=True) as networks:
         sides = [
             _laid_out(repository, revision, name, Path(networks))
@@ -155,12 +185,8 @@ def _laid_out(repository: Repository, revision: Revision, name: str, networks: P
     folder = networks / name
     folder.mkdir()
     repository.extract(revision, folder, f"--{name}")
-    return Side(
-        name=name,
-        network=folder,
-        commit=revision.described,
-        origin=f"--{name} {revision.asked} ({revision.commit[:12]})",
-    )
+    origin = f"--{name} {revision.named}"
+    return Side(name=name, network=folder, commit=revision.described, origin=origin)
 
 
 def _same_network(sides: Sequence[ReadySide]) -> bool:
@@ -182,21 +208,15 @@ class _Gate:
 def _carry_out(gate: _Gate) -> Found:
     try:
         return _compared(gate)
-    except KeyboardInterrupt:  # where a part begins or ends, and not while it measures
-        return _interrupted(gate)
+    except KeyboardInterrupt:
+        return Found(folder=gate.folder, failing=gate.request.fail_on)
     except OSError as error:
         raise runs.stopped(error, gate.folder, again(gate.folder)) from error
-
-
-def _interrupted(gate: _Gate) -> Found:
-    return Found(folder=gate.folder, failing=gate.request.fail_on)
 
 
 def _compared(gate: _Gate) -> Found:
     request = gate.request
     comparison = _look(gate, gate.folder, request.filters)
-    if comparison is None:
-        return _interrupted(gate)
     said = "Both sides have the same vsr_model. " if _same_network(gate.sides) else ""
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
@@ -205,8 +225,6 @@ def _compared(gate: _Gate) -> Found:
         asked_about = sum(cell.change is not None or cell.cell in doubted for cell in comparison.cells)
         filters = (*request.filters, *filters_of(confirmed))
         second = _look(gate, gate.folder / SECOND, filters, family=asked_about)
-        if second is None:
-            return _interrupted(gate)
         settled = settle(comparison, confirmed, second, request.fail_on)
         comparison, confirmed, said = settled.comparison, settled.confirmed, said + settled.said
     if _untold(comparison):
@@ -222,15 +240,15 @@ def _compared(gate: _Gate) -> Found:
     )
 
 
-def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) -> Comparison | None:
-    """Both sides measured in turn, and compared; None where that was interrupted."""
+def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) -> Comparison:
+    """Measure both sides in turn, and compare them. Raises KeyboardInterrupt where that was interrupted."""
     paths = [place / BASE, place / HEAD]
     done = in_turn.measure(
         gate.experiment, gate.sides, paths, gate.display, again=again(gate.folder), filters=filters
     )
     outputs = _kept_outputs(place, done.outputs)
     if done.interrupted:
-        return None
+        raise KeyboardInterrupt
     names = (gate.request.base.asked, gate.request.head.asked)
     (found,) = compare_run.compare(paths[0], paths[1:], gate.request.limits, names=names, family=family)
     told = outputs_caution(outputs)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from bench.ci_run import Found
 
 PRESET = "ci"
-THRESHOLD = "3%"
-MEMORY_THRESHOLD = "10%"
-FAIL_ON = "slower"
 HERE = Path()
 
 
@@ -51,9 +48,9 @@ def ci(
     variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
-    threshold: Threshold = THRESHOLD,
-    memory_threshold: MemoryThreshold = MEMORY_THRESHOLD,
-    fail_on: FailOn = FAIL_ON,
+    threshold: Threshold = "3%",
+    memory_threshold: MemoryThreshold = "10%",
+    fail_on: FailOn = "slower",
     once: Annotated[
         bool,
         typer.Option("--once", help="No second look: what fails at the first one counts."),
@@ -70,8 +67,7 @@ def ci(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Go on with an interrupted one, as it was asked for. What fails may be given again, and is "
-            "compared.",
+            help="Go on with an interrupted one, as it was asked for.",
             show_default=False,
         ),
     ] = None,
@@ -107,44 +103,30 @@ def ci(
     """
     with cli_sides.told_if_early("ci", resume):
         from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-        from bench.ci_request import Given, Request  # noqa: PLC0415
         from bench.comparison import policy  # noqa: PLC0415
         from bench.comparison.comparison import Limits  # noqa: PLC0415
         from bench.comparison.shares import share  # noqa: PLC0415
         from bench.grid import config, presets  # noqa: PLC0415
         from bench.revisions import Repository  # noqa: PLC0415
 
-        if resume is not None and any((source, base, head, variants, assignments, filters, output)):
-            raise BadInput(
-                "--resume: all but --repository is as it began; of the rest only --threshold, "
-                "--memory-threshold, --fail-on and --once may be given again"
-            )
-        limits = Limits(
-            threshold=share(threshold, "--threshold"),
-            memory_threshold=share(memory_threshold, "--memory-threshold"),
-        )
-        failing = policy.fail_on(fail_on)
         if resume is not None:
-            given = Given(
-                threshold=limits.threshold if _is_given(context, "threshold") else None,
-                memory_threshold=limits.memory_threshold if _is_given(context, "memory_threshold") else None,
-                fail_on=failing if _is_given(context, "fail_on") else None,
-                once=once,
-            )
-            found = ci_run.resume(
-                resume, Repository(repository), cli_sides.display, cli_sides.say, given=given
-            )
+            if _given(context) - {"resume", "repository"}:
+                raise BadInput("--resume: all but --repository is as it began; give nothing else")
+            found = ci_run.resume(resume, Repository(repository), cli_sides.display, cli_sides.say)
         else:
             if base is None:
                 raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
             experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
             known = Repository(repository)
-            request = Request(
+            request = ci_run.Request(
                 base=known.revision(base, "--base"),
                 head=known.revision(head or "HEAD", "--head"),
                 filters=tuple(filters or ()),
-                limits=limits,
-                fail_on=failing,
+                limits=Limits(
+                    threshold=share(threshold, "--threshold"),
+                    memory_threshold=share(memory_threshold, "--memory-threshold"),
+                ),
+                fail_on=policy.fail_on(fail_on),
                 second_look=not once,
             )
             found = ci_run.start(request, experiment, known, cli_sides.display, cli_sides.say, output=output)
@@ -152,10 +134,10 @@ def ci(
     raise typer.Exit(_status(found))
 
 
-def _is_given(context: typer.Context, parameter: str) -> bool:
-    """Whether the command line has it: a default says nothing of what was meant."""
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
+def _given(context: typer.Context) -> set[str]:
+    """The parameters that the command line has, be it with their default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _print(found: "Found") -> None:

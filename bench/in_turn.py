@@ -41,7 +41,7 @@ class SidesObserver(Protocol):
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[SidesObserver]]
 """Makes what shows the progress of so many jobs, those of all sides."""
 
-Launch = Callable[[Mapping[str, str], Path | None], AbstractContextManager[Launcher]]
+Launch = Callable[[Mapping[str, str], Path], AbstractContextManager[Launcher]]
 """Gives a launcher whose workers have the variables and the network."""
 
 
@@ -50,9 +50,9 @@ class Side:
     """A network among those that are measured in turn."""
 
     name: str  # by which progress and pages tell it from the others
-    network: Path | None = None  # the folder that its vsr_model is imported from; None: this program's own
-    commit: str | None = None  # of that vsr_model, `-dirty` at its end where files differ from it
-    origin: str = ""  # what a message calls that vsr_model
+    network: Path  # the folder that its vsr_model is imported from
+    commit: str  # of that vsr_model, `-dirty` at its end where files differ from it
+    origin: str  # what a message calls that vsr_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,8 @@ class ReadySide:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How the sides ended, in their order."""
+    """How it ended."""
 
-    sides: tuple[runs.Outcome, ...]
     interrupted: bool
     outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both made a clip's now
 
@@ -91,23 +90,20 @@ def ready(
             try:
                 launcher = opened.enter_context(launch(variables, side.network))
             except ServerRefusedError as error:
-                if side.network is None:
-                    raise
                 if isinstance(error, NotLoadedError):
                     raise BadInput(f"{side.origin}: its {error}") from error
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error
             answer = preflight.ask(launcher, experiment.model, cells)
-            described = {**environment.collect(answer.torch, variables), "timer": timed}
-            if side.network is not None:
-                described |= {"git_commit": side.commit, "harness_commit": described["git_commit"]}
+            described = environment.collect(answer.torch, variables)
+            commits = {"git_commit": side.commit, "harness_commit": described["git_commit"]}
             return ReadySide(
                 side=side,
                 launcher=launcher,
                 answer=answer,
-                environment=described,
-                code=identity.code_version(described["git_commit"], side.network),
+                environment={**described, "timer": timed, **commits},
+                code=identity.code_version(side.commit, side.network),
             )
 
         yield tuple(map(made_ready, sides))
@@ -149,13 +145,9 @@ def measure(
         finally:
             for turn in turns:
                 rmtree(turn.folder.references, ignore_errors=True)
-        return Outcome(
-            sides=tuple(
-                runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted) for turn in turns
-            ),
-            interrupted=interrupted,
-            outputs=tuple(outputs),
-        )
+        for turn in turns:
+            runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted)
+        return Outcome(interrupted=interrupted, outputs=tuple(outputs))
 
 
 def _execute(

@@ -12,27 +12,15 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.comparison.compare import shared_confidence
 from bench.grid import config
 from bench.grid.config import Experiment
 from bench.records import SCHEMA_VERSION
 from bench.results.run_about import bad_field, read_json
 from bench.results.run_folder import CONFIG_NAME
 from bench.results.whole_file import create_whole
-from bench.statistics.changes import MIN_ROUNDS, least_rounds
 from vsr_model.errors import BadInput
 
 _Asked = TypeVar("_Asked", bound=BaseModel)
-
-
-def check_rounds(rounds: int, cells: int) -> None:
-    """Raises BadInput for so few rounds that no cell could ever be told to be slower."""
-    if rounds < MIN_ROUNDS:
-        raise BadInput(
-            f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
-            f"rounds on, and one without an assumption from {least_rounds(shared_confidence(cells))} on: "
-            "give more, as in --set measure.rounds=20"
-        )
 
 
 def write_request(folder: Path, name: str, request: BaseModel, experiment: Experiment) -> None:

@@ -53,6 +53,14 @@ class CodeVersion(BaseModel):
         return f"version {self.version}{commit}, source {self.source_sha256[:12]}"
 
 
+def package_files(folder: Path, package: str) -> Iterator[Path]:
+    """Yield the files of a package in the folder, in order, without caches and what links to folders hold."""
+    for path in sorted((folder / package).rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(fnmatch(part, cache) for part in parts for cache in CACHES):
+            yield path
+
+
 def code_version(described_commit: str | None, network: Path | None = None) -> CodeVersion:
     """This program's. `described_commit` is the environment's git_commit, `-dirty` at its end or not.
 
@@ -122,16 +130,10 @@ def _sha256(data: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_cache(path: Path) -> bool:
-    return any(fnmatch(part, cache) for part in path.parts for cache in CACHES)
-
-
 def _source_sha256(network: Path | None) -> str:
     found = hashlib.sha256()
     for package, folder in ((HARNESS, ROOT), (NETWORK, network or ROOT)):
-        for path in sorted((folder / package).rglob("*")):
-            if not path.is_file() or _is_cache(path.relative_to(folder)):
-                continue
+        for path in package_files(folder, package):
             found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
             found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

@@ -105,7 +105,7 @@ class Measuring:
 
     def side(self, name: str, **fields: Any) -> ReadySide:
         known = {
-            "side": Side(name=name),
+            "side": Side(name=name, network=Path(name), commit="a" * 40, origin=f"--{name}"),
             "launcher": name,
             "answer": preflight.Answer(),
             "environment": {"cpu": "Fast CPU", "git_commit": "a" * 40},
@@ -146,10 +146,8 @@ def test_each_side_is_a_run_like_any_other(measuring):
     assert shown.sides == [entry[0] for entry in measuring.log]
     assert len(shown.jobs) == 12
     assert not outcome.interrupted
-    assert [side.folder for side in outcome.sides] == measuring.paths
-    for path, side in zip(measuring.paths, outcome.sides, strict=True):
+    for path in measuring.paths:
         assert once_each(path)
-        assert side.statuses == {Status.SKIPPED: 2}
         assert (path / "report.html").is_file()
         assert (path / "summary.csv").is_file()
         assert not (path / ".references").exists()
@@ -367,17 +365,19 @@ def test_the_server_proves_where_the_network_came_from(tmp_path):
 def test_a_side_is_described_by_its_own_commit(tmp_path, monkeypatch):
     one = experiment()
     monkeypatch.setattr(preflight, "ask", lambda *_: preflight.Answer(torch={"threads": 1}))
-    other = network(tmp_path / "other", "")
-    sides = [Side(name="own"), Side(name="other", network=other, commit=f"{'b' * 40}-dirty")]
+    sides = [
+        Side(name=name, network=network(tmp_path / name, f"# {name}"), commit=commit, origin=f"--{name}")
+        for name, commit in (("base", "a" * 40), ("head", f"{'b' * 40}-dirty"))
+    ]
     with in_turn.ready(one, plan.cells(one), sides, launch=lambda *_: nullcontext(None)) as ready:
-        own, changed = ready
-    assert own.code == identity.code_version(own.environment["git_commit"])
-    assert (changed.code.git_commit, changed.code.dirty) == ("b" * 40, True)
-    assert changed.code.source_sha256 != own.code.source_sha256
-    assert changed.environment["git_commit"] == f"{'b' * 40}-dirty"
-    assert changed.environment["harness_commit"] == own.environment["git_commit"]
-    assert own.environment["timer"] == changed.environment["timer"]
-    folder = RunFolder.create(tmp_path / "run", one, changed.environment, (), changed.code)
+        base, head = ready
+    assert (base.code.git_commit, base.code.dirty) == ("a" * 40, False)
+    assert (head.code.git_commit, head.code.dirty) == ("b" * 40, True)
+    assert base.code.source_sha256 != head.code.source_sha256
+    assert head.environment["git_commit"] == f"{'b' * 40}-dirty"
+    assert base.environment["harness_commit"] == head.environment["harness_commit"]
+    assert base.environment["timer"] == head.environment["timer"]
+    folder = RunFolder.create(tmp_path / "run", one, head.environment, (), head.code)
     about = json.loads((folder.path / "run.json").read_text())
     assert about["code_version"]["git_commit"] == "b" * 40
-    assert about["environment_sha256"] == identity.environment_sha256(own.environment)
+    assert about["environment_sha256"] == identity.environment_sha256(base.environment)
