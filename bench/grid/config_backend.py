@@ -79,7 +79,7 @@ class BackendSpec(Strict):
     """Intra-op threads; PyTorch's choice where it is not given."""
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
     """Processes that the clips of a call are divided over, each with its own `threads` (one where that is not
-    given) and, on CUDA, a GPU of its own; started by torchrun. `batch` must be a multiple."""
+    given) and, on CUDA, a GPU of its own. `batch` must be a multiple."""
     cudnn_warp: bool | None = None
     """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
     memory_plan: Annotated[

@@ -258,7 +258,7 @@ def _no_group(backend: Backend) -> str | None:
     distributed: Any = torch.distributed
     if not distributed.is_available():
         return f"processes: this torch ({torch.__version__}) is built without torch.distributed"
-    if not distributed.is_gloo_available():
+    if not backend.is_cuda and not distributed.is_gloo_available():
         return f"processes: this torch ({torch.__version__}) is built without gloo"
     if backend.is_cuda and torch.cuda.is_available() and not distributed.is_nccl_available():
         return f"processes: this torch ({torch.__version__}) is built without NCCL"

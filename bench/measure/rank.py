@@ -1,26 +1,25 @@
-"""One of the processes that the clips of a call are divided over. `torchrun` starts them for a worker.
+"""One of the processes that the clips of a call are divided over, and what it sends to the worker.
 
-Each builds the same network and takes its share of the clips. The first one speaks with the worker, over the
-socket that is its standard input, and passes orders on to the others; they meet before everything that is
-timed. See bench.measure.ranks for the worker's side.
+The processes are a group of torch.distributed, and wait for each other before everything that is timed. See
+bench.measure.ranks for the worker's side.
 """
 
 import gc
-import json
 import os
-import pickle
 import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -29,16 +28,7 @@ from bench.grid.backend_spec import Backend
 from bench.measure import backends, workload
 from bench.measure.backends import Device
 from bench.measure.draft import in_words
-from bench.measure.rank_messages import (
-    OUTPUT_FILE,
-    TASK_FILE,
-    LastWords,
-    Order,
-    Part,
-    Prepared,
-    RankCall,
-    words_file,
-)
+from bench.measure.timing import Timed, timed
 from bench.messages import Task
 from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from vsr_model.stages import no_probe
@@ -49,76 +39,45 @@ NO_LIMIT: Final = timedelta(days=7)
 """How long to wait for the others; the run's own limit ends a cell, and this must not come before it."""
 
 
-class World(Protocol):
-    """All the processes, seen from one of them."""
+class Order(StrEnum):
+    """A request of the worker, to all the processes."""
+
+    CALL = "call"  # answered by a RankCall
+    OUTPUT = "output"  # of the last call's share; answered by an array
+    END = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A process has its network and its share of the clips."""
+
+    settings: dict[str, str]  # as read back
+    threads: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankCall:
+    """One process's part of a call. All begin a span together, by the machine's one monotonic clock."""
+
+    spans: dict[str, Timed]
+    page_faults: int  # minor ones, of the forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """An exception has ended the process."""
 
     rank: int
-    size: int
-
-    def meet(self) -> None:
-        """Wait until all are here, and their devices have done their work."""
-
-    def next_order(self) -> Order:
-        """The worker's; END where it has gone."""
-
-    def answer(self, message: Any) -> None:
-        """Tell the worker what every process has to say, by rank."""
-
-    def joined(self, share: Tensor) -> Tensor | None:
-        """Host tensors of all processes along their first axis, in the first process; None in the others."""
-
-    def tell(self, message: Any) -> None:
-        """Tell the worker, if this is the first process."""
-
-
-class Processes:
-    """A `World` of torch.distributed: NCCL between GPUs, gloo between what is on the host."""
-
-    def __init__(self, device: Device, connection: Connection | None) -> None:
-        """`connection`: to the worker; of the first process only."""
-        on_cuda = device.torch_device.type == "cuda"
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=NO_LIMIT)
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._device = device
-        self._connection = connection
-        self._flag = torch.zeros(1, device=device.torch_device)
-
-    def meet(self) -> None:
-        dist.all_reduce(self._flag)
-        self._device.synchronize()
-
-    def next_order(self) -> Order:
-        order = [Order.END]
-        if self._connection is not None:
-            with suppress(EOFError):
-                order = [self._connection.recv()]
-        dist.broadcast_object_list(order, src=0)
-        return order[0]
-
-    def answer(self, message: Any) -> None:
-        gathered: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        dist.gather_object(message, gathered, dst=0)
-        self.tell(gathered)
-
-    def joined(self, share: Tensor) -> Tensor | None:
-        if self.rank > 0:
-            dist.gather(share, dst=0)
-            return None
-        shares = [torch.empty_like(share) for _ in range(self.size)]
-        dist.gather(share, shares, dst=0)
-        return torch.cat(shares)
-
-    def tell(self, message: Any) -> None:
-        if self._connection is not None:
-            self._connection.send(message)
-
-    def close(self) -> None:
-        dist.destroy_process_group()
+    at_s: float  # the monotonic clock
+    out_of_memory: bool
+    reason: str
 
 
 def own_backend(backend: Backend, rank: int) -> Backend:
-    """The backend of one process: on CUDA each has a GPU of its own."""
-    return replace(backend, device=f"cuda:{rank}") if backend.is_cuda else backend
+    """The backend of one process: on CUDA each has a GPU of its own; one thread, where it is not said."""
+    device = f"cuda:{rank}" if backend.is_cuda else backend.device
+    return replace(backend, device=device, threads=backend.threads or 1)
 
 
 def share_of(clip: Tensor, rank: int, size: int) -> Tensor:
@@ -129,13 +88,14 @@ def share_of(clip: Tensor, rank: int, size: int) -> Tensor:
 class Share:
     """A network and a share of the clips, on one device."""
 
-    def __init__(self, task: Task, device: Device, world: World) -> None:
+    def __init__(self, task: Task, rank: int, device: Device, meet: Callable[[], None]) -> None:
+        """`meet` waits for the other processes."""
         self._device = device
-        self._world = world
-        backend = own_backend(task.job.cell.backend, world.rank)
+        self._meet = meet
+        backend = own_backend(task.job.cell.backend, rank)
         network = workload.build_model(task.model)
         self.parameters = sum(item.numel() for item in network.parameters())
-        self._clip = share_of(workload.make_clip(task.job.cell), world.rank, world.size)
+        self._clip = share_of(workload.make_clip(task.job.cell), rank, backend.processes)
         prepared = workload.prepare(network, backend, device.torch_device)
         self._forward = workload.forward_of(prepared, gradients=task.measure.gradients, backend=backend)
         self._output: Tensor | None = None
@@ -143,97 +103,81 @@ class Share:
     def call(self) -> RankCall:
         """One call of the network on this share, with the transfers beside it where there are any."""
         self._output = None  # not two at once
-        parts: list[Part] = []
+        spans: dict[str, Timed] = {}
         lrs = self._clip
         if self._device.has_events:
-            lrs = self._part(HOST_TO_DEVICE, lambda: self._clip.to(self._device.torch_device), parts)
+            lrs, spans[HOST_TO_DEVICE] = self._timed(lambda: self._clip.to(self._device.torch_device))
         before = _minor_faults()
-        output = self._part(FORWARD, lambda: self._forward(lrs, no_probe), parts).detach()
+        output, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
+        output = output.detach()
         page_faults = _minor_faults() - before
         if self._device.has_events:
             on_device = output
-            output = self._part(DEVICE_TO_HOST, lambda: on_device.to("cpu"), parts)
+            output, spans[DEVICE_TO_HOST] = self._timed(lambda: on_device.to("cpu"))
         self._output = output
-        return RankCall(parts=tuple(parts), page_faults=page_faults)
+        return RankCall(spans=spans, page_faults=page_faults)
 
-    def output(self) -> Tensor:
-        """That of the last call, on the host, to be sent to another process."""
+    def output(self) -> npt.NDArray[np.float32]:
+        """That of the last call. An array is sent as it is, where a tensor would go through shared memory."""
         assert self._output is not None  # the worker has asked for a call
-        return self._output.clone(memory_format=torch.contiguous_format)  # no inference tensor
+        return self._output.numpy()
 
-    def _part(self, name: str, action: Callable[[], T], parts: list[Part]) -> T:
-        self._world.meet()
-        start_s = perf_counter()
-        result = action()
-        self._device.synchronize()
-        parts.append(Part(name=name, start_s=start_s, stop_s=perf_counter()))
-        return result
+    def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:
+        self._meet()
+        return timed(action, device=self._device)
 
 
-def serve(task: Task, folder: Path, device: Device, world: World) -> None:
-    """Do what the worker orders until it orders no more, or has gone."""
-    with backends.applied(own_backend(task.job.cell.backend, world.rank)) as settings:
+def serve(task: Task, rank: int, device: Device, connection: Connection, meet: Callable[[], None]) -> None:
+    """Do what the worker orders until it orders no more. Raises EOFError where it has gone."""
+    with backends.applied(own_backend(task.job.cell.backend, rank)) as settings:
         device.create_context()
-        share = Share(task, device, world)
-        world.answer(
-            Prepared(
-                pid=os.getpid(),
-                settings=settings,
-                threads=backends.thread_count(),
-                parameters=share.parameters,
-            )
+        share = Share(task, rank, device, meet)
+        connection.send(
+            Prepared(settings=settings, threads=backends.thread_count(), parameters=share.parameters)
         )
-        while (order := world.next_order()) is not Order.END:
-            if order is Order.CALL:
-                world.answer(share.call())
-                continue
-            output = world.joined(share.output())
-            if output is not None:
-                np.save(folder / OUTPUT_FILE, output.numpy())
-            world.tell(folder / OUTPUT_FILE)
+        while (order := connection.recv()) is not Order.END:
+            connection.send(share.call() if order is Order.CALL else share.output())
+
+
+def main(rank: int, task: Task, store: Path, connection: Connection) -> None:
+    """Serve the worker as one of the processes, which meet by way of the file `store`.
+
+    An exception is sent to the worker, and ends the process.
+    """
+    try:
+        # As the worker does: nothing runs the collector while something is timed.
+        gc.freeze()
+        gc.disable()
+        backend = own_backend(task.job.cell.backend, rank)
+        device = backends.device_of(backend)
+        if backend.is_cuda:
+            torch.cuda.set_device(device.torch_device)  # before NCCL chooses one
+        os.environ |= {
+            "GLOO_SOCKET_IFNAME": "lo",
+            "NCCL_SOCKET_IFNAME": "lo",
+        }  # no network but this machine's
+        dist.init_process_group(
+            "nccl" if backend.is_cuda else "gloo",
+            init_method=store.as_uri(),
+            rank=rank,
+            world_size=backend.processes,
+            timeout=NO_LIMIT,
+        )
+        flag = torch.zeros(1, device=device.torch_device)
+        meet: Callable[[], Any] = lambda: dist.all_reduce(flag)  # noqa: E731
+        serve(task, rank, device, connection, meet)
+        dist.destroy_process_group()
+    except Exception as error:
+        failed = Failed(
+            rank=rank,
+            at_s=perf_counter(),
+            out_of_memory=backends.is_out_of_memory(error),
+            reason=in_words(error),
+        )
+        with suppress(OSError):  # the worker may have gone
+            connection.send(failed)
+        sys.exit(1)
 
 
 def _minor_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def _worker() -> Connection:
-    """The socket that came as standard input; nothing this process starts has it."""
-    connection = Connection(os.dup(0))
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return connection
-
-
-def main(folder: Path) -> int:
-    """The exit status; an exception is written down for the worker."""
-    rank = int(os.environ["RANK"])
-    try:
-        connection = _worker()
-        if rank > 0:
-            connection.close()
-        task: Task = pickle.loads((folder / TASK_FILE).read_bytes())
-        # As the worker does: nothing runs the collector while something is timed.
-        gc.freeze()
-        gc.disable()
-        device = backends.device_of(own_backend(task.job.cell.backend, rank))
-        if device.torch_device.type == "cuda":
-            torch.cuda.set_device(device.torch_device)  # before NCCL chooses one
-        world = Processes(device, None if rank > 0 else connection)
-        serve(task, folder, device, world)
-        world.close()
-    except Exception as error:
-        words = LastWords(
-            rank=rank,
-            at_s=perf_counter(),
-            out_of_memory=backends.is_out_of_memory(error),
-            words=in_words(error),
-        )
-        words_file(folder, rank).write_text(json.dumps(asdict(words)), encoding="utf-8")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import torch
@@ -23,16 +22,9 @@ from bench.grid.config_measure import Measure
 from bench.grid.impossible import impossible
 from bench.measure import backends, parallel_round, preflight, rank, workload
 from bench.measure.backends import CpuDevice
-from bench.measure.rank_messages import OUTPUT_FILE, LastWords, Order, Part, Prepared, RankCall
-from bench.measure.ranks import (
-    RankFailedError,
-    RankOutOfMemoryError,
-    Ranks,
-    command,
-    spans_of,
-    told,
-    variables,
-)
+from bench.measure.rank import Failed, Order, Prepared, RankCall
+from bench.measure.ranks import RankFailedError, RankOutOfMemoryError, Ranks, spans_of, why
+from bench.measure.timing import Timed
 from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, read_journal
 from bench.upscaling.request import Request
 from tests.bench.fakes import TICK_S, CpuAsCuda, experiment, jobs_of, task_of
@@ -94,11 +86,13 @@ def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Pat
 def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "references" / "clip.npy")
     with Ranks(task) as ranks:
-        pids = [item.pid for item in ranks.prepared()]
-        assert len(ranks.call()) == 2
-        assert ranks.cpu_s(pids) > 0
+        assert len(ranks.prepared()) == len(ranks.call()) == 2
+        assert ranks.cpu_s() > 0
+        pids = ranks.pids
         psutil.Process(pids[1]).kill()
-        with pytest.raises((RankFailedError, RankOutOfMemoryError), match="process 2 of 2 was killed by SIG"):
+        with pytest.raises(
+            (RankFailedError, RankOutOfMemoryError), match="process 2 of 2 was killed by SIGKILL"
+        ):
             ranks.call()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert list((tmp_path / "references").iterdir()) == []
@@ -116,65 +110,55 @@ def test_the_words_of_a_process_that_fails_are_the_cells(tmp_path: Path) -> None
 # What a process does.
 
 
-class World:
-    """A process that is alone, and believes to be one of several."""
+class Orders:
+    """A worker's end of a connection: gives orders, and keeps what is sent."""
 
-    def __init__(self, number: int, size: int, orders: list[Order]) -> None:
-        self.rank, self.size = number, size
-        self.orders = iter(orders)
-        self.said: list[Any] = []
-        self.told: list[Any] = []
-        self.met = 0
-        self.shares: list[Tensor] = []
+    def __init__(self, *orders: Order) -> None:
+        self._orders = iter(orders)
+        self.sent: list[Any] = []
 
-    def meet(self) -> None:
-        self.met += 1
+    def recv(self) -> Order:
+        return next(self._orders)
 
-    def next_order(self) -> Order:
-        return next(self.orders)
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
 
-    def answer(self, message: Any) -> None:
-        self.said.append(message)
 
-    def joined(self, share: Tensor) -> Tensor | None:
-        self.shares.append(share)
-        return torch.cat([share] * self.size) if self.rank == 0 else None
-
-    def tell(self, message: Any) -> None:
-        self.told.append(message)
+def served(task: Any, number: int, device: Any, *orders: Order) -> tuple[list[Any], int]:
+    """What one process sends, and how often it waits for the others."""
+    connection: Any = Orders(*orders)
+    meetings: list[None] = []
+    rank.serve(task, number, device, connection, lambda: meetings.append(None))
+    return connection.sent, len(meetings)
 
 
 def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "clip.npy")
-    worlds = [World(number, 2, [Order.CALL, Order.OUTPUT, Order.END]) for number in range(2)]
-    for world in worlds:
-        rank.serve(task, tmp_path, CpuDevice(), world)
     whole = workload.forward_of(workload.build_model(task.model))(workload.make_clip(task.job.cell), no_probe)
-    torch.testing.assert_close(torch.cat([world.shares[0] for world in worlds]), whole, rtol=0, atol=1e-5)
-    for world in worlds:
-        prepared, call = world.said
+    for number in range(2):
+        sent, meetings = served(task, number, CpuDevice(), Order.CALL, Order.OUTPUT, Order.END)
+        prepared, call, output = sent
         assert isinstance(prepared, Prepared)
         assert prepared.threads == 1
         assert isinstance(call, RankCall)
-        assert [part.name for part in call.parts] == [FORWARD]
-        assert world.met == 1
-        assert world.told == [tmp_path / OUTPUT_FILE]
-    assert np.load(tmp_path / OUTPUT_FILE).shape == tuple(whole.shape)
+        assert (list(call.spans), meetings) == ([FORWARD], 1)
+        torch.testing.assert_close(torch.from_numpy(output), whole[number : number + 1], rtol=0, atol=1e-5)
 
 
 def test_on_a_gpu_the_way_there_and_back_are_parts_before_which_all_meet(tmp_path: Path) -> None:
-    world = World(1, 2, [Order.CALL, Order.END])
-    rank.serve(task_of(divided(), tmp_path / "clip.npy"), tmp_path, CpuAsCuda(), world)
-    parts = world.said[1].parts
-    assert [part.name for part in parts] == ["host_to_device", "forward", "device_to_host"]
-    assert world.met == 3
-    assert all(before.stop_s <= after.start_s for before, after in pairwise(parts))
+    task = task_of(divided(), tmp_path / "clip.npy")
+    (_, call), meetings = served(task, 1, CpuAsCuda(), Order.CALL, Order.END)
+    assert list(call.spans) == ["host_to_device", "forward", "device_to_host"]
+    assert meetings == 3
+    spans = call.spans.values()
+    assert all(before.start_s + before.wall_s <= after.start_s for before, after in pairwise(spans))
 
 
 def test_on_cuda_each_process_has_its_own_gpu() -> None:
     two = replace(BUILT_IN["cudnn"], processes=2)
     assert [rank.own_backend(two, number).device for number in range(2)] == ["cuda:0", "cuda:1"]
-    assert rank.own_backend(CPU, 1) == CPU
+    assert rank.own_backend(CPU, 1) == replace(CPU, threads=1)
+    assert rank.own_backend(replace(CPU, threads=3), 1).threads == 3
 
 
 # The worker's side.
@@ -183,10 +167,10 @@ def test_on_cuda_each_process_has_its_own_gpu() -> None:
 def call_of(*spans: tuple[int, int], page_faults: int = 3) -> RankCall:
     names = ["host_to_device", FORWARD, "device_to_host"] if len(spans) == 3 else [FORWARD]
     return RankCall(
-        parts=tuple(
-            Part(name=name, start_s=start * TICK_S, stop_s=stop * TICK_S)
+        spans={
+            name: Timed(start_s=start * TICK_S, wall_s=(stop - start) * TICK_S)
             for name, (start, stop) in zip(names, spans, strict=True)
-        ),
+        },
         page_faults=page_faults,
     )
 
@@ -204,6 +188,8 @@ def test_a_part_lasts_from_the_first_that_begins_it_to_the_last_that_ends_it() -
 class FakeRanks:
     """Two processes, the second of which takes twice as long."""
 
+    pids = (1000, 1001)
+
     def __init__(self, task: Any) -> None:
         self.ticks = iter(range(0, 10_000, 100))
 
@@ -214,7 +200,7 @@ class FakeRanks:
         """There are none."""
 
     def prepared(self) -> list[Prepared]:
-        return [Prepared(pid=1000 + i, settings={"device": "cpu"}, threads=1, parameters=7) for i in range(2)]
+        return [Prepared(settings={"device": "cpu"}, threads=1, parameters=7)] * 2
 
     def call(self) -> list[RankCall]:
         at = next(self.ticks)
@@ -223,8 +209,7 @@ class FakeRanks:
     def output(self) -> Tensor:
         return torch.zeros(2, 2, 3, 64, 96)
 
-    def cpu_s(self, pids: Any) -> float:
-        assert list(pids) == [1000, 1001]
+    def cpu_s(self) -> float:
         return 1000.0
 
 
@@ -262,57 +247,28 @@ def test_what_the_processes_take_is_no_others(faked: CellRecord) -> None:
     assert all(item.own_cpu_s is None or item.own_cpu_s >= 1000 for item in faked.telemetry)
 
 
-LOG = """\
-E1121 10:49:21 api.py:1002] failed (exitcode: -9) local_rank: 1 (pid: 19088) of binary: python
-Failures:
-[1]:
-  rank      : 0 (local_rank: 0)
-  exitcode  : -15 (pid: 19087)  (SIGTERM)
-Root Cause (first observed failure):
-[0]:
-  rank      : 1 (local_rank: 1)
-  exitcode  : {code} (pid: 19088)
-"""
-WORDS = LastWords(rank=0, at_s=1.0, out_of_memory=False, words="RuntimeError: connection closed by peer")
+CLOSED = Failed(rank=0, at_s=2.0, out_of_memory=False, reason="RuntimeError: connection closed by peer")
+FULL = Failed(rank=1, at_s=1.0, out_of_memory=True, reason="MemoryError")
 
 
 @pytest.mark.parametrize(
-    ("words", "log", "evidence", "expected"),
+    ("codes", "failed", "evidence", "expected"),
     [
-        (WORDS, LOG.format(code=-9), None, (False, "process 2 of 3 was killed by SIGKILL")),
-        (WORDS, LOG.format(code=-9), "it rose", (True, "process 2 of 3 was killed by SIGKILL (it rose)")),
-        # The one that aborts for want of the other may be seen first.
-        (
-            WORDS,
-            LOG.replace("-15", "-9").format(code=-6),
-            None,
-            (False, "process 1 of 3 was killed by SIGKILL"),
-        ),
-        (
-            WORDS,
-            LOG.format(code=1),
-            None,
-            (False, "process 1 of 3: RuntimeError: connection closed by peer"),
-        ),
-        (
-            replace(WORDS, out_of_memory=True, words="MemoryError"),
-            LOG.format(code=1),
-            None,
-            (True, "process 1 of 3: MemoryError"),
-        ),
-        (None, "\nno free port\n\n", None, (False, "the 3 processes ended (no free port)")),
-        (None, "", None, (False, "the 3 processes ended")),
+        ([1, -9, None], [CLOSED], None, (False, "process 2 of 3 was killed by SIGKILL")),
+        ([1, -9, None], [CLOSED], "it rose", (True, "process 2 of 3 was killed by SIGKILL (it rose)")),
+        # One may abort for want of another.
+        ([-6, -9], [], None, (False, "process 2 of 2 was killed by SIGKILL")),
+        ([1, -6], [CLOSED], None, (False, "process 1 of 2: RuntimeError: connection closed by peer")),
+        ([None, -6], [], None, (False, "process 2 of 2 was killed by SIGABRT")),
+        ([1, 1], [CLOSED, FULL], None, (True, "process 2 of 2: MemoryError")),
+        ([None, 1], [], None, (False, "process 2 of 2 ended with exit status 1")),
+        ([0, 0], [], None, (False, "the 2 processes ended")),
     ],
 )
-def test_why_processes_ended(words: Any, log: str, evidence: str | None, expected: tuple[bool, str]) -> None:
-    assert told(words, log, 3, evidence) == expected
-
-
-def test_processes_meet_on_this_machine_alone_with_as_many_threads_as_asked() -> None:
-    assert {"--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=4"} <= {*command(4, Path("folder"))}
-    assert variables(3)["OMP_NUM_THREADS"] == "3"
-    assert variables(None)["OMP_NUM_THREADS"] == "1"
-    assert variables(None)["GLOO_SOCKET_IFNAME"] == "lo"
+def test_why_processes_ended(
+    codes: Any, failed: Any, evidence: str | None, expected: tuple[bool, str]
+) -> None:
+    assert why(codes, failed, evidence) == expected
 
 
 # What cannot be divided.
