@@ -6,6 +6,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are busy: no example has a time to keep to. Examples may share a temporary folder.
+settings.register_profile(
+    "vsr-bench",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("vsr-bench")
 
 BENCHMARKS: Final = Path(__file__).resolve().parent / "benchmarks"
 

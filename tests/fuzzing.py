@@ -1,6 +1,4 @@
-"""What fuzz tests share: how files are damaged, and how often that is tried."""
-
-from hypothesis import HealthCheck, settings
+"""How fuzz tests damage files."""
 
 
 def damaged(data: bytes, damage: list[tuple[float, int, bytes]]) -> bytes:
@@ -9,10 +7,3 @@ def damaged(data: bytes, damage: list[tuple[float, int, bytes]]) -> bytes:
         at = int(share * len(data))
         data = data[:at] + piece + data[at + length :]
     return data
-
-
-def fuzz(examples: int) -> settings:
-    """So many examples, however long one takes: machines are busy."""
-    return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )

@@ -32,7 +32,7 @@ from bench.results.analysis import cells_table, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
-from tests.fuzzing import damaged, fuzz
+from tests.fuzzing import damaged
 from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture
 from vsr_model.errors import BadInput
 from vsr_model.one_line import MAX_CHARACTERS, one_line, visible
@@ -493,7 +493,7 @@ EDITS: Final = st.lists(
 def test_any_bytes_are_a_grid_or_one_sentence(examples: int, tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
 
-    @fuzz(examples)
+    @settings(max_examples=examples)
     @given(EDITS)
     def check(edits: list[tuple[float, int, bytes]]) -> None:
         path.write_bytes(damaged(GOOD.encode(), edits))
@@ -536,7 +536,7 @@ def test_any_bytes_in_a_run_folder_are_read_or_refused(examples: int, target: st
     (folder / JOURNAL_NAME).write_bytes(lines(blank(), blank(1)))
     good = (folder / target).read_bytes()
 
-    @fuzz(examples)
+    @settings(max_examples=examples)
     @given(EDITS)
     def check(edits: list[tuple[float, int, bytes]]) -> None:
         (folder / target).write_bytes(damaged(good, edits))
@@ -571,7 +571,7 @@ def test_any_value_of_any_field_of_a_record_is_taken_or_refused(examples: int, f
     fields = st.sampled_from(sorted(CellRecord.model_fields))
     of_sample = st.sampled_from([*sample, "device_s"])
 
-    @fuzz(examples)
+    @settings(max_examples=examples)
     @given(fields, st.none() | of_sample, JSON)
     def check(field: str, of_sample: str | None, value: Any) -> None:
         changed = {**good, "samples": [{**sample, of_sample: value}]} if of_sample else {**good, field: value}

@@ -343,7 +343,7 @@ def test_the_page_explains_every_caution():
 
 
 @given(values=st.lists(st.floats(0.5, 2.0), min_size=6, max_size=40, unique=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_chance_of_a_trend_is_kendalls(values):
     n = len(values)
     score = sum(

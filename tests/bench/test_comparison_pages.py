@@ -326,7 +326,7 @@ def test_a_page_keeps_to_a_limit_and_says_what_it_left_out(limit: int) -> None:
     as_github(text)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(limit=st.integers(LEAST_CHARACTERS, 30_000), number=st.integers(1, 15), letter=st.sampled_from("w@&"))
 @example(limit=LEAST_CHARACTERS, number=1, letter="@")
 def test_any_limit_holds(limit: int, number: int, letter: str) -> None:
@@ -419,7 +419,7 @@ def test_names_are_shown_and_never_obeyed(name: str) -> None:
     check_text(name)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given((st.text(MARKUP) | st.text()).filter(lambda text: shown(text) != "" and len(text) < 100))
 @example("@")
 @example("@\u200bx")
@@ -529,7 +529,7 @@ def test_the_json_is_strict_and_the_same_each_time() -> None:
     }  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters()))
 @example("\udcff\x00\u2028")
 def test_the_json_holds_any_name(name: str) -> None:
@@ -639,7 +639,7 @@ def test_suites_without_cells_times_or_a_start() -> None:
     assert [*valid(to_junit([], ()))] == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters()))
 @example("\x00\x0b\ufffe\udcff]]>")
 @example("")

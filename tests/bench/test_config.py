@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.grid import config, presets
@@ -590,7 +590,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "configs", root / "results" / "run"
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(data=experiments)
 def test_a_dump_loads_to_an_equal_experiment(folders: tuple[Path, Path], data: dict[str, Any]) -> None:
     here, there = folders
@@ -625,7 +625,7 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(data=anything, into=st.none() | st.sampled_from(["", *yaml.safe_load(TEXT)]))
 def test_any_data_loads_or_is_refused(folders: tuple[Path, Path], data: Any, into: str | None) -> None:
     """On its own, or in a good experiment in place of one of its fields."""

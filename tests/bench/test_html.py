@@ -65,7 +65,7 @@ def test_text_is_shown_and_never_obeyed(text: str) -> None:
 MARKUP = "<>[]()!|`*_#-+=~$\\&;:/\"' \n\tabhtpsjvcriq.=10"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given((st.text(MARKUP) | st.text()).filter(lambda text: shown(text) != ""))
 @example("a #")
 @example("#")
@@ -85,7 +85,7 @@ def test_any_text_is_shown_as_it_is(text: str) -> None:
     assert page.texts["td"][0] == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(MARKUP))
 def test_no_markdown_makes_a_page_that_does_something(markdown: str) -> None:
     assert render(markdown).dangers() == []

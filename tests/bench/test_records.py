@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.records import (
@@ -76,7 +76,7 @@ def as_text(item: CellRecord) -> str:
     return repr(item.model_dump())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(written=st.lists(records, max_size=3, unique_by=lambda item: (item.cell, item.round)))
 def test_what_is_written_comes_back(path: Path, written: list[CellRecord]) -> None:
     path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, t
 
@@ -160,7 +160,6 @@ class TestStudentInterval:
     def test_is_for_three_to_five(self, count: int) -> None:
         assert student_interval([1.0] * count) is None
 
-    @settings(deadline=None)
     @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=5))
     def test_holds_every_value(self, values: list[float]) -> None:
         found = student_interval(values)
@@ -202,14 +201,12 @@ class TestSpread:
         found = spread([[1.0, 1.0, 1.0], [2.0]])
         assert found == Spread(within=0.0, between=pytest.approx(math.log(2) / math.sqrt(2)))
 
-    @settings(deadline=None)
     @given(st.lists(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=5), min_size=1, max_size=5))
     def test_is_never_negative(self, rounds: list[list[float]]) -> None:
         found = spread(rounds)
         assert found.within is None or found.within >= 0
         assert found.between is None or found.between >= 0
 
-    @settings(deadline=None)
     @given(
         rounds=st.lists(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=5), min_size=2, max_size=5),
         unit=st.sampled_from([0.5, 2.0, 1024.0]),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.statistics.steady import (
@@ -93,7 +93,6 @@ class TestSteadiness:
         falling = [1e-3 * 0.999**call for call in range(1000)]
         assert calls_until_settled(1e-3, falling) == (MAX_SHORT_CALLS, Steadiness.GAVE_UP)
 
-    @settings(deadline=None)
     @given(
         cold_s=st.floats(1e-6, 1e3),
         again_s=st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=7),
@@ -102,7 +101,6 @@ class TestSteadiness:
         later_s = again_s * MAX_SHORT_CALLS
         assert calls_until_settled(cold_s, later_s)[0] <= MAX_SHORT_CALLS
 
-    @settings(deadline=None)
     @given(
         scale=st.sampled_from([1.0, 2.0, 4.0, 8.0]),
         walls_s=st.lists(st.floats(0.1, 2.0), min_size=2, max_size=12),
@@ -141,7 +139,6 @@ class TestTuningCalls:
         warm_up = [8.0, 8.0, 8.0, 1.0]
         assert tuning_calls([*warm_up, *[1.0] * 7]) == 3
 
-    @settings(deadline=None)
     @given(walls_s=st.lists(st.floats(1e-6, 1e3), max_size=30))
     def test_are_never_the_later_half(self, walls_s: list[float]) -> None:
         assert 0 <= tuning_calls(walls_s) <= max(0, len(walls_s) - 1)

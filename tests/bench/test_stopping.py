@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.statistics.stats import MIN_VALUES_FOR_INTERVAL, median_interval
@@ -91,7 +91,6 @@ class TestLooks:
         assert decide(Rule(min=5, max=99, target=0.5), [1.0] * 32, 0.0) is Stop.TARGET
 
 
-@settings(deadline=None)
 @given(
     bounds=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     target=st.none() | st.floats(1e-4, 1.0),

@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from tests.fuzzing import damaged, fuzz
+from tests.fuzzing import damaged
 from tests.vsr_model.bad_files import CANARY, CHECKPOINTS, LYING, MEDIA, encoded, picture, saved, weights
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
@@ -119,7 +119,7 @@ def test_any_damage_to_a_checkpoint_is_harmless_or_refused(
     }[suffix]()
     path = tmp_path / f"a{suffix}"
 
-    @fuzz(examples)
+    @settings(max_examples=examples)
     @given(DAMAGE)
     def check(damage: list[tuple[float, int, bytes]]) -> None:
         path.write_bytes(damaged(good, damage))
@@ -237,7 +237,7 @@ def test_any_damage_to_a_picture_or_video_is_read_or_refused(
 ) -> None:
     good = MEDIA_SEEDS[name]()
 
-    @fuzz(examples)
+    @settings(max_examples=examples)
     @given(DAMAGE)
     def check(damage: list[tuple[float, int, bytes]]) -> None:
         (tmp_path / name).write_bytes(damaged(good, damage))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
@@ -148,7 +148,7 @@ def test_the_old_format_of_torch(model, expected, tmp_path):
 
 
 @given(st.permutations(["params", "state_dict", "module", "generator"]), st.integers(0, 4), st.integers(0, 4))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_wrappers_in_any_order_as_dicts_or_prefixes(expected, order, depth, as_prefixes):
     wrappers = order[:depth]
     content = BASICSR
@@ -276,7 +276,7 @@ def test_a_file_of_another_format(model, tmp_path, content):
 
 
 @given(content=st.binary(max_size=200), suffix=st.sampled_from(["pth", "safetensors"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_any_other_file(tmp_path, content, suffix):
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(content)

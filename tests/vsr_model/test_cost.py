@@ -48,7 +48,7 @@ def counted_flops(model: BasicVSR, shape: tuple[int, ...]) -> dict[Stage, int]:
     height=st.integers(16, 100),
     width=st.integers(16, 100),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_flops_are_those_torch_counts(mid_channels, num_blocks, batch, frames, height, width):
     counted = counted_flops(meta_model(mid_channels, num_blocks), (batch, frames, 3, height, width))
     assert counted == stage_flops(

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from tests import golden
-from tests.fuzzing import fuzz
 from tests.vsr_model.fake_cuda import FakeCuda
 from vsr_model import BasicVSR, Stage, load_checkpoint
 from vsr_model.initialise import build_basicvsr
@@ -52,7 +51,7 @@ def checked(network: BasicVSR, lrs: Tensor) -> Recorder:
     return recorder
 
 
-@fuzz(8)
+@settings(max_examples=8)
 @given(
     n=st.integers(1, 3),
     t=st.integers(1, 11),

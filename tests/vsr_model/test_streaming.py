@@ -115,7 +115,7 @@ def test_a_longer_clip_with_the_recipes_weights(tmp_path, place):
     chunk=st.integers(1, 7),
     narrow=st.booleans(),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_plan_gives_the_same(tmp_path_factory, batch, t, place, interval, chunk, narrow):
     network = build_basicvsr(4, 1, seed=0)
     if narrow:

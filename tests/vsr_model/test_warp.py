@@ -18,7 +18,7 @@ def constant_flow(height: int, width: int, right: float, down: float) -> Tensor:
     down=st.integers(-3, 3),
     padding_mode=st.sampled_from(["zeros", "border"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whole_pixels_shift_the_image(height, width, right, down, padding_mode):
     image = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(0))
     warped = warp(image, constant_flow(height, width, right, down), padding_mode=padding_mode)
