@@ -1,7 +1,6 @@
 """Clips for the network: of noise, from a file at a given size, and a texture whose motion is known."""
 
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media_read import count_frames, iterate_frames
-from vsr_model.media_write import VideoWriter
+from vsr_model.media_read import iterate_frames
 
 Fit = Literal["resize", "crop"]
 
@@ -19,11 +17,6 @@ BACKGROUND_MOTION = (1, 2)
 SQUARE_MOTION = (0, -3)
 DISC_MOTION = (-2, 0)
 """Pixels that each part of `moving_texture` moves down and right per frame."""
-
-SAMPLE_FRAMES, SAMPLE_HEIGHT, SAMPLE_WIDTH = 30, 128, 180
-SAMPLE_RATE = Fraction(25)
-SAMPLE_SEED = 1
-"""What `write_sample_clip` writes: the committed `configs/media/moving_texture.mp4`."""
 
 _WAVES = 12  # enough that no patch of the texture looks like another
 
@@ -60,7 +53,7 @@ def read_clip(
     if len(fitted) < frames:
         needed = (frames - 1) * stride + 1
         raise BadInput(
-            f"{path} has {count_frames(path)} frames,"
+            f"{path} has {sum(1 for _ in iterate_frames(path))} frames,"
             f" and {frames} frames with a stride of {stride} take at least {needed}."
         )
     return torch.stack(fitted).repeat(batch, 1, 1, 1, 1)
@@ -115,14 +108,6 @@ def moving_texture(frames: int, height: int, width: int, seed: int) -> Tensor:
             image = torch.where(moved(mask, motion, frame), moved(layer, motion, frame), image)
         clip.append(image)
     return torch.stack(clip)
-
-
-def write_sample_clip(path: str | Path) -> None:
-    """Write the sample clip that the project's configurations read; any suffix that `VideoWriter` takes."""
-    clip = moving_texture(SAMPLE_FRAMES, SAMPLE_HEIGHT, SAMPLE_WIDTH, SAMPLE_SEED)
-    with VideoWriter(path, frame_rate=SAMPLE_RATE, height=SAMPLE_HEIGHT, width=SAMPLE_WIDTH) as writer:
-        for image in clip:
-            writer.write(image)
 
 
 def _periodic_texture(height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -46,9 +46,9 @@ class MediaInfo:
     `width` and `height` are those of an upright frame. `rotation_degrees` (0, 90, 180, 270) is how far stored
     frames are turned clockwise to stand upright, mirroring aside; it is already applied wherever frames are
     read. `frame_count` is the container's own count, None where it states none (Matroska, streams).
-    `frame_rate` is the average in frames per second, None for a picture. `variable_frame_rate` is judged by
-    the timestamps of the first 64 frames. `pixel_aspect` is a pixel's width over its height where the video
-    is shown (1 for pictures). An animated picture (GIF, WebP, APNG) is a video.
+    `frame_rate` is the average in frames per second, None for a picture. `pixel_aspect` is a pixel's width
+    over its height where the video is shown (1 for pictures). An animated picture (GIF, WebP, APNG) is a
+    video.
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
@@ -65,7 +65,6 @@ class MediaInfo:
     frame_count: int | None
     frame_rate: Fraction | None
     rotation_degrees: int
-    variable_frame_rate: bool
     has_audio: bool
     eight_bit: bool
     is_hdr: bool = False

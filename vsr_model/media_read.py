@@ -38,25 +38,6 @@ def inspect(path: str | Path) -> MediaInfo:
         return inspect_video(path, container, stream)
 
 
-def read_image(path: str | Path) -> Tensor:
-    """The picture in `path` as (3, h, w) float32 RGB in [0, 1].
-
-    Grey, palette, 1-bit and CMYK become RGB; 16-bit samples keep their precision (divided by 65535, in PNG
-    and in grey of any format); the EXIF orientation is applied; embedded colour profiles are not. An alpha
-    channel is dropped where it is opaque everywhere. Raises BadInput for transparent pixels (there is no
-    right colour behind them), for an animated picture or several pages, and for what `inspect` refuses.
-    """
-    path = existing_file(path)
-    with open_picture(path) as picture:
-        if picture is not None:
-            count = picture_count(path, picture)
-            if count > 1:
-                raise BadInput(f"{path} is animated ({count} frames), and a single picture is expected.")
-            return picture_rgb(path, picture)
-    with open_video(path):
-        raise BadInput(f"{path} is a video, and a picture is expected.")
-
-
 def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = None) -> Iterator[VideoFrame]:
     """Every `stride`-th frame of `path` in the order shown, at most `limit` of them, one in memory at a time.
 
@@ -76,16 +57,6 @@ def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = Non
 def _at_most(limit: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
     for _, frame in zip(range(limit), frames, strict=False):
         yield frame
-
-
-def count_frames(path: str | Path) -> int:
-    """How many frames `path` holds, by decoding all of them; BadInput as `iterate_frames`."""
-    path = existing_file(path)
-    with open_picture(path) as picture:
-        if picture is not None:
-            return picture_count(path, picture)
-    with open_video(path) as (container, stream):
-        return sum(1 for _ in decoded(path, container, stream))
 
 
 def count_packets(

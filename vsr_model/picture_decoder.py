@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -96,7 +95,6 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
         frame_count=count,
         frame_rate=count / times[-1] if count > 1 else None,
         rotation_degrees=orientation.degrees,
-        variable_frame_rate=len({b - a for a, b in pairwise(times)}) > 1,
         has_audio=False,
         eight_bit=picture.mode in _MODES_8_BIT and not _is_deep_png(path, picture),
         colour_profile=profile if is_rgb else None,

@@ -6,16 +6,9 @@ Everything is float32 RGB in [0, 1], upright. `media_read` says how a file becom
 with a file or a request is one `BadInput` sentence.
 """
 
-from vsr_model.clips import Fit, moving_texture, random_clip, read_clip, write_sample_clip
+from vsr_model.clips import Fit, moving_texture, random_clip, read_clip
 from vsr_model.media_info import MediaInfo
-from vsr_model.media_read import (
-    VideoFrame,
-    count_frames,
-    count_packets,
-    inspect,
-    iterate_frames,
-    read_image,
-)
+from vsr_model.media_read import VideoFrame, count_packets, inspect, iterate_frames
 from vsr_model.media_write import VideoWriter, write_image
 
 __all__ = [
@@ -23,14 +16,11 @@ __all__ = [
     "MediaInfo",
     "VideoFrame",
     "VideoWriter",
-    "count_frames",
     "count_packets",
     "inspect",
     "iterate_frames",
     "moving_texture",
     "random_clip",
     "read_clip",
-    "read_image",
     "write_image",
-    "write_sample_clip",
 ]

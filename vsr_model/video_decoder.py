@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,9 +31,6 @@ _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
 )
 """Of pictures in a video's container, which FFmpeg takes apart into their tiles and layers."""
-
-_TIMES_LOOKED_AT = 64  # packets whose timestamps tell a variable frame rate
-_REORDERING = 16  # packets at the end of that window whose neighbours in time may lie beyond it
 
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
@@ -133,7 +129,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         frame_count=stream.frames or None,
         frame_rate=stream.average_rate or stream.guessed_rate,
         rotation_degrees=degrees,
-        variable_frame_rate=_varies(path),
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
         is_hdr=frame.color_trc in _HDR_TRANSFERS,
@@ -142,17 +137,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         pixel_aspect=1 / aspect if degrees in (90, 270) else aspect,
         notes=tuple(notes),
     )
-
-
-def _varies(path: Path) -> bool:
-    with open_video(path) as (container, stream):
-        packets = list(islice(container.demux(stream), _TIMES_LOOKED_AT))
-        times = sorted(packet.pts for packet in packets if packet.pts is not None)
-    if len(packets) == _TIMES_LOOKED_AT:
-        times = times[:-_REORDERING]
-    steps = [b - a for a, b in pairwise(times)]
-    # A period that is no whole number of ticks alternates between two neighbours.
-    return bool(steps) and max(steps) - min(steps) > 1
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:

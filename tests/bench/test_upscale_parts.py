@@ -168,7 +168,7 @@ def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
 def info_of(height: int, width: int, **fields: object) -> MediaInfo:
     info = MediaInfo(
         path=Path("in.mp4"), kind="video", width=width, height=height, frame_count=None, frame_rate=None,
-        rotation_degrees=0, variable_frame_rate=False, has_audio=False, eight_bit=True,
+        rotation_degrees=0, has_audio=False, eight_bit=True,
     )  # fmt: skip
     return replace(info, **fields)  # type: ignore[arg-type]
 

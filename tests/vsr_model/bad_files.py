@@ -15,7 +15,6 @@ import av
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save
 
 from vsr_model.initialise import build_basicvsr
 
@@ -52,11 +51,10 @@ def with_all(change: Callable[[torch.Tensor], torch.Tensor]) -> Maker:
     return lambda: saved({name: change(tensor) for name, tensor in weights().items()})
 
 
-def with_one(value: float, *, safe: bool = False) -> Maker:
+def with_one(value: float) -> Maker:
     def make() -> bytes:
         name = "aggregation.fusion.bias"
-        changed = {**weights(), name: torch.full_like(weights()[name], value)}
-        return save(changed) if safe else saved(changed)
+        return saved({**weights(), name: torch.full_like(weights()[name], value)})
 
     return make
 
@@ -91,7 +89,6 @@ UNFIT: Final = "does not fit the model"
 
 CHECKPOINTS: Final[dict[str, File]] = {
     "code in a pickle": ("a.pth", lambda: pickle.dumps(Hostile(), 2), COULD_RUN),
-    "code in a pickle of another protocol": ("a.pth", lambda: pickle.dumps(Hostile(), 4), DAMAGED),
     "code beside weights": ("a.pth", lambda: saved({**weights(), "z": Hostile()}), COULD_RUN),
     "code in the old format": (
         "a.pth",
@@ -105,19 +102,10 @@ CHECKPOINTS: Final[dict[str, File]] = {
     ),
     "a pickle as safetensors": ("a.safetensors", lambda: pickle.dumps(Hostile()), DAMAGED),
     "a whole module": ("a.pth", lambda: saved(torch.nn.Linear(1, 1)), COULD_RUN),
-    "an archive of code": (
-        "a.pth",
-        lambda: archive(("a/data.pkl", pickle.dumps({}, 2)), ("a/version", b"3\n"), ("a/constants.pkl", b"")),
-        DAMAGED,
-    ),
     "an empty file": ("a.pth", lambda: b"", DAMAGED),
-    "a text": ("a.pth", lambda: b"hello\n", DAMAGED),
     "a pointer of Git LFS": ("a.pth", lambda: b"version https://git-lfs.github.com/spec/v1\n", DAMAGED),
-    "a web page": ("a.pth", lambda: b"<!DOCTYPE html><title>404</title>", DAMAGED),
-    "zeros": ("a.pth", lambda: bytes(5000), DAMAGED),
     "cut": ("a.pth", lambda: saved(weights())[:-1000], DAMAGED),
     "an empty archive": ("a.pth", archive, DAMAGED),
-    "an archive of other things": ("a.pth", lambda: archive(("../../etc/x", b"x")), DAMAGED),
     "an archive that unpacks to much": (
         "a.pth",
         lambda: archive(
@@ -135,7 +123,6 @@ CHECKPOINTS: Final[dict[str, File]] = {
     "a pickle nested deeply": ("a.pth", lambda: b"\x80\x02" + b"]" * 9999 + b"a" * 9998 + b".", DAMAGED),
     "a list": ("a.pth", lambda: saved([torch.zeros(1)]), "holds a list, not a state dict"),
     "nothing in it": ("a.pth", lambda: saved({}), "holds no weights"),
-    "numbers as weights": ("a.pth", lambda: saved(dict.fromkeys(weights(), 1)), "holds no weights"),
     "in itself seven times": ("a.pth", nested_in_itself, UNFIT),
     "another network": ("a.pth", lambda: saved(torch.nn.Conv2d(3, 3, 3).state_dict()), UNFIT),
     "a wider network": (
@@ -144,11 +131,7 @@ CHECKPOINTS: Final[dict[str, File]] = {
         "wrongly shaped",
     ),
     "not a number": ("a.pth", with_one(float("nan")), "not finite: aggregation.fusion.bias"),
-    "infinite": ("a.pth", with_one(float("inf")), "not finite: aggregation.fusion.bias"),
-    "not a number, safetensors": ("a.safetensors", with_one(float("nan"), safe=True), "not finite"),
     "beyond float32": ("a.pth", with_all(lambda t: t.double() * 1e300), "not finite"),
-    "integers": ("a.pth", with_all(lambda t: t.int()), "not dense floating point"),
-    "truth values": ("a.pth", with_all(lambda t: t.bool()), "not dense floating point"),
     "complex": ("a.pth", with_all(lambda t: t.to(torch.complex64)), "not dense floating point"),
     "sparse": ("a.pth", with_all(lambda t: t.to_sparse()), "not dense floating point|damaged"),
     "a shape of 10^12 values": (
@@ -167,27 +150,17 @@ CHECKPOINTS: Final[dict[str, File]] = {
         r"unexpected: a+\.\.\.a+",
     ),
     "safetensors, empty": ("a.safetensors", lambda: b"", DAMAGED),
-    "safetensors, cut in the header": ("a.safetensors", lambda: save(weights())[:100], DAMAGED),
-    "safetensors, cut in the data": ("a.safetensors", lambda: save(weights())[:-1], DAMAGED),
-    "safetensors, a header of 2^63": ("a.safetensors", lambda: safetensors({}, length=2**63), DAMAGED),
     "safetensors, a header beyond the file": (
         "a.safetensors",
         lambda: safetensors({}, length=10**8),
         DAMAGED,
     ),
     "safetensors, no JSON": ("a.safetensors", lambda: safetensors(b'{"a":'), DAMAGED),
-    "safetensors, nested deeply": ("a.safetensors", lambda: safetensors(b"[" * 50_000), DAMAGED),
     "safetensors, overlapping": (
         "a.safetensors",
         lambda: safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}),
         DAMAGED,
     ),
-    "safetensors, a hole": (
-        "a.safetensors",
-        lambda: safetensors({"a": tensor(0, 8), "b": tensor(8, 15)}),
-        DAMAGED,
-    ),
-    "safetensors, backwards": ("a.safetensors", lambda: safetensors({"a": tensor(16, 0)}), DAMAGED),
     "safetensors, beyond the file": ("a.safetensors", lambda: safetensors({"a": tensor(0, 2**62)}), DAMAGED),
     "safetensors, a shape that overflows": (
         "a.safetensors",
@@ -197,11 +170,6 @@ CHECKPOINTS: Final[dict[str, File]] = {
     "safetensors, an unknown type": (
         "a.safetensors",
         lambda: safetensors({"a": tensor(0, 16, (4,), "F99")}),
-        DAMAGED,
-    ),
-    "safetensors, another type than its bytes": (
-        "a.safetensors",
-        lambda: safetensors({"a": tensor(0, 16, (4,), "F64")}),
         DAMAGED,
     ),
 }
@@ -286,32 +254,14 @@ MEDIA: Final[dict[str, File]] = {
         lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/etc/passwd"/></svg>',
         NO_MEDIA,
     ),
-    "SVG as PNG": ("a.png", lambda: b"<svg/>", NO_MEDIA),
-    "a program in PostScript": (
-        "a.eps",
-        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
-        NO_MEDIA,
-    ),
     "a playlist of files": (
         "a.m3u8",
         lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
         NO_MEDIA,
     ),
-    "a playlist as MP4": (
-        "a.mp4",
-        lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
-        NO_MEDIA,
-    ),
     "a list of files to join": ("a.mp4", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", NO_MEDIA),
-    "a description of a stream": (
-        "a.sdp",
-        lambda: b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
-        NO_MEDIA,
-    ),
     "a PNG of 60,000 x 60,000": ("a.png", lambda: png(60_000, 60_000, zlib.compress(bytes(1000))), TOO_LARGE),
-    "a PNG as wide as can be": ("a.png", lambda: png(89_478_485, 1, zlib.compress(b"\0")), BROKEN),
     "a PNG of no size": ("a.png", lambda: png(0, 0, zlib.compress(b"")), BROKEN),
-    "a PNG without most of its rows": ("a.png", lambda: png(5000, 5000, zlib.compress(bytes(1000))), BROKEN),
     "a deep PNG that lies": ("a.png", lambda: png(60_000, 60_000, zlib.compress(b"\0"), bits=16), TOO_LARGE),
     "a PNG that announces frames": (
         "a.png",
@@ -328,8 +278,6 @@ MEDIA: Final[dict[str, File]] = {
     ),
     "a TIFF of junk": ("a.tiff", lambda: b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 500, BROKEN),
     "a BMP of 30,000 x 30,000": ("a.bmp", lambda: bmp(30_000, 30_000), TOO_LARGE),
-    "a BMP of negative size": ("a.bmp", lambda: bmp(-3, -3), BROKEN),
-    "a PPM without its pixels": ("a.ppm", lambda: b"P6\n9000 9000\n255\nxx", BROKEN),
     "a PPM beyond all numbers": (
         "a.ppm",
         lambda: b"P6\n99999999999 99999999999\n255\nx",
@@ -341,21 +289,13 @@ MEDIA: Final[dict[str, File]] = {
         TOO_LARGE + "|" + BROKEN,
     ),
     "a JPEG cut short": ("a.jpg", lambda: picture("JPEG")[:400], BROKEN),
-    "a WebP cut short": ("a.webp", lambda: picture("WEBP")[:100], BROKEN),
     "an MP4 cut short": ("a.mp4", lambda: encoded("mp4", "mpeg4")[:300], BROKEN),
     "an MP4 of samples beyond the file": ("a.mp4", box(b"stco", 8, HUGE), BROKEN),
-    "an MP4 of huge samples": ("a.mp4", box(b"stsz", 4, HUGE + HUGE), BROKEN),
     "raw video of 100,000 x 100,000": (
         "a.y4m",
         lambda: b"YUV4MPEG2 W100000 H100000 F25:1 C420\nFRAME\n" + bytes(1000),
         BROKEN,
     ),
-    "raw video of 9,400 x 9,400 without its pixels": (
-        "a.y4m",
-        lambda: b"YUV4MPEG2 W9400 H9400 F25:1 C420\nFRAME\n" + bytes(100),
-        BROKEN,
-    ),
-    "raw video of no size": ("a.y4m", lambda: b"YUV4MPEG2 W0 H0 F25:1\nFRAME\n", BROKEN),
     "IVF of 65,535 x 65,535": (
         "a.ivf",
         lambda: (
@@ -373,8 +313,6 @@ LYING: Final[dict[str, File]] = {
         box(b"tkhd", 76, struct.pack(">II", 65535 << 16, 65535 << 16)),
         "",
     ),
-    "an MP4 that lasts a day": ("a.mp4", box(b"mvhd", 16, struct.pack(">I", 2**32 - 1)), ""),
-    "an MP4 of a rate without measure": ("a.mp4", box(b"mdhd", 12, struct.pack(">I", 0)), ""),
     "an MP4 of 2^31 frames": ("a.mp4", box(b"stsz", 8, HUGE), ""),
     "an MP4 of one frame 2^31 times": ("a.mp4", box(b"stts", 8, HUGE), ""),
 }

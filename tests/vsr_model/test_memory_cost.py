@@ -88,13 +88,9 @@ def call_of(mid_channels: int, batch: int, frames: int, height: int, width: int,
     [
         ((64, 1, 6, 32, 64), torch.float32, 1, 5),  # upsampling is the worst moment
         ((64, 1, 7, 32, 64), torch.bfloat16, 3, 2),
-        ((64, 1, 6, 32, 32), torch.float32, 5, 40),
-        ((64, 1, 6, 32, 32), torch.bfloat16, 9, 2),
         ((64, 2, 5, 33, 40), torch.float32, 2, 8),
         ((4, 1, 8, 64, 64), torch.float32, 1, 40),  # flow is
         ((4, 2, 7, 33, 40), torch.bfloat16, 5, 40),  # and needs resized frames, and copies of a batch's
-        ((4, 1, 7, 64, 64), torch.float32, 3, 40),
-        ((300, 1, 2, 32, 32), torch.float32, 1, 1),
         ((8, 1, 1, 32, 48), torch.float32, 1, 1),
     ],
 )
@@ -109,8 +105,7 @@ def test_device_bytes_are_those_of_the_tensors_alive(sizes, dtype, interval, chu
     assert needs(replace(call, on_cpu=True), plan).host_bytes == needs(call, plan).device_bytes
 
 
-@pytest.mark.parametrize(("interval", "chunk"), [(1, 2), (2, 40), (6, 2)])
-@pytest.mark.parametrize("place", ["host", "disk"])
+@pytest.mark.parametrize(("place", "interval", "chunk"), [("host", 2, 40), ("disk", 1, 2), ("disk", 6, 2)])
 def test_a_devices_bytes_and_the_hosts_are_counted_apart(monkeypatch, tmp_path, place, interval, chunk):
     call = call_of(32, 1, 6, 16, 16, torch.float32)
     counter = Apart()
@@ -169,7 +164,7 @@ def extra_flops_counted(call: Call, plan: MemoryPlan) -> int:
     return counter.get_total_flops() - sum(plain.values())
 
 
-@pytest.mark.parametrize(("frames", "interval"), [(1, 1), (5, 2), (5, 3), (6, 2), (4, 3), (4, 1)])
+@pytest.mark.parametrize(("frames", "interval"), [(1, 1), (5, 2), (6, 2), (4, 3)])
 def test_extra_work_is_what_torch_counts(frames, interval):
     call = call_of(3, 2, frames, 20, 33, torch.float32)
     plan = MemoryPlan(interval=interval, chunk=2)

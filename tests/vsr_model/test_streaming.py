@@ -141,17 +141,6 @@ def test_channels_last_is_kept_on_the_way(tmp_path):
         assert torch.equal(upscaled(network, lrs, plan_of(place, 1, 3, tmp_path)), expected)
 
 
-def test_one_pair_at_a_time_is_the_same_whatever_is_kept(tmp_path):
-    """Without calls of different sizes there is nothing that could round differently."""
-    network = recipe_model("tiny")
-    lrs = clip(1, 7, 17, 31)
-    first, *others = (
-        upscaled(network, lrs, plan_of(place, interval, 1, tmp_path))
-        for place, interval in (("device", 1), ("host", 2), ("disk", 3), ("device", 7))
-    )
-    assert all(torch.equal(other, first) for other in others)
-
-
 def test_frames_are_asked_for_as_the_plan_says(tmp_path, smallest):
     for t in (1, 2, 6):
         lrs = clip(1, t, 16, 16)

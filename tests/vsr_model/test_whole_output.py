@@ -16,7 +16,7 @@ import torch
 
 from vsr_model import whole_output
 from vsr_model.errors import BadInput
-from vsr_model.video import VideoWriter, count_frames, read_image, write_image
+from vsr_model.video import VideoWriter, iterate_frames, write_image
 from vsr_model.whole_output import appearing
 
 ROOT = Path(__file__).parents[2]
@@ -140,11 +140,11 @@ def test_videos_and_pictures_have_no_name_before_they_are_whole(tmp_path: Path, 
         assert kind == "hidden" or names(tmp_path) == []
     write_image(tmp_path / "a.png", NOISE)
     assert names(tmp_path) == ["a.mp4", "a.png"]
-    assert count_frames(tmp_path / "a.mp4") == 3
-    assert read_image(tmp_path / "a.png").shape == NOISE.shape
+    assert len(list(iterate_frames(tmp_path / "a.mp4"))) == 3
+    assert len(list(iterate_frames(tmp_path / "a.png"))) == 1
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_full_disk_is_no_fault_of_the_request(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
 
@@ -160,11 +160,10 @@ def test_a_full_disk_is_no_fault_of_the_request(tmp_path: Path, suffix: str) -> 
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
-def test_a_full_disk_for_a_picture(tmp_path: Path, suffix: str) -> None:
+def test_a_full_disk_for_a_picture(tmp_path: Path) -> None:
     with a_disk_of(1000), pytest.raises(OSError, match="File too large") as raised:
-        write_image(tmp_path / f"a{suffix}", NOISE)
-    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path / f"a{suffix}"))
+        write_image(tmp_path / "a.jpg", NOISE)
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path / "a.jpg"))
     assert names(tmp_path) == []
 
 
