@@ -8,7 +8,7 @@ raises, and `flags()` turns TF32 on by default.
 import errno
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import torch
@@ -65,21 +65,6 @@ class Device(Protocol):
     def page_locked(self, tensor: Tensor) -> Tensor:
         """A host tensor in memory that the device copies from and to without staging; itself on the CPU."""
 
-    def new_queue(self) -> Any:
-        """A queue of work beside the current one; None without queues."""
-
-    def on_queue(self, queue: Any, /) -> AbstractContextManager[None]:
-        """Work of the block goes to that queue, and so do marks."""
-
-    def copy(self, target: Tensor, source: Tensor) -> None:
-        """Queue a copy between the device and page-locked memory; returns before it is done."""
-
-    def wait_for(self, mark: Any) -> None:
-        """What is queued from here on begins when the mark, of whichever queue, is reached."""
-
-    def reach(self, mark: Any) -> None:
-        """Wait, on the host, until the mark is reached."""
-
 
 class CpuDevice:
     """Work is done when a call returns: nothing to wait for, no queue to mark."""
@@ -119,21 +104,6 @@ class CpuDevice:
 
     def page_locked(self, tensor: Tensor) -> Tensor:
         return tensor
-
-    def new_queue(self) -> None:
-        """There are none."""
-
-    def on_queue(self, _queue: Any, /) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def copy(self, target: Tensor, source: Tensor) -> None:
-        target.copy_(source)
-
-    def wait_for(self, mark: Any) -> None:
-        """What came before is done."""
-
-    def reach(self, mark: Any) -> None:
-        """It is reached."""
 
 
 class CudaDevice:
@@ -193,23 +163,6 @@ class CudaDevice:
 
     def page_locked(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory()
-
-    def new_queue(self) -> torch.cuda.Stream:
-        return torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
-
-    @contextmanager
-    def on_queue(self, queue: torch.cuda.Stream, /) -> Iterator[None]:
-        with torch.cuda.stream(queue):
-            yield
-
-    def copy(self, target: Tensor, source: Tensor) -> None:
-        target.copy_(source, non_blocking=True)
-
-    def wait_for(self, mark: torch.cuda.Event) -> None:
-        torch.cuda.current_stream(self.torch_device).wait_event(mark)
-
-    def reach(self, mark: torch.cuda.Event) -> None:
-        mark.synchronize()
 
 
 def device_of(backend: Backend) -> Device:

@@ -216,7 +216,7 @@ class Calls:
             begin = perf_counter()
             clips = [self._clip] * STREAMED_CLIPS
             with torch.inference_mode():
-                self._output, spans[TOTAL] = timed_stream(pipeline, clips, self._device)
+                self._output, spans[TOTAL] = timed_stream(pipeline, clips)
             whole_s += perf_counter() - begin
             self._draft.calls += STREAMED_CLIPS
         return spans, page_faults, whole_s

@@ -6,7 +6,6 @@ Times in tests that compare exactly are multiples of 1/1024 s, so that sums and 
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -156,21 +155,6 @@ class CpuAsCuda:
     def page_locked(self, tensor: Tensor) -> Tensor:
         self.locked.append(tuple(tensor.shape))
         return tensor.clone()
-
-    def new_queue(self) -> None:
-        """There is one."""
-
-    def on_queue(self, _queue: None, /) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def copy(self, target: Tensor, source: Tensor) -> None:
-        target.copy_(source)
-
-    def wait_for(self, mark: float) -> None:
-        """It is reached."""
-
-    def reach(self, mark: float) -> None:
-        """It is reached."""
 
 
 class FakeNetwork(nn.Module):
