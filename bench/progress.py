@@ -1,8 +1,10 @@
 """What a user sees while a run goes on: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
@@ -29,8 +31,12 @@ class ProgressConsole(Console):
 
 
 class _Patient:
-    """A stream that says nothing of what it could not write: its pipe has no reader any more, its terminal
-    was closed, its disk is full."""
+    """A stream that drops what it cannot write: its pipe has no reader any more, its terminal was closed, its
+    disk is full.
+
+    From then on its file is the null device: a last flush that failed, as Python exits, would change the exit
+    status.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -39,13 +45,21 @@ class _Patient:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        try:
             self._stream.write(text)
+        except OSError:
+            self._drop()
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        with suppress(OSError), Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), self._stream.fileno())
 
 
 class Display:

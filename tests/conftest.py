@@ -1,5 +1,6 @@
 """What the whole suite needs."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     given = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
     return None if any(path.resolve().is_relative_to(BENCHMARKS) for path in given) else True
+
+
+# Processes under test write as they do for a user.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
