@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from bench.paper.editions import CORRECTED, PAPER, Edition, Role
 from bench.paper.experiments import FAULTS, FULL, METHODS, Request, fault_folder, steps
 from bench.paper.faults import explain
 from bench.paper.figures import FIGURES, figure
+from bench.paper.method import Method
 from bench.paper.reading import RunOfPaper, edition_of
 from bench.paper.verdict import Finding, Form, Verdict, claims_table
 from bench.paper_run import alone, is_done, runs_of
@@ -103,12 +104,14 @@ def _editions(read: dict[str, RunOfPaper], wanted: Request) -> dict[str, Edition
 
 
 def _of_paper(folder: RunFolder) -> RunOfPaper:
+    method = Method.of(folder.environment.get("method"))
     return RunOfPaper(
         tables=tables_of(folder.records(), folder.baseline, folder.environment),
         roles={spec.name: Role(spec.from_ or spec.name) for spec in folder.experiment.backends},
         machine=in_short(folder.environment),
         baseline=folder.baseline,
-        configuration=config.plain(folder.experiment),
+        configuration={**config.plain(folder.experiment), "script": asdict(method or Method())},
+        method=method,
     )
 
 

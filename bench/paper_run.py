@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from bench import report_run
 from bench import run as runs
@@ -25,6 +26,9 @@ from bench.results.run_about import read_json
 from bench.results.run_folder import RunFolder, clear_unbegun, free_path, is_begun
 from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
+
+SCRIPT: Final = "bench.paper.script:main"
+"""The worker that measures as the paper did."""
 
 Announce = Callable[[int, int, Step], None]
 """Told which run comes next, and of how many."""
@@ -159,10 +163,13 @@ def _carry_out(
     path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, begun: Sequence[RunFolder]
 ) -> runs.Outcome:
     experiment = _experiment(step)
+    script = None
+    if step.method is not None:
+        script = runs.Script(worker=SCRIPT, method=step.method, says=str(step.method))
     if is_begun(path):
-        return runs.resume(path, display, given=experiment, launch=launch)
+        return runs.resume(path, display, given=experiment, launch=launch, script=script)
     clear_unbegun(path)
-    return runs.start(experiment, display, output=path, launch=launch, beside=begun)
+    return runs.start(experiment, display, output=path, launch=launch, beside=begun, script=script)
 
 
 @contextmanager
@@ -180,7 +187,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _experiment(step: Step) -> Experiment:
-    return config.load(presets.find(step.preset), (), step.variants)[0]
+    one_process = step.method is not None and step.method.one_process
+    changed = ["measure.isolation=experiment"] if one_process else []
+    return config.load(presets.find(step.preset), changed, step.variants)[0]
 
 
 def _statuses(path: Path) -> list[Status]:

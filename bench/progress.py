@@ -17,7 +17,7 @@ from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
 from bench.grid.plan import Job
 from bench.messages import Progress as Doing
-from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase, Status
+from bench.records import FORWARD, CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
 from bench.units import time_left
 from vsr_model.one_line import visible
@@ -167,7 +167,7 @@ def _result(record: CellRecord) -> str:
     steady = [
         sample
         for sample in record.samples
-        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage in FIGURE_STAGES
+        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage == FORWARD
     ]
     reason = f": {record.reason}" if record.reason else ""
     if not steady:

@@ -54,7 +54,6 @@ class Pass(StrEnum):
     END_TO_END = "end_to_end"  # nothing inside the network is instrumented
     STAGE_SYNC = "stage_sync"  # the device is synchronised at every stage boundary
     STAGE_EVENTS = "stage_events"  # CUDA events at the boundaries, one synchronisation at the end
-    STAGE_LAUNCH = "stage_launch"  # the host's clock at the boundaries, and no synchronisation there
 
 
 class Phase(StrEnum):
@@ -67,7 +66,6 @@ class Phase(StrEnum):
 
 
 FORWARD: Final = "forward"  # one call of the network, input and output on the device
-CALL: Final = "call"  # as a script's timer sees it: the way to the device and the network, in one span
 FORWARD_UNPROBED: Final = "forward_unprobed"  # the plain call that alternates with a probed one
 OTHER: Final = "other"  # the part of a probed forward that no stage claims
 TOTAL: Final = "total"  # host to device, forward, device to host
@@ -78,16 +76,11 @@ SAMPLE_STAGES: Final = (
     *(str(stage) for stage in STAGES),
     OTHER,
     FORWARD,
-    CALL,
     FORWARD_UNPROBED,
     HOST_TO_DEVICE,
     DEVICE_TO_HOST,
     TOTAL,
 )
-
-
-FIGURE_STAGES: Final = (FORWARD, CALL)
-"""What a cell's time, frames per second and speedup are of: its end-to-end pass has one of the two."""
 
 
 class _Frozen(BaseModel):
@@ -207,9 +200,6 @@ class CellRecord(_Frozen):
     reason: str = ""
     started_at: str = ""  # UTC, ISO 8601
 
-    # How it was measured, where that is not told by the samples.
-    synchronised: bool | None = None  # whether the clock was read only when the device had done its work
-    gradients: bool | None = None  # whether autograd recorded the calls
     first_in_process: bool | None = None  # whether no cell of the run was measured in this process before
 
     # Cold figures, each timed once.
@@ -227,7 +217,6 @@ class CellRecord(_Frozen):
     stop_end_to_end: Stop | None = None
     stop_stage_sync: Stop | None = None
     stop_stage_events: Stop | None = None
-    stop_stage_launch: Stop | None = None
 
     # Memory pass.
     host_before_bytes: int | None = None

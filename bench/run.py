@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 
@@ -36,6 +36,15 @@ Launch = Callable[[Mapping[str, str]], AbstractContextManager[Launcher]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Script:
+    """Another worker that measures, in a way of its own: all cells of a backend before those of the next."""
+
+    worker: str  # bench.process.runner.Run.worker
+    method: object  # goes to the worker with every task
+    says: str  # how it measures, for environment.json and the report
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended, and where its results are."""
 
@@ -63,9 +72,13 @@ def start(
     with_host_name: bool = False,
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
+    script: Script | None = None,
 ) -> Outcome:
-    """Run the experiment into a new folder. Raises BadInput, before anything is written, if it cannot be, and
-    where a run `beside` which its results will stand was made by another machine or other code."""
+    """Run the experiment into a new folder, measured by the ordinary worker or by a `script`.
+
+    Raises BadInput, before anything is written, if it cannot be, and where a run `beside` which its results
+    will stand was made by another machine or other code.
+    """
     cells = plan.cells(experiment, filters)
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
@@ -74,18 +87,23 @@ def start(
         described = {
             **environment.collect(answer.torch, variables, with_host_name=with_host_name),
             "timer": asdict(timer.measure()),
+            **_method(script),
         }
         for other in beside:
-            other.check_same(
-                described, but=("workers_environment",)
-            )  # that is the allocator's, which may vary
+            # The variables are the allocator's.
+            other.check_same(described, but=("workers_environment", "method"))
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         with folder.journal() as journal:
-            return _carry_out(folder, journal, cells, launcher, answer, display)
+            return _carry_out(folder, journal, cells, launcher, answer, display, script)
 
 
 def resume(
-    path: Path, display: DisplayFactory, *, given: Experiment | None = None, launch: Launch = Launcher
+    path: Path,
+    display: DisplayFactory,
+    *,
+    given: Experiment | None = None,
+    launch: Launch = Launcher,
+    script: Script | None = None,
 ) -> Outcome:
     """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none, and where that
     would be another run: its configuration (and `given`, if any), machine, code or files are not the same."""
@@ -98,8 +116,13 @@ def resume(
         answer = preflight.ask(launcher, folder.experiment.model, cells)
         is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
         if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
-            folder.check_same(environment.collect(answer.torch, variables))
-        return _carry_out(folder, journal, cells, launcher, answer, display)
+            folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
+        return _carry_out(folder, journal, cells, launcher, answer, display, script)
+
+
+def _method(script: Script | None) -> dict[str, str]:
+    """What environment.json has of a script, so that no other goes on with its run."""
+    return {} if script is None else {"method": script.says}
 
 
 def rebuild(path: Path) -> Outcome:
@@ -117,8 +140,12 @@ def _carry_out(
     launcher: Launcher,
     answer: preflight.Answer,
     display: DisplayFactory,
+    script: Script | None,
 ) -> Outcome:
     jobs, run = left_to_do(folder, journal, cells, answer)
+    if script is not None:
+        run = replace(run, worker=script.worker, method=script.method)
+        jobs = _backend_by_backend(jobs, cells)
     interrupted = False
     try:
         if jobs:
@@ -134,6 +161,13 @@ def _carry_out(
     finally:
         rmtree(folder.references, ignore_errors=True)
     return derive(folder, len(cells), again=_again(folder), interrupted=interrupted)
+
+
+def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:
+    """Each round in the order of the grid, all cells of a backend before those of the next."""
+    backends = list(dict.fromkeys(cell.backend.name for cell in cells))
+    place = {cell.id: (backends.index(cell.backend.name), index) for index, cell in enumerate(cells)}
+    return sorted(jobs, key=lambda job: (job.round, place[job.cell.id]))
 
 
 def _measure_ceilings(
@@ -220,6 +254,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
     ladder = write_ladder(folder)
+    method = folder.environment.get("method")
     notes = tuned_notes(
         [(spec, resolve(spec).device) for spec in folder.experiment.backends], folder.environment
     )
@@ -235,7 +270,8 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         environment=folder.environment,
         plots=[*plots.images, *ladder.images],
         files=folder.written(),
-        exit_note=" ".join(filter(None, (unfinished(missing), *notes))) or None,
+        exit_note=" ".join(filter(None, (unfinished(missing), method and f"Measured by {method}.", *notes)))
+        or None,
         ladder=ladder.section,
     )
     return Outcome(

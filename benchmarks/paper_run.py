@@ -19,9 +19,10 @@ from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.paper.editions import Role
+from bench.paper.method import PAPER
 from bench.places import ROOT
 from bench.records import (
-    CALL,
+    FORWARD,
     JOURNAL_NAME,
     SCHEMA_VERSION,
     CellRecord,
@@ -75,13 +76,8 @@ CONFIG: Final[dict[str, Any]] = {
         "warmup": 0,
         "repetitions": {"min": 1, "max": 10},  # one, three or ten
         "rounds": 1,
-        "order": "by_backend",
         "isolation": "backend",
-        "first_call": "counted",
-        "timed": "call",
-        "synchronise": False,
-        "gradients": True,
-        "stages": "launch",
+        "stages": "sync",
         "memory": "curve",
         "allocator": "system",
     },
@@ -118,7 +114,7 @@ def write(folder: Path = FOLDER, data: Path = PAPER_DATA) -> None:
         config=CONFIG,
     )
     (folder / CONFIG_NAME).write_text(yaml.safe_dump(CONFIG, sort_keys=False, width=100), encoding="utf-8")
-    (folder / ENVIRONMENT_NAME).write_text(_json(ENVIRONMENT), encoding="utf-8")
+    (folder / ENVIRONMENT_NAME).write_text(_json({**ENVIRONMENT, "method": str(PAPER)}), encoding="utf-8")
     (folder / RUN_NAME).write_text(_json(about.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
     (folder / JOURNAL_NAME).unlink(missing_ok=True)
     with Journal(folder / JOURNAL_NAME) as journal:
@@ -174,9 +170,9 @@ def _stages(cell: Cell, data: Path) -> CellRecord:
         for stage in STAGES:
             wall_s = float(row[f"{stage}_s"])
             repetition = int(row["repetition"]) - 1
-            samples.append(_sample(Pass.STAGE_LAUNCH, repetition, stage, begun_s, wall_s))
+            samples.append(_sample(Pass.STAGE_SYNC, repetition, stage, begun_s, wall_s))
             begun_s += wall_s
-    return _measured(cell, samples=tuple(samples), stop_stage_launch=Stop.COUNT)
+    return _measured(cell, samples=tuple(samples), stop_stage_sync=Stop.COUNT)
 
 
 _MAKE: Final = {
@@ -193,7 +189,7 @@ def _timed(cell: Cell, seconds: Sequence[float], *, first_in_process: bool | Non
     # When a call began is not known: each is put where the one before it ended.
     starts = accumulate(seconds[:-1], initial=0.0)
     samples = tuple(
-        _sample(Pass.END_TO_END, repetition, CALL, start_s, wall_s)
+        _sample(Pass.END_TO_END, repetition, FORWARD, start_s, wall_s)
         for repetition, (start_s, wall_s) in enumerate(zip(starts, seconds, strict=True))
     )
     return _measured(
@@ -221,7 +217,7 @@ def _measured(cell: Cell, **fields: Any) -> CellRecord:
         parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
     )
     settings = {"device": cell.backend.device, "dtype": cell.backend.dtype}
-    settings |= {"synchronised": "False", "gradients": "True"}
+    settings |= {"method": str(PAPER)}
     if cell.backend.is_cuda:
         settings |= {
             "cudnn.enabled": str(cell.backend.cudnn_enabled),
@@ -230,8 +226,6 @@ def _measured(cell: Cell, **fields: Any) -> CellRecord:
     return _record(
         cell,
         status=Status.OK,
-        synchronised=False,
-        gradients=True,
         parameters=model.parameter_count(parameters),
         output_check=OutputCheck.NOT_DONE,
         warnings=(UNCHECKED,),

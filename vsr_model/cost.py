@@ -59,7 +59,6 @@ def estimate_peak_bytes(
     height: int,
     width: int,
     bytes_per_element: int = 4,
-    gradients: bool = False,
 ) -> int:
     """Bytes of the tensors alive at the worst moment of a forward pass, uncompiled.
 
@@ -74,9 +73,6 @@ def estimate_peak_bytes(
     * The last frame is upsampled while the flows, each frame's backward features and all earlier outputs are
       alive: a convolution's output, the same shuffled, and the input of both.
     * The outputs are joined to one clip, which holds each twice.
-
-    With `gradients` what autograd keeps for a backward pass (`recorded_bytes`) grows until the end, and the
-    worst moment is there: the last frame is upsampled, or the outputs are joined.
     """
     weights = weight_bytes(
         mid_channels=mid_channels, num_blocks=num_blocks, bytes_per_element=bytes_per_element
@@ -87,25 +83,6 @@ def estimate_peak_bytes(
     clip = RGB * frames
     flows = 2 * FLOW_CHANNELS[-1] * pairs
     outputs = RGB * SCALE**2 * frames
-
-    if gradients:
-        recorded = recorded_bytes(
-            mid_channels=mid_channels,
-            num_blocks=num_blocks,
-            batch=batch,
-            frames=frames,
-            height=height,
-            width=width,
-            bytes_per_element=bytes_per_element,
-        )
-        # Beside it: the features of the last forward frame and of the first backward one, which nothing
-        # samples; narrow features of the others too, where the warp keeps a widened copy instead.
-        unrecorded = 2 if bytes_per_element == FLOAT_BYTES else frames + 1
-        whole = RGB * SCALE**2
-        in_sum = (FLOAT_BYTES * 2 + bytes_per_element) * whole  # enlarged frame, residual, and both added
-        last = max(FLOAT_BYTES * (outputs - whole) + in_sum, 2 * FLOAT_BYTES * outputs)
-        kept = FLOAT_BYTES * (clip + flows) + bytes_per_element * mid_channels * unrecorded
-        return weights + recorded + pixels * (kept + last)
 
     estimating = pixels * (clip + flows // 2) + flow_elements(
         batch=batch, pairs=pairs, height=height, width=width
@@ -145,39 +122,6 @@ def upsampling_elements(*, mid_channels: int) -> int:
     """Numbers per pixel of the input alive at the worst moment of upsampling a frame, but for its input."""
     shuffled = 4 * mid_channels, 16 * OUTPUT_CHANNELS  # after each stage
     return max(2 * shuffled[0], shuffled[0] + 2 * shuffled[1], 2 * shuffled[1] + RGB * SCALE**2)
-
-
-def recorded_bytes(
-    *,
-    mid_channels: int,
-    num_blocks: int,
-    batch: int,
-    frames: int,
-    height: int,
-    width: int,
-    bytes_per_element: int = 4,
-) -> int:
-    """Bytes of activations that autograd keeps from one forward pass until its output is dropped.
-
-    Weights are not counted. A convolution keeps its input, an activation in place its result (which is the
-    next convolution's input, and counted once), a warp its image and where it samples; sums, shuffles,
-    concatenations and resizing keep sizes alone.
-    """
-    pixels = batch * height * width
-    pairs = frames - 1
-    # Flow, in both directions: each level's network from its joined input to its last hidden channels; above
-    # the coarsest, whose flow is zero, also the image that is warped and where.
-    in_level = sum(FLOW_CHANNELS[:-1])
-    areas = [(aligned(height) >> level) * (aligned(width) >> level) for level in range(FLOW_LEVELS)]
-    flow = 2 * batch * pairs * (in_level * sum(areas) + (RGB + 2) * sum(areas[:-1]))
-    # A trunk: what it is given, the first activation, and of each block the activation and the sum, but for
-    # the last sum: that is what is warped.
-    trunk = (RGB + mid_channels) + mid_channels * 2 * num_blocks
-    warped = 2 * pairs * (mid_channels + 2)
-    fused = 3 * mid_channels  # both directions' features, and the activation
-    upsampled = 4 * mid_channels + 2 * 16 * OUTPUT_CHANNELS
-    features = frames * (2 * trunk + fused + upsampled)
-    return FLOAT_BYTES * (flow + pixels * warped) + bytes_per_element * pixels * features
 
 
 def _flow_parameters() -> int:

@@ -77,8 +77,7 @@ class StageTraffic(Protocol):
 
 
 class PeakBytes(Protocol):
-    """Bytes alive at the worst moment of one forward pass, recorded by autograd or not; `params` are
-    resolved ones."""
+    """Bytes alive at the worst moment of one forward pass; `params` are resolved ones."""
 
     def __call__(
         self,
@@ -90,7 +89,6 @@ class PeakBytes(Protocol):
         height: int,
         width: int,
         bytes_per_element: int = 4,
-        gradients: bool = False,
     ) -> int: ...
 
 

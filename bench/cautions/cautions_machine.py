@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bench.cautions.caution import Caution, Notice
 from bench.machine.telemetry_nvidia import HARMFUL
-from bench.records import FIGURE_STAGES, CellRecord, OtherProcess, Pass, Phase, TelemetryReading
+from bench.records import FORWARD, CellRecord, OtherProcess, Pass, Phase, TelemetryReading
 
 SHARE: Final = 0.01
 """Of the time: what is lost below it does not show beside the 2 % that a median is measured to."""
@@ -315,7 +315,7 @@ def steady_figure_s(record: CellRecord) -> list[float]:
     return [
         item.wall_s
         for item in record.samples
-        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage in FIGURE_STAGES
+        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage == FORWARD
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench.cautions.caution import Caution, Notice
 from bench.cautions.cautions_machine import steady_figure_s
-from bench.records import FIGURE_STAGES, CellRecord, Pass, Phase
+from bench.records import FORWARD, CellRecord, Pass, Phase
 from bench.statistics import patterns
 from bench.statistics.stats import IntervalKind, spread, summarise
 
@@ -41,7 +41,7 @@ def of_samples(rounds: Sequence[CellRecord], environment: Mapping[str, Any]) -> 
     values = [samples for record in rounds if (samples := steady_figure_s(record))]
     if not values:
         return []
-    found = [*_few(values), *_wide(values), *_first(rounds, values), *_drifting(values), *_bimodal(values)]
+    found = [*_few(values), *_wide(values), *_first(values), *_drifting(values), *_bimodal(values)]
     found += _coarse(rounds, values, environment)
     return [Notice(code=code, cell=rounds[0].cell, seen=seen, remedy=remedy) for code, seen, remedy in found]
 
@@ -95,15 +95,12 @@ def _wide(values: Sequence[Sequence[float]]) -> _Found:
     return []
 
 
-def _first(rounds: Sequence[CellRecord], values: Sequence[Sequence[float]]) -> _Found:
+def _first(values: Sequence[Sequence[float]]) -> _Found:
     excess = patterns.first_excess(values)
     if excess is None or excess < FIRST:
         return []
     seen = f"the first sample is {100 * excess:.2g} % above the others, and apart from all of them"
-    remedy = "ask for more `warmup`, or for `warmup: auto`"
-    if any(record.settings.get("first_call") == "counted" for record in rounds):  # as asked for
-        remedy = "use `first_call: apart`, which keeps it and counts it for nothing"
-    return [(Caution.FIRST_OUTLIER, seen, remedy)]
+    return [(Caution.FIRST_OUTLIER, seen, "ask for more `warmup`, or for `warmup: auto`")]
 
 
 def _drifting(values: Sequence[Sequence[float]]) -> _Found:
@@ -146,7 +143,7 @@ def _coarse(
         item.device_s
         for record in rounds
         for item in record.samples
-        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage in FIGURE_STAGES
+        if item.pass_ is Pass.END_TO_END and item.phase is Phase.STEADY and item.stage == FORWARD
         if item.device_s is not None
     ]
     if on_device and (device_s := median(on_device)) < TIMER_STEPS * EVENT_STEP_S:

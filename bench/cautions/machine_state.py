@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.cautions.cautions_machine import around_steady
 from bench.machine.telemetry import others_cores
-from bench.records import CALL, TOTAL, CellRecord, Pass, Phase, TelemetryReading
+from bench.records import TOTAL, CellRecord, Pass, Phase, TelemetryReading
 
 MIN_ENERGY_S: Final = 1.0
 """Energy counters of GPUs are brought up to date some ten times a second: over a shorter time the figure
@@ -55,7 +55,7 @@ def _energy_per_frame_j(record: CellRecord) -> float | None:
     calls = [
         item
         for item in record.samples
-        if (item.pass_, item.phase) == (Pass.END_TO_END, Phase.STEADY) and item.stage in (TOTAL, CALL)
+        if (item.pass_, item.phase, item.stage) == (Pass.END_TO_END, Phase.STEADY, TOTAL)
     ]
     known = [(item.elapsed_s, item.energy_j) for item in record.telemetry if item.energy_j is not None]
     if not calls:

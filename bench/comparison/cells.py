@@ -9,8 +9,8 @@ from typing import Any, Final
 from bench.comparison.facets import Facets, facets_of
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
-from bench.records import FIGURE_STAGES, FORWARD, CellRecord, Pass, Status, worst_status
-from bench.results.samples import Source, sources_of, steady_samples
+from bench.records import CellRecord, Status, worst_status
+from bench.results.samples import sources_of, steady_samples
 
 MEMORY: Final = {
     "host peak": "peak_host_bytes",
@@ -49,14 +49,9 @@ class MeasuredCell:
         """The rounds that ended ok, by number."""
         return {record.round: record for record in self.records if record.status is Status.OK}
 
-    @property
-    def figure(self) -> str:
-        """What was timed: the forward, or the call."""
-        return next((stage for stage in FIGURE_STAGES if self.levels(stage)), FIGURE_STAGES[0])
-
     def levels(self, stage: str, source: tuple[str, str] | None = None) -> dict[int, float]:
         """The median of each round's steady samples in seconds, by round; of one pass and clock."""
-        for pass_, clock in _sources_of(stage):
+        for pass_, clock in sources_of(stage):
             if source is not None and (str(pass_), clock) != source:
                 continue
             samples = steady_samples(list(self.ok.values()), pass_, stage, clock)
@@ -101,16 +96,8 @@ def cells_of(
 
 def common_source(base: MeasuredCell, new: MeasuredCell, stage: str) -> tuple[str, str] | None:
     """The first pass and clock of which both have samples; None where there is none."""
-    for pass_, clock in _sources_of(stage):
+    for pass_, clock in sources_of(stage):
         source = (str(pass_), clock)
         if base.levels(stage, source) and new.levels(stage, source):
             return source
     return None
-
-
-def _sources_of(stage: str) -> list[Source]:
-    """As the tables have it; where no forward was timed end to end, the probed one stands in."""
-    sources = sources_of(stage)
-    if stage == FORWARD:
-        sources += [(pass_, "wall_s") for pass_ in (Pass.STAGE_EVENTS, Pass.STAGE_SYNC, Pass.STAGE_LAUNCH)]
-    return sources

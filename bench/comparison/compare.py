@@ -25,7 +25,7 @@ from bench.comparison.facets import differing
 from bench.comparison.matching import Pair, matched
 from bench.comparison.sensitivity import least_slowdown
 from bench.comparison.turns import turns
-from bench.records import Status
+from bench.records import FORWARD, Status
 from bench.statistics.changes import (
     MIN_ROUNDS,
     least_rounds,
@@ -55,7 +55,7 @@ class _Both:
     base: MeasuredCell
     new: MeasuredCell
     limits: Limits
-    timed: bool  # whether the forward, or the call, was timed on both sides
+    timed: bool  # whether the forward was timed on both sides
     stages: tuple[str, ...]
 
 
@@ -95,7 +95,7 @@ def _both(pair: Pair, limits: Limits) -> _Both | None:
         base=base,
         new=new,
         limits=limits,
-        timed=common_source(base, new, base.figure) is not None,
+        timed=common_source(base, new, FORWARD) is not None,
         stages=_stages_that_count(base, new),
     )
 
@@ -110,7 +110,7 @@ def _stages_that_count(base: MeasuredCell, new: MeasuredCell) -> tuple[str, ...]
 
 
 def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
-    levels = _levels(both, both.base.figure) if both.timed else None
+    levels = _levels(both, FORWARD) if both.timed else None
     change = None if levels is None else _change(levels, both.limits, of_cells)
     verdict, why = _told(both, change)
     return CellComparison(

@@ -21,15 +21,13 @@ FACETS: Final = ("network", "input", "precision", "backend", "method", "device",
 WHAT_RUNS: Final = ("network", "input", "precision", "backend", "method")
 """What the YAML says; the others are the machine's."""
 
-_METHOD: Final = (
-    "isolation", "first_call", "timed", "end_to_end", "synchronise", "gradients", "host_memory", "allocator",
-)  # fmt: skip
+_METHOD: Final = ("isolation", "allocator")
 """Fields of `measure` that change what a sample is of."""
 
 _PRECISION: Final = ("dtype", "fp32_precision")
 _BACKEND: Final = (
     "cudnn_enabled", "cudnn_benchmark", "memory_format", "compile", "convolution", "schedule", "cuda_graph",
-    "transfer", "threads", "processes", "cudnn_warp",
+    "transfer", "threads", "processes",
 )  # fmt: skip
 
 Facets = Mapping[str, Mapping[str, Any]]
@@ -64,7 +62,10 @@ def facets_of(
         "input": _input(cell, files),
         "precision": {name: getattr(cell.backend, name) for name in _PRECISION},
         "backend": _backend(cell.backend),
-        "method": {name: getattr(experiment.measure, name) for name in _METHOD},
+        "method": {
+            **{name: getattr(experiment.measure, name) for name in _METHOD},
+            "method": environment.get("method", "ordinary"),
+        },
         "device": _device(cell.backend, records, environment),
         "torch": _torch(cell.backend, environment),
     }

@@ -84,8 +84,6 @@ def _lanes(record: CellRecord, export: Export, origin_ns: int) -> list[Lane]:
         args: dict[str, Any] = {"phase": str(sample.phase), "repetition": sample.repetition}
         if sample.device_s is not None:
             args["device_s"] = sample.device_s
-        if record.synchronised is not None:
-            args["synchronised"] = record.synchronised
         if sample.stage in of_stage:
             args["sum_of_its_intervals"] = True
         call = (sample.pass_, sample.phase, sample.repetition)

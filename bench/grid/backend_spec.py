@@ -25,10 +25,9 @@ class Backend:
     convolution: str = "library"
     schedule: str = "sequential"
     cuda_graph: bool = False
-    transfer: str | None = None  # None: as `measure.host_memory` says
+    transfer: str = "pageable"
     threads: int | None = None
     processes: int = 1  # that the clips of a call are divided over; with one, it is the worker
-    cudnn_warp: bool = True  # where cuDNN is on: whether the warp of features runs on it, too
     memory_plan: MemoryPlanSpec | None = None  # None: the plain network, whole clips in one call
     min_psnr_db: float = 80.0
 
@@ -36,10 +35,10 @@ class Backend:
     def is_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
-    def host_memory(self, of_measure: str) -> str:
-        """Where its clips and outputs lie on the host, `pageable` or `pinned`; its own `transfer` goes before
-        what the measure says for all."""
-        return of_measure if self.transfer is None else "pinned" if self.overlaps_transfers else self.transfer
+    @property
+    def locks_pages(self) -> bool:
+        """Whether clips and outputs lie in page-locked host memory."""
+        return self.transfer != "pageable"
 
     @property
     def overlaps_transfers(self) -> bool:
@@ -110,11 +109,9 @@ def resolve(spec: BackendSpec) -> Backend:
     backend = BUILT_IN[spec.from_ or spec.name]
     fields = (
         "device", "dtype", "fp32_precision", "memory_format", "compile", "convolution", "schedule",
-        "cuda_graph", "transfer", "threads", "processes", "cudnn_warp", "memory_plan",
+        "cuda_graph", "transfer", "threads", "processes", "memory_plan",
     )  # fmt: skip
     given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
     backend = replace(backend, name=spec.name, **given)
-    if backend.transfer == "pageable" and not backend.is_cuda:
-        backend = replace(backend, transfer=None)  # clips are where they are needed, whatever is said of it
     kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype
     return replace(backend, min_psnr_db=spec.min_psnr_db or DEFAULT_MIN_PSNR_DB[kind])

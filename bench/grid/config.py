@@ -235,11 +235,6 @@ class Experiment(Strict):
     def _against_memory_plans(self) -> str | None:
         """What the measure asks for that calls in bounded memory cannot do, in words."""
         planned = next((item.name for item in self.backends if item.memory_plan is not None), None)
-        if planned is not None and self.measure.gradients:
-            return (
-                f"gradients: true has calls recorded by autograd, and those of {planned!r}, which has a "
-                "memory_plan, never are; allowed is gradients: false"
-            )
         if planned is not None and self.measure.memory == "lines":
             return (
                 f"memory: lines is of the plain network's forward, which {planned!r}, as it has a "

@@ -39,10 +39,13 @@ class TunedOn(Strict):
 class BackendSpec(Strict):
     """A backend as the YAML gives it: one of cpu, cuda, cudnn, cudnn_autotune, or derived from one."""
 
-    RETIRED: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("schedule=batched", "schedule=bidirectional"),
-        "`sequential` is the published order, and batch sizes are an axis of the grid",
-    )
+    RETIRED: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("schedule=batched", "schedule=bidirectional"),
+            "`sequential` is the published order, and batch sizes are an axis of the grid",
+        ),
+        "cudnn_warp": "`vsr-bench paper --figures faults` measures the warp with cuDNN and without",
+    }
 
     name: Name
     """What tables and plots call it."""
@@ -80,8 +83,6 @@ class BackendSpec(Strict):
     processes: Annotated[int, Field(ge=1, le=256)] | None = None
     """Processes that the clips of a call are divided over, each with its own `threads` (one where that is not
     given) and, on CUDA, a GPU of its own. `batch` must be a multiple."""
-    cudnn_warp: bool | None = None
-    """`false`: the warp of features runs without cuDNN, and the convolutions with it."""
     memory_plan: Annotated[
         MemoryPlanSpec | None,
         BeforeValidator(written_out, json_schema_input_type=MemoryPlanName | MemoryPlanSpec | None),
@@ -111,12 +112,6 @@ class BackendSpec(Strict):
                 "device",
                 f"{self.name!r} derives from {origin!r} and cannot be on {self.device!r}; for that it should "
                 f"derive from {allowed}",
-            )
-        if self.cudnn_warp is not None and origin not in ("cudnn", "cudnn_autotune"):
-            raise field_error(
-                "cudnn_warp",
-                f"means nothing for {self.name!r}, which has no cuDNN; it is for what derives from cudnn or "
-                "cudnn_autotune",
             )
         if self.memory_plan is not None and self.compile:
             raise field_error(

@@ -1,7 +1,8 @@
 """How cells are measured, as the YAML says it. Pure."""
 
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -95,8 +96,22 @@ class Repetitions(Strict):
         return self.min == self.max
 
 
+_BY_THE_PAPER: Final = "`vsr-bench paper` measures that way, by the course paper's own script"
+
+
 class Measure(Strict):
     """How each cell is measured."""
+
+    RETIRED: ClassVar[Mapping[str, str]] = {
+        "first_call": "the first call is always kept apart; `warmup: 0` and `repetitions: 1` make one more",
+        "timed": f"every time is of the forward, with transfers beside it; {_BY_THE_PAPER}",
+        "end_to_end": f"there is always an end-to-end pass; {_BY_THE_PAPER}",
+        "synchronise": f"the device is always waited for; {_BY_THE_PAPER}",
+        "gradients": f"calls are never recorded by autograd; {_BY_THE_PAPER}",
+        "host_memory": "`transfer: pinned` of a backend has its clips and outputs page-locked",
+        "order=by_backend": f"`isolation: backend` keeps a backend's cells together; {_BY_THE_PAPER}",
+        "stages=launch": f"stage times always wait for the device; {_BY_THE_PAPER}",
+    }
 
     warmup: Annotated[
         int | Literal["auto"],
@@ -113,39 +128,15 @@ class Measure(Strict):
     rounds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Processes per cell; three or more give an interval that holds between processes, six or more one that
     assumes no distribution."""
-    order: Literal["interleaved", "blocked", "random", "by_backend"] = "interleaved"
+    order: Literal["interleaved", "blocked", "random"] = "interleaved"
     """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together.
-    `random`: as interleaved, each round in an order of its own, drawn from the seed. `by_backend`: in each
-    round all cells of the first backend, then all of the next: drift hits one and not the other."""
+    `random`: as interleaved, each round in an order of its own, drawn from the seed."""
     seed: Seed = 0
     """Of the random order."""
     isolation: Literal["cell", "backend", "experiment"] = "cell"
     """A process per cell, one per backend with its cells in order, or one for all (per round)."""
-    first_call: Literal["apart", "counted"] = "apart"
-    """`apart`: the process's first call is kept as the cold one. `counted`: it is the first sample, as in a
-    script that never warms up; `warmup` must be 0 then."""
-    timed: Literal["forward", "call"] = "forward"
-    """`forward`: the network with its input on the device, transfers beside it. `call`: what a script's timer
-    sees: the clip's way to the device and the network, and before the first call on a device in a process the
-    device's context and the model's way to it."""
-    end_to_end: bool = True
-    """`false`: no end-to-end pass, so that the stage pass, or without one the memory pass, makes the first
-    calls, and no plain call beside a probed one: as a script that does nothing else. `first_call` must be
-    `counted` then."""
-    synchronise: bool = True
-    """`false`: nothing waits for the device before the clock is read. On a GPU a sample is the time to launch
-    the work, and whatever the call itself has to wait for: with `timed: call`, which begins by copying the
-    clip, from the second call on the call before. The stage probe must be `launch` or `off` then."""
-    gradients: bool = False
-    """`true`: autograd records each call, and keeps what a backward pass would need."""
-    host_memory: Literal["pageable", "pinned"] = "pageable"
-    """Where clips and outputs lie on the host: `pinned` memory is page-locked, which copies to and from a
-    GPU need not stage."""
-    stages: Annotated[Literal["off", "sync", "events", "both", "launch"], BeforeValidator(off_as_text)] = (
-        "both"
-    )
-    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both; `launch` reads the
-    host's clock and waits for nothing, which on a GPU times the launching of kernels and not their work."""
+    stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(off_as_text)] = "both"
+    """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
     memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(off_as_text)] = "curve"
     """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
     profile: bool = False
@@ -169,27 +160,10 @@ class Measure(Strict):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.first_call == "counted" and self.warmup != 0:
-            raise field_error("warmup", f"is {self.warmup}; where first_call is counted it must be 0")
-        if not self.end_to_end and self.first_call != "counted":
-            said = f"is false, which needs first_call: counted; first_call is {self.first_call}"
-            raise field_error("end_to_end", said)
-        # On a CPU there are no events: of these alone, no call at all might come.
-        if not self.end_to_end and self.stages in ("off", "events") and self.memory == "off":
-            said = (
-                "is false, which needs stages: launch, sync or both, or memory: curve or lines; "
-                f"stages is {self.stages}, memory off"
-            )
-            raise field_error("end_to_end", said)
         if self.profile and self.isolation != "cell":
             said = (
                 f"is true, which needs isolation: cell, not {self.isolation}; a process that was profiled "
                 "is no longer one to time the next cell in"
             )
             raise field_error("profile", said)
-        if not self.synchronise and self.stages not in ("off", "launch"):
-            said = (
-                f"is {self.stages}, which synchronises; where synchronise is false it must be launch or off"
-            )
-            raise field_error("stages", said)
         return self

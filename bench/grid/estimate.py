@@ -53,9 +53,9 @@ class Estimate:
 class Calls:
     """Calls of forward in one round, by pass, as expected."""
 
-    first: int  # cold and warm-up; none where the first call is counted among the next
+    first: int  # cold and warm-up
     end_to_end: int
-    stages: int  # of all stage passes; in pairs of a probed call and a plain one beside an end-to-end pass
+    stages: int  # of all stage passes, in pairs of a probed call and a plain one
     memory: int
     check: int = 0  # of the output, where a call leaves none
     profile: int = 0  # under the profiler: one that is thrown away, and the one that is looked at
@@ -72,20 +72,14 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     TYPICAL_REPETITIONS, or when its budget is spent.
     """
     on_events = int(backend.is_cuda)
-    probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events, "launch": 1}
+    probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events}
     if backend.no_stages is not None:
         probes = dict.fromkeys(probes, 0)
-    cold = int(measure.first_call == "apart")
-    per_probe = 2 if measure.end_to_end else 1
     per_sample = 1 + STREAMED_CLIPS if backend.transfer == "overlapped" else 1
     return Calls(
-        first=cold + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
-        end_to_end=per_sample * _repetitions(measure.repetitions, call_s and per_sample * call_s)
-        if measure.end_to_end
-        else 0,
-        stages=probes[measure.stages]
-        * per_probe
-        * _repetitions(measure.repetitions, call_s and per_probe * call_s),
+        first=1 + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
+        end_to_end=per_sample * _repetitions(measure.repetitions, call_s and per_sample * call_s),
+        stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
         memory=0 if backend.is_divided else {"off": 0, "curve": 1, "lines": 2}[measure.memory],
         check=int(backend.memory_plan is not None),
         profile=2 * int(measure.profile and not backend.is_divided),
@@ -114,7 +108,7 @@ def cost(cell: Cell, model: Model, measure: Measure, rates: dict[str, float | No
         cell=cell,
         stage_flops=flops,
         calls=calls,
-        peak_bytes=peak_bytes(cell, model, measure),
+        peak_bytes=peak_bytes(cell, model),
         seconds=seconds,
     )
 
@@ -163,16 +157,16 @@ def _needs(cell: Cell, model: Model) -> "Needs | None":
     return needs(call, plan)
 
 
-def peak_bytes(cell: Cell, model: Model, measure: Measure) -> int:
-    """Live tensors and weights during one forward of the cell, on its backend's device; what autograd keeps
-    too, where the measure has it record. On GPUs of which each process has one, what the first takes.
+def peak_bytes(cell: Cell, model: Model) -> int:
+    """Live tensors and weights during one forward of the cell, on its backend's device. On GPUs of which each
+    process has one, what the first takes.
 
     The clip is included where it lies there: under a memory plan it does not lie on a GPU, nor do outputs
     that were handed on.
     """
     if cell.backend.is_cuda:
         cell = replace(cell, batch=max(1, cell.batch // cell.backend.processes))
-    tensors = _tensor_bytes(cell, _as_stored(model, cell.backend), measure)
+    tensors = _tensor_bytes(cell, _as_stored(model, cell.backend))
     return tensors + _convolution_bytes(cell, model) + _graph_bytes(cell, model)
 
 
@@ -253,7 +247,7 @@ def _pairs_at_once(cell: Cell) -> int:
     return cell.frames - 1
 
 
-def _tensor_bytes(cell: Cell, model: Model, measure: Measure) -> int:
+def _tensor_bytes(cell: Cell, model: Model) -> int:
     needed = _needs(cell, model)
     if needed is not None:
         clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
@@ -265,7 +259,7 @@ def _tensor_bytes(cell: Cell, model: Model, measure: Measure) -> int:
         "width": cell.width,
         "bytes_per_element": cell.backend.feature_bytes,
     }
-    peak = find_model(model.name).estimate_peak_bytes(model.parameters, **axes, gradients=measure.gradients)
+    peak = find_model(model.name).estimate_peak_bytes(model.parameters, **axes)
     if cell.backend.schedule == "pipelined":  # the host may be done before any frame is upsampled
         waiting = (cell.frames - 1) * cell.batch * cell.height * cell.width * model.mid_channels
         peak += cell.backend.feature_bytes * waiting

@@ -20,7 +20,7 @@ def _reasons(backend: Backend) -> Iterator[str]:
             yield "cuda_graph: a CPU has no queue of kernels to capture"
         if backend.schedule == "pipelined":
             yield "schedule: pipelined needs a device that works on two queues, and a CPU has none"
-        if backend.transfer not in (None, "pageable"):
+        if backend.locks_pages:
             yield f"transfer: {backend.transfer} means nothing on a CPU: clips are where they are needed"
     yield from _of_convolution(backend)
     if backend.memory_plan is not None:
@@ -47,7 +47,7 @@ def _of_processes(backend: Backend) -> Iterator[str]:
         yield f"device: {backend.device} is one GPU, and each of {backend.processes} processes has its own"
     if backend.memory_plan is not None:
         yield "processes: a memory_plan has no whole output for them to join"
-    if backend.transfer in ("pinned", "overlapped"):
+    if backend.locks_pages:
         yield f"transfer: {backend.transfer} is for one process, and here are {backend.processes}"
 
 

@@ -134,8 +134,7 @@ def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
 
     `interleaved`: one round of every cell, then the next, so that a drift of the machine hits all backends
     alike. `blocked`: all rounds of a cell, then the next cell. `random`: as interleaved, and each round in an
-    order of its own, so that no cell always follows the same one. `by_backend`: in each round all cells of
-    the first backend, then all of the next, so that what changes meanwhile looks like a backend's doing.
+    order of its own, so that no cell always follows the same one.
     """
     if measure.order == "blocked":
         return [Job(cell=cell, round=number) for cell in planned for number in range(measure.rounds)]
@@ -145,9 +144,6 @@ def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
         if measure.order == "random":
             # Seeded with text, which Python hashes the same way in every version and process.
             Random(f"{measure.seed} {number}").shuffle(cells)
-        elif measure.order == "by_backend":
-            names = list(dict.fromkeys(cell.backend.name for cell in planned))
-            cells.sort(key=lambda cell: names.index(cell.backend.name))
         jobs += [Job(cell=cell, round=number) for cell in cells]
     return jobs
 

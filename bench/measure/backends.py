@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.grid.backend_spec import Backend
 from bench.grid.impossible import impossible
@@ -238,22 +238,6 @@ def applied(backend: Backend) -> Iterator[dict[str, str]]:
         yield in_force
 
 
-def keep_from_cudnn(module: nn.Module) -> None:
-    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises."""
-    switch: Any = torch.backends.cudnn
-    before: list[bool] = []
-
-    def off(*_: object) -> None:
-        before.append(switch.enabled)
-        switch.enabled = False
-
-    def back(*_: object) -> None:
-        switch.enabled = before.pop()
-
-    module.register_forward_pre_hook(off)
-    module.register_forward_hook(back, always_call=True)
-
-
 def _settings(backend: Backend) -> list[tuple[Any, str, Any]]:
     backends: Any = torch.backends  # its modules are made at run time; type stubs do not show them
     # PyTorch's names for the two: TF32 exists on CUDA and in oneDNN alike.
@@ -311,7 +295,6 @@ def _read_back(backend: Backend) -> dict[str, str]:
             "cudnn.enabled": backends.cudnn.enabled,
             "cudnn.benchmark": backends.cudnn.benchmark,
             "cuda_graph": backend.cuda_graph,
-            "cudnn.warp": backends.cudnn.enabled and backend.cudnn_warp,
             "cudnn.benchmark_limit": backends.cudnn.benchmark_limit,
             "cudnn.deterministic": backends.cudnn.deterministic,
             "cuda.matmul.allow_fp16_reduced_precision_reduction": (

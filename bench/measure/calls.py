@@ -20,7 +20,6 @@ from bench.measure.memory import MemoryProfile
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
 from bench.records import (
-    CALL,
     DEVICE_TO_HOST,
     FORWARD,
     FORWARD_UNPROBED,
@@ -41,31 +40,28 @@ T = TypeVar("T")
 class Called:
     """What a call of the end-to-end pass took."""
 
-    figure_s: float  # of the span that figures are made of: the forward, or the call as a script times it
+    forward_s: float
     whole_s: float  # transfers included
-    page_faults: int  # minor ones, of the figure's span
+    page_faults: int  # minor ones, of the forward
 
 
 class Calls:
     """Makes the calls of one cell on its device, one at a time.
 
-    What autograd keeps of a call is let go before the next one, and so is an output. Under a memory plan a
-    call leaves no output: each frame's is let go when it has come. The clip then stays on the host, and the
-    call itself brings frames to the device.
+    An output is let go before the next call. Under a memory plan a call leaves no output: each frame's is let
+    go when it has come. The clip then stays on the host, and the call itself brings frames to the device.
     """
 
     def __init__(self, draft: Draft, device: backends.Device, network: nn.Module, clip: Tensor) -> None:
         self._draft = draft
         self._device = device
         self._backend = draft.task.job.cell.backend
-        self._measure = draft.task.measure
         self._network = network
         self._clip = clip
         self._output: Tensor | None = None  # of the last call, until one is on the host
         self._on_host: Tensor | None = None  # the output that is checked
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
         self._pipeline: Overlapped | None = None  # what clips are streamed through
-        self._is_placed = False
         # Beside the references, the run has removed whatever is there when it ends.
         beside = draft.task.reference.parent
         self.plan = draft.task.job.cell.memory_plan(beside)
@@ -75,53 +71,36 @@ class Calls:
     # Getting ready.
 
     def place(self) -> None:
-        """Make the device's context and bring the model to it, each timed under its own name.
-
-        Where a script's timer would see both, in a process that has not used the device before, that is left
-        to the first call. A stage pass cannot time them, nor a memory pass: both look inside the network.
-        """
+        """Make the device's context and bring the model to it, each timed under its own name."""
         # A process that other cells share may have its context, and their leftovers, already.
         had_context = self._device.has_context()
-        overlaps = self._device.has_events and self._backend.overlaps_transfers
-        host_memory = self._backend.host_memory(self._measure.host_memory)
-        locks_pages = self._device.has_events and host_memory == "pinned"
-        as_a_script = self._measure.timed == "call"
-        # Page-locked memory needs a context, too: it cannot wait for the call.
-        if as_a_script and self._measure.end_to_end and not had_context and not locks_pages:
-            return
+        locks_pages = self._device.has_events and self._backend.locks_pages
         _, context = timed(self._device.create_context, device=backends.CpuDevice())
         if self._device.has_events and not had_context:
             self._draft.keep("context_s", context)
-        if had_context and not as_a_script:  # a script's loop finds the allocator as the last point left it
+        if had_context:
             self._device.release_cached_memory()
         _, moved = timed(self._bring_network, device=self._device)  # no call: waited for in any case
         self._draft.keep("model_to_device_s", moved)
+        self._draft.values["settings"]["host_memory"] = "pageable"
         if locks_pages:
             self._clip = self._device.page_locked(self._clip)
-            if overlaps:
+            if self._backend.overlaps_transfers:
                 self._make_pipeline()
-            elif self._measure.end_to_end and not as_a_script and self.plan is None:
+            elif self.plan is None:
                 self._landing = self._device.page_locked(self._blank_output())
             if self._clip.is_pinned():
                 self._draft.values["settings"]["host_memory"] = "pinned"
         self._device.reset_peak_bytes()
 
-    @property
-    def is_placed(self) -> bool:
-        """Whether the device has its context, and the model: asking it anything else would make the one."""
-        return self._is_placed
-
     def _bring_network(self) -> None:
         self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
         self._forward: Callable[[Tensor, StageProbe], Tensor | None]
         if self.plan is None:
-            self._forward = workload.forward_of(
-                self._network, gradients=self._measure.gradients, backend=self._backend
-            )
+            self._forward = workload.forward_of(self._network, backend=self._backend)
         else:
             self._frames = workload.frames_of(self._network, self.plan)
             self._forward = workload.dropping(self._frames)
-        self._is_placed = True
 
     def _make_pipeline(self) -> None:
         def forward(lrs: Tensor) -> Tensor:
@@ -140,33 +119,28 @@ class Calls:
     # The end-to-end pass.
 
     def end_to_end(self, phase: Phase, repetition: int) -> Called:
-        """One call with nothing inside the network instrumented, as the measure has it timed."""
+        """One call with nothing inside the network instrumented."""
         self._output = None  # not two at once
-        if self._measure.timed == "call":
-            spans, page_faults = self._as_a_script()
-            whole_s = spans[CALL].wall_s
-        elif self._pipeline is None:
+        if self._pipeline is None:
             spans, page_faults = self._by_parts()
             whole_s = spans[TOTAL].wall_s
         else:
             spans, page_faults, whole_s = self._streamed(self._pipeline, phase)
         for stage, span in spans.items():
             self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
-        self._say_how()
-        figure = spans[CALL] if CALL in spans else spans[FORWARD]
         self._count(whole_s)
-        return Called(figure_s=figure.wall_s, whole_s=whole_s, page_faults=page_faults)
+        return Called(forward_s=spans[FORWARD].wall_s, whole_s=whole_s, page_faults=page_faults)
 
     def bring_output(self) -> None:
-        """Bring the last call's output to the host, where none is there yet; let it go here."""
-        if self._on_host is None and self._output is not None:
+        """Bring the last end-to-end call's output to the host, and let it go here."""
+        if self._output is not None:
             self._on_host = self._output.to("cpu")
         self._output = None
 
     @property
     def output(self) -> Tensor:
-        """The output that was brought, of the first pass."""
-        assert self._on_host is not None  # a round makes one pass at least
+        """The output that was brought."""
+        assert self._on_host is not None  # a round makes an end-to-end pass
         return self._on_host
 
     def outputs(self) -> Iterator[Tensor]:
@@ -174,11 +148,6 @@ class Calls:
         another; no pass and no figure has a part of it."""
         self._draft.calls += 1
         return (output.to("cpu") for output in self._frames(self._clip, no_probe))
-
-    def _say_how(self) -> None:
-        """Once there is a sample that it is true of."""
-        self._draft.values["synchronised"] = self._measure.synchronise
-        self._draft.values["gradients"] = self._measure.gradients
 
     def _by_parts(self) -> tuple[dict[str, Timed], int]:
         """The forward, with the transfers beside it where there are any."""
@@ -188,9 +157,8 @@ class Calls:
         if has_transfers:
             lrs, spans[HOST_TO_DEVICE] = self._timed(self.clip_on_device)
         before = _minor_faults()
-        result, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
+        self._output, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
         page_faults = _minor_faults() - before
-        self._output = self._detached(result)
         if has_transfers and self._output is not None:
             on_device = self._output
             self._output, spans[DEVICE_TO_HOST] = self._timed(lambda: self._to_host(on_device))
@@ -205,12 +173,10 @@ class Calls:
         spans: dict[str, Timed] = {}
         lrs = self.clip_on_device()
         before = _minor_faults()
-        result, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
+        self._output, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
         page_faults = _minor_faults() - before
-        self._output = self._detached(result)
         whole_s = spans[FORWARD].wall_s
         if phase is Phase.STEADY:
-            del result
             self._output = None
             self._device.synchronize()
             begin = perf_counter()
@@ -221,25 +187,6 @@ class Calls:
             self._draft.calls += STREAMED_CLIPS
         return spans, page_faults, whole_s
 
-    def _as_a_script(self) -> tuple[dict[str, Timed], int]:
-        """All that a timer around a script's call sees, in one span. The output stays on the device."""
-        before = _minor_faults()
-        if self._is_placed:
-            result, span = self._timed(lambda: self._forward(self.clip_on_device(), no_probe))
-        else:
-            # There is no queue yet to wait for or to mark: asking for one would make the context.
-            result, span = timed(self._first_use, device=backends.CpuDevice())
-        self._output = self._detached(result)
-        return {CALL: span}, _minor_faults() - before
-
-    def _first_use(self) -> Tensor | None:
-        self._device.create_context()
-        self._bring_network()
-        result = self._forward(self.clip_on_device(), no_probe)
-        if self._measure.synchronise:
-            self._device.synchronize()
-        return result
-
     def clip_on_device(self) -> Tensor:
         """The clip where a call takes it from; under a memory plan that is where it is."""
         return self._clip.to(self._device.torch_device) if self.plan is None else self._clip
@@ -247,19 +194,10 @@ class Calls:
     def _to_host(self, output: Tensor) -> Tensor:
         return output.to("cpu") if self._landing is None else self._landing.copy_(output)
 
-    def _detached(self, result: Tensor | None) -> Tensor | None:
-        """The result without what autograd kept of its call. Raises RuntimeError if that is not as asked."""
-        if result is None:
-            return None
-        if result.requires_grad is not self._measure.gradients:
-            raise RuntimeError(f"gradients is {result.requires_grad} where {self._measure.gradients} was set")
-        return result.detach() if result.requires_grad else result
-
     # The stage passes.
 
     def plain(self, pass_: Pass, repetition: int, lrs: Tensor) -> float:
         """The call that a probed one is compared with; its seconds."""
-        self._empty_queue()
         _, span = self._timed(lambda: self._forward(lrs, no_probe))
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD_UNPROBED, span)
         self._count(span.wall_s)
@@ -268,18 +206,9 @@ class Calls:
     def probed(self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor) -> float:
         """A call with its stages; its seconds."""
         probe = make_probe(self._device, perf_counter)
-        self._output = None  # not two at once
-        results: list[Tensor | None] = []
-
-        def forward(listening: Probe) -> None:
-            results.append(self._forward(lrs, listening))  # freeing it is no part of the call
-
-        self._empty_queue()
         span, stages = timed_stages(
-            forward, probe, device=self._device, synchronise=self._measure.synchronise
+            lambda listening: self._forward(lrs, listening), probe, device=self._device
         )
-        self._keep(results.pop())
-        self._say_how()
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD, span)
         for stage, start in stages.start_s.items():
             of_stage = Timed(start_s=start, wall_s=stages.wall_s[stage], device_s=stages.device_s.get(stage))
@@ -288,20 +217,6 @@ class Calls:
         self._draft.sample(pass_, Phase.STEADY, repetition, OTHER, rest)
         self._count(span.wall_s)
         return span.wall_s
-
-    def _empty_queue(self) -> None:
-        """Wait, outside what is timed, for the call before, where no clock does.
-
-        A script's own call begins with a copy that waits for it; the clip of a stage pass is there already,
-        and a queue that is full makes the launching wait inside a stage.
-        """
-        if not self._measure.synchronise:
-            self._device.synchronize()
-
-    def _keep(self, result: Tensor | None) -> None:
-        """The output to be checked, where no earlier pass has left one."""
-        if self._on_host is None:
-            self._output = self._detached(result)
 
     # The memory pass.
 
@@ -313,20 +228,15 @@ class Calls:
 
     def _profiled(self, lrs: Tensor) -> None:
         """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""
-        self._output = None
         begin = perf_counter()
-        result = self._forward(lrs, no_probe)
+        self._forward(lrs, no_probe)
         self._device.synchronize()
         self._count(perf_counter() - begin)
-        self._keep(result)
-        self._draft.values["gradients"] = self._measure.gradients
-        del result  # and what autograd kept of the call, once the device has done its work
 
     # The profiler pass.
 
     def traced(self, lrs: Tensor, scratch: Path) -> dict[str, Any]:
         """The trace of a call under the profiler (bench.measure.profiling); the calls count as measured."""
-        self._output = None
 
         def forward(probe: StageProbe) -> Tensor | None:
             begin = perf_counter()
@@ -338,7 +248,7 @@ class Calls:
         return profiling.trace_of(forward, self._device, scratch)
 
     def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:
-        return timed(action, device=self._device, synchronise=self._measure.synchronise)
+        return timed(action, device=self._device)
 
     def _count(self, measured_s: float) -> None:
         self._draft.measured_s += measured_s

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from statistics import median
-from typing import Final
 
 from torch import Tensor
 
 from bench.measure import backends, workload
 from bench.measure.calls import Called
 from bench.measure.draft import Draft
-from bench.measure.passes import Report, Round, how
+from bench.measure.passes import Report, Round
 from bench.measure.ranks import Ranks, spans_of
 from bench.measure.reference import ReferenceCheck
 from bench.measure.watch import Watch
@@ -54,7 +53,6 @@ class ParallelRound(Round):
         first, *others = ranks.prepared()
         self._draft.values["settings"] = {
             **first.settings,
-            **how(self._measure),
             "gc": "off while timing",
             "processes": str(1 + len(others)),
             "process_group": "nccl" if self._cell.backend.is_cuda else "gloo",
@@ -77,8 +75,6 @@ class ParallelRound(Round):
 class RankCalls:
     """The calls of a round, made by all processes at once: what bench.measure.calls.Calls is of one."""
 
-    is_placed: Final = True
-
     def __init__(self, draft: Draft, ranks: Ranks) -> None:
         self._draft = draft
         self._ranks = ranks
@@ -93,12 +89,10 @@ class RankCalls:
             self._draft.sample(Pass.END_TO_END, phase, repetition, name, span)
         if phase is Phase.STEADY:
             self.own_s.append([call.spans[FORWARD].wall_s for call in calls])
-        self._draft.values["synchronised"] = True
-        self._draft.values["gradients"] = self._draft.task.measure.gradients
         self._draft.measured_s += spans[TOTAL].wall_s
         self._draft.calls += 1
         return Called(
-            figure_s=spans[FORWARD].wall_s,
+            forward_s=spans[FORWARD].wall_s,
             whole_s=spans[TOTAL].wall_s,
             page_faults=sum(call.page_faults for call in calls),
         )

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
 from bench.measure import backends, profiling, trace_reading, workload
-from bench.measure.calls import Called, Calls
+from bench.measure.calls import Calls
 from bench.measure.draft import Draft, in_words
 from bench.measure.reference import ReferenceCheck
-from bench.measure.timing import EventProbe, LaunchProbe, Probe, SyncProbe
+from bench.measure.timing import EventProbe, Probe, SyncProbe
 from bench.measure.trace_reading import launch_bound_share
 from bench.measure.watch import Watch
 from bench.messages import Message, Progress, Task
@@ -53,7 +53,7 @@ class Round:
         self._say("starting")
         with ExitStack() as opened:
             settings = opened.enter_context(backends.applied(self._cell.backend))
-            self._draft.values["settings"] = {**settings, "gc": "off while timing", **how(self._measure)}
+            self._draft.values["settings"] = {**settings, "gc": "off while timing"}
             self._draft.values["threads"] = backends.thread_count()
             network, clip = self._build()
             self._calls = Calls(self._draft, self._device, network, clip)
@@ -63,12 +63,8 @@ class Round:
             self._wait_for_go()
             compiled_before_s = backends.compile_seconds()  # for cells before, in a process that is shared
             self._calls.place()
-            gpu = self._device.gpu if self._calls.is_placed else None
-            self._watch = opened.enter_context(Watch(self._draft, gpu))
-            if self._measure.end_to_end:
-                self._end_to_end_pass()
-            else:
-                self._watch.steady_begins()
+            self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
+            self._end_to_end_pass()
             on_device = self._calls.clip_on_device()
             for pass_, make_probe in self._probes():
                 self._stage_pass(pass_, make_probe, on_device)
@@ -100,16 +96,15 @@ class Round:
         return network, clip
 
     def _end_to_end_pass(self) -> None:
-        early_s: list[float] = []  # of the calls that count for nothing
-        if self._measure.first_call == "apart":
-            self._say("cold call")
-            self._watch.look()
-            early_s = [self._first_call(Phase.COLD).figure_s]
-            early_s += self._warm_up(early_s[0])
-            self._keep_cold_peaks()
-        else:
-            self._draft.values["warmup_end"] = WarmupEnd.COUNT
-        self._expected = expected_calls(self._measure, self._cell.backend, early_s[-1] if early_s else None)
+        self._say("cold call")
+        self._watch.look()
+        cold_s = self._calls.end_to_end(Phase.COLD, 0).forward_s
+        self._draft.values["first_forward_s"] = cold_s
+        early_s = [cold_s, *self._warm_up(cold_s)]  # these count for nothing
+        if peaks := self._device.peak_bytes():
+            self._draft.values["cold_peak_device_bytes"] = peaks[0]
+            self._draft.values["cold_peak_device_reserved_bytes"] = peaks[1]
+        self._expected = expected_calls(self._measure, self._cell.backend, early_s[-1])
         steady_s: list[float] = []
         spent_s = 0.0
         faults = []
@@ -117,12 +112,8 @@ class Round:
         self._watch.steady_begins()
         while stop is None:
             self._mention(f"end to end {self._number(steady_s)}")
-            if early_s or steady_s:
-                called = self._calls.end_to_end(Phase.STEADY, len(steady_s))
-            else:
-                called = self._first_call(Phase.STEADY)
-                self._keep_cold_peaks()
-            steady_s.append(called.figure_s)
+            called = self._calls.end_to_end(Phase.STEADY, len(steady_s))
+            steady_s.append(called.forward_s)
             faults.append(called.page_faults)
             self._watch.glance()
             spent_s += called.whole_s
@@ -132,20 +123,6 @@ class Round:
         tuning = tuning_calls([*early_s, *steady_s])
         self._draft.values["tuning_calls"] = tuning
         self._draft.mark_tuning(tuning)
-
-    def _first_call(self, phase: Phase) -> Called:
-        """The first of the round, which may be the first of the process."""
-        was_placed = self._calls.is_placed
-        called = self._calls.end_to_end(phase, 0)
-        self._draft.values["first_forward_s"] = called.figure_s
-        if not was_placed:
-            self._watch.turn_to(self._device.gpu)
-        return called
-
-    def _keep_cold_peaks(self) -> None:
-        if peaks := self._device.peak_bytes():
-            self._draft.values["cold_peak_device_bytes"] = peaks[0]
-            self._draft.values["cold_peak_device_reserved_bytes"] = peaks[1]
 
     def _warm_up(self, cold_s: float) -> list[float]:
         """The wall times of the calls between the cold one and the steady ones."""
@@ -159,7 +136,7 @@ class Round:
                 end = WarmupEnd.COUNT
             if end is None:
                 self._mention(f"warm-up {len(walls) + 1}" + ("" if wanted == "auto" else f"/{wanted}"))
-                walls.append(self._calls.end_to_end(Phase.WARMUP, len(walls)).figure_s)
+                walls.append(self._calls.end_to_end(Phase.WARMUP, len(walls)).forward_s)
         self._draft.values["warmup_end"] = end
         return walls
 
@@ -175,27 +152,23 @@ class Round:
             probes.append((Pass.STAGE_SYNC, SyncProbe))
         if wanted in ("events", "both") and self._device.has_events:
             probes.append((Pass.STAGE_EVENTS, EventProbe))
-        if wanted == "launch":
-            probes.append((Pass.STAGE_LAUNCH, LaunchProbe))
         return probes
 
     def _stage_pass(self, pass_: Pass, make_probe: type[Probe], lrs: Tensor) -> None:
-        """Probed calls, each beside a plain one; alone where there is no end-to-end pass, as in a script.
+        """Probed calls, each beside a plain one.
 
-        The rule is asked about the ratios of the pairs, enough of which show what the probes cost, or about
-        the seconds of the probed calls.
+        The rule is asked about the ratios of the pairs, enough of which show what the probes cost.
         """
-        one = self._pair if self._measure.end_to_end else self._alone
-        figures: list[float] = []
+        ratios: list[float] = []
         spent_s = 0.0
         stop = None
         while stop is None:
-            self._mention(f"stages ({pass_.removeprefix('stage_')}) {self._number(figures)}")
-            figure, took_s = one(pass_, make_probe, len(figures), lrs)
-            figures.append(figure)
+            self._mention(f"stages ({pass_.removeprefix('stage_')}) {self._number(ratios)}")
+            ratio, took_s = self._pair(pass_, make_probe, len(ratios), lrs)
+            ratios.append(ratio)
             spent_s += took_s
             self._watch.glance()
-            stop = decide(self._rule, figures, spent_s)
+            stop = decide(self._rule, ratios, spent_s)
         self._end_pass(pass_, stop)
 
     def _pair(
@@ -213,20 +186,7 @@ class Round:
             plain_s = self._calls.plain(pass_, repetition, lrs)
         return probed_s / plain_s, plain_s + probed_s
 
-    def _alone(
-        self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor
-    ) -> tuple[float, float]:
-        """The seconds of a probed call, twice; the round's first call may be one."""
-        probed_s = self._calls.probed(pass_, make_probe, repetition, lrs)
-        if "first_forward_s" not in self._draft.values:
-            self._draft.values["first_forward_s"] = probed_s
-            self._keep_cold_peaks()
-        return probed_s, probed_s
-
     def _end_pass(self, pass_: Pass, stop: Stop) -> None:
-        if not self._measure.synchronise:
-            # What is still queued is no part of what comes next, and a device that failed says so here.
-            self._device.synchronize()
         self._watch.look()
         self._draft.values[f"stop_{pass_}"] = stop
         self._calls.bring_output()
@@ -247,7 +207,6 @@ class Round:
             self._draft.values["peak_device_bytes"], self._draft.values["peak_device_reserved_bytes"] = peaks
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = self._calls.memory_by_line(lrs)
-        self._calls.bring_output()
 
     def _profiler_pass(self, lrs: Tensor) -> None:
         """What ran in one call, by torch's profiler: the last of the round, since it leaves traces of its own
@@ -282,9 +241,7 @@ class Round:
                 self._draft.warn(f"the profiler's trace was not kept: {in_words(error)}")
 
     def _plain_forward_s(self) -> float | None:
-        """The median of the round's forwards that nothing looked into; None where none was waited for."""
-        if not self._measure.synchronise:
-            return None
+        """The median of the round's forwards that nothing looked into."""
         walls = [
             sample.wall_s
             for sample in self._draft.samples
@@ -318,15 +275,3 @@ def _rule(measure: Measure) -> Rule:
 def _in_words(plan: "MemoryPlan") -> str:
     """What a call followed; not the folder, which may be someone's home."""
     return f"place {plan.place}, interval {plan.interval}, chunk {plan.chunk}"
-
-
-def how(measure: Measure) -> dict[str, str]:
-    """How calls are made, beside the backend's settings; what says otherwise later raises."""
-    return {
-        "timed": measure.timed,
-        "end_to_end": str(measure.end_to_end),
-        "first_call": measure.first_call,
-        "synchronised": str(measure.synchronise),
-        "gradients": str(measure.gradients),
-        "host_memory": "pageable",  # until it is seen to be another
-    }

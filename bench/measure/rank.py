@@ -97,7 +97,7 @@ class Share:
         self.parameters = sum(item.numel() for item in network.parameters())
         self._clip = share_of(workload.make_clip(task.job.cell), rank, backend.processes)
         prepared = workload.prepare(network, backend, device.torch_device)
-        self._forward = workload.forward_of(prepared, gradients=task.measure.gradients, backend=backend)
+        self._forward = workload.forward_of(prepared, backend=backend)
         self._output: Tensor | None = None
 
     def call(self) -> RankCall:

@@ -10,7 +10,6 @@ from time import perf_counter
 
 from torch import Tensor
 
-from bench.grid.config_measure import Measure
 from bench.grid.estimate import peak_bytes
 from bench.machine import host_memory
 from bench.measure import backends, output_check, workload
@@ -101,7 +100,7 @@ class ReferenceCheck:
         if cell.backend.memory_plan is None or self._task.measure.memory_check == "force":
             return
         plain = replace(cell, backend=backends.CPU_REFERENCE)
-        need, free = peak_bytes(plain, self._task.model, Measure()), host_memory.available_bytes()
+        need, free = peak_bytes(plain, self._task.model), host_memory.available_bytes()
         if free is not None and need * NEEDED_SHARE > free:
             raise MemoryError(
                 f"the plain network's tensors take about {with_unit(need, BYTES)}, and "

@@ -28,39 +28,21 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One timed span: host time between two synchronisations, device time between two events within them.
-
-    Without synchronisation it is host time between two readings of the clock, and no device time: where work
-    is queued, the time to launch it, and whatever the call itself has to wait for.
-    """
+    """One timed span: host time between two synchronisations, device time between two events within them."""
 
     start_s: float
     wall_s: float
     device_s: float | None = None
 
 
-def timed(
-    action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC, synchronise: bool = True
-) -> tuple[T, Timed]:
-    """Run the action with the device synchronised on both sides; its result and its time in seconds.
-
-    Without `synchronise` the device is neither waited for nor marked: where work is queued, the time is what
-    it takes to launch it, and whatever the action itself has to wait for, as a copy from the host waits for
-    the work queued before it.
-    """
-    result, span, _ = _marked(action, device, clock, synchronise=synchronise)
+def timed(action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
+    """Run the action with the device synchronised on both sides; its result and its time in seconds."""
+    result, span, _ = _marked(action, device, clock)
     return result, span
 
 
-def _marked(
-    action: Callable[[], T], device: Queue, clock: Clock, *, synchronise: bool
-) -> tuple[T, Timed, Any]:
+def _marked(action: Callable[[], T], device: Queue, clock: Clock) -> tuple[T, Timed, Any]:
     """As `timed`; the mark at which its device time began, too."""
-    if not synchronise:
-        start = clock()
-        result = action()
-        stop = clock()
-        return result, Timed(start_s=start, wall_s=stop - start), None
     device.synchronize()
     start = clock()
     first = device.record_event()
@@ -148,18 +130,6 @@ class EventProbe(_Recorder):
         self._leave(_Interval(stage, start_s, self._clock(), first, last))
 
 
-class LaunchProbe(_Recorder):
-    """Reads the clock at every boundary and waits for nothing: where work is queued, the time to launch it,
-    and whatever the stage itself has to wait for."""
-
-    def begin(self, stage: Stage) -> float:
-        self._enter(stage)
-        return self._clock()
-
-    def end(self, stage: Stage, begun: float) -> None:
-        self._leave(_Interval(stage, begun, self._clock()))
-
-
 class _Span(AbstractContextManager[None]):
     """A stage's interval as a context; one object per interval keeps the probe free of its own stack."""
 
@@ -176,16 +146,11 @@ class _Span(AbstractContextManager[None]):
         self._probe.end(self._stage, self._begun)
 
 
-Probe = SyncProbe | EventProbe | LaunchProbe
+Probe = SyncProbe | EventProbe
 
 
 def timed_stages(
-    forward: Callable[[Probe], object],
-    probe: Probe,
-    *,
-    device: Queue,
-    clock: Clock = MONOTONIC,
-    synchronise: bool = True,
+    forward: Callable[[Probe], object], probe: Probe, *, device: Queue, clock: Clock = MONOTONIC
 ) -> tuple[Timed, StageTimes]:
     """One call of a network with a probe on: the whole call, timed as by `timed`, and its stages.
 
@@ -193,7 +158,7 @@ def timed_stages(
     once, and rounding keeps their order, so the stages can never add up to more than the call; neither can
     their sum, which is rounded once too.
     """
-    result, whole, origin = _marked(lambda: forward(probe), device, clock, synchronise=synchronise)
+    result, whole, origin = _marked(lambda: forward(probe), device, clock)
     del result  # freeing it is no part of the call, as it is none of a call without a probe
     return whole, _stage_times(probe.intervals, whole, lambda event: device.elapsed_s(origin, event))
 

@@ -31,13 +31,6 @@ class Watch:
         self._draft.values["telemetry"] = tuple(self._readings)  # after a failure, too
         self._telemetry.close()
 
-    def turn_to(self, gpu: GpuIdentity | None) -> None:
-        """Read this GPU, too, from now on: asking which it is would have made its context before the call
-        that is to make it."""
-        self._telemetry.close()
-        self._telemetry = Telemetry(origin=self._draft.origin_s, gpu=gpu)
-        self._draft.values["telemetry_notes"] = self._telemetry.notes
-
     def look(self) -> None:
         """Read the machine now, as where a pass begins or ends."""
         self._read(sparing=False)

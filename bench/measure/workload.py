@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Model, RandomInput
 from bench.grid.plan import Cell
-from bench.measure import backends
 from vsr_model import video
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.registry import find_model
@@ -62,9 +61,6 @@ def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Mo
 
             in_bfloat16 = backend.dtype == "bfloat16"
             use_winograd(network, blocks_in_bfloat16=in_bfloat16)  # type: ignore[arg-type]
-    if not backend.cudnn_warp:
-        # Its call is the warp of features, and nothing else; flow is estimated by another method.
-        backends.keep_from_cudnn(network.get_submodule("alignment"))
     if backend.compile:
         network.compile_stages()  # type: ignore[operator]
     return network
@@ -89,16 +85,13 @@ def make_clip(cell: Cell) -> Tensor:
 
 
 def forward_of(
-    network: nn.Module, *, gradients: bool = False, backend: Backend | None = None
+    network: nn.Module, *, backend: Backend | None = None
 ) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network as a call, as the backend has it that it was prepared for; without one as published.
-
-    With `gradients` autograd records it, and what it kept lives as long as the output does.
-    """
+    """The network as a call, as the backend has it that it was prepared for; without one as published."""
     call = network if backend is None else _call_of(network, backend)
 
     def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        with torch.enable_grad() if gradients else torch.inference_mode():
+        with torch.inference_mode():
             output: Tensor = call(lrs, probe)
             return output
 

@@ -21,7 +21,7 @@ from bench.paper.verdict import (
     cannot_tell,
     lies,
 )
-from bench.records import DEVICE_TO_HOST, FIGURE_STAGES, HOST_TO_DEVICE
+from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 
 WORTH: Final = 0.01
 """The share of copies and forward together from which what cheaper copies save raises the speedup."""
@@ -48,7 +48,7 @@ def _transfers(off: RunOfPaper, on: RunOfPaper) -> Judgement:
         [median_of(run, cells[key], (stage,)) for stage in COPIES]
         for run, cells in ((off, pageable), (on, pinned))
     )
-    forward = median_of(off, pageable[key], FIGURE_STAGES).median
+    forward = median_of(off, pageable[key], (FORWARD,)).median
     copies = math.fsum(copy.median for copy in before)
     saved = contrast(
         [*((1.0, copy) for copy in before), *((-1.0, copy) for copy in after)],

@@ -15,7 +15,7 @@ from bench.results.identity import differences
 
 Configuration = Mapping[str, Any]
 
-OF_A_GPU: Final = frozenset({"measure.synchronise", "measure.host_memory"})
+OF_A_GPU: Final = frozenset({"script.unsynchronised", "script.all_in_timer"})
 """Options that change nothing on a CPU, which nothing waits for and nothing is copied to."""
 
 _OF_BACKENDS: Final = ("name", "min_psnr_db")
@@ -71,6 +71,7 @@ def _of_cell(whole: Configuration, experiment: str, backend: str) -> dict[str, A
         "grid": _without({**whole["grid"], **inputs[0].get("grid", {})}, "frames"),
         "backend": _without(asdict(resolve(specs[0])), *_OF_BACKENDS),
         "measure": whole["measure"],
+        "script": whole.get("script", {}),
     }
 
 

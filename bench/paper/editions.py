@@ -1,7 +1,7 @@
 """One telling of the paper's experiments as typed values: the paper's own, or a method's on this machine.
 
 Figures, claims and explanations are made from these and look at nothing else. Seconds and bytes; a span is
-the forward, or the call as the paper's timer saw it (bench.records.FIGURE_STAGES).
+the forward as the run timed it.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from bench.paper.method import Method
 from bench.records import MemoryLine, Status
 from bench.statistics.stats import IntervalKind
 
@@ -40,6 +41,17 @@ class CellOfEdition:
     width: int
     status: Status  # its worst round's
     reason: str
+    method: Method | None = None  # of the paper's script; None: measured as any run is
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether the clock was read only when the device had done its work."""
+        return self.method is None or not self.method.unsynchronised
+
+    @property
+    def gradients(self) -> bool:
+        """Whether autograd recorded the calls."""
+        return self.method is not None and self.method.gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +68,6 @@ class Timing(CellOfEdition):
     speedup_low: float | None = None
     speedup_high: float | None = None
     first_counts: bool = False  # the process's first call is among the steady ones
-    synchronised: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +87,6 @@ class Memory(CellOfEdition):
     """Memory during one call of a cell's memory pass."""
 
     batch: int = 1
-    gradients: bool | None = None
     elapsed_s: tuple[float, ...] = ()  # since the first point
     host_bytes: tuple[int, ...] = ()
     device_bytes: tuple[int, ...] | None = None

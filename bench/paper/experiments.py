@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.grid.yaml_source import nearest
-from bench.paper import editions
+from bench.paper import editions, method
 from bench.paper.editions import CORRECTED, FAITHFUL
+from bench.paper.method import Method
 from vsr_model.errors import BadInput
 
 EXPERIMENTS: Final = {
@@ -19,9 +20,7 @@ EXPERIMENTS: Final = {
 """The paper's experiments, by the name of their preset, of its input and of Edition's field, and what the
 paper shows of each."""
 
-FAULTS: Final = (
-    "synchronisation", "autotuning", "order", "gradients", "transfers", "tf32", "cudnn_warp",
-)  # fmt: skip
+FAULTS: Final = tuple(method.FAULTS)
 """Experiments that turn one fault of the paper's method on; each is a preset of its own."""
 
 FAULTS_KEY: Final = "faults"
@@ -58,11 +57,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One run: a preset in its variants, and where it goes below the paper's folder."""
+    """One run: a preset in its variants, how it is measured, and where it goes below the paper's folder."""
 
     folder: str
     preset: str
     variants: tuple[str, ...]
+    method: Method | None = None  # of the paper's script; None: as any run is
 
 
 def request(methods: Sequence[str], figures: Sequence[str], *, version: str = FULL) -> Request:
@@ -71,7 +71,7 @@ def request(methods: Sequence[str], figures: Sequence[str], *, version: str = FU
         if key not in KEYS:
             raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
     return Request(
-        methods=tuple(method for method in METHODS if method in methods),
+        methods=tuple(edition for edition in METHODS if edition in methods),
         figures=tuple(key for key in KEYS if not figures or key in figures),
         version=version,
     )
@@ -82,21 +82,28 @@ def steps(wanted: Request) -> list[Step]:
     thin = () if wanted.version == FULL else (wanted.version,)
     found = [
         Step(
-            folder=f"{method}/{name}",
+            folder=f"{edition}/{name}",
             preset=f"paper/{name}",
             # The method comes last: what it asks for holds in the thin version, too.
-            variants=(*thin, *((FAITHFUL,) if method == FAITHFUL else ())),
+            variants=(*thin, *((FAITHFUL,) if edition == FAITHFUL else ())),
+            method=method.FAITHFUL[name] if edition == FAITHFUL else None,
         )
-        for method in wanted.methods
+        for edition in wanted.methods
         for name in wanted.experiments
     ]
     if FAULTS_KEY in wanted.figures:
-        found += [
-            Step(folder=fault_folder(name, on=on), preset=f"paper/faults/{name}", variants=variants)
-            for name in FAULTS
-            for on, variants in ((False, ()), (True, ("fault",)))
-        ]
+        found += [_of_fault(name, on=on) for name in FAULTS for on in (False, True)]
     return found
+
+
+def _of_fault(name: str, *, on: bool) -> Step:
+    switched = method.FAULTS[name]
+    return Step(
+        folder=fault_folder(name, on=on),
+        preset=f"paper/faults/{name}",
+        variants=("fault",) if on and switched is None else (),
+        method=None if switched is None else switched[on],
+    )
 
 
 def fault_folder(name: str, *, on: bool) -> str:

@@ -11,7 +11,7 @@ from bench.paper.reading import Cell, RunOfPaper, memory_of
 from bench.paper.telling import quantity
 from bench.paper.trend import Line, fit
 from bench.paper.verdict import NotKnownError, Quantity, shown
-from bench.records import DEVICE_TO_HOST, FIGURE_STAGES, HOST_TO_DEVICE
+from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from bench.statistics.stats import Summary, ratio
 
 
@@ -65,7 +65,7 @@ def transfers(off: RunOfPaper, on: RunOfPaper) -> Told:
             )
         both = sum(median_of(off, cell, (stage,)).median for stage in _copies(cell))
         fixed = sum(median_of(on, pinned[key], (stage,)).median for stage in _copies(cell))
-        forward = median_of(off, cell, FIGURE_STAGES).median
+        forward = median_of(off, cell, (FORWARD,)).median
         sentences.append(
             f"At t = {cell.frames} the copies there and back take {shown(both, Quantity.SECONDS)} from "
             f"pageable memory, {shown(both / (both + forward), Quantity.SHARE)} of copies and forward "

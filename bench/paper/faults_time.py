@@ -10,7 +10,7 @@ from bench.paper.fault_cells import Told, by_role, longest, median_of, seconds, 
 from bench.paper.needed import measured
 from bench.paper.reading import Cell, RunOfPaper, number, stage_timing_of, timing_of
 from bench.paper.verdict import NotKnownError, Quantity, shown
-from bench.records import FIGURE_STAGES, Pass
+from bench.records import FORWARD
 from bench.statistics.stats import Ratio, Summary, ratio
 from bench.units import significant
 from vsr_model.stages import STAGES, Stage
@@ -21,7 +21,7 @@ def synchronisation(off: RunOfPaper, on: RunOfPaper) -> Told:
     cell, launched_cell = longest(off), longest(on)
     ran = stage_summaries(stage_timing_of(off.tables, cell))
     launched_timing = stage_timing_of(on.tables, launched_cell)
-    if launched_timing.pass_ != Pass.STAGE_LAUNCH:
+    if launched_timing.synchronised:
         raise NotKnownError(f"the stages of {launched_cell.backend} were not timed by launching")
     launched = stage_summaries(launched_timing)
     shares = {stage: launched[stage].median / ran[stage].median for stage in STAGES if ran[stage].median > 0}
@@ -162,7 +162,7 @@ def order(off: RunOfPaper, on: RunOfPaper) -> Told:
 def tf32(off: RunOfPaper, on: RunOfPaper) -> Told:
     """What TF32 saves, and what it costs of the answer."""
     cells = longest(off), longest(on)
-    ieee, rounded = (median_of(run, cell, FIGURE_STAGES) for run, cell in zip((off, on), cells, strict=True))
+    ieee, rounded = (median_of(run, cell, (FORWARD,)) for run, cell in zip((off, on), cells, strict=True))
     faster = ratio(ieee, rounded)
     errors = [_worst(cell, "output_max_abs_error") for cell in cells]
     psnr = [_worst(cell, "output_psnr_db") for cell in cells]

@@ -22,7 +22,7 @@ from bench.paper.editions import (
 )
 from bench.plotting.plot_data import not_shown
 from bench.plotting.plot_series import Cell
-from bench.records import Pass, Status
+from bench.records import Status
 
 ORDER: Final = (PAPER, FAITHFUL, CORRECTED)
 ROLES: Final = tuple(Role)
@@ -138,7 +138,7 @@ def notes(every: Sequence[Panel[C]]) -> list[str]:
 def _unsynchronised(cell: Timing | StageTiming | Memory) -> bool:
     if cell.role is Role.CPU or isinstance(cell, Memory):
         return False
-    return cell.pass_ == Pass.STAGE_LAUNCH if isinstance(cell, StageTiming) else cell.synchronised is False
+    return not cell.synchronised
 
 
 def label(role: Role, every: Sequence[Panel[C]]) -> str:

@@ -18,7 +18,7 @@ from bench.paper.speedups import level
 from bench.paper.telling import good, quantity, sentences
 from bench.paper.trend import fit
 from bench.paper.verdict import INTERVAL_NAMES, NotKnownError, Quantity, shown
-from bench.records import Pass, Status
+from bench.records import Status
 from bench.statistics.stats import ratio
 
 Editions = Mapping[str, Edition]
@@ -177,7 +177,7 @@ def _alone(timing: Timing) -> str:
     notes = []
     if sum(map(len, timing.steady)) == 1:
         notes.append("one sample, which has no interval")
-    if timing.synchronised is False and timing.role is not Role.CPU:
+    if not timing.synchronised and timing.role is not Role.CPU:
         notes.append(UNSYNCHRONISED)
     return f" ({'; '.join(notes)})" if notes else ""
 
@@ -226,13 +226,11 @@ def _line_of(own: list[Timing]) -> str:
 
 def _growth_of(memory: Memory) -> str:
     grown = growth(memory)
-    kept_note = {True: "with gradients recorded", False: "without gradients", None: ""}[memory.gradients]
     text = (
         f"host memory on {memory.backend} grows by {shown(grown, Quantity.BYTES)}, "
         f"{shown(grown / memory.frames, Quantity.BYTES)} per frame of {_frames(memory.frames)}"
     )
-    if kept_note:
-        text += f", {kept_note}"
+    text += ", with gradients recorded" if memory.gradients else ", without gradients"
     try:
         overall, parts = rates(memory)
         text += (
@@ -261,6 +259,6 @@ def _stages_of(timing: StageTiming, cpu: StageTiming | None, means: bool) -> str
             for stage, found in speedup.items()
         )
         text += f"; speedups over {cpu.backend}: {listed}"
-    if timing.pass_ == Pass.STAGE_LAUNCH and timing.role is not Role.CPU:
+    if not timing.synchronised and timing.role is not Role.CPU:
         text += f" ({UNSYNCHRONISED})"
     return text

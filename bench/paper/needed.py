@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from bench.paper.editions import PAPER, PAPER_NAMES, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.verdict import Figure, NotKnownError, Quantity
-from bench.records import Pass, Status
+from bench.records import Status
 from bench.statistics.stats import IntervalKind, Ratio, Summary
 
 AnyCell = TypeVar("AnyCell", Timing, StageTiming, Memory)
@@ -20,7 +20,7 @@ NO_DEVICE: Final = ("no CUDA", "no device cuda")
 UNSYNCHRONISED: Final = (
     "its clock was read without waiting for the GPU, so that its times may be those of launching the work"
 )
-"""May be: with `timed: call` each call but a process's first begins by waiting for the one before it."""
+"""May be: each call but a process's first begins by copying the clip, which waits for the call before."""
 
 
 def synchronised(edition: Edition) -> Edition:
@@ -54,14 +54,13 @@ def _in_its_words(cell_: AnyCell) -> AnyCell:
 
 
 def _waited_for(timing: Timing) -> Timing:
-    if timing.role is Role.CPU or timing.synchronised is not False or timing.status is not Status.OK:
+    if timing.role is Role.CPU or timing.synchronised or timing.status is not Status.OK:
         return timing
     return replace(timing, status=Status.SKIPPED, reason=UNSYNCHRONISED)
 
 
 def _stages_waited_for(timing: StageTiming) -> StageTiming:
-    launched = timing.pass_ == Pass.STAGE_LAUNCH
-    if timing.role is Role.CPU or not launched or timing.status is not Status.OK:
+    if timing.role is Role.CPU or timing.synchronised or timing.status is not Status.OK:
         return timing
     return replace(timing, status=Status.SKIPPED, reason=UNSYNCHRONISED)
 

@@ -11,16 +11,13 @@ import pandas as pd
 
 from bench.paper.editions import CellOfEdition, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.experiments import EXPERIMENTS
-from bench.records import FIGURE_STAGES, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
+from bench.paper.method import Method
+from bench.records import FORWARD, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
 from bench.results.analysis import MEASURED, Tables
 from bench.statistics.stats import IntervalKind, summarise
 from vsr_model.stages import STAGES
 
-_STAGE_SOURCES: Final = (
-    (Pass.STAGE_EVENTS, "device"),
-    (Pass.STAGE_SYNC, "wall"),
-    (Pass.STAGE_LAUNCH, "wall"),
-)
+_STAGE_SOURCES: Final = ((Pass.STAGE_EVENTS, "device"), (Pass.STAGE_SYNC, "wall"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +29,7 @@ class RunOfPaper:
     machine: str  # in a few words
     baseline: str  # the backend that speedups compare with
     configuration: Mapping[str, Any] = field(default_factory=dict)  # as bench.grid.config.plain has it
+    method: Method | None = None  # of the paper's script; None: measured as any run is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +91,7 @@ def cells_of(run: RunOfPaper) -> list[Cell]:
                 status=worst,
                 reason=next(filter(None, reasons), ""),
                 rows=ordered,
+                method=run.method,
             )
         )
     return cells
@@ -107,7 +106,7 @@ def timing_of(tables: Tables, cell: Cell) -> Timing:
         rounds.append(_floats(of_round["wall_s"]))
         steady.append(_floats(of_round.loc[is_steady, "wall_s"]))
         first_counts = first_counts or bool(is_steady.iloc[0])
-    summary = summary_row(tables, cell, FIGURE_STAGES)
+    summary = summary_row(tables, cell, (FORWARD,))
     return Timing(
         **_shared(cell),
         rounds=tuple(rounds),
@@ -120,7 +119,6 @@ def timing_of(tables: Tables, cell: Cell) -> Timing:
         speedup_high=number(summary.get("speedup_high")),
         interval=IntervalKind(_text(summary.get("interval")) or IntervalKind.NONE),
         first_counts=first_counts,
-        synchronised=_told(cell, "synchronised"),
     )
 
 
@@ -166,7 +164,6 @@ def memory_of(tables: Tables, cell: Cell) -> Memory:
     return Memory(
         **_shared(cell),
         batch=cell.batch,
-        gradients=_told(cell, "gradients"),
         elapsed_s=tuple(float(at) - start for at in points["elapsed_s"]),
         host_bytes=tuple(map(int, points["host_bytes"])),
         device_bytes=tuple(map(int, points["device_bytes"])) if on_device else None,
@@ -199,9 +196,8 @@ def summary_row(tables: Tables, cell: Cell, stages: Sequence[str]) -> Mapping[st
 def _figure_calls(tables: Tables, cell: Cell) -> pd.DataFrame:
     """The end-to-end samples of the span that the cell's figures are of, in the order in which they ran."""
     rows = _of_cell(tables.samples, cell)
-    rows = rows[rows["pass"] == Pass.END_TO_END]
-    stages = [stage for stage in FIGURE_STAGES if (rows["stage"] == stage).any()]
-    return rows[rows["stage"].isin(stages[:1])].sort_values(["round", "start_s"], kind="stable")
+    rows = rows[(rows["pass"] == Pass.END_TO_END) & (rows["stage"] == FORWARD)]
+    return rows.sort_values(["round", "start_s"], kind="stable")
 
 
 def _stage_source(tables: Tables, cell: Cell, pass_: Pass | None) -> tuple[str, str]:
@@ -243,10 +239,3 @@ def _text(value: Any) -> str:
 
 def _whole(value: Any) -> int | None:
     return None if value is None or pd.isna(value) else int(value)
-
-
-def _told(cell: Cell, column: str) -> bool | None:
-    """What the rounds say of how they were measured; None where they say nothing."""
-    values = [row.get(column) for row in cell.rows]
-    known = [value for value in values if value is not None and not pd.isna(value)]
-    return bool(known[0]) if known else None

@@ -16,18 +16,17 @@ from bench.paper.faults import FAULTS
 from bench.paper.needed import summary_of
 from bench.paper.telling import both, good, quantity
 from bench.paper.verdict import NotKnownError, Quantity, shown
-from bench.records import Pass
 from bench.statistics.stats import ratio
 
 Editions = Mapping[str, Edition]
 Pairs = Sequence[tuple[Timing, Timing]] | Sequence[tuple[StageTiming, StageTiming]]
 
 CLOCK: Final = (
-    "Why: the faithful method reads the clock without waiting for the GPU (`synchronise: false`), so "
+    "Why: the faithful method reads the clock without waiting for the GPU, so "
     "that its times can be those of launching the work; the corrected one waits."
 )
 
-_WAITING: Final = ("measure.stages", "measure.synchronise")
+_WAITING: Final = ("measure.stages", "script.unsynchronised")
 """The options that decide whether a stage's clock waits for the GPU."""
 
 
@@ -44,7 +43,7 @@ def of_first_calls(editions: Editions, experiment: str) -> Iterator[str]:
             continue
         found = ratio(first, later)
         text = (
-            "The faithful method counts the process's first call (`first_call: counted`), which takes "
+            "The faithful method counts the process's first call, which takes "
             f"{quantity(found.ratio, Quantity.RATIO, found.low, found.high)} the median of its own later "
             f"ones on {timing.backend}: the median is {shown(timing.median_s or 0.0, Quantity.SECONDS)} with "
             f"it and {shown(later.median, Quantity.SECONDS)} without"
@@ -84,7 +83,7 @@ def of_times(editions: Editions, experiment: str) -> Iterator[str]:
 def of_the_clock(editions: Editions, experiment: str) -> Iterator[str]:
     """That one method waits for the GPU and the other does not."""
     if any(
-        timing.synchronised is False and other.synchronised is not False and timing.role is not Role.CPU
+        not timing.synchronised and other.synchronised and timing.role is not Role.CPU
         for timing, other in _pairs(editions, experiment)
     ):
         yield CLOCK
@@ -101,8 +100,8 @@ def of_gradients(editions: Editions) -> Iterator[str]:
                 figures = _kept(memory, other)
                 if figures is not None:
                     yield (
-                        "Why: with `gradients: true` every activation is kept for a backward pass that never "
-                        f"comes: {shown(figures[0], Quantity.BYTES)} per frame and input pixel on "
+                        "Why: with gradients recorded every activation is kept for a backward pass that "
+                        f"never comes: {shown(figures[0], Quantity.BYTES)} per frame and input pixel on "
                         f"{memory.backend}, against {shown(figures[1], Quantity.BYTES)} without. "
                         f"{_alone('gradients', 'gradients')}"
                     )
@@ -121,12 +120,13 @@ def of_launches(editions: Editions) -> Iterator[str]:
         and isinstance(other, StageTiming)
         and timing.role is other.role is not Role.CPU
         and timing.frames == other.frames
-        and timing.pass_ == Pass.STAGE_LAUNCH != other.pass_
+        and not timing.synchronised
+        and other.synchronised
     ]
     for timing, other in found:
         launched, ran = whole(stage_summaries(timing)), whole(stage_summaries(other))
         yield (
-            f"With `stages: launch` nothing waits for the GPU at a stage's end: {timing.backend}'s stages "
+            f"Nothing waits for the GPU at a stage's end: {timing.backend}'s stages "
             f"seem to take {shown(launched, Quantity.SECONDS)}, where they run for "
             f"{shown(ran, Quantity.SECONDS)} on {other.backend}."
         )

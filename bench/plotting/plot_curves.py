@@ -14,7 +14,6 @@ from bench.plotting.plot_labels import (
     handle,
     missing,
     reference_handle,
-    timed_as,
     title_of,
 )
 from bench.plotting.plot_series import Curve
@@ -34,8 +33,7 @@ _TIMES: Final = Unit(name="×", scale=1.0)
 def time_figure(group: PlotGroup, _baseline: str) -> Figure:
     curves = [series for series in group.series if isinstance(series, Curve)]
     unit = unit_for(point.value for curve in curves for point in curve.points)
-    what = timed_as(point.stage for curve in curves for point in curve.points)
-    return _curves(group, curves, f"Time of one {what}", f"{what} time ({unit.name})", unit, reference="")
+    return _curves(group, curves, "Time of one forward", f"forward time ({unit.name})", unit, reference="")
 
 
 def speedup_figure(group: PlotGroup, baseline: str) -> Figure:

@@ -1,6 +1,6 @@
 """What figures of all kinds say in the same words: titles, footnotes, legend entries, rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -8,7 +8,6 @@ from matplotlib.lines import Line2D
 
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_style import colour, line, marker, wrapped
-from bench.records import FIGURE_STAGES, FORWARD
 
 NOTES: Final = 3
 """Reasons for cells not shown that a figure names; the report names all."""
@@ -23,11 +22,6 @@ def title_of(group: PlotGroup, what: str) -> str:
 def frames_of(group: PlotGroup) -> str:
     (count,) = group.frames
     return "1 frame" if count == 1 else f"{count} frames"
-
-
-def timed_as(stages: Iterable[str]) -> str:
-    """What the times are of: `forward`, `call`, or both where a figure shows both."""
-    return " and ".join(sorted(set(stages), key=FIGURE_STAGES.index)) or FORWARD
 
 
 def missing(group: PlotGroup) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from bench.plotting.plot_data import PlotGroup
-from bench.plotting.plot_labels import handle, missing, timed_as, title_of
+from bench.plotting.plot_labels import handle, missing, title_of
 from bench.plotting.plot_series import Need
 from bench.plotting.plot_style import colour, line, log_frames, logarithmic, marker, sheet
 from bench.units import BYTES, SECONDS, Unit, unit_for
@@ -24,9 +24,8 @@ _DEVICE_NOTE: Final = ", on a device the peak of what is allocated there"
 
 def long_clips_figure(group: PlotGroup, _baseline: str) -> Figure:
     needs = [series for series in group.series if isinstance(series, Need)]
-    what = timed_as(need.stage for need in needs)
     every: list[tuple[_Value, str, tuple[Unit, ...]]] = [
-        (lambda need: need.seconds, f"{what} time", SECONDS),
+        (lambda need: need.seconds, "forward time", SECONDS),
         (lambda need: need.host_bytes, "host memory, growth", BYTES),
         (lambda need: need.device_bytes, "device memory, peak", BYTES),
     ]
@@ -35,7 +34,7 @@ def long_clips_figure(group: PlotGroup, _baseline: str) -> Figure:
     has_device = any(need.device_bytes is not None for need in needs)
     memory_said = _MEMORY_NOTE + (_DEVICE_NOTE if has_device else "")
     figure = sheet(
-        title=title_of(group, f"What clips of different lengths take, one {what}"),
+        title=title_of(group, "What clips of different lengths take, one forward"),
         legend=[(handle(group, name), name) for name in names],
         notes=[
             *(["Time: medians of the steady calls."] if panels[0] is every[0] else []),

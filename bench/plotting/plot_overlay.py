@@ -79,7 +79,6 @@ class Overlay:
     part: int = 1
     parts: int = 1
     elsewhere: tuple[OverlaidCurve, ...] = ()  # in the other parts, which have the same axes
-    notes: tuple[str, ...] = ()
 
     @property
     def on_axes(self) -> tuple[Curve, ...]:
@@ -189,7 +188,7 @@ def overlay_figure(overlay: Overlay) -> Figure:
         drawn = sheet(
             title=f"{title}: {place}{part}",
             legend=legend,
-            notes=[*interval_notes(curves), *overlay.notes],
+            notes=interval_notes(curves),
             axes_height_in=0.75 + 0.45 * len(curves) if few else 3.7,
         ).figure
         (_rows if few else _lines)(drawn.add_subplot(), overlay, unit, label)

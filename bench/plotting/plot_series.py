@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FIGURE_STAGES, FORWARD, OTHER, Pass, Phase, Status
+from bench.records import FORWARD, OTHER, Pass, Phase, Status
 from bench.results.analysis import Tables
 from vsr_model.stages import STAGES
 
@@ -23,7 +23,6 @@ class Point:
     low: float | None
     high: float | None
     interval: str  # stats.IntervalKind
-    stage: str = FORWARD  # one of FIGURE_STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +38,9 @@ class Curve:
         return all((p.value, p.low, p.high) == (1, 1, 1) for p in self.points)
 
 
-LAUNCH: Final = "launch"
-"""The wall clock where nothing waited for the device (bench.records.Pass.STAGE_LAUNCH)."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class StageSplit:
-    """A backend's seconds per stage (STAGE_ORDER) in one forward; the clock is wall, device or LAUNCH."""
+    """A backend's seconds per stage (STAGE_ORDER) in one forward; the clock is wall or device."""
 
     backend: str
     frames: int
@@ -60,7 +55,6 @@ class Call:
     number: int
     phase: Phase
     seconds: float
-    stage: str = FORWARD  # one of FIGURE_STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +88,6 @@ class Need:
     backend: str
     frames: int
     seconds: float | None
-    stage: str  # one of FIGURE_STAGES
     host_bytes: int | None
     device_bytes: int | None
 
@@ -146,7 +139,7 @@ Finder = Callable[[Tables, Sequence[Cell]], Found]
 
 def _medians(value: str, low: str, high: str, interval: str) -> Finder:
     def find(tables: Tables, cells: Sequence[Cell]) -> Found:
-        rows = tables.summary[(tables.summary["stage"].isin(FIGURE_STAGES)) & tables.summary[value].notna()]
+        rows = tables.summary[(tables.summary["stage"] == FORWARD) & tables.summary[value].notna()]
         backends = {cell.cell: cell.backend for cell in cells}
         return {
             row["cell"]: [
@@ -159,7 +152,6 @@ def _medians(value: str, low: str, high: str, interval: str) -> Finder:
                             low=_number(row[low]),
                             high=_number(row[high]),
                             interval=str(row[interval]),
-                            stage=str(row["stage"]),
                         ),
                     ),
                 )
@@ -182,7 +174,7 @@ def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
             split = StageSplit(
                 backend=cell.backend,
                 frames=cell.frames,
-                clock=LAUNCH if row["pass"] == Pass.STAGE_LAUNCH else str(row["clock"]),
+                clock=str(row["clock"]),
                 seconds=tuple(float(seconds.get(stage, 0.0)) for stage in STAGE_ORDER),
             )
             found[cell.cell] = [split]
@@ -191,7 +183,7 @@ def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
 
 def _calls(tables: Tables, cells: Sequence[Cell]) -> Found:
     figures = tables.samples[
-        (tables.samples["pass"] == Pass.END_TO_END) & tables.samples["stage"].isin(FIGURE_STAGES)
+        (tables.samples["pass"] == Pass.END_TO_END) & (tables.samples["stage"] == FORWARD)
     ].sort_values("start_s", kind="stable")
     return {
         cell.cell: [
@@ -199,12 +191,7 @@ def _calls(tables: Tables, cells: Sequence[Cell]) -> Found:
                 backend=cell.backend,
                 round=number,
                 calls=tuple(
-                    Call(
-                        number=place,
-                        phase=Phase(row["phase"]),
-                        seconds=float(row["wall_s"]),
-                        stage=str(row["stage"]),
-                    )
+                    Call(number=place, phase=Phase(row["phase"]), seconds=float(row["wall_s"]))
                     for place, row in enumerate(rows_in(rows), start=1)
                 ),
             )
@@ -225,7 +212,7 @@ def _traces(tables: Tables, cells: Sequence[Cell]) -> Found:
 
 
 def _needs(tables: Tables, cells: Sequence[Cell]) -> Found:
-    timed = tables.summary[tables.summary["stage"].isin(FIGURE_STAGES) & (tables.summary["median_s"] > 0)]
+    timed = tables.summary[(tables.summary["stage"] == FORWARD) & (tables.summary["median_s"] > 0)]
     times = {row["cell"]: row for row in rows_in(timed)}
     found: Found = {}
     for cell in cells:
@@ -237,7 +224,6 @@ def _needs(tables: Tables, cells: Sequence[Cell]) -> Found:
                 backend=cell.backend,
                 frames=cell.frames,
                 seconds=None if time is None else float(time["median_s"]),
-                stage=FORWARD if time is None else str(time["stage"]),
                 host_bytes=host,
                 device_bytes=device,
             )

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_labels import backend_rows, frames_of, missing, title_of
-from bench.plotting.plot_series import LAUNCH, STAGE_ORDER, StageSplit
+from bench.plotting.plot_series import STAGE_ORDER, StageSplit
 from bench.plotting.plot_style import GREY, LOG_RATIO, STAGE_COLOURS, STAGE_HATCHES, sheet, wrapped
 from bench.units import significant, unit_for, with_unit
 
@@ -32,8 +32,7 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
     clocks = sorted({split.clock for split in splits})
     clock = {
         "device": "CUDA events",
-        "wall": "synchronised wall clock",
-        LAUNCH: "wall clock that waits for nothing, on a GPU mostly the time to launch",
+        "wall": "wall clock at each stage's boundaries",
     }
     by = "; ".join(
         f"{clock.get(name, name)} ({', '.join(split.backend for split in splits if split.clock == name)})"

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plotting.plot_data import PlotGroup
-from bench.plotting.plot_labels import frames_of, handle, missing, timed_as, title_of
+from bench.plotting.plot_labels import frames_of, handle, missing, title_of
 from bench.plotting.plot_series import Calls, MemoryTrace
 from bench.plotting.plot_style import GREY, LOG_RATIO, colour, frame_ticks, line, logarithmic, marker, sheet
 from bench.records import Phase
@@ -28,7 +28,6 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
     unit = unit_for(call.seconds for run in runs for call in run.calls)
     names = list(dict.fromkeys(run.backend for run in runs))
     rounds = len({run.round for run in runs})
-    what = timed_as(call.stage for run in runs for call in run.calls)
     seen = {call.phase for run in runs for call in run.calls}
     phases: list[tuple[Any, str]] = [
         (Line2D([], [], color=GREY, linestyle="", **shape), name)
@@ -36,7 +35,7 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
         if phase in seen
     ]
     figure = sheet(
-        title=title_of(group, f"{what.capitalize()} time, call by call, {frames_of(group)}"),
+        title=title_of(group, f"Forward time, call by call, {frames_of(group)}"),
         legend=[*((handle(group, name), name) for name in names), *phases],
         notes=[*([f"A line per process ({rounds} of them)."] if rounds > 1 else []), *missing(group)],
         axes_height_in=3.6,
@@ -70,7 +69,7 @@ def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
     last = max(call.number for run in runs for call in run.calls)
     frame_ticks(axes, range(1, last + 1))
     axes.set_xlabel("call in its process")
-    axes.set_ylabel(f"{what} time ({unit.name})")
+    axes.set_ylabel(f"forward time ({unit.name})")
     return figure
 
 

@@ -69,14 +69,14 @@ class Admission:
         """Remember how a round of the cell ended."""
         if record.status is not Status.OOM:
             return
-        need = peak_bytes(cell, self._model, self._measure)
+        need = peak_bytes(cell, self._model)
         known = self._too_large.get(cell.backend.name)
         if known is None or need < known[0]:
             self._too_large[cell.backend.name] = (need, record)
 
     def refusal(self, cell: Cell, make_room: Callable[[], None]) -> str | None:
         """Why the cell is not to start, or None. `make_room` ends what this run still has in memory."""
-        need = peak_bytes(cell, self._model, self._measure)
+        need = peak_bytes(cell, self._model)
         return self._after_oom(cell, need) or self._without_room(cell, need, make_room)
 
     def _after_oom(self, cell: Cell, need: int) -> str | None:

@@ -58,6 +58,7 @@ class Run:
     admission: Admission
     keep: Callable[[CellRecord], None]  # puts a record on disk
     worker: str = WORKER
+    method: object = None  # goes to the worker with every task
     clock: Callable[[], float] = monotonic
     oom_kills: Callable[[], OomKills] = oom_kills
 
@@ -234,6 +235,7 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         profiles=run.profiles,
         import_torch_s=import_torch_s,
         first_in_process=first_in_process,
+        method=run.method,
     )
 
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import pandas as pd
-
 from bench.records import Status
 from bench.reporting.report_cells import ReportCell, distinct, in_order, number
 from bench.reporting.side_by_side_figures import Side
@@ -53,7 +51,6 @@ class Relative:
     cell: str  # the reference's
     speed: Ratio
     interval: IntervalKind
-    timed_alike: bool  # both of the same stage, synchronised or not, with gradients or without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +84,6 @@ class DeviceRow:
         if rate is None:
             return None
         return rate.per_s * OUTPUT_SCALE**2 * self.cell.height * self.cell.width / 1e6
-
-    @property
-    def timed(self) -> str:
-        """What was timed, and how, in a few words; empty where nothing was."""
-        return _timed(self.cell)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +192,6 @@ def _relative(
         cell=base.cell,
         speed=Ratio(ratio=1.0, low=1.0, high=1.0) if exact else ratio(one, other),
         interval=weaker(one.interval, other.interval),
-        timed_alike=_timed(base) == _timed(cell),
     ), ""
 
 
@@ -222,22 +213,6 @@ def _summary(cell: ReportCell) -> Summary:
 def _parameters(cell: ReportCell) -> float | None:
     """Of the network: two networks differ in them, and one does not from device to device."""
     return cell.over_rounds("parameters")
-
-
-def _timed(cell: ReportCell) -> str:
-    row = cell.figure
-    if row is None:
-        return ""
-    flags = {
-        name: [r[name] for r in cell.rounds if not pd.isna(r[name])] for name in ("synchronised", "gradients")
-    }
-    return ", ".join(
-        [
-            str(row["stage"]),
-            *(["not synchronised"] if not all(flags["synchronised"]) else []),
-            *(["with gradients"] if any(flags["gradients"]) else []),
-        ]
-    )
 
 
 def _place(cell: ReportCell) -> tuple[int, int, int]:

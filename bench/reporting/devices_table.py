@@ -12,13 +12,13 @@ from bench.results.analysis import AXES
 DEVICES_NAME: Final = "devices.csv"
 
 DEVICES_COLUMNS: Final = (
-    "run", "device", "cell", *AXES, "status", "reason", "stage", "synchronised", "gradients",
+    "run", "device", "cell", *AXES, "status", "reason", "stage",
     "n_rounds", "n", "median_s", "low_s", "high_s", "interval",
     "frames_per_s", "frames_per_s_low", "frames_per_s_high", "output_megapixels_per_s",
     "power_w", "energy_per_frame_j",
     "peak_device_bytes", "peak_device_reserved_bytes", "peak_host_bytes", "host_growth_bytes", "parameters",
     "reference", "reference_cell", "relative_speed", "relative_speed_low", "relative_speed_high",
-    "relative_speed_interval", "timed_alike",
+    "relative_speed_interval",
 )  # fmt: skip
 
 _MEDIANS: Final = ("power_w", "energy_per_frame_j")
@@ -26,7 +26,6 @@ _PEAKS: Final = (
     "peak_device_bytes", "peak_device_reserved_bytes", "peak_host_bytes", "host_growth_bytes", "parameters",
 )  # fmt: skip
 _OF_SUMMARY: Final = ("stage", "n_rounds", "n", "median_s", "low_s", "high_s", "interval")
-_FLAGS: Final = ("synchronised", "gradients")
 
 
 def devices_table(devices: Devices) -> pd.DataFrame:
@@ -37,8 +36,7 @@ def devices_table(devices: Devices) -> pd.DataFrame:
         name for name in DEVICES_COLUMNS if name.endswith(("_s", "_w", "_j", "_low", "_high", "_speed"))
     ]
     whole = dict.fromkeys(("n_rounds", "n", *_PEAKS), "Int64")
-    flags = dict.fromkeys((*_FLAGS, "timed_alike"), "boolean")
-    return table.astype(dict.fromkeys(floats, "float64") | whole | flags)
+    return table.astype(dict.fromkeys(floats, "float64") | whole)
 
 
 def _row(row: DeviceRow, devices: Devices) -> dict[str, object]:
@@ -52,7 +50,6 @@ def _row(row: DeviceRow, devices: Devices) -> dict[str, object]:
         "status": cell.status,
         "reason": _reason(cell.rounds, cell.status),
         **{name: _known(figure.get(name)) for name in _OF_SUMMARY},
-        **{name: _same([own[name] for own in cell.rounds]) for name in _FLAGS},
         **{name: cell.over_rounds(name) for name in _MEDIANS},
         **{name: None if (peak := cell.over_rounds(name, max)) is None else int(peak) for name in _PEAKS},
         "output_megapixels_per_s": row.output_megapixels_per_s,
@@ -71,7 +68,6 @@ def _row(row: DeviceRow, devices: Devices) -> dict[str, object]:
             "relative_speed_low": relative.speed.low,
             "relative_speed_high": relative.speed.high,
             "relative_speed_interval": relative.interval,
-            "timed_alike": relative.timed_alike,
         }
     return found
 
@@ -83,9 +79,3 @@ def _reason(rounds: Sequence[dict[str, object]], status: Status) -> object:
 
 def _known(value: object) -> object:
     return None if pd.isna(value) else value  # type: ignore[call-overload]
-
-
-def _same(values: Sequence[object]) -> object:
-    """What all rounds that say anything say; None where they differ."""
-    said = {value for value in values if not pd.isna(value)}  # type: ignore[call-overload]
-    return said.pop() if len(said) == 1 else None

@@ -44,9 +44,8 @@ HOW_TO_READ: Final = """\
 * A speedup is the baseline's median over the cell's, of the same input, batch, frames and size. An interval
   that holds 1 shows no difference. Inaccurate cells get no speedup.
 * Stage figures come from another pass than the forward time, with probes at the stage boundaries: clock
-  `device` is CUDA events, `wall` is the clock with a synchronisation at every boundary, and in the pass
-  `stage_launch` without any: on a GPU, mostly launches. `other` is what no stage claims. What the probes cost
-  is measured, and stands beside.
+  `device` is CUDA events, `wall` is the clock with a synchronisation at every boundary. `other` is what no
+  stage claims. What the probes cost is measured, and stands beside.
 * What the numbers do not say: how another machine, size, clip length or checkpoint would do; how fast
   decoding and encoding are; what a device that is shared, hot or throttled does. A speedup compares two
   backends as configured here, not two devices in general."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FIGURE_STAGES, FORWARD, Status
+from bench.records import FORWARD, Status
 from bench.reporting.markdown import Column, escape
 from bench.results.analysis import Tables
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
@@ -33,8 +33,8 @@ class ReportCell:
 
     @property
     def figure(self) -> dict[Any, Any] | None:
-        """The row that the cell's figures are of (FIGURE_STAGES); None where it has none."""
-        return next((self.stages[stage] for stage in FIGURE_STAGES if stage in self.stages), None)
+        """The forward's row, which the cell's figures are of; None where it has none."""
+        return self.stages.get(FORWARD)
 
     @property
     def size(self) -> str:
@@ -96,11 +96,6 @@ def in_order(cells: Sequence[ReportCell]) -> list[ReportCell]:
 def with_figures_of(cells: Iterable[ReportCell]) -> list[tuple[ReportCell, dict[Any, Any]]]:
     """The cells that have figures, each with its row."""
     return [(cell, row) for cell in cells if (row := cell.figure) is not None]
-
-
-def timed_as(rows: Iterable[dict[Any, Any]]) -> str:
-    """What the rows are of: `forward`, `call`, or both."""
-    return " and ".join(sorted({str(row["stage"]) for row in rows}, key=FIGURE_STAGES.index)) or FORWARD
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

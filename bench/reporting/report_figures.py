@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from bench.plotting.plot_series import STAGE_ORDER
-from bench.records import CALL, OutputCheck, Pass, Status
+from bench.records import OutputCheck, Status
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import (
     DIGITS,
@@ -15,7 +15,6 @@ from bench.reporting.report_cells import (
     distinct,
     measure_column,
     number,
-    timed_as,
     with_figures_of,
 )
 from bench.results.analysis import Tables
@@ -36,13 +35,12 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
     if not found:
         return ""
     shown, rows = [cell for cell, _ in found], [row for _, row in found]
-    what = timed_as(rows)
     unit = unit_for(row["median_s"] for row in rows)
     bounds = [(number(row, "low_s"), number(row, "high_s")) for row in rows]
     percent = f"{100 * CONFIDENCE:g} %"
     columns = [
         *axes_columns(shown, cells),
-        measure_column(what, [row["median_s"] for row in rows], digits=DIGITS),
+        measure_column("forward", [row["median_s"] for row in rows], digits=DIGITS),
         Column(
             title=f"{percent} interval ({unit.name})",
             cells=[_interval(low, high, unit.scale) for low, high in bounds],
@@ -71,8 +69,7 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
             numeric=True,
         ),
     ]
-    said = " ".join([f"Speedup is over {escape(baseline)}.", *_ways(shown, what)])
-    return f"## {what.capitalize()} time and speedup\n\n{said}\n\n{table(columns)}"
+    return f"## Forward time and speedup\n\nSpeedup is over {escape(baseline)}.\n\n{table(columns)}"
 
 
 def stages(cells: Sequence[ReportCell]) -> str:
@@ -97,12 +94,6 @@ def stages(cells: Sequence[ReportCell]) -> str:
         Column(title="pass", cells=[str(row["pass"]) for row in first]),
         Column(title="clock", cells=[str(row["clock"]) for row in first]),
     ]
-    launches = (
-        " Nothing waits for the device at a boundary of `stage_launch`: on a GPU a stage's time there is the "
-        "time to launch its work, and what the call waits for at its end is in `other`."
-        if any(row["pass"] == Pass.STAGE_LAUNCH for row in first)
-        else ""
-    )
     apart = (
         " They come from a pass of their own: their sum is not the forward above."
         if any(cell.figure for cell in cells)
@@ -110,7 +101,7 @@ def stages(cells: Sequence[ReportCell]) -> str:
     )
     return (
         "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum.{apart}{launches}\n\n{table(columns)}"
+        f"sum.{apart}\n\n{table(columns)}"
     )
 
 
@@ -150,8 +141,7 @@ def cold(cells: Sequence[ReportCell]) -> str:
     shown = [cell for cell in cells if any(cell.over_rounds(name) is not None for name in names)]
     if not shown:
         return ""
-    first = timed_as(row for _, row in with_figures_of(shown))
-    titles = ("import torch", "context", "model to device", f"first {first}")
+    titles = ("import torch", "context", "model to device", "first forward")
     columns = [
         *axes_columns(shown, cells),
         *(
@@ -302,25 +292,6 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int =
     if low is None or high is None:
         return ""
     return f"{significant(low / scale, digits)} … {significant(high / scale, digits)}"
-
-
-def _ways(cells: Sequence[ReportCell], what: str) -> list[str]:
-    """How the samples were taken where it is not as a time of the network should be."""
-    said = []
-    if CALL in what:
-        said.append(
-            "A call is what a script's timer sees: the clip's way to the device and the network, and at a "
-            "process's first use of a device its context and the model's way to it."
-        )
-    rounds = [row for cell in cells for row in cell.rounds]
-    if any(row["synchronised"] is False for row in rounds):
-        said.append(
-            "The clock was read without waiting for the device: on a GPU a figure is the time to launch the "
-            "work, and whatever the call itself had to wait for."
-        )
-    if any(row["gradients"] is True for row in rounds):
-        said.append("Autograd recorded the calls.")
-    return said
 
 
 def _speedup(cell: ReportCell, row: dict[Any, Any], baseline: str) -> str:

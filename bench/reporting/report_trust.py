@@ -13,7 +13,6 @@ from bench.reporting.report_cells import (
     distinct,
     number,
     place_of,
-    timed_as,
     with_figures_of,
 )
 from bench.results.analysis import WARNINGS_SEPARATOR, Tables
@@ -65,7 +64,7 @@ def sampling(cells: Sequence[ReportCell]) -> str:
     ]
     return (
         "## How the samples were taken\n\nOf the end-to-end pass. *Interval reaches*: how far the further "
-        f"end of the {timed_as(rows)}'s interval is from the median. Spreads are robust standard deviations; "
+        "end of the forward's interval is from the median. Spreads are robust standard deviations; "
         "the one between processes is what is left after the one within explains what it can, and needs two "
         "rounds.\n\n"
         f"{table(columns)}"

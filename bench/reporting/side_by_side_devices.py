@@ -23,10 +23,8 @@ DRAWN_PER_S: Final = (1e-12, 1e12)
 """Rates outside have no bar: a journal that was not measured holds them, and no axis does."""
 
 _WITHIN: Final = "†"
-_OTHERWISE: Final = "‡"
 _MARKS: Final = {
     _WITHIN: "the interval is within one process on one of the two sides: the next may lie outside it",
-    _OTHERWISE: "one of the two was timed otherwise than the other (docs/report.md)",
 }
 
 
@@ -34,7 +32,7 @@ def devices_section(devices: Devices, figures: str) -> str:
     """A table per batch and size. Empty where no run has a cell."""
     if not devices.places:
         return ""
-    parts = ["## Devices", _intro(devices), figures, *(_place(place, devices) for place in devices.places)]
+    parts = ["## Devices", _intro(devices), figures, *map(_place, devices.places)]
     said = "".join(_ratio_text(row) for place in devices.places for row in place.rows)
     marks = [f"* {mark} {text}." for mark, text in _MARKS.items() if mark in said]
     return "\n\n".join(part for part in [*parts, "\n".join(marks)] if part)
@@ -83,9 +81,6 @@ def _intro(devices: Devices) -> str:
             f"*Relative* is how many times as fast as **{escape(str(devices.reference))}** a device is at "
             "the same batch, frames and size, whatever the input is called: above 1 is faster."
         )
-    timed = distinct(row.timed for place in devices.places for row in place.rows if row.timed)
-    if len(timed) == 1:
-        said.append(f"Timed: {timed[0]}.")
     return f"{' '.join(said)} {link(Path(DEVICES_NAME))} has every cell of every run."
 
 
@@ -94,7 +89,7 @@ def _title(place: DevicePlace) -> str:
     return f"{place.height}×{place.width}, batch {place.batch}{frames}"
 
 
-def _place(place: DevicePlace, devices: Devices) -> str:
+def _place(place: DevicePlace) -> str:
     rows = place.rows
     several_frames = place.frames is None
     said = (
@@ -103,7 +98,6 @@ def _place(place: DevicePlace, devices: Devices) -> str:
         else f"{place.frames} is the greatest frame count that all of them have."
     )
     inputs = {row.cell.input for row in rows}
-    timed = {row.timed for other in devices.places for row in other.rows if row.timed}
     columns = [
         Column(title="run", cells=[escape(row.run) for row in rows]),
         Column(title="device", cells=[escape(row.device) for row in rows]),
@@ -124,7 +118,6 @@ def _place(place: DevicePlace, devices: Devices) -> str:
         _numbers("energy (J/frame)", [row.cell.over_rounds("energy_per_frame_j") for row in rows]),
         bytes_column("device memory", [row.cell.over_rounds("peak_device_bytes", max) for row in rows]),
         bytes_column("host memory", [row.cell.over_rounds("peak_host_bytes", max) for row in rows]),
-        Column(title="timed", cells=[row.timed if len(timed) > 1 else "" for row in rows]),
     ]
     return f"### {_title(place)}\n\n{said}\n\n{table(columns)}"
 
@@ -148,11 +141,8 @@ def _ratio_text(row: DeviceRow) -> str:
         return row.why_not
     if row.is_reference:
         return "reference"
-    marks = [
-        *([_WITHIN] if found.interval is IntervalKind.WITHIN_PROCESS else []),
-        *([] if found.timed_alike else [_OTHERWISE]),
-    ]
-    return " ".join([_with_bounds(found.speed.ratio, found.speed.low, found.speed.high), *marks])
+    text = _with_bounds(found.speed.ratio, found.speed.low, found.speed.high)
+    return f"{text} {_WITHIN}" if found.interval is IntervalKind.WITHIN_PROCESS else text
 
 
 def _with_bounds(value: float, low: float | None, high: float | None) -> str:
@@ -190,7 +180,6 @@ def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], has_inputs
     said = [
         *([] if rate is None else [legible(rate.per_s)]),
         *([] if row.relative is None or row.is_reference else [f"{legible(row.relative.speed.ratio)}×"]),
-        *([_OTHERWISE] if row.relative is not None and not row.relative.timed_alike else []),
         *(["reference"] if row.is_reference and rate is not None else []),
         *([] if cell.status is Status.OK else [f"({cell.status})"]),
     ]
@@ -229,8 +218,6 @@ def _plot_notes(place: DevicePlace) -> tuple[str, ...]:
         *(["Without a whisker: too few samples for one."] if IntervalKind.NONE in kinds else []),
         "Behind each bar: frames per second, and how many times the reference's.",
     ]
-    if any(row.relative is not None and not row.relative.timed_alike for row in place.rows):
-        notes.append(f"{_OTHERWISE} timed otherwise than the reference.")
     if len(_there(place)) < len(place.rows):
         runs = distinct(row.run for row in place.rows if row.device.startswith(NO_GPU))
         notes.append(f"Not shown: GPUs that are not there ({names_in_short(runs)}).")

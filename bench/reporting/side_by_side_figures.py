@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bench.comparison.cells import MEMORY
 from bench.plotting.plot_series import STAGE_ORDER
-from bench.records import FIGURE_STAGES, FORWARD, Status
+from bench.records import Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, ReportCell, axes_columns, distinct, in_order, number
@@ -41,30 +41,26 @@ class Side:
 
 
 def times(sides: Sequence[Side], figures: str) -> str:
-    """Median time with its interval; of the forward, or of the call where that was timed."""
-    rows = _rows(sides, lambda _, cell: _figure(cell) is not None)
-    found = [row for side in sides for cell in side.cells if (row := _figure(cell)) is not None]
+    """Median time of the forward with its interval."""
+    rows = _rows(sides, lambda _, cell: cell.figure is not None)
+    found = [row for side in sides for cell in side.cells if (row := cell.figure) is not None]
     if not rows:
         return ""
     unit = unit_for(row["median_s"] for row in found)
 
     def say(_side: Side, cell: ReportCell) -> str:
-        row = _figure(cell)
+        row = cell.figure
         return f"({cell.status})" if row is None else _with_interval(row, "median_s", "low_s", "high_s", unit)
 
-    what = distinct(str(row["stage"]) for row in found)
-    title = "Forward time" if what == [FORWARD] else "Time"
     columns = [*axes_columns(rows, rows), *_columns(sides, rows, say, unit.name)]
-    return _section(
-        title, [_of_what(sides) if len(what) > 1 else "", _interval_kinds(sides)], figures, columns
-    )
+    return _section("Forward time", [_interval_kinds(sides)], figures, columns)
 
 
 def speedups(sides: Sequence[Side], figures: str) -> str:
     """Speedup over each run's own baseline, with its interval."""
 
     def row_of(cell: ReportCell) -> dict[Any, Any] | None:
-        row = _figure(cell)
+        row = cell.figure
         return None if row is None or number(row, "speedup") is None else row
 
     rows = _rows(sides, lambda side, cell: cell.backend != side.baseline and row_of(cell) is not None)
@@ -195,10 +191,6 @@ def _section(title: str, said: Sequence[str], figures: str, columns: Sequence[Co
     return "\n\n".join(text for text in (f"## {title}", intro, figures, table(columns)) if text)
 
 
-def _figure(cell: ReportCell) -> dict[Any, Any] | None:
-    return next((cell.stages[stage] for stage in FIGURE_STAGES if stage in cell.stages), None)
-
-
 def _with_interval(
     row: dict[Any, Any], value: str, low: str, high: str, unit: Unit, digits: int = DIGITS
 ) -> str:
@@ -210,21 +202,10 @@ def _with_interval(
 
 def _interval_kinds(sides: Sequence[Side]) -> str:
     def kinds(side: Side) -> str:
-        rows = [row for cell in side.cells if (row := _figure(cell)) is not None]
+        rows = [row for cell in side.cells if (row := cell.figure) is not None]
         return " or ".join(distinct(KINDS[IntervalKind(row["interval"])] for row in rows))
 
     return f"Medians with {100 * CONFIDENCE:g} % intervals; {_by_side(sides, kinds)}."
-
-
-def _of_what(sides: Sequence[Side]) -> str:
-    """A forward and a script's call are not the same span."""
-
-    def stages(side: Side) -> str:
-        return " or ".join(
-            distinct(str(row["stage"]) for cell in side.cells if (row := _figure(cell)) is not None)
-        )
-
-    return f"What was timed: {_by_side(sides, stages)}."
 
 
 def _baseline(side: Side) -> str:

@@ -1,8 +1,6 @@
 """Curves of several runs' speed over one reference, against the frame count: figures, and their section."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final
 
 from bench.plotting.plot_overlay import RELATIVE, OverlaidCurve, Overlay, in_parts
 from bench.plotting.plot_series import Curve, Point
@@ -10,8 +8,6 @@ from bench.reporting.devices import DeviceRow, Devices
 from bench.reporting.markdown import escape
 from bench.reporting.report_cells import distinct
 from bench.reporting.side_by_side_devices import DRAWN_PER_S
-
-_OTHERWISE: Final = "‡"
 
 
 def relative_section(devices: Devices, figures: str) -> str:
@@ -53,9 +49,7 @@ def relative_overlays(devices: Devices) -> list[tuple[str, Overlay]]:
             curves=curves,
         )
         stem = RELATIVE if len(places) == 1 else f"{RELATIVE}-b{batch}-{height}x{width}"
-        found += [
-            (f"{stem}-{part.part}" if part.parts > 1 else stem, part) for part in map(_noted, in_parts(whole))
-        ]
+        found += [(f"{stem}-{part.part}" if part.parts > 1 else stem, part) for part in in_parts(whole)]
     return found
 
 
@@ -70,15 +64,11 @@ def _curves(rows: Sequence[DeviceRow], runs: Sequence[str]) -> tuple[OverlaidCur
     curves = []
     for (run, backend, input_), own in series.items():
         points = [point for row in own if (point := _point(row)) is not None]
-        words = [
-            *([f", {input_}"] if inputs[run, backend] > 1 else []),
-            *([f" {_OTHERWISE}"] if not all(row.relative.timed_alike for row in own if row.relative) else []),
-        ]
         curves.append(
             OverlaidCurve(
                 run=runs.index(run),
                 curve=Curve(backend=backend, points=tuple(sorted(points, key=lambda point: point.frames))),
-                said="".join(words),
+                said=f", {input_}" if inputs[run, backend] > 1 else "",
             )
         )
     return tuple(curves)
@@ -99,10 +89,3 @@ def _point(row: DeviceRow) -> Point | None:
         high=speed.high,
         interval=row.relative.interval,
     )
-
-
-def _noted(part: Overlay) -> Overlay:
-    """What a mark behind a name means, where there is one."""
-    if any(_OTHERWISE in item.said for item in part.curves):
-        return replace(part, notes=(f"{_OTHERWISE} timed otherwise than the reference.",))
-    return part

@@ -14,7 +14,6 @@ from bench.cautions.caution import Notice
 from bench.cautions.cautions import cautions
 from bench.cautions.machine_state import MachineState, machine_state
 from bench.records import (
-    FIGURE_STAGES,
     FORWARD,
     FORWARD_UNPROBED,
     OTHER,
@@ -37,13 +36,12 @@ STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
 
 CELLS_COLUMNS: Final = (
     "cell", *AXES, "round", "status", "reason", "started_at",
-    "synchronised", "gradients", "first_in_process",
+    "first_in_process",
     "import_torch_s", "context_s", "model_to_device_s", "first_forward_s", "compile_s",
     "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
     "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
     "cold_peak_device_reserved_bytes",
     "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
-    "stop_stage_launch",
     "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace",
     "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
@@ -52,7 +50,6 @@ CELLS_COLUMNS: Final = (
 )  # fmt: skip
 SAMPLES_COLUMNS: Final = (
     "cell", "round", "pass", "phase", "repetition", "stage", "start_s", "wall_s", "device_s",
-    "synchronised",
 )  # fmt: skip
 MEMORY_COLUMNS: Final = ("cell", "round", "elapsed_s", "host_bytes", "device_bytes")
 MEMORY_LINES_COLUMNS: Final = (
@@ -80,7 +77,7 @@ _FIGURES: Final = (
 )  # fmt: skip
 """Endings of the names of columns that hold floats."""
 
-_FLAGS: Final = ("synchronised", "gradients", "first_in_process")
+_FLAGS: Final = ("first_in_process",)
 """Columns that hold true, false or nothing."""
 
 MEASURED: Final = (Status.OK, Status.INACCURATE)
@@ -101,12 +98,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """A row per repetition and stage, cold and warm-up samples included."""
     rows = [
-        {
-            "cell": record.cell,
-            "round": record.round,
-            **sample.model_dump(by_alias=True, mode="json"),
-            "synchronised": record.synchronised,
-        }
+        {"cell": record.cell, "round": record.round, **sample.model_dump(by_alias=True, mode="json")}
         for record in records
         for sample in record.samples
     ]
@@ -176,9 +168,9 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
     """A row per (cell, stage), cells in the order in which they first ended.
 
     The four stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise from
-    `stage_sync`, otherwise from `stage_launch`; `forward`, `total` and the transfers, or `call` in their
-    place, come from the end-to-end pass (clock `wall`). `share` is a stage's part of the probed forward. A
-    speedup compares with the baseline's same stage of the same input, batch, frames and size.
+    `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`). `share`
+    is a stage's part of the probed forward. A speedup compares with the baseline's same stage of the same
+    input, batch, frames and size.
     """
     summaries = {
         cell: {stage: _summary_of(stage, rounds) for stage in SAMPLE_STAGES if stage != FORWARD_UNPROBED}
@@ -212,7 +204,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
             }  # fmt: skip
             if found in staged and whole > 0:
                 row["share"] = summary.median / whole
-            if stage in (*FIGURE_STAGES, TOTAL) and summary.median > 0:
+            if stage in (FORWARD, TOTAL) and summary.median > 0:
                 row["frames_per_s"] = first.batch * first.frames / summary.median
             base = of_base.get(stage)
             if base is not None and status is Status.OK and summary.median > 0:
@@ -235,7 +227,7 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     """
     rows = []
     for cell, rounds in _measured_rounds(records).items():
-        for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS, Pass.STAGE_LAUNCH):
+        for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
             on = steady_samples(rounds, pass_, FORWARD, "wall_s")
             off = steady_samples(rounds, pass_, FORWARD_UNPROBED, "wall_s")
             if not any(on) or not any(off):  # without plain calls there is nothing to compare with

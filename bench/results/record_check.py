@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from bench.grid.plan import Cell
 from bench.records import (
-    CALL,
     FORWARD,
     FORWARD_UNPROBED,
     OTHER,
@@ -28,7 +27,7 @@ _MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
 _MAY_BE_NEGATIVE: Final = ("harness_s", "host_growth_bytes", "increment_bytes", "temperature_c")
 """Differences, and the cold."""
 
-_CALLS: Final = (FORWARD, CALL, FORWARD_UNPROBED, TOTAL)
+_CALLS: Final = (FORWARD, FORWARD_UNPROBED, TOTAL)
 """Spans that no clock shows as nothing."""
 
 

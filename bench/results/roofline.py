@@ -9,7 +9,7 @@ import pandas as pd
 from bench.grid.backend_spec import Backend, resolve
 from bench.grid.ceilings import Ceiling, CeilingKind, best, has_roofline, precision_of, threads_of
 from bench.grid.config import Experiment, Model
-from bench.records import FORWARD, Pass
+from bench.records import FORWARD
 from bench.results.analysis import AXES, Tables
 from vsr_model.registry import find_model
 from vsr_model.stages import STAGES, Stage
@@ -124,8 +124,8 @@ def roofline_table(
     """A row per cell and stage, and the whole `forward`, that was timed and does some work.
 
     FLOPs and bytes are the published network's, whatever algorithm computes it. Left out are backends with a
-    memory_plan, whose calls do other work, or several processes, which one's ceilings do not limit, and stage
-    times that are not of the work (Pass.STAGE_LAUNCH on a GPU). Empty where no ceiling was measured.
+    memory_plan, whose calls do other work, or several processes, which one's ceilings do not limit. Empty
+    where no ceiling was measured.
     """
     if not any(ceiling.samples_s for ceiling in ceilings):
         return _table([], ROOFLINE_COLUMNS)
@@ -137,8 +137,6 @@ def roofline_table(
     for row in summary[summary["median_s"] > 0].to_dict("records"):
         backend = backends[row["backend"]]
         if row["backend"] not in known or row["stage"] not in (*STAGES, FORWARD):
-            continue
-        if row["pass"] == Pass.STAGE_LAUNCH and backend.is_cuda:
             continue
         parts = parts_of(experiment.model, backend, row)
         chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[Stage(row["stage"])]]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.records import FIGURE_STAGES, OTHER, CellRecord, Pass, Phase
+from bench.records import FORWARD, OTHER, CellRecord, Pass, Phase
 from vsr_model.stages import STAGES
 
 Source = tuple[Pass, str]
@@ -23,11 +23,7 @@ class Sampled:
 def sources_of(stage: str) -> list[Source]:
     """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
     if stage in (*STAGES, OTHER):
-        return [
-            (Pass.STAGE_EVENTS, "device_s"),
-            (Pass.STAGE_SYNC, "wall_s"),
-            (Pass.STAGE_LAUNCH, "wall_s"),
-        ]
+        return [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
     return [(Pass.END_TO_END, "wall_s")]
 
 
@@ -60,5 +56,5 @@ def sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
 
 
 def figure_of(rounds: Sequence[CellRecord]) -> Sampled | None:
-    """What a cell's time is of (FIGURE_STAGES); None where nothing was timed end to end."""
-    return next((found for stage in FIGURE_STAGES if (found := sampled(rounds, stage)) is not None), None)
+    """A cell's time, which is its forward's; None where nothing was timed end to end."""
+    return sampled(rounds, FORWARD)

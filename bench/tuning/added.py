@@ -16,7 +16,6 @@ _SWITCHES: Final = {
     "cudnn_benchmark": "cuDNN autotuning",
     "compile": "compile",
     "cuda_graph": "cuda_graph",
-    "cudnn_warp": "warp by cuDNN",
 }
 
 

@@ -158,7 +158,6 @@ _CUDA: Final = (
     Axis(field="from", values=("cudnn_autotune",)),
     Axis(field="cuda_graph", values=(True,)),
     Axis(field="schedule", values=("pipelined",)),
-    Axis(field="cudnn_warp", values=(False,)),
     Axis(field="compile", values=(True,)),
 )
 

@@ -33,19 +33,9 @@ def test_the_host_is_asked_at_each_time_and_devices_as_they_were(monkeypatch: py
 def test_a_device_is_held_against_the_least_that_a_cell_takes(share: float, refused: bool) -> None:
     one = experiment(backends=["cudnn"])
     cell = jobs_of(one)[0].cell
-    free = int(share * peak_bytes(cell, one.model, one.measure))
+    free = int(share * peak_bytes(cell, one.model))
     gate = Admission(one, rooms({cell.backend.device: free}))
     assert (gate.refusal(cell, never) is not None) == refused
-
-
-def test_what_autograd_keeps_is_part_of_what_a_cell_takes() -> None:
-    one = experiment(backends=["cudnn"], grid={"frames": [8], "size": [[32, 32]]})
-    recording = one.model_copy(update={"measure": one.measure.model_copy(update={"gradients": True})})
-    cell = jobs_of(one)[0].cell
-    need, recorded = (peak_bytes(cell, item.model, item.measure) for item in (one, recording))
-    gates = [Admission(item, rooms({cell.backend.device: need})) for item in (one, recording)]
-    assert recorded > need / NEEDED_SHARE
-    assert [gate.refusal(cell, never) is not None for gate in gates] == [False, True]
 
 
 def test_compiled_cells_are_not_held_against_an_estimate_of_others() -> None:

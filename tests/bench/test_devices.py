@@ -10,7 +10,7 @@ import pytest
 
 from bench.plotting.plot_devices import GROUPS, devices_figure
 from bench.plotting.plots import save
-from bench.records import CALL, FORWARD, CellRecord, Pass, Status
+from bench.records import CellRecord, Status
 from bench.reporting.devices import OUTPUT_SCALE, DeviceRow, Devices, Reference, devices_of
 from bench.reporting.devices_table import DEVICES_COLUMNS, devices_table
 from bench.reporting.report_cells import cells_of
@@ -147,29 +147,6 @@ class TestRatio:
         assert (row.relative, row.why_not) == (None, "other network")
         assert row.frames_rate is not None
         assert "other network" in devices_section(devices, "")
-
-    def test_what_was_timed_otherwise_says_so(self) -> None:
-        called = [
-            record.model_copy(
-                update={
-                    "synchronised": False,
-                    "samples": tuple(
-                        sample.model_copy(update={"stage": CALL})
-                        for sample in record.samples
-                        if sample.pass_ is Pass.END_TO_END and sample.stage == FORWARD
-                    ),
-                }
-            )
-            for record in synthetic.run((CUDA,), frames=(4,))
-        ]
-        devices = devices_of([*two(), side("paper", called)])
-        row = on_page(devices)["paper", "cuda"]
-        assert row.timed == "call, not synchronised"
-        assert row.relative is not None
-        assert not row.relative.timed_alike
-        section = devices_section(devices, "")
-        assert len(re.findall(r"‡ .* call, not synchronised ", section)) == 1
-        assert section.count("‡") == 2
 
     def test_an_inaccurate_cell_keeps_its_rate_and_gets_no_ratio(self) -> None:
         records = [
@@ -339,17 +316,7 @@ class TestTable:
         assert fast["frames_per_s_low"] == row.frames_rate.low_per_s
         assert fast["reference"] == "slow:cuda"
         assert fast["peak_device_bytes"] == row.cell.over_rounds("peak_device_bytes", max)
-        assert bool(fast["timed_alike"]) is True
         assert fast["device"] == "GPU of fast"
-
-    def test_rounds_that_ran_otherwise_have_no_one_flag(self) -> None:
-        records = [
-            record.model_copy(update={"synchronised": record.round > 0})
-            for record in synthetic.run((CUDA,), frames=(4,), rounds=2)
-        ]
-        table = devices_table(devices_of([side("one", records)]))
-        assert table["synchronised"].isna().all()
-        assert table["gradients"].isna().all()
 
     def test_power_and_energy_stand_on_the_page_where_they_are_known(self) -> None:
         assert "power" not in devices_section(devices_of(two()), "").replace("power and", "")

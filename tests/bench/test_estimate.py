@@ -32,44 +32,12 @@ def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1)
         ("sync", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
         ("events", "off", 1 + 2 + 7, 1 + 2 + 7 + 14),
         ("both", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 28),
-        ("launch", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
     ],
 )
 def test_calls_of_a_round(stages: str, memory: str, on_cpu: int, on_cuda: int) -> None:
     measure = Measure.model_validate({"stages": stages, "memory": memory, "warmup": 2, "repetitions": 7})
     assert expected_calls(measure, BUILT_IN["cpu"]).total == on_cpu
     assert expected_calls(measure, BUILT_IN["cudnn"]).total == on_cuda
-
-
-def test_a_first_call_that_counts_is_no_call_more() -> None:
-    measure = Measure.model_validate({"first_call": "counted", "warmup": 0, "repetitions": 7})
-    calls = expected_calls(measure, BUILT_IN["cpu"])
-    assert (calls.first, calls.end_to_end) == (0, 7)
-
-
-@pytest.mark.parametrize(
-    ("stages", "memory", "on_cpu", "on_cuda"),
-    [
-        ("launch", "off", (7, 0), (7, 0)),
-        ("both", "curve", (7, 1), (14, 1)),
-        ("events", "curve", (0, 1), (7, 1)),
-        ("off", "lines", (0, 2), (0, 2)),
-    ],
-)
-def test_without_an_end_to_end_pass_probed_calls_are_alone(
-    stages: str, memory: str, on_cpu: tuple[int, int], on_cuda: tuple[int, int]
-) -> None:
-    asked = {"first_call": "counted", "warmup": 0, "end_to_end": False, "repetitions": 7}
-    measure = Measure.model_validate({**asked, "stages": stages, "memory": memory})
-    for name, (probed, profiled) in (("cpu", on_cpu), ("cudnn", on_cuda)):
-        calls = expected_calls(measure, BUILT_IN[name])
-        assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (0, 0, probed, profiled)
-
-
-def test_a_budget_is_of_probed_calls_where_they_are_alone() -> None:
-    rule = {"min": 2, "max": 40, "target": 0.01, "budget_s": 12.0}
-    asked = {"first_call": "counted", "warmup": 0, "end_to_end": False, "repetitions": rule}
-    assert expected_calls(Measure.model_validate(asked), BUILT_IN["cpu"], 2.0).stages == 6
 
 
 @pytest.mark.parametrize(
@@ -105,19 +73,9 @@ def test_flops_grow_with_the_batch() -> None:
     assert two == 2 * one
 
 
-def test_gradients_take_memory_for_every_frame() -> None:
-    recording = Measure.model_validate({"gradients": True})
-    plain, kept = (
-        [cost(cell(frames=frames), Model(), measure, RATES).peak_bytes for frames in (4, 8)]
-        for measure in (Measure(), recording)
-    )
-    assert kept[0] > 5 * plain[0]
-    assert kept[1] - kept[0] > 20 * (plain[1] - plain[0])
-
-
 def peak_of(model: Model, **fields: Any) -> int:
     backend = Backend(name="x", **{"device": "cpu", **fields})
-    return peak_bytes(cell(backend), model, Measure())
+    return peak_bytes(cell(backend), model)
 
 
 AXES = {"batch": 1, "height": 64, "width": 64}

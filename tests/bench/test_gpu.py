@@ -15,15 +15,16 @@ from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.config import Model
 from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
-from bench.measure.timing import LaunchProbe, Probe, Timed, timed, timed_stages
+from bench.measure.timing import Timed, timed
+from bench.paper.method import PAPER, Method
+from bench.paper.script import keep_from_cudnn
 from bench.process.admission import Admission
 from bench.process.launcher import Launcher
 from bench.process.runner import Run, execute
-from bench.records import CALL, CellRecord, Pass, Phase, Status
+from bench.records import CellRecord, Pass, Phase, Status
 from tests import golden
 from tests.bench.fakes import Watching, experiment, jobs_of
 from vsr_model import BasicVSR, load_checkpoint
-from vsr_model.cost import estimate_peak_bytes
 from vsr_model.stages import STAGES, no_probe
 
 pytestmark = [
@@ -149,35 +150,6 @@ def test_host_time_without_synchronisation_is_the_launch_alone(device):
     assert unsynchronised < 0.5 * wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
 
 
-def test_a_span_without_synchronisation_is_the_launch_alone(device):
-    synchronised = wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
-    _, span = timed(lambda: torch.cuda._sleep(CYCLES), device=device, synchronise=False)
-    device.synchronize()
-    assert span.wall_s < 0.5 * synchronised
-    assert span.device_s is None
-
-
-@pytest.mark.parametrize("synchronise", [True, False])
-def test_a_launch_probe_waits_for_nothing(device, synchronise):
-    def forward(probe: Probe) -> None:
-        for stage in STAGES:
-            with probe(stage):
-                torch.cuda._sleep(CYCLES)
-
-    ran = len(STAGES) * wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
-    whole, stages = timed_stages(
-        forward, LaunchProbe(device, perf_counter), device=device, synchronise=synchronise
-    )
-    device.synchronize()
-    assert sum(stages.wall_s.values()) < 0.5 * ran
-    assert stages.device_s == {}
-    if synchronise:  # the wait for the device is no stage's
-        assert stages.other_wall_s > 0.5 * ran
-        assert whole.wall_s == pytest.approx(ran, rel=0.10)
-    else:
-        assert whole.wall_s < 0.5 * ran
-
-
 def test_work_left_over_is_not_counted(device):
     alone = wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
     torch.cuda._sleep(10 * CYCLES)
@@ -216,7 +188,9 @@ def launcher() -> Iterator[Launcher]:
         yield launcher
 
 
-def run_all(launcher: Launcher, references: Path, **changes: Any) -> list[CellRecord]:
+def run_all(
+    launcher: Launcher, references: Path, method: Method | None = None, **changes: Any
+) -> list[CellRecord]:
     one = experiment(**changes)
     kept: list[CellRecord] = []
     run = Run(
@@ -225,7 +199,8 @@ def run_all(launcher: Launcher, references: Path, **changes: Any) -> list[CellRe
         skip_reason=lambda _: None,
         admission=Admission(one, lambda _: None),
         keep=kept.append,
-        worker="tests.bench.faulty_workers:serve",
+        worker="tests.bench.faulty_workers:serve" if method is None else "bench.paper.script:main",
+        method=method,
     )
     execute(jobs_of(one), run, launcher, Watching())
     return kept
@@ -335,108 +310,56 @@ def test_out_of_device_memory_is_a_result(launcher, tmp_path):
     assert (first.status, last.status) == (Status.OK, Status.OK)
 
 
-# Other ways of measuring.
-
-LIKE_A_SCRIPT = {
-    "first_call": "counted", "warmup": 0, "repetitions": 3, "timed": "call", "synchronise": False,
-    "gradients": True, "stages": "launch", "memory": "curve", "isolation": "backend", "order": "by_backend",
-    "timeout_s": 300.0,
-}  # fmt: skip
-AXES = {"frames": 3, "height": 64, "width": 96}
-NETWORK = {"mid_channels": 64, "num_blocks": 6}
-
-
-@pytest.fixture(scope="module")
-def as_a_script(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> list[CellRecord]:
-    """Two cells of a process that a script might be: the second finds the context made."""
-    return run_all(
-        launcher,
-        tmp_path_factory.mktemp("references"),
-        model=NETWORK,
-        input=[{"name": name, "kind": "random"} for name in ("first", "second")],
-        grid={"frames": [AXES["frames"]], "size": [[AXES["height"], AXES["width"]]]},
-        backends=["cudnn"],
-        measure=LIKE_A_SCRIPT,
-    )
-
-
-def test_a_scripts_cells_are_ok(as_a_script):
-    for record in as_a_script:
-        assert (record.status, record.reason) == (Status.OK, "")
-        assert record.output_psnr_db >= 80
-        assert (record.synchronised, record.gradients) == (False, True)
-        assert {sample.device_s for sample in record.samples} == {None}
-        assert len(steady(record, Pass.END_TO_END, CALL, "wall_s")) == 3
-        assert {sample.stage for sample in record.samples if sample.pass_ is Pass.END_TO_END} == {CALL}
-        assert len(steady(record, Pass.STAGE_LAUNCH, "forward", "wall_s")) == 3
-        assert record.telemetry
-
-
-def test_the_context_and_the_model_are_in_a_scripts_first_call(as_a_script):
-    first, second = as_a_script
-    assert (first.first_in_process, second.first_in_process) == (True, False)
-    assert (first.context_s, first.model_to_device_s) == (None, None)
-    assert second.context_s is None
-    assert second.model_to_device_s > 0
-    assert first.first_forward_s > second.first_forward_s
-
-
-def test_stages_alone_are_of_the_first_calls(launcher, tmp_path):
+def test_page_locked_memory(launcher, tmp_path):
     (record,) = run_all(
         launcher,
         tmp_path,
-        model=NETWORK,
-        grid={"frames": [AXES["frames"]], "size": [[AXES["height"], AXES["width"]]]},
-        backends=["cudnn"],
-        measure={**LIKE_A_SCRIPT, "end_to_end": False},
+        backends=[{"name": "pinned", "from": "cudnn", "transfer": "pinned"}],
+        measure={"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off", "timeout_s": 300.0},
     )
-    assert (record.status, record.reason) == (Status.OK, "")
-    assert record.output_psnr_db >= 80
-    walls = steady(record, Pass.STAGE_LAUNCH, "forward", "wall_s")
-    assert len(walls) == 3
-    assert walls[0] == record.first_forward_s == max(walls)
-    assert {sample.pass_ for sample in record.samples} == {Pass.STAGE_LAUNCH}
-    assert record.context_s > 0
-    assert record.model_to_device_s > 0
-
-
-def test_what_autograd_keeps_is_on_the_device(launcher, tmp_path, as_a_script):
-    (plain,) = run_all(
-        launcher,
-        tmp_path,
-        model=NETWORK,
-        grid={"frames": [AXES["frames"]], "size": [[AXES["height"], AXES["width"]]]},
-        backends=["cudnn"],
-        measure={**LIKE_A_SCRIPT, "gradients": False},
-    )
-    with_, without = (estimate_peak_bytes(**NETWORK, batch=1, **AXES, gradients=on) for on in (True, False))
-    grown = as_a_script[0].peak_device_bytes - plain.peak_device_bytes
-    assert grown == pytest.approx(with_ - without, rel=0.2)
-
-
-@pytest.mark.parametrize("timed_as", ["forward", "call"])
-def test_page_locked_memory(launcher, tmp_path, timed_as):
-    (record,) = run_all(
-        launcher,
-        tmp_path,
-        backends=["cudnn"],
-        measure={"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off", "timed": timed_as,
-                 "host_memory": "pinned", "timeout_s": 300.0},
-    )  # fmt: skip
     assert (record.status, record.reason) == (Status.OK, "")
     assert record.settings["host_memory"] == "pinned"
     assert record.context_s > 0
     assert record.output_psnr_db >= 80
 
 
-@pytest.mark.parametrize("on_cudnn", [True, False])
-def test_cudnn_in_the_warp_of_features(device, on_cudnn):
-    backend = replace(BUILT_IN["cudnn"], cudnn_warp=on_cudnn)
+# The course paper's script.
+
+
+@pytest.fixture(scope="module")
+def scripted(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> list[CellRecord]:
+    """Two cells of one process by the paper's script."""
+    return run_all(
+        launcher,
+        tmp_path_factory.mktemp("references"),
+        method=PAPER,
+        model={"mid_channels": 64, "num_blocks": 6},
+        input=[{"name": name, "kind": "random"} for name in ("first", "second")],
+        grid={"frames": [3], "size": [[64, 96]]},
+        backends=["cudnn"],
+        measure={"warmup": 0, "repetitions": 3, "stages": "off", "memory": "off", "isolation": "backend",
+                 "timeout_s": 300.0},
+    )  # fmt: skip
+
+
+def test_the_papers_first_call_sets_the_device_up(scripted):
+    assert [record.status for record in scripted] == [Status.OK] * 2
+    first, second = (steady(record, Pass.END_TO_END, "forward", "wall_s") for record in scripted)
+    assert len(first) == len(second) == 3
+    assert first[0] > second[0]
+    assert all(record.output_psnr_db >= 80 for record in scripted)
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_cudnn_in_the_warp_of_features(device, off):
+    backend = BUILT_IN["cudnn"]
     clip = torch.rand(1, 3, 3, 32, 32).to(device.torch_device)
     with backends.applied(backend):
         network = workload.prepare(
             workload.build_model(Model(mid_channels=8, num_blocks=1)), backend, device.torch_device
         )
+        if off:
+            keep_from_cudnn(network.get_submodule("alignment"))
         forward = workload.forward_of(network)
         forward(clip, no_probe)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -444,7 +367,7 @@ def test_cudnn_in_the_warp_of_features(device, on_cudnn):
             device.synchronize()
     calls = {item.key: item.count for item in profile.key_averages()}
     # Flow estimation pads by the border, which cuDNN cannot: its warps are none of them.
-    assert calls.get("aten::cudnn_grid_sampler", 0) == (4 if on_cudnn else 0)
+    assert calls.get("aten::cudnn_grid_sampler", 0) == (0 if off else 4)
     assert calls["aten::cudnn_convolution"] > 0
 
 

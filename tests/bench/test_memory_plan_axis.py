@@ -142,11 +142,6 @@ def test_plans_that_are_none_are_refused(tmp_path: Path, given: str, said: str) 
     ("assignment", "said"),
     [
         (
-            "measure.gradients=true",
-            "gradients: true has calls recorded by autograd, and those of 'kept', which has a memory_plan, "
-            "never are; allowed is gradients: false",
-        ),
-        (
             "measure.memory=lines",
             "memory: lines is of the plain network's forward, which 'kept', as it has a memory_plan, does "
             "not call; allowed are curve and off",
@@ -240,10 +235,10 @@ def test_an_estimate_is_that_of_the_plan(memory_plan: Any, frames: int, batch: i
     extra = ours[Stage.PROPAGATION] - plain[Stage.PROPAGATION]
     assert extra * frames * 2 == plain[Stage.PROPAGATION] * again
     assert ours[Stage.ALIGNMENT] >= plain[Stage.ALIGNMENT]
-    assert peak_bytes(cell, one.model, Measure()) == needed.host_bytes + 4 * 3 * batch * frames * 16 * 24
+    assert peak_bytes(cell, one.model) == needed.host_bytes + 4 * 3 * batch * frames * 16 * 24
     on_device = replace(cell, backend=replace(cell.backend, device="cuda"))
     needed = needs(replace(call, on_cpu=False), followed)
-    assert peak_bytes(on_device, one.model, Measure()) == needed.device_bytes
+    assert peak_bytes(on_device, one.model) == needed.device_bytes
 
 
 def test_the_check_is_a_call_more() -> None:
@@ -408,17 +403,15 @@ def test_a_plain_result_that_does_not_fit_is_not_tried(
         assert run("disk").record.output_check is OutputCheck.COMPARED  # by what is kept now
 
 
-@pytest.mark.parametrize("timed", ["forward", "call"])
 def test_on_a_gpu_the_call_itself_brings_frames(
-    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, timed: str
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = CpuAsCuda()
     monkeypatch.setattr(backends, "device_of", lambda _: device)
-    record = run("disk", of="cudnn", measure=once(timed=timed, host_memory="pinned")).record
+    record = run("disk", of="cudnn", measure=once()).record
     assert record.status is Status.OK, record.reason
     spans = {sample.stage for sample in record.samples if sample.pass_ is Pass.END_TO_END}
-    assert spans == ({FORWARD, "total"} if timed == "forward" else {"call"})
-    assert device.locked == [(1, FRAMES, 3, 16, 24)]  # the clip, and no room for an output
+    assert spans == {FORWARD, "total"}
     assert record.output_check is OutputCheck.COMPARED
 
 
@@ -454,7 +447,6 @@ def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
             backend=name,
             frames=frames,
             seconds=medians[name, frames],
-            stage=FORWARD,
             host_bytes=2**20 * (frames if name == "cpu" else 50) + 1,
             device_bytes=None,
         )

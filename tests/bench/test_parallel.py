@@ -12,7 +12,6 @@ import psutil
 import pytest
 import torch
 import yaml
-from pydantic import ValidationError
 from torch import Tensor
 
 from bench.grid import estimate
@@ -296,23 +295,6 @@ def test_a_memory_plan_is_not_divided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ({"timed": "call"}, "allowed is timed: forward"),
-        (
-            {"end_to_end": False, "stages": "sync", "first_call": "counted", "warmup": 0},
-            "leaves out the only pass",
-        ),
-        ({"synchronise": False, "stages": "off"}, "when the last process"),
-    ],
-)
-def test_ways_of_measuring_that_cannot_be_with_processes(how: dict[str, Any], said: str) -> None:
-    divided(backends=[{**TWO, "processes": 1}], measure=how)
-    with pytest.raises(ValidationError, match=said):
-        divided(measure=how)
-
-
-@pytest.mark.parametrize(
     ("gpus", "said"), [(2, None), (1, "processes: 2 need a GPU each, and this machine has 1")]
 )
 def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: int, said: str | None) -> None:
@@ -359,7 +341,7 @@ def test_processes_make_one_pass() -> None:
 def needed(backend: Backend, batch: int) -> int:
     one = divided()
     cell = replace(jobs_of(one)[0].cell, backend=backend, batch=batch)
-    return estimate.peak_bytes(cell, one.model, one.measure)
+    return estimate.peak_bytes(cell, one.model)
 
 
 def test_a_gpu_holds_a_share_and_the_host_holds_all() -> None:

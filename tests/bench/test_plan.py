@@ -140,20 +140,6 @@ def test_blocked_is_cell_by_cell() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("isolation", ["cell", "backend", "experiment"])
-def test_by_backend_is_one_backend_after_the_other(isolation: str) -> None:
-    one = experiment(grid={"frames": (4, 1), "size": ((16, 16),)})
-    jobs = schedule(cells(one), Measure(rounds=2, order="by_backend"))
-    in_order = [
-        (4, "cpu", 0), (1, "cpu", 0), (4, "cuda", 0), (1, "cuda", 0),
-        (4, "cpu", 1), (1, "cpu", 1), (4, "cuda", 1), (1, "cuda", 1),
-    ]  # fmt: skip
-    assert order(jobs) == in_order
-    sharing = [order(group) for group in groups(jobs, isolation=isolation)]
-    assert [job for group in sharing for job in group] == in_order
-    assert {len(group) for group in sharing} == {{"cell": 1, "backend": 2, "experiment": 4}[isolation]}
-
-
 def test_random_shuffles_each_round_by_its_seed() -> None:
     planned = cells(experiment(grid={"frames": tuple(range(1, 9)), "size": ((16, 16),)}))
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench import cli, exits, report_run
 from bench.plotting.plots import write_plots
-from bench.records import CALL, FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Pass, Status
+from bench.records import FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Status
 from bench.report_run import default_folder, report, run_names
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side_many import MANY
@@ -245,25 +245,6 @@ class TestSideBySide:
         page = page_of(pages)
         assert len(page.values("src")) == 4
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
-
-    def test_a_forward_and_a_call_are_told_apart(self, tmp_path: Path) -> None:
-        first = make(tmp_path / "first")
-        called = [
-            record.model_copy(
-                update={
-                    "samples": tuple(
-                        sample.model_copy(update={"stage": CALL})
-                        for sample in record.samples
-                        if sample.pass_ is Pass.END_TO_END and sample.stage == FORWARD
-                    )
-                }
-            )
-            for record in records_of(first)
-        ]
-        second = make(tmp_path / "second", records=called)
-        text = report([first.path, second.path], tmp_path / "out").markdown.read_text(encoding="utf-8")
-        assert "What was timed: first: forward; second: call." in section(text, "Time")
-        assert all("–" not in row for row in rows(section(text, "Time")))
 
     def test_how_a_cell_ended_stands_in_for_its_figure(self, tmp_path: Path) -> None:
         first = make(tmp_path / "first", frames=(4,))

@@ -19,7 +19,7 @@ from bench.grid.ceilings import (
 from bench.grid.config import Model
 from bench.plotting.plot_series import Roofline
 from bench.plotting.plots import data, figure
-from bench.records import CellRecord, Pass, Status
+from bench.records import CellRecord, Status
 from bench.reporting.report import render_markdown
 from bench.results.analysis import tables_of
 from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
@@ -257,24 +257,6 @@ class TestTable:
         )
         assert forward["binds"] == COMPUTE
         assert forward["limit_flops_per_s"] == pytest.approx(forward["flops"] / least_s)
-
-    def test_launches_are_no_work(self) -> None:
-        gpu = synthetic.run(synthetic.GPU[:2], frames=(2,))
-        launched = [
-            record.model_copy(
-                update={
-                    "samples": tuple(
-                        sample.model_copy(update={"pass_": Pass.STAGE_LAUNCH})
-                        for sample in record.samples
-                        if sample.pass_ != Pass.STAGE_EVENTS
-                        and sample.stage not in ("forward", "total", "forward_unprobed")
-                    )
-                }
-            )
-            for record in gpu
-        ]
-        table = rooflines.tables(launched).roofline
-        assert set(table["backend"]) == {"cpu"}
 
     def test_without_ceilings_there_is_nothing(self) -> None:
         experiment = rooflines.experiment_of(self.RECORDS)

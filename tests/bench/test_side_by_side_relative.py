@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.plotting.plot_overlay import DRAWN, overlay_figure
-from bench.records import CALL, FORWARD, CellRecord, Pass
+from bench.records import CellRecord
 from bench.reporting.devices import Devices, devices_of
 from bench.reporting.report_cells import cells_of
 from bench.reporting.side_by_side_figures import Side
@@ -84,25 +84,6 @@ def test_more_curves_than_a_figure_holds_go_on_in_another() -> None:
     wanted = [(run, backend) for run in range(9) for backend in ("cuda", "cudnn")]
     assert sorted(drawn) == sorted(wanted[1:])  # all but the reference
     assert max(len(part.curves) for _, part in found) <= DRAWN
-
-
-def test_what_was_timed_otherwise_is_marked() -> None:
-    runs = two()
-    called = [
-        record.model_copy(
-            update={
-                "samples": tuple(
-                    sample.model_copy(update={"stage": CALL}) if sample.stage == FORWARD else sample
-                    for sample in record.samples
-                    if sample.pass_ is Pass.END_TO_END
-                )
-            }
-        )
-        for record in synthetic.run(faster(2.0), frames=(1, 4))
-    ]
-    ((_, overlay),) = relative_overlays(devices_of([runs[0], side("fast", called)]))
-    assert [(item.run, item.said) for item in overlay.curves] == [(1, " ‡"), (0, ""), (1, " ‡")]
-    assert overlay.notes == ("‡ timed otherwise than the reference.",)
 
 
 def test_without_a_ratio_there_is_no_figure_and_no_section() -> None:

@@ -10,7 +10,6 @@ from bench.measure.backends import CpuDevice
 from bench.measure.timing import (
     MONOTONIC,
     EventProbe,
-    LaunchProbe,
     Probe,
     SyncProbe,
     timed,
@@ -71,24 +70,6 @@ def test_host_time_without_synchronisation_is_the_launch_alone(clock, device):
     assert span.wall_s > 60 * unsynchronised
 
 
-def test_timed_without_synchronisation_is_the_launch_and_waits_for_nothing(clock, device):
-    device.work(WORK_S)  # left over from before, and still running
-
-    result, span = timed(lambda: device.work(WORK_S) or "done", device=device, clock=clock, synchronise=False)
-
-    assert result == "done"
-    assert span.start_s == clock() - TICK_S
-    assert (span.wall_s, span.device_s) == (TICK_S, None)
-    assert device.synchronised == 0
-
-
-def test_what_a_call_has_to_wait_for_is_its_own_without_synchronisation(clock, device):
-    """As a copy to the host does: it waits for the work before it, whoever times it."""
-    device.work(WORK_S)
-    _, span = timed(device.synchronize, device=device, clock=clock, synchronise=False)
-    assert span.wall_s == WORK_S
-
-
 def test_device_time_spans_what_the_host_does_between_the_marks(clock, device):
     def action() -> None:
         device.work(WORK_S)
@@ -147,28 +128,6 @@ def test_event_probe_adds_up_and_does_not_empty_the_queue(clock, device):
     assert all(stages.wall_s[stage] == 2 * TICK_S for stage in STAGES)  # host time between the marks
 
 
-@pytest.mark.parametrize("synchronise", [True, False])
-def test_launch_probe_gives_the_time_to_queue_each_stage(clock, device, synchronise):
-    plain, _ = timed_stages(lambda _: two_frames(device, clock)(no_probe), SyncProbe(device, clock),
-                            device=device, clock=clock)  # fmt: skip
-    synchronised = device.synchronised
-    whole, stages = timed_stages(
-        two_frames(device, clock),
-        LaunchProbe(device, clock),
-        device=device,
-        clock=clock,
-        synchronise=synchronise,
-    )
-
-    assert device.synchronised == synchronised + 2 * synchronise  # outside the call or nowhere
-    assert list(stages.wall_s.values()) == [2 * TICK_S] * 4
-    assert (stages.device_s, stages.other_device_s) == ({}, None)
-    launched = 16 * TICK_S  # eight intervals, and the host's steps between them
-    assert whole.wall_s == (plain.wall_s if synchronise else launched)
-    # Where the call waits for the device at its end, no stage claims the wait.
-    assert stages.other_wall_s == whole.wall_s - 8 * TICK_S
-
-
 def test_event_probe_without_events_has_no_device_times(clock):
     device = NoQueue(clock)
     whole, stages = timed_stages(
@@ -180,7 +139,7 @@ def test_event_probe_without_events_has_no_device_times(clock):
     assert stages.other_wall_s == 8 * TICK_S
 
 
-@pytest.mark.parametrize("make", [SyncProbe, EventProbe, LaunchProbe])
+@pytest.mark.parametrize("make", [SyncProbe, EventProbe])
 def test_intervals_never_overlap(clock, device, make):
     probe = make(device, clock)
     timed_stages(two_frames(device, clock), probe, device=device, clock=clock)
@@ -190,7 +149,7 @@ def test_intervals_never_overlap(clock, device, make):
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
-@pytest.mark.parametrize("make", [SyncProbe, EventProbe, LaunchProbe])
+@pytest.mark.parametrize("make", [SyncProbe, EventProbe])
 def test_a_stage_inside_another_is_refused(clock, device, make):
     probe = make(device, clock)
 

@@ -17,7 +17,6 @@ from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, Telem
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import Ran, measure, steady
 from tests.vsr_model.fake_cuda import FakeCuda
-from vsr_model.errors import BadInput
 
 CLIP, OUTPUT = (1, 2, 3, 16, 16), (1, 2, 3, 64, 64)
 CUDNN = BUILT_IN["cudnn"]
@@ -54,25 +53,11 @@ def stages_of(record: CellRecord, phase: Phase) -> set[str]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("transfer", "of_measure", "host_memory"),
-    [
-        (None, "pageable", "pageable"),
-        (None, "pinned", "pinned"),
-        ("pageable", "pinned", "pageable"),
-        ("pinned", "pageable", "pinned"),
-        ("overlapped", "pageable", "pinned"),
-    ],
-)
-def test_a_backends_own_transfer_goes_first(transfer: str | None, of_measure: str, host_memory: str) -> None:
-    assert replace(CUDNN, transfer=transfer).host_memory(of_measure) == host_memory
-
-
 @pytest.mark.parametrize(("transfer", "locked"), [("pageable", []), ("pinned", [CLIP, OUTPUT])])
 def test_transfers_one_after_another(
     device: CpuAsCuda, round_of: Any, transfer: str, locked: list[tuple[int, ...]]
 ) -> None:
-    record = round_of({"transfer": transfer}, host_memory="pinned" if transfer == "pageable" else "pageable")
+    record = round_of({"transfer": transfer})
     assert device.locked == locked
     assert stages_of(record, Phase.STEADY) == {"host_to_device", "forward", "device_to_host", "total"}
 
@@ -129,21 +114,6 @@ def test_energy_is_not_told_of_frames_that_no_sample_counts(device: CpuAsCuda, r
     assert with_energy(round_of({"transfer": "overlapped"})) is None
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"timed": "call"},
-        {"synchronise": False, "stages": "launch"},
-        {"gradients": True},
-        {"first_call": "counted", "warmup": 0, "end_to_end": False},
-    ],
-)
-def test_ways_of_measuring_that_cannot_be_with_a_stream(how: dict[str, Any]) -> None:
-    backend = {"name": "stream", "from": "cudnn", "transfer": "overlapped"}
-    with pytest.raises((BadInput, ValueError), match="'stream', whose transfers are overlapped"):
-        experiment(backends=[backend], measure=how)
-
-
 # cuda_graph
 
 
@@ -154,10 +124,3 @@ def test_a_round_of_a_network_that_is_replayed(
     record = round_of({"cuda_graph": True}, warmup=2)
     assert record.settings["cuda_graph"] == "True"
     assert (cuda.log.count("capture"), cuda.log.count("replay")) == (1, 1 + 2 + 2)
-
-
-def test_gradients_cannot_be_recorded_by_a_graph() -> None:
-    with pytest.raises((BadInput, ValueError), match="'graph'"):
-        experiment(
-            backends=[{"name": "graph", "from": "cudnn", "cuda_graph": True}], measure={"gradients": True}
-        )

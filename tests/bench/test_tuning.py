@@ -72,9 +72,9 @@ def searched(seconds: Mapping[Candidate, float | str]) -> list[Done]:
         ("cpu", {}, "convolution memory_format compile"),
         ("cpu", {"min_psnr_db": 50.0}, "convolution memory_format dtype compile"),
         ("cpu", {"cores": 8, "without": ("compile", "convolution")}, "memory_format threads"),
-        ("cuda", {"min_psnr_db": 100.0}, "memory_format from cuda_graph schedule cudnn_warp compile"),
+        ("cuda", {"min_psnr_db": 100.0}, "memory_format from cuda_graph schedule compile"),
         ("cuda:1", {"min_psnr_db": 45.0},
-         "dtype fp32_precision memory_format from cuda_graph schedule cudnn_warp compile"),
+         "dtype fp32_precision memory_format from cuda_graph schedule compile"),
     ],
 )  # fmt: skip
 def test_the_fields_that_a_device_is_tuned_by(device: str, asked: dict[str, Any], fields: str) -> None:
@@ -108,7 +108,6 @@ def test_what_contradicts_itself_is_no_candidate() -> None:
 def test_names_are_legible_and_never_too_long() -> None:
     both = plain("cuda").with_value("from", "cudnn_autotune").with_value("dtype", "bfloat16")
     assert both.with_value("compile", value=True).name == "compile-bf16-autotune"
-    assert both.with_value("cudnn_warp", value=False).name == "no_cudnn_warp-bf16-autotune"
     assert PLAIN.with_value("threads", 3).name == "3-threads"
     long = replace(both, fields=tuple((f"field{n}", "a" * 30) for n in range(4)))
     assert len(long.name) == space.MAX_NAME

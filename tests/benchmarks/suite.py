@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from bench.grid import config, plan
 from bench.grid.config import Experiment, Model
 from bench.grid.plan import Cell
 from vsr_model.errors import BadInput
-
-MEASURED_SO: Final = {"timed": "forward", "first_call": "apart", "synchronise": True, "gradients": False}
-"""Fields of a grid's `measure` that change what a figure is of; a grid that has them otherwise is refused.
-But for `warmup`, what else stands there (calls, processes, probes, memory) is pytest-benchmark's to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +21,9 @@ class Suite:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The suite of a YAML file. Raises BadInput as bench.grid.config.load does, and for a way of
-        measuring that the suite has not."""
-        experiment, source = config.load(path)
-        for field, value in MEASURED_SO.items():
-            given = getattr(experiment.measure, field)
-            if given != value:
-                raise BadInput(
-                    f"{source.where(('measure', field))}: measure.{field}: is {_as_yaml(given)}, and the "
-                    f"pytest-benchmark suite knows only {_as_yaml(value)}; vsr-bench run measures it"
-                )
+        """The suite of a YAML file. Raises BadInput as bench.grid.config.load does, and for a
+        backend that the suite cannot call."""
+        experiment, _ = config.load(path)
         for backend in (cell.backend for cell in plan.cells(experiment)):
             if backend.memory_plan is not None:
                 raise BadInput(
@@ -81,7 +70,3 @@ def _agree(ours: Mapping[str, Any], theirs: object) -> bool:
     """Whether the fields that both have are equal; one that only one of them has came with newer code, and
     between its code and another's a comparison is mostly made."""
     return isinstance(theirs, Mapping) and all(ours[name] == theirs[name] for name in ours.keys() & theirs)
-
-
-def _as_yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

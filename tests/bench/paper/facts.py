@@ -6,6 +6,7 @@ Rounded to four decimals, which no verdict turns on, but for the headline's, whi
 from typing import Final
 
 from bench.paper.editions import PAPER, Edition, Role
+from bench.paper.method import PAPER as PAPER_METHOD
 from tests.bench.paper.made import memory, stages, timing, with_speedups
 
 ROLES: Final = (Role.CPU, Role.CUDNN, Role.CUDNN_AUTOTUNE)
@@ -92,7 +93,7 @@ def edition() -> Edition:
                 for t, value in zip(FRAMES, values, strict=True)
             ),
             stages=tuple(
-                stages(role, seconds, frames=60, pass_="stage_launch") for role, seconds in STAGES.items()
+                stages(role, seconds, frames=60, method=PAPER_METHOD) for role, seconds in STAGES.items()
             ),
             memory=(
                 memory(

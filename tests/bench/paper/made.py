@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.paper.editions import CORRECTED, Edition, Memory, Role, StageTiming, Timing
+from bench.paper.method import PAPER
 from bench.records import MemoryLine, Status
 from bench.statistics.stats import ratio, summarise
 
@@ -37,7 +38,7 @@ def timing(
         high_s=summary.high,
         interval=summary.interval,
         first_counts=first_counts and first_s is None,
-        synchronised=synchronised,
+        method=None if synchronised else PAPER,
     )
 
 

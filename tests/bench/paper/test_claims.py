@@ -8,6 +8,7 @@ import pytest
 
 from bench.paper.claims import CLAIMS, findings
 from bench.paper.editions import CORRECTED, FAITHFUL, Edition, Memory, Role, Timing
+from bench.paper.method import PAPER
 from bench.paper.verdict import Finding, Form
 from bench.records import Status
 from tests.bench.paper import facts
@@ -250,7 +251,7 @@ def test_a_claim_never_measured_is_open_whatever_was_run() -> None:
         ),
         (
             "5b",
-            corrected(stages=[replace(staged(CUDNN, 1, 3, 1, 1), pass_="stage_launch")]),
+            corrected(stages=[replace(staged(CUDNN, 1, 3, 1, 1), method=PAPER)]),
             "without waiting",
         ),
         (

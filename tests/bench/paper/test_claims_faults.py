@@ -22,7 +22,7 @@ def copying(there: float, back: float, forward: float = 0.9, frames: int = 40) -
 
 
 def point(role: str, seconds: float, frames: int) -> CellRecord:
-    return record(role, [(Pass.END_TO_END, Phase.STEADY, "call", seconds)], frames=frames)
+    return record(role, [(Pass.END_TO_END, Phase.STEADY, "forward", seconds)], frames=frames)
 
 
 def points(autotuned: float) -> RunOfPaper:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench.paper.editions import Role
 from bench.paper.faults import FAULTS, Explanation, explain
+from bench.paper.method import Method
 from bench.paper.reading import RunOfPaper
 from bench.records import CellRecord, Pass, Phase, Sample, Status
 from bench.results.analysis import tables_of
@@ -33,6 +35,10 @@ def record(role: str, samples: Samples = (), *, frames: int = 10, **fields: Any)
 def run(*records: CellRecord) -> RunOfPaper:
     roles = {str(role): role for role in Role}
     return RunOfPaper(tables=tables_of(records, "cpu"), roles=roles, machine="m", baseline="cudnn")
+
+
+def launched(*records: CellRecord) -> RunOfPaper:
+    return replace(run(*records), method=Method(unsynchronised=True))
 
 
 def skipped(*roles: str) -> RunOfPaper:
@@ -78,7 +84,7 @@ def test_launching_takes_less_than_running() -> None:
     found = explain(
         "synchronisation",
         run(record("cudnn", staged(Pass.STAGE_EVENTS, 1, 4, 0.5, 0.5))),
-        run(record("cudnn", staged(Pass.STAGE_LAUNCH, 0.2, 0.1, 0.1, 0.2))),
+        launched(record("cudnn", staged(Pass.STAGE_SYNC, 0.2, 0.1, 0.1, 0.2))),
     )
     assert found.sentences == (
         "Without waiting, a clock around the stages reads 600 ms where they run for 6.00 s: 10.0 % of it.",
@@ -154,7 +160,7 @@ def test_who_comes_second_has_a_cheap_first_point() -> None:
         pairs = (("cudnn", cudnn), ("cudnn_autotune", autotuned))
         return run(
             *(
-                record(role, [(Pass.END_TO_END, Phase.STEADY, "call", s if t == 1 else 0.4)], frames=t)
+                record(role, [(Pass.END_TO_END, Phase.STEADY, "forward", s if t == 1 else 0.4)], frames=t)
                 for role, s in pairs
                 for t in (1, 4)
             )
@@ -292,8 +298,11 @@ def test_every_row_has_a_text_for_each_column(name: str) -> None:
         peak_host_bytes=2,
     )
     tuned = cell.model_copy(update={"cell": "t", "backend": "cudnn_autotune"})
-    launched = record("cudnn", staged(Pass.STAGE_LAUNCH, 1, 2, 0.5, 0.5))
-    on = run(launched) if name == "synchronisation" else run(cell, tuned)
+    on = (
+        launched(record("cudnn", staged(Pass.STAGE_SYNC, 1, 2, 0.5, 0.5)))
+        if name == "synchronisation"
+        else run(cell, tuned)
+    )
     found = explain(name, run(cell, tuned) if name == "order" else run(cell), on)
     assert found.skipped == ""
     assert found.rows

@@ -6,14 +6,12 @@ import re
 from statistics import median
 
 import pytest
-from matplotlib.text import Text
 
 from bench.machine.environment import in_short
 from bench.paper import published
-from bench.plotting.plot_series import LAUNCH, StageSplit
+from bench.paper.method import PAPER, Method
 from bench.plotting.plots import data
-from bench.plotting.plots import figure as figure_of
-from bench.records import CALL, Pass, Status
+from bench.records import FORWARD, Pass, Status
 from bench.results.analysis import Tables
 from bench.results.record_check import fault
 from bench.results.run_folder import RunFolder
@@ -101,7 +99,7 @@ def test_the_wheel_takes_it_to_where_it_is_looked_for():
 
 def test_headline(tables: Tables):
     found = {
-        row["method"]: wall_s(tables, cell("headline", 60, row["method"]), Pass.END_TO_END, CALL)
+        row["method"]: wall_s(tables, cell("headline", 60, row["method"]), Pass.END_TO_END, FORWARD)
         for row in rows("headline.csv")
     }
     assert found == {row["method"]: [float(row["total_s"])] for row in rows("headline.csv")}
@@ -112,14 +110,14 @@ def test_headline(tables: Tables):
 def test_repetitions(tables: Tables, method: str):
     published_s = [float(row[f"{method}_s"]) for row in rows("time_by_repetition.csv")]
     assert len(published_s) == 10
-    assert wall_s(tables, cell("repetitions", 30, method), Pass.END_TO_END, CALL) == published_s
+    assert wall_s(tables, cell("repetitions", 30, method), Pass.END_TO_END, FORWARD) == published_s
 
 
 @pytest.mark.parametrize("method", ROLES)
 def test_frames(tables: Tables, method: str):
     of_file = {int(row["frames"]): [float(row[f"{method}_s"])] for row in rows("time_by_frames.csv")}
     assert list(of_file) == list(range(1, 62, 3))
-    found = {t: wall_s(tables, cell("frames", t, method), Pass.END_TO_END, CALL) for t in of_file}
+    found = {t: wall_s(tables, cell("frames", t, method), Pass.END_TO_END, FORWARD) for t in of_file}
     assert found == of_file
 
 
@@ -128,7 +126,7 @@ def test_frames(tables: Tables, method: str):
 def test_stages(tables: Tables, method: str, stage: str):
     published_s = [float(row[f"{stage}_s"]) for row in rows("stage_seconds.csv") if row["method"] == method]
     assert len(published_s) == 3
-    assert wall_s(tables, cell("stages", 60, method), Pass.STAGE_LAUNCH, stage) == published_s
+    assert wall_s(tables, cell("stages", 60, method), Pass.STAGE_SYNC, stage) == published_s
 
 
 def test_memory(tables: Tables):
@@ -165,7 +163,8 @@ def test_the_speedup_settles_near_what_the_paper_says(tables: Tables):
             for row in rows("time_by_frames.csv")
         }
         speedups[method] = {
-            frames: figure(tables, cell("frames", int(frames), method), CALL, "speedup") for frames in of_file
+            frames: figure(tables, cell("frames", int(frames), method), FORWARD, "speedup")
+            for frames in of_file
         }
         assert speedups[method] == pytest.approx(of_file, rel=1e-12)
     medians = {
@@ -178,7 +177,7 @@ def test_the_speedup_settles_near_what_the_paper_says(tables: Tables):
 
 
 def test_the_headline_ratios_are_those_of_its_times(tables: Tables):
-    found = [figure(tables, cell("headline", 60, method), CALL, "speedup") for method in ROLES]
+    found = [figure(tables, cell("headline", 60, method), FORWARD, "speedup") for method in ROLES]
     assert found == pytest.approx([1.0, 14.414279699325562 / 6.09595251083374, 1.964878], rel=1e-5)
     assert [round(value, 2) for value in found] == [1.0, 2.36, 1.96]
 
@@ -187,8 +186,8 @@ def test_the_headline_ratios_are_those_of_its_times(tables: Tables):
 def test_medians(tables: Tables, method: str):
     of_file = [float(row[f"{method}_s"]) for row in rows("time_by_repetition.csv")]
     name = cell("repetitions", 30, method)
-    assert figure(tables, name, CALL, "median_s") == median(of_file)
-    assert figure(tables, name, CALL, "n") == 10
+    assert figure(tables, name, FORWARD, "median_s") == median(of_file)
+    assert figure(tables, name, FORWARD, "n") == 10
     for stage in ("alignment", "propagation", "aggregation", "upsampling"):
         three = [float(row[f"{stage}_s"]) for row in rows("stage_seconds.csv") if row["method"] == method]
         assert figure(tables, cell("stages", 60, method), stage, "median_s") == median(three)
@@ -204,7 +203,7 @@ def test_only_the_memory_of_gpu_runs_was_not_measured(tables: Tables):
 def test_how_it_was_measured_stands_in_each_record():
     for record in paper_run.records():
         if record.status is Status.OK:
-            assert (record.synchronised, record.gradients) == (False, True)
+            assert Method.of(record.settings["method"]) == PAPER
             assert record.parameters == 6_291_311
     first = {record.cell: record.first_in_process for record in paper_run.records()}
     assert first[cell("frames", 1, "cuda")] is True
@@ -229,14 +228,6 @@ def test_what_its_plots_show(tables: Tables, kind: str, inputs: list[str]):
     assert [group.input for group in groups] == inputs
     backends = ["cpu"] if kind == "memory" else [str(role) for role in ROLES.values()]
     assert all([series.backend for series in group.series] == backends for group in groups)
-
-
-def test_its_stages_are_not_called_synchronised(tables: Tables):
-    (group,) = (group for group in data("stages", tables) if group.series)
-    assert [series.clock for series in group.series if isinstance(series, StageSplit)] == [LAUNCH] * 3
-    words = " ".join(text.get_text() for text in figure_of(group, baseline="cpu").findobj(Text))
-    assert "waits for nothing" in words
-    assert "synchronised" not in words
 
 
 def test_the_machine_in_short():

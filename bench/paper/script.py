@@ -1,0 +1,243 @@
+"""The course paper's way of measuring as one script, its faults switched on one by one (bench.paper.method).
+
+A worker like bench.measure.worker, to which the parent speaks the same way: what it leaves are ordinary
+records. The faults are on purpose; measure anything else with `vsr-bench run`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from time import perf_counter
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bench.machine import host_memory
+from bench.measure import backends, memory, workload
+from bench.measure.draft import Draft, in_words
+from bench.measure.reference import ReferenceCheck
+from bench.measure.timing import Timed
+from bench.messages import Progress, Ready, Task
+from bench.paper.method import Method
+from bench.records import FORWARD, OTHER, CellRecord, Pass, Phase, Status, WarmupEnd
+from bench.statistics.steady import tuning_calls
+from bench.statistics.stopping import Stop
+from bench.units import BYTES, with_unit
+from vsr_model.stages import Stage, StageProbe, no_probe
+
+KEPT_BYTES: Final = 54 * 1024
+"""That a forward on a CPU adds per frame and input pixel where autograd records it, as measured."""
+
+
+def main(connection: Connection) -> None:
+    """Measure cells, one after another in this process, until the parent hangs up."""
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(record_of(task, connection))
+
+
+def record_of(task: Task, connection: Connection) -> CellRecord:
+    """One cell's record, whatever becomes of it."""
+    draft = Draft(task, origin_s=perf_counter())
+    try:
+        Script(task, draft, connection).run()
+    except Exception as error:
+        status = Status.OOM if backends.is_out_of_memory(error) else Status.ERROR
+        return draft.record(status, in_words(error))
+    return draft.record(draft.status, draft.reason)
+
+
+class Script:
+    """Measures one cell."""
+
+    def __init__(self, task: Task, draft: Draft, connection: Connection) -> None:
+        assert isinstance(task.method, Method)
+        self.method, self.measure, self.cell = task.method, task.measure, task.job.cell
+        self.task, self.draft, self.connection = task, draft, connection
+        self.device = backends.device_of(self.cell.backend)
+        self.network: nn.Module | None = None  # on the device
+        self.output: Tensor | None = None
+
+    def run(self) -> None:
+        with backends.applied(self.cell.backend) as settings:
+            self.draft.values["settings"] = {**settings, "method": str(self.method)}
+            self.draft.values["threads"] = backends.thread_count()
+            if self.lacks_memory():
+                return
+            self.model, self.clip = workload.build_model(self.task.model), workload.make_clip(self.cell)
+            self.draft.values["parameters"] = sum(item.numel() for item in self.model.parameters())
+            self.connection.send(Ready())
+            self.connection.recv()
+            if self.measure.memory != "off":
+                self.profile_memory()
+            elif self.measure.stages != "off":
+                self.time_stages()
+            else:
+                self.time_calls()
+            self.device.synchronize()
+            assert self.output is not None
+            output = self.output.detach().to("cpu")
+            self.network = self.output = None
+        ReferenceCheck(self.draft, self.connection.send, self.say)(self.clip, output)
+
+    def time_calls(self) -> None:
+        """A clock before and after each call."""
+        if not (self.method.all_in_timer and not self.device.has_context()):
+            self.set_up()
+        on_device = None if self.method.all_in_timer else self.clip.to(self.device.torch_device)
+        walls = []
+        for phase, repetition in self.calls():
+            self.output = None  # and what autograd kept of its call
+            begin = perf_counter()
+            if self.network is None:
+                self.set_up()
+            lrs = self.clip.to(self.device.torch_device) if on_device is None else on_device
+            self.output = self.forward(lrs)
+            if not self.method.unsynchronised:
+                self.device.synchronize()
+            walls.append(perf_counter() - begin)
+            self.keep(Pass.END_TO_END, phase, repetition, FORWARD, begin, walls[-1])
+        self.draft.values["stop_end_to_end"] = Stop.COUNT
+        self.draft.values["tuning_calls"] = tuning_calls(walls)
+
+    def time_stages(self) -> None:
+        """A clock before and after each stage, too."""
+        self.set_up()
+        for phase, repetition in self.calls():
+            self.output = None
+            lrs = self.clip.to(self.device.torch_device)
+            self.device.synchronize()  # a queue that is full would have the launching wait
+            clock = StageClock(None if self.method.unsynchronised else self.device)
+            begin = perf_counter()
+            self.output = self.forward(lrs, clock)
+            if not self.method.unsynchronised:
+                self.device.synchronize()
+            whole = perf_counter() - begin
+            self.keep(Pass.STAGE_SYNC, phase, repetition, FORWARD, begin, whole)
+            for stage, seconds in clock.took.items():
+                self.keep(Pass.STAGE_SYNC, phase, repetition, stage, clock.began[stage], seconds)
+            self.keep(Pass.STAGE_SYNC, phase, repetition, OTHER, begin, whole - sum(clock.took.values()))
+        self.draft.values["stop_stage_sync"] = Stop.COUNT
+
+    def profile_memory(self) -> None:
+        """memory_profiler beside one call, and then through the lines of another."""
+        self.set_up()
+        lrs = self.clip.to(self.device.torch_device)
+
+        def call() -> None:
+            self.say("memory")
+            self.output = None
+            begin = perf_counter()
+            self.output = self.forward(lrs)
+            self.device.synchronize()
+            self.draft.measured_s += perf_counter() - begin
+
+        if not self.method.first_call_counts:
+            call()
+            self.output = None
+        self.device.reset_peak_bytes()
+        profile = memory.curve(call, device=self.device)
+        self.draft.values |= {
+            "host_before_bytes": profile.before_bytes,
+            "peak_host_bytes": profile.peak_bytes,
+            "host_growth_bytes": max(0, profile.peak_bytes - profile.before_bytes),
+            "memory": profile.points,
+        }
+        if peaks := self.device.peak_bytes():
+            self.draft.values["peak_device_bytes"], self.draft.values["peak_device_reserved_bytes"] = peaks
+        if self.measure.memory == "lines":
+            self.output = None
+            self.draft.values["memory_lines"] = memory.by_line(type(self.model).forward, call)
+
+    def set_up(self) -> None:
+        """Make the context, and bring the model to the device."""
+        self.device.create_context()
+        self.network = workload.prepare(self.model, self.cell.backend, self.device.torch_device)
+        if self.method.warp_off_cudnn:
+            # Its call is the warp of features, and nothing else; flow is estimated by another method.
+            keep_from_cudnn(self.network.get_submodule("alignment"))
+
+    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        assert self.network is not None
+        with torch.enable_grad() if self.method.gradients else torch.inference_mode():
+            output: Tensor = self.network(lrs, probe)
+        return output
+
+    def calls(self) -> Iterator[tuple[Phase, int]]:
+        """The calls to be made, and for what each counts."""
+        if not self.method.first_call_counts:
+            assert self.measure.warmup != "auto"
+            yield Phase.COLD, 0
+            yield from ((Phase.WARMUP, number) for number in range(self.measure.warmup))
+        self.draft.values["warmup_end"] = WarmupEnd.COUNT
+        yield from ((Phase.STEADY, number) for number in range(self.measure.repetitions.max))
+
+    def keep(
+        self, pass_: Pass, phase: Phase, repetition: int, stage: str, begin: float, seconds: float
+    ) -> None:
+        self.draft.sample(pass_, phase, repetition, stage, Timed(start_s=begin, wall_s=seconds))
+        if stage == FORWARD:
+            self.draft.values.setdefault("first_forward_s", seconds)
+            self.draft.measured_s += seconds
+            self.draft.calls += 1
+            self.say(f"call {self.draft.calls}")
+
+    def say(self, doing: str) -> None:
+        calls = self.draft.calls
+        self.connection.send(
+            Progress(doing=doing, done=calls, total=max(calls, self.measure.repetitions.max))
+        )
+
+    def lacks_memory(self) -> bool:
+        """Whether the host has too little for what autograd keeps; the cell is skipped then."""
+        cell, free = self.cell, host_memory.available_bytes()
+        need = KEPT_BYTES * cell.batch * cell.frames * cell.height * cell.width
+        if not self.method.gradients or cell.backend.is_cuda or free is None or need <= free:
+            return False
+        self.draft.status = Status.SKIPPED
+        self.draft.reason = (
+            f"too large for this machine now: autograd keeps about {with_unit(need, BYTES)} of a call, and "
+            f"{with_unit(free, BYTES)} of host memory is free"
+        )
+        return True
+
+
+class StageClock:
+    """Adds up each stage's seconds: a probe for the network. It waits for the device, if it is given one."""
+
+    def __init__(self, device: backends.Device | None) -> None:
+        self.device = device
+        self.began: dict[Stage, float] = {}
+        self.took: dict[Stage, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: Stage, /) -> Iterator[None]:
+        if self.device is not None:
+            self.device.synchronize()
+        begin = perf_counter()
+        self.began.setdefault(stage, begin)
+        yield
+        if self.device is not None:
+            self.device.synchronize()
+        self.took[stage] += perf_counter() - begin
+
+
+def keep_from_cudnn(module: nn.Module) -> None:
+    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises."""
+    switch: Any = torch.backends.cudnn
+    before: list[bool] = []
+
+    def off(*_: object) -> None:
+        before.append(switch.enabled)
+        switch.enabled = False
+
+    def back(*_: object) -> None:
+        switch.enabled = before.pop()
+
+    module.register_forward_pre_hook(off)
+    module.register_forward_hook(back, always_call=True)
