@@ -10,7 +10,6 @@ from bench.grid.backend_file import find
 from bench.grid.backend_spec import resolve
 from bench.grid.yaml_source import value_of
 from bench.units import BYTES, size_bytes, with_unit
-from bench.upscaling.heap import give_back_at_once
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -110,6 +109,7 @@ def upscale(
     """
     from bench.progress import ProgressConsole  # noqa: PLC0415
     from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
+    from bench.upscaling.memory import give_back_at_once  # noqa: PLC0415
     from bench.upscaling.progress import FileDisplay  # noqa: PLC0415
     from bench.upscaling.request import Request, identity_of  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ class Request:
     has. `place` fixes where backward features wait ("device", "host", "disk", "recompute"); None takes the
     first of these that keeps to the limits. Intermediate results that do not fit go to `scratch`, by default
     the output's folder. `sound` takes a video's sound along. `heap_gives_back` says that the process's heap
-    returns freed memory at once (`heap.give_back_at_once`), so that less is held.
+    returns freed memory at once (`memory.give_back_at_once`), so that less is held.
     """
 
     source: Path

@@ -41,9 +41,6 @@ from vsr_model.spool import FrameSpool
 from vsr_model.streaming import upscale_frames
 from vsr_model.video import MediaInfo, count_packets, inspect, iterate_frames
 
-MOST_WAITING: Final = 2
-"""Frames that were computed and are not written yet: one at the encoder, one behind it."""
-
 _CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sound may be of either."
 
 
@@ -263,7 +260,7 @@ def _written(
 
     waiting: deque[Future[float]] = deque()
     for index, output in enumerate(outputs):
-        if len(waiting) == MOST_WAITING:
+        if len(waiting) == memory.OUTPUTS_WAITING:
             yield waiting.popleft().result()
         waiting.append(thread.submit(bring_and_write, output, index))
         del output

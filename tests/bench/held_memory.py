@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.places import ROOT
-from bench.upscaling.heap import give_back_at_once
+from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import upscale
 from vsr_model.video import VideoWriter, moving_texture

@@ -18,10 +18,10 @@ from bench.grid.config import Model
 from bench.measure.workload import build_model
 from bench.units import size_bytes
 from bench.upscaling import disk
-from bench.upscaling.memory import enlarging, limits_of, plan_of
+from bench.upscaling.memory import OUTPUTS_WAITING, enlarging, limits_of, plan_of
 from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
-from bench.upscaling.upscale import MOST_WAITING, _one_thread, _written, upscale
+from bench.upscaling.upscale import _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
 from vsr_model.convolution_memory import spectra_bytes, working_bytes
 from vsr_model.errors import BadInput
@@ -98,7 +98,7 @@ def test_frames_are_written_in_order_while_the_next_are_computed():
     def outputs() -> Iterator[Tensor]:
         for index in range(5):
             made.append(index)
-            if index == MOST_WAITING:
+            if index == OUTPUTS_WAITING:
                 assert seen == []
                 go.set()
             yield output_of(index)
@@ -112,7 +112,7 @@ def test_frames_are_written_in_order_while_the_next_are_computed():
         shares = []
         for done, share in enumerate(_written(outputs(), write, thread)):
             shares.append(share)
-            assert len(made) <= done + MOST_WAITING + 1
+            assert len(made) <= done + OUTPUTS_WAITING + 1
     assert seen == [(float(index), index) for index in range(5)]
     assert shares == [0.0, 0.1, 0.2, 0.3, 0.4]
 
