@@ -26,6 +26,7 @@ from bench import (
 )
 from bench.cli_options import FilterOption, OutputOption, ResumeOption, SetOption, VariantOption
 from bench.grid import config, estimate, plan, presets
+from bench.grid.yaml_source import Source
 from bench.process import interrupts
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
@@ -94,20 +95,22 @@ def run(
     disk filled or the like (what is done is kept), 130 interrupted.
     """
     from bench import run as runs  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-    from bench.progress import shown  # noqa: PLC0415
+    from bench.progress import shown, tracing  # noqa: PLC0415
 
     if resume is not None:
         if filters or output or ((assignments or variants) and source is None):
             raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
-        given = None if source is None else _experiment(source, variants, assignments)
+        given = None if source is None else _experiment(source, variants, assignments)[0]
         outcome = runs.resume(resume, shown, given=given)
     elif source is None:
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
-        experiment = _experiment(source, variants, assignments)
-        outcome = runs.start(
-            experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name
-        )
+        experiment, source_of = _experiment(source, variants, assignments)
+        with tracing() as tell:
+            outcome = runs.start(
+                experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name,
+                where=source_of.where, tell=tell,
+            )  # fmt: skip
     _print_outcome(outcome)
     if outcome.interrupted:
         raise typer.Exit(exits.INTERRUPTED)
@@ -123,10 +126,16 @@ def show_plan(
     filters: FilterOption = None,
 ) -> None:
     """List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them."""
-    experiment = _experiment(source, variants, assignments)
+    from bench.measure import preflight  # noqa: PLC0415 - needed by no other command
+    from bench.process.launcher import Launcher  # noqa: PLC0415
+    from bench.progress import tracing  # noqa: PLC0415
+
+    experiment, source_of = _experiment(source, variants, assignments)
     cells = plan.cells(experiment, filters or ())
+    with tracing() as tell, Launcher({}) as launcher:
+        answer = preflight.ask(launcher, cells, where=source_of.where, tell=tell)
     rates = estimate.machine_rates(cells)
-    estimates = [estimate.cost(cell, experiment.model, experiment.measure, rates) for cell in cells]
+    estimates = [estimate.cost(cell, answer.costs_of(cell), experiment.measure, rates) for cell in cells]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cell", overflow="fold")
     for name in ("GFLOP", "calls", "memory", "seconds"):
@@ -134,9 +143,9 @@ def show_plan(
     for item in estimates:
         table.add_row(
             item.cell.id,
-            f"{item.flops / 1e9:,.1f}",
+            "?" if item.flops is None else f"{item.flops / 1e9:,.1f}",
             str(item.calls),
-            with_unit(item.peak_bytes, BYTES),
+            "?" if item.peak_bytes is None else with_unit(item.peak_bytes, BYTES),
             "?" if item.seconds is None else f"{item.seconds:,.1f}",
         )
     out = _out()
@@ -146,7 +155,7 @@ def show_plan(
     unknown = sum(item.seconds is None for item in estimates)
     out.print(
         f"{len(cells)} cells, {rounds} round{'s' if rounds > 1 else ''} each: about {_duration(known)}"
-        + (f", and {unknown} cells whose device is not known here" if unknown else ""),
+        + (f", and {unknown} cells whose device or costs are not known here" if unknown else ""),
         highlight=False,
     )
     out.print(
@@ -284,9 +293,9 @@ def schema() -> None:
 
 def _experiment(
     source: str, variants: Sequence[str] | None, assignments: Sequence[str] | None
-) -> config.Experiment:
-    """What a CONFIG, its variants and the fields set on top mean."""
-    return config.load(presets.find(source), assignments or (), variants or ())[0]
+) -> tuple[config.Experiment, Source]:
+    """Read what a CONFIG, its variants and the fields set on top mean, and where each value stands."""
+    return config.load(presets.find(source), assignments or (), variants or ())
 
 
 def _print_outcome(outcome: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 from bench import exits
 from bench.messages import RunStoppedError
 from bench.paper.editions import CORRECTED, FAITHFUL
-from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request
+from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request, steps
 from vsr_model.errors import BadInput
 
 KEPT: Final = "; what is done is kept"
@@ -88,10 +88,7 @@ def paper(
         keys = [] if figures is None else [key.strip() for key in figures.split(",")]
         wanted = request(methods, keys, version=version)
         folder = paper_run.begin(output, wanted)
-    typer.echo(
-        f"{folder}: about {max(1, round(paper_run.seconds(wanted) / 60))} min of calls for the devices "
-        "whose speed is known here, less what is done already"
-    )
+    typer.echo(f"{folder}: {len(steps(wanted))} runs")
     again = f"vsr-bench paper --resume {folder}"
     with _telling_how_to_go_on(folder, again):
         done = paper_run.reproduce(folder, wanted, shown, _announce)

@@ -185,8 +185,8 @@ def _memory(done: "Upscaled") -> str:
     how = f"features wait on {'the device' if plan.place == 'device' else plan.place}"
     if plan.place == "host":
         how = "features wait in host memory"
-    if needs.recomputed_frames:
-        how += f", those of {needs.recomputed_frames} frames were computed again"
+    if again := plan.recomputed_frames(done.frames):
+        how += f", those of {again} frames were computed again"
     sizes = [f"about {with_unit(needs.host_bytes, BYTES)} of host memory"]
     if needs.device_bytes:
         sizes.append(f"{with_unit(needs.device_bytes, BYTES)} on the device")

@@ -14,7 +14,6 @@ from typing import Any, Final
 import psutil
 
 from bench.cautions.cautions_machine import SHARE, of_machine
-from bench.grid.config import Model
 from bench.machine import environment
 from bench.machine.telemetry import MAX_OTHERS, Telemetry, busiest, others_cores
 from bench.machine.telemetry_nvidia import HARMFUL, GpuState, states
@@ -87,7 +86,7 @@ def here(*, with_host_name: bool = False) -> dict[str, Any]:
     """What environment.json of a run begun now would hold."""
     variables = environment.ALLOCATOR_VARIABLES["retain"]
     with Launcher(variables) as launcher:
-        answer = preflight.ask(launcher, Model(), [])
+        answer = preflight.ask(launcher, [])
     return environment.collect(answer.torch, variables, with_host_name=with_host_name) | {
         "timer": asdict(measure_timer())
     }

@@ -95,7 +95,7 @@ def ready(
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error
-            answer = preflight.ask(launcher, experiment.model, cells)
+            answer = preflight.ask(launcher, cells)
             described = environment.collect(answer.torch, variables)
             commits = {"git_commit": side.commit, "harness_commit": described["git_commit"]}
             return ReadySide(

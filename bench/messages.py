@@ -1,11 +1,12 @@
 """What the parent and a worker say to each other. No torch: both sides import it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.grid.config import Model
 from bench.grid.config_measure import Measure
+from bench.grid.costs import StageCost
 from bench.grid.plan import Job
 from bench.records import CellRecord, Status
 
@@ -15,7 +16,11 @@ class Task:
     """What a worker is asked to do."""
 
     job: Job
-    model: Model
+    costs: Mapping[str, StageCost] = field(default_factory=dict)  # of a forward, by stage; empty: not known
+    costs_missing: str = ""  # why they are not known
+    plain_peak_bytes: int | None = (
+        None  # of the CPU float32 call that outputs are checked against; None: not known
+    )
     measure: Measure
     reference: Path  # where the CPU float32 result of this clip is kept, once it has been made
     profiles: Path | None = None  # the folder that profilers' traces are kept in; None: they are not kept
@@ -64,12 +69,16 @@ def blank_record(job: Job, status: Status, reason: str) -> CellRecord:
     return CellRecord(
         cell=cell.id,
         round=job.round,
+        model=cell.model.name,
         input=cell.input.name,
         batch=cell.batch,
         frames=cell.frames,
         height=cell.height,
         width=cell.width,
         backend=cell.backend.name,
+        dtype=cell.backend.dtype,
+        fp32_precision=cell.backend.fp32_precision,
+        memory_format=cell.backend.features_format,
         status=status,
         reason=reason,
     )

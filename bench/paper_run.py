@@ -16,7 +16,7 @@ from typing import Final
 
 from bench import report_run
 from bench import run as runs
-from bench.grid import config, estimate, plan, presets
+from bench.grid import config, presets
 from bench.grid.config import Experiment
 from bench.paper.experiments import FULL, KEYS, METHODS, PAPER_NAME, VERSIONS, Request, Step, steps
 from bench.process.launcher import SharedLaunchers
@@ -101,18 +101,6 @@ def _some_of(allowed: Sequence[str], found: object, place: str) -> tuple[str, ..
     if not isinstance(found, list) or not found or not all(item in allowed for item in found):
         raise BadInput(f"{place}: should be a list of some of {', '.join(allowed)}, not {shown(found)}")
     return tuple(item for item in allowed if item in found)
-
-
-def seconds(wanted: Request) -> float:
-    """Roughly how long the cells take here that this machine has a device for, as far as is known."""
-    planned = [(experiment, plan.cells(experiment)) for experiment in map(_experiment, steps(wanted))]
-    rates = estimate.machine_rates([cell for _, cells in planned for cell in cells])
-    return sum(
-        experiment.measure.rounds
-        * (estimate.cost(cell, experiment.model, experiment.measure, rates).seconds or 0.0)
-        for experiment, cells in planned
-        for cell in cells
-    )
 
 
 def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, announce: Announce) -> Reproduced:

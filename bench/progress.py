@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TextIO, cast
+from typing import Any, Final, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,11 +16,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
 from bench.grid.plan import Job
+from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
-from bench.records import FORWARD, CellRecord, Pass, Phase, Status
+from bench.records import CellRecord, Pass, Phase, Status
 from bench.statistics.stats import summarise
 from bench.units import time_left
 from vsr_model.one_line import visible
+
+BETWEEN_LINES_S: Final = 30.0
+"""Between two lines of progress where there is no terminal."""
 
 
 class ProgressConsole(Console):
@@ -149,6 +153,31 @@ class Display:
 def shown(jobs: Sequence[Job], measure: Measure) -> Display:
     """The progress of so many jobs, to whoever reads standard error."""
     return Display(jobs, measure, ProgressConsole())
+
+
+@contextmanager
+def tracing() -> Iterator[Callable[[int, int], None]]:
+    """Show how far the costs of a grid's cells are traced.
+
+    It is a line that goes away on a terminal, elsewhere one now and then.
+    """
+    console = ProgressConsole()
+    said_s = monotonic()
+    shown = (
+        console.status("looking at networks, inputs and devices") if console.is_terminal else nullcontext()
+    )
+    with shown as line:
+
+        def tell(done: int, total: int) -> None:
+            nonlocal said_s
+            said = f"tracing costs: {done} of {total} cells"
+            if line is not None:
+                line.update(said)
+            elif monotonic() - said_s >= BETWEEN_LINES_S:
+                said_s = monotonic()
+                console.print(said, highlight=False)
+
+        yield tell
 
 
 def _weight(job: Job, measure: Measure) -> float:

@@ -15,12 +15,13 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.grid.costs import StageCost
 from bench.statistics.stopping import Stop
 from vsr_model.errors import BadInput
-from vsr_model.stages import STAGES
 
-SCHEMA_VERSION: Final = 1
-"""Raised whenever a field or column changes its meaning or goes. History: 1, the first."""
+SCHEMA_VERSION: Final = 2
+"""Raised whenever a field or column changes its meaning or goes. History: 1, the first; 2, networks name
+their own stages, the network is an axis, and costs are traced."""
 
 JOURNAL_NAME: Final = "journal.jsonl"
 
@@ -63,24 +64,6 @@ class Phase(StrEnum):
     TUNING = "tuning"  # calls of warm-up that took much longer than the later ones: autotuning, compilation
     WARMUP = "warmup"
     STEADY = "steady"
-
-
-FORWARD: Final = "forward"  # one call of the network, input and output on the device
-FORWARD_UNPROBED: Final = "forward_unprobed"  # the plain call that alternates with a probed one
-OTHER: Final = "other"  # the part of a probed forward that no stage claims
-TOTAL: Final = "total"  # host to device, forward, device to host
-HOST_TO_DEVICE: Final = "host_to_device"
-DEVICE_TO_HOST: Final = "device_to_host"
-
-SAMPLE_STAGES: Final = (
-    *(str(stage) for stage in STAGES),
-    OTHER,
-    FORWARD,
-    FORWARD_UNPROBED,
-    HOST_TO_DEVICE,
-    DEVICE_TO_HOST,
-    TOTAL,
-)
 
 
 class _Frozen(BaseModel):
@@ -190,12 +173,16 @@ class CellRecord(_Frozen):
     schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     cell: str
     round: int
+    model: str
     input: str
     batch: int
     frames: int
     height: int
     width: int
     backend: str
+    dtype: str  # of features and their convolutions
+    fp32_precision: str  # what float32 is computed in
+    memory_format: str
     status: Status
     reason: str = ""
     started_at: str = ""  # UTC, ISO 8601
@@ -234,10 +221,8 @@ class CellRecord(_Frozen):
     profile_trace: str | None = None  # the file in the run's folder that holds the trace
 
     parameters: int | None = None
-    flops_alignment: int | None = None
-    flops_propagation: int | None = None
-    flops_aggregation: int | None = None
-    flops_upsampling: int | None = None
+    stages: tuple[str, ...] = ()  # of the network, in its order
+    costs: dict[str, StageCost] = Field(default_factory=dict)  # of one forward, by stage; empty: not known
 
     output_check: OutputCheck | None = None  # None: the round did not come that far
     output_max_abs_error: float | None = None

@@ -16,6 +16,7 @@ from bench.grid.plan import Cell, Job
 from bench.ladder_files import write_ladder
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
+from bench.measure.preflight import Tell, Where
 from bench.messages import RunStoppedError
 from bench.plotting.plots import PlotsWritten, write_plots
 from bench.process.admission import Admission, rooms
@@ -73,17 +74,22 @@ def start(
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
+    where: Where | None = None,
+    tell: Tell | None = None,
 ) -> Outcome:
     """Run the experiment into a new folder, measured by the ordinary worker or by a `script`.
 
-    Raises BadInput, before anything is written, if it cannot be, and where a run `beside` which its results
-    will stand was made by another machine or other code.
+    `where` gives the place of a field for a message; `tell` is told how far the cells' costs are traced.
+    Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
+    results will stand was made by another machine or other code.
     """
     cells = plan.cells(experiment, filters)
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
-        answer = preflight.ask(launcher, experiment.model, cells)
+        answer = preflight.ask(launcher, cells, where=where, tell=tell)
+        experiment = _written_out(experiment, answer)
+        cells = plan.cells(experiment, filters)
         described = {
             **environment.collect(answer.torch, variables, with_host_name=with_host_name),
             "timer": asdict(timer.measure()),
@@ -95,6 +101,17 @@ def start(
         folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
         with folder.journal() as journal:
             return _carry_out(folder, journal, cells, launcher, answer, display, script)
+
+
+def _written_out(experiment: Experiment, answer: preflight.Answer) -> Experiment:
+    """Write out the arguments of registered networks: defaults may change with a version."""
+    models = tuple(
+        model.model_copy(update={"parameters": answer.networks[model.name].arguments})
+        if model.import_ is None and model.name in answer.networks
+        else model
+        for model in experiment.models
+    )
+    return experiment.model_copy(update={"models": models})
 
 
 def resume(
@@ -113,7 +130,7 @@ def resume(
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
     with folder.journal() as journal, launch(variables) as launcher:
-        answer = preflight.ask(launcher, folder.experiment.model, cells)
+        answer = preflight.ask(launcher, cells)
         is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
         if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
@@ -216,9 +233,12 @@ def left_to_do(
         references=folder.references,
         profiles=folder.profiles,
         skip_reason=lambda cell: preflight.skip_reason(cell, answer),
+        costs_of=answer.costs_of,
+        costs_missing=answer.costs_missing,
         admission=Admission(
-            folder.experiment,
+            folder.experiment.measure,
             rooms(answer.free_device_bytes),
+            answer.costs_of,
             [(by_id[record.cell], record) for record in records],
         ),
         keep=journal.append,

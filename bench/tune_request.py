@@ -25,7 +25,7 @@ _UNIT_S: Final = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 MIN_WITHIN_S: Final = 1.0
 MAX_WITHIN_S: Final = 86_400.0
 
-CLIP_AXES: Final = ("input", "batch", "frames", "size")
+CLIP_AXES: Final = ("model", "input", "batch", "frames", "size")
 """What a search's cells may be filtered by: its backends are its own."""
 
 

@@ -330,7 +330,6 @@ class _Tuning:
 
     def _text(self, answer: Verdict, everything: Sequence[Done], file: Path) -> str:
         run = RunFolder.open(self.folder / f"1-{everything[0].stage.name}")
-        model = self.experiment.model
         return file_text(
             self.asked.name,
             answer,
@@ -338,7 +337,7 @@ class _Tuning:
             Circumstances(
                 experiment=self.experiment.name,
                 clips=tuple(dict.fromkeys("/".join(cell.clip_id) for cell in run.cells())),
-                network=f"mid_channels {model.mid_channels}, num_blocks {model.num_blocks}",
+                network="; ".join(model.in_short for model in self.experiment.models),
                 machine=in_short(run.environment),
                 code=run.code.in_short if run.code else "not known",
                 when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -433,7 +432,7 @@ def _unavailable(
     )
     cells = plan.cells(_experiment_of(stage, experiment, search, asked), filters)
     with launch(environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]) as launcher:
-        answer = preflight.ask(launcher, experiment.model, cells)
+        answer = preflight.ask(launcher, cells)
     reasons = {preflight.skip_reason(cell, answer) for cell in cells}
     return None if None in reasons else "; ".join(sorted(filter(None, reasons)))
 

@@ -27,6 +27,11 @@ BYTES: Final = (
     Unit(name="MiB", scale=1024.0**2),
     Unit(name="KiB", scale=1024.0),
 )
+FLOPS: Final = (
+    Unit(name="TFLOP", scale=1e12),
+    Unit(name="GFLOP", scale=1e9),
+    Unit(name="MFLOP", scale=1e6),
+)
 FLOP_RATES: Final = (
     Unit(name="TFLOP/s", scale=1e12),
     Unit(name="GFLOP/s", scale=1e9),

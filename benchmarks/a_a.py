@@ -17,8 +17,9 @@ from typing import Final
 import pandas as pd
 from scipy.stats import binomtest
 
+from bench.grid.spans import FORWARD
 from bench.places import ROOT
-from bench.records import FORWARD, Pass, Phase
+from bench.records import Pass, Phase
 from bench.results.run_about import read_json
 from bench.statistics.stats import ratio, summarise
 from benchmarks import common

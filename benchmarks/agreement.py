@@ -21,7 +21,8 @@ from typing import Any, Final
 import pandas as pd
 
 from bench.grid.backend_spec import BUILT_IN
-from bench.grid.config import Model, RandomInput
+from bench.grid.config import RandomInput
+from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.process.launcher import Launcher
 from bench.statistics.stats import Summary, paired_ratio
@@ -73,7 +74,7 @@ def serve(connection: Connection) -> None:
     """A worker: receives a Call, sends a row (turn, place, tool, seconds) per timed call."""
     import torch  # noqa: PLC0415 - the parent imports none
 
-    from bench.measure import backends, workload  # noqa: PLC0415
+    from bench.measure import backends, networks, workload  # noqa: PLC0415
     from vsr_model.stages import no_probe  # noqa: PLC0415
 
     gc.freeze()  # as bench.measure.worker.main
@@ -81,11 +82,20 @@ def serve(connection: Connection) -> None:
     call = Call(**connection.recv())
     backend = replace(BUILT_IN["cpu"], threads=call.threads)
     noise = RandomInput(name="noise", kind="random")
-    cell = Cell(input=noise, batch=1, frames=call.frames, height=call.side, width=call.side, backend=backend)
+    size = {"mid_channels": call.mid_channels, "num_blocks": call.num_blocks}
+    model = Model(parameters=size)
+    cell = Cell(
+        model=model,
+        input=noise,
+        batch=1,
+        frames=call.frames,
+        height=call.side,
+        width=call.side,
+        backend=backend,
+    )
     with backends.applied(backend):
         device = backends.device_of(backend)
-        model = Model(mid_channels=call.mid_channels, num_blocks=call.num_blocks)
-        network = workload.prepare(workload.build_model(model), backend, device.torch_device)
+        network = workload.prepare(networks.build(model), backend, device.torch_device)
         forward = workload.forward_of(network)
         clip = workload.make_clip(cell)
 

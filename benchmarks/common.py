@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.grid.config import Model
 from bench.machine import environment
 from bench.measure import preflight
 from bench.places import ROOT
@@ -73,7 +72,7 @@ def split(page: str, name: str) -> tuple[str, str, str]:
 
 def environment_of(launcher: Launcher) -> dict[str, Any]:
     """Describe the machine and the launcher's workers."""
-    return environment.collect(preflight.ask(launcher, Model(), ()).torch, RETAIN)
+    return environment.collect(preflight.ask(launcher, ()).torch, RETAIN)
 
 
 def table(rows: Sequence[Mapping[str, str]], *, numeric: Sequence[str] = ()) -> str:

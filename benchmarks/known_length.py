@@ -20,18 +20,21 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pandas as pd
 
 from bench.grid import plan
-from bench.grid.config import Experiment, Model
+from bench.grid.config import Experiment
+from bench.grid.spans import FORWARD, FORWARD_UNPROBED
 from bench.messages import GO, Message, Ready, Task
 from bench.process.launcher import Launcher
-from bench.records import FORWARD, FORWARD_UNPROBED, CellRecord, Pass, Phase, Status
+from bench.records import CellRecord, Pass, Phase, Status
 from bench.statistics.stats import Summary, paired_ratio, summarise
 from benchmarks import common
 from benchmarks.common import Evidence
 from vsr_model.errors import BadInput
-from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from vsr_model.network import Network
 
 NAME: Final = "known_length"
 COLUMNS: Final = ("length_s", "round", "pass", "stage", "repetition", "clock", "reported_s", "true")
@@ -41,10 +44,10 @@ ABSOLUTE_S: Final = 50e-6
 """A reported time should be the truth within 1 % or 50 microseconds, whichever is more."""
 
 SHARES: Final = {
-    Stage.ALIGNMENT: 0.1,
-    Stage.PROPAGATION: 0.4,
-    Stage.AGGREGATION: 0.2,
-    Stage.UPSAMPLING: 0.3,
+    ALIGNMENT: 0.1,
+    PROPAGATION: 0.4,
+    AGGREGATION: 0.2,
+    UPSAMPLING: 0.3,
 }
 """Of a call's length; no two alike, so that one stage cannot pass for another."""
 
@@ -84,11 +87,15 @@ def spin(length_s: float) -> float:
     return passed
 
 
-def network() -> "nn.Module":
+def network() -> "Network":
     """Has the four stages, and `calls`: for each call the true length of its stages and of the whole."""
     import torch  # noqa: PLC0415 - the parent imports none
 
-    class Spinning(torch.nn.Module):
+    from vsr_model.network import Facts, Network  # noqa: PLC0415
+
+    class Spinning(Network):
+        facts = Facts(title="Spinning", source=__name__, stages=dict.fromkeys(SHARES, "Spins."))
+
         def __init__(self) -> None:
             super().__init__()
             self.length_s = 0.0
@@ -122,7 +129,7 @@ def serve(connection: Connection) -> None:
 
     After each record it sends what the network's calls of that round really took.
     """
-    from bench.measure import worker, workload  # noqa: PLC0415 - imports torch
+    from bench.measure import networks, worker, workload  # noqa: PLC0415 - imports torch
 
     spinning: Any = network()
     make_clip = workload.make_clip
@@ -131,7 +138,7 @@ def serve(connection: Connection) -> None:
         spinning.length_s = length_of(cell.input.name)
         return make_clip(cell)
 
-    workload.build_model = lambda model: spinning  # noqa: ARG005 - whichever is asked for
+    networks.build = lambda model: spinning  # noqa: ARG005 - whichever is asked for
     workload.make_clip = make_clip_and_set_length
     worker.main(_Telling(connection, spinning.calls))  # type: ignore[arg-type]  # as much as it uses
 
@@ -178,7 +185,6 @@ def reported_and_true(one: Plan, backend: str, launcher: Launcher) -> pd.DataFra
             common.say(f"{number}/{len(jobs)}: round {job.round + 1} of {job.cell.id}")
             task = Task(
                 job=job,
-                model=Model(),
                 measure=asked.measure,
                 reference=Path(folder) / f"{job.cell.input.name}.npy",
                 import_torch_s=launcher.import_torch_s,
@@ -214,7 +220,7 @@ def _rows(record: CellRecord, calls: Sequence[Mapping[str, float]]) -> list[tupl
     }
     rows: list[tuple[object, ...]] = []
     for sample in record.samples:
-        is_stage = sample.stage in map(str, STAGES)
+        is_stage = sample.stage in SHARES
         key = (sample.pass_, sample.phase, sample.repetition, FORWARD if is_stage else sample.stage)
         if sample.phase is not Phase.STEADY or key not in true:
             continue
@@ -278,7 +284,7 @@ def render(kept: Evidence) -> str:
     for (length_s, pass_, clock, stage), found in deviations(kept.samples).items():
         groups.setdefault((length_s, pass_, clock), {})[stage] = found
     for (_, pass_, clock), by_stage in groups.items():
-        stages = [stage for stage in map(str, STAGES) if stage in by_stage]
+        stages = [stage for stage in SHARES if stage in by_stage]
         shown = {FORWARD: FORWARD} if FORWARD in by_stage else {}
         if stages:
             worst = max(stages, key=lambda stage: abs(by_stage[stage].difference.median))

@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +19,13 @@ import yaml
 from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
-from bench.paper.editions import Role
+from bench.grid.spans import FORWARD
+from bench.measure import networks
+from bench.measure.costs import CostTracer
+from bench.paper.editions import STAGES, Role
 from bench.paper.method import PAPER
 from bench.places import ROOT
 from bench.records import (
-    FORWARD,
     JOURNAL_NAME,
     SCHEMA_VERSION,
     CellRecord,
@@ -41,8 +44,7 @@ from bench.statistics.steady import tuning_calls
 from bench.statistics.stopping import Stop
 from benchmarks.common import DATA
 from benchmarks.paper_machine import ENVIRONMENT
-from vsr_model.registry import find_model
-from vsr_model.stages import STAGES
+from vsr_model.network import Network
 
 PAPER_DATA: Final = DATA / "paper"
 FOLDER: Final = ROOT / "results" / "paper-tesla-k80"
@@ -209,13 +211,20 @@ def _sample(pass_: Pass, repetition: int, stage: str, start_s: float, wall_s: fl
     )
 
 
+@cache
+def _network() -> Network:
+    (model,) = experiment().models
+    return networks.build(model)
+
+
+@cache
+def _tracer() -> CostTracer:
+    (model,) = experiment().models
+    return CostTracer({model.name: _network()})
+
+
 def _measured(cell: Cell, **fields: Any) -> CellRecord:
     """What holds for every cell that the paper measured, and `fields`."""
-    model = find_model(CONFIG["model"]["name"])
-    parameters = experiment().model.parameters
-    flops = model.stage_flops(
-        parameters, batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width
-    )
     settings = {"device": cell.backend.device, "dtype": cell.backend.dtype}
     settings |= {"method": str(PAPER)}
     if cell.backend.is_cuda:
@@ -226,11 +235,12 @@ def _measured(cell: Cell, **fields: Any) -> CellRecord:
     return _record(
         cell,
         status=Status.OK,
-        parameters=model.parameter_count(parameters),
+        parameters=sum(item.numel() for item in _network().parameters()),
+        stages=tuple(_network().facts.stages),
+        costs=_tracer().costs(cell),
         output_check=OutputCheck.NOT_DONE,
         warnings=(UNCHECKED,),
         settings=settings,
-        **{f"flops_{stage}": flops[stage] for stage in STAGES},
         **fields,
     )
 
@@ -240,6 +250,10 @@ def _record(cell: Cell, **fields: Any) -> CellRecord:
         schema_version=SCHEMA_VERSION,
         cell=cell.id,
         round=0,
+        model=cell.model.name,
+        dtype=cell.backend.dtype,
+        fp32_precision=cell.backend.fp32_precision,
+        memory_format=cell.backend.features_format,
         input=cell.input.name,
         batch=cell.batch,
         frames=cell.frames,

@@ -152,7 +152,7 @@ def comment(number: int, author: str | None, body: str) -> dict[str, Any]:
     return {"id": number, "user": author and {"login": author}, "body": body}
 
 
-def posted(stage: Stage) -> list[tuple[list[str], str]]:
+def posted(stage: str) -> list[tuple[list[str], str]]:
     """The calls that write, each with the body that it sends."""
     return [
         (arguments, json.loads(given)["body"])
@@ -161,12 +161,12 @@ def posted(stage: Stage) -> list[tuple[list[str], str]]:
     ]
 
 
-def told(stage: Stage, *, pulls: Sequence[Any], pages: Sequence[Any] = ((),), text: str = "") -> None:
+def told(stage: str, *, pulls: Sequence[Any], pages: Sequence[Any] = ((),), text: str = "") -> None:
     stage.answers({PULLS: pulls, ARTEFACTS: {"artifacts": [{"id": 1}]}, COMMENTS: pages})
     (stage.folder / "comment.md").write_text(text or f"{ci_run.MARKER}## Benchmark\nslower\n")
 
 
-def test_the_first_comment_is_posted_and_the_label_taken_off(stage: Stage) -> None:
+def test_the_first_comment_is_posted_and_the_label_taken_off(stage: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull()])
     ended = stage.run("comment.py")
@@ -180,7 +180,7 @@ def test_the_first_comment_is_posted_and_the_label_taken_off(stage: Stage) -> No
     assert stage.calls()[-1][0] == LABEL
 
 
-def test_a_later_comment_takes_the_place_of_the_first(stage: Stage) -> None:
+def test_a_later_comment_takes_the_place_of_the_first(stage: str) -> None:
     """Not that of a person who copied the marker, nor of what the robot said in another matter."""
     stage.event(run_of())
     first = [
@@ -197,7 +197,7 @@ def test_a_later_comment_takes_the_place_of_the_first(stage: Stage) -> None:
     assert {"--paginate", "--slurp"} <= set(listed)
 
 
-def test_the_pull_request_is_the_one_of_the_event_with_the_label(stage: Stage) -> None:
+def test_the_pull_request_is_the_one_of_the_event_with_the_label(stage: str) -> None:
     stage.event(run_of())
     others = [
         pull(1, labels=("bug",)),
@@ -219,7 +219,7 @@ def labelled(*times: str, label: str = "gpu") -> list[Any]:
     return [[{"event": "head_ref_force_pushed", "created_at": "2026-01-02T03:04:04Z"}], put_on]
 
 
-def two_bases(stage: Stage, first: Sequence[Any], second: Sequence[Any]) -> None:
+def two_bases(stage: str, first: Sequence[Any], second: Sequence[Any]) -> None:
     """The pull requests 5 and 6 of one branch, both labelled."""
     answers = {
         PULLS: [pull(5), pull(6)],
@@ -232,7 +232,7 @@ def two_bases(stage: Stage, first: Sequence[Any], second: Sequence[Any]) -> None
     (stage.folder / "comment.md").write_text(f"{ci_run.MARKER}## Benchmark\nslower\n")
 
 
-def written(stage: Stage) -> list[str]:
+def written(stage: str) -> list[str]:
     """The places that are written to."""
     return [
         next(argument for argument in arguments if argument.startswith("repos/"))
@@ -251,7 +251,7 @@ def written(stage: Stage) -> list[str]:
     ],
 )
 def test_of_a_branch_with_two_bases_only_the_measured_one_is_told(
-    stage: Stage, first: Sequence[Any], second: Sequence[Any], number: int
+    stage: str, first: Sequence[Any], second: Sequence[Any], number: int
 ) -> None:
     stage.event(run_of(pull_requests=[{"number": 5}, {"number": 6}]))
     two_bases(stage, first, second)
@@ -261,7 +261,7 @@ def test_of_a_branch_with_two_bases_only_the_measured_one_is_told(
     assert written(stage) == [f"{issue}/comments", f"{issue}/labels/gpu"]
 
 
-def test_the_number_that_the_event_knows_is_taken(stage: Stage) -> None:
+def test_the_number_that_the_event_knows_is_taken(stage: str) -> None:
     stage.event(run_of(pull_requests=[{"number": 6}]))
     two_bases(stage, [[]], [[]])
     assert stage.run("comment.py").returncode == 0
@@ -277,7 +277,7 @@ def test_the_number_that_the_event_knows_is_taken(stage: Stage) -> None:
     ],
 )
 def test_where_the_measured_one_is_not_known_none_is_told(
-    stage: Stage, first: Sequence[Any], second: Sequence[Any]
+    stage: str, first: Sequence[Any], second: Sequence[Any]
 ) -> None:
     stage.event(run_of())
     two_bases(stage, first, second)
@@ -308,7 +308,7 @@ CALLED: Final = {
 
 
 @pytest.mark.parametrize("text", CALLED)
-def test_the_measured_code_calls_nobody_and_links_nothing(stage: Stage, text: str) -> None:
+def test_the_measured_code_calls_nobody_and_links_nothing(stage: str, text: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull()], text=f"{ci_run.MARKER}{text}\n")
     assert stage.run("comment.py").returncode == 0
@@ -317,7 +317,7 @@ def test_the_measured_code_calls_nobody_and_links_nothing(stage: Stage, text: st
     assert f"](https://github.com/{REPOSITORY}/actions/runs/77)" in body
 
 
-def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: Stage) -> None:
+def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: str) -> None:
     comparisons = [compared.comparison(), *map(compared.odd, compared.ODD_NAMES)]
     page = render(comparisons, REGRESSIONS, look="@someone, see www.example.org", limit=60_000)
     stage.event(run_of())
@@ -331,7 +331,7 @@ def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: Stage) -> No
     assert told_text.replace("\u200b", "") == (ci_run.MARKER + page).replace("&#8203;", "").rstrip()
 
 
-def test_without_the_label_nothing_is_written(stage: Stage) -> None:
+def test_without_the_label_nothing_is_written(stage: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull(labels=())])
     ended = stage.run("comment.py")
@@ -340,7 +340,7 @@ def test_without_the_label_nothing_is_written(stage: Stage) -> None:
     assert not any("--method" in arguments and "GET" not in arguments for arguments, _ in stage.calls())
 
 
-def test_a_branch_of_any_name_is_one_argument(stage: Stage) -> None:
+def test_a_branch_of_any_name_is_one_argument(stage: str) -> None:
     name = "$(touch${IFS}bad)&head=owner:main;'\"`"
     stage.event(run_of(head_branch=name))
     told(stage, pulls=[pull(branch=name)])
@@ -355,7 +355,7 @@ def test_a_branch_of_any_name_is_one_argument(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "changes", [{"path": ".github/workflows/other.yml"}, {"event": "push"}], ids=["workflow", "event"]
 )
-def test_another_run_is_refused_before_anything_is_asked(stage: Stage, changes: dict[str, str]) -> None:
+def test_another_run_is_refused_before_anything_is_asked(stage: str, changes: dict[str, str]) -> None:
     stage.event(run_of(**changes))
     ended = stage.run("comment.py")
     assert ended.returncode == 1
@@ -363,14 +363,14 @@ def test_another_run_is_refused_before_anything_is_asked(stage: Stage, changes: 
     assert stage.calls() == []
 
 
-def test_a_path_may_name_its_branch(stage: Stage) -> None:
+def test_a_path_may_name_its_branch(stage: str) -> None:
     stage.event(run_of(path=".github/workflows/gpu.yml@refs/pull/5/merge"))
     told(stage, pulls=[pull()])
     assert stage.run("comment.py").returncode == 0
     assert len(posted(stage)) == 1
 
 
-def test_a_run_without_an_artefact_has_no_comment(stage: Stage) -> None:
+def test_a_run_without_an_artefact_has_no_comment(stage: str) -> None:
     stage.event(run_of())
     stage.answers({ARTEFACTS: {"artifacts": []}})
     ended = stage.run("comment.py")
@@ -378,7 +378,7 @@ def test_a_run_without_an_artefact_has_no_comment(stage: Stage) -> None:
     assert len(stage.calls()) == 1
 
 
-def test_a_fork_that_is_gone_has_no_comment(stage: Stage) -> None:
+def test_a_fork_that_is_gone_has_no_comment(stage: str) -> None:
     stage.event(run_of(head_repository=None))
     told(stage, pulls=[pull(fork=None)])
     assert stage.run("comment.py").returncode == 0
@@ -386,7 +386,7 @@ def test_a_fork_that_is_gone_has_no_comment(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "𝄞"])
-def test_a_comment_is_no_longer_than_github_takes(stage: Stage, character: str) -> None:
+def test_a_comment_is_no_longer_than_github_takes(stage: str, character: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull()], text=ci_run.MARKER + character * 300_000)
     assert stage.run("comment.py").returncode == 0
@@ -395,7 +395,7 @@ def test_a_comment_is_no_longer_than_github_takes(stage: Stage, character: str) 
     assert COMMIT in body[-400:]
 
 
-def test_a_text_that_is_none_is_shown_as_far_as_it_is(stage: Stage) -> None:
+def test_a_text_that_is_none_is_shown_as_far_as_it_is(stage: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull()])
     (stage.folder / "comment.md").write_bytes(b"\xff\xfe\x00bad")
@@ -403,7 +403,7 @@ def test_a_text_that_is_none_is_shown_as_far_as_it_is(stage: Stage) -> None:
     assert posted(stage)[0][1].startswith(f"{ci_run.MARKER}��")
 
 
-def test_a_link_in_the_artefact_is_not_followed(stage: Stage) -> None:
+def test_a_link_in_the_artefact_is_not_followed(stage: str) -> None:
     stage.event(run_of())
     told(stage, pulls=[pull()])
     secret = stage.folder / "secret"
@@ -416,7 +416,7 @@ def test_a_link_in_the_artefact_is_not_followed(stage: Stage) -> None:
     assert posted(stage) == []
 
 
-def test_an_answer_that_is_an_error_fails(stage: Stage) -> None:
+def test_an_answer_that_is_an_error_fails(stage: str) -> None:
     stage.event(run_of())
     stage.answers({})
     assert stage.run("comment.py").returncode == 1
@@ -425,7 +425,7 @@ def test_an_answer_that_is_an_error_fails(stage: Stage) -> None:
 # commits.py
 
 
-def git(stage: Stage, *arguments: str, days_ago: float = 0) -> str:
+def git(stage: str, *arguments: str, days_ago: float = 0) -> str:
     at = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
     return subprocess.run(
         ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments],
@@ -437,7 +437,7 @@ def git(stage: Stage, *arguments: str, days_ago: float = 0) -> str:
     ).stdout.strip()
 
 
-def commit(stage: Stage, network: str, *, days_ago: float = 0, file: str = "vsr_model/net.py") -> str:
+def commit(stage: str, network: str, *, days_ago: float = 0, file: str = "vsr_model/net.py") -> str:
     path = stage.folder / "work" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text(network)
@@ -447,17 +447,17 @@ def commit(stage: Stage, network: str, *, days_ago: float = 0, file: str = "vsr_
 
 
 @pytest.fixture
-def history(stage: Stage) -> list[str]:
+def history(stage: str) -> list[str]:
     """Four commits on main: of ten days, five days, two days and an hour ago."""
     git(stage, "init", "--quiet", "--initial-branch=main")
     return [commit(stage, f"network {days}", days_ago=days) for days in (10, 5, 2, 1 / 24)]
 
 
-def outputs(stage: Stage) -> dict[str, str]:
+def outputs(stage: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in stage.text("output").splitlines())
 
 
-def test_a_pull_request_is_compared_with_where_it_left_its_base(stage: Stage, history: list[str]) -> None:
+def test_a_pull_request_is_compared_with_where_it_left_its_base(stage: str, history: list[str]) -> None:
     """Its base went on meanwhile."""
     git(stage, "checkout", "--quiet", "-b", "faster", history[1])
     head = commit(stage, "mine")
@@ -468,7 +468,7 @@ def test_a_pull_request_is_compared_with_where_it_left_its_base(stage: Stage, hi
     assert outputs(stage) == {"base": history[1], "head": head}
 
 
-def test_a_pull_request_without_a_common_commit_is_told(stage: Stage, history: list[str]) -> None:
+def test_a_pull_request_without_a_common_commit_is_told(stage: str, history: list[str]) -> None:
     git(stage, "checkout", "--quiet", "--orphan", "other")
     head = commit(stage, "mine")
     stage.event({"pull_request": {"base": {"sha": history[3]}, "head": {"sha": head}}})
@@ -480,7 +480,7 @@ def test_a_pull_request_without_a_common_commit_is_told(stage: Stage, history: l
     assert outputs(stage) == {}
 
 
-def test_a_base_that_is_not_there_is_told(stage: Stage, history: list[str]) -> None:
+def test_a_base_that_is_not_there_is_told(stage: str, history: list[str]) -> None:
     stage.event({"pull_request": {"base": {"sha": COMMIT}, "head": {"sha": history[3]}}})
     ended = stage.run("commits.py", GITHUB_EVENT_NAME="pull_request")
     assert ended.returncode == 1
@@ -490,7 +490,7 @@ def test_a_base_that_is_not_there_is_told(stage: Stage, history: list[str]) -> N
     assert "Traceback" not in ended.stderr
 
 
-def test_by_hand_it_is_what_was_asked_for(stage: Stage, history: list[str]) -> None:
+def test_by_hand_it_is_what_was_asked_for(stage: str, history: list[str]) -> None:
     git(stage, "tag", "v1", history[0])
     git(stage, "update-ref", "refs/remotes/origin/topic", history[2])
     stage.event({"inputs": {"base": "v1", "head": "topic", "threshold": ""}})
@@ -501,7 +501,7 @@ def test_by_hand_it_is_what_was_asked_for(stage: Stage, history: list[str]) -> N
 
 @pytest.mark.parametrize("inputs", [None, {}, {"base": "", "head": ""}], ids=["none", "empty", "blank"])
 def test_by_hand_it_is_main_and_the_chosen_branch_unless_said(
-    stage: Stage, history: list[str], inputs: dict[str, str] | None
+    stage: str, history: list[str], inputs: dict[str, str] | None
 ) -> None:
     """A checkout of GitHub's has only the chosen branch as its own: main is where the remote has it."""
     git(stage, "update-ref", "refs/remotes/origin/main", history[1])
@@ -513,7 +513,7 @@ def test_by_hand_it_is_main_and_the_chosen_branch_unless_said(
 
 
 @pytest.mark.parametrize("name", ["nowhere", "--all", "v1\nhead=0", "main:vsr_model", COMMIT, "é"])
-def test_a_revision_that_is_none_is_told(stage: Stage, history: list[str], name: str) -> None:
+def test_a_revision_that_is_none_is_told(stage: str, history: list[str], name: str) -> None:
     stage.event({"inputs": {"base": name}})
     ended = stage.run("commits.py", GITHUB_EVENT_NAME="workflow_dispatch", GITHUB_SHA=history[3])
     assert ended.returncode == 1
@@ -526,7 +526,7 @@ def artefact(commit: str, day: int, *, branch: str = "main", fork: bool = False)
     return {"created_at": f"2026-01-{day:02}T03:17:00Z", "workflow_run": run}
 
 
-def night(stage: Stage, head: str, artefacts: Sequence[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+def night(stage: str, head: str, artefacts: Sequence[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
     place = f"repos/{REPOSITORY}/actions/artifacts?name=vsr-bench-nightly&per_page=100"
     stage.answers({place: {"artifacts": artefacts}})
     stage.event({"repository": {"default_branch": "main"}, "schedule": "17 3 * * *"})
@@ -534,13 +534,13 @@ def night(stage: Stage, head: str, artefacts: Sequence[dict[str, Any]]) -> subpr
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_night_begins_where_the_last_one_ended(stage: Stage, history: list[str]) -> None:
+def test_a_night_begins_where_the_last_one_ended(stage: str, history: list[str]) -> None:
     """Nights without a comparison leave nothing, so that none of what came since is passed over."""
     night(stage, history[3], [artefact(history[0], 3), artefact(history[1], 9), artefact(history[0], 5)])
     assert outputs(stage) == {"base": history[1], "head": history[3]}
 
 
-def test_a_night_does_not_believe_a_pull_request(stage: Stage, history: list[str]) -> None:
+def test_a_night_does_not_believe_a_pull_request(stage: str, history: list[str]) -> None:
     git(stage, "checkout", "--quiet", "--orphan", "elsewhere")
     elsewhere = commit(stage, "elsewhere")
     believed = artefact(history[0], 1)
@@ -555,12 +555,12 @@ def test_a_night_does_not_believe_a_pull_request(stage: Stage, history: list[str
     assert outputs(stage) == {"base": history[0], "head": history[3]}
 
 
-def test_the_first_night_compares_with_yesterday(stage: Stage, history: list[str]) -> None:
+def test_the_first_night_compares_with_yesterday(stage: str, history: list[str]) -> None:
     night(stage, history[3], [])
     assert outputs(stage) == {"base": history[2], "head": history[3]}
 
 
-def test_what_was_merged_today_is_of_today_however_old_it_is(stage: Stage, history: list[str]) -> None:
+def test_what_was_merged_today_is_of_today_however_old_it_is(stage: str, history: list[str]) -> None:
     git(stage, "checkout", "--quiet", "-b", "topic", history[1])
     commit(stage, "other", days_ago=1.5, file="vsr_model/other.py")
     git(stage, "checkout", "--quiet", "main")
@@ -570,21 +570,21 @@ def test_what_was_merged_today_is_of_today_however_old_it_is(stage: Stage, histo
     assert outputs(stage) == {"base": history[2], "head": head}
 
 
-def test_a_night_is_left_out_where_the_network_is_the_same(stage: Stage, history: list[str]) -> None:
+def test_a_night_is_left_out_where_the_network_is_the_same(stage: str, history: list[str]) -> None:
     head = commit(stage, "words", file="README.md")
     night(stage, head, [artefact(history[3], 3)])
     assert outputs(stage) == {}
     assert "Nothing to measure" in stage.text("summary")
 
 
-def test_a_repository_of_today_has_no_night(stage: Stage) -> None:
+def test_a_repository_of_today_has_no_night(stage: str) -> None:
     git(stage, "init", "--quiet", "--initial-branch=main")
     head = commit(stage, "first")
     night(stage, head, [])
     assert outputs(stage) == {}
 
 
-def test_an_event_of_another_kind_is_refused(stage: Stage) -> None:
+def test_an_event_of_another_kind_is_refused(stage: str) -> None:
     stage.event({})
     ended = stage.run("commits.py", GITHUB_EVENT_NAME="push")
     assert (ended.returncode, ended.stderr) == (1, "commits.py: knows no event push\n")
@@ -606,7 +606,7 @@ WORDS: Final = {
 
 @pytest.mark.parametrize("compared", [True, False])
 @pytest.mark.parametrize("status", WORDS)
-def test_each_exit_status_has_its_own_words(stage: Stage, status: int, compared: bool) -> None:
+def test_each_exit_status_has_its_own_words(stage: str, status: int, compared: bool) -> None:
     (stage.folder / "status").write_text(str(status))
     if compared:
         (stage.folder / "comment.md").write_text(f"{ci_run.MARKER}## Benchmark\n")
@@ -624,7 +624,7 @@ def test_each_exit_status_has_its_own_words(stage: Stage, status: int, compared:
     assert stage.text("summary") == told
 
 
-def test_it_asks_for_the_two_commits(stage: Stage) -> None:
+def test_it_asks_for_the_two_commits(stage: str) -> None:
     (stage.folder / "status").write_text("0")
     stage.run("measure.py", **ASKED)
     arguments = json.loads(stage.text("arguments"))
@@ -633,7 +633,7 @@ def test_it_asks_for_the_two_commits(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_cancelled_job_is_told_to_what_measures(stage: Stage, number: signal.Signals) -> None:
+def test_a_cancelled_job_is_told_to_what_measures(stage: str, number: signal.Signals) -> None:
     (stage.folder / "waits").touch()
     with subprocess.Popen(
         [sys.executable, str(SCRIPTS / "measure.py")],
@@ -656,7 +656,7 @@ def test_a_cancelled_job_is_told_to_what_measures(stage: Stage, number: signal.S
 LABELLED: Final = {"action": "labeled", "label": {"name": "gpu"}}
 
 
-def gate(stage: Stage, name: str) -> subprocess.CompletedProcess[str]:
+def gate(stage: str, name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-e", str(SCRIPTS / "runner_gate.sh")],  # as the runner does
         check=False,
@@ -669,7 +669,7 @@ def gate(stage: Stage, name: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("name", "event"), [("schedule", {}), ("workflow_dispatch", {}), ("pull_request", LABELLED)]
 )
-def test_the_runner_takes(stage: Stage, name: str, event: dict[str, Any]) -> None:
+def test_the_runner_takes(stage: str, name: str, event: dict[str, Any]) -> None:
     stage.event(event)
     assert (gate(stage, name).returncode, gate(stage, name).stderr) == (0, "")
 
@@ -691,14 +691,14 @@ def test_the_runner_takes(stage: Stage, name: str, event: dict[str, Any]) -> Non
         ("pull_request", {"action": "labeled", "label": None}),
     ],
 )
-def test_the_runner_refuses(stage: Stage, name: str, event: dict[str, Any]) -> None:
+def test_the_runner_refuses(stage: str, name: str, event: dict[str, Any]) -> None:
     stage.event(event)
     ended = gate(stage, name)
     assert ended.returncode == 1
     assert "only where the label gpu was just put on it" in ended.stderr
 
 
-def test_the_label_lets_any_workflow_pass_and_the_guide_says_so(stage: Stage) -> None:
+def test_the_label_lets_any_workflow_pass_and_the_guide_says_so(stage: str) -> None:
     """A pull request may bring one that no environment guards."""
     stage.environment["GITHUB_WORKFLOW_REF"] = f"{REPOSITORY}/.github/workflows/second.yml@refs/pull/5/merge"
     stage.event(LABELLED)
@@ -708,5 +708,5 @@ def test_the_label_lets_any_workflow_pass_and_the_guide_says_so(stage: Stage) ->
     assert "bring a second workflow for `labeled` that asks for no reviewer" in guide
 
 
-def test_the_runner_refuses_an_event_that_it_cannot_read(stage: Stage) -> None:
+def test_the_runner_refuses_an_event_that_it_cannot_read(stage: str) -> None:
     assert gate(stage, "pull_request").returncode == 1

@@ -1,19 +1,21 @@
-"""Weights from files: in BasicSR's, mmagic's, the course project's or this project's own naming."""
+"""Weights from files, in this project's naming or in those that a network's facts know."""
 
 import os
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vsr_model.errors import BadInput
+from vsr_model.network import Facts, Network, Replacement
 
 # What training code wraps a network in, as a nested dict or as a prefix of every name. Averaged weights are
 # what the papers evaluate, so they are preferred to the raw ones beside them.
@@ -34,42 +36,44 @@ _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
 _MAX_NAME: Final = 90  # characters of a name and its shape in an error message
 
 
-def _rule(pattern: str, name: str | Callable[[re.Match[str]], str]) -> Callable[[str], str]:
-    compiled = re.compile(pattern)
-    return lambda text: compiled.sub(name, text)
+@dataclass(frozen=True)
+class Naming:
+    """How a network's tensors are named in files."""
 
+    rules: tuple[tuple[re.Pattern[str], Replacement], ...] = ()
+    optional: re.Pattern[str] | None = None
+    ignored: re.Pattern[str] | None = None
+    parts: tuple[str, ...] = ()
 
-# Others' names to this project's, all applied in this order; a name of this project passes unchanged.
-_RULES: Final = (
-    _rule(r"^(?:spynet\.)?(?=(?:mean|std)$|(?:levels|basic_module)\.)", "alignment.spynet."),
-    # mmagic keeps convolution and activation in one module, so it counts layers where others count both.
-    _rule(
-        r"(?<=^alignment\.spynet\.)basic_module\.(\d)\.basic_module\.(\d)\.conv\.",
-        lambda match: f"levels.{match[1]}.{2 * int(match[2])}.",
-    ),
-    _rule(r"(?<=^alignment\.spynet\.)basic_module\.(\d)\.basic_module\.", r"levels.\1."),
-    _rule(
-        r"^(backward|forward)_(?:trunk|resblocks)\.(?:main|conv_resblock)\.", r"propagation.\1_trunk.main."
-    ),
-    _rule(r"(?<=_trunk\.)main\.0\.", "conv_in."),
-    _rule(r"(?<=_trunk\.)main\.2\.", "blocks."),
-    _rule(r"^(?:fusion|concate)\.", "aggregation.fusion."),
-    _rule(r"^(?:upsample|up)([12])\.(?:upsample|up)_conv\.", r"upconv\1."),
-    _rule(r"^(?=(?:upconv[12]|conv_hr|conv_last)\.)", "upsampling."),
-)
+    @classmethod
+    def of(cls, model: nn.Module | type[Network]) -> Self:
+        """Return that of a network, from its facts; of any other module the names are its own."""
+        facts: Facts | None = getattr(model, "facts", None)
+        if facts is None:
+            return cls()
+        return cls(
+            rules=tuple((re.compile(pattern), replacement) for pattern, replacement in facts.names),
+            optional=None if facts.optional is None else re.compile(facts.optional),
+            ignored=None if facts.ignored is None else re.compile(facts.ignored),
+            parts=facts.parts,
+        )
 
-_SPYNET: Final = "alignment.spynet."
-_OPTIONAL: Final = frozenset({_SPYNET + "mean", _SPYNET + "std"})  # constants that not every project stores
+    def own_name(self, name: str) -> str:
+        """Return what the network calls a tensor that another project calls `name`; its own names stay."""
+        for pattern, replacement in self.rules:
+            name = pattern.sub(replacement, name)
+        return name
 
 
 def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, Any]) -> None:
-    """Load weights into a `BasicVSR`, in place, keeping its dtype and device.
+    """Load weights into a network, in place, keeping its dtype and device.
 
     `source` is a state dict or a file: `.safetensors`, or what `torch.save` wrote, of which nothing but
-    tensors and plain containers is ever unpickled. Names may be those of BasicSR, mmagic, the course project
-    or this project, inside `params_ema`, `params`, `state_dict`, `generator_ema`, `generator` or `module`,
-    nested in any order, as dicts or as prefixes; averaged weights are taken where there are both. A file
-    that holds only SPyNet, as the published flow weights do, replaces only SPyNet.
+    tensors and plain containers is ever unpickled. Names may be the network's own or those of other
+    implementations that its facts know, inside `params_ema`, `params`, `state_dict`, `generator_ema`,
+    `generator` or `module`, nested in any order, as dicts or as prefixes; averaged weights are taken where
+    there are both. A file that holds only one of `facts.parts`, as published flow weights do, replaces only
+    that.
 
     Raises BadInput, with the model untouched, if the file cannot be read, its tensors are not the model's, or
     not all of their values are finite in the model's own type.
@@ -78,9 +82,10 @@ def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[s
         label, content = "The state dict", source
     else:
         label, content = os.fspath(source), _read(Path(source))
+    naming = Naming.of(model)
     targets = model.state_dict(keep_vars=True)
-    tensors, unexpected = _select(content, targets)
-    _check_fit(label, targets, tensors, unexpected)
+    tensors, unexpected = _select(content, targets, naming)
+    _check_fit(label, targets, tensors, unexpected, naming)
     with torch.no_grad():
         for name, tensor in tensors.items():
             targets[name].copy_(tensor)
@@ -132,7 +137,7 @@ def _check_file(path: Path) -> None:
 
 
 def _select(
-    content: Mapping[str, Any], targets: Mapping[str, Tensor]
+    content: Mapping[str, Any], targets: Mapping[str, Tensor], naming: Naming
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The network's tensors by this project's names, and those under the same wrapper that are not in it."""
     groups: dict[tuple[str, ...], dict[str, Tensor]] = {}
@@ -143,18 +148,18 @@ def _select(
         groups.setdefault(path[:depth], {})[".".join(path[depth:])] = tensor
 
     def preference(wrappers: tuple[str, ...]) -> tuple[bool, bool, bool, int]:
-        known = sum(own_name(name) in targets for name in groups[wrappers])
+        known = sum(naming.own_name(name) in targets for name in groups[wrappers])
         return known > 0, not _AVERAGED.isdisjoint(wrappers), not _NETWORK.isdisjoint(wrappers), known
 
     best = max(groups, key=preference, default=())
     tensors: dict[str, Tensor] = {}
     unexpected: dict[str, Tensor] = {}
     for name, tensor in groups.get(best, {}).items():
-        known_as = own_name(name)
+        known_as = naming.own_name(name)
         # Twice, in two namings: the second is one too many.
         if known_as in targets and known_as not in tensors:
             tensors[known_as] = tensor
-        elif not _NOT_NETWORK.match(name):
+        elif not _NOT_NETWORK.match(name) and not (naming.ignored and naming.ignored.search(name)):
             unexpected[name] = tensor
     return tensors, unexpected
 
@@ -178,23 +183,25 @@ def _flatten(
             yield from _flatten(value, (*wrappers, name), seen)
 
 
-def own_name(name: str) -> str:
-    """What this project calls a tensor of the network that another one calls `name`."""
-    for rule in _RULES:
-        name = rule(name)
-    return name
-
-
 def _check_fit(
-    label: str, targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], unexpected: Mapping[str, Tensor]
+    label: str,
+    targets: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    unexpected: Mapping[str, Tensor],
+    naming: Naming,
 ) -> None:
     if not tensors and not unexpected:
         raise BadInput(f"{label} holds no weights.")
-    only_spynet = bool(tensors) and not unexpected and all(name.startswith(_SPYNET) for name in tensors)
+    only = next(
+        (part for part in naming.parts if not unexpected and all(name.startswith(part) for name in tensors)),
+        "",
+    )
     missing = {
         name: tensor
         for name, tensor in targets.items()
-        if name not in tensors and name not in _OPTIONAL and (name.startswith(_SPYNET) or not only_spynet)
+        if name not in tensors
+        and name.startswith(only)
+        and not (naming.optional and naming.optional.search(name))
     }
     misshapen = [
         f"{name} {tuple(tensor.shape)} instead of {tuple(targets[name].shape)}"

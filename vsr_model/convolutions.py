@@ -7,31 +7,33 @@ Networks through FFTs", 2014, but of tiles, which overlap (overlap-save).
 """
 
 from collections.abc import Iterator
-from typing import Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsr_model.convolution_memory import (
-    CPU_BAND_BYTES,
-    DEVICE_BAND_BYTES,
-    at_once,
-    columns_row_bytes,
-    spectra_row_bytes,
-    tile_size,
-)
 from vsr_model.layers import is_channels_last
 
 Method: TypeAlias = Literal["im2col", "fft"]
 
+CPU_BAND_BYTES: Final = 2**24
+DEVICE_BAND_BYTES: Final = 2**28
+"""What is computed at once: so many images, or rows of one, that their columns, or spectra, take at most
+this, and one row of one image at least. On a CPU they are then still in a cache, or nearly; a GPU needs more
+work at a time."""
 
-def replace_convolutions(network: nn.Module, method: Method) -> None:
+_SMALL_TILE: Final = 16
+_LARGE_TILE: Final = 32
+
+
+def replace_convolutions(network: nn.Module, method: Method, *, on_cpu: bool) -> None:
     """Have every convolution of 3x3 and larger that keeps the size computed by `method`, in place.
 
     Parameters are the same objects under the same names. Those of 1x1 are matrix products already, and stay.
     Do it after the network is on its device and in its types, and again after the weights have changed.
-    Raises ValueError for a network that has none.
+    `on_cpu` says what that device is, or stands for: it decides how much is computed at once. Raises
+    ValueError for a network that has none.
     """
     kinds: dict[Method, type[_SameSize]] = {"im2col": Im2colConv2d, "fft": FftConv2d}
     replaced = False
@@ -40,7 +42,9 @@ def replace_convolutions(network: nn.Module, method: Method) -> None:
             if not isinstance(child, nn.Conv2d) or type(child) not in (nn.Conv2d, *kinds.values()):
                 continue
             if keeps_size(child):
-                setattr(module, name, kinds[method].of(child))
+                setattr(
+                    module, name, kinds[method].of(child, CPU_BAND_BYTES if on_cpu else DEVICE_BAND_BYTES)
+                )
                 replaced = True
     if not replaced:
         raise ValueError(
@@ -67,12 +71,15 @@ def keeps_size(convolution: nn.Conv2d) -> bool:
 class _SameSize(nn.Conv2d):
     """A convolution that `keeps_size`, with another's parameters."""
 
+    limit_bytes: int  # of what is computed at once
+
     @classmethod
-    def of(cls, plain: nn.Conv2d) -> Self:
+    def of(cls, plain: nn.Conv2d, limit_bytes: int) -> Self:
         size = plain.kernel_size[0]
         # On the meta device nothing is drawn for weights that are replaced at once.
         made = cls(plain.in_channels, plain.out_channels, size, padding=size // 2, device="meta")
         made.weight, made.bias = plain.weight, plain.bias
+        made.limit_bytes = limit_bytes
         return made.train(plain.training)
 
     def _blank_output(self, features: Tensor) -> Tensor:
@@ -99,7 +106,7 @@ class Im2colConv2d(_SameSize):
         n, channels, height, width = features.shape
         size = self.kernel_size[0]
         row_bytes = columns_row_bytes(size, channels, width, features.element_size())
-        images, rows = at_once(n, height, row_bytes, _limit_bytes(features))
+        images, rows = at_once(n, height, row_bytes, self.limit_bytes)
         fill = self._fill_channels_last if self._is_channels_last(features) else self._fill
         for first, last in _bands(n, images):
             padded = F.pad(features[first:last], (size // 2,) * 4)
@@ -150,8 +157,8 @@ class FftConv2d(_SameSize):
         self._kept_of = self.weight.detach()
 
     @classmethod
-    def of(cls, plain: nn.Conv2d) -> Self:
-        made = super().of(plain)
+    def of(cls, plain: nn.Conv2d, limit_bytes: int) -> Self:
+        made = super().of(plain, limit_bytes)
         # Tensors of inference mode could not be used where features are recorded.
         with torch.inference_mode(mode=False):
             made._kept_of = plain.weight.detach().clone()
@@ -173,7 +180,7 @@ class FftConv2d(_SameSize):
         bias = self.bias.view(1, -1, 1, 1)
         all_channels = channels + self.out_channels
         row_bytes = spectra_row_bytes(size, all_channels, height, width, weights.element_size())
-        images, down_at_once = at_once(n, down, row_bytes, _limit_bytes(features))
+        images, down_at_once = at_once(n, down, row_bytes, self.limit_bytes)
         for first, last in _bands(n, images):
             padded = F.pad(features[first:last], (before, beside, before, below))
             tiles = padded.unfold(2, tile[0], down_step).unfold(3, tile[1], across_step)
@@ -215,10 +222,36 @@ def _products(tiles: Tensor, weights: Tensor, tile: tuple[int, int]) -> Tensor:
     return found
 
 
-def _limit_bytes(features: Tensor) -> int:
-    return CPU_BAND_BYTES if features.device.type == "cpu" else DEVICE_BAND_BYTES
-
-
 def _bands(rows: int, step: int) -> Iterator[tuple[int, int]]:
     for top in range(0, rows, step):
         yield top, min(top + step, rows)
+
+
+def tile_size(kernel_size: int, size: int) -> int:
+    """The power of two that tiles are of along an axis of `size` pixels."""
+    largest = _SMALL_TILE if kernel_size <= 3 else _LARGE_TILE
+    whole: int = 1 << (size + kernel_size - 2).bit_length()  # at least size + kernel_size - 1
+    return min(whole, largest)
+
+
+def frequencies(kernel_size: int, height: int, width: int) -> int:
+    """How many complex numbers the spectrum of a tile has, for an image of that size."""
+    return tile_size(kernel_size, height) * (tile_size(kernel_size, width) // 2 + 1)
+
+
+def at_once(images: int, rows: int, row_bytes: int, limit_bytes: int) -> tuple[int, int]:
+    """How many images, and rows of each, are computed at once: whole images where one keeps to the limit."""
+    if rows * row_bytes <= limit_bytes:
+        return max(1, min(images, limit_bytes // (rows * row_bytes))), rows
+    return 1, max(1, limit_bytes // row_bytes)
+
+
+def columns_row_bytes(kernel: int, channels: int, width: int, bytes_per_element: int) -> int:
+    """Of the columns of one row of pixels."""
+    return channels * kernel**2 * width * bytes_per_element
+
+
+def spectra_row_bytes(kernel: int, channels: int, height: int, width: int, element_bytes: int) -> int:
+    """Of the spectra of one row of tiles, of inputs and outputs, which have so many channels together."""
+    across = -(-width // (tile_size(kernel, width) - kernel + 1))
+    return across * channels * frequencies(kernel, height, width) * element_bytes

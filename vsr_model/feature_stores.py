@@ -123,11 +123,38 @@ class DiskStore:
         return self._file.part(self._places[index] * self._features_bytes, like)
 
 
+class ShapeStore:
+    """Features that lie elsewhere, of which nothing but their form is known: for calls on the meta device."""
+
+    def __init__(self) -> None:
+        self._forms: dict[int, tuple[torch.Size, tuple[int, ...], torch.dtype]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._forms.clear()
+
+    def put(self, index: int, features: Tensor) -> None:
+        """As `FeatureStore.put`."""
+        self._forms[index] = features.shape, features.stride(), features.dtype
+
+    def take(self, index: int) -> Tensor:
+        """As `FeatureStore.take`."""
+        shape, stride, dtype = self._forms.pop(index)
+        return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+
+
 def open_store(plan: MemoryPlan, *, frames: int, features_bytes: int, device: torch.device) -> FeatureStore:
     """The store of a plan for a clip of so many frames, whose backward features take so many bytes each.
 
-    On a CPU the device's memory is the host's, and features stay where they are.
+    On a CPU the device's memory is the host's, and features stay where they are. On the meta device, which
+    stands for another, `host` is another memory than the device's.
     """
+    if device.type == "meta" and plan.place != "device":
+        return ShapeStore()
     kept = len(plan.kept_frames(frames))
     if plan.place == "disk" and plan.folder is not None and kept:
         return DiskStore(carrier_for(device), plan.folder, capacity=kept, features_bytes=features_bytes)

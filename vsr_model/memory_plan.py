@@ -1,8 +1,8 @@
 """Plans for clips of any length: where backward features lie meanwhile, and how frames are asked for.
 
 BasicVSR's backward branch must reach the first frame before the first output can be made, so that something
-of every frame has to wait for the forward branch. Free of torch; `vsr_model.memory_cost` says what a plan
-takes, `vsr_model.plan_choice` chooses one, and `vsr_model.streaming` follows it.
+of every frame has to wait for the forward branch. Free of torch; `vsr_model.plan_choice` chooses a plan, and
+`vsr_model.streaming` follows it.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, cast
 
 from vsr_model.errors import BadInput
-from vsr_model.memory_cost import Needs
 from vsr_model.memory_plan import PLACES, MemoryPlan, Place
 
 RECOMPUTE: Final = "recompute"
@@ -20,6 +19,15 @@ _MEMORIES: Final = {
     "device_bytes": "of device memory",
     "host_bytes": "of host memory",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Bytes that a call takes. On a CPU all memory is the host's."""
+
+    device_bytes: int
+    host_bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

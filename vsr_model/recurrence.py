@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from vsr_model.stages import Stage, StageProbe
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe
 
 Step: TypeAlias = tuple[int, Tensor, Tensor | None]
 """A frame's index in the clip, the frame (n, 3, h, w), and the flow (n, 2, h, w) that starts at it and points
@@ -48,10 +48,10 @@ def propagate(
     """
     for index, frame, flow in steps:
         if flow is not None:
-            with probe(Stage.ALIGNMENT):
+            with probe(ALIGNMENT):
                 feat_prop = alignment(feat_prop, flow)
         del flow  # it keeps those that were estimated with it
-        with probe(Stage.PROPAGATION):
+        with probe(PROPAGATION):
             feat_prop = trunk(frame, feat_prop)
         yield index, frame, feat_prop
 
@@ -76,10 +76,10 @@ def forward_branch(
     for index in range(frames):
         feat_backward = feats_backward(index)
         _, frame, feat_forward = next(propagated)
-        with probe(Stage.AGGREGATION):
+        with probe(AGGREGATION):
             features = stages.aggregation(feat_backward, feat_forward)
         del feat_backward, feat_forward
-        with probe(Stage.UPSAMPLING):
+        with probe(UPSAMPLING):
             output = stages.upsampling(features, frame)
         del features, frame
         yield output

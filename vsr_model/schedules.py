@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vsr_model.basicvsr import BasicVSR, check_shape
+from vsr_model.network import check_clip
+from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.recurrence import Step, propagate
-from vsr_model.stages import Stage, StageProbe, no_probe
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 
 
 class Pipelined:
@@ -29,25 +30,28 @@ class Pipelined:
 
     def __call__(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """As `BasicVSR.forward`."""
-        check_shape(tuple(lrs.shape))
         network = self._network
-        with probe(Stage.ALIGNMENT):
+        check_clip(network.facts, tuple(lrs.shape))
+        with probe(ALIGNMENT):
             flows_forward, flows_backward = network.alignment.compute_flow(lrs)
         feats_backward = network.propagate_backward(lrs, flows_backward, probe)
         feats_backward.reverse()  # so that the first frame's is the next to be taken
-        with probe(Stage.PROPAGATION):
+        with probe(PROPAGATION):
             feat_prop = network.propagation.initial_features(lrs)
         steps: Iterator[Step] = (
             (i, frame, flows_forward[:, i - 1] if i > 0 else None) for i, frame in enumerate(lrs.unbind(1))
         )
         trunk = network.propagation.forward_trunk
         outputs: list[Tensor] = []
+        waiting: list[tuple[Tensor, ...]] = []  # the host may be done before the device has used any
         for _, frame, feat_forward in propagate(trunk, network.alignment, steps, feat_prop, probe):
             feat_backward = feats_backward.pop()
+            if lrs.is_meta:
+                waiting.append((feat_backward, feat_forward))
             with _beside(self._stream, feat_backward, feat_forward, frame):
-                with probe(Stage.AGGREGATION):
+                with probe(AGGREGATION):
                     features = network.aggregation(feat_backward, feat_forward)
-                with probe(Stage.UPSAMPLING):
+                with probe(UPSAMPLING):
                     outputs.append(network.upsampling(features, frame))
                 del features
             del feat_backward, feat_forward, frame
@@ -56,7 +60,7 @@ class Pipelined:
             current.wait_stream(self._stream)
             for output in outputs:
                 output.record_stream(current)
-        with probe(Stage.UPSAMPLING):
+        with probe(UPSAMPLING):
             return torch.stack(outputs, 1)
 
 

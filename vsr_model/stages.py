@@ -1,37 +1,30 @@
-"""The four stages of BasicVSR and the probe that a forward pass reports them to.
+"""The stages that a network reports to a probe. Free of torch.
 
-Free of torch, so that planning and analysis can name the stages without importing it.
+A network names its own stages. Where they correspond to those of others, the names are the same, so that
+shares of time can be compared across networks.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from typing import Final, Protocol
 
-
-class Stage(StrEnum):
-    """What BasicVSR consists of (Chan et al., CVPR 2021, section 3). Their intervals never overlap."""
-
-    ALIGNMENT = "alignment"  # optical flow between neighbouring frames, and warping features along it
-    PROPAGATION = "propagation"  # the residual trunks of the backward and the forward branch
-    AGGREGATION = "aggregation"  # fusing the features of both directions
-    UPSAMPLING = "upsampling"  # pixel shuffle to the output size, base image added
-
-
-STAGES: Final = tuple(Stage)
+ALIGNMENT: Final = "alignment"  # estimates motion between frames, and warps along it
+PROPAGATION: Final = "propagation"  # carries features or frames from step to step
+AGGREGATION: Final = "aggregation"  # fuses features of several directions or frames
+UPSAMPLING: Final = "upsampling"  # brings features to the output's size
 
 
 class StageProbe(Protocol):
-    """Called by the network at the start of each stage interval; the returned context spans the interval.
+    """Called by a network at the start of each stage interval; the returned context spans the interval.
 
-    One forward pass opens many intervals of the same stage (one per frame and direction).
+    One forward pass opens many intervals of the same stage, such as one per frame. Intervals never overlap.
     """
 
-    def __call__(self, stage: Stage, /) -> AbstractContextManager[None]: ...
+    def __call__(self, stage: str, /) -> AbstractContextManager[None]: ...
 
 
 _NOTHING: Final = nullcontext()
 
 
-def no_probe(_stage: Stage, /) -> AbstractContextManager[None]:
-    """The probe for when no one listens: a shared context that does nothing."""
+def no_probe(_stage: str, /) -> AbstractContextManager[None]:
+    """Listen to nothing."""
     return _NOTHING

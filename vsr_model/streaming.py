@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from vsr_model.basicvsr import BasicVSR, Direction, check_shape
 from vsr_model.feature_stores import FeatureStore, open_store
 from vsr_model.frame_sources import FrameSource
 from vsr_model.memory_plan import MemoryPlan, backward_requests, forward_requests, segment_end
+from vsr_model.network import check_clip
+from vsr_model.networks.basicvsr import BasicVSR, Direction
 from vsr_model.recurrence import Step, forward_branch, propagate
-from vsr_model.stages import Stage, StageProbe, no_probe
+from vsr_model.stages import ALIGNMENT, PROPAGATION, StageProbe, no_probe
 
 
 def upscale_frames(
@@ -27,7 +28,7 @@ def upscale_frames(
     Raises ValueError at once for a shape that `network` does not take, and later for frames that do not have
     it; OSError that names the folder where the plan's disk cannot hold its features, before the network runs.
     """
-    check_shape(source.shape)
+    check_clip(network.facts, source.shape)
     return _outputs(network, source, plan, probe)
 
 
@@ -49,6 +50,13 @@ def _outputs(network: BasicVSR, source: FrameSource, plan: MemoryPlan, probe: St
         )
 
 
+def features_bytes(network: BasicVSR, shape: tuple[int, int, int, int, int]) -> int:
+    """Return the bytes of one frame's features in one direction, for a clip (n, t, 3, h, w)."""
+    n, _, _, h, w = shape
+    weight = network.propagation.backward_trunk.conv_in.weight
+    return n * network.propagation.mid_channels * h * w * weight.itemsize
+
+
 class _Inputs:
     """Frames on the network's device and the flow between them, no more at a time than the plan allows."""
 
@@ -60,10 +68,10 @@ class _Inputs:
         weight = network.propagation.backward_trunk.conv_in.weight
         self.device = weight.device
         self._no_frames = weight.new_empty(n, 0, c, h, w)
-        self.features_bytes = n * network.propagation.mid_channels * h * w * weight.itemsize
+        self.features_bytes = features_bytes(network, source.shape)
 
     def initial_features(self) -> Tensor:
-        with self.probe(Stage.PROPAGATION):
+        with self.probe(PROPAGATION):
             return self.network.propagation.initial_features(self._no_frames)
 
     def backward_steps(self, *, first: int, top: int, from_kept: bool) -> Iterator[Step]:
@@ -104,7 +112,7 @@ class _Inputs:
         """The flow of each pair of neighbours, estimated in one call; of a single frame there is none."""
         if len(frames) == 1:
             return []
-        with self.probe(Stage.ALIGNMENT):
+        with self.probe(ALIGNMENT):
             lrs = torch.stack(tuple(frames), 1)
             return list(self.network.alignment.compute_flow_one_way(lrs, direction).unbind(1))
 

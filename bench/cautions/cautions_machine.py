@@ -6,8 +6,9 @@ from statistics import median
 from typing import Any, Final
 
 from bench.cautions.caution import Caution, Notice
+from bench.grid.spans import FORWARD
 from bench.machine.telemetry_nvidia import HARMFUL
-from bench.records import FORWARD, CellRecord, OtherProcess, Pass, Phase, TelemetryReading
+from bench.records import CellRecord, OtherProcess, Pass, Phase, TelemetryReading
 
 SHARE: Final = 0.01
 """Of the time: what is lost below it does not show beside the 2 % that a median is measured to."""

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from bench.cautions.caution import Caution, Notice
 from bench.cautions.cautions_machine import steady_figure_s
-from bench.records import FORWARD, CellRecord, Pass, Phase
+from bench.grid.spans import FORWARD
+from bench.records import CellRecord, Pass, Phase
 from bench.statistics import patterns
 from bench.statistics.stats import IntervalKind, spread, summarise
 

@@ -6,8 +6,9 @@ from statistics import median
 from typing import Final
 
 from bench.cautions.cautions_machine import around_steady
+from bench.grid.spans import TOTAL
 from bench.machine.telemetry import others_cores
-from bench.records import TOTAL, CellRecord, Pass, Phase, TelemetryReading
+from bench.records import CellRecord, Pass, Phase, TelemetryReading
 
 MIN_ENERGY_S: Final = 1.0
 """Energy counters of GPUs are brought up to date some ten times a second: over a shorter time the figure

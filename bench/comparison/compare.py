@@ -25,7 +25,9 @@ from bench.comparison.facets import differing
 from bench.comparison.matching import Pair, matched
 from bench.comparison.sensitivity import least_slowdown
 from bench.comparison.turns import turns
-from bench.records import FORWARD, Status
+from bench.grid.spans import FORWARD
+from bench.records import Status
+from bench.results.samples import stages_of
 from bench.statistics.changes import (
     MIN_ROUNDS,
     least_rounds,
@@ -34,7 +36,6 @@ from bench.statistics.changes import (
     rounds_needed,
 )
 from bench.statistics.stats import CONFIDENCE, quartiles
-from vsr_model.stages import STAGES
 
 PSNR_CAP_DB: Final = 100.0
 """Above it outputs differ by the rounding of float32 alone: a digit more or less of that is no loss."""
@@ -71,8 +72,9 @@ def compare(
     known = [both for _, both in pairs if both is not None]
     cells = sum(both.timed for both in known)
     stages = sum(len(both.stages) for both in known)
+    most = max((len(both.stages) for both in known), default=1)
     of_cells = shared_confidence(max(cells, family))
-    of_stages = shared_confidence(max(stages, family * len(STAGES)))
+    of_stages = shared_confidence(max(stages, family * most))
     return tuple(
         _uncompared(pair, limits) if both is None else _compared(both, of_cells, of_stages)
         for pair, both in pairs
@@ -102,7 +104,7 @@ def _both(pair: Pair, limits: Limits) -> _Both | None:
 
 def _stages_that_count(base: MeasuredCell, new: MeasuredCell) -> tuple[str, ...]:
     levels = {}
-    for stage in map(str, STAGES):
+    for stage in stages_of([*base.records, *new.records]):
         if source := common_source(base, new, stage):
             levels[stage] = [median(side.levels(stage, source).values()) for side in (base, new)]
     whole = sum(map(sum, levels.values()))
@@ -314,6 +316,7 @@ def _named(pair: Pair) -> dict[str, Any]:
     return {
         "cell": cell.id,
         "base_cell": base.id if base and new and base.id != new.id else None,
+        "model": cell.cell.model.name,
         "input": cell.cell.input.name,
         "batch": cell.cell.batch,
         "frames": cell.cell.frames,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config import Experiment, Input
+from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.grid.yaml_source import nearest
 from bench.records import CellRecord
@@ -58,7 +59,7 @@ def facets_of(
 ) -> Facets:
     """A cell's facets; `files` are digests by input's name or "checkpoint", as run.json keeps them."""
     found = {
-        "network": _network(experiment, files),
+        "network": _network(cell.model, files),
         "input": _input(cell, files),
         "precision": {name: getattr(cell.backend, name) for name in _PRECISION},
         "backend": _backend(cell.backend),
@@ -96,10 +97,14 @@ def differing(base: Facets, new: Facets, allowed: Iterable[str] = ()) -> dict[st
     return found
 
 
-def _network(experiment: Experiment, files: Mapping[str, str]) -> dict[str, Any]:
-    model = experiment.model
-    weights = {"checkpoint": files.get("checkpoint")} if model.checkpoint else {"seed": model.seed or 0}
-    return {"name": model.name, **model.parameters, **weights}
+def _network(model: Model, files: Mapping[str, str]) -> dict[str, Any]:
+    weights = (
+        {"checkpoint": files.get(f"checkpoint of {model.name}")}
+        if model.checkpoint
+        else {"seed": model.seed or 0}
+    )
+    made = {**model.parameters, **model.arguments}
+    return {"name": model.name, **({"import": model.import_} if model.import_ else {}), **made, **weights}
 
 
 def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from bench.export.chrome_lanes import NS_PER_S, Lane, Span, end_ns, lanes, span
 from bench.export.described import moment, to_json
 from bench.export.selection import Export
-from bench.records import FORWARD, OTHER, TOTAL, CellRecord, Pass, Sample
-from vsr_model.stages import STAGES
+from bench.grid.spans import FORWARD, OTHER, TOTAL
+from bench.records import CellRecord, Pass, Sample
 
 Event = dict[str, Any]
 
@@ -79,7 +79,7 @@ def _lanes(record: CellRecord, export: Export, origin_ns: int) -> list[Lane]:
     }
     calls: list[Span] = []
     totals: list[Span] = []
-    of_stage: dict[str, list[Span]] = {str(stage): [] for stage in STAGES}
+    of_stage: dict[str, list[Span]] = {stage: [] for stage in record.stages}
     for sample in drawn(record.samples, export.stages):
         args: dict[str, Any] = {"phase": str(sample.phase), "repetition": sample.repetition}
         if sample.device_s is not None:
@@ -91,17 +91,21 @@ def _lanes(record: CellRecord, export: Export, origin_ns: int) -> list[Lane]:
             args["other_s"] = others[call]
         event = span(sample.stage, sample.pass_, origin_ns, sample.start_s, sample.wall_s, args)
         of_stage.get(sample.stage, totals if sample.stage == TOTAL else calls).append(event)
-    found = lanes("passes", _passes(record.samples, origin_ns)) + lanes("calls", calls)
+    found = lanes("passes", _passes(record, origin_ns)) + lanes("calls", calls)
     found += lanes("total", totals)
     for stage, spans in of_stage.items():
         found += lanes(f"{stage} (sums)", spans)
     return found + lanes("memory pass", _memory_pass(record, end_ns(found, origin_ns)))
 
 
-def _passes(samples: Sequence[Sample], origin_ns: int) -> Iterator[Span]:
+def _passes(record: CellRecord, origin_ns: int) -> Iterator[Span]:
     """From the beginning of a pass's first call to the end of its last."""
     for pass_ in Pass:
-        own = [sample for sample in samples if sample.pass_ is pass_ and sample.stage not in (*STAGES, OTHER)]
+        own = [
+            sample
+            for sample in record.samples
+            if sample.pass_ is pass_ and sample.stage not in (*record.stages, OTHER)
+        ]
         if own:
             start_s = min(sample.start_s for sample in own)
             stop_s = max(sample.start_s + sample.wall_s for sample in own)

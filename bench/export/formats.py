@@ -10,7 +10,6 @@ from bench.export.github_action_benchmark import github_action_benchmark
 from bench.export.pyperf import pyperf
 from bench.export.pytest_benchmark import pytest_benchmark
 from bench.export.selection import Export
-from bench.records import SAMPLE_STAGES
 from vsr_model.errors import BadInput
 
 _TEXT_OF: Final[Mapping[Format, Callable[[Export], str]]] = {
@@ -27,8 +26,9 @@ def export_text(export: Export, wanted: Format) -> str:
     samples = [sample for record in export.records for sample in record.samples]
     held = drawn(samples, export.stages) if wanted is Format.CHROME_TRACE else export.benchmarks
     if not held:
-        timed = ", ".join(dict.fromkeys(sample.stage for sample in samples)) or "nothing"
-        asked = f" of {', '.join(sorted(export.stages))}" if export.stages < {*SAMPLE_STAGES} else ""
+        timed_stages = list(dict.fromkeys(sample.stage for sample in samples))
+        timed = ", ".join(timed_stages) or "nothing"
+        asked = "" if export.stages >= {*timed_stages} else f" of {', '.join(sorted(export.stages))}"
         raise BadInput(
             f"--format {wanted}: there is nothing{asked} to export; the cells that ended ok have times of "
             f"{timed}"

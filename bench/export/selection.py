@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.records import SAMPLE_STAGES, CellRecord, Pass, Status, worst_status
+from bench.grid.spans import SPANS
+from bench.records import CellRecord, Pass, Status, worst_status
 from bench.results.analysis import summary_table
 from bench.results.identity import CodeVersion
-from bench.results.samples import samples_of
+from bench.results.samples import samples_of, stages_of
 from vsr_model.errors import BadInput
 
 MAX_REASONS: Final = 3
@@ -53,14 +54,14 @@ class Benchmark:
 
     @property
     def name(self) -> str:
-        """The same in every run: the cell's id and the stage, as noise/b1/t4/64x64/cpu/forward."""
+        """The same in every run: the cell's id and the stage, as basicvsr/noise/b1/t4/64x64/cpu/forward."""
         return f"{self.cell.cell}/{self.stage}"
 
     @property
     def group(self) -> str:
         """What the same stage of the cell on other backends has in common with it."""
         cell = self.cell
-        clip = f"{cell.input}/b{cell.batch}/t{cell.frames}/{cell.height}x{cell.width}"
+        clip = f"{cell.model}/{cell.input}/b{cell.batch}/t{cell.frames}/{cell.height}x{cell.width}"
         return f"{clip}/{self.stage}"
 
     @property
@@ -102,9 +103,10 @@ def export_of(
     `stages` keeps only some; all where it is empty. Raises BadInput for a stage that there is none of, for
     a run without a record or without a cell that ended `ok`, and for times that no run can have.
     """
+    known = (*stages_of(records), *SPANS)
     for stage in stages:
-        if stage not in SAMPLE_STAGES:
-            raise BadInput(f"--stage {stage}: is none of {', '.join(SAMPLE_STAGES)}")
+        if stage not in known:
+            raise BadInput(f"--stage {stage}: is none of {', '.join(known)}")
     if not records:
         raise BadInput(f"{where}: its journal holds no record yet; there is nothing to export")
     by_cell: dict[str, list[CellRecord]] = defaultdict(list)
@@ -121,7 +123,7 @@ def export_of(
                 f"{where}: round {record.round} of {record.cell} has a time of {longest:.3g} s; at most "
                 f"{MOST_S:g} s can be exported"
             )
-    wanted = frozenset(stages or SAMPLE_STAGES)
+    wanted = frozenset(stages or known)
     found, unusable = _benchmarks(records, ok, baseline, wanted)
     notes = [f"left out {left_out}"] if left_out else []
     if unusable:

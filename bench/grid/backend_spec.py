@@ -51,6 +51,11 @@ class Backend:
         return self.dtype != "float32" and self.convolution != "winograd"
 
     @property
+    def features_format(self) -> str:
+        """How features lie in memory; the winograd kernel's have one format, whatever is asked for."""
+        return "channels_last" if self.convolution == "winograd" else self.memory_format
+
+    @property
     def feature_bytes(self) -> int:
         """Bytes of one value of a feature, the type that memory mostly goes to."""
         return 2 if self.has_narrow_features else 4

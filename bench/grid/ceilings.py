@@ -13,7 +13,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.grid.backend_spec import Backend
-from vsr_model.stages import STAGES, Stage
+from vsr_model.stages import PROPAGATION
 
 CONVOLUTION_CHANNELS: Final = 64
 CONVOLUTION_SIZES: Final = ((180, 320), (64, 64))
@@ -98,16 +98,21 @@ class Ceiling(_Frozen):
         return self.flops or self.moved_bytes or 0
 
 
-def precision_of(backend: Backend, stage: Stage) -> str:
-    """What a stage's convolutions are computed in: flow is estimated in float32 whatever the features are.
+def precision_of(backend: Backend, stage: str, dtype: str) -> str:
+    """Return what a stage's convolutions are computed in, where its features are of `dtype`.
 
     The winograd kernel multiplies in a narrow type in residual blocks alone: propagation is of that type,
-    though its first convolution, one of 2 num_blocks + 1, is in float32; all other stages are float32.
+    though its first convolution is in float32.
     """
-    is_narrow = backend.has_narrow_features and stage is not Stage.ALIGNMENT
-    if is_narrow or (has_narrow_blocks_alone(backend) and stage is Stage.PROPAGATION):
+    if dtype != "float32" or (has_narrow_blocks_alone(backend) and stage == PROPAGATION):
         return backend.dtype
-    return "tf32" if backend.fp32_precision == "tf32" else "float32"
+    return precisions_of(backend)[0]
+
+
+def precisions_of(backend: Backend) -> tuple[str, ...]:
+    """Return all that a backend may compute in: float32's own first, and its dtype where that is narrower."""
+    full = "tf32" if backend.fp32_precision == "tf32" else "float32"
+    return (full,) if backend.dtype == "float32" else (full, backend.dtype)
 
 
 def has_narrow_blocks_alone(backend: Backend) -> bool:
@@ -133,7 +138,7 @@ def wanted(backends: Iterable[Backend]) -> tuple[CeilingSpec, ...]:
 
 def _of(backend: Backend) -> Iterator[CeilingSpec]:
     where = {"device": backend.device, "threads": threads_of(backend)}
-    for precision in dict.fromkeys(precision_of(backend, stage) for stage in STAGES):
+    for precision in precisions_of(backend):
         # By the library of products, and by that of convolutions, which may know the processor better.
         yield CeilingSpec(kind=CeilingKind.MATMUL, precision=precision, **where)
         yield CeilingSpec(

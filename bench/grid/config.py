@@ -35,40 +35,11 @@ from bench.grid.config_base import (
     named,
     unique,
 )
-from bench.grid.config_errors import as_bad_input, field_error
+from bench.grid.config_errors import BASELINE_PATTERN, as_bad_input, field_error
 from bench.grid.config_measure import Measure
+from bench.grid.config_model import Model, Models
 from bench.grid.disagreements import disagreement
 from bench.grid.yaml_source import Source, nearest, override, read, value_of
-
-
-class Model(Strict):
-    """The network and its weights."""
-
-    name: Literal["basicvsr"] = "basicvsr"
-    """Which network."""
-    mid_channels: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Channels of the features that are propagated."""
-    num_blocks: Annotated[int, Field(ge=1, le=1000)] = 30
-    """Residual blocks in the trunk of each direction."""
-    base_upsample: Literal["bilinear", "nearest"] = "bilinear"
-    """How the input is enlarged before the residual is added; `nearest` is the course project's variant."""
-    flow_resize: Literal["bilinear", "nearest"] = "bilinear"
-    """How flow estimation resizes to multiples of 32; `nearest` is the course project's variant."""
-    seed: Seed | None = None
-    """Seed of the random weights; 0 where neither it nor a checkpoint is given."""
-    checkpoint: MediaPath | None = None
-    """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The constructor's parameters (vsr_model.registry)."""
-        return self.model_dump(exclude={"name", "seed", "checkpoint"})
-
-    @model_validator(mode="after")
-    def _one_source_of_weights(self) -> Self:
-        if self.seed is not None and self.checkpoint is not None:
-            raise ValueError("has both a seed and a checkpoint; weights come from one of them")
-        return self
 
 
 class InputGrid(Strict):
@@ -150,8 +121,8 @@ class Experiment(Strict):
 
     name: Name
     """Of the experiment; its runs go to results/<name>-<UTC time>."""
-    model: Model = Model()
-    """What is measured."""
+    models: Models = Field((Model(),), alias="model")
+    """What is measured: a network, or a list."""
     input: Annotated[
         tuple[Annotated[Input, Field(discriminator="kind")], ...],
         Field(min_length=1),
@@ -168,8 +139,9 @@ class Experiment(Strict):
         BeforeValidator(named, json_schema_input_type=list[BackendSpec | Name]),
     ]
     """What the cells run on; the first is the baseline unless `baseline` names another."""
-    baseline: Name | None = None
-    """The backend that speedups compare with."""
+    baseline: Annotated[str, Field(pattern=BASELINE_PATTERN)] | None = None
+    """The backend that speedups compare with, each network with itself; `MODEL/BACKEND` compares all networks
+    with that one."""
     ladder: bool | None = None
     """`true`: the backends are rungs, each of which adds something to the one before, and the run gets
     ladder.csv, a waterfall figure and a section of the report."""
@@ -201,11 +173,18 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [backend.name for backend in self.backends]
-        if self.baseline is not None and self.baseline not in names:
-            hint = nearest(self.baseline, names)
-            raise field_error(
-                "baseline", f"{self.baseline!r} is none of the backends{hint}; allowed are {', '.join(names)}"
-            )
+        if self.baseline is not None:
+            *model, backend = self.baseline.split("/")
+            for name, kind, allowed in (
+                *((name, "models", [model.name for model in self.models]) for name in model),
+                (backend, "backends", names),
+            ):
+                if name not in allowed:
+                    said = (
+                        f"{name!r} is none of the {kind}{nearest(name, allowed)}; "
+                        f"allowed are {', '.join(allowed)}"
+                    )
+                    raise field_error("baseline", said)
         if self.ladder and len(self.backends) < 2:
             raise field_error("ladder", "is true, and a ladder has two backends at least; there is one")
         if self.ladder and self.baseline not in (None, names[0]):
@@ -222,7 +201,8 @@ class Experiment(Strict):
             raise field_error("variants", "cannot be set from the command line; --variant chooses one")
         if (cells := self.cell_count()) > MAX_CELLS:
             raise field_error(
-                "grid", f"has {cells:,} cells with inputs and backends; at most {MAX_CELLS:,} are allowed"
+                "grid",
+                f"has {cells:,} cells with networks, inputs and backends; at most {MAX_CELLS:,} are allowed",
             )
         if cells * self.measure.rounds > MAX_ROUNDS_OF_CELLS:
             raise field_error(
@@ -253,7 +233,8 @@ class Experiment(Strict):
     def cell_count(self) -> int:
         """How many cells the grid has, without making them."""
         axes = [self.axes_of(item) for item in self.input]
-        return sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes) * len(self.backends)
+        clips = sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes)
+        return clips * len(self.backends) * len(self.models)
 
 
 def load(
@@ -290,15 +271,20 @@ def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
     def moved(path: str) -> str:
         return path if Path(path).is_absolute() else os.path.relpath(folder / path)
 
-    model = experiment.model
-    if model.checkpoint is not None:
-        model = model.model_copy(update={"checkpoint": moved(model.checkpoint)})
+    models = tuple(_with_files(model, moved) for model in experiment.models)
     inputs = tuple(
         item if isinstance(item, RandomInput) else item.model_copy(update={"path": moved(item.path)})
         for item in experiment.input
     )
     backends = tuple(_with_folder(item, moved) for item in experiment.backends)
-    return experiment.model_copy(update={"model": model, "input": inputs, "backends": backends})
+    return experiment.model_copy(update={"models": models, "input": inputs, "backends": backends})
+
+
+def _with_files(model: Model, moved: Callable[[str], str]) -> Model:
+    files = {"checkpoint": model.checkpoint, "folder": model.folder}
+    if model.import_ is not None and model.folder is None:
+        files["folder"] = "."
+    return model.model_copy(update={name: moved(path) for name, path in files.items() if path is not None})
 
 
 def _with_folder(backend: BackendSpec, moved: Callable[[str], str]) -> BackendSpec:
@@ -325,7 +311,7 @@ def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
     data = plain(experiment)
     plans = [item["memory_plan"] for item in data["backends"] if "memory_plan" in item]
-    for item in (data["model"], *data["input"], *plans):
+    for item in (*data["model"], *data["input"], *plans):
         for field in ("checkpoint", "path", "folder"):
             if field in item:
                 item[field] = relative(item[field])
@@ -373,7 +359,7 @@ def backend_of(text: str) -> BackendSpec:
 
 
 def model_of(**fields: Any) -> Model:
-    """The model that a command line describes. Raises BadInput for values that are not allowed."""
+    """Return the network that a command line describes. Raises BadInput for values that are not allowed."""
     return _of_command_line(
         Model, "--model", {name: item for name, item in fields.items() if item is not None}
     )

@@ -7,9 +7,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bench.grid.config_errors import NAME_PATTERN, PATH_PATTERN, field_error, unknown_field
 
-MIN_SIZE: Final = 16
-"""The least height and width in pixels: SPyNet still sees something after its five halvings."""
-
 MAX_AXIS_VALUES: Final = 10_000
 MAX_AXIS_VALUE: Final = 1_000_000
 MAX_CELLS: Final = 100_000
@@ -107,7 +104,7 @@ def unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 MediaPath = Annotated[str, Field(pattern=PATH_PATTERN)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Side = Annotated[int, Field(ge=MIN_SIZE, le=65536)]
+Side = Annotated[int, Field(ge=1, le=65536)]
 Axis = Annotated[
     tuple[AxisValue, ...],
     Field(min_length=1, max_length=MAX_AXIS_VALUES),

@@ -12,7 +12,10 @@ NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PATH_PATTERN: Final = r"^[^\x00]+$"
 DEVICE_PATTERN: Final = r"^(cpu|cuda(:\d{1,2})?)$"
 
+BASELINE_PATTERN: Final = r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 _SHOULD_MATCH: Final = {
+    BASELINE_PATTERN: "should be the name of a backend, or of a network and a backend as in basicvsr/cpu",
     NAME_PATTERN: "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit",
     PATH_PATTERN: "should be the path of a file, neither empty nor with a NUL character",
     DEVICE_PATTERN: "should be cpu, cuda or a GPU by its number as in cuda:1",

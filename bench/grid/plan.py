@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from bench.grid.backend_spec import Backend, resolve
 from bench.grid.config import Experiment, Input
 from bench.grid.config_measure import Measure
+from bench.grid.config_model import Model
 from bench.grid.yaml_source import nearest
 from vsr_model.errors import BadInput
 
 if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan
 
-FILTER_AXES: Final = ("input", "batch", "frames", "size", "backend", "cell")
+FILTER_AXES: Final = ("model", "input", "batch", "frames", "size", "backend", "cell")
 
 MAX_SHOWN: Final = 10
 """Values of an axis that a message lists."""
@@ -24,8 +25,9 @@ MAX_SHOWN: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One input, batch, frame count and size on one backend."""
+    """One network with one input, batch, frame count and size on one backend."""
 
+    model: Model
     input: Input
     batch: int
     frames: int
@@ -41,13 +43,19 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Names the cell by what it measures, the same in every run: noise/b1/t4/64x64/cpu."""
+        """Names the cell by what it measures, the same in every run: basicvsr/noise/b1/t4/64x64/cpu."""
         return "/".join((*self.clip_id, self.backend.name))
 
     @property
     def clip_id(self) -> tuple[str, ...]:
-        """Names the cell's clip, which its backends share."""
-        return (self.input.name, f"b{self.batch}", f"t{self.frames}", f"{self.height}x{self.width}")
+        """Names the cell's network and clip, which its backends share."""
+        return (
+            self.model.name,
+            self.input.name,
+            f"b{self.batch}",
+            f"t{self.frames}",
+            f"{self.height}x{self.width}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +67,16 @@ class Job:
 
 
 def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
-    """The cells in the order inputs, batches, sizes, frames, backends, those left that every filter keeps.
+    """The cells in the order networks, inputs, batches, sizes, frames, backends, those left that every filter
+    keeps.
 
     A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for
     a filter that is none, and for filters that leave nothing.
     """
     backends = [resolve(spec) for spec in experiment.backends]
     every = [
-        Cell(input=item, batch=batch, frames=frames, height=height, width=width, backend=backend)
+        Cell(model=model, input=item, batch=batch, frames=frames, height=height, width=width, backend=backend)
+        for model in experiment.models
         for item in experiment.input
         for axes in (experiment.axes_of(item),)
         for batch in axes.batch
@@ -106,7 +116,8 @@ def _value(cell: Cell, axis: str) -> str:
     if axis == "size":
         return f"{cell.height}x{cell.width}"
     named = {
-        "input": cell.input.name, "backend": cell.backend.name, "batch": cell.batch, "cell": cell.id,
+        "model": cell.model.name, "input": cell.input.name, "backend": cell.backend.name,
+        "batch": cell.batch, "cell": cell.id,
     }  # fmt: skip
     return str(named.get(axis, cell.frames))
 
@@ -117,7 +128,7 @@ def _keeps(text: str, cell: Cell) -> bool:
         if "*" not in text and "?" not in text and "/" not in text:
             raise BadInput(
                 f"--filter {text}: neither axis=value (axes: {', '.join(FILTER_AXES)}) nor a pattern on a "
-                f"cell's id such as '{cell.input.name}/*/{cell.backend.name}'"
+                f"cell's id such as '{cell.model.name}/*/{cell.backend.name}'"
             )
         return fnmatchcase(cell.id, text)
     if axis not in FILTER_AXES:

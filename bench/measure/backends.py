@@ -279,8 +279,7 @@ def _read_back(backend: Backend) -> dict[str, str]:
     values: dict[str, Any] = {
         "device": backend.device,
         "dtype": backend.dtype,
-        # The winograd kernel's features have one format, whatever is asked for.
-        "memory_format": "channels_last" if backend.convolution == "winograd" else backend.memory_format,
+        "memory_format": backend.features_format,
         "compile": backend.compile,
         "convolution": backend.convolution,
         "schedule": backend.schedule,

@@ -11,26 +11,17 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.grid.estimate import STREAMED_CLIPS
+from bench.grid.spans import DEVICE_TO_HOST, FORWARD, FORWARD_UNPROBED, HOST_TO_DEVICE, OTHER, TOTAL
 from bench.measure import backends, memory, profiling, workload
 from bench.measure.draft import Draft
 from bench.measure.memory import MemoryProfile
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
-from bench.records import (
-    DEVICE_TO_HOST,
-    FORWARD,
-    FORWARD_UNPROBED,
-    HOST_TO_DEVICE,
-    OTHER,
-    TOTAL,
-    MemoryLine,
-    Pass,
-    Phase,
-)
-from vsr_model.registry import find_model
+from bench.records import MemoryLine, Pass, Phase
+from vsr_model.network import Network
 from vsr_model.stages import StageProbe, no_probe
 
 T = TypeVar("T")
@@ -52,7 +43,7 @@ class Calls:
     go when it has come. The clip then stays on the host, and the call itself brings frames to the device.
     """
 
-    def __init__(self, draft: Draft, device: backends.Device, network: nn.Module, clip: Tensor) -> None:
+    def __init__(self, draft: Draft, device: backends.Device, network: Network, clip: Tensor) -> None:
         self._draft = draft
         self._device = device
         self._backend = draft.task.job.cell.backend
@@ -113,7 +104,7 @@ class Calls:
 
     def _blank_output(self) -> Tensor:
         *outer, height, width = self._clip.shape
-        scale = find_model(self._draft.task.model.name).scale
+        scale = self._network.facts.scale
         return torch.empty(*outer, scale * height, scale * width)
 
     # The end-to-end pass.

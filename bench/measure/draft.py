@@ -4,11 +4,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.grid.estimate import stage_flops
 from bench.measure.timing import Timed
 from bench.messages import Task, blank_record
 from bench.records import CellRecord, Pass, Phase, Sample, Status
-from vsr_model.stages import STAGES
 
 
 @dataclass
@@ -25,9 +23,9 @@ class Draft:
     measured_s: float = 0.0
 
     def __post_init__(self) -> None:
-        cell = self.task.job.cell
-        flops = stage_flops(cell, self.task.model)
-        self.values |= {f"flops_{stage}": flops[stage] for stage in STAGES}
+        self.values["costs"] = dict(self.task.costs)
+        if self.task.costs_missing:
+            self.warn(f"costs are not known: {self.task.costs_missing}")
         self.values["started_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.values["first_in_process"] = self.task.first_in_process
         if self.task.first_in_process:

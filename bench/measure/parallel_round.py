@@ -5,6 +5,7 @@ from statistics import median
 
 from torch import Tensor
 
+from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, workload
 from bench.measure.calls import Called
 from bench.measure.draft import Draft
@@ -13,7 +14,7 @@ from bench.measure.ranks import Ranks, spans_of
 from bench.measure.reference import ReferenceCheck
 from bench.measure.watch import Watch
 from bench.messages import Task
-from bench.records import FORWARD, TOTAL, Pass, Phase
+from bench.records import Pass, Phase
 
 NO_MEMORY = "no memory figures: each of the processes has its own, and they share what they were started from"
 NO_PROFILE = "not profiled: the profiler sees one process"

@@ -6,11 +6,12 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
-from bench.measure import backends, profiling, trace_reading, workload
+from bench.grid.spans import FORWARD
+from bench.measure import backends, networks, profiling, trace_reading, workload
 from bench.measure.calls import Calls
 from bench.measure.draft import Draft, in_words
 from bench.measure.reference import ReferenceCheck
@@ -18,9 +19,10 @@ from bench.measure.timing import EventProbe, Probe, SyncProbe
 from bench.measure.trace_reading import launch_bound_share
 from bench.measure.watch import Watch
 from bench.messages import Message, Progress, Task
-from bench.records import FORWARD, Pass, Phase, WarmupEnd
+from bench.records import Pass, Phase, WarmupEnd
 from bench.statistics.steady import Steadiness, steadiness, tuning_calls
 from bench.statistics.stopping import Rule, Stop, decide
+from vsr_model.network import Network
 
 if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan
@@ -85,11 +87,12 @@ class Round:
         del self._calls
         check(clip, output)
 
-    def _build(self) -> tuple[nn.Module, Tensor]:
+    def _build(self) -> tuple[Network, Tensor]:
         """The model and the clip, on the host."""
         begin = perf_counter()
         self._say("building the model")
-        network = workload.build_model(self._task.model)
+        network = networks.build(self._cell.model)
+        self._draft.values["stages"] = tuple(network.facts.stages)
         self._draft.values["parameters"] = sum(item.numel() for item in network.parameters())
         clip = workload.make_clip(self._cell)
         self._draft.values["setup_s"] = perf_counter() - begin

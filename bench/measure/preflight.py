@@ -4,31 +4,45 @@ The parent imports neither. Runs once per run, in a worker that the first measur
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
-from bench.grid.backend_spec import Backend
-from bench.grid.config import Input, Model, RandomInput, VideoInput
+from bench.grid.backend_spec import CPU, Backend
+from bench.grid.config import Input, RandomInput, VideoInput
+from bench.grid.config_model import Model
+from bench.grid.costs import StageCost
 from bench.grid.impossible import undivided
 from bench.grid.plan import Cell
+from bench.grid.yaml_source import Location
 from bench.process.launcher import Launcher
 from vsr_model.errors import BadInput
 
 TIMEOUT_S: Final = 300.0
-"""For opening every input, and for a driver to say what devices there are."""
+"""For opening every input, for a driver to say what devices there are, and for each traced cell."""
+
+MENTION_INTERVAL_S: Final = 0.5
+"""Between two words of progress."""
+
+Where = Callable[[Location], str]
+"""Gives the place of a field to name in a message: its file and line."""
+
+Tell = Callable[[int, int], None]
+"""Told how many of how many cells are traced."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What the run will need."""
 
-    model: Model
+    models: tuple[Model, ...]
     inputs: tuple[tuple[Input, int], ...]  # with the frames, strides included, that its cells ask for at most
     backends: tuple[Backend, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +55,55 @@ class MediaSize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the machine and the files have; `refusal` is the sentence for a request that cannot be met."""
+class NetworkInfo:
+    """What a network says of itself, and is."""
 
-    refusal: str | None = None
+    title: str
+    source: str
+    stages: tuple[str, ...]
+    scale: int
+    min_size: int
+    min_frames: int
+    parameters: int  # learned numbers
+    arguments: dict[str, Any]  # of its constructor, defaults filled in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a request cannot be met, and the field that it is about, if any."""
+
+    said: str
+    location: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the machine, the files and the networks have."""
+
+    refusal: Refusal | None = None
+    networks: dict[str, NetworkInfo] = field(default_factory=dict)  # by name
     unavailable: dict[str, str] = field(default_factory=dict)  # backend name: why
+    unsupported: dict[tuple[str, str], str] = field(default_factory=dict)  # network and backend: why
     media: dict[str, MediaSize] = field(default_factory=dict)  # input name: its size
     torch: dict[str, Any] = field(default_factory=dict)
     free_device_bytes: dict[str, int] = field(default_factory=dict)  # by backend's device, context made
+    costs: dict[str, dict[str, StageCost]] = field(default_factory=dict)  # by cell and stage
+    costs_missing: dict[str, str] = field(
+        default_factory=dict
+    )  # network: why costs of some cells are not known
+
+    def costs_of(self, cell: Cell) -> Mapping[str, StageCost] | None:
+        """Return the costs of a forward by stage; None where they are not known."""
+        return self.costs.get(cell.id)
 
 
-def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
+def ask(
+    launcher: Launcher,
+    cells: Sequence[Cell],
+    *,
+    where: Where | None = None,
+    tell: Tell | None = None,
+) -> Answer:
     """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
     inputs: dict[str, tuple[Input, int]] = {}
     for cell in cells:
@@ -60,20 +112,38 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
     backends = {cell.backend.name: cell.backend for cell in cells}
     for backend in backends.values():
         _check_folder(backend)
-    question = Question(model=model, inputs=tuple(inputs.values()), backends=tuple(backends.values()))
+    models = {cell.model.name: cell.model for cell in cells}
+    question = Question(
+        models=tuple(models.values()),
+        inputs=tuple(inputs.values()),
+        backends=tuple(backends.values()),
+        cells=tuple(cells),
+    )
     paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
-    subject = ", ".join([*paths, *filter(None, [model.checkpoint]), "this machine's devices"])
+    files = [model.checkpoint or model.import_ for model in models.values()]
+    subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
+    answer = _asked(launcher, question, subject, tell)
+    if answer.refusal is not None:
+        raise BadInput(_worded(answer.refusal, several=len(models) > 1, where=where))
+    return answer
+
+
+def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | None) -> Answer:
     worker = launcher.spawn("bench.measure.preflight:main")
     answer = None
     # A worker that dies first closes the connection, or resets it where the question lies unread.
     with worker.connection as connection, suppress(EOFError, OSError):
         connection.send(question)
-        if connection.poll(TIMEOUT_S):
-            answer = connection.recv()
-        else:
-            launcher.kill(worker)
-            launcher.exit_status(worker)
-            raise BadInput(f"{subject}: not looked at within {TIMEOUT_S:.0f} s; one of them hangs")
+        while answer is None:
+            if not connection.poll(TIMEOUT_S):
+                launcher.kill(worker)
+                launcher.exit_status(worker)
+                raise BadInput(f"{subject}: not looked at within {TIMEOUT_S:.0f} s; one of them hangs")
+            message = connection.recv()
+            if isinstance(message, Answer):
+                answer = message
+            elif tell is not None:
+                tell(*message)
     status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
     if answer is None:
         words = launcher.last_words()
@@ -81,14 +151,21 @@ def ask(launcher: Launcher, model: Model, cells: Sequence[Cell]) -> Answer:
             f"{subject}: the process that looks at them ended with exit status {status}"
             + (f" ({words})" if words else "")
         )
-    assert isinstance(answer, Answer)
-    if answer.refusal is not None:
-        raise BadInput(answer.refusal)
     return answer
 
 
+def _worded(refusal: Refusal, *, several: bool, where: Where | None) -> str:
+    if refusal.location is None:
+        return refusal.said
+    first, *rest = refusal.location
+    location = (first, *rest) if several else (first, *rest[1:])
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    place = f"{where(location)}: " if where is not None else ""
+    return f"{place}{dotted}: {refusal.said}"
+
+
 def _check_folder(backend: Backend) -> None:
-    """Raises BadInput where the file of a memory plan could not be made."""
+    """Raise BadInput where the file of a memory plan could not be made."""
     folder = None if backend.memory_plan is None else backend.memory_plan.folder
     if folder is not None and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise BadInput(
@@ -98,11 +175,18 @@ def _check_folder(backend: Backend) -> None:
 
 
 def skip_reason(cell: Cell, answer: Answer) -> str | None:
-    """Why a cell cannot be run on this machine or filled from its input, or None."""
-    if cell.backend.name in answer.unavailable:
-        return answer.unavailable[cell.backend.name]
-    if reason := undivided(cell.backend, cell.batch):
-        return reason
+    """Return why a cell cannot be run, here or at all, or None."""
+    reason = (
+        answer.unavailable.get(cell.backend.name)
+        or answer.unsupported.get((cell.model.name, cell.backend.name))
+        or _too_small(cell, answer.networks[cell.model.name])
+        or undivided(cell.backend, cell.batch)
+    )
+    return reason or _not_filled(cell, answer)
+
+
+def _not_filled(cell: Cell, answer: Answer) -> str | None:
+    """Why the cell's input cannot fill it, or None."""
     size = answer.media.get(cell.input.name)
     if size is None or isinstance(cell.input, RandomInput):
         return None
@@ -117,6 +201,17 @@ def skip_reason(cell: Cell, answer: Answer) -> str | None:
     return None
 
 
+def _too_small(cell: Cell, network: NetworkInfo) -> str | None:
+    if min(cell.height, cell.width) < network.min_size:
+        return (
+            f"{network.title} needs a height and a width of at least {network.min_size}, and this is "
+            f"{cell.height}x{cell.width}"
+        )
+    if cell.frames < network.min_frames:
+        return f"{network.title} needs at least {network.min_frames} frames, and here are {cell.frames}"
+    return None
+
+
 def _stride(item: Input) -> int:
     return item.stride if isinstance(item, VideoInput) else 1
 
@@ -126,29 +221,116 @@ def _frames_read(cell: Cell) -> int:
     return (cell.frames - 1) * _stride(cell.input) + 1
 
 
+class _Refused(Exception):  # noqa: N818 - an answer
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.said)
+        self.refusal = refusal
+
+
 def main(connection: Connection) -> None:
-    """In a worker: answer one question."""
-    connection.send(_answer(connection.recv()))
-
-
-def _answer(question: Question) -> Answer:
-    from bench.measure import backends, workload  # noqa: PLC0415 - torch, in a worker only
-
+    """Answer one question, in a worker."""
+    question: Question = connection.recv()
     try:
-        media = _media_sizes(question.inputs)
-        if question.model.checkpoint is not None:
-            workload.build_model(question.model)
+        answer = _answer(question, connection.send)
+    except _Refused as refused:
+        answer = Answer(refusal=refused.refusal)
     except BadInput as refusal:
-        return Answer(refusal=str(refusal))
+        answer = Answer(refusal=Refusal(said=str(refusal)))
+    connection.send(answer)
+
+
+def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answer:
+    from bench.measure import backends  # noqa: PLC0415 - torch, in a worker only
+    from bench.measure.costs import CostTracer  # noqa: PLC0415
+
+    media = _media_sizes(question.inputs)
     reasons = {backend.name: backends.unavailable(backend) for backend in question.backends}
-    devices = {backend.device for backend in question.backends if not reasons[backend.name]}
-    free = {device: backends.free_bytes(device) for device in sorted(devices)}
-    return Answer(
+    networks = {model.name: _built(index, model) for index, model in enumerate(question.models)}
+    answer = Answer(
+        networks={model.name: _info(model, networks[model.name]) for model in question.models},
         unavailable={name: reason for name, reason in reasons.items() if reason},
         media=media,
         torch=backends.describe_devices(),
-        free_device_bytes={device: size for device, size in free.items() if size is not None},
     )
+    _check_sizes(question, answer)
+    tracer = CostTracer(networks)
+    _trace(question, answer, tracer, send)
+    for index, model in enumerate(question.models):
+        if uncalled := tracer.uncalled().get(model.name):
+            said = f"{uncalled[0]!r} is not called in a forward pass, so that there is nothing to time"
+            raise _Refused(Refusal(said=said, location=("model", index, "stages")))
+    devices = {backend.device for backend in question.backends if not reasons[backend.name]}
+    for device in sorted(devices):
+        if (free := backends.free_bytes(device)) is not None:
+            answer.free_device_bytes[device] = free
+    return answer
+
+
+def _built(index: int, model: Model) -> Any:
+    from bench.measure import networks  # noqa: PLC0415
+    from vsr_model.registry import BadArgument  # noqa: PLC0415
+
+    try:
+        return networks.build(model)
+    except BadArgument as error:
+        raise _Refused(Refusal(said=error.said, location=("model", index, error.argument))) from None
+    except BadInput as error:
+        first, colon, said = str(error).partition(": ")
+        if model.import_ is not None and colon and first in ("import", "stages", "output"):
+            raise _Refused(Refusal(said=said, location=("model", index, first))) from None
+        raise
+
+
+def _info(model: Model, network: Any) -> NetworkInfo:
+    from vsr_model.registry import resolve  # noqa: PLC0415
+
+    facts = network.facts
+    return NetworkInfo(
+        title=facts.title,
+        source=facts.source,
+        stages=tuple(facts.stages),
+        scale=facts.scale,
+        min_size=facts.min_size,
+        min_frames=facts.min_frames,
+        parameters=sum(item.numel() for item in network.parameters()),
+        arguments=resolve(model.name, model.parameters) if model.import_ is None else dict(model.arguments),
+    )
+
+
+def _check_sizes(question: Question, answer: Answer) -> None:
+    """Raise BadInput for a size that none of the networks takes: a slip, where others would be skipped."""
+    least = min(network.min_size for network in answer.networks.values())
+    for cell in question.cells:
+        if min(cell.height, cell.width) < least:
+            titles = " or ".join(network.title for network in answer.networks.values())
+            raise BadInput(
+                f"grid.size: [{cell.height}, {cell.width}] is too small for {titles}; at least {least} is "
+                "allowed"
+            )
+
+
+def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tuple[int, int]], None]) -> None:
+    """Fill in what each cell costs, and which backends a network cannot have."""
+    from bench.measure.costs import Untraceable  # noqa: PLC0415
+    from bench.measure.workload import Unsupported  # noqa: PLC0415
+
+    said_s = monotonic()
+    for done, cell in enumerate(question.cells):
+        if monotonic() - said_s > MENTION_INTERVAL_S:
+            said_s = monotonic()
+            send((done, len(question.cells)))
+        pair = (cell.model.name, cell.backend.name)
+        if pair in answer.unsupported or _too_small(cell, answer.networks[cell.model.name]):
+            continue
+        try:
+            answer.costs[cell.id] = tracer.costs(cell)
+            if cell.backend.memory_plan is not None:  # its output is checked against the plain network's
+                plain = replace(cell, backend=CPU)
+                answer.costs.setdefault(plain.id, tracer.costs(plain))
+        except Unsupported as reason:
+            answer.unsupported[pair] = str(reason)
+        except Untraceable as reason:
+            answer.costs_missing.setdefault(cell.model.name, str(reason))
 
 
 def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:

@@ -13,13 +13,13 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.measure.backends import Device
 from bench.measure.trace_reading import CALL_LABEL, STAGE_LABEL
-from vsr_model.stages import Stage, StageProbe, no_probe
+from vsr_model.stages import StageProbe, no_probe
 
 _KEPT: Final = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds")
 """What is kept of a trace beside its events; the rest names files and processes of this machine."""
 
 
-def label_probe(stage: Stage, /) -> AbstractContextManager[None]:
+def label_probe(stage: str, /) -> AbstractContextManager[None]:
     """A probe that has the profiler show each stage as a range of its own."""
     return record_function(f"{STAGE_LABEL}{stage}")
 

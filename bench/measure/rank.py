@@ -25,12 +25,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.grid.backend_spec import Backend
-from bench.measure import backends, workload
+from bench.grid.spans import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
+from bench.measure import backends, networks, workload
 from bench.measure.backends import Device
 from bench.measure.draft import in_words
 from bench.measure.timing import Timed, timed
 from bench.messages import Task
-from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from vsr_model.stages import no_probe
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Share:
         self._device = device
         self._meet = meet
         backend = own_backend(task.job.cell.backend, rank)
-        network = workload.build_model(task.model)
+        network = networks.build(task.job.cell.model)
         self.parameters = sum(item.numel() for item in network.parameters())
         self._clip = share_of(workload.make_clip(task.job.cell), rank, backend.processes)
         prepared = workload.prepare(network, backend, device.torch_device)

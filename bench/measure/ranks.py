@@ -20,13 +20,13 @@ import psutil
 import torch
 from torch import Tensor
 
+from bench.grid.spans import TOTAL
 from bench.machine.host_memory import oom_evidence, oom_kills
 from bench.measure import rank
 from bench.measure.rank import Failed, Order, Prepared, RankCall
 from bench.measure.timing import Timed
 from bench.messages import Task
 from bench.process.launcher import signal_name
-from bench.records import TOTAL
 
 END_TIMEOUT_S: Final = 20.0
 """Processes that are told to end do so within a second or two; after this long they are killed."""

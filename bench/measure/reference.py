@@ -4,15 +4,13 @@ The first round that needs the result makes it, after its own timing, and keeps 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 from torch import Tensor
 
-from bench.grid.estimate import peak_bytes
 from bench.machine import host_memory
-from bench.measure import backends, output_check, workload
+from bench.measure import backends, networks, output_check, workload
 from bench.measure.draft import Draft, in_words
 from bench.measure.output_check import OutputError
 from bench.messages import Measured, Message
@@ -83,7 +81,7 @@ class ReferenceCheck:
         try:
             self._check_room()
             with backends.applied(backends.CPU_REFERENCE):
-                network = workload.build_model(self._task.model)
+                network = networks.build(self._task.job.cell.model)
                 expected = workload.forward_of(network)(clip, no_probe)
             self._keep(expected, path)
         except Exception as failure:
@@ -99,9 +97,8 @@ class ReferenceCheck:
         cell = self._task.job.cell
         if cell.backend.memory_plan is None or self._task.measure.memory_check == "force":
             return
-        plain = replace(cell, backend=backends.CPU_REFERENCE)
-        need, free = peak_bytes(plain, self._task.model), host_memory.available_bytes()
-        if free is not None and need * NEEDED_SHARE > free:
+        need, free = self._task.plain_peak_bytes, host_memory.available_bytes()
+        if free is not None and need is not None and need * NEEDED_SHARE > free:
             raise MemoryError(
                 f"the plain network's tensors take about {with_unit(need, BYTES)}, and "
                 f"{with_unit(free, BYTES)} of host memory is free (measure.memory_check: force would try)"

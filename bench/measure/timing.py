@@ -9,8 +9,6 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
-from vsr_model.stages import Stage
-
 T = TypeVar("T")
 Clock = Callable[[], float]
 
@@ -58,9 +56,9 @@ def _marked(action: Callable[[], T], device: Queue, clock: Clock) -> tuple[T, Ti
 class StageTimes:
     """One probed call: seconds per stage, each stage's first start, and what no stage claims."""
 
-    start_s: dict[Stage, float]
-    wall_s: dict[Stage, float]
-    device_s: dict[Stage, float]  # empty without events
+    start_s: dict[str, float]
+    wall_s: dict[str, float]
+    device_s: dict[str, float]  # empty without events
     other_wall_s: float
     other_device_s: float | None
 
@@ -69,7 +67,7 @@ class StageTimes:
 class _Interval:
     """A finished interval of a stage: clock readings, and events where the probe records them."""
 
-    stage: Stage
+    stage: str
     start_s: float
     end_s: float
     first: Any = None
@@ -82,10 +80,10 @@ class _Recorder:
     def __init__(self, device: Queue, clock: Clock) -> None:
         self._device = device
         self._clock = clock
-        self._open: Stage | None = None
+        self._open: str | None = None
         self.intervals: list[_Interval] = []
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: str) -> None:
         if self._open is not None:
             raise RuntimeError(f"stage {stage} begins inside {self._open}: their times would overlap")
         self._open = stage
@@ -94,25 +92,25 @@ class _Recorder:
         self._open = None
         self.intervals.append(interval)
 
-    def __call__(self, stage: Stage, /) -> AbstractContextManager[None]:
+    def __call__(self, stage: str, /) -> AbstractContextManager[None]:
         return _Span(self, stage)
 
-    def begin(self, stage: Stage) -> Any:
+    def begin(self, stage: str) -> Any:
         raise NotImplementedError
 
-    def end(self, stage: Stage, begun: Any) -> None:
+    def end(self, stage: str, begun: Any) -> None:
         raise NotImplementedError
 
 
 class SyncProbe(_Recorder):
     """Synchronises at every boundary: host time is then the stage's own, at the price of an empty queue."""
 
-    def begin(self, stage: Stage) -> float:
+    def begin(self, stage: str) -> float:
         self._enter(stage)
         self._device.synchronize()
         return self._clock()
 
-    def end(self, stage: Stage, begun: float) -> None:
+    def end(self, stage: str, begun: float) -> None:
         self._device.synchronize()
         self._leave(_Interval(stage, begun, self._clock()))
 
@@ -120,11 +118,11 @@ class SyncProbe(_Recorder):
 class EventProbe(_Recorder):
     """Marks the device's queue at every boundary and waits once, at the end: the queue never runs empty."""
 
-    def begin(self, stage: Stage) -> tuple[float, Any]:
+    def begin(self, stage: str) -> tuple[float, Any]:
         self._enter(stage)
         return self._clock(), self._device.record_event()
 
-    def end(self, stage: Stage, begun: tuple[float, Any]) -> None:
+    def end(self, stage: str, begun: tuple[float, Any]) -> None:
         start_s, first = begun
         last = self._device.record_event()
         self._leave(_Interval(stage, start_s, self._clock(), first, last))
@@ -133,7 +131,7 @@ class EventProbe(_Recorder):
 class _Span(AbstractContextManager[None]):
     """A stage's interval as a context; one object per interval keeps the probe free of its own stack."""
 
-    def __init__(self, probe: _Recorder, stage: Stage) -> None:
+    def __init__(self, probe: _Recorder, stage: str) -> None:
         self._probe = probe
         self._stage = stage
 
@@ -166,9 +164,9 @@ def timed_stages(
 def _stage_times(
     intervals: list[_Interval], whole: Timed, since_origin: Callable[[Any], float | None]
 ) -> StageTimes:
-    start: dict[Stage, float] = {}
-    wall: dict[Stage, list[float]] = {}  # ends, and starts negated: see _sum_all
-    device: dict[Stage, list[float]] = {}
+    start: dict[str, float] = {}
+    wall: dict[str, list[float]] = {}  # ends, and starts negated: see _sum_all
+    device: dict[str, list[float]] = {}
     for interval in intervals:
         stage = interval.stage
         start.setdefault(stage, interval.start_s)
@@ -186,6 +184,6 @@ def _stage_times(
     )
 
 
-def _sum_all(terms: dict[Stage, list[float]]) -> float:
+def _sum_all(terms: dict[str, list[float]]) -> float:
     """Correctly rounded once: sums of rounded sums could exceed the whole by an ulp."""
     return fsum(chain.from_iterable(terms.values()))

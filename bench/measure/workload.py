@@ -1,17 +1,19 @@
 """A cell's model, clip and call. Runs in a worker."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bench.grid.backend_spec import Backend
-from bench.grid.config import Model, RandomInput
+from bench.grid.config import RandomInput
+from bench.grid.config_model import Model
 from bench.grid.plan import Cell
+from bench.measure import networks
 from vsr_model import video
-from vsr_model.checkpoint import load_checkpoint
-from vsr_model.registry import find_model
+from vsr_model.network import Network
 from vsr_model.stages import StageProbe, no_probe
 
 if TYPE_CHECKING:
@@ -20,17 +22,11 @@ if TYPE_CHECKING:
 Frames = Callable[[Tensor, StageProbe], Iterator[Tensor]]
 """A network as what gives the outputs (n, 3, 4h, 4w) of a clip (n, t, 3, h, w) one after another."""
 
-DEFAULT_SEED = 0
-
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def build_model(model: Model) -> nn.Module:
-    """The network on the CPU in float32 with its weights, in eval mode. Raises BadInput for a checkpoint."""
-    built = find_model(model.name).build(model.parameters, seed=model.seed or DEFAULT_SEED)
-    if model.checkpoint is not None:
-        load_checkpoint(built, model.checkpoint)
-    return built.eval()
+class Unsupported(Exception):  # noqa: N818 - no error: the cell is skipped
+    """A backend asks for what a network cannot have; the message says what, in a sentence."""
 
 
 def rehearse() -> None:
@@ -39,31 +35,59 @@ def rehearse() -> None:
     What torch makes at its first use is then there for every worker, which takes five milliseconds off each.
     No thread is started and no device touched.
     """
-    build_model(Model(mid_channels=1, num_blocks=1))
+    networks.build(Model(parameters={"mid_channels": 1, "num_blocks": 1}))
 
 
-def prepare(network: nn.Module, backend: Backend, device: torch.device) -> nn.Module:
-    """The network on the backend's device, in its types and memory format, with its convolutions, compiled if
-    it says so."""
+def prepare(
+    network: Network, backend: Backend, device: torch.device, *, on_cpu: bool | None = None
+) -> Network:
+    """Bring the network to the device, in the backend's types, memory format and convolutions, compiled if it
+    says so.
+
+    `on_cpu` tells what the device stands for where it is the meta device. Raises Unsupported for what the
+    network cannot have.
+    """
+    if backend.schedule not in network.facts.schedules:
+        raise Unsupported(f"schedule: {network.facts.title} knows {', '.join(network.facts.schedules)} only")
+    if backend.memory_plan is not None and not network.facts.can_stream:
+        raise Unsupported(f"memory_plan: {network.facts.title} takes a whole clip in one call only")
     network = network.to(device)
     if backend.memory_format == "channels_last":
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+        _to_channels_last(network)
     if backend.has_narrow_features:
-        network.cast_features(_DTYPES[backend.dtype])  # type: ignore[operator]  # nn.Module hides it
+        network.cast_features(_DTYPES[backend.dtype])
     match backend.convolution:
         case "im2col" | "fft" as method:
             # A revision of the network that is measured by this program may not have it yet.
             from vsr_model.convolutions import replace_convolutions  # noqa: PLC0415
 
-            replace_convolutions(network, method)
+            is_on_cpu = device.type == "cpu" if on_cpu is None else on_cpu
+            with _as_unsupported(f"convolution: {method}"):
+                replace_convolutions(network, method, on_cpu=is_on_cpu)
         case "winograd":
             from vsr_model.native.stages import use_winograd  # noqa: PLC0415
 
             in_bfloat16 = backend.dtype == "bfloat16"
-            use_winograd(network, blocks_in_bfloat16=in_bfloat16)  # type: ignore[arg-type]
+            with _as_unsupported("convolution: winograd"):
+                use_winograd(network, blocks_in_bfloat16=in_bfloat16)
     if backend.compile:
-        network.compile_stages()  # type: ignore[operator]
+        network.compile_parts()
     return network
+
+
+def _to_channels_last(network: nn.Module) -> None:
+    """Lay out what has four dimensions; `Module.to` fails on weights of five."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _as_unsupported(field: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise Unsupported(f"{field}: {error}") from None
 
 
 def make_clip(cell: Cell) -> Tensor:
@@ -84,9 +108,7 @@ def make_clip(cell: Cell) -> Tensor:
     )
 
 
-def forward_of(
-    network: nn.Module, *, backend: Backend | None = None
-) -> Callable[[Tensor, StageProbe], Tensor]:
+def forward_of(network: Network, backend: Backend | None = None) -> Callable[[Tensor, StageProbe], Tensor]:
     """The network as a call, as the backend has it that it was prepared for; without one as published."""
     call = network if backend is None else _call_of(network, backend)
 
@@ -98,7 +120,7 @@ def forward_of(
     return forward
 
 
-def _call_of(network: nn.Module, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
+def _call_of(network: Network, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
     """The network in the backend's order of work, replayed where it is captured."""
     call: Callable[..., Tensor] = network
     # A revision of the network that is measured by this program may not have these yet.
@@ -106,7 +128,7 @@ def _call_of(network: nn.Module, backend: Backend) -> Callable[[Tensor, StagePro
         from vsr_model.schedules import Pipelined  # noqa: PLC0415
 
         call = Pipelined(network)  # type: ignore[arg-type]
-    if backend.cuda_graph:
+    if backend.cuda_graph and next(network.parameters()).is_cuda:
         from vsr_model.cuda_graphs import GraphedCall  # noqa: PLC0415
 
         graphed = GraphedCall(call)
@@ -114,7 +136,7 @@ def _call_of(network: nn.Module, backend: Backend) -> Callable[[Tensor, StagePro
     return call
 
 
-def frames_of(network: nn.Module, plan: "MemoryPlan") -> Frames:
+def frames_of(network: Network, plan: "MemoryPlan") -> Frames:
     """The network in bounded memory. The clip may lie on the host: the call brings frames to the device."""
     # A revision of the network that is measured by this program may not have it yet.
     from vsr_model.frame_sources import TensorFrames  # noqa: PLC0415

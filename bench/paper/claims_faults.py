@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bench.grid.spans import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from bench.paper.claims_stages import contrast
 from bench.paper.editions import Edition, Role
 from bench.paper.fault_cells import by_role, median_of
@@ -21,7 +22,6 @@ from bench.paper.verdict import (
     cannot_tell,
     lies,
 )
-from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 
 WORTH: Final = 0.01
 """The share of copies and forward together from which what cheaper copies save raises the speedup."""

@@ -6,7 +6,7 @@ from functools import partial
 from statistics import fmean, median
 from typing import Final
 
-from bench.paper.editions import Edition, Role, StageTiming
+from bench.paper.editions import STAGES, Edition, Role, StageTiming
 from bench.paper.needed import as_figure, cell, named, summary_of
 from bench.paper.verdict import (
     Claim,
@@ -20,7 +20,7 @@ from bench.paper.verdict import (
     lies,
 )
 from bench.statistics.stats import Summary, ratio
-from vsr_model.stages import STAGES, Stage
+from vsr_model.stages import PROPAGATION
 
 EVEN: Final = 1.5
 """Stages are accelerated about equally where the most is below so many times the least."""
@@ -29,7 +29,7 @@ HARDLY: Final = 0.02
 """A stage hardly moves where it changes by less than this share of the whole forward."""
 
 
-def stage_summaries(timing: StageTiming, *, means: bool = False) -> dict[Stage, Summary]:
+def stage_summaries(timing: StageTiming, *, means: bool = False) -> dict[str, Summary]:
     """Each stage's figure with its interval; `means`, as the paper has it, gives them without one.
 
     Raises NotKnownError where a stage was not measured.
@@ -42,7 +42,7 @@ def stage_summaries(timing: StageTiming, *, means: bool = False) -> dict[Stage, 
     return {stage: _stage_summary(timing, stage) for stage in STAGES}
 
 
-def _stage_summary(timing: StageTiming, stage: Stage) -> Summary:
+def _stage_summary(timing: StageTiming, stage: str) -> Summary:
     figure, low, high = median(timing.seconds[stage]), timing.low_s.get(stage), timing.high_s.get(stage)
     # The interval is of the rounds' medians, from which the median of all can be a little off.
     return summary_of(
@@ -50,7 +50,7 @@ def _stage_summary(timing: StageTiming, stage: Stage) -> Summary:
     )
 
 
-def whole(summaries: Mapping[Stage, Summary]) -> float:
+def whole(summaries: Mapping[str, Summary]) -> float:
     """Seconds of the four stages together."""
     return sum(summary.median for summary in summaries.values())
 
@@ -72,7 +72,7 @@ def contrast(terms: list[tuple[float, Summary]], name: str, quantity: Quantity, 
     return Figure(name=name, value=value / per, quantity=quantity, low=low / per, high=high / per)
 
 
-def _of(edition: Edition, role: Role, means: bool) -> tuple[StageTiming, dict[Stage, Summary]]:
+def _of(edition: Edition, role: Role, means: bool) -> tuple[StageTiming, dict[str, Summary]]:
     timing = cell(edition.stages, role, "stages")
     found = stage_summaries(timing, means=means)
     timeless = [stage for stage, summary in found.items() if summary.median <= 0]
@@ -88,16 +88,16 @@ def _longest(role: Role, edition: Edition, paper: bool) -> Judgement:
     total = whole(found)
     judged = [
         lies(
-            as_figure(ratio(found[Stage.PROPAGATION], found[stage]), f"propagation over {stage}"),
+            as_figure(ratio(found[PROPAGATION], found[stage]), f"propagation over {stage}"),
             above=1.0,
             at_its_word=paper,
         )
         for stage in STAGES
-        if stage is not Stage.PROPAGATION
+        if stage != PROPAGATION
     ]
     share = Figure(
         name=f"propagation's share on {timing.backend}",
-        value=found[Stage.PROPAGATION].median / total,
+        value=found[PROPAGATION].median / total,
         quantity=Quantity.SHARE,
     )
     return all_hold(judged, share)
@@ -131,17 +131,17 @@ def _gain_is_in_propagation(edition: Edition, paper: bool) -> Judgement:
     _, tuned = _of(edition, Role.CUDNN_AUTOTUNE, means=paper)
     saved = {stage: plain[stage].median - tuned[stage].median for stage in STAGES}
     gain = contrast(
-        [(1.0, plain[Stage.PROPAGATION]), (-1.0, tuned[Stage.PROPAGATION])],
+        [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])],
         "time saved in propagation",
         Quantity.SECONDS,
     )
     others: list[tuple[float, Summary]] = []
     for stage in STAGES:
-        if stage is not Stage.PROPAGATION:
+        if stage != PROPAGATION:
             sign = math.copysign(1.0, saved[stage])
             others += [(sign, plain[stage]), (-sign, tuned[stage])]
     lead = contrast(
-        [(1.0, plain[Stage.PROPAGATION]), (-1.0, tuned[Stage.PROPAGATION])]
+        [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
         + [(-factor, summary) for factor, summary in others],
         "by how much that exceeds what all other stages change",
         Quantity.SECONDS,
@@ -149,7 +149,7 @@ def _gain_is_in_propagation(edition: Edition, paper: bool) -> Judgement:
     judged = all_hold([lies(figure, above=0.0, at_its_word=paper) for figure in (gain, lead)])
     if sum(saved.values()) <= 0 or judged.verdict is Verdict.CANNOT_TELL:
         return judged
-    part = saved[Stage.PROPAGATION] / sum(saved.values())
+    part = saved[PROPAGATION] / sum(saved.values())
     return all_hold([judged], Figure(name="its share of all saved", value=part, quantity=Quantity.SHARE))
 
 
@@ -165,7 +165,7 @@ def _others_hardly_move(edition: Edition, paper: bool) -> Judgement:
             per=total,
         )
         for stage in STAGES
-        if stage is not Stage.PROPAGATION
+        if stage != PROPAGATION
     ]
     own = [
         Figure(
@@ -174,7 +174,7 @@ def _others_hardly_move(edition: Edition, paper: bool) -> Judgement:
             quantity=Quantity.SHARE,
         )
         for stage in STAGES
-        if stage is not Stage.PROPAGATION
+        if stage != PROPAGATION
     ]
     return all_hold([lies(figure, above=-HARDLY, below=HARDLY, at_its_word=paper) for figure in moved], *own)
 

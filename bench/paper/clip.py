@@ -3,7 +3,7 @@
 from typing import Final
 
 SCALE: Final = 4
-"""The output's height and width, in the input's (vsr_model.basicvsr.SCALE, which costs torch to import)."""
+"""The output's height and width, in the input's (BasicVSR.facts.scale, which costs torch to import)."""
 
 BYTES_PER_PIXEL: Final = 12
 """RGB in float32."""

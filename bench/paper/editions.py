@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench.paper.method import Method
 from bench.records import MemoryLine, Status
 from bench.statistics.stats import IntervalKind
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 
 class Role(StrEnum):
@@ -22,6 +23,9 @@ class Role(StrEnum):
     CUDNN = "cudnn"
     CUDNN_AUTOTUNE = "cudnn_autotune"
 
+
+STAGES: Final = (ALIGNMENT, PROPAGATION, AGGREGATION, UPSAMPLING)
+"""BasicVSR's, which the paper timed."""
 
 FULL: Final = "full"
 """The version of an edition that has the paper's own sizes and as many calls as were planned."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from bench.grid.spans import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from bench.paper.claims_memory import growth
 from bench.paper.clip import clip_bytes, output_bytes
 from bench.paper.editions import Memory
@@ -11,7 +12,6 @@ from bench.paper.reading import Cell, RunOfPaper, memory_of
 from bench.paper.telling import quantity
 from bench.paper.trend import Line, fit
 from bench.paper.verdict import NotKnownError, Quantity, shown
-from bench.records import DEVICE_TO_HOST, FORWARD, HOST_TO_DEVICE
 from bench.statistics.stats import Summary, ratio
 
 

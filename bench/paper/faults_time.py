@@ -3,17 +3,17 @@
 import math
 from collections.abc import Sequence
 
+from bench.grid.spans import FORWARD
 from bench.paper.claims_calls import first_summary, later_summary
 from bench.paper.claims_stages import stage_summaries, whole
-from bench.paper.editions import Role, Timing
+from bench.paper.editions import STAGES, Role, Timing
 from bench.paper.fault_cells import Told, by_role, longest, median_of, seconds, times
 from bench.paper.needed import measured
 from bench.paper.reading import Cell, RunOfPaper, number, stage_timing_of, timing_of
 from bench.paper.verdict import NotKnownError, Quantity, shown
-from bench.records import FORWARD
 from bench.statistics.stats import Ratio, Summary, ratio
 from bench.units import significant
-from vsr_model.stages import STAGES, Stage
+from vsr_model.stages import ALIGNMENT
 
 
 def synchronisation(off: RunOfPaper, on: RunOfPaper) -> Told:
@@ -191,8 +191,8 @@ def cudnn_warp(off: RunOfPaper, on: RunOfPaper) -> Told:
         stage_summaries(stage_timing_of(run.tables, cell)) for run, cell in zip((off, on), cells, strict=True)
     ]
     with_, without = found
-    slower = ratio(without[Stage.ALIGNMENT], with_[Stage.ALIGNMENT])
-    change = without[Stage.ALIGNMENT].median - with_[Stage.ALIGNMENT].median
+    slower = ratio(without[ALIGNMENT], with_[ALIGNMENT])
+    change = without[ALIGNMENT].median - with_[ALIGNMENT].median
     part = change / whole(with_)
     rows = []
     for stage in STAGES:
@@ -207,8 +207,8 @@ def cudnn_warp(off: RunOfPaper, on: RunOfPaper) -> Told:
         )
     return Told(
         sentences=[
-            f"Alignment takes {seconds(without[Stage.ALIGNMENT])} without cuDNN's warp and "
-            f"{seconds(with_[Stage.ALIGNMENT])} with it: "
+            f"Alignment takes {seconds(without[ALIGNMENT])} without cuDNN's warp and "
+            f"{seconds(with_[ALIGNMENT])} with it: "
             f"{times(slower)} the time.",
             f"That changes the four stages together by {shown(part, Quantity.SHARE)}: so much of what "
             "switching cuDNN off does is no matter of convolutions.",

@@ -7,17 +7,20 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.paper.editions import PAPER_NAMES, Edition, Role, StageTiming
+from bench.grid.spans import OTHER
+from bench.paper.editions import PAPER_NAMES, STAGES, Edition, Role, StageTiming
 from bench.paper.figure_lines import HEADING_LEFT, HEADING_WIDTH
 from bench.paper.figure_panels import ROLES, Panel, notes, panels
-from bench.plotting.plot_series import STAGE_ORDER, StageSplit
+from bench.plotting.plot_series import StageSplit
 from bench.plotting.plot_stages import BELOW_PIE_IN, pie
-from bench.plotting.plot_style import GREY, STAGE_COLOURS, STAGE_HATCHES, sheet, wrapped
-from bench.records import OTHER
+from bench.plotting.plot_style import GREY, sheet, stage_looks, wrapped
 from bench.units import with_unit
 
 _PIE_IN: Final = 1.42
 _ABOVE_IN: Final = 0.54  # the edition's heading and the pie's
+
+
+STAGE_ORDER: Final = (*STAGES, OTHER)
 
 
 def stages(editions: Mapping[str, Edition]) -> list[Panel[StageTiming]]:
@@ -51,7 +54,7 @@ def stages_figure(editions: Mapping[str, Edition]) -> Figure | None:
     other = any(means(cell)[STAGE_ORDER.index(OTHER)] > 0 for panel in shown for cell in panel.cells)
     legend: list[tuple[Any, str]] = [
         (Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage)
-        for stage, tint, hatch in zip(STAGE_ORDER, STAGE_COLOURS, STAGE_HATCHES, strict=True)
+        for stage, (tint, hatch) in stage_looks(STAGE_ORDER).items()
         if stage != OTHER or other
     ]
     row_in = _PIE_IN + _ABOVE_IN + BELOW_PIE_IN
@@ -69,7 +72,11 @@ def stages_figure(editions: Mapping[str, Edition]) -> Figure | None:
                 row, len(shown), places[cell.role], len(places), above_in=_ABOVE_IN, below_in=BELOW_PIE_IN
             )
             split = StageSplit(
-                backend=cell.backend, frames=cell.frames, clock=cell.clock, seconds=means(cell)
+                backend=cell.backend,
+                frames=cell.frames,
+                clock=cell.clock,
+                stages=STAGE_ORDER,
+                seconds=means(cell),
             )
             name = wrapped(cell.backend, 74 // len(places), lines=1)
             pie(axes, split, f"{name}\n{with_unit(sum(split.seconds))}")

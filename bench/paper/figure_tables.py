@@ -12,7 +12,7 @@ from typing import Final
 from bench.paper.editions import Edition, StageTiming, Timing
 from bench.paper.figure_dots import headline
 from bench.paper.figure_panels import Panel, notes, panels
-from bench.paper.figure_pies import means, stages
+from bench.paper.figure_pies import STAGE_ORDER, means, stages
 from bench.paper.figure_series import CALLS, cut_at, interval_notes, memory, repetitions, speedups, times
 from bench.paper.figure_table import (
     PaperTable,
@@ -28,7 +28,6 @@ from bench.paper.figure_table import (
     one,
     whose,
 )
-from bench.plotting.plot_series import STAGE_ORDER
 from bench.units import significant
 
 __all__ = ["TABLES", "PaperTable", "markdown", "tables_of"]

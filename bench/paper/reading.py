@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.paper.editions import CellOfEdition, Edition, Memory, Role, StageTiming, Timing
+from bench.grid.spans import FORWARD, OTHER
+from bench.paper.editions import STAGES, CellOfEdition, Edition, Memory, Role, StageTiming, Timing
 from bench.paper.experiments import EXPERIMENTS
 from bench.paper.method import Method
-from bench.records import FORWARD, OTHER, SEVERITY, MemoryLine, Pass, Phase, Status
+from bench.records import SEVERITY, MemoryLine, Pass, Phase, Status
 from bench.results.analysis import MEASURED, Tables
 from bench.statistics.stats import IntervalKind, summarise
-from vsr_model.stages import STAGES
 
 _STAGE_SOURCES: Final = ((Pass.STAGE_EVENTS, "device"), (Pass.STAGE_SYNC, "wall"))
 
@@ -129,7 +129,7 @@ def stage_timing_of(tables: Tables, cell: Cell, pass_: Pass | None = None) -> St
     """
     chosen, clock = _stage_source(tables, cell, pass_)
     seconds, low, high = {}, {}, {}
-    for stage in (*map(str, STAGES), OTHER):
+    for stage in (*STAGES, OTHER):
         rounds = _steady(tables, cell, chosen, stage, clock)
         if not rounds:
             continue
@@ -205,7 +205,7 @@ def _stage_source(tables: Tables, cell: Cell, pass_: Pass | None) -> tuple[str, 
     rows = _of_cell(tables.samples, cell)
     rows = rows[rows["phase"] == Phase.STEADY]
     for candidate, clock in _STAGE_SOURCES:
-        of_pass = rows[(rows["pass"] == candidate) & rows["stage"].isin(list(map(str, STAGES)))]
+        of_pass = rows[(rows["pass"] == candidate) & rows["stage"].isin(STAGES)]
         if pass_ in (None, candidate) and of_pass[f"{clock}_s"].notna().any():
             return str(candidate), clock
     return "", ""

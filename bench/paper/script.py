@@ -14,18 +14,19 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from bench.grid.spans import FORWARD, OTHER
 from bench.machine import host_memory
-from bench.measure import backends, memory, workload
+from bench.measure import backends, memory, networks, workload
 from bench.measure.draft import Draft, in_words
 from bench.measure.reference import ReferenceCheck
 from bench.measure.timing import Timed
 from bench.messages import Progress, Ready, Task
 from bench.paper.method import Method
-from bench.records import FORWARD, OTHER, CellRecord, Pass, Phase, Status, WarmupEnd
+from bench.records import CellRecord, Pass, Phase, Status, WarmupEnd
 from bench.statistics.steady import tuning_calls
 from bench.statistics.stopping import Stop
 from bench.units import BYTES, with_unit
-from vsr_model.stages import Stage, StageProbe, no_probe
+from vsr_model.stages import StageProbe, no_probe
 
 KEPT_BYTES: Final = 54 * 1024
 """That a forward on a CPU adds per frame and input pixel where autograd records it, as measured."""
@@ -69,7 +70,8 @@ class Script:
             self.draft.values["threads"] = backends.thread_count()
             if self.lacks_memory():
                 return
-            self.model, self.clip = workload.build_model(self.task.model), workload.make_clip(self.cell)
+            self.model, self.clip = networks.build(self.cell.model), workload.make_clip(self.cell)
+            self.draft.values["stages"] = tuple(self.model.facts.stages)
             self.draft.values["parameters"] = sum(item.numel() for item in self.model.parameters())
             self.connection.send(Ready())
             self.connection.recv()
@@ -212,11 +214,11 @@ class StageClock:
 
     def __init__(self, device: backends.Device | None) -> None:
         self.device = device
-        self.began: dict[Stage, float] = {}
-        self.took: dict[Stage, float] = defaultdict(float)
+        self.began: dict[str, float] = {}
+        self.took: dict[str, float] = defaultdict(float)
 
     @contextmanager
-    def __call__(self, stage: Stage, /) -> Iterator[None]:
+    def __call__(self, stage: str, /) -> Iterator[None]:
         if self.device is not None:
             self.device.synchronize()
         begin = perf_counter()

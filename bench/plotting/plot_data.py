@@ -6,10 +6,10 @@ its reason, in `not_shown`.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bench.plotting.plot_series import FINDERS, Cell, Curve, Point, Series, rows_in
+from bench.plotting.plot_series import FINDERS, Cell, Curve, Point, Series, StageSplit, rows_in
 from bench.records import Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
@@ -18,6 +18,8 @@ PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long
 
 _OVER_FRAMES: Final = ("time", "speedup", "long_clips")
 """The kinds that show every frame count."""
+
+_Place = tuple[str, str, int, int, int]
 
 REASON_LENGTH: Final = 60
 """Characters of a reason that a figure's footnote has room for; the report gives it whole."""
@@ -28,6 +30,7 @@ class PlotGroup:
     """All that one figure shows. Without series there is no figure, and `empty` says why."""
 
     kind: str
+    model: str
     input: str
     batch: int
     height: int
@@ -37,10 +40,23 @@ class PlotGroup:
     series: tuple[Series, ...]
     not_shown: tuple[str, ...]
     empty: str = ""
+    models: int = 1  # of the whole run
+
+    @property
+    def subject(self) -> str:
+        """The input, and the network too where the run has several."""
+        return self.input if self.models == 1 else f"{self.model}, {self.input}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Of all series that have any, in their order."""
+        found = (stage for one in self.series if isinstance(one, StageSplit) for stage in one.stages)
+        return tuple(dict.fromkeys(found))
 
 
 def data(kind: str, tables: Tables) -> list[PlotGroup]:
-    """What the figures of a kind show: a group per (input, batch, height, width), in the order of the data.
+    """What the figures of a kind show: a group per (network, input, batch, height, width), in the order of
+    the data.
 
     `stages`, `repetitions`, `memory` and `roofline` compare backends at one frame count: of those at which
     the most backends can be shown, the greatest.
@@ -50,11 +66,21 @@ def data(kind: str, tables: Tables) -> list[PlotGroup]:
     if kind not in PLOT_KINDS:
         raise BadInput(f"no plot is called {kind!r}; there are {', '.join(PLOT_KINDS)}")
     backends = tuple(dict.fromkeys(tables.cells["backend"]))
-    places: dict[tuple[str, int, int, int], list[Cell]] = {}
+    places: dict[_Place, list[Cell]] = {}
     for row in rows_in(tables.cells.drop_duplicates("cell")):
-        place = (str(row["input"]), int(row["batch"]), int(row["height"]), int(row["width"]))
+        place = (
+            str(row["model"]),
+            str(row["input"]),
+            int(row["batch"]),
+            int(row["height"]),
+            int(row["width"]),
+        )
         places.setdefault(place, []).append(_cell(row, tables))
-    return [_group(kind, tables, place, cells, backends) for place, cells in places.items()]
+    models = len({model for model, *_ in places})
+    return [
+        replace(_group(kind, tables, place, cells, backends), models=models)
+        for place, cells in places.items()
+    ]
 
 
 def _cell(row: dict[Any, Any], tables: Tables) -> Cell:
@@ -74,7 +100,7 @@ def _cell(row: dict[Any, Any], tables: Tables) -> Cell:
 def _group(
     kind: str,
     tables: Tables,
-    place: tuple[str, int, int, int],
+    place: _Place,
     cells: Sequence[Cell],
     backends: tuple[str, ...],
 ) -> PlotGroup:
@@ -91,9 +117,10 @@ def _group(
     empty = "no cell ended ok" if not ok else lacking if not shown else ""
     if kind == "speedup" and not empty and all(isinstance(item, Curve) and item.is_unit for item in series):
         series, shown, empty = (), [], "only the baseline itself has a speedup"
-    input_, batch, height, width = place
+    model, input_, batch, height, width = place
     return PlotGroup(
         kind=kind,
+        model=model,
         input=input_,
         batch=batch,
         height=height,

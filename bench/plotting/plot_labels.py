@@ -16,7 +16,7 @@ REFERENCE_LINE: Final[dict[str, Any]] = {"color": "black", "linewidth": 1.2, "li
 
 
 def title_of(group: PlotGroup, what: str) -> str:
-    return f"{what}: {group.input}, {group.height}×{group.width}, batch {group.batch}"
+    return f"{what}: {group.subject}, {group.height}×{group.width}, batch {group.batch}"
 
 
 def frames_of(group: PlotGroup) -> str:

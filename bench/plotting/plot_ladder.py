@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.plotting.plot_labels import backend_rows
-from bench.plotting.plot_style import GREY, STAGE_COLOURS, STAGE_HATCHES, plain, sheet, style
+from bench.plotting.plot_style import GREY, plain, sheet, stage_looks, style
 from bench.records import Status
 from bench.statistics.stats import IntervalKind, Ratio
-from bench.tuning.ladder import LADDER_STAGES, Ladder, Step, Verdict
+from bench.tuning.ladder import Ladder, Step, Verdict
 from bench.tuning.words import decibels, times
 from bench.units import Unit, significant, unit_for
 
@@ -42,7 +42,7 @@ def ladder_figure(ladder: Ladder) -> Figure:
     with style():
         drawn = sheet(
             title=_title(ladder),
-            legend=list(_legend(timed)),
+            legend=list(_legend(ladder, timed)),
             notes=list(_notes(ladder)),
             axes_height_in=0.75 + 0.36 * len(ladder.steps),
         ).figure
@@ -54,14 +54,14 @@ def ladder_figure(ladder: Ladder) -> Figure:
 def _title(ladder: Ladder) -> str:
     cell = ladder.steps[0].cell
     frames = "1 frame" if cell.frames == 1 else f"{cell.frames} frames"
-    return f"The ladder: {cell.input.name}, {cell.height}×{cell.width}, {frames}, batch {cell.batch}"
+    clip = f"{cell.input.name}, {cell.height}×{cell.width}, {frames}, batch {cell.batch}"
+    return f"The ladder: {cell.model.name}, {clip}"
 
 
-def _legend(timed: Sequence[Step]) -> Iterator[tuple[Artist, str]]:
+def _legend(ladder: Ladder, timed: Sequence[Step]) -> Iterator[tuple[Artist, str]]:
     if any(step.stages_s for step in timed):
-        for stage, tint, hatch in zip(LADDER_STAGES, STAGE_COLOURS, STAGE_HATCHES, strict=True):
-            if any(stage in step.stages_s for step in timed):
-                yield Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage
+        for stage, (tint, hatch) in stage_looks(ladder.stages).items():
+            yield Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage
     if any(not step.stages_s for step in timed):
         yield Patch(**_NO_STAGES), "stages not measured"
     if timed:
@@ -107,7 +107,7 @@ def _rows(axes: Axes, ladder: Ladder) -> None:
                 style="italic",
             )
             continue
-        _bar(axes, row, step, unit, marks.get(step.compared_with or ""))
+        _bar(axes, row, step, ladder.stages, unit, marks.get(step.compared_with or ""))
         marks[step.backend] = step.time.median
         _beside(axes, row, step, unit)
     backend_rows(axes, [_label(step) for step in steps])
@@ -133,11 +133,11 @@ def _span(step: Step) -> float:
     return 0.0 if step.time is None else max(step.time.median, sum(step.stages_s.values()))
 
 
-def _bar(axes: Axes, row: int, step: Step, unit: Unit, before: float | None) -> None:
+def _bar(axes: Axes, row: int, step: Step, stages: Sequence[str], unit: Unit, before: float | None) -> None:
     assert step.time is not None
     right = step.status is Status.OK
     left = 0.0
-    for stage, tint, hatch in zip(LADDER_STAGES, STAGE_COLOURS, STAGE_HATCHES, strict=True):
+    for stage, (tint, hatch) in stage_looks(stages).items():
         width = step.stages_s.get(stage, 0.0) / unit.scale
         axes.barh(
             row, width, left=left, height=0.6, color=tint, hatch=hatch, edgecolor="white", linewidth=0.4,

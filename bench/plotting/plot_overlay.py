@@ -68,7 +68,7 @@ class Overlay:
     """All that one figure shows: runs' curves of one input, batch and size."""
 
     kind: str  # OVERLAY_KINDS or RELATIVE
-    input: str  # empty where it is of all inputs
+    subject: str  # network and input, as far as the runs have several; empty where it is of all
     batch: int
     height: int
     width: int
@@ -91,12 +91,13 @@ class Overlay:
 
 
 def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
-    """A figure per (input, batch, height, width) at which any run has a curve, in the order of the data;
-    several where there are more curves than DRAWN.
+    """A figure per (network, input, batch, height, width) at which any run has a curve, in the order of the
+    data; several where there are more curves than DRAWN.
 
     The baseline's speedup over itself is left out: it is the line at 1.
     """
     found: dict[tuple[str, int, int, int], list[OverlaidCurve]] = {}
+    models = {name for run in runs for name in run.tables.cells["model"]}
     for place, run in enumerate(runs):
         for group in data(kind, run.tables):
             curves = [
@@ -104,12 +105,13 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
                 for series in group.series
                 if isinstance(series, Curve) and not (kind == "speedup" and series.backend == run.baseline)
             ]
-            found.setdefault((group.input, group.batch, group.height, group.width), []).extend(curves)
+            subject = group.input if len(models) == 1 else f"{group.model}, {group.input}"
+            found.setdefault((subject, group.batch, group.height, group.width), []).extend(curves)
     backends = tuple(dict.fromkeys(name for run in runs for name in run.tables.cells["backend"]))
     whole = [
         Overlay(
             kind=kind,
-            input=input_,
+            subject=subject,
             batch=batch,
             height=height,
             width=width,
@@ -118,7 +120,7 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
             baselines=tuple(dict.fromkeys(runs[item.run].baseline for item in curves)),
             curves=tuple(curves),
         )
-        for (input_, batch, height, width), curves in found.items()
+        for (subject, batch, height, width), curves in found.items()
         if curves
     ]
     return [part for overlay in whole for part in in_parts(overlay)]
@@ -174,7 +176,7 @@ def overlay_figure(overlay: Overlay) -> Figure:
         few = len(overlay.frames) == 1
         place = ", ".join(
             [
-                *([overlay.input] if overlay.input else []),
+                *([overlay.subject] if overlay.subject else []),
                 f"{overlay.height}×{overlay.width}",
                 f"batch {overlay.batch}",
                 *([f"t={overlay.frames[0]}"] if few else []),

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_labels import frames_of, missing, title_of
-from bench.plotting.plot_series import STAGE_ORDER, Roofline
-from bench.plotting.plot_style import STAGE_COLOURS, logarithmic, marker, plain, sheet
+from bench.plotting.plot_series import Roofline
+from bench.plotting.plot_style import logarithmic, marker, plain, sheet, stage_looks
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
 
 _HEIGHT_IN: Final = 3.6
@@ -53,11 +53,9 @@ def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
     shown = [series for series in group.series if isinstance(series, Roofline)]
     roofs = _roofs(shown)
     unit = unit_for([roof.flops_per_s for roof in roofs], FLOP_RATES)
-    stages = [
-        stage for stage in STAGE_ORDER if any(point.stage == stage for one in shown for point in one.points)
-    ]
+    looks = stage_looks(list(dict.fromkeys(point.stage for one in shown for point in one.points)))
     legend: list[tuple[Any, str]] = [
-        *((_mark("o", STAGE_COLOURS[STAGE_ORDER.index(stage)]), stage) for stage in stages),
+        *((_mark("o", tint), stage) for stage, (tint, _) in looks.items()),
         *((_mark(marker(group.backends.index(one.backend)), "white"), one.backend) for one in shown),
         (Line2D([], [], **_ROOF), "copy, matrix multiply"),
     ]
@@ -191,7 +189,7 @@ def _draw_points(axes: Axes, one: Roofline, shape: str, unit: Unit) -> None:
             markersize=7,
             markeredgecolor="black",
             markeredgewidth=0.8,
-            color=STAGE_COLOURS[STAGE_ORDER.index(point.stage)],
+            color=stage_looks([other.stage for other in one.points])[point.stage][0],
             linestyle="none",
             zorder=2.5,
         )

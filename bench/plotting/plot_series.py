@@ -7,11 +7,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FORWARD, OTHER, Pass, Phase, Status
+from bench.grid.spans import FORWARD
+from bench.records import Pass, Phase, Status
 from bench.results.analysis import Tables
-from vsr_model.stages import STAGES
-
-STAGE_ORDER: Final = (*(str(stage) for stage in STAGES), OTHER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +38,12 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class StageSplit:
-    """A backend's seconds per stage (STAGE_ORDER) in one forward; the clock is wall or device."""
+    """A backend's seconds per stage in one forward, in the network's order; the clock is wall or device."""
 
     backend: str
     frames: int
     clock: str
+    stages: tuple[str, ...]
     seconds: tuple[float, ...]
 
 
@@ -175,7 +174,8 @@ def _stage_splits(tables: Tables, cells: Sequence[Cell]) -> Found:
                 backend=cell.backend,
                 frames=cell.frames,
                 clock=str(row["clock"]),
-                seconds=tuple(float(seconds.get(stage, 0.0)) for stage in STAGE_ORDER),
+                stages=tuple(map(str, seconds)),
+                seconds=tuple(map(float, seconds.values())),
             )
             found[cell.cell] = [split]
     return found
@@ -235,7 +235,7 @@ def _rooflines(tables: Tables, cells: Sequence[Cell]) -> Found:
     if tables.roofline.empty:
         return {}
     known = tables.roofline.dropna(subset=["matmul_flops_per_s", "copy_bytes_per_s"])
-    rows = known[known["stage"].isin([str(stage) for stage in STAGES])]
+    rows = known[known["stage"] != FORWARD]
     found: Found = {}
     for cell in cells:
         of_cell = rows_in(rows[rows["cell"] == cell.cell])

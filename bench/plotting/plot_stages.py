@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 
 from bench.plotting.plot_data import PlotGroup
 from bench.plotting.plot_labels import backend_rows, frames_of, missing, title_of
-from bench.plotting.plot_series import STAGE_ORDER, StageSplit
-from bench.plotting.plot_style import GREY, LOG_RATIO, STAGE_COLOURS, STAGE_HATCHES, sheet, wrapped
+from bench.plotting.plot_series import StageSplit
+from bench.plotting.plot_style import GREY, LOG_RATIO, sheet, stage_looks, wrapped
 from bench.units import significant, unit_for, with_unit
 
 MIN_LABELLED_SHARE: Final = 0.02
@@ -22,7 +22,7 @@ INSIDE_SHARE: Final = 0.07
 
 BELOW_PIE_IN: Final = 0.36  # three lines of small shares
 
-_DARK: Final = ("#0072B2", "#222222")  # these stages' labels are white
+_DARK: Final = ("#0072B2", "#222222", "#4D4D4D")  # these stages' labels are white
 
 
 def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
@@ -42,7 +42,7 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
     )
     legend: list[tuple[Any, str]] = [
         (Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage)
-        for stage, tint, hatch in zip(STAGE_ORDER, STAGE_COLOURS, STAGE_HATCHES, strict=True)
+        for stage, (tint, hatch) in stage_looks(group.stages).items()
     ]
     names = [wrapped(split.backend, min(30, 74 // columns)) for split in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
@@ -65,11 +65,12 @@ def pie(axes: Axes, split: StageSplit, name: str) -> None:
     """Shares in their wedges; those without room below, where BELOW_PIE_IN is left for them."""
     whole = sum(split.seconds)
     shares = [seconds / whole for seconds in split.seconds]
-    wedges = axes.pie(shares, colors=STAGE_COLOURS, startangle=90, counterclock=False)[0]
-    for wedge, hatch in zip(wedges, STAGE_HATCHES, strict=True):
+    looks = list(stage_looks(split.stages).values())
+    wedges = axes.pie(shares, colors=[tint for tint, _ in looks], startangle=90, counterclock=False)[0]
+    for wedge, (_, hatch) in zip(wedges, looks, strict=True):
         wedge.set(edgecolor="white", linewidth=0.8, hatch=hatch)
     start = 0.0
-    for share, tint in zip(shares, STAGE_COLOURS, strict=True):
+    for share, (tint, _) in zip(shares, looks, strict=True):
         angle = math.radians(90 - 360 * (start + share / 2))
         start += share
         if share < MIN_LABELLED_SHARE:
@@ -93,7 +94,7 @@ def pie(axes: Axes, split: StageSplit, name: str) -> None:
     axes.set_title(name, fontsize=8.5, pad=2)
     small = [
         f"{stage} {100 * share:.1f} %"
-        for stage, share in zip(STAGE_ORDER, shares, strict=True)
+        for stage, share in zip(split.stages, shares, strict=True)
         if 0 < share < MIN_LABELLED_SHARE
     ]
     axes.text(0, -1.14, "\n".join(small), ha="center", va="top", fontsize=7, color=GREY)
@@ -106,7 +107,8 @@ def _stage_bars(axes: Axes, splits: Sequence[StageSplit], batch: int) -> None:
     unit = unit_for(totals)
     for row, (split, total) in enumerate(zip(splits, totals, strict=True)):
         left = 0.0
-        for seconds, tint, hatch in zip(split.seconds, STAGE_COLOURS, STAGE_HATCHES, strict=True):
+        looks = stage_looks(split.stages).values()
+        for seconds, (tint, hatch) in zip(split.seconds, looks, strict=True):
             share = seconds / sum(split.seconds)
             width = 100 * share if as_share else total * share / unit.scale
             axes.barh(

@@ -21,7 +21,9 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from bench.grid.spans import OTHER
 from bench.units import significant
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 FONT: Final = "DejaVu Sans"  # comes with matplotlib, so that a figure is the same on every machine
 
@@ -40,9 +42,19 @@ LINES: Final[tuple[Any, ...]] = (
 )
 """Markers and lines tell backends apart where colours cannot: in grey print."""
 
-STAGE_COLOURS: Final = ("#0072B2", "#E69F00", "#222222", "#8FD0F5", "#D9D9D9")
-STAGE_HATCHES: Final = ("", "", "", "////", "")
-"""In STAGE_ORDER. Their lightness differs from neighbour to neighbour; the hatch is for grey print."""
+_STAGE_LOOKS: Final = {
+    ALIGNMENT: ("#0072B2", ""),
+    PROPAGATION: ("#E69F00", ""),
+    AGGREGATION: ("#222222", ""),
+    UPSAMPLING: ("#8FD0F5", "////"),
+    OTHER: ("#D9D9D9", ""),
+}
+_MORE_LOOKS: Final = (
+    ("#009E73", ""), ("#CC79A7", "////"), ("#4D4D4D", ""), ("#F0E442", ""), ("#D55E00", "////"),
+    ("#999999", ""),
+)  # fmt: skip
+"""A stage has one colour in every figure. Lightness differs between the four that networks share; the hatch
+is for grey print."""
 
 LOG_RATIO: Final = 10.0
 """Values further apart than this get a logarithmic axis: on a linear one the small ones lie on the floor."""
@@ -83,6 +95,15 @@ _STYLE: Final[dict[str, Any]] = {
 def style() -> AbstractContextManager[None]:
     """The settings of all figures, over matplotlib's defaults and not the user's; restored at the end."""
     return matplotlib.style.context(["default", _STYLE])
+
+
+def stage_looks(stages: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the colour and hatch of each stage, in the order given."""
+    others = [stage for stage in stages if stage not in _STAGE_LOOKS]
+    return {
+        stage: _STAGE_LOOKS.get(stage) or _MORE_LOOKS[others.index(stage) % len(_MORE_LOOKS)]
+        for stage in stages
+    }
 
 
 def colour(place: int) -> str:

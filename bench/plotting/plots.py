@@ -91,7 +91,7 @@ class Place(Protocol):
     """What a figure is about, beside its kind."""
 
     @property
-    def input(self) -> str: ...
+    def subject(self) -> str: ...
     @property
     def batch(self) -> int: ...
     @property
@@ -106,7 +106,7 @@ def place_names(kind: str, groups: Sequence[Place]) -> list[str]:
         return [kind]
     names: list[str] = []
     for group in groups:
-        place = re.sub(r"[^A-Za-z0-9._-]+", "_", group.input).strip("._-") or "input"
+        place = re.sub(r"[^A-Za-z0-9._-]+", "_", group.subject).strip("._-") or "input"
         name = f"{kind}-{place}-b{group.batch}-{group.height}x{group.width}"
         same = sum(other == name or other.startswith(f"{name}-") for other in names)
         # Inputs that differ only in characters a file name cannot hold.

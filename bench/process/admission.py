@@ -1,7 +1,7 @@
 """Whether a cell may start, by what is known at that moment: what ran out of memory before, what is free now.
 
-The estimate is of the tensors of one forward pass (vsr_model.cost), which is less than a process takes, so
-that no cell is kept from starting that could have run; one that starts may still run out.
+What is known is the tensors of one forward pass, as traced, which is less than a process takes, so that no
+cell is kept from starting that could have run; one that starts may still run out.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.grid.backend_spec import Backend
-from bench.grid.config import Experiment
+from bench.grid.config_measure import Measure
+from bench.grid.costs import Costs
 from bench.grid.estimate import peak_bytes
 from bench.grid.plan import Cell
 from bench.machine import host_memory
@@ -53,11 +54,15 @@ class Admission:
     """Knows what has run out of memory in this run, parts of it that were interrupted included."""
 
     def __init__(
-        self, experiment: Experiment, room: Rooms, finished: Iterable[tuple[Cell, CellRecord]] = ()
+        self,
+        measure: Measure,
+        room: Rooms,
+        costs_of: Callable[[Cell], Costs | None],
+        finished: Iterable[tuple[Cell, CellRecord]] = (),
     ) -> None:
-        """`finished`: what earlier parts of the run left."""
-        self._model = experiment.model
-        self._measure = experiment.measure
+        """`costs_of` gives a forward's costs, if known; `finished` is what earlier parts of the run left."""
+        self._measure = measure
+        self._costs_of = costs_of
         self._skips_larger = self._measure.after_oom == "skip_larger"
         self._checks_memory = self._measure.memory_check == "skip"
         self._room = room
@@ -69,14 +74,18 @@ class Admission:
         """Remember how a round of the cell ended."""
         if record.status is not Status.OOM:
             return
-        need = peak_bytes(cell, self._model)
+        need = peak_bytes(self._costs_of(cell))
+        if need is None:
+            return
         known = self._too_large.get(cell.backend.name)
         if known is None or need < known[0]:
             self._too_large[cell.backend.name] = (need, record)
 
     def refusal(self, cell: Cell, make_room: Callable[[], None]) -> str | None:
         """Why the cell is not to start, or None. `make_room` ends what this run still has in memory."""
-        need = peak_bytes(cell, self._model)
+        need = peak_bytes(self._costs_of(cell))
+        if need is None:
+            return None
         return self._after_oom(cell, need) or self._without_room(cell, need, make_room)
 
     def _after_oom(self, cell: Cell, need: int) -> str | None:

@@ -1,15 +1,18 @@
 """Runs the jobs: a worker per group, a deadline per job, one record per job whatever happens to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from pickle import UnpicklingError
 from time import monotonic
 from typing import Final, Protocol
 
+from bench.grid.backend_spec import CPU
 from bench.grid.config import Experiment
+from bench.grid.costs import Costs
+from bench.grid.estimate import peak_bytes
 from bench.grid.plan import Cell, Job, groups
 from bench.machine.host_memory import OomKills, oom_evidence, oom_kills
 from bench.messages import GO, Measured, Progress, Ready, Task, blank_record
@@ -55,6 +58,10 @@ class Run:
     references: Path  # a folder where CPU float32 results are kept meanwhile
     profiles: Path | None = None  # a folder where profilers' traces are kept for good
     skip_reason: Callable[[Cell], str | None]  # what this machine or the inputs lack for a cell
+    costs_missing: Mapping[str, str] = field(
+        default_factory=dict
+    )  # network: why costs of cells are not known
+    costs_of: Callable[[Cell], Costs | None] = lambda _cell: None  # of a forward, by stage
     admission: Admission
     keep: Callable[[CellRecord], None]  # puts a record on disk
     worker: str = WORKER
@@ -229,7 +236,11 @@ class _Processes:
 def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
     return Task(
         job=job,
-        model=run.experiment.model,
+        costs=run.costs_of(job.cell) or {},
+        costs_missing=run.costs_missing.get(job.cell.model.name, "")
+        if run.costs_of(job.cell) is None
+        else "",
+        plain_peak_bytes=peak_bytes(run.costs_of(replace(job.cell, backend=CPU))),
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
         profiles=run.profiles,

@@ -5,7 +5,7 @@ from typing import Final
 
 from bench.reporting.markdown import Column, escape, table
 from bench.statistics.stats import IntervalKind
-from bench.tuning.ladder import LADDER_STAGES, Ladder, Step, Verdict
+from bench.tuning.ladder import Ladder, Step, Verdict
 from bench.tuning.words import decibels, times, with_interval
 from bench.units import with_unit
 
@@ -141,7 +141,7 @@ def _stages(ladder: Ladder) -> str:
             cells=[_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps],
             numeric=True,
         )
-        for stage in LADDER_STAGES
+        for stage in ladder.stages
     ]
     return f"Seconds by stage; in brackets how many times as fast as one step before.\n\n{table(columns)}"
 

@@ -12,6 +12,7 @@ from bench.reporting.markdown import Column, escape, image, link, table
 from bench.reporting.report_cells import ReportCell, cells_of, distinct, place_of
 from bench.reporting.report_figures import (
     cold,
+    costs,
     harness,
     headline,
     memory,
@@ -41,11 +42,12 @@ HOW_TO_READ: Final = """\
   too; with three to five rounds it is Student's, which takes them to scatter about normally. **within
   process**: there were fewer rounds, so that it is of the samples; it knows nothing of how processes differ
   from each other, and is too narrow for a claim about the next one. **none**: too few samples for any.
-* A speedup is the baseline's median over the cell's, of the same input, batch, frames and size. An interval
-  that holds 1 shows no difference. Inaccurate cells get no speedup.
+* A speedup is the baseline's median over the cell's, of the same network, input, batch, frames and size. An
+  interval that holds 1 shows no difference. Inaccurate cells get no speedup.
 * Stage figures come from another pass than the forward time, with probes at the stage boundaries: clock
   `device` is CUDA events, `wall` is the clock with a synchronisation at every boundary. `other` is what no
-  stage claims. What the probes cost is measured, and stands beside.
+  stage claims, functional work between the modules of a network among it. What the probes cost is measured,
+  and stands beside.
 * What the numbers do not say: how another machine, size, clip length or checkpoint would do; how fast
   decoding and encoding are; what a device that is shared, hot or throttled does. A speedup compares two
   backends as configured here, not two devices in general."""
@@ -92,6 +94,7 @@ def render_markdown(
         cold(cells),
         figured(memory(cells), "memory"),
         memory_lines(tables),
+        costs(cells, tables),
         output_check(cells),
         machine(cells),
         harness(cells, environment),
@@ -161,6 +164,7 @@ def _summary(
     rounds = sum(len(cell.rounds) for cell in cells)
     backends = distinct(cell.backend for cell in cells)
     axes = {
+        "networks": distinct(cell.model for cell in cells),
         "inputs": distinct(cell.input for cell in cells),
         "sizes": distinct(cell.size for cell in cells),
         "batches": distinct(cell.batch for cell in cells),

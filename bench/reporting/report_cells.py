@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.records import FORWARD, Status
+from bench.grid.spans import FORWARD, OTHER, SPANS
+from bench.records import Status
 from bench.reporting.markdown import Column, escape
 from bench.results.analysis import Tables
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
@@ -21,6 +22,7 @@ class ReportCell:
     """A cell with the status of its worst round, its rows of cells.csv and, by stage, of summary.csv."""
 
     cell: str
+    model: str
     input: str
     batch: int
     frames: int
@@ -30,6 +32,11 @@ class ReportCell:
     status: Status
     rounds: tuple[dict[str, Any], ...]
     stages: dict[str, dict[Any, Any]]
+
+    @property
+    def own_stages(self) -> list[str]:
+        """The network's stages that were timed, and `other`, in order."""
+        return [stage for stage in self.stages if stage == OTHER or stage not in SPANS]
 
     @property
     def figure(self) -> dict[Any, Any] | None:
@@ -60,6 +67,7 @@ def cells_of(tables: Tables) -> list[ReportCell]:
     cells = [
         ReportCell(
             cell=cell,
+            model=str(rows[0]["model"]),
             input=str(rows[0]["input"]),
             batch=int(rows[0]["batch"]),
             frames=int(rows[0]["frames"]),
@@ -76,14 +84,16 @@ def cells_of(tables: Tables) -> list[ReportCell]:
 
 
 def in_order(cells: Sequence[ReportCell]) -> list[ReportCell]:
-    """Inputs, sizes, batches and backends in the order in which they first come, frame counts ascending."""
+    """Sort by network, input, size, batch and backend as they first come, frame counts ascending."""
     orders = [
-        distinct(getattr(cell, name) for cell in cells) for name in ("input", "size", "batch", "backend")
+        distinct(getattr(cell, name) for cell in cells)
+        for name in ("model", "input", "size", "batch", "backend")
     ]
-    inputs, sizes, batches, backends = orders
+    models, inputs, sizes, batches, backends = orders
     return sorted(
         cells,
         key=lambda cell: (
+            models.index(cell.model),
             inputs.index(cell.input),
             sizes.index(cell.size),
             batches.index(cell.batch),
@@ -105,6 +115,7 @@ def distinct(values: Iterable[Any]) -> list[Any]:
 def axes_columns(cells: Sequence[ReportCell], every: Sequence[ReportCell]) -> list[Column]:
     """The columns that tell cells apart: an axis with one value in the whole run is left to the summary."""
     columns = [
+        Column(title="network", cells=[escape(cell.model) for cell in cells]),
         Column(title="input", cells=[escape(cell.input) for cell in cells]),
         Column(title="size", cells=[cell.size for cell in cells], numeric=True),
         Column(title="batch", cells=[str(cell.batch) for cell in cells], numeric=True),
@@ -116,7 +127,13 @@ def axes_columns(cells: Sequence[ReportCell], every: Sequence[ReportCell]) -> li
 
 def place_of(cell: ReportCell, every: Sequence[ReportCell]) -> str:
     """A cell's place in the grid in a few words, of the axes that vary: `random, 64×64, t=4`."""
-    words = {"input": cell.input, "size": cell.size, "batch": f"b={cell.batch}", "frames": f"t={cell.frames}"}
+    words = {
+        "network": cell.model,
+        "input": cell.input,
+        "size": cell.size,
+        "batch": f"b={cell.batch}",
+        "frames": f"t={cell.frames}",
+    }
     kept = [word for name, word in words.items() if len({_axis(other, name) for other in every}) > 1]
     return ", ".join(kept or [f"t={cell.frames}"])
 
@@ -143,4 +160,4 @@ def number(row: dict[Any, Any], name: str) -> float | None:
 
 
 def _axis(cell: ReportCell, name: str) -> object:
-    return getattr(cell, name)
+    return cell.model if name == "network" else getattr(cell, name)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bench.plotting.plot_series import STAGE_ORDER
 from bench.records import OutputCheck, Status
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import (
@@ -19,7 +18,7 @@ from bench.reporting.report_cells import (
 )
 from bench.results.analysis import Tables
 from bench.statistics.stats import CONFIDENCE, IntervalKind
-from bench.units import significant, unit_for, with_unit
+from bench.units import FLOPS, significant, unit_for, with_unit
 
 _KINDS = {
     IntervalKind.BETWEEN_ROUNDS: "between rounds",
@@ -73,35 +72,73 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
 
 
 def stages(cells: Sequence[ReportCell]) -> str:
-    """Seconds and share per stage, `other`, and the clock that they come from."""
-    shown = [cell for cell in cells if any(stage in cell.stages for stage in STAGE_ORDER)]
+    """Seconds and share per stage, `other`, and the clock that they come from; a table per network."""
+    shown = [cell for cell in cells if cell.own_stages]
     if not shown:
         return ""
-    unit = unit_for(
-        sum(cell.stages[stage]["median_s"] for stage in STAGE_ORDER if stage in cell.stages) for cell in shown
+    apart = (
+        " They come from a pass of their own: their sum is not the forward above."
+        if any(cell.figure for cell in cells)
+        else ""
     )
-    first = [next(cell.stages[stage] for stage in STAGE_ORDER if stage in cell.stages) for cell in shown]
+    networks = distinct(cell.model for cell in shown)
+    parts = []
+    for name in networks:
+        of_network = [cell for cell in shown if cell.model == name]
+        title = f"**{escape(name)}**\n\n" if len(networks) > 1 else ""
+        parts.append(f"{title}{_stage_table(of_network)}")
+    return (
+        "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
+        f"sum.{apart}\n\n" + "\n\n".join(parts)
+    )
+
+
+def _stage_table(shown: Sequence[ReportCell]) -> str:
+    """The stages of one network's cells."""
+    unit = unit_for(sum(cell.stages[stage]["median_s"] for stage in cell.own_stages) for cell in shown)
+    first = [cell.stages[cell.own_stages[0]] for cell in shown]
     columns = [
-        *axes_columns(shown, cells),
+        *axes_columns(shown, shown),
         *(
             Column(
                 title=f"{stage} ({unit.name})",
                 cells=[_stage(cell, stage, unit.scale) for cell in shown],
                 numeric=True,
             )
-            for stage in STAGE_ORDER
+            for stage in distinct(stage for cell in shown for stage in cell.own_stages)
         ),
         Column(title="pass", cells=[str(row["pass"]) for row in first]),
         Column(title="clock", cells=[str(row["clock"]) for row in first]),
     ]
-    apart = (
-        " They come from a pass of their own: their sum is not the forward above."
-        if any(cell.figure for cell in cells)
-        else ""
-    )
+    return table(columns)
+
+
+def costs(cells: Sequence[ReportCell], tables: Tables) -> str:
+    """What one forward takes, stage by stage, as traced: of each network and shape on one backend."""
+    known = {cell: rows.set_index("stage") for cell, rows in tables.costs.groupby("cell")}
+    places: dict[tuple[object, ...], ReportCell] = {}
+    for cell in cells:
+        if cell.cell in known:
+            places.setdefault((cell.model, cell.size, cell.batch, cell.frames), cell)
+    shown = list(places.values())
+    if not shown:
+        return ""
+    rows = [(cell, stage) for cell in shown for stage in known[cell.cell].index]
+
+    def of(name: str) -> list[float | None]:
+        return [float(known[cell.cell].loc[stage, name]) for cell, stage in rows]
+
+    columns = [
+        *axes_columns([cell for cell, _ in rows], shown),
+        Column(title="stage", cells=[escape(stage) for _, stage in rows]),
+        measure_column("work", of("flops"), FLOPS),
+        bytes_column("moved", of("bytes")),
+        bytes_column("peak", of("peak_bytes")),
+    ]
     return (
-        "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum.{apart}\n\n{table(columns)}"
+        "## Costs\n\nOf one forward, traced: multiply-accumulates count as two; bytes moved if each layer "
+        "reads its inputs and writes its output once; the most memory that tensors take while the stage is "
+        f"open, weights and clip included.\n\n{table(columns)}"
     )
 
 

@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 
 from bench.grid.ceilings import CeilingKind
-from bench.records import FORWARD
+from bench.grid.spans import FORWARD
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import ReportCell, axes_columns, number
 from bench.results.analysis import Tables
 from bench.results.roofline import COMPUTE, MEMORY
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
-from vsr_model.stages import Stage
+from vsr_model.stages import PROPAGATION, UPSAMPLING
 
 _LIMITS = {COMPUTE: "arithmetic", MEMORY: "the bandwidth of memory"}
 _KINDS = {
@@ -162,8 +162,7 @@ def _narrow_blocks(rows: Sequence[Row], by_cell: dict[str, ReportCell]) -> list[
     names = [
         escape(name)
         for name, of in precisions.items()
-        if {Stage.PROPAGATION, Stage.UPSAMPLING} <= of.keys()
-        and of[Stage.PROPAGATION] != of[Stage.UPSAMPLING]
+        if {PROPAGATION, UPSAMPLING} <= of.keys() and of[PROPAGATION] != of[UPSAMPLING]
     ]
     if not names:
         return []
@@ -175,7 +174,7 @@ def _narrow_blocks(rows: Sequence[Row], by_cell: dict[str, ReportCell]) -> list[
 
 def _place(row: Row, by_cell: dict[str, ReportCell], cells: Sequence[ReportCell]) -> str:
     cell = by_cell[row["cell"]]
-    several = len({(one.size, one.frames, one.batch, one.input) for one in cells}) > 1
+    several = len({(one.model, one.size, one.frames, one.batch, one.input) for one in cells}) > 1
     at = f" ({cell.size}, {cell.frames} frames)" if several else ""
     return f"{row['stage']} on {escape(cell.backend)}{at}"
 

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, Final
 
 from bench.comparison.cells import MEMORY
-from bench.plotting.plot_series import STAGE_ORDER
 from bench.records import Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
@@ -82,20 +81,21 @@ def speedups(sides: Sequence[Side], figures: str) -> str:
 
 def stage_shares(sides: Sequence[Side]) -> str:
     """Seconds and share of each stage, a row per cell and stage."""
-    cells = _rows(sides, lambda _, cell: any(stage in cell.stages for stage in STAGE_ORDER))
+    cells = _rows(sides, lambda _, cell: bool(cell.own_stages))
     pairs = [
         (cell, stage)
         for cell in cells
-        for stage in STAGE_ORDER
-        if any(stage in side.by_id[cell.cell].stages for side in sides if cell.cell in side.by_id)
+        for stage in distinct(
+            stage for side in sides if cell.cell in side.by_id for stage in side.by_id[cell.cell].own_stages
+        )
     ]
     if not pairs:
         return ""
     unit = unit_for(
-        sum(cell.stages[stage]["median_s"] for stage in STAGE_ORDER if stage in cell.stages)
+        sum(cell.stages[stage]["median_s"] for stage in cell.own_stages)
         for side in sides
         for cell in side.cells
-        if any(stage in cell.stages for stage in STAGE_ORDER)
+        if cell.own_stages
     )
 
     def say(side: Side, cell: ReportCell, stage: str) -> str:
@@ -213,7 +213,7 @@ def _baseline(side: Side) -> str:
 
 
 def _clocks(side: Side) -> str:
-    rows = [cell.stages[stage] for cell in side.cells for stage in STAGE_ORDER if stage in cell.stages]
+    rows = [cell.stages[stage] for cell in side.cells for stage in cell.own_stages]
     return " or ".join(distinct(f"{row['pass']} by the {row['clock']} clock" for row in rows))
 
 

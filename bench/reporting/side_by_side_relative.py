@@ -39,7 +39,7 @@ def relative_overlays(devices: Devices) -> list[tuple[str, Overlay]]:
         curves = _curves(rows, runs)
         whole = Overlay(
             kind=RELATIVE,
-            input="",
+            subject="",
             batch=batch,
             height=height,
             width=width,
@@ -57,7 +57,7 @@ def _curves(rows: Sequence[DeviceRow], runs: Sequence[str]) -> tuple[OverlaidCur
     """One per run, backend and input."""
     series: dict[tuple[str, str, str], list[DeviceRow]] = {}
     for row in rows:
-        series.setdefault((row.run, row.cell.backend, row.cell.input), []).append(row)
+        series.setdefault((row.run, row.cell.backend, f"{row.cell.model} {row.cell.input}"), []).append(row)
     inputs: dict[tuple[str, str], int] = {}
     for run, backend, _ in series:
         inputs[run, backend] = inputs.get((run, backend), 0) + 1

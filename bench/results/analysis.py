@@ -13,24 +13,14 @@ import pandas as pd
 from bench.cautions.caution import Notice
 from bench.cautions.cautions import cautions
 from bench.cautions.machine_state import MachineState, machine_state
-from bench.records import (
-    FORWARD,
-    FORWARD_UNPROBED,
-    OTHER,
-    SAMPLE_STAGES,
-    TOTAL,
-    CellRecord,
-    Pass,
-    Status,
-    TelemetryReading,
-    worst_status,
-)
+from bench.grid.costs import StageCost
+from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
+from bench.records import CellRecord, Pass, Status, TelemetryReading, worst_status
 from bench.results.convolution_kernels import algorithm_of
-from bench.results.samples import sampled, steady_samples
+from bench.results.samples import sampled, stages_of, steady_samples
 from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
-from vsr_model.stages import STAGES
 
-AXES: Final = ("input", "batch", "frames", "height", "width", "backend")
+AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
 
 STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
 
@@ -43,7 +33,7 @@ CELLS_COLUMNS: Final = (
     "cold_peak_device_reserved_bytes",
     "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
     "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace",
-    "parameters", "flops_alignment", "flops_propagation", "flops_aggregation", "flops_upsampling",
+    "dtype", "fp32_precision", "memory_format", "parameters",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
     "page_faults_per_forward", *STATE_COLUMNS,
     "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
@@ -57,10 +47,13 @@ MEMORY_LINES_COLUMNS: Final = (
 )  # fmt: skip
 KERNELS_COLUMNS: Final = ("cell", "round", "stage", "name", "algorithm", "calls", "device_s", "cpu_s")
 SUMMARY_COLUMNS: Final = (
-    "cell", *AXES, "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
+    "cell", *AXES, "dtype", "fp32_precision", "memory_format", "threads",
+    "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
     "low_s", "high_s", "interval", "spread_within", "spread_between",
     "share", "frames_per_s", "speedup", "speedup_low", "speedup_high", "speedup_interval",
+    "flops", "bytes", "peak_bytes",
 )  # fmt: skip
+COSTS_COLUMNS: Final = ("cell", "stage", "dtype", "flops", "bytes", "fused_bytes", "peak_bytes")
 TELEMETRY_COLUMNS: Final = ("cell", "round", *TelemetryReading.model_fields)
 WARNINGS_COLUMNS: Final = ("code", "cell", "round", "seen", "remedy")
 PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
@@ -88,7 +81,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """A row per (cell, round)."""
     rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
-    integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes") or name.startswith("flops_")]
+    integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes")]
     for name in (*integers, "parameters", "threads", "affinity_cores", "tuning_calls"):
         values = [row[name] for row in rows]
         table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
@@ -167,16 +160,26 @@ def warnings_table(notices: Iterable[Notice]) -> pd.DataFrame:
 def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
     """A row per (cell, stage), cells in the order in which they first ended.
 
-    The four stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise from
-    `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`). `share`
-    is a stage's part of the probed forward. A speedup compares with the baseline's same stage of the same
-    input, batch, frames and size.
+    The network's stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise
+    from `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`).
+    `share` is a stage's part of the probed forward. A speedup compares with the baseline's same stage of the
+    same network, input, batch, frames and size; with a baseline of the form network/backend, with that
+    network's. FLOPs and bytes are those of one forward, as traced.
     """
+    *of_model, backend = baseline.split("/")
     summaries = {
-        cell: {stage: _summary_of(stage, rounds) for stage in SAMPLE_STAGES if stage != FORWARD_UNPROBED}
+        cell: {
+            stage: _summary_of(stage, rounds)
+            for stage in (*stages_of(rounds), *SPANS)
+            if stage != FORWARD_UNPROBED
+        }
         for cell, rounds in _measured_rounds(records).items()
     }
-    place = {_position(record): record.cell for record in records if record.backend == baseline}
+    place = {
+        _position(record, of_model): record.cell
+        for record in records
+        if record.backend == backend and of_model in ([], [record.model])
+    }
     statuses = {cell: worst_status(rounds) for cell, rounds in _rounds_of(records).items()}
     rows = []
     for cell, rounds in _rounds_of(records).items():
@@ -184,24 +187,28 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
         status = statuses[cell]
         of_cell = summaries.get(cell, {})
         # A baseline that failed its output check is nothing to compare with.
-        base_cell = place.get(_position(first), "")
+        base_cell = place.get(_position(first, of_model), "")
         of_base = summaries.get(base_cell, {}) if statuses.get(base_cell) is Status.OK else {}
         if not any(of_cell.values()):
-            rows.append({**_axes(first), "status": status})
+            rows.append({**_axes(first), **_settings(rounds), "status": status})
             continue
-        staged = [found for stage in (*STAGES, OTHER) if (found := of_cell[stage])]
+        staged = [found for stage in (*stages_of(rounds), OTHER) if (found := of_cell[stage])]
+        costs = _with_forward(next((record.costs for record in rounds if record.costs), {}))
         whole = sum(found.summary.median for found in staged)
         for stage, found in of_cell.items():
             if found is None:
                 continue
             summary = found.summary
             row = {
-                **_axes(first), "status": status, "stage": stage, "pass": found.pass_, "clock": found.clock,
+                **_axes(first), **_settings(rounds), "status": status,
+                "stage": stage, "pass": found.pass_, "clock": found.clock,
                 "n_rounds": summary.n_rounds, "n": summary.n, "median_s": summary.median,
                 "q1_s": summary.q1, "q3_s": summary.q3, "low_s": summary.low, "high_s": summary.high,
                 "interval": summary.interval,
                 "spread_within": found.spread.within, "spread_between": found.spread.between,
             }  # fmt: skip
+            if (cost := costs.get(stage)) is not None:
+                row |= {"flops": cost.flops, "bytes": cost.bytes, "peak_bytes": cost.peak_bytes}
             if found in staged and whole > 0:
                 row["share"] = summary.median / whole
             if stage in (FORWARD, TOTAL) and summary.median > 0:
@@ -216,7 +223,22 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
                     "speedup_interval": weaker(base.summary.interval, summary.interval),
                 }  # fmt: skip
             rows.append(row)
-    return _table(rows, SUMMARY_COLUMNS).astype({"n_rounds": "Int64", "n": "Int64"})
+    table = _table(rows, SUMMARY_COLUMNS)
+    for name in ("n_rounds", "n", "threads", "flops", "bytes", "peak_bytes"):
+        values = [row.get(name) for row in rows]
+        table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
+    return table
+
+
+def costs_table(records: Iterable[CellRecord]) -> pd.DataFrame:
+    """A row per (cell, stage): what one forward takes, as traced."""
+    of_cell = {record.cell: record.costs for record in records if record.costs}
+    rows: list[dict[str, object]] = [
+        {"cell": cell, "stage": stage, **cost.model_dump()}
+        for cell, costs in of_cell.items()
+        for stage, cost in costs.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COSTS_COLUMNS)).astype(object)
 
 
 def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
@@ -261,6 +283,7 @@ class Tables:
     summary: pd.DataFrame
     perturbation: pd.DataFrame
     warnings: pd.DataFrame
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)  # not written: summary.csv has them
     # Of the machine as much as of the run (bench.results.roofline); without columns where there are none.
     ceilings: pd.DataFrame = field(default_factory=pd.DataFrame)
     roofline: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -280,6 +303,7 @@ def tables_of(
         summary=summary_table(records, baseline),
         perturbation=perturbation_table(records),
         warnings=warnings_table(cautions(records, environment or {})),
+        costs=costs_table(records),
     )
 
 
@@ -316,9 +340,33 @@ def _measured_rounds(records: Iterable[CellRecord]) -> dict[str, list[CellRecord
     return _rounds_of(record for record in records if record.status in MEASURED)
 
 
-def _position(record: CellRecord) -> tuple[str, int, int, int, int]:
-    """What a cell and its baseline share."""
-    return record.input, record.batch, record.frames, record.height, record.width
+def _position(record: CellRecord, of_model: Sequence[str]) -> tuple[str, str, int, int, int, int]:
+    """What a cell and its baseline share: the network too, unless the baseline is one network's for all."""
+    model = "" if of_model else record.model
+    return model, record.input, record.batch, record.frames, record.height, record.width
+
+
+def _settings(rounds: Sequence[CellRecord]) -> dict[str, object]:
+    """What tells the row of a backend without knowing what its name means."""
+    first = rounds[0]
+    threads = next((record.threads for record in rounds if record.threads is not None), None)
+    return {
+        "dtype": first.dtype, "fp32_precision": first.fp32_precision,
+        "memory_format": first.memory_format, "threads": threads,
+    }  # fmt: skip
+
+
+def _with_forward(costs: Mapping[str, StageCost]) -> dict[str, StageCost]:
+    """Costs by stage, and of the whole forward."""
+    if not costs:
+        return {}
+    whole = StageCost(
+        flops=sum(cost.flops for cost in costs.values()),
+        bytes=sum(cost.bytes for cost in costs.values()),
+        fused_bytes=sum(cost.fused_bytes for cost in costs.values()),
+        peak_bytes=max(cost.peak_bytes for cost in costs.values()),
+    )
+    return {**costs, FORWARD: whole}
 
 
 def _axes(record: CellRecord) -> dict[str, object]:

@@ -77,10 +77,10 @@ def code_version(described_commit: str | None, network: Path | None = None) -> C
 
 def config_sha256(config: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """Of a configuration with every field written out. What media and checkpoint hold counts (`files`, their
-    SHA-256 by input's name or "checkpoint"), and not where they lie, nor where a memory plan's file does."""
+    SHA-256 by name), and not where they lie, nor where a memory plan's file does."""
     without_paths = {
         **config,
-        "model": _without(config["model"], "checkpoint"),
+        "model": [_without(item, "checkpoint", "folder") for item in config["model"]],
         "input": [_without(item, "path") for item in config["input"]],
         "backends": [_without_folder(item) for item in config["backends"]],
     }

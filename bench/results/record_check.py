@@ -1,24 +1,18 @@
 """What a record says of itself held against the plan and against what can have been measured. Pure."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pydantic import BaseModel
 
+from bench.grid.costs import StageCost
 from bench.grid.plan import Cell
-from bench.records import (
-    FORWARD,
-    FORWARD_UNPROBED,
-    OTHER,
-    SAMPLE_STAGES,
-    TOTAL,
-    CellRecord,
-    Sample,
-)
+from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
+from bench.records import CellRecord, Sample
 
 _MAX_INTEGER: Final = 2**63
-"""From here on a number fits into no column of integers; only FLOPs of cells that nothing runs go beyond."""
+"""From here on a number fits into no column of integers."""
 
 _MAY_BE_WILD: Final = ("output_max_abs_error", "output_psnr_db")
 """Figures that are infinite, or not a number, for some outputs."""
@@ -43,6 +37,7 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
     if not 0 <= record.round < rounds:
         yield f"round: {record.round}, of {rounds}"
     planned = {
+        "model": cell.model.name,
         "input": cell.input.name,
         "batch": cell.batch,
         "frames": cell.frames,
@@ -53,24 +48,38 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
     for name, value in planned.items():
         if getattr(record, name) != value:
             yield f"{name}: {getattr(record, name)}, where {record.cell} has {value}"
-    for name, value in record:
-        if isinstance(value, float) and name not in _MAY_BE_WILD:
-            if not math.isfinite(value) or (value < 0 and name not in _MAY_BE_NEGATIVE):
-                yield f"{name}: {value}"
-        elif isinstance(value, int):
-            if abs(value) >= _MAX_INTEGER and not name.startswith("flops_"):
-                yield f"{name}: {value:.0e}"
-            if value < 0 and name not in _MAY_BE_NEGATIVE:
-                yield f"{name}: {value}"
+    yield from _field_faults(record)
     for index, sample in enumerate(record.samples):
-        yield from (f"samples.{index}.{said}" for said in _sample_faults(sample))
+        yield from (f"samples.{index}.{said}" for said in _sample_faults(sample, record.stages))
+    for stage, cost in record.costs.items():
+        yield from (f"costs.{stage}.{said}" for said in _cost_faults(cost))
     for field in ("memory", "memory_lines", "kernels", "telemetry", "others"):
         for index, item in enumerate(getattr(record, field)):
             yield from (f"{field}.{index}.{said}" for said in _number_faults(item))
 
 
-def _sample_faults(sample: Sample) -> Iterator[str]:
-    if sample.stage not in SAMPLE_STAGES:
+def _field_faults(record: CellRecord) -> Iterator[str]:
+    """Numbers of the record itself that cannot have been measured."""
+    for name, value in record:
+        if isinstance(value, float) and name not in _MAY_BE_WILD:
+            if not math.isfinite(value) or (value < 0 and name not in _MAY_BE_NEGATIVE):
+                yield f"{name}: {value}"
+        elif isinstance(value, int):
+            if abs(value) >= _MAX_INTEGER:
+                yield f"{name}: {value:.0e}"
+            if value < 0 and name not in _MAY_BE_NEGATIVE:
+                yield f"{name}: {value}"
+
+
+def _cost_faults(cost: StageCost) -> Iterator[str]:
+    """Costs below zero; they may be larger than any column takes, of cells that nothing runs."""
+    for name, value in cost:
+        if isinstance(value, int) and value < 0:
+            yield f"{name}: {value}"
+
+
+def _sample_faults(sample: Sample, stages: Sequence[str]) -> Iterator[str]:
+    if sample.stage not in (*stages, *SPANS):
         yield f"stage: {sample.stage!r}"
     if not 0 <= sample.repetition < _MAX_INTEGER:
         yield f"repetition: {sample.repetition}"

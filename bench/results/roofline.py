@@ -7,12 +7,18 @@ from typing import Any, Final
 import pandas as pd
 
 from bench.grid.backend_spec import Backend, resolve
-from bench.grid.ceilings import Ceiling, CeilingKind, best, has_roofline, precision_of, threads_of
-from bench.grid.config import Experiment, Model
-from bench.records import FORWARD
+from bench.grid.ceilings import (
+    Ceiling,
+    CeilingKind,
+    best,
+    has_roofline,
+    precision_of,
+    precisions_of,
+    threads_of,
+)
+from bench.grid.config import Experiment
+from bench.grid.spans import FORWARD
 from bench.results.analysis import AXES, Tables
-from vsr_model.registry import find_model
-from vsr_model.stages import STAGES, Stage
 
 CEILINGS_COLUMNS: Final = (
     "moment", "ceiling", "device", "threads", "threads_read_back", "precision", "memory_format", "what",
@@ -36,8 +42,8 @@ MIXED: Final = "mixed"
 """The precision of a forward whose stages have not all the same."""
 
 _TEXTS: Final = (
-    "cell", "input", "backend", "stage", "precision", "pass", "clock", "interval", "binds", "binds_fused",
-    "convolution_binds", "moment", "ceiling", "device", "memory_format", "what", "reason",
+    "cell", "model", "input", "backend", "stage", "precision", "pass", "clock", "interval", "binds",
+    "binds_fused", "convolution_binds", "moment", "ceiling", "device", "memory_format", "what", "reason",
 )  # fmt: skip
 _WHOLE: Final = ("n_rounds", "n", "threads", "threads_read_back")
 _WIDE: Final = ("batch", "frames", "height", "width", "flops", "bytes", "bytes_fused", "moved_bytes")
@@ -92,7 +98,7 @@ def with_roofline(tables: Tables, experiment: Experiment, ceilings: Sequence[Cei
     return replace(
         tables,
         ceilings=ceilings_table(ceilings),
-        roofline=roofline_table(tables.summary, experiment, ceilings),
+        roofline=roofline_table(tables.summary, tables.costs, experiment, ceilings),
     )
 
 
@@ -119,7 +125,7 @@ def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
 
 
 def roofline_table(
-    summary: pd.DataFrame, experiment: Experiment, ceilings: Sequence[Ceiling]
+    summary: pd.DataFrame, costs: pd.DataFrame, experiment: Experiment, ceilings: Sequence[Ceiling]
 ) -> pd.DataFrame:
     """A row per cell and stage, and the whole `forward`, that was timed and does some work.
 
@@ -133,13 +139,17 @@ def roofline_table(
     known = {
         name: ceilings_of(backend, ceilings) for name, backend in backends.items() if has_roofline(backend)
     }
+    work = {
+        str(cell): parts_of(backends[str(cell).rpartition("/")[2]], rows)
+        for cell, rows in costs.groupby("cell")
+    }
     rows = []
     for row in summary[summary["median_s"] > 0].to_dict("records"):
         backend = backends[row["backend"]]
-        if row["backend"] not in known or row["stage"] not in (*STAGES, FORWARD):
+        parts = work.get(row["cell"], {})
+        if row["backend"] not in known or row["stage"] not in (*parts, FORWARD):
             continue
-        parts = parts_of(experiment.model, backend, row)
-        chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[Stage(row["stage"])]]
+        chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[row["stage"]]]
         if sum(part.flops for part in chosen):
             where = {"device": backend.device, "threads": threads_of(backend)}
             found = _row(row, chosen, known[row["backend"]], overlapping=backend.stages_overlap)
@@ -149,7 +159,7 @@ def roofline_table(
 
 def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:
     """The best that was seen of what a backend is held against."""
-    precisions = dict.fromkeys(precision_of(backend, stage) for stage in STAGES)
+    precisions = precisions_of(backend)
     return Ceilings(
         matmul={name: best(ceilings, CeilingKind.MATMUL, backend, name) for name in precisions},
         convolution={name: best(ceilings, CeilingKind.CONVOLUTION, backend, name) for name in precisions},
@@ -157,20 +167,16 @@ def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:
     )
 
 
-def parts_of(model: Model, backend: Backend, axes: Mapping[Any, Any]) -> dict[Stage, Part]:
-    """The work of each stage of one forward; `axes` has batch, frames, height and width."""
-    entry = find_model(model.name)
-    shape = {name: int(axes[name]) for name in ("batch", "frames", "height", "width")}
-    flops = entry.stage_flops(model.parameters, **shape)
-    traffic = entry.stage_traffic(model.parameters, **shape, bytes_per_element=backend.feature_bytes)
+def parts_of(backend: Backend, costs: pd.DataFrame) -> dict[str, Part]:
+    """Return the work of each stage of one forward, from a cell's rows of the table of costs."""
     return {
-        stage: Part(
-            precision=precision_of(backend, stage),
-            flops=flops[stage],
-            layers_bytes=traffic[stage].layers,
-            fused_bytes=traffic[stage].fused,
+        row["stage"]: Part(
+            precision=precision_of(backend, row["stage"], row["dtype"]),
+            flops=int(row["flops"]),
+            layers_bytes=int(row["bytes"]),
+            fused_bytes=int(row["fused_bytes"]),
         )
-        for stage in STAGES
+        for row in costs.to_dict("records")
     }
 
 

@@ -58,7 +58,7 @@ class RunFolder:
     experiment: Experiment
     environment: Mapping[str, Any]
     filters: tuple[str, ...]
-    files: Mapping[str, str]  # SHA-256 of media and checkpoint, by input's name or "checkpoint"
+    files: Mapping[str, str]  # SHA-256 by what they are of (file_digests)
     begun_with: Mapping[str, Any] | None = None  # the configuration, as run.json keeps it
     code: CodeVersion | None = None  # that the run began with
 
@@ -268,15 +268,23 @@ class RunFolder:
 
 
 def file_digests(experiment: Experiment) -> dict[str, str]:
-    """SHA-256 of each media file, by its input's name, and of the checkpoint."""
+    """SHA-256 of each media file, by its input's name, each checkpoint and each imported class's file."""
     paths = {item.name: item.path for item in experiment.input if not isinstance(item, config.RandomInput)}
-    if experiment.model.checkpoint is not None:
-        paths["checkpoint"] = experiment.model.checkpoint
+    for model in experiment.models:
+        if model.checkpoint is not None:
+            paths[checkpoint_of(model.name)] = model.checkpoint
+        if model.import_ is not None and (source := model.source_file()) is not None:
+            paths[f"import of {model.name}"] = str(source)
     digests = {}
     for name, path in paths.items():
         with Path(path).open("rb") as file:
             digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
+
+
+def checkpoint_of(model: str) -> str:
+    """The name under which run.json keeps the digest of a network's checkpoint."""
+    return f"checkpoint of {model}"
 
 
 def is_begun(path: Path) -> bool:

@@ -1,10 +1,10 @@
 """A cell's samples, from the records of its rounds: of which pass and by which clock a figure is. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.records import FORWARD, OTHER, CellRecord, Pass, Phase
-from vsr_model.stages import STAGES
+from bench.grid.spans import FORWARD, OTHER, SPANS
+from bench.records import CellRecord, Pass, Phase
 
 Source = tuple[Pass, str]
 """A pass, and the field of a sample that is read there: wall_s or device_s."""
@@ -22,7 +22,7 @@ class Sampled:
 
 def sources_of(stage: str) -> list[Source]:
     """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
-    if stage in (*STAGES, OTHER):
+    if stage == OTHER or stage not in SPANS:
         return [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
     return [(Pass.END_TO_END, "wall_s")]
 
@@ -58,3 +58,8 @@ def sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
 def figure_of(rounds: Sequence[CellRecord]) -> Sampled | None:
     """A cell's time, which is its forward's; None where nothing was timed end to end."""
     return sampled(rounds, FORWARD)
+
+
+def stages_of(records: Iterable[CellRecord]) -> tuple[str, ...]:
+    """Return the networks' stages, in their order; those of several networks one after another."""
+    return tuple(dict.fromkeys(stage for record in records for stage in record.stages))

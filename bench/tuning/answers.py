@@ -8,7 +8,8 @@ from statistics import fmean, median
 from typing import Final
 
 from bench.grid.plan import Cell
-from bench.records import FORWARD, CellRecord, Pass, Status, worst_status
+from bench.grid.spans import FORWARD
+from bench.records import CellRecord, Pass, Status, worst_status
 from bench.results.samples import samples_of
 from bench.statistics.changes import RatioInterval, least_rounds, of_pairs
 from bench.statistics.stats import CONFIDENCE

@@ -12,13 +12,11 @@ from statistics import median
 from typing import Final
 
 from bench.grid.plan import Cell
-from bench.records import FORWARD, OTHER, TOTAL, CellRecord, Phase, Status, worst_status
-from bench.results.samples import figure_of, sampled, steady_samples
+from bench.grid.spans import FORWARD, OTHER, TOTAL
+from bench.records import CellRecord, Phase, Status, worst_status
+from bench.results.samples import figure_of, sampled, stages_of, steady_samples
 from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, summarise, weaker
 from bench.tuning.added import added
-from vsr_model.stages import STAGES
-
-LADDER_STAGES: Final = (*(str(stage) for stage in STAGES), OTHER)
 
 OVERLAP: Final = 1.02
 """Stages of a call that add up to more than so many times that very call went on side by side."""
@@ -80,6 +78,11 @@ class Ladder:
     @property
     def clip_id(self) -> tuple[str, ...]:
         return self.steps[0].cell.clip_id
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that any step has times of."""
+        return tuple(dict.fromkeys(stage for step in self.steps for stage in step.stages_s))
 
     @property
     def measured(self) -> tuple[Step, ...]:
@@ -177,7 +180,9 @@ def _step(
 
 def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | None]:
     """Seconds by stage, and those of the forward that they are of; empty where none were probed."""
-    found = {stage: one for stage in LADDER_STAGES if (one := sampled(records, stage)) is not None}
+    found = {
+        stage: one for stage in (*stages_of(records), OTHER) if (one := sampled(records, stage)) is not None
+    }
     if not found:
         return {}, None
     first = next(iter(found.values()))
@@ -191,7 +196,8 @@ def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | No
 
 def _overlap(records: Sequence[CellRecord]) -> bool:
     """Call by call, so that what the machine does between calls has no say."""
-    found = next((one for stage in STAGES if (one := sampled(records, str(stage))) is not None), None)
+    stages = stages_of(records)
+    found = next((one for stage in stages if (one := sampled(records, stage)) is not None), None)
     if found is None:
         return False
     shares = []
@@ -202,7 +208,7 @@ def _overlap(records: Sequence[CellRecord]) -> bool:
             if sample.pass_ is found.pass_ and sample.phase is Phase.STEADY and value is not None:
                 calls[sample.repetition][sample.stage] = value
         shares += [
-            sum(call.get(str(stage), 0.0) for stage in STAGES) / call[FORWARD]
+            sum(call.get(stage, 0.0) for stage in stages) / call[FORWARD]
             for call in calls.values()
             if call.get(FORWARD, 0.0) > 0
         ]

@@ -1,23 +1,29 @@
 """What enlarging a file takes of memory, and the plan that keeps to its limits."""
 
+import copy
 import ctypes
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 import psutil
+import torch
+from torch import Tensor
 
+from bench.grid.backend_spec import Backend
 from bench.machine import host_memory
-from bench.measure import backends
+from bench.measure import backends, workload
+from bench.measure.tracing import Tracer
 from bench.upscaling.disk import in_memory, spooled_bytes
 from bench.upscaling.request import Request
-from vsr_model import convolution_memory
 from vsr_model.errors import BadInput
-from vsr_model.memory_cost import Call, Needs, needs
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.native import memory as native_memory
-from vsr_model.plan_choice import PLAN_NAMES, Limits, first_that_fits, named_plan
-from vsr_model.registry import ModelEntry
+from vsr_model.network import Network
+from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.plan_choice import PLAN_NAMES, Limits, Needs, first_that_fits, named_plan
+from vsr_model.stages import StageProbe
+from vsr_model.streaming import features_bytes, upscale_frames
 from vsr_model.video import MediaInfo
 
 _SHARE_OF_HOST: Final = 0.8
@@ -62,6 +68,9 @@ _LOOSE: Final = 1.25
 """What is held over all that is counted here, where the heap keeps freed memory (`give_back_at_once`)."""
 
 
+_TRACED_CHUNKS: Final = 4
+"""Chunks of frames, of as many as have their flow estimated at once, that are traced of a longer clip."""
+
 # mallopt(3) and <malloc.h>
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -73,10 +82,12 @@ _MOST_KEPT_BYTES: Final = 2**22
 class Enlarging:
     """A file's frames through the network, as far as memory is concerned."""
 
-    call: Call
-    convolution: str
+    tensors: "Tensors"
+    frames: int
     output_pixels: int
     is_video: bool
+    on_cpu: bool
+    makes_copies: bool  # whether convolutions work on reordered copies
     cores: int
     loose: bool  # whether the heap keeps what was freed
     spool_bytes: int  # of decoded frames, in the scratch folder
@@ -84,87 +95,89 @@ class Enlarging:
 
     def needs(self, plan: MemoryPlan) -> Needs:
         """Return what the process takes beyond its start, and what lies on the device and on disk."""
-        tensors, convolutions = needs(self.call, plan), self._convolution_bytes(plan)
+        kept_bytes = len(plan.kept_frames(self.frames)) * self.tensors.features_bytes
+        working_bytes = self.tensors.working_bytes(plan, self.frames)
+        disk_bytes = kept_bytes if plan.place == "disk" else 0
         host_bytes = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + self._file_bytes()
         device_bytes = 0
-        if self.call.on_cpu:
-            host_bytes += convolutions + self._computing_bytes(plan, tensors)
+        if self.on_cpu:
+            copies = _CPU_WORKING if self.makes_copies else 1.0
+            host_bytes += round(copies * working_bytes) + kept_bytes - disk_bytes
         else:
-            host_bytes += _CUDA_BASE_BYTES + tensors.host_bytes
+            host_bytes += _CUDA_BASE_BYTES + (kept_bytes if plan.place == "host" else 0)
             waiting = OUTPUTS_WAITING * _RGB * _FLOAT_BYTES * self.output_pixels
-            device_bytes = round(_CUDA_WORKING * (tensors.device_bytes + waiting)) + convolutions
+            on_device = kept_bytes if plan.place == "device" else 0
+            device_bytes = round(_CUDA_WORKING * (working_bytes + on_device + waiting))
         host_bytes = round(_LOOSE * host_bytes) if self.loose else host_bytes
-        host_bytes += self.spool_bytes + tensors.disk_bytes if self.scratch_in_memory else 0
-        return replace(tensors, host_bytes=host_bytes, device_bytes=device_bytes)
+        host_bytes += self.spool_bytes + disk_bytes if self.scratch_in_memory else 0
+        return Needs(device_bytes=device_bytes, host_bytes=host_bytes, disk_bytes=disk_bytes)
 
     def _file_bytes(self) -> int:
         """Return what frames take that are read and written, and the encoder."""
-        read = _FRAMES_READ * _RGB * _FLOAT_BYTES * self.call.height * self.call.width
+        read = _FRAMES_READ * _RGB * _FLOAT_BYTES * self.tensors.height * self.tensors.width
         per_pixel = _OUTPUTS_HELD * _RGB * _FLOAT_BYTES
         if self.is_video:
             per_pixel += _ENCODER_BYTES_PER_PIXEL + self.cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
         return read + per_pixel * self.output_pixels
 
-    def _computing_bytes(self, plan: MemoryPlan, tensors: Needs) -> int:
-        """Return what a CPU computes with: features that are kept, and tensors with copies of them."""
-        kept = 0
-        if plan.place != "disk":
-            kept = len(plan.kept_frames(self.call.frames)) * self.call.features_bytes
-        # The compiled kernel's copies are counted apart, and it makes no others.
-        working = 1.0 if self.convolution == "winograd" else _CPU_WORKING
-        return kept + round(working * (tensors.host_bytes - kept))
 
-    def _convolution_bytes(self, plan: MemoryPlan) -> int:
-        """Return what convolutions keep and work in, if they are not the library's."""
-        if self.convolution == "library":
-            return 0
-        call = self.call
-        work = {
-            "mid_channels": call.mid_channels,
-            "batch": call.batch,
-            "pairs": plan.pairs_at_once(call.frames),
-            "upsampled": 1,
-            "height": call.height,
-            "width": call.width,
-        }
-        if self.convolution == "winograd":
-            scratch = native_memory.scratch_bytes(**work, threads=self.cores)
-            return scratch + native_memory.weight_bytes(
-                mid_channels=call.mid_channels, num_blocks=call.num_blocks
+class Tensors:
+    """What a network holds while it enlarges frames of a size, traced on the meta device."""
+
+    def __init__(self, network: Network, backend: Backend, height: int, width: int) -> None:
+        """`network` is on the CPU, and stays as it is."""
+        self.height, self.width = height, width
+        with torch.device("meta"):
+            prepared = workload.prepare(
+                copy.deepcopy(network), backend, torch.device("meta"), on_cpu=not backend.is_cuda
             )
-        whole = convolution_memory.working_bytes(
-            self.convolution, **work, bytes_per_element=call.bytes_per_element, on_cpu=call.on_cpu
-        )
-        if self.convolution == "fft":
-            whole += convolution_memory.spectra_bytes(
-                mid_channels=call.mid_channels,
-                num_blocks=call.num_blocks,
-                height=call.height,
-                width=call.width,
-            )
-        return whole
+        assert isinstance(prepared, BasicVSR)  # of all networks, the one that can be streamed
+        self._network = prepared
+        self._tracer = Tracer(prepared)
+        self.features_bytes = features_bytes(prepared, (1, 1, _RGB, height, width))
+
+    def working_bytes(self, plan: MemoryPlan, frames: int) -> int:
+        """Return the most that is alive at once beside features that the plan keeps: weights, frames, flows,
+        features of the segment at hand and what is computed.
+
+        A longer clip than is traced adds features alone: those of a longer segment.
+        """
+        interval = min(plan.interval, plan.chunk)
+        traced = replace(plan, place="host", interval=interval, folder=None)  # kept elsewhere
+        shown = min(frames, _TRACED_CHUNKS * plan.chunk)
+        source = _Shapes(shown, self.height, self.width)
+
+        def forward(_clip: Tensor, probe: StageProbe) -> None:
+            with torch.device("meta"):
+                for output in upscale_frames(self._network, source, traced, probe):
+                    del output
+
+        costs = self._tracer.trace(forward, torch.empty(0, device="meta"), holds_clip=False)
+        longer = min(plan.interval, frames) - min(interval, shown)
+        return max(cost.peak_bytes for cost in costs.values()) + longer * self.features_bytes
 
 
-def enlarging(info: MediaInfo, entry: ModelEntry, request: Request, frames: int) -> Enlarging:
+class _Shapes:
+    """Frames on the meta device."""
+
+    def __init__(self, frames: int, height: int, width: int) -> None:
+        self.shape = (1, frames, _RGB, height, width)
+
+    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        """As `FrameSource.frames`."""
+        _, _, *frame = self.shape
+        return (torch.empty(1, *frame, device="meta") for _ in range(start, stop))
+
+
+def enlarging(info: MediaInfo, tensors: Tensors, scale: int, request: Request, frames: int) -> Enlarging:
     """Return so many frames of a file as work. Looks at the request's scratch folder."""
-    parameters, backend = request.model.parameters, request.backend
-    channels = parameters["mid_channels"]
-    call = Call(
-        # The compiled kernel fills channels up.
-        mid_channels=native_memory.padded(channels) if backend.convolution == "winograd" else channels,
-        num_blocks=parameters["num_blocks"],
-        batch=1,
-        frames=frames,
-        height=info.height,
-        width=info.width,
-        bytes_per_element=backend.feature_bytes,
-        on_cpu=not backend.is_cuda,
-    )
     return Enlarging(
-        call=call,
-        convolution=backend.convolution,
-        output_pixels=entry.scale**2 * info.height * info.width,
+        tensors=tensors,
+        frames=frames,
+        output_pixels=scale**2 * info.height * info.width,
         is_video=info.kind == "video",
+        on_cpu=not request.backend.is_cuda,
+        makes_copies=request.backend.convolution != "winograd",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         loose=not request.heap_gives_back,
         spool_bytes=spooled_bytes(info, frames),
@@ -191,7 +204,7 @@ def limits_of(request: Request, disk_bytes: int) -> Limits:
 def plan_of(work: Enlarging, limits: Limits, request: Request) -> MemoryPlan:
     """Return the first plan within the limits, or the one that the request names. Raises BadInput."""
     names = PLAN_NAMES if request.place is None else (request.place,)
-    plans = {name: named_plan(name, work.call.frames, request.scratch_folder) for name in names}
+    plans = {name: named_plan(name, work.frames, request.scratch_folder) for name in names}
     try:
         return first_that_fits(plans, work.needs, limits)
     except BadInput as error:

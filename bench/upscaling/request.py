@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.grid.backend_spec import Backend
-from bench.grid.config import Model
 from bench.grid.config_memory import MemoryPlanSpec
+from bench.grid.config_model import Model
 from bench.grid.impossible import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
 from vsr_model.plan_choice import PLAN_NAMES
-from vsr_model.registry import ModelEntry
 from vsr_model.video import MediaInfo
+
+if TYPE_CHECKING:
+    from vsr_model.network import Facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ class Request:
             if limit is not None and limit <= 0:
                 raise BadInput(f"{name} is {with_unit(limit, BYTES)}, and more than 0 is allowed.")
 
-    def check_files(self, info: MediaInfo, entry: ModelEntry) -> None:
+    def check_files(self, info: MediaInfo, facts: "Facts") -> None:
         """Refuse files that do not go together, and a place that cannot be written to."""
         output, kind = self.output, "an image" if info.kind == "image" else "a video"
         suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_ENCODERS
@@ -95,10 +98,10 @@ class Request:
             )
         if self.frames is not None and info.kind == "image":
             raise BadInput(f"{info.path} is an image, and --frames is for videos.")
-        if info.height < entry.min_height or info.width < entry.min_width:
+        if min(info.height, info.width) < facts.min_size:
             raise BadInput(
-                f"{info.path} has frames of {info.height} x {info.width}, and {entry.name} needs at least"
-                f" {entry.min_height} x {entry.min_width}."
+                f"{info.path} has frames of {info.height} x {info.width}, and {facts.title} needs at least"
+                f" {facts.min_size} x {facts.min_size}."
             )
         if output.is_dir():
             raise BadInput(f"{output} is a folder, and a file is to be written.")

@@ -14,9 +14,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.measure import backends, workload
+from bench.measure import backends, networks, workload
 from bench.process.interrupts import held_back
 from bench.units import BYTES, significant, with_unit
 from bench.upscaling import disk, memory
@@ -32,11 +32,12 @@ from bench.upscaling.progress import (
 )
 from bench.upscaling.request import Request, identity_of
 from bench.upscaling.sink import Sink
-from vsr_model.basicvsr import BasicVSR
 from vsr_model.errors import BadInput
-from vsr_model.memory_cost import Needs
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.registry import ModelEntry, find_model
+from vsr_model.network import Network
+from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.plan_choice import Needs
+from vsr_model.registry import network_class
 from vsr_model.spool import FrameSpool
 from vsr_model.streaming import upscale_frames
 from vsr_model.video import MediaInfo, count_packets, inspect, iterate_frames
@@ -82,14 +83,15 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
     info = inspect(request.source)
     identity = identity_of(request.source)
-    entry = find_model(request.model.name)
-    request.check_files(info, entry)
+    facts = network_class(request.model.name).facts
+    request.check_files(info, facts)
     expected = _expected_frames(info, request.frames, listener)
-    job = _Job(request, info, entry, listener)
+    network = networks.build(request.model)
+    tensors = memory.Tensors(network, request.backend, info.height, info.width)
+    job = _Job(request, info, facts.scale, tensors, listener)
     job.plan_for(expected)
-    sink = Sink(info, request.output, entry.scale, sound=request.sound)
+    sink = Sink(info, request.output, facts.scale, sound=request.sound)
     sink.rehearse()
-    network = workload.build_model(request.model)
     with FrameSpool(
         request.scratch_folder,
         height=info.height,
@@ -109,8 +111,8 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
         output=request.output,
         kind=info.kind,
         frames=frames,
-        height=entry.scale * info.height,
-        width=entry.scale * info.width,
+        height=facts.scale * info.height,
+        width=facts.scale * info.width,
         frame_rate=sink.frame_rate,
         clamped_share=clamped_share,
         plan=plan,
@@ -140,7 +142,8 @@ class _Job:
 
     request: Request
     info: MediaInfo
-    entry: ModelEntry
+    scale: int
+    tensors: memory.Tensors
     listener: Listener
 
     def plan_for(self, frames: int, *, spooled: int = 0) -> tuple[MemoryPlan, Needs]:
@@ -153,9 +156,9 @@ class _Job:
         room_bytes = disk.room_for_features(
             request,
             spool_bytes=disk.spooled_bytes(self.info, max(0, frames - spooled)),
-            output_bytes=disk.output_bytes(self.info, self.entry.scale, frames, sound=request.sound),
+            output_bytes=disk.output_bytes(self.info, self.scale, frames, sound=request.sound),
         )
-        work = memory.enlarging(self.info, self.entry, request, frames)
+        work = memory.enlarging(self.info, self.tensors, self.scale, request, frames)
         plan = memory.plan_of(work, memory.limits_of(request, room_bytes), request)
         return plan, work.needs(plan)
 
@@ -189,7 +192,7 @@ class _Job:
 
     def enlarge(
         self,
-        network: nn.Module,
+        network: Network,
         spool: FrameSpool,
         plan: MemoryPlan,
         needs: Needs,

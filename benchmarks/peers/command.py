@@ -15,7 +15,7 @@ from typing import Final
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.grid.config import backend_of
@@ -32,8 +32,9 @@ from benchmarks.peers.others import PEERS, PLAIN, AbsentError, peer_with_weights
 from vsr_model import clips
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
-from vsr_model.initialise import build_basicvsr
-from vsr_model.registry import MODELS
+from vsr_model.network import Network
+from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.registry import build_network
 from vsr_model.stages import no_probe
 
 NAME: Final = "peers"
@@ -123,7 +124,7 @@ def backends_of(texts: Sequence[str], threads: int | None) -> dict[str, Backend]
 def clip_of(size: str, batch: int, frames: int) -> Tensor:
     """A moving texture (n, t, 3, h, w) on the host, every clip of the batch another. Raises BadInput."""
     read = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size, re.ASCII)
-    least = MODELS["basicvsr"].min_height
+    least = BasicVSR.facts.min_size
     if read is None or min(map(int, read.groups())) < least:
         raise BadInput(f"--size {size}: should be height x width as in 64x64, both at least {least}")
     height, width = map(int, read.groups())
@@ -169,14 +170,16 @@ def compare(ours: Mapping[str, Backend], clip: Tensor, options: argparse.Namespa
     return evidence, "\n\n".join(lines) + "\n"
 
 
-def _network(options: argparse.Namespace) -> nn.Module:
-    network = build_basicvsr(options.mid_channels, options.num_blocks, seed=0)
+def _network(options: argparse.Namespace) -> Network:
+    network = build_network(
+        "basicvsr", seed=0, mid_channels=options.mid_channels, num_blocks=options.num_blocks
+    )
     if options.checkpoint is not None:
         load_checkpoint(network, options.checkpoint)
     return network
 
 
-def _call(network: nn.Module, backend: Backend) -> Callable[[Tensor], Tensor]:
+def _call(network: Network, backend: Backend) -> Callable[[Tensor], Tensor]:
     with backends.applied(backend):
         prepared = workload.prepare(network, backend, backends.device_of(backend).torch_device)
     forward = workload.forward_of(prepared, backend=backend)

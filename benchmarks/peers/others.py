@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from bench.measure.draft import in_words
 from benchmarks.peers.plain import PlainBasicVSR
-from vsr_model.checkpoint import own_name
+from vsr_model.checkpoint import Naming
+from vsr_model.networks.basicvsr import BasicVSR
 
 PLAIN: Final = "plain"
 
@@ -53,6 +54,7 @@ def peer_with_weights(peer: Peer, network: nn.Module, mid_channels: int, num_blo
 
 def _take_weights(peer: nn.Module, weights: dict[str, Tensor]) -> None:
     """Raises KeyError or RuntimeError where the peer has other tensors, or not all of these."""
+    own_name = Naming.of(BasicVSR).own_name
     taken = {name: weights[own_name(name)] for name in peer.state_dict()}
     if left := weights.keys() - map(own_name, taken):
         raise KeyError(f"it has no {min(left)}")

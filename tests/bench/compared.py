@@ -75,7 +75,7 @@ def memory(base: int = GIB, new: int = GIB, amount: Amount = Amount.SAME) -> tup
     )
 
 
-def cell(name: str = "noise/b1/t4/64x64/cudnn", **fields: Any) -> CellComparison:
+def cell(name: str = "basicvsr/noise/b1/t4/64x64/cudnn", **fields: Any) -> CellComparison:
     """An ok cell that is the same on both sides, with its axes as its id has them."""
     parts = name.split("/")
     input_, batch, frames, size, backend = parts if len(parts) == 5 else ("noise", "b1", "t4", "64x64", name)
@@ -95,44 +95,49 @@ def without(name: str, verdict: Verdict, why: str, **fields: Any) -> CellCompari
 
 
 EVERY_VERDICT: Final = (
-    cell("noise/b1/t4/64x64/cudnn"),
+    cell("basicvsr/noise/b1/t4/64x64/cudnn"),
     cell(
-        "noise/b1/t4/180x320/cudnn", verdict=Verdict.SLOWER, change=change(1.1), stages=SLOW_TRUNK,
+        "basicvsr/noise/b1/t4/180x320/cudnn", verdict=Verdict.SLOWER, change=change(1.1), stages=SLOW_TRUNK,
         memory=memory(new=GIB * 5 // 4, amount=Amount.MORE),
     ),
     cell(
-        "noise/b1/t8/180x320/cudnn", verdict=Verdict.SLOWER, change=change(1.21, 0.03),
+        "basicvsr/noise/b1/t8/180x320/cudnn", verdict=Verdict.SLOWER, change=change(1.21, 0.03),
         stages=(stage("alignment", 1.4, Verdict.UNCLEAR), stage("propagation", 1.0, Verdict.SAME)),
     ),
-    cell("noise/b1/t8/64x64/cudnn", verdict=Verdict.FASTER, change=change(0.9)),
+    cell("basicvsr/noise/b1/t8/64x64/cudnn", verdict=Verdict.FASTER, change=change(0.9)),
     cell(
-        "noise/b1/t4/64x64/cuda", verdict=Verdict.UNCLEAR, change=change(1.03, 0.05, needed=1_240),
+        "basicvsr/noise/b1/t4/64x64/cuda", verdict=Verdict.UNCLEAR, change=change(1.03, 0.05, needed=1_240),
         why="about 1240 rounds would settle it, going by the scatter of these 20",
     ),
     cell(
-        "noise/b1/t8/64x64/cuda", verdict=Verdict.UNCLEAR, change=change(1.2, None, rounds=2),
+        "basicvsr/noise/b1/t8/64x64/cuda", verdict=Verdict.UNCLEAR, change=change(1.2, None, rounds=2),
         why="a side has 2 rounds, too few for an interval",
     ),
     cell(
-        "noise/b1/t4/180x320/cuda",
+        "basicvsr/noise/b1/t4/180x320/cuda",
         stages=(stage("upsampling", 1.25, Verdict.SLOWER, base_s=0.01), *SAME_STAGES[:3]),
     ),
     cell(
-        "noise/b1/t8/180x320/cuda",
+        "basicvsr/noise/b1/t8/180x320/cuda",
         accuracy=AccuracyChange(base_psnr_db=104.25, new_psnr_db=61.04, amount=Amount.LESS),
     ),
     without(
-        "noise/b1/t8/720x1280/cudnn", Verdict.WORSE, "it was ok, and now 143 GiB are asked for",
+        "basicvsr/noise/b1/t8/720x1280/cudnn", Verdict.WORSE, "it was ok, and now 143 GiB are asked for",
         new_status=Status.OOM,
     ),
-    without("noise/b1/t8/720x1280/cuda", Verdict.MENDED, "it timed out before", base_status=Status.TIMEOUT),
     without(
-        "noise/b2/t4/64x64/cudnn", Verdict.MISSING, "the base has not got it",
+        "basicvsr/noise/b1/t8/720x1280/cuda",
+        Verdict.MENDED,
+        "it timed out before",
+        base_status=Status.TIMEOUT,
+    ),
+    without(
+        "basicvsr/noise/b2/t4/64x64/cudnn", Verdict.MISSING, "the base has not got it",
         base_cell=None, base_status=None,
     ),
-    without("noise/b2/t4/64x64/cuda", Verdict.INCOMPARABLE, "network: num_blocks 30, 7"),
+    without("basicvsr/noise/b2/t4/64x64/cuda", Verdict.INCOMPARABLE, "network: num_blocks 30, 7"),
     without(
-        "noise/b2/t8/64x64/cuda", Verdict.FAILED, "both sides ran out of memory",
+        "basicvsr/noise/b2/t8/64x64/cuda", Verdict.FAILED, "both sides ran out of memory",
         base_status=Status.OOM, new_status=Status.OOM,
     ),
 )  # fmt: skip
@@ -199,7 +204,7 @@ def large(number: int = 400) -> Comparison:
     return comparison(
         [
             cell(
-                f"noise/b1/t{place + 1}/64x64/cudnn",
+                f"basicvsr/noise/b1/t{place + 1}/64x64/cudnn",
                 verdict=Verdict.SLOWER if place % 40 == 39 else Verdict.SAME,
                 change=change(1.1 if place % 40 == 39 else 1.0, 0.01),
             )

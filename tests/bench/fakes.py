@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.grid import plan
 from bench.grid.config import Experiment
@@ -20,7 +20,10 @@ from bench.grid.plan import Job
 from bench.messages import Message, Progress, Task
 from bench.process.launcher import ServerDiedError, WorkerProcess
 from bench.records import CellRecord
-from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
+from tests.networks import STAGES
+from vsr_model.network import Network
+from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.stages import StageProbe, no_probe
 
 TICK_S: Final = 1 / 1024
 
@@ -157,10 +160,12 @@ class CpuAsCuda:
         return tensor.clone()
 
 
-class FakeNetwork(nn.Module):
+class FakeNetwork(Network):
     """Queues each stage's work once per frame, and gives its input enlarged by four."""
 
-    def __init__(self, device: FakeDevice, stage_s: Mapping[Stage, float]) -> None:
+    facts = BasicVSR.facts
+
+    def __init__(self, device: FakeDevice, stage_s: Mapping[str, float]) -> None:
         super().__init__()
         self._device = device
         self._stage_s = stage_s
@@ -202,7 +207,6 @@ def task_of(one: Experiment, reference: Path, *, index: int = 0) -> Task:
     """The task of one of an experiment's jobs."""
     return Task(
         job=jobs_of(one)[index],
-        model=one.model,
         measure=one.measure,
         reference=reference,
         import_torch_s=1.25,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.grid.config import Experiment
-from bench.measure import backends, calls, passes, worker, workload
+from bench.measure import backends, calls, networks, passes, worker
 from bench.measure.timing import timed, timed_stages
 from bench.messages import Message, Progress, Ready
 from bench.records import CellRecord, Pass, Phase
@@ -21,7 +21,8 @@ from tests.bench.fakes import (
     NoQueue,
     task_of,
 )
-from vsr_model.stages import STAGES, Stage, StageProbe, no_probe
+from tests.networks import STAGES
+from vsr_model.stages import PROPAGATION, StageProbe, no_probe
 
 STAGE_NAMES = [str(stage) for stage in STAGES]
 
@@ -67,7 +68,7 @@ def exact(
     monkeypatch.setattr(calls, "perf_counter", clock)
     monkeypatch.setattr(calls, "timed", partial(timed, clock=clock))
     monkeypatch.setattr(calls, "timed_stages", partial(timed_stages, clock=clock))
-    monkeypatch.setattr(workload, "build_model", lambda _: network(device))
+    monkeypatch.setattr(networks, "build", lambda _: network(device))
     return run(**changes).record
 
 
@@ -87,7 +88,7 @@ class Uneven(FakeNetwork):
         self._ticks = deque(ticks)
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        with probe(Stage.PROPAGATION):
+        with probe(PROPAGATION):
             self._device.work((self._ticks.popleft() if len(self._ticks) > 1 else self._ticks[0]) * TICK_S)
         return lrs.repeat_interleave(4, 3).repeat_interleave(4, 4)
 

@@ -64,7 +64,7 @@ def record(
     backend: str, samples: Sequence[Sample] = (), *, frames: int = 4, number: int = 0, **fields: Any
 ) -> CellRecord:
     given = {
-        "cell": f"noise/b2/t{frames}/64x48/{backend}", "round": number, "input": "noise", "batch": 2,
+        "cell": f"basicvsr/noise/b2/t{frames}/64x48/{backend}", "round": number, "input": "noise", "batch": 2,
         "frames": frames, "height": 64, "width": 48, "backend": backend, "status": Status.OK,
     }  # fmt: skip
     return CellRecord(**{**given, **fields}, samples=tuple(samples))
@@ -86,7 +86,7 @@ class TestSummary:
     def test_figures_of_the_forward(self) -> None:
         found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN))], "cpu"), stage="forward")
         assert found == {
-            "cell": "noise/b2/t4/64x48/cpu", "input": "noise", "batch": 2, "frames": 4, "height": 64,
+            "cell": "basicvsr/noise/b2/t4/64x48/cpu", "input": "noise", "batch": 2, "frames": 4, "height": 64,
             "width": 48, "backend": "cpu", "status": "ok", "stage": "forward", "pass": "end_to_end",
             "clock": "wall", "n_rounds": 1, "n": 7, "median_s": 4.0, "q1_s": 2.5, "q3_s": 5.5,
             "low_s": 1.0, "high_s": 7.0, "interval": "within_process", "frames_per_s": 2.0,
@@ -277,7 +277,8 @@ class TestCells:
         header, line = (part.split(",") for part in text.splitlines())
         values = {name: value for name, value in zip(header, line, strict=True) if value}
         assert values == {
-            "cell": "noise/b2/t4/64x48/cuda", "input": "noise", "batch": "2", "frames": "4", "height": "64",
+            "cell": "basicvsr/noise/b2/t4/64x48/cuda", "model": "basicvsr",
+            "input": "noise", "batch": "2", "frames": "4", "height": "64",
             "width": "48", "backend": "cuda", "round": "0", "status": "skipped", "reason": "no CUDA device",
         }  # fmt: skip
 
@@ -324,12 +325,12 @@ def test_memory() -> None:
     records = [record("cpu", memory=points, memory_lines=(line,)), record("cuda")]
     assert to_csv(memory_table(records)) == (
         "cell,round,elapsed_s,host_bytes,device_bytes\n"
-        "noise/b2/t4/64x48/cpu,0,0.0,10,\n"
-        "noise/b2/t4/64x48/cpu,0,0.5,20,7\n"
+        "basicvsr/noise/b2/t4/64x48/cpu,0,0.0,10,\n"
+        "basicvsr/noise/b2/t4/64x48/cpu,0,0.5,20,7\n"
     )
     assert to_csv(memory_lines_table(records)) == (
         "cell,round,line,occurrences,increment_bytes,host_bytes,source\n"
-        "noise/b2/t4/64x48/cpu,0,12,3,-5,20,    x = 1\n"
+        "basicvsr/noise/b2/t4/64x48/cpu,0,12,3,-5,20,    x = 1\n"
     )
 
 

@@ -25,8 +25,9 @@ from tests.benchmarks.saved import other_machine
 from tests.benchmarks.stages_alone import StagesAlone
 from tests.benchmarks.subject import Subject, placed, waited_for, warm_up
 from tests.benchmarks.suite import Suite
+from tests.networks import STAGES
 from vsr_model import BadInput, BasicVSR
-from vsr_model.stages import STAGES, Stage, no_probe
+from vsr_model.stages import AGGREGATION, ALIGNMENT, no_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "tests" / "benchmarks"
@@ -39,7 +40,7 @@ grid: {frames: [2], size: [[16, 16]]}
 backends: [cpu, {name: cpu-1-thread, from: cpu, threads: 1}, {name: far, from: cuda, device: "cuda:99"}]
 measure: {warmup: 1}
 """
-CELL = "noise/b1/t2/16x16/cpu"
+CELL = "basicvsr/noise/b1/t2/16x16/cpu"
 
 
 @pytest.fixture
@@ -57,13 +58,13 @@ def suite(grid: Path) -> Suite:
 # What it calls.
 
 
-def calls_by_stage(network: BasicVSR, lrs: Tensor) -> tuple[dict[Stage, list[Any]], Tensor]:
+def calls_by_stage(network: BasicVSR, lrs: Tensor) -> tuple[dict[str, list[Any]], Tensor]:
     """The network's calls of its parts with their inputs, by the stage in whose span they are; its output."""
-    calls: dict[Stage, list[Any]] = {stage: [] for stage in STAGES}
-    now: list[Stage] = []
+    calls: dict[str, list[Any]] = {stage: [] for stage in STAGES}
+    now: list[str] = []
 
     @contextmanager
-    def probe(stage: Stage) -> Iterator[None]:
+    def probe(stage: str) -> Iterator[None]:
         now.append(stage)
         yield
         now.pop()
@@ -103,7 +104,7 @@ def test_a_stage_alone_calls_what_the_network_calls_in_it(frames: int) -> None:
     for stage in STAGES:
         found: list[Any] = []
         with recorded(network, found.append):
-            last = None if stage is Stage.ALIGNMENT and frames == 1 else alone.call(stage)
+            last = None if stage is ALIGNMENT and frames == 1 else alone.call(stage)
         assert [name for name, _ in found] == [name for name, _ in expected[stage]]
         for (_, ours), (_, theirs) in zip(found, expected[stage], strict=True):
             assert all(map(torch.equal, ours, theirs))
@@ -121,7 +122,7 @@ def test_a_value_that_is_not_finite_is_seen() -> None:
     assert all(map(alone.is_finite, STAGES))
     with torch.no_grad():
         network.aggregation.fusion.bias.fill_(float("nan"))
-    assert [stage for stage in STAGES if not alone.is_finite(stage)] == [Stage.AGGREGATION]
+    assert [stage for stage in STAGES if not alone.is_finite(stage)] == [AGGREGATION]
 
 
 def test_a_measured_call_lasts_until_the_device_is_done() -> None:
@@ -185,7 +186,7 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
         benchmarks.test_stage(alone, suite, subject, stage)
     assert [made.waits for made in (whole, *stages)] == [[1, 1]] * 5
     assert [made.extra_info["stage"] for made in (whole, *stages)] == ["forward", *STAGES]
-    assert whole.group == "forward noise/b1/t2/16x16"
+    assert whole.group == "forward basicvsr/noise/b1/t2/16x16"
 
 
 # What it checks and refuses.

@@ -7,16 +7,17 @@ from random import Random
 import pandas as pd
 import pytest
 
+from bench.grid.spans import FORWARD, FORWARD_UNPROBED
 from bench.process.launcher import Launcher
-from bench.records import FORWARD, FORWARD_UNPROBED, Pass
+from bench.records import Pass
 from bench.statistics.stats import IntervalKind
 from benchmarks import a_a, agreement, common, known_length
 from benchmarks.a_a import alarms, far_apart, first_rounds, in_turn, neighbours, runs_of
 from benchmarks.agreement import OURS, PYTEST, TORCH, ratio_of, verdict
 from benchmarks.common import Evidence
 from benchmarks.known_length import Deviation, Plan, deviations, spin
+from tests.networks import STAGES
 from vsr_model.errors import BadInput
-from vsr_model.stages import STAGES
 
 ENVIRONMENT = {"cpu": "a processor", "git_commit": "0123456789abcdef-dirty", "torch": {"torch": "2.13.0"}}
 

@@ -26,7 +26,7 @@ from bench.statistics import patterns
 from tests.bench import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
-CELL = "random/b1/t4/64x64/cpu"
+CELL = "basicvsr/random/b1/t4/64x64/cpu"
 
 QUIET = (0.1, 0.101, 0.1, 0.099, 0.1005, 0.1, 0.0995, 0.1)
 """Eight samples that nobody could object to."""

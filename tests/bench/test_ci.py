@@ -38,7 +38,7 @@ GATE = {
     "measure": {"warmup": 0, "repetitions": 3, "rounds": ROUNDS, "stages": "off", "memory": "off"},
     "plots": [],
 }
-CELL = "noise/b1/t1/16x16/cpu"
+CELL = "basicvsr/noise/b1/t1/16x16/cpu"
 
 FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": FEW}}
 """As GATE, where what is measured does not matter."""

@@ -13,7 +13,11 @@ from tests.bench import compared
 from tests.bench.compared import cell, change, memory
 from tests.bench.fakes import experiment
 
-ONE, TWO, THREE = "noise/b1/t4/64x64/cudnn", "noise/b1/t8/64x64/cudnn", "noise/b1/t4/180x320/cuda"
+ONE, TWO, THREE = (
+    "basicvsr/noise/b1/t4/64x64/cudnn",
+    "basicvsr/noise/b1/t8/64x64/cudnn",
+    "basicvsr/noise/b1/t4/180x320/cuda",
+)
 
 
 def comparison(*cells: CellComparison) -> Comparison:
@@ -165,7 +169,7 @@ def test_what_does_not_fail_here_is_not_doubted():
 
 
 def test_many_cells_are_not_all_named():
-    names = [f"noise/b1/t{number}/64x64/cudnn" for number in range(1, 9)]
+    names = [f"basicvsr/noise/b1/t{number}/64x64/cudnn" for number in range(1, 9)]
     found = settled(comparison(*map(slow, names)), *map(slow, names))
     assert f"{names[2]} and 5 more failed again" in found.said
     assert names[3] not in found.said

@@ -77,7 +77,7 @@ def test_a_run_leaves_every_table_plot_and_the_report(
         "report.html",
     }  # fmt: skip
     assert f"report  {Path('out')}/report.html, report.md" in done.stdout
-    assert "noise/b1/t2/16x20/cpu-1" in done.stderr  # progress, as plain lines
+    assert "basicvsr/noise/b1/t2/16x20/cpu-1" in done.stderr  # progress, as plain lines
 
 
 def test_a_report_is_made_of_what_is_there_and_says_where_it_is(
@@ -102,7 +102,7 @@ def test_every_planned_cell_ends_as_exactly_one_record(
     statuses = dict(zip(cells["cell"], cells["status"], strict=True))
     assert len(cells) == 6
     for frames in (1, 2):
-        place = f"noise/b1/t{frames}/16x20"
+        place = f"basicvsr/noise/b1/t{frames}/16x20"
         assert statuses[f"{place}/cpu"] == statuses[f"{place}/cpu-1"] == "ok"
         assert statuses[f"{place}/cuda"] in ("ok", "skipped")
 
@@ -344,7 +344,10 @@ def test_plan_lists_the_cells_and_runs_none(grid: Path) -> None:
     done = call("plan", grid.name, "--set", "grid.frames=[3]", "--filter", "backend=cpu*", cwd=grid.parent)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["noise/b1/t3/16x20/cpu", "noise/b1/t3/16x20/cpu-1"]
+    assert [line.split()[0] for line in lines[1:3]] == [
+        "basicvsr/noise/b1/t3/16x20/cpu",
+        "basicvsr/noise/b1/t3/16x20/cpu-1",
+    ]
     assert lines[3].startswith("2 cells, 1 round each")
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
 

@@ -285,8 +285,8 @@ def test_cells_are_matched_by_what_they_measure() -> None:
         THREE_PERCENT,
     )
     assert [(cell.cell, cell.base_cell, cell.verdict) for cell in found] == [
-        ("noise/b1/t2/64x64/one", "noise/b1/t2/64x64/single", Verdict.SAME),
-        ("noise/b1/t2/64x64/cpu", None, Verdict.SAME),
+        ("basicvsr/noise/b1/t2/64x64/one", "basicvsr/noise/b1/t2/64x64/single", Verdict.SAME),
+        ("basicvsr/noise/b1/t2/64x64/cpu", None, Verdict.SAME),
     ]
 
 
@@ -370,7 +370,7 @@ def test_what_fails_is_said_cell_by_cell() -> None:
 
         return [(f.cell, f.kind, f.what) for f in failures(Whole(), fail_on(text))]  # type: ignore[arg-type]
 
-    ids = ["noise/b1/t1/64x64/cpu", "noise/b1/t2/64x64/cpu"]
+    ids = ["basicvsr/noise/b1/t1/64x64/cpu", "basicvsr/noise/b1/t2/64x64/cpu"]
     assert kinds("slower") == [(cell, "slower", "") for cell in ids]
     assert kinds("never") == []
     assert kinds("unclear") == []

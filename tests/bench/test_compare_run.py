@@ -58,7 +58,7 @@ def test_a_slower_run_ends_with_1_and_names_the_cell(
     new = run_folder(tmp_path / "new", slowed(1.1), begun_s=b)
     assert main(["compare", str(base), str(new)]) == exits.FOUND
     said = capsys.readouterr().out
-    assert "noise/b1/t2/64x64/cpu" in said
+    assert "basicvsr/noise/b1/t2/64x64/cpu" in said
     assert "slower" in said
     assert main(["compare", str(new), str(base)]) == exits.OK
     assert "faster" in capsys.readouterr().out
@@ -168,7 +168,7 @@ def test_runs_without_a_common_cell_are_refused(tmp_path: Path, capsys: pytest.C
     other = run_folder(tmp_path / "other", of=experiment(grid={"frames": [7]}, measure={"rounds": 10}))
     told = refused(capsys, base, other)
     assert "no cell in common" in told
-    assert "noise/b1/t7/64x64/cpu" in told
+    assert "basicvsr/noise/b1/t7/64x64/cpu" in told
 
 
 @pytest.mark.parametrize("name", ["cells.csv", "samples.csv", "summary.csv", "telemetry.csv"])

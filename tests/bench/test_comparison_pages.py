@@ -85,13 +85,14 @@ def test_the_summary_says_what_fails_worst_first_and_why() -> None:
         ("5d6e7f8", "NVIDIA H200, torch 2.13.0"),
     ]
     assert [line for line in summary.splitlines() if line.startswith("* ")] == [
-        "* **worse** noise/b1/t8/720x1280/cudnn: it was ok, and now 143 GiB are asked for",
-        r"* **slower** noise/b1/t8/180x320/cudnn: time 1.210 \[1.180, 1.240\], 250 → 302 ms: mostly "
+        "* **worse** basicvsr/noise/b1/t8/720x1280/cudnn: it was ok, and now 143 GiB are asked for",
+        r"* **slower** basicvsr/noise/b1/t8/180x320/cudnn: time 1.210 \[1.180, 1.240\], 250 → 302 ms: mostly "
         "alignment 1.400, unclear by itself",
-        r"* **slower, memory** noise/b1/t4/180x320/cudnn: time 1.100 \[1.080, 1.120\], 250 → 275 ms: "
+        r"* **slower, memory** basicvsr/noise/b1/t4/180x320/cudnn: time 1.100 \[1.080, 1.120\], "
+        r"250 → 275 ms: "
         "propagation 1.170, aggregation 1.300; device peak 1.250 (1.00 → 1.25 GiB)",
-        "* **accuracy** noise/b1/t8/180x320/cuda: PSNR 104.2 → 61.0 dB",
-        r"* **stage** noise/b1/t4/180x320/cuda: upsampling 1.250 \[1.230, 1.270\]",
+        "* **accuracy** basicvsr/noise/b1/t8/180x320/cuda: PSNR 104.2 → 61.0 dB",
+        r"* **stage** basicvsr/noise/b1/t4/180x320/cuda: upsampling 1.250 \[1.230, 1.270\]",
         "* the clocks sagged by 7 % in the base",
     ]
     places = [summary.index(title) for title in ("**What fails**", "**Worse, but does", "**Cautions**")]
@@ -123,7 +124,7 @@ def test_what_does_not_fail_is_told_all_the_same() -> None:
     assert "What fails" not in summary
     assert summary.count("* **slower") == 2
     assert "* **worse** " in summary
-    assert "* **stage** noise/b1/t4/180x320/cuda" in summary
+    assert "* **stage** basicvsr/noise/b1/t4/180x320/cuda" in summary
     assert "* **slower, memory, stage" not in summary  # the stages of a slower cell explain it
 
 
@@ -668,9 +669,9 @@ def test_the_terminal_says_it_in_words_within_eighty_columns() -> None:
     for one in EVERY_VERDICT:
         (line,) = [line for line in lines if line.startswith(f"{one.cell} ") and one.verdict in line][:1]
         assert (", fails" in line) is any(item.cell is one for item in found(comparison(), REGRESSIONS))
-    assert "noise/b1/t4/180x320/cudnn   1.100  [1.080, 1.120]  slower, fails" in text
+    assert "basicvsr/noise/b1/t4/180x320/cudnn   1.100  [1.080, 1.120]  slower, fails" in text
     joined = " ".join(text.split())
-    assert "noise/b1/t4/180x320/cuda: upsampling 1.250 [1.230, 1.270] slower" in joined
+    assert "basicvsr/noise/b1/t4/180x320/cuda: upsampling 1.250 [1.230, 1.270] slower" in joined
     assert "caution: the clocks sagged by 7 % in the base" in joined
     for one in EVERY_VERDICT:
         assert one.why in joined

@@ -20,8 +20,8 @@ from bench.results.analysis import tables_of
 from bench.results.devices import device_name
 from bench.results.run_folder import to_csv
 from tests.bench import synthetic
-from vsr_model.basicvsr import SCALE
 from vsr_model.errors import BadInput
+from vsr_model.networks.basicvsr import SCALE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 

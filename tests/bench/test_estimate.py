@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from vsr_model.convolution_memory import spectra_bytes, working_bytes
+from vsr_model.native.memory import scratch_bytes, weight_bytes
 
 from bench.grid import estimate
 from bench.grid.backend_spec import BUILT_IN, Backend
@@ -11,9 +13,8 @@ from bench.grid.config_measure import Measure
 from bench.grid.config_memory import MemoryPlanSpec
 from bench.grid.estimate import cost, expected_calls, machine_rates, peak_bytes
 from bench.grid.plan import Cell
-from vsr_model.convolution_memory import spectra_bytes, working_bytes
-from vsr_model.native.memory import scratch_bytes, weight_bytes
-from vsr_model.stages import STAGES, Stage
+from tests.networks import STAGES
+from vsr_model.stages import ALIGNMENT
 
 RATES = {"cpu": 1e11, "cuda": 1e13}
 
@@ -65,7 +66,7 @@ def test_a_cost_is_calls_times_flops_over_the_rate() -> None:
 
 
 def test_one_frame_has_nothing_to_align() -> None:
-    assert cost(cell(frames=1), Model(), Measure(), RATES).stage_flops[Stage.ALIGNMENT] == 0
+    assert cost(cell(frames=1), Model(), Measure(), RATES).stage_flops[ALIGNMENT] == 0
 
 
 def test_flops_grow_with_the_batch() -> None:

@@ -267,7 +267,9 @@ class TestPyperf:
     def test_the_tool_compares_two_runs(self, two_runs: tuple[Path, Path]) -> None:
         files = files_of(two_runs, Format.PYPERF, "--stage", "forward", "--stage", "upsampling")
         shown = tool("pyperf", "compare_to", *files)
-        names = [f"noise/b1/t{t}/64x64/{b}/forward" for t in (1, 4) for b in ("cpu", "cuda", "cudnn")]
+        names = [
+            f"basicvsr/noise/b1/t{t}/64x64/{b}/forward" for t in (1, 4) for b in ("cpu", "cuda", "cudnn")
+        ]
         for name in names:
             line = next(line for line in shown.splitlines() if line.startswith(f"{name}: Mean"))
             assert line.endswith("x slower")
@@ -305,9 +307,9 @@ class TestPyperf:
     ) -> None:
         folder = RunFolder.open(two_runs[0])
         bench = pyperf.BenchmarkSuite.loads(command(two_runs[0], "--format", "pyperf").stdout).get_benchmark(
-            "noise/b1/t4/64x64/cuda/forward"
+            "basicvsr/noise/b1/t4/64x64/cuda/forward"
         )
-        record = next(one for one in folder.records() if one.cell == "noise/b1/t4/64x64/cuda")
+        record = next(one for one in folder.records() if one.cell == "basicvsr/noise/b1/t4/64x64/cuda")
         run = bench.get_runs()[0]
         assert run.warmups[0] == (1, record.first_forward_s)
         assert run.get_metadata()["peak_device_bytes"] == record.peak_device_bytes
@@ -347,7 +349,7 @@ class TestBencher:
             "forward",
             "total",
         }
-        forward = data["noise/b1/t4/64x64/cudnn/forward"]
+        forward = data["basicvsr/noise/b1/t4/64x64/cudnn/forward"]
         rate, latency = forward["throughput"], forward["latency"]
         assert rate["value"] == pytest.approx(4e9 / latency["value"])
         assert rate["lower_value"] == pytest.approx(4e9 / latency["upper_value"])
@@ -365,7 +367,7 @@ class TestAllFormats:
             ]
 
         found = [*names(two_runs[0]), *names(two_runs[1])]
-        assert "noise/b1/t1/64x64/cudnn/alignment" in found[0]
+        assert "basicvsr/noise/b1/t1/64x64/cudnn/alignment" in found[0]
         assert len(set(found[0])) == len(found[0])
         assert all(one == found[0] for one in found)
 
@@ -381,10 +383,10 @@ class TestAllFormats:
         for run in (QUICKSTART, PAPER):
             files.append(tmp_path / f"{run.name}.json")
             command(run, "--format", "pyperf", "--output", files[-1])
-        assert "noise/b1/t4/64x64/cpu/forward" in tool("pyperf", "stats", *files)
+        assert "basicvsr/noise/b1/t4/64x64/cpu/forward" in tool("pyperf", "stats", *files)
         files = [tmp_path / "one.json"]
         command(QUICKSTART, "--format", "pytest-benchmark", "--output", files[0])
-        assert "benchmark 'clip/b1/t3/64x64/forward': 2 tests" in tool(
+        assert "benchmark 'basicvsr/clip/b1/t3/64x64/forward': 2 tests" in tool(
             "pytest_benchmark", f"--storage=file://{tmp_path}", "compare", *files
         )
 
@@ -429,7 +431,7 @@ class TestAllFormats:
         folder = make(tmp_path / "run", backends=["cpu"])
         records = [changed(record, **{name: 1e300}) for record in folder.records()]
         with pytest.raises(
-            BadInput, match=r"the run: round 0 of noise/b1/t1/64x64/cpu has a time of 1e\+300 s"
+            BadInput, match=r"the run: round 0 of basicvsr/noise/b1/t1/64x64/cpu has a time of 1e\+300 s"
         ):
             exported(folder, records=records)
 
@@ -456,8 +458,8 @@ class TestWhatIsLeftOut:
     def test_cells_that_did_not_end_ok_are_counted_with_their_reasons(self, tmp_path: Path) -> None:
         make(tmp_path / "a")
         ended = {
-            ("noise/b1/t1/64x64/cuda", 1): (Status.INACCURATE, "40.2 dB"),
-            ("noise/b1/t4/64x64/cuda", 2): (Status.OOM, "killed\n\x1b[2J at 3 GiB"),
+            ("basicvsr/noise/b1/t1/64x64/cuda", 1): (Status.INACCURATE, "40.2 dB"),
+            ("basicvsr/noise/b1/t4/64x64/cuda", 2): (Status.OOM, "killed\n\x1b[2J at 3 GiB"),
         }
         records = [
             synthetic.ended(record, *end) if (end := ended.get((record.cell, record.round))) else record
@@ -470,7 +472,7 @@ class TestWhatIsLeftOut:
             "left out 2 of 6 cells: 1 inaccurate (40.2 dB), 1 oom (killed \\x1b[2J at 3 GiB)\n"
         )
         assert list(json.loads(result.stdout)) == [
-            f"noise/b1/t{t}/64x64/{backend}/forward" for t in (1, 4) for backend in ("cpu", "cudnn")
+            f"basicvsr/noise/b1/t{t}/64x64/{backend}/forward" for t in (1, 4) for backend in ("cpu", "cudnn")
         ]
         trace = data_of(tmp_path / "run", Format.CHROME_TRACE)["traceEvents"]
         named = [event["args"]["name"] for event in trace if event["name"] == "process_name"]
@@ -495,7 +497,9 @@ class TestWhatIsLeftOut:
         assert {one.stage for one in export.benchmarks} >= {"alignment", "forward"}
         assert "other" not in {one.stage for one in export.benchmarks}
         (note,) = export.notes
-        assert note.startswith("left out noise/b1/t1/64x64/cpu/other, noise/b1/t4/64x64/cpu/other: ")
+        assert note.startswith(
+            "left out basicvsr/noise/b1/t1/64x64/cpu/other, basicvsr/noise/b1/t4/64x64/cpu/other: "
+        )
 
     @pytest.mark.parametrize("format_", Format)
     def test_a_run_without_a_cell_that_ended_ok_is_refused(self, tmp_path: Path, format_: Format) -> None:

@@ -234,11 +234,11 @@ class TestOfARun:
 
     def test_memory_comes_after_the_last_call_and_says_that_its_start_is_not_known(self, run: Path) -> None:
         found = in_lanes(data_of(run, Format.CHROME_TRACE))
-        (memory,) = found["noise/b1/t4/64x64/cudnn round 0", "memory pass"]
+        (memory,) = found["basicvsr/noise/b1/t4/64x64/cudnn round 0", "memory pass"]
         last = max(
             round((event["ts"] + event["dur"]) * 1000)
             for (process, lane), events in found.items()
-            if process == "noise/b1/t4/64x64/cudnn round 0" and lane != "memory pass"
+            if process == "basicvsr/noise/b1/t4/64x64/cudnn round 0" and lane != "memory pass"
             for event in events
         )
         assert round(memory["ts"] * 1000) == last

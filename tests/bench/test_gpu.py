@@ -24,8 +24,9 @@ from bench.process.runner import Run, execute
 from bench.records import CellRecord, Pass, Phase, Status
 from tests import golden
 from tests.bench.fakes import Watching, experiment, jobs_of
+from tests.networks import STAGES
 from vsr_model import BasicVSR, load_checkpoint
-from vsr_model.stages import STAGES, no_probe
+from vsr_model.stages import no_probe
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,7 +12,7 @@ from bench.process.launcher import Launcher
 from bench.records import CellRecord, Pass, Phase, Status
 from bench.results.convolution_kernels import Algorithm, algorithm_of
 from tests.bench.test_gpu import run_all
-from vsr_model.stages import STAGES
+from tests.networks import STAGES
 
 pytestmark = [
     pytest.mark.gpu,

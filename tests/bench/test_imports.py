@@ -15,8 +15,7 @@ LIGHT = (
     "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
     "bench.comparison.compare", "bench.export.formats",
     "bench.tuning.search", "bench.tuning.tuned", "bench.ladder_files",
-    "vsr_model", "vsr_model.registry", "vsr_model.cost", "vsr_model.memory_plan", "vsr_model.memory_cost",
-    "vsr_model.plan_choice", "vsr_model.convolution_memory",
+    "vsr_model", "vsr_model.registry", "vsr_model.memory_plan", "vsr_model.plan_choice",
 )  # fmt: skip
 
 ROOMS = (

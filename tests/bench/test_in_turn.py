@@ -275,8 +275,8 @@ def test_progress_says_which_side():
             told.job_started(jobs[0])
             told.job_ended(jobs[0], blank_record(jobs[0], Status.SKIPPED, "[/red] as it is"))
     assert said.getvalue().splitlines() == [
-        "1/2  base noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
-        "2/2  head noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
+        "1/2  base basicvsr/noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
+        "2/2  head basicvsr/noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
     ]
 
 

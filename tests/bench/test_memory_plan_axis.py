@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor
+from vsr_model.memory_cost import Call, needs
 
 from bench.comparison import facets
 from bench.grid import config, plan, presets
@@ -20,12 +21,13 @@ from bench.grid.config_measure import Measure
 from bench.grid.config_memory import MemoryPlanSpec
 from bench.grid.estimate import expected_calls, peak_bytes, stage_flops
 from bench.grid.plan import Cell
+from bench.grid.spans import FORWARD
 from bench.machine import host_memory
 from bench.measure import backends, memory, output_check, preflight
 from bench.plotting.plot_series import Need
 from bench.plotting.plots import data, figure
 from bench.process.launcher import Launcher
-from bench.records import FORWARD, CellRecord, OutputCheck, Pass, Status
+from bench.records import CellRecord, OutputCheck, Pass, Status
 from bench.results import identity
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
@@ -33,10 +35,9 @@ from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import STAGE_NAMES, Ran, measure
 from vsr_model import streaming
 from vsr_model.errors import BadInput
-from vsr_model.memory_cost import Call, needs
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.plan_choice import least_interval
-from vsr_model.stages import Stage
+from vsr_model.stages import ALIGNMENT, PROPAGATION
 
 FRAMES = 6
 PLANS: dict[str, Any] = {
@@ -232,9 +233,9 @@ def test_an_estimate_is_that_of_the_plan(memory_plan: Any, frames: int, batch: i
     assert sum(ours.values()) == sum(plain.values()) + needed.extra_flops
     # The backward trunk once more for those frames: half of what a clip of as many costs.
     again = needed.recomputed_frames
-    extra = ours[Stage.PROPAGATION] - plain[Stage.PROPAGATION]
-    assert extra * frames * 2 == plain[Stage.PROPAGATION] * again
-    assert ours[Stage.ALIGNMENT] >= plain[Stage.ALIGNMENT]
+    extra = ours[PROPAGATION] - plain[PROPAGATION]
+    assert extra * frames * 2 == plain[PROPAGATION] * again
+    assert ours[ALIGNMENT] >= plain[ALIGNMENT]
     assert peak_bytes(cell, one.model) == needed.host_bytes + 4 * 3 * batch * frames * 16 * 24
     on_device = replace(cell, backend=replace(cell.backend, device="cuda"))
     needed = needs(replace(call, on_cpu=False), followed)

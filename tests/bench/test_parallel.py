@@ -19,12 +19,13 @@ from bench.grid.backend_spec import BUILT_IN, CPU, Backend
 from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
 from bench.grid.impossible import impossible
+from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, parallel_round, preflight, rank, workload
 from bench.measure.backends import CpuDevice
 from bench.measure.rank import Failed, Order, Prepared, RankCall
 from bench.measure.ranks import RankFailedError, RankOutOfMemoryError, Ranks, spans_of, why
 from bench.measure.timing import Timed
-from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, read_journal
+from bench.records import CellRecord, Pass, Phase, Status, read_journal
 from bench.upscaling.request import Request
 from tests.bench.fakes import TICK_S, CpuAsCuda, experiment, jobs_of, task_of
 from tests.bench.rounds import Ran
@@ -65,7 +66,7 @@ def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Pat
     )
     assert ended.returncode == 0, ended.stderr
     records = {record.cell: record for record in read_journal(tmp_path / "out" / "journal.jsonl")}
-    record = records["noise/b2/t2/16x24/two"]
+    record = records["basicvsr/noise/b2/t2/16x24/two"]
     assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
     assert record.settings["processes"] == "2"
     assert record.settings["process_group"] == "gloo"
@@ -75,7 +76,7 @@ def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Pat
     assert len(record.rank_forward_s) == 2
     walls = [item.wall_s for item in record.samples if item.stage == FORWARD and item.phase is Phase.STEADY]
     assert len(walls) == 2
-    skipped = records["noise/b3/t2/16x24/two"]
+    skipped = records["basicvsr/noise/b3/t2/16x24/two"]
     assert (skipped.status, skipped.reason) == (
         Status.SKIPPED,
         "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple",

@@ -19,9 +19,9 @@ from benchmarks.peers.command import COLUMNS, Contestant, order_of, page_table, 
 from benchmarks.peers.others import PEERS, AbsentError, peer_with_weights
 from benchmarks.peers.plain import PlainBasicVSR
 from tests import golden
-from vsr_model.basicvsr import BasicVSR
+from tests.networks import build_basicvsr
 from vsr_model.checkpoint import load_checkpoint
-from vsr_model.initialise import build_basicvsr
+from vsr_model.networks.basicvsr import BasicVSR
 
 TINY = ("--size", "32x48", "--frames", "2", "--mid-channels", "4", "--num-blocks", "1", "--turns", "2")
 

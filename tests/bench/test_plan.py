@@ -33,7 +33,7 @@ def ids(found: Sequence[Cell]) -> list[str]:
 
 def test_inputs_batches_sizes_frames_backends() -> None:
     assert ids(cells(FULL)) == [
-        f"{name}/b{batch}/t{frames}/{size}/{backend}"
+        f"basicvsr/{name}/b{batch}/t{frames}/{size}/{backend}"
         for name, axis in (("a", (1, 4)), ("b", (7,)))
         for batch in (1, 2)
         for size in ("64x64", "32x48")
@@ -50,7 +50,7 @@ def test_ids_are_unique_and_the_same_every_time() -> None:
 
 def test_an_id_names_what_is_measured() -> None:
     cell = cells(experiment())[1]
-    assert cell.id == "noise/b1/t1/64x64/cuda"
+    assert cell.id == "basicvsr/noise/b1/t1/64x64/cuda"
     assert cell.clip_id == ("noise", "b1", "t1", "64x64")
     assert (cell.batch, cell.frames, cell.height, cell.width) == (1, 1, 64, 64)
 
@@ -58,24 +58,26 @@ def test_an_id_names_what_is_measured() -> None:
 def test_each_input_has_its_own_axes_where_it_gives_them() -> None:
     axes = {"batch": (3,), "size": ((16, 32),)}
     found = cells(experiment(input=({"name": "a", "kind": "random", "grid": axes},)))
-    assert ids(found) == [f"a/b3/t{frames}/16x32/{name}" for frames in (1, 4) for name in ("cpu", "cuda")]
+    assert ids(found) == [
+        f"basicvsr/a/b3/t{frames}/16x32/{name}" for frames in (1, 4) for name in ("cpu", "cuda")
+    ]
 
 
 class TestFilters:
     @pytest.mark.parametrize(
         ("filters", "left"),
         [
-            (["backend=cpu"], ["noise/b1/t1/64x64/cpu", "noise/b1/t4/64x64/cpu"]),
-            (["frames=4,4*"], ["noise/b1/t4/64x64/cpu", "noise/b1/t4/64x64/cuda"]),
-            (["frames=4", "backend=cuda"], ["noise/b1/t4/64x64/cuda"]),
-            (["backend=cu*"], ["noise/b1/t1/64x64/cuda", "noise/b1/t4/64x64/cuda"]),
+            (["backend=cpu"], ["basicvsr/noise/b1/t1/64x64/cpu", "basicvsr/noise/b1/t4/64x64/cpu"]),
+            (["frames=4,4*"], ["basicvsr/noise/b1/t4/64x64/cpu", "basicvsr/noise/b1/t4/64x64/cuda"]),
+            (["frames=4", "backend=cuda"], ["basicvsr/noise/b1/t4/64x64/cuda"]),
+            (["backend=cu*"], ["basicvsr/noise/b1/t1/64x64/cuda", "basicvsr/noise/b1/t4/64x64/cuda"]),
             (
                 ["size=64x64", "batch=1", "input=noise", "frames= 1 , 4", "*/t1/*", "backend=cpu"],
-                ["noise/b1/t1/64x64/cpu"],
+                ["basicvsr/noise/b1/t1/64x64/cpu"],
             ),
-            (["*/t4/*/cpu"], ["noise/b1/t4/64x64/cpu"]),
-            (["noise/b1/t1/64x64/cpu"], ["noise/b1/t1/64x64/cpu"]),
-            (["*cp?"], ["noise/b1/t1/64x64/cpu", "noise/b1/t4/64x64/cpu"]),
+            (["*/t4/*/cpu"], ["basicvsr/noise/b1/t4/64x64/cpu"]),
+            (["basicvsr/noise/b1/t1/64x64/cpu"], ["basicvsr/noise/b1/t1/64x64/cpu"]),
+            (["*cp?"], ["basicvsr/noise/b1/t1/64x64/cpu", "basicvsr/noise/b1/t4/64x64/cpu"]),
         ],
         ids=" ".join,
     )

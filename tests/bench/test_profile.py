@@ -23,7 +23,7 @@ from bench.results.run_folder import to_csv
 from tests.bench.fakes import experiment, task_of
 from tests.bench.rounds import measure
 from tests.bench.test_cli import TINY, call
-from vsr_model.stages import STAGES
+from tests.networks import STAGES
 
 # Names.
 
@@ -280,7 +280,9 @@ def on_a_gpu(**fields: Any) -> CellRecord:
         for index in range(6)
     )  # fmt: skip
     return CellRecord(
-        cell="noise/b1/t2/64x64/cudnn", round=0, input="noise", batch=1, frames=2, height=64, width=64,
+        cell="basicvsr/noise/b1/t2/64x64/cudnn", round=0, model="basicvsr",
+        dtype="float32", fp32_precision="ieee", memory_format="contiguous",
+        input="noise", batch=1, frames=2, height=64, width=64,
         backend="cudnn", status=Status.OK, samples=samples, profile_wall_s=0.006, profile_busy_s=0.001,
         launch_bound_share=0.75, profile_trace="profiles/x.json.gz",
         kernels=(
@@ -296,10 +298,10 @@ def on_a_gpu(**fields: Any) -> CellRecord:
 def test_the_table_of_kernels() -> None:
     assert to_csv(kernels_table([on_a_gpu()])) == (
         "cell,round,stage,name,algorithm,calls,device_s,cpu_s\n"
-        "noise/b1/t2/64x64/cudnn,0,propagation,ampere_scudnn_winograd_128,winograd,60,0.0004,\n"
-        "noise/b1/t2/64x64/cudnn,0,alignment,'=cmd|' /C calc'!A0,other,2,0.0003,\n"
-        "noise/b1/t2/64x64/cudnn,0,upsampling,ampere_scudnn_winograd_128,winograd,4,0.0002,\n"
-        "noise/b1/t2/64x64/cudnn,0,,Memcpy DtoD,other,1,0.0001,\n"
+        "basicvsr/noise/b1/t2/64x64/cudnn,0,propagation,ampere_scudnn_winograd_128,winograd,60,0.0004,\n"
+        "basicvsr/noise/b1/t2/64x64/cudnn,0,alignment,'=cmd|' /C calc'!A0,other,2,0.0003,\n"
+        "basicvsr/noise/b1/t2/64x64/cudnn,0,upsampling,ampere_scudnn_winograd_128,winograd,4,0.0002,\n"
+        "basicvsr/noise/b1/t2/64x64/cudnn,0,,Memcpy DtoD,other,1,0.0001,\n"
     )
 
 
@@ -343,7 +345,7 @@ def test_the_real_command(tmp_path: Path) -> None:
     with gzip.open(folder / trace, "rt") as file:
         assert json.load(file)["traceEvents"]
     kernels = pd.read_csv(folder / "kernels.csv")
-    assert set(kernels["cell"]) == {"noise/b1/t1/16x20/cpu"}
+    assert set(kernels["cell"]) == {"basicvsr/noise/b1/t1/16x20/cpu"}
     assert (kernels["cpu_s"] >= 0).all()
     assert "## Under the profiler" in (folder / "report.md").read_text()
     assert "kernels.csv" in (folder / "report.html").read_text()

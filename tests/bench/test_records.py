@@ -31,7 +31,7 @@ from vsr_model.errors import BadInput
 
 def record(number: int = 0, **fields: Any) -> CellRecord:
     given = {
-        "cell": "noise/b1/t4/64x64/cpu", "round": number, "input": "noise", "batch": 1, "frames": 4,
+        "cell": "basicvsr/noise/b1/t4/64x64/cpu", "round": number, "input": "noise", "batch": 1, "frames": 4,
         "height": 64, "width": 64, "backend": "cpu", "status": "ok",
     }  # fmt: skip
     return CellRecord.model_validate({**given, **fields})

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from bench import cli, exits, report_run
+from bench.grid.spans import FORWARD
 from bench.plotting.plots import write_plots
-from bench.records import FORWARD, JOURNAL_NAME, CellRecord, OutputCheck, Status
+from bench.records import JOURNAL_NAME, CellRecord, OutputCheck, Status
 from bench.report_run import default_folder, report, run_names
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side_many import MANY

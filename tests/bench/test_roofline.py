@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vsr_model.cost import stage_flops
+from vsr_model.traffic import stage_traffic
 
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.grid.ceilings import (
@@ -38,10 +40,9 @@ from bench.results.roofline import (
 )
 from bench.results.run_folder import to_csv
 from tests.bench import fakes, rooflines, synthetic
-from vsr_model.cost import stage_flops
+from tests.networks import STAGES
 from vsr_model.errors import BadInput
-from vsr_model.stages import STAGES, Stage
-from vsr_model.traffic import stage_traffic
+from vsr_model.stages import PROPAGATION
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -198,8 +199,8 @@ class TestTable:
             "records"
         )
         axes = {"batch": 1, "frames": 4, "height": 64, "width": 64}
-        flops = stage_flops(**rooflines.PUBLISHED, **axes)[Stage.PROPAGATION]
-        moved = stage_traffic(**rooflines.PUBLISHED, **axes)[Stage.PROPAGATION]
+        flops = stage_flops(**rooflines.PUBLISHED, **axes)[PROPAGATION]
+        moved = stage_traffic(**rooflines.PUBLISHED, **axes)[PROPAGATION]
         assert (row["flops"], row["bytes"], row["bytes_fused"]) == (flops, moved.layers, moved.fused)
         assert row["intensity"] == flops / moved.layers
         assert row["median_s"] == timed["median_s"]

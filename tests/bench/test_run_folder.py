@@ -20,8 +20,8 @@ from bench.messages import RunStoppedError, blank_record
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.results.run_folder import RunFolder, check_free, default_path, free_path
 from tests.bench.fakes import Watching, experiment, jobs_of
+from tests.networks import build_basicvsr
 from vsr_model.errors import BadInput
-from vsr_model.initialise import build_basicvsr
 
 TWO_BY_TWO = {
     "grid": {"frames": [1, 2], "size": [[16, 16]]},
@@ -472,7 +472,9 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(tmp_path, monkeypatch):
 def test_a_journal_of_another_plan_is_refused(copied):
     journal = copied / JOURNAL_NAME
     journal.write_text(journal.read_text().replace("16x16", "16x17"))
-    with pytest.raises(BadInput, match=r"round 0 of noise/b1/t1/16x17/cpu is not one that config.yaml plans"):
+    with pytest.raises(
+        BadInput, match=r"round 0 of basicvsr/noise/b1/t1/16x17/cpu is not one that config.yaml plans"
+    ):
         run.rebuild(copied)
 
 

@@ -103,7 +103,7 @@ def test_order_and_progress(monkeypatch):
     bench = Bench(one, scripts, monkeypatch)
     kept = bench()
 
-    first, second = "noise/b1/t1/16x16/cpu", "noise/b1/t2/16x16/cpu"
+    first, second = "basicvsr/noise/b1/t1/16x16/cpu", "basicvsr/noise/b1/t2/16x16/cpu"
     assert [(record.cell, record.round) for record in kept] == [
         (first, 0), (second, 0), (first, 1), (second, 1),
     ]  # fmt: skip
@@ -251,7 +251,7 @@ def test_another_signal_is_not_out_of_memory_whatever_the_kernel_counts(monkeypa
 
 
 GROWING: dict[str, Any] = {"grid": {"frames": [2, 1, 4, 3], "size": [[16, 16]]}}
-OF_GROWING = [f"noise/b1/t{frames}/16x16/cpu" for frames in (2, 1, 4, 3)]
+OF_GROWING = [f"basicvsr/noise/b1/t{frames}/16x16/cpu" for frames in (2, 1, 4, 3)]
 
 
 def out_of_memory(one: Experiment, index: int) -> Script:
@@ -387,11 +387,11 @@ def test_the_rest_of_a_group_gets_a_new_worker(monkeypatch):
     assert [str(record.status) for record in bench()] == ["ok", "error", "ok", "ok"]
     assert [line for line in bench.workers.log if line.startswith(("spawn", "task"))] == [
         "spawn 1",
-        "task noise/b1/t1/16x16/cpu 0 to 1",
-        "task noise/b1/t2/16x16/cpu 0 to 1",
+        "task basicvsr/noise/b1/t1/16x16/cpu 0 to 1",
+        "task basicvsr/noise/b1/t2/16x16/cpu 0 to 1",
         "spawn 2",
-        "task noise/b1/t3/16x16/cpu 0 to 2",
-        "task noise/b1/t4/16x16/cpu 0 to 2",
+        "task basicvsr/noise/b1/t3/16x16/cpu 0 to 2",
+        "task basicvsr/noise/b1/t4/16x16/cpu 0 to 2",
     ]
 
 

@@ -69,7 +69,11 @@ def test_two_pairs_tell_nothing() -> None:
 def test_real_pairs_of_one_program_promise_what_real_gates_find() -> None:
     """Gates of 44 rounds of 200 that followed each other on a machine with other work."""
     samples = common.read(common.DATA, "gate").samples
-    levels = samples[samples["cell"] == "noise/b1/t2/48x48/cpu"].groupby(["side", "round"])["wall_s"].median()
+    levels = (
+        samples[samples["cell"] == "basicvsr/noise/b1/t2/48x48/cpu"]
+        .groupby(["side", "round"])["wall_s"]
+        .median()
+    )
     base, new = list(levels["a"]), list(levels["b"])
     gates = [(base[n : n + 44], new[n : n + 44]) for n in range(0, len(base) - 43, 44)]
     assert len(gates) >= 4

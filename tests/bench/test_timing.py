@@ -16,7 +16,8 @@ from bench.measure.timing import (
     timed_stages,
 )
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, NoQueue
-from vsr_model.stages import STAGES, Stage, no_probe
+from tests.networks import STAGES
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, no_probe
 
 WORK_S = 64 * TICK_S
 
@@ -119,10 +120,10 @@ def test_event_probe_adds_up_and_does_not_empty_the_queue(clock, device):
     assert device.synchronised == synchronised + 2  # on both sides of the call, and nowhere in it
     assert whole.wall_s == plain.wall_s
     # The first launch and the host's first step leave the device idle; what follows queues up behind it.
-    assert stages.device_s[Stage.ALIGNMENT] == 2 * WORK_S / 4 + TICK_S
-    assert stages.device_s[Stage.PROPAGATION] == 2 * 2 * WORK_S / 4
-    assert stages.device_s[Stage.AGGREGATION] == 2 * 3 * WORK_S / 4
-    assert stages.device_s[Stage.UPSAMPLING] == 2 * 4 * WORK_S / 4
+    assert stages.device_s[ALIGNMENT] == 2 * WORK_S / 4 + TICK_S
+    assert stages.device_s[PROPAGATION] == 2 * 2 * WORK_S / 4
+    assert stages.device_s[AGGREGATION] == 2 * 3 * WORK_S / 4
+    assert stages.device_s[UPSAMPLING] == 2 * 4 * WORK_S / 4
     assert stages.other_device_s == TICK_S
     assert sum(stages.device_s.values()) + stages.other_device_s == whole.device_s
     assert all(stages.wall_s[stage] == 2 * TICK_S for stage in STAGES)  # host time between the marks
@@ -154,7 +155,7 @@ def test_a_stage_inside_another_is_refused(clock, device, make):
     probe = make(device, clock)
 
     def forward(probe: Probe) -> None:
-        with probe(Stage.ALIGNMENT), probe(Stage.PROPAGATION):
+        with probe(ALIGNMENT), probe(PROPAGATION):
             pass
 
     with pytest.raises(RuntimeError, match="stage propagation begins inside alignment"):
@@ -163,17 +164,17 @@ def test_a_stage_inside_another_is_refused(clock, device, make):
 
 def test_a_stage_that_did_not_run_has_no_row(clock, device):
     def forward(probe: Probe) -> None:
-        with probe(Stage.UPSAMPLING):
+        with probe(UPSAMPLING):
             device.work(WORK_S)
 
     whole, stages = timed_stages(forward, SyncProbe(device, clock), device=device, clock=clock)
-    assert stages.wall_s == {Stage.UPSAMPLING: whole.wall_s}
+    assert stages.wall_s == {UPSAMPLING: whole.wall_s}
     assert stages.other_wall_s == 0
 
 
 def test_an_exception_passes_through_a_stage(clock, device):
     def forward(probe: Probe) -> None:
-        with probe(Stage.ALIGNMENT):
+        with probe(ALIGNMENT):
             raise ValueError("as it was")
 
     with pytest.raises(ValueError, match="as it was"):

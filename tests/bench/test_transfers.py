@@ -12,8 +12,9 @@ from bench.cautions.machine_state import machine_state
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import STREAMED_CLIPS, expected_calls
+from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends
-from bench.records import FORWARD, TOTAL, CellRecord, Pass, Phase, Status, TelemetryReading
+from bench.records import CellRecord, Pass, Phase, Status, TelemetryReading
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import Ran, measure, steady
 from tests.vsr_model.fake_cuda import FakeCuda

@@ -45,7 +45,7 @@ NARROW = PLAIN.with_value("dtype", "bfloat16")
 SEARCH = Search(plain=PLAIN, axes=AXES)
 
 
-def measured(stage: Stage, seconds: Mapping[Candidate, float | str]) -> Done:
+def measured(stage: str, seconds: Mapping[Candidate, float | str]) -> Done:
     """A stage whose rounds all took so long; a text is how a candidate ended instead. Plain takes 1 s."""
     made = {}
     for candidate in (PLAIN, *stage.candidates):
@@ -329,7 +329,8 @@ HERE = tuned_on({**ENVIRONMENT, "cpu_affinity": 2}, "cpu")
 
 def text_of(name: str = "fast", used_as: str = "fast") -> str:
     about = Circumstances(
-        experiment="made-up", clips=("noise/b1/t2/64x64",), network="mid_channels 8", machine="a machine",
+        experiment="made-up", clips=("basicvsr/noise/b1/t2/64x64",),
+        network="mid_channels 8", machine="a machine",
         code="some code", when="2026-01-02 03:04 UTC", within="5 min", min_psnr_db=80.0, tried=7, folder="t",
         used_as=used_as,
     )  # fmt: skip

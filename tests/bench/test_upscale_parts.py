@@ -12,6 +12,7 @@ from time import sleep
 import pytest
 import torch
 from torch import Tensor
+from vsr_model.convolution_memory import spectra_bytes, working_bytes
 
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
@@ -23,7 +24,6 @@ from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
 from bench.upscaling.upscale import _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
-from vsr_model.convolution_memory import spectra_bytes, working_bytes
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.registry import find_model

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from vsr_model.cost import parameter_count
 
 from bench.grid.config import Experiment
 from bench.measure import backends, calls, output_check, passes, worker, workload
@@ -26,9 +27,8 @@ from tests.bench.fakes import (
     task_of,
 )
 from tests.bench.rounds import COSTS, STAGE_NAMES, WORK_S, Ran, exact, measure, steady, uneven
+from tests.networks import STAGES
 from vsr_model import video
-from vsr_model.cost import parameter_count
-from vsr_model.stages import STAGES
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_memory(run, memory):
         assert all(point.device_bytes is None for point in record.memory)
     if memory == "lines":
         sources = [line.source.strip() for line in record.memory_lines]
-        assert "with probe(Stage.PROPAGATION):" in sources
+        assert "with probe(PROPAGATION):" in sources
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from vsr_model.basicvsr import BasicVSR
-from vsr_model.stages import Stage
+from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 CALLS: Final = {
-    Stage.ALIGNMENT: "flow between all neighbouring frames, then each warp of both directions, t - 1 each",
-    Stage.PROPAGATION: "each trunk of both directions, t each, on features that were warped beforehand",
-    Stage.AGGREGATION: "the fusion of both directions, frame by frame",
-    Stage.UPSAMPLING: "each frame's features to the output's size, then the clip put together",
+    ALIGNMENT: "flow between all neighbouring frames, then each warp of both directions, t - 1 each",
+    PROPAGATION: "each trunk of both directions, t each, on features that were warped beforehand",
+    AGGREGATION: "the fusion of both directions, frame by frame",
+    UPSAMPLING: "each frame's features to the output's size, then the clip put together",
 }
 """What a stage alone calls: all that the network calls within this stage, in the same order."""
 
@@ -33,11 +33,11 @@ class StagesAlone:
         self._network = network
         self._lrs = lrs
         self._frames = lrs.unbind(1)
-        self._stages: dict[Stage, Callable[[], Iterator[Tensor]]] = {
-            Stage.ALIGNMENT: self._alignment,
-            Stage.PROPAGATION: self._propagation,
-            Stage.AGGREGATION: self._aggregation,
-            Stage.UPSAMPLING: self._upsampling,
+        self._stages: dict[str, Callable[[], Iterator[Tensor]]] = {
+            ALIGNMENT: self._alignment,
+            PROPAGATION: self._propagation,
+            AGGREGATION: self._aggregation,
+            UPSAMPLING: self._upsampling,
         }
         with torch.inference_mode():
             flows_forward, flows_backward = network.alignment.compute_flow(lrs)
@@ -50,16 +50,16 @@ class StagesAlone:
             )
             self._fused = list(self._aggregation())
 
-    def results(self, stage: Stage) -> Iterator[Tensor]:
+    def results(self, stage: str) -> Iterator[Tensor]:
         """The stage's calls, one by one."""
         return self._stages[stage]()
 
-    def is_finite(self, stage: Stage) -> bool:
+    def is_finite(self, stage: str) -> bool:
         """Whether all values of all the stage's results are."""
         with torch.inference_mode():
             return all(bool(result.isfinite().all()) for result in self.results(stage))
 
-    def call(self, stage: Stage) -> Tensor:
+    def call(self, stage: str) -> Tensor:
         """All of the stage's calls; the last result."""
         with torch.inference_mode():
             for result in self.results(stage):

@@ -13,7 +13,7 @@ from bench.measure import backends, workload
 from bench.measure.backends import Device
 from bench.measure.timing import timed
 from bench.statistics.steady import Steadiness, steadiness
-from vsr_model.basicvsr import BasicVSR
+from vsr_model.networks.basicvsr import BasicVSR
 
 T = TypeVar("T")
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
+from bench.grid.spans import FORWARD
 from bench.measure import workload
 from bench.measure.timing import timed
-from bench.records import FORWARD
 from tests.benchmarks.references import References
 from tests.benchmarks.stages_alone import CALLS, StagesAlone
 from tests.benchmarks.subject import Subject, waited_for, warm_up
 from tests.benchmarks.suite import Suite
-from vsr_model.stages import STAGES, Stage, no_probe
+from tests.networks import STAGES
+from vsr_model.stages import ALIGNMENT, no_probe
 
 pytestmark = [
     # As everywhere in the project; pytest-benchmark's option can only say the same.
@@ -40,10 +41,10 @@ def test_network(benchmark: Any, suite: Suite, subject: Subject, references: Ref
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage(benchmark: Any, suite: Suite, subject: Subject, stage: Stage) -> None:
+def test_stage(benchmark: Any, suite: Suite, subject: Subject, stage: str) -> None:
     """One stage's share of a forward pass, called alone on inputs that the stages before it made beforehand:
     all frames in a row, as `tests.benchmarks.stages_alone.CALLS` says; waited for once, at the end."""
-    if stage is Stage.ALIGNMENT and subject.cell.frames == 1:
+    if stage is ALIGNMENT and subject.cell.frames == 1:
         pytest.skip("a single frame has no neighbour to be aligned with")
     alone = StagesAlone(subject.network, subject.lrs)
     assert alone.is_finite(stage)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vsr_model.initialise import build_basicvsr
+from tests.networks import build_basicvsr
 
 CANARY: Final = "PWNED"
 """The file that hostile code would make in the current folder."""

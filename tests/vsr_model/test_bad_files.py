@@ -17,10 +17,10 @@ from safetensors.torch import save
 from torch import nn
 
 from tests.fuzzing import damaged
+from tests.networks import build_basicvsr
 from tests.vsr_model.bad_files import CANARY, CHECKPOINTS, LYING, MEDIA, encoded, picture, saved, weights
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
-from vsr_model.initialise import build_basicvsr
 from vsr_model.video import inspect, iterate_frames
 
 EXAMPLES: Final = [40, pytest.param(3000, marks=pytest.mark.slow)]

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests import golden
-from vsr_model import STAGES, BasicVSR, Stage, load_checkpoint
-from vsr_model.initialise import build_basicvsr
+from tests.networks import STAGES, build_basicvsr
+from vsr_model import BasicVSR, load_checkpoint
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 
 def recipe_model(size: str, variant: str = "bilinear") -> BasicVSR:
@@ -30,11 +31,11 @@ class Recorder:
     """A probe that keeps every interval and refuses to be nested."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self.stages: list[str] = []
         self.open = False
 
     @contextmanager
-    def __call__(self, stage: Stage, /) -> Iterator[None]:
+    def __call__(self, stage: str, /) -> Iterator[None]:
         assert not self.open, f"{stage} is nested in {self.stages[-1]}"
         self.open = True
         self.stages.append(stage)
@@ -136,10 +137,10 @@ def test_reports_each_stage_apart(tiny):
         assert torch.equal(probed, tiny(lrs))
     count = {stage: recorder.stages.count(stage) for stage in STAGES}
     assert count == {
-        Stage.ALIGNMENT: 1 + 2 * 2,  # all flows, then a warp between neighbours in each direction
-        Stage.PROPAGATION: 2 * (1 + 3),  # the initial features, then each frame, in each direction
-        Stage.AGGREGATION: 3,
-        Stage.UPSAMPLING: 3 + 1,  # each frame, then the clip
+        ALIGNMENT: 1 + 2 * 2,  # all flows, then a warp between neighbours in each direction
+        PROPAGATION: 2 * (1 + 3),  # the initial features, then each frame, in each direction
+        AGGREGATION: 3,
+        UPSAMPLING: 3 + 1,  # each frame, then the clip
     }
 
 

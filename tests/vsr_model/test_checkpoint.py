@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests import golden
+from tests.networks import build_basicvsr
 from vsr_model import BadInput, BasicVSR, load_checkpoint
-from vsr_model.initialise import build_basicvsr
 
 SIZE = golden.SIZES["tiny"]
 BASICSR = golden.weights(*SIZE)

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from vsr_model.convolution_memory import spectra_bytes, tile_size, working_bytes
 
 from tests import golden
 from tests.vsr_model.test_cost import LiveBytes
 from vsr_model import BasicVSR, convolution_memory, convolutions, load_checkpoint
-from vsr_model.convolution_memory import spectra_bytes, tile_size, working_bytes
 from vsr_model.convolutions import FftConv2d, Im2colConv2d, keeps_size, replace_convolutions
 from vsr_model.layers import is_channels_last
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from tests import golden
+from tests.networks import build_basicvsr
 from tests.vsr_model.fake_cuda import FakeCuda
 from vsr_model import BasicVSR
 from vsr_model.cuda_graphs import WARMUP_CALLS, GraphedCall
-from vsr_model.initialise import build_basicvsr
 from vsr_model.schedules import Pipelined
 
 

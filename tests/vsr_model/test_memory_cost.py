@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from vsr_model.cost import stage_flops
+from vsr_model.memory_cost import Call, Needs, needs
 
 from tests.vsr_model.late_copies import LateCopies
 from tests.vsr_model.test_cost import LiveBytes, meta_model
 from vsr_model import BadInput, BasicVSR, streaming
 from vsr_model.copies import StagedCarrier
-from vsr_model.cost import stage_flops
 from vsr_model.feature_stores import DiskStore, FeatureStore, HostStore
-from vsr_model.memory_cost import Call, Needs, needs
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.plan_choice import PLAN_NAMES, Limits, first_that_fits, least_interval, named_plan
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from vsr_model.native.memory import padded
 
 from tests import golden
-from vsr_model.basicvsr import BasicVSR
+from tests.networks import build_basicvsr
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.clips import moving_texture
-from vsr_model.initialise import build_basicvsr
 from vsr_model.native import build, convolutions, memory, scratch
 from vsr_model.native.convolutions import Step, Weights, image, prepare, run
-from vsr_model.native.memory import padded
 from vsr_model.native.scratch import release_scratch, scratch_image
 from vsr_model.native.stages import use_winograd
+from vsr_model.networks.basicvsr import BasicVSR
 
 WHY_NOT = build.unavailable()
 needs_kernel = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests import golden
+from tests.networks import build_basicvsr
 from tests.vsr_model.fake_cuda import FakeCuda
-from vsr_model import BasicVSR, Stage, load_checkpoint
-from vsr_model.initialise import build_basicvsr
+from vsr_model import BasicVSR, load_checkpoint
 from vsr_model.schedules import Pipelined
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 
 def golden_model(size: str = "tiny") -> BasicVSR:
@@ -28,11 +29,11 @@ class Recorder:
     """A probe that keeps every interval and refuses to be nested."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self.stages: list[str] = []
         self.open = False
 
     @contextmanager
-    def __call__(self, stage: Stage, /) -> Iterator[None]:
+    def __call__(self, stage: str, /) -> Iterator[None]:
         assert not self.open, f"{stage} is nested in {self.stages[-1]}"
         self.open = True
         self.stages.append(stage)
@@ -82,10 +83,10 @@ def test_refuses_other_shapes_in_one_sentence() -> None:
 def test_reports_each_stage_apart(frames: int) -> None:
     """Beside the frames' own: flow, first features of both branches, and the joining of outputs."""
     assert Counter(checked(golden_model(), golden.clip(frames, 16, 16)).stages) == {
-        Stage.ALIGNMENT: 1 + 2 * (frames - 1),
-        Stage.PROPAGATION: 2 + 2 * frames,
-        Stage.AGGREGATION: frames,
-        Stage.UPSAMPLING: frames + 1,
+        ALIGNMENT: 1 + 2 * (frames - 1),
+        PROPAGATION: 2 + 2 * frames,
+        AGGREGATION: frames,
+        UPSAMPLING: frames + 1,
     }
 
 

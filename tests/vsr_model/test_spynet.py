@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vsr_model.initialise import build_basicvsr
+from tests.networks import build_basicvsr
 from vsr_model.spynet import MEAN, STD, SPyNet
 
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr_model.native.build import Unavailable, bfloat16_unavailable, library
-from vsr_model.native.memory import BFLOAT16_TILE, TILES, padded
+from vsr_model.native.scratch import claim
+from vsr_model.native.tiles import BFLOAT16_TILE, TILES, padded, thread_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ def prepare(
     channels_out, channels_in, kernel, _ = weight.shape
     tile = BFLOAT16_TILE if in_bfloat16 else TILES[kernel]
     count = (tile + kernel - 1) ** 2 * channels_in * channels_out
-    transformed = torch.empty(count, dtype=torch.bfloat16 if in_bfloat16 else torch.float32)
-    failed = library().vsr_transform_weights(
+    transformed = weight.new_empty(count, dtype=torch.bfloat16 if in_bfloat16 else torch.float32)
+    failed = not weight.is_meta and library().vsr_transform_weights(
         weight.data_ptr(),
         channels_in,
         channels_out,
@@ -120,10 +121,15 @@ class Step:
 
 
 def run(steps: Sequence[Step]) -> None:
-    """One after another, by as many threads as torch has.
+    """Run the steps one after another, by as many threads as torch has.
 
+    On the meta device nothing is computed, and the memory that the threads' tiles would take is claimed.
     Raises ValueError for images that do not fit together, MemoryError where a thread's tiles do not fit.
     """
+    if steps[0].image.is_meta:
+        channels = max(step.weights.channels_in + step.weights.channels_out for step in steps)
+        claim("tiles", torch.get_num_threads() * thread_bytes(channels))
+        return
     array = (_Convolution * len(steps))(*map(_described, steps))
     if library().vsr_convolve(array, len(steps), torch.get_num_threads()):
         raise MemoryError("The kernel's tiles do not fit into memory.")
@@ -139,7 +145,7 @@ def _described(step: Step) -> _Convolution:
         if tensor is not None and not (
             tensor.shape == shape
             and tensor.dtype == torch.float32
-            and tensor.device.type == "cpu"
+            and tensor.device.type in ("cpu", "meta")
             and tensor.is_contiguous(memory_format=torch.channels_last)
         ):
             raise ValueError(

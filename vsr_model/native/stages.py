@@ -6,32 +6,43 @@ Features go from stage to stage as channels_last tensors of float32 on the CPU.
 import torch
 from torch import Tensor, nn
 
-from vsr_model.basicvsr import SCALE, BasicVSR, Upsampling
 from vsr_model.layers import NEGATIVE_SLOPE, ResidualBlock, ResidualTrunk, resize
 from vsr_model.native.convolutions import Step, image, prepare, run
-from vsr_model.native.memory import CHANNELS, padded
 from vsr_model.native.scratch import scratch_image
+from vsr_model.native.tiles import CHANNELS, padded
+from vsr_model.networks.basicvsr import SCALE, Upsampling
+from vsr_model.spynet import SPyNet
 
 
-def use_winograd(network: BasicVSR, *, blocks_in_bfloat16: bool = False) -> None:
-    """Have the 3x3 and 7x7 convolutions of `network` computed by the kernel, from the weights it has now.
+def use_winograd(network: nn.Module, *, blocks_in_bfloat16: bool = False) -> None:
+    """Have 3x3 and 7x7 convolutions of `network` computed by the kernel, from the weights it has now.
+
+    They are those of `ResidualTrunk`, of BasicVSR's `Upsampling` and of `SPyNet`, whatever network has them.
 
     With `blocks_in_bfloat16` those of the residual blocks round their transformed factors to bfloat16; sums,
     features and all else stay float32.
 
     Parameters and their names stay, and so does the 1x1 convolution. Whoever changes weights calls this anew,
     on a network that was built anew. Raises `vsr_model.native.build.Unavailable` where the kernel, or its
-    products in bfloat16, cannot be had.
+    products in bfloat16, cannot be had, and ValueError for a network that has none of these modules.
     """
-    propagation = network.propagation
-    for name in ("backward_trunk", "forward_trunk"):
-        trunk = WinogradTrunk(getattr(propagation, name), blocks_in_bfloat16=blocks_in_bfloat16)
-        setattr(propagation, name, trunk)
-    network.upsampling = WinogradUpsampling(network.upsampling)  # type: ignore[assignment]
-    spynet = network.alignment.spynet
-    spynet.levels = nn.ModuleList(
-        WinogradFlowLevel(level) for level in spynet.levels if isinstance(level, nn.Sequential)
-    )
+    replaced = False
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            kernel: nn.Module | None = None
+            if isinstance(child, ResidualTrunk):
+                kernel = WinogradTrunk(child, blocks_in_bfloat16=blocks_in_bfloat16)
+            elif isinstance(child, Upsampling):
+                kernel = WinogradUpsampling(child)
+            elif isinstance(module, SPyNet) and name == "levels":
+                kernel = nn.ModuleList(
+                    WinogradFlowLevel(level) for level in module.levels if isinstance(level, nn.Sequential)
+                )
+            if kernel is not None:
+                setattr(module, name, kernel)
+                replaced = True
+    if not replaced:
+        raise ValueError(f"the kernel has no module of {type(network).__name__} to take the place of")
 
 
 class WinogradTrunk(nn.Module):

@@ -59,7 +59,7 @@ def lines(convolutions: int, others: int) -> Edition:
     sources = [
         ("    feat_prop = self.propagation.forward_trunk(frame, feat_prop)", convolutions // 2),
         ("    outputs.append(self.upsampling(features, frame))", convolutions - convolutions // 2),
-        ("    with probe(Stage.UPSAMPLING):", others),
+        ("    with probe(UPSAMPLING):", others),
         ("    return torch.stack(outputs, 1)", -5),
     ]
     return corrected(memory=[memory(CPU, [1, 2], lines=sources)])

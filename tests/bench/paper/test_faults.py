@@ -22,7 +22,7 @@ Samples = Sequence[tuple[Pass, Phase, str, float]]
 
 def record(role: str, samples: Samples = (), *, frames: int = 10, **fields: Any) -> CellRecord:
     made = CellRecord(
-        cell=f"noise/b1/t{frames}/64x64/{role}", round=0, input="noise", batch=1, frames=frames,
+        cell=f"basicvsr/noise/b1/t{frames}/64x64/{role}", round=0, input="noise", batch=1, frames=frames,
         height=64, width=64, backend=role, status=Status.OK,
         samples=tuple(
             Sample(**{"pass": pass_}, phase=phase, repetition=i, stage=stage, start_s=i, wall_s=s, device_s=s)

@@ -7,11 +7,12 @@ from statistics import median
 
 import pytest
 
+from bench.grid.spans import FORWARD
 from bench.machine.environment import in_short
 from bench.paper import published
 from bench.paper.method import PAPER, Method
 from bench.plotting.plots import data
-from bench.records import FORWARD, Pass, Status
+from bench.records import Pass, Status
 from bench.results.analysis import Tables
 from bench.results.record_check import fault
 from bench.results.run_folder import RunFolder
@@ -34,7 +35,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def cell(name: str, frames: int, method: str) -> str:
-    return f"{name}/b1/t{frames}/64x64/{ROLES[method]}"
+    return f"basicvsr/{name}/b1/t{frames}/64x64/{ROLES[method]}"
 
 
 def wall_s(tables: Tables, cell: str, pass_: Pass, stage: str) -> list[float]:

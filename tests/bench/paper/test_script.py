@@ -9,16 +9,17 @@ import torch
 
 from bench import run as runs
 from bench.grid.config import Experiment
+from bench.grid.spans import FORWARD
 from bench.measure import backends, workload
 from bench.messages import GO, Message, Ready
 from bench.paper import script
 from bench.paper.method import FAITHFUL, FAULTS, PAPER, PHRASES, Method
-from bench.records import FORWARD, CellRecord, Pass, Phase, Status
+from bench.records import CellRecord, Pass, Phase, Status
 from bench.results.run_folder import RunFolder
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, FakeNetwork, Watching, experiment, task_of
 from tests.bench.rounds import COSTS, WORK_S
+from tests.networks import STAGES
 from vsr_model.errors import BadInput
-from vsr_model.stages import STAGES
 
 LAUNCH_S = len(STAGES) * TICK_S
 SYNCHRONISED_S = TICK_S + WORK_S
@@ -185,4 +186,4 @@ def test_a_run_is_backend_by_backend_and_only_the_script_goes_on_with_it(tmp_pat
         runs.resume(outcome.folder, lambda *_: Watching())
     again = Watching()
     runs.resume(outcome.folder, lambda *_: again, script=paper)
-    assert [record.cell for record in again.records] == ["noise/b1/t1/16x16/other"]
+    assert [record.cell for record in again.records] == ["basicvsr/noise/b1/t1/16x16/other"]

@@ -4,19 +4,20 @@ Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resol
 section 3; checkpoints of the implementations in BasicSR and mmagic fit it (`vsr_model.checkpoint`).
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, pixel_shuffle, resize
+from vsr_model.network import Facts, Network, Published, check_clip
 from vsr_model.recurrence import propagate
 from vsr_model.spynet import SPyNet
-from vsr_model.stages import Stage, StageProbe, no_probe
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 from vsr_model.warp import warp
 
 SCALE: Final = 4
-MIN_SIZE: Final = 16  # of height and width
 OUTPUT_CHANNELS: Final = 64  # of the layers at the output's size, whatever mid_channels is
 
 ResizeMode: TypeAlias = Literal["bilinear", "nearest"]
@@ -100,22 +101,82 @@ class Upsampling(nn.Module):
         return resize(frame, (SCALE * height, SCALE * width), self.base_upsample) + residual
 
 
-class BasicVSR(nn.Module):
-    """Super-resolution of a video by four, from bidirectionally propagated features.
+class BasicVSR(Network):
+    """Super-resolution of a video by four, from features that are propagated in both directions.
 
-    `mid_channels` and `num_blocks` (residual blocks per direction) are the paper's 64 and 30, which give
-    6,291,311 parameters. `base_upsample` enlarges the frame that the network's residual is added to;
-    `flow_resize` brings frames to the multiples of 32 that flow estimation needs. The published
-    implementations use bilinear for both.
+    The paper's 64 channels and 30 residual blocks per direction give 6,291,311 parameters.
     """
+
+    facts = Facts(
+        title="BasicVSR",
+        source="Chan et al., BasicVSR: The Search for Essential Components in Video Super-Resolution and "
+        "Beyond, CVPR 2021",
+        stages={
+            ALIGNMENT: "Estimates optical flow between neighbouring frames, and warps features along it.",
+            PROPAGATION: "Runs the residual trunks of the backward and the forward branch.",
+            AGGREGATION: "Fuses the features of both directions.",
+            UPSAMPLING: "Shuffles features to the output's size, and adds the enlarged frame.",
+        },
+        min_size=16,  # SPyNet still sees something after its five halvings
+        narrow=("propagation", "aggregation", "upsampling"),
+        compiled=(
+            "alignment", "alignment.spynet", "propagation.backward_trunk", "propagation.forward_trunk",
+            "aggregation", "upsampling",
+        ),
+        schedules=("sequential", "pipelined"),
+        can_stream=True,
+        gains=(
+            # Flows come out at about a pixel, and the residual is as large as the image.
+            (r"\.conv2\.weight$", 0.1),
+            (r"^alignment\.", 1.2),
+            (r"^(aggregation|upsampling)\.", 1.5),
+        ),
+        published=(
+            Published(quantity="parameters", value=6.3e6, unit="", source="Chan et al. 2021, table 1"),
+            Published(
+                quantity="time per frame", value=0.063, unit="s", source="Chan et al. 2021, table 1",
+                conditions="180x320 input; the GPU is not stated with it",
+            ),
+        ),
+        names=(
+            (r"^(?:spynet\.)?(?=(?:mean|std)$|(?:levels|basic_module)\.)", "alignment.spynet."),
+            # mmagic keeps convolution and activation in one module, so it counts layers where others count
+            # both.
+            (
+                r"(?<=^alignment\.spynet\.)basic_module\.(\d)\.basic_module\.(\d)\.conv\.",
+                lambda match: f"levels.{match[1]}.{2 * int(match[2])}.",
+            ),
+            (r"(?<=^alignment\.spynet\.)basic_module\.(\d)\.basic_module\.", r"levels.\1."),
+            (
+                r"^(backward|forward)_(?:trunk|resblocks)\.(?:main|conv_resblock)\.",
+                r"propagation.\1_trunk.main.",
+            ),
+            (r"(?<=_trunk\.)main\.0\.", "conv_in."),
+            (r"(?<=_trunk\.)main\.2\.", "blocks."),
+            (r"^(?:fusion|concate)\.", "aggregation.fusion."),
+            (r"^(?:upsample|up)([12])\.(?:upsample|up)_conv\.", r"upconv\1."),
+            (r"^(?=(?:upconv[12]|conv_hr|conv_last)\.)", "upsampling."),
+        ),
+        optional=r"^alignment\.spynet\.(mean|std)$",
+        parts=("alignment.spynet.",),
+    )  # fmt: skip
 
     def __init__(
         self,
-        mid_channels: int = 64,
-        num_blocks: int = 30,
+        mid_channels: Annotated[
+            int, Field(ge=1, le=4096, description="Channels of the propagated features.")
+        ] = 64,
+        num_blocks: Annotated[
+            int, Field(ge=1, le=1000, description="Residual blocks in each direction.")
+        ] = 30,
         *,
-        base_upsample: ResizeMode = "bilinear",
-        flow_resize: ResizeMode = "bilinear",
+        base_upsample: Annotated[
+            ResizeMode, Field(description="How a frame is enlarged before the residual is added to it.")
+        ] = "bilinear",
+        flow_resize: Annotated[
+            ResizeMode,
+            Field(description="How frames are brought to the multiples of 32 that flow estimation needs."),
+        ] = "bilinear",
     ) -> None:
         super().__init__()
         self.alignment = Alignment(flow_resize=flow_resize)
@@ -125,27 +186,27 @@ class BasicVSR(nn.Module):
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """`lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w). The probe spans each stage's work."""
-        check_shape(tuple(lrs.shape))
-        with probe(Stage.ALIGNMENT):
+        check_clip(self.facts, tuple(lrs.shape))
+        with probe(ALIGNMENT):
             flows_forward, flows_backward = self.alignment.compute_flow(lrs)
         feats_backward = self.propagate_backward(lrs, flows_backward, probe)
 
-        with probe(Stage.PROPAGATION):
+        with probe(PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
         # `recurrence.forward_branch` is this loop for clips of any length. Here it is written out, so that a
         # profile of this function by line shows what each stage adds.
         outputs = []
         for i, frame in enumerate(lrs.unbind(1)):
             if i > 0:
-                with probe(Stage.ALIGNMENT):
+                with probe(ALIGNMENT):
                     feat_prop = self.alignment(feat_prop, flows_forward[:, i - 1])
-            with probe(Stage.PROPAGATION):
+            with probe(PROPAGATION):
                 feat_prop = self.propagation.forward_trunk(frame, feat_prop)
-            with probe(Stage.AGGREGATION):
+            with probe(AGGREGATION):
                 features = self.aggregation(feats_backward[i], feat_prop)
-            with probe(Stage.UPSAMPLING):
+            with probe(UPSAMPLING):
                 outputs.append(self.upsampling(features, frame))
-        with probe(Stage.UPSAMPLING):
+        with probe(UPSAMPLING):
             return torch.stack(outputs, 1)
 
     def compute_flow(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,12 +215,12 @@ class BasicVSR(nn.Module):
         `flows_forward[:, i]` starts at frame i + 1 and points into frame i, so it takes features forward in
         time; `flows_backward[:, i]` starts at frame i and points into frame i + 1 (mmagic's meaning).
         """
-        check_shape(tuple(lrs.shape))
+        check_clip(self.facts, tuple(lrs.shape))
         return self.alignment.compute_flow(lrs)
 
     def propagate_backward(self, lrs: Tensor, flows_backward: Tensor, probe: StageProbe) -> list[Tensor]:
         """The backward features (n, mid_channels, h, w) of each frame, by frame; made from last to first."""
-        with probe(Stage.PROPAGATION):
+        with probe(PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
         frames = lrs.unbind(1)
         steps = (
@@ -169,44 +230,7 @@ class BasicVSR(nn.Module):
         propagated = propagate(self.propagation.backward_trunk, self.alignment, steps, feat_prop, probe)
         return [features for *_, features in propagated][::-1]
 
-    def cast_features(self, dtype: torch.dtype) -> None:
-        """Run propagation, aggregation and upsampling in `dtype`, such as torch.bfloat16.
-
-        Flow estimation, positions and sampling of the warp, the base image and the output keep the input's
-        precision: an error in a flow moves pixels, and is carried from frame to frame.
-        """
-        if not dtype.is_floating_point:
-            raise ValueError(f"features need a floating-point dtype, not {dtype}.")
-        for stage in (self.propagation, self.aggregation, self.upsampling):
-            stage.to(dtype)
-
-    def compile_stages(self) -> None:
-        """Compile each stage on its own (`torch.nn.Module.compile`), so that the probe still sees all four.
-
-        The recurrence itself stays in Python: unrolled over a clip it would be compiled for each length.
-        """
-        for part in (
-            self.alignment,
-            self.alignment.spynet,
-            self.propagation.backward_trunk,
-            self.propagation.forward_trunk,
-            self.aggregation,
-            self.upsampling,
-        ):
-            part.compile()
-
 
 def _neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
     """The earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
     return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
-
-
-def check_shape(shape: tuple[int, ...]) -> None:
-    """Raise ValueError, in one sentence, for the shape of what is no clip that `BasicVSR` takes."""
-    match shape:
-        case (n, t, 3, h, w) if n >= 1 and t >= 1 and h >= MIN_SIZE and w >= MIN_SIZE:
-            return
-    raise ValueError(
-        f"BasicVSR needs a clip of shape (n, t, 3, h, w) with n, t of at least 1 and h, w of at least "
-        f"{MIN_SIZE}, not {shape}."
-    )

@@ -1,0 +1,161 @@
+"""The network and its weights, as the YAML says it. Pure."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from bench.grid.config_base import MediaPath, Name, Seed, Strict, unique
+from bench.grid.config_errors import field_error, unknown_field
+from bench.grid.yaml_source import nearest
+from vsr_model.registry import NETWORKS
+
+DEFAULT: Final = "basicvsr"
+
+_CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_OF_ANY: Final = ("name", "seed", "checkpoint")
+_OF_OWN: Final = ("import", "arguments", "scale", "input", "window", "ends", "output", "stages", "folder")
+
+
+def _class_path(value: str) -> str:
+    if not _CLASS.fullmatch(value):
+        raise ValueError(f"should name a class as package.module:Class, not {value!r}")
+    return value
+
+
+def _patterns(value: Any) -> Any:
+    """A single submodule is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Submodules = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_patterns, json_schema_input_type=list[str] | str),
+]
+
+
+class Model(Strict):
+    """A network and its weights: one of the registry, or a class of the user's own."""
+
+    name: Name = DEFAULT
+    """One of the registry, or what tables and plots call a class of your own."""
+    seed: Seed | None = None
+    """Seed of the random weights; 0 where neither it nor a checkpoint is given."""
+    checkpoint: MediaPath | None = None
+    """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
+    parameters: dict[str, Any] = Field({}, json_schema_extra={"writeOnly": True})
+    """Of a network of the registry; they stand beside the name, as in {name: basicvsr, num_blocks: 30}."""
+
+    import_: Annotated[str, AfterValidator(_class_path)] | None = Field(None, alias="import")
+    """A class of your own, as package.module:Class: a torch.nn.Module."""
+    folder: MediaPath | None = None
+    """The folder that the import starts at, relative to this YAML's; by itself it is that."""
+    arguments: dict[str, Any] = Field(default={})
+    """What the class is made with."""
+    scale: Annotated[int, Field(ge=1, le=64)] = 4
+    """How many times larger a side comes out."""
+    input: Literal["clip", "frame", "window"] = "clip"
+    """What forward takes: (n, t, c, h, w), (n, c, h, w) frame by frame, or (n, window, c, h, w)."""
+    window: Annotated[int, Field(ge=1, le=99, multiple_of=1)] = 5
+    """Frames of a window, an odd number; the middle one comes out."""
+    ends: Literal["mirror", "repeat"] = "mirror"
+    """What fills a window beyond the ends of the clip."""
+    output: str | int | None = None
+    """Key or index of the frames where a dict, a list or a tuple comes out."""
+    stages: dict[Name, Submodules] = Field(default={})
+    """Stages and their submodules, by name or pattern, as in {alignment: [spynet], upsampling: ["up*"]}."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields_only(cls, data: Any) -> Any:
+        """Take what a registered network has beside the common fields for its parameters."""
+        if not isinstance(data, dict):
+            return data
+        if data.get("import", data.get("import_")) is not None:
+            for name in data:
+                if name not in (*_OF_ANY, *_OF_OWN):
+                    raise unknown_field(name, [*_OF_ANY, *_OF_OWN])
+            return data
+        for name in data:
+            if name in _OF_OWN and data[name] is not None:
+                said = "is for a class of your own, and there is no import that names one"
+                raise field_error(name, said)
+        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN, "parameters")}
+        return {
+            **{name: value for name, value in data.items() if name in _OF_ANY},
+            "parameters": {**data.get("parameters", {}), **own},
+        }
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.seed is not None and self.checkpoint is not None:
+            raise ValueError("has both a seed and a checkpoint; weights come from one of them")
+        if self.import_ is None:
+            if self.name not in NETWORKS:
+                said = (
+                    f"should be {' or '.join(NETWORKS)}, or name a class of your own by import, not "
+                    f"{self.name!r}{nearest(self.name, list(NETWORKS))}"
+                )
+                raise field_error("name", said)
+            return self
+        if "name" not in self.model_fields_set:
+            raise field_error("name", "is missing; a class of your own needs one, for tables and plots")
+        if self.name in NETWORKS:
+            raise field_error(
+                "name", f"{self.name!r} is a network of the registry; give your class another name"
+            )
+        if not self.stages:
+            raise field_error(
+                "stages", "is missing or empty; name a stage and its submodules, as in {trunk: [body]}"
+            )
+        if self.window % 2 == 0:
+            raise field_error(
+                "window", f"should be an odd number, so that it has a middle, not {self.window}"
+            )
+        return self
+
+    @property
+    def in_short(self) -> str:
+        """The network and what it is made with, in a line."""
+        made = {**self.parameters, **self.arguments}
+        return ", ".join([self.name, *(f"{name} {value}" for name, value in made.items())])
+
+    def source_file(self) -> Path | None:
+        """Return the file of an imported class where it lies below the folder; nothing is imported."""
+        parts = (self.import_ or "").partition(":")[0].split(".")
+        path = Path(self.folder or ".").joinpath(*parts)
+        return next(
+            (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None
+        )
+
+    @model_serializer(mode="wrap")
+    def _flat(self, as_mapping: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The parameters beside the name, and nothing that the other kind of network has."""
+        data = as_mapping(self)
+        if self.import_ is not None:
+            data.pop("parameters", None)
+            return dict(data)
+        return {name: data[name] for name in _OF_ANY if name in data} | self.parameters
+
+
+def as_models(value: Any) -> Any:
+    """One network, or a list; one that is only named is written as text."""
+    items = value if isinstance(value, tuple | list) else (value,)
+    return tuple({"name": item} if isinstance(item, str) else item for item in items)
+
+
+Models = Annotated[
+    tuple[Model, ...],
+    Field(min_length=1, max_length=100),
+    AfterValidator(unique),
+    BeforeValidator(as_models, json_schema_input_type=list[Model | Name] | Model | Name),
+]

@@ -1,0 +1,22 @@
+"""What one forward takes, stage by stage. Pure."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StageCost(BaseModel):
+    """What a stage of one forward takes, as traced (bench.measure.tracing)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flops: int  # of convolutions and matrix products, a multiply-accumulate as two
+    bytes: int  # moved if every layer reads its inputs and writes its output once
+    fused_bytes: int  # moved if nothing within an interval of the stage leaves the cache
+    peak_bytes: int  # alive at the worst moment of the stage, weights and clip included
+    dtype: str = "float32"  # that most of its FLOPs are computed in
+
+
+Costs: TypeAlias = Mapping[str, StageCost]
+"""Of one forward, by stage; those of no stage under `other`."""

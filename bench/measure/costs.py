@@ -1,0 +1,160 @@
+"""What cells cost, traced on the meta device before anything is measured. Runs in a worker."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from bench.grid.backend_spec import Backend
+from bench.grid.costs import StageCost
+from bench.grid.plan import Cell
+from bench.measure import workload
+from bench.measure.draft import in_words
+from bench.measure.tracing import Tracer
+from vsr_model.adapted import Adapted
+from vsr_model.errors import BadInput
+from vsr_model.network import Network
+from vsr_model.stages import StageProbe
+
+MAX_CPU_PIXELS: Final = 2**16
+"""Of a clip that is traced by a real call, where a network does not run on the meta device."""
+
+Costs = dict[str, StageCost]
+
+
+class Untraceable(Exception):  # noqa: N818 - no error: a cell runs without its costs
+    """A network whose costs cannot be traced; the message says why, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A network as a backend prepares it, with what counts its calls."""
+
+    network: Network
+    tracer: Tracer
+
+
+class CostTracer:
+    """Traces cells of some networks, those that differ in nothing that costs depend on once."""
+
+    def __init__(self, networks: Mapping[str, Network]) -> None:
+        """`networks`, by name, are on the CPU, and stay as they are."""
+        self._networks = networks
+        self._prepared: dict[Any, _Prepared] = {}
+        self._found: dict[Any, Costs | Untraceable] = {}
+
+    def uncalled(self) -> dict[str, list[str]]:
+        """Return, by network of the user's own, the submodules of its stages that no traced call reached."""
+        found: dict[str, list[str]] = {}
+        for (name, *_), prepared in self._prepared.items():
+            if isinstance(prepared.network, Adapted):
+                left = found.get(name, prepared.network.named)
+                found[name] = [submodule for submodule in left if submodule not in prepared.network.called]
+        return found
+
+    def costs(self, cell: Cell) -> Costs:
+        """Each stage's cost in one forward of the cell, on the backend's device.
+
+        FLOPs and bytes moved are those of the network's own convolutions, whatever computes them; memory is
+        that of what computes them. Of clips that processes divide, it is the work of all, and on GPUs the
+        memory of one. Raises Untraceable; `workload.Unsupported` for a backend that the network cannot have;
+        BadInput where what comes out is not what the grid says of a network of the user's own.
+        """
+        own = self._traced(cell)
+        if cell.backend.convolution == "library":
+            return own
+        plain = self._traced(replace(cell, backend=replace(cell.backend, convolution="library")))
+        return {
+            stage: cost.model_copy(
+                update={"peak_bytes": own[stage].peak_bytes if stage in own else cost.peak_bytes}
+            )
+            for stage, cost in plain.items()
+        }
+
+    def _traced(self, cell: Cell) -> Costs:
+        if cell.backend.is_divided and cell.backend.is_cuda:
+            share = self._of_shape(replace(cell, batch=max(1, cell.batch // cell.backend.processes)))
+            whole = self._of_shape(cell)
+            return {
+                stage: cost.model_copy(update={"peak_bytes": share[stage].peak_bytes})
+                for stage, cost in whole.items()
+            }
+        return self._of_shape(cell)
+
+    def _of_shape(self, cell: Cell) -> Costs:
+        variant = _variant(cell.backend)
+        plan = cell.memory_plan()
+        key = (cell.model.name, variant, plan, cell.batch, cell.frames, cell.height, cell.width)
+        if key not in self._found:
+            try:
+                self._found[key] = self._trace(cell, variant)
+            except Untraceable as reason:
+                self._found[key] = reason
+        found = self._found[key]
+        if isinstance(found, Untraceable):
+            raise found
+        return found
+
+    def _trace(self, cell: Cell, variant: Backend) -> Costs:
+        try:
+            return self._on(torch.device("meta"), cell, variant)
+        except (workload.Unsupported, BadInput):
+            raise
+        except Exception as error:
+            reason = f"the network does not run on the meta device ({in_words(error)})"
+        pixels = cell.batch * cell.frames * cell.height * cell.width
+        if pixels > MAX_CPU_PIXELS:
+            raise Untraceable(f"{reason}, and a clip of this size is not tried on the CPU for it")
+        try:
+            return self._on(torch.device("cpu"), cell, variant)
+        except BadInput:
+            raise
+        except Exception as error:
+            raise Untraceable(f"{reason}, nor in a trial on the CPU ({in_words(error)})") from None
+
+    def _on(self, device: torch.device, cell: Cell, variant: Backend) -> Costs:
+        prepared = self._prepare(cell.model.name, variant, device)
+        shape = (cell.batch, cell.frames, 3, cell.height, cell.width)
+        clip = torch.zeros(shape, device=device)
+        plan = cell.memory_plan()
+        if plan is None:
+            forward: Callable[[Tensor, StageProbe], object] = workload.forward_of(prepared.network, variant)
+        else:
+            if plan.place == "host" and not variant.is_cuda:
+                plan = replace(plan, place="device")  # the same memory
+            forward = workload.dropping(workload.frames_of(prepared.network, plan))
+        holds_clip = plan is None or not variant.is_cuda
+        before = torch.get_num_threads()
+        torch.set_num_threads(variant.threads or before)
+        try:
+            with device:
+                return prepared.tracer.trace(forward, clip, holds_clip=holds_clip)
+        finally:
+            torch.set_num_threads(before)
+
+    def _prepare(self, name: str, variant: Backend, device: torch.device) -> _Prepared:
+        key = (name, variant, device)
+        if key not in self._prepared:
+            network = copy.deepcopy(self._networks[name]).to(device)
+            with device:
+                prepared = workload.prepare(network, variant, device, on_cpu=not variant.is_cuda)
+            self._prepared[key] = _Prepared(network=prepared, tracer=Tracer(prepared))
+        return self._prepared[key]
+
+
+def _variant(backend: Backend) -> Backend:
+    """The backend without what its costs do not depend on."""
+    kept = Backend(
+        name="",
+        device="cuda" if backend.is_cuda else "cpu",
+        dtype=backend.dtype,
+        memory_format=backend.memory_format,
+        convolution=backend.convolution,
+        schedule=backend.schedule,
+        threads=backend.threads if backend.convolution == "winograd" else None,
+    )
+    depends_on_device = kept.convolution in ("im2col", "fft") or backend.memory_plan is not None
+    return kept if depends_on_device or kept.schedule != "sequential" else replace(kept, device="cpu")

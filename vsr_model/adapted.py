@@ -1,0 +1,224 @@
+"""Any torch module as a network that can be measured: its stages are submodules, told apart by hooks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vsr_model.errors import BadInput
+from vsr_model.network import Facts, Network
+from vsr_model.registry import nearest
+from vsr_model.stages import StageProbe, no_probe
+
+InputKind = Literal["clip", "frame", "window"]
+Ends = Literal["mirror", "repeat"]
+
+_GLOB: Final = frozenset("*?[")
+
+
+class Adapted(Network):
+    """A module under the contract of `vsr_model.network`.
+
+    `takes` is what the module's forward is called with: a `clip` (n, t, c, h, w), a `frame` (n, c, h, w) at a
+    time, or a `window` (n, window, c, h, w) around each frame, of which the middle one comes out; at the ends
+    of the clip a window is filled by frames in `mirror` order or by a `repeat` of the last. `output` is the
+    key or index of the enlarged frames where the module returns a mapping or a sequence.
+
+    `stages` gives each stage's submodules, by name or pattern. Within a stage, calls of others count once; a
+    submodule that two stages name counts for the one that is open, else for the first that names it. Hooks
+    are there during a call with a probe alone.
+
+    Raises BadInput for stages that name no submodule, one inside another stage's, or one without hooks.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        title: str,
+        stages: Mapping[str, Sequence[str]],
+        scale: int,
+        takes: InputKind = "clip",
+        window: int = 5,
+        ends: Ends = "mirror",
+        output: str | int | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.stage_of = find_stages(module, stages)
+        for name in self.stage_of:
+            _check_hooks(name, module.get_submodule(name))
+        self.named = [
+            name for patterns in stages.values() for name in patterns if not _GLOB.intersection(name)
+        ]
+        """The submodules that the stages name one by one."""
+        self._takes, self._window, self._ends, self._key = takes, window, ends, output
+        names = tuple(f"module.{name}" for name in _outermost(self.stage_of))
+        self.facts = Facts(
+            title=title,
+            source=f"{type(module).__module__}:{type(module).__qualname__}",
+            stages={
+                stage: f"Calls of {', '.join(name for name, own in self.stage_of.items() if own == stage)}."
+                for stage in stages
+            },
+            scale=scale,
+            narrow=("module",),
+            compiled=names or ("module",),
+        )
+        self.called: set[str] = set()
+        """Names of the stages' submodules whose hooks have fired."""
+
+    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        """Enlarge `lrs` (n, t, c, h, w) to (n, t, c, scale h, scale w), in the dtype of `lrs`.
+
+        Raises BadInput for a result of another shape or kind, and what the module raises.
+        """
+        weight = next(self.module.parameters(), lrs)
+        inputs = lrs.to(weight.dtype) if weight.is_floating_point() else lrs
+        if probe is no_probe:
+            return self._checked(self._call(inputs), lrs)
+        with self._hooked(probe):
+            return self._checked(self._call(inputs), lrs)
+
+    def _call(self, lrs: Tensor) -> Tensor:
+        if self._takes == "clip":
+            return self._picked(self.module(lrs))
+        if self._takes == "frame":
+            return torch.stack([self._picked(self.module(frame)) for frame in lrs.unbind(1)], 1)
+        frames = lrs.shape[1]
+        windows = (lrs[:, _around(i, frames, self._window, self._ends)] for i in range(frames))
+        return torch.stack([self._picked(self.module(item)) for item in windows], 1)
+
+    def _picked(self, result: Any) -> Tensor:
+        if self._key is not None:
+            try:
+                result = result[self._key]
+            except (KeyError, IndexError, TypeError) as error:
+                kind = type(result).__name__
+                raise BadInput(f"output: {self._key!r} is not in what comes out, a {kind}.") from error
+        if not isinstance(result, Tensor):
+            keys = f" with {', '.join(map(repr, result))}" if isinstance(result, Mapping) else ""
+            raise BadInput(
+                f"a {type(result).__name__}{keys} comes out, and a tensor is needed; `output: KEY` or "
+                "`output: INDEX` says which."
+            )
+        if self._takes == "window" and result.dim() == 5 and result.shape[1] == 1:
+            return result[:, 0]
+        return result
+
+    def _checked(self, result: Tensor, lrs: Tensor) -> Tensor:
+        *outer, height, width = lrs.shape
+        wanted = (*outer, self.facts.scale * height, self.facts.scale * width)
+        if tuple(result.shape) != wanted:
+            raise BadInput(
+                f"{tuple(result.shape)} comes out of a clip of {tuple(lrs.shape)}, and scale: "
+                f"{self.facts.scale} says {wanted}."
+            )
+        return result.to(lrs.dtype)
+
+    @contextmanager
+    def _hooked(self, probe: StageProbe) -> Iterator[None]:
+        gate = _Gate(probe)
+        handles = []
+        for name, stage in self.stage_of.items():
+            submodule = self.module.get_submodule(name)
+
+            def enter(_module: nn.Module, _args: Any, name: str = name, stage: str = stage) -> None:
+                self.called.add(name)
+                gate.enter(stage)
+
+            def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
+                gate.leave()
+
+            handles.append(submodule.register_forward_pre_hook(enter))
+            handles.append(submodule.register_forward_hook(leave, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+class _Gate:
+    """Opens a stage at the outermost of nested calls, and closes it after it."""
+
+    def __init__(self, probe: StageProbe) -> None:
+        self._probe = probe
+        self._depth = 0
+        self._span: AbstractContextManager[None]
+
+    def enter(self, stage: str) -> None:
+        if self._depth == 0:
+            self._span = self._probe(stage)
+            self._span.__enter__()
+        self._depth += 1
+
+    def leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._span.__exit__(None, None, None)
+
+
+def find_stages(module: nn.Module, stages: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Match the patterns of stages with submodules: each submodule's name and its stage.
+
+    Raises BadInput for a pattern that matches none, with the nearest name, and for a submodule inside another
+    stage's.
+    """
+    names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
+    found: dict[str, str] = {}
+    of_object: dict[int, str] = {}
+    for stage, patterns in stages.items():
+        for pattern in patterns:
+            matched = [name for name in names if name == pattern]
+            if not matched and _GLOB.intersection(pattern):
+                matched = [name for name in names if fnmatchcase(name, pattern)]
+            if not matched:
+                shown = ", ".join(name for name, _ in module.named_children())
+                raise BadInput(
+                    f"stages: {stage}: {pattern!r} is no submodule of {type(module).__name__}"
+                    f"{nearest(pattern, names)}; its own are {shown or 'none'}"
+                )
+            for name in matched:
+                # The same object under another name has its hooks already.
+                if of_object.setdefault(id(module.get_submodule(name)), name) == name:
+                    found.setdefault(name, stage)
+    for name, stage in found.items():
+        for other, its in found.items():
+            if its != stage and name.startswith(f"{other}."):
+                raise BadInput(
+                    f"stages: {stage}: {name!r} lies inside {other!r}, which is of {its}: stages may not "
+                    "contain each other"
+                )
+    return found
+
+
+def _check_hooks(name: str, module: nn.Module) -> None:
+    """Raise BadInput for a module whose calls no hook sees."""
+    if type(module).__call__ is not nn.Module.__call__:
+        what = f"overrides __call__ in {type(module).__name__}, so that its hooks never fire; use forward"
+    elif module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
+        what = "was compiled, so that its hooks do not fire; leave that to `compile: true` of a backend"
+    else:
+        return
+    raise BadInput(f"stages: {name!r} {what}")
+
+
+def _outermost(names: Mapping[str, str]) -> list[str]:
+    return [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
+
+
+def _around(middle: int, frames: int, window: int, ends: Ends) -> list[int]:
+    """The indices of a window around a frame, those beyond the clip's ends replaced."""
+    period = max(2 * (frames - 1), 1)
+
+    def inside(index: int) -> int:
+        if ends == "repeat" or frames == 1:
+            return min(max(index, 0), frames - 1)
+        folded = index % period
+        return min(folded, period - folded)
+
+    return [inside(middle + offset) for offset in range(-(window // 2), window // 2 + 1)]

@@ -1,0 +1,95 @@
+"""The contract of a network: what it says of itself, and how it is called."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from re import Match
+
+import torch
+from torch import Tensor, nn
+
+from vsr_model.stages import StageProbe, no_probe
+
+Replacement = str | Callable[[Match[str]], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure as a publication gives it, with its conditions and source."""
+
+    quantity: str
+    value: float
+    unit: str
+    source: str
+    conditions: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a network says of itself; all that is measured, traced and loaded goes by this.
+
+    `stages` gives each stage's name, in order, and a sentence on what it does. Frames are enlarged by
+    `scale`. Submodules are named as by `torch.nn.Module.get_submodule`; "" is the network itself.
+    """
+
+    title: str
+    source: str
+    stages: Mapping[str, str]
+    scale: int = 4
+    min_size: int = 1  # of height and width, in pixels
+    min_frames: int = 1
+    narrow: tuple[str, ...] = ("",)  # submodules that a narrower dtype casts; the rest stays float32
+    compiled: tuple[str, ...] = ("",)  # submodules that are compiled one by one, so that stages stay visible
+    schedules: tuple[str, ...] = ("sequential",)  # orders of work that vsr_model.schedules has for it
+    can_stream: bool = False  # whether vsr_model.streaming takes it: clips of any length in bounded memory
+    gains: tuple[tuple[str, float], ...] = ()  # of seeded weights (vsr_model.weights), by pattern of the name
+    published: tuple[Published, ...] = ()
+    # Of checkpoints (vsr_model.checkpoint):
+    names: tuple[tuple[str, Replacement], ...] = ()  # other projects' names to this one's, applied in order
+    optional: str | None = None  # pattern of tensors that not every project stores
+    ignored: str | None = None  # pattern of others' tensors that are not needed here
+    parts: tuple[str, ...] = ()  # prefixes of what a checkpoint may hold alone
+
+
+class Network(nn.Module):
+    """A super-resolution network that can be measured stage by stage.
+
+    A subclass is one file of `vsr_model.networks`. Its constructor's parameters are annotated with the values
+    that are allowed (`typing.Annotated` with a pydantic field), and its defaults are the published ones.
+    """
+
+    facts: Facts
+
+    def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
+        """Enlarge a clip: `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, scale h, scale w).
+
+        `probe` spans the work of each stage. Raises ValueError for a clip that `facts` exclude.
+        """
+        raise NotImplementedError
+
+    def cast_features(self, dtype: torch.dtype) -> None:
+        """Run the submodules of `facts.narrow` in `dtype`, such as torch.bfloat16.
+
+        What moves pixels, such as flow estimation and the positions of a warp, keeps the input's precision,
+        and so does the output: an error in a flow moves pixels, and is carried from frame to frame.
+        """
+        if not dtype.is_floating_point:
+            raise ValueError(f"features need a floating-point dtype, not {dtype}.")
+        for name in self.facts.narrow:
+            self.get_submodule(name).to(dtype)
+
+    def compile_parts(self) -> None:
+        """Compile the submodules of `facts.compiled` one by one, so that the probe still sees every stage."""
+        for name in self.facts.compiled:
+            part = self.get_submodule(name)
+            part.forward = torch.compile(part.forward)
+
+
+def check_clip(facts: Facts, shape: tuple[int, ...]) -> None:
+    """Raise ValueError, in one sentence, for the shape of what is no clip that the network takes."""
+    match shape:
+        case (n, t, 3, h, w) if n >= 1 and t >= facts.min_frames and min(h, w) >= facts.min_size:
+            return
+    raise ValueError(
+        f"{facts.title} needs a clip of shape (n, t, 3, h, w) with n of at least 1, t of at least "
+        f"{facts.min_frames} and h, w of at least {facts.min_size}, not {shape}."
+    )

@@ -1,0 +1,1 @@
+"""The networks, one file each; `vsr_model.registry` names them."""
