@@ -41,11 +41,12 @@ types: $(SETUP)
 
 check: lint types test ## lint, format check, strict types and tests
 
-gpu: $(SETUP) ## the GPU tests, configs/gpu.yaml, and the paper at its full size, whatever the tests say
+gpu: $(SETUP) ## the GPU tests, the clocks, configs/gpu.yaml, and the paper at its full size, whatever the tests say
 	@# Versions are the machine's own here: what their libraries deprecate is no fault of the tests.
 	$(PY) -m pytest -m gpu -W default; tests=$$?; \
+	$(PY) -m benchmarks.known_length --backend cuda --output results/known-length; clocks=$$?; \
 	$(PY) -m bench run configs/gpu.yaml; grid=$$?; \
-	$(MAKE) --no-print-directory gpu-paper && [ $$tests = 0 ] && [ $$grid = 0 ]
+	$(MAKE) --no-print-directory gpu-paper && [ $$tests = 0 ] && [ $$clocks = 0 ] && [ $$grid = 0 ]
 
 gpu-paper: $(SETUP) ## the paper at its full size with few calls of each, into results/paper-gpu; goes on where it stopped
 	$(PY) -m bench paper --brief --output results/paper-gpu

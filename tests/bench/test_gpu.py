@@ -1,9 +1,8 @@
-"""What only a CUDA device can show. Timed work is the device's own sleep, whose length is known."""
+"""What only a CUDA device can show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +14,7 @@ from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.config import Model
 from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
-from bench.measure.timing import Timed, timed
+from bench.measure.timing import timed
 from bench.paper.method import PAPER, Method
 from bench.paper.script import keep_from_cudnn
 from bench.process.admission import Admission
@@ -46,7 +45,7 @@ CUDA_BACKENDS = [
 by_name = pytest.mark.parametrize("backend", CUDA_BACKENDS, ids=lambda backend: backend.name)
 
 CYCLES = 40_000_000
-"""Of the device's clock: 20 to 40 ms, against which launches and clock readings are nothing."""
+"""Of the device's clock: 20 to 40 ms, so that the device is at work when the host goes on."""
 
 TIMES = 7
 
@@ -55,9 +54,6 @@ TIMES = 7
 def device() -> CudaDevice:
     made = CudaDevice("cuda")
     made.create_context()
-    for _ in range(20):  # until the device's clock is up
-        torch.cuda._sleep(CYCLES)
-    made.synchronize()
     return made
 
 
@@ -114,48 +110,22 @@ def test_the_device_is_described():
     assert first["memory_bytes"] > 2**30
 
 
-# Clocks.
+# Clocks. Whether they are right is for benchmarks/known_length.py.
 
 
-def spans(device: CudaDevice, action: Callable[[], object]) -> list[Timed]:
-    return [timed(action, device=device)[1] for _ in range(TIMES)]
+def test_the_clock_is_read_while_the_device_has_nothing_to_do(device):
+    """Neither does work that was left over count, nor is any of its own missing."""
+    idle: list[bool] = []
 
+    def clock() -> float:
+        idle.append(torch.cuda.current_stream().query())
+        return perf_counter()
 
-def device_median(found: list[Timed]) -> float:
-    return median(span.device_s for span in found if span.device_s is not None)
-
-
-def wall_median(found: list[Timed]) -> float:
-    return median(span.wall_s for span in found)
-
-
-def test_twice_the_work_takes_twice_the_time(device):
-    once = spans(device, lambda: torch.cuda._sleep(CYCLES))
-    twice = spans(device, lambda: torch.cuda._sleep(2 * CYCLES))
-    assert device_median(twice) == pytest.approx(2 * device_median(once), rel=0.05)
-    assert wall_median(twice) == pytest.approx(2 * wall_median(once), rel=0.10)
-
-
-def test_events_and_wall_time_agree(device):
-    found = spans(device, lambda: torch.cuda._sleep(CYCLES))
-    assert device_median(found) == pytest.approx(wall_median(found), rel=0.10)
-    # The events lie inside the wall span; the slack is the resolution of an event, half a microsecond.
-    assert all(span.device_s is not None and span.device_s <= span.wall_s + 1e-5 for span in found)
-
-
-def test_host_time_without_synchronisation_is_the_launch_alone(device):
-    begin = perf_counter()
     torch.cuda._sleep(CYCLES)
-    unsynchronised = perf_counter() - begin
-    device.synchronize()
-    assert unsynchronised < 0.5 * wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
-
-
-def test_work_left_over_is_not_counted(device):
-    alone = wall_median(spans(device, lambda: torch.cuda._sleep(CYCLES)))
-    torch.cuda._sleep(10 * CYCLES)
-    _, span = timed(lambda: torch.cuda._sleep(CYCLES), device=device)
-    assert span.wall_s < 3 * alone
+    _, span = timed(lambda: torch.cuda._sleep(CYCLES), device=device, clock=clock)
+    assert idle == [True, True]
+    assert span.device_s is not None
+    assert span.device_s > 0
 
 
 # Memory.
@@ -257,20 +227,6 @@ def test_stages_and_other_are_the_forward(records, backend: Backend):
     for whole, *of_call in zip(wholes, *parts, strict=True):
         assert all(part >= 0 for part in of_call)
         assert sum(of_call) == pytest.approx(whole, rel=1e-6)
-
-
-@by_name
-def test_both_stage_passes_tell_the_same(records, backend: Backend):
-    """For stages of a millisecond or more: below, launches that a synchronisation lays bare weigh in."""
-    record = records[backend.name]
-    compared = 0
-    for stage in STAGES:
-        synchronised = median(steady(record, Pass.STAGE_SYNC, stage, "wall_s"))
-        on_events = median(steady(record, Pass.STAGE_EVENTS, stage, "device_s"))
-        if on_events > 1e-3:
-            compared += 1
-            assert synchronised == pytest.approx(on_events, rel=0.3, abs=3e-4), stage
-    assert compared > 0
 
 
 @by_name

@@ -66,8 +66,7 @@ def test_the_profiler_shows_the_kernels(records: dict[str, CellRecord], name: st
         assert {use.stage for use in record.kernels} >= {str(stage) for stage in STAGES}
     assert all(use.cpu_s is None and (use.device_s or 0) > 0 for use in record.kernels)
     assert record.profile_busy_s is not None
-    assert record.profile_wall_s is not None
-    assert 0 < record.profile_busy_s <= record.profile_wall_s
+    assert record.profile_busy_s > 0
     assert record.launch_bound_share is not None
     assert 0 <= record.launch_bound_share < 1
 
