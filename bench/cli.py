@@ -28,7 +28,7 @@ from bench.cli_options import FilterOption, OutputOption, ResumeOption, SetOptio
 from bench.grid import config, estimate, plan, presets
 from bench.grid.yaml_source import Source
 from bench.process import interrupts
-from bench.units import BYTES, with_unit
+from bench.units import BYTES, counted, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -154,8 +154,8 @@ def show_plan(
     known = sum(item.seconds for item in estimates if item.seconds is not None) * rounds
     unknown = sum(item.seconds is None for item in estimates)
     out.print(
-        f"{len(cells)} cells, {rounds} round{'s' if rounds > 1 else ''} each: about {_duration(known)}"
-        + (f", and {unknown} cells whose device or costs are not known here" if unknown else ""),
+        f"{counted(len(cells), 'cell')}, {counted(rounds, 'round')} each: about {_duration(known)}"
+        + (f", and {counted(unknown, 'cell')} whose device or costs are not known here" if unknown else ""),
         highlight=False,
     )
     out.print(
@@ -300,7 +300,7 @@ def _experiment(
 
 def _print_outcome(outcome: Any) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses.items())) or "none done"
-    typer.echo(f"\n{outcome.planned} cells: {counts}")
+    typer.echo(f"\n{counted(outcome.planned, 'cell')}: {counts}")
     for note in outcome.notes:
         typer.echo(f"note: {one_line(note)}")
     for empty in outcome.plots.empty:

@@ -164,7 +164,8 @@ def _print(found: "Tuned") -> None:
     from bench.cli_ladder import table_of  # noqa: PLC0415
     from bench.reporting.markdown import Column  # noqa: PLC0415
     from bench.tuning.tuned import in_words, over_runner_up_in_words  # noqa: PLC0415
-    from bench.tuning.words import counted, decibels  # noqa: PLC0415
+    from bench.tuning.words import decibels  # noqa: PLC0415
+    from bench.units import counted  # noqa: PLC0415
 
     if found.interrupted:
         typer.echo(f"interrupted; the rest: {one_line(tune_run.again(found.folder))}")

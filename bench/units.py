@@ -81,6 +81,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 round`, `2 rounds`; `several` where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def with_unit(value: float, units: tuple[Unit, ...] = SECONDS, digits: int = 3) -> str:
     """The value in the unit that suits it alone, such as `12.3 ms`."""
     unit = unit_for([abs(float(f"{value:.{digits - 1}e}"))], units) if value else units[0]

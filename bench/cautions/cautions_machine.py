@@ -9,6 +9,7 @@ from bench.cautions.caution import Caution, Notice
 from bench.grid.spans import FORWARD
 from bench.machine.telemetry_nvidia import HARMFUL
 from bench.records import CellRecord, OtherProcess, Pass, Phase, TelemetryReading
+from bench.units import counted
 
 SHARE: Final = 0.01
 """Of the time: what is lost below it does not show beside the 2 % that a median is measured to."""
@@ -220,7 +221,7 @@ def _device_shared(record: CellRecord, readings: Sequence[TelemetryReading]) -> 
     if not count:
         return None
     held = max((item.other_device_bytes or 0 for item in readings), default=0)
-    text = f"{_count(count, 'other process', 'other processes')} had the GPU open"
+    text = f"{counted(count, 'other process', 'other processes')} had the GPU open"
     text += _named(on_it, lambda item: f"{(item.device_bytes or 0) / 2**20:.0f} MiB")
     if held and not on_it:
         text += f", with {held / 2**20:.0f} MiB in use"
@@ -242,7 +243,7 @@ def _cores_busy(
     if taken < 2 * SHARE and others < MIN_BUSY_SHARE * cores:
         return None
     named = [item for item in record.others if item.cores is not None]
-    text = f"others kept {others:.2g} of {_count(cores, 'core', 'cores')} busy while samples were taken"
+    text = f"others kept {others:.2g} of {counted(cores, 'core')} busy while samples were taken"
     return _Seen(size=others, text=text + _named(named, lambda item: f"{item.cores:.2g}"))
 
 
@@ -280,11 +281,11 @@ def _affinity_narrow(record: CellRecord, environment: Mapping[str, Any]) -> _See
     if threads is None or _on_gpu(record):
         return None
     if cores is not None and threads > cores:
-        text = f"{_count(threads, 'thread', 'threads')} had {_count(cores, 'core', 'cores')} to run on"
+        text = f"{counted(threads, 'thread')} had {counted(cores, 'core')} to run on"
         return _Seen(size=threads / cores, text=text)
     quota = _nested(environment, "cgroup", "cpu_quota_cores")
     if isinstance(quota, int | float) and threads > quota > 0:
-        text = f"{_count(threads, 'thread', 'threads')} had a CPU quota of {quota:.3g} cores"
+        text = f"{counted(threads, 'thread')} had a CPU quota of {quota:.3g} cores"
         return _Seen(size=threads / quota, text=text)
     return None
 
@@ -348,7 +349,3 @@ def _nested(environment: Mapping[str, Any], outer: str, inner: str) -> Any:
 def _named(others: Iterable[OtherProcess], figure: Callable[[OtherProcess], str]) -> str:
     names = ", ".join(f"{item.name} (pid {item.pid}) {figure(item)}" for item in others)
     return f", among them {names}" if names else ""
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"

@@ -26,6 +26,7 @@ from bench.reporting.report_roofline import ceilings, roofline
 from bench.reporting.report_trust import machine, sampling, warnings
 from bench.results.analysis import MEASURED, Tables
 from bench.results.differing import flat
+from bench.units import counted
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""
@@ -173,7 +174,7 @@ def _summary(
     }
     ended = Counter(cell.status for cell in cells)
     lines = [
-        f"{_count(len(cells), 'cell')} in {_count(rounds, 'round')}: "
+        f"{counted(len(cells), 'cell')} in {counted(rounds, 'round')}: "
         + ", ".join(f"**{ended[status]} {status}**" for status in Status if ended[status])
         + ".",
         "",
@@ -234,7 +235,3 @@ def _environment(environment: Mapping[str, object]) -> str:
         Column(title="value", cells=[escape(value) for _, value in pairs]),
     ]
     return f"## Environment\n\n{table(columns)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

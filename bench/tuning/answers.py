@@ -15,7 +15,7 @@ from bench.statistics.changes import RatioInterval, least_rounds, of_pairs
 from bench.statistics.stats import CONFIDENCE
 from bench.tuning.search import Answer, Done, Stage
 from bench.tuning.space import PLAIN_NAME, Candidate
-from bench.tuning.words import counted
+from bench.units import counted
 
 NOT_MEASURED: Final = "not measured"
 

@@ -14,8 +14,8 @@ from bench.grid.config_backend import BackendSpec, TunedOn
 from bench.tuning.answers import Gain, Verdict
 from bench.tuning.search import Done
 from bench.tuning.space import Candidate
-from bench.tuning.words import counted, decibels, times
-from bench.units import with_unit
+from bench.tuning.words import decibels, times
+from bench.units import counted, with_unit
 from vsr_model.one_line import one_line
 
 WHOLE_CLIPS: Final = ("compile", "schedule", "cuda_graph", "transfer")

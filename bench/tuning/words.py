@@ -31,11 +31,6 @@ def with_interval(found: Interval) -> str:
     return f"{times(found.ratio)} ({times(found.low)[:-1]} to {times(found.high)[:-1]})"
 
 
-def counted(number: int, one: str) -> str:
-    """`1 round`, `2 rounds`."""
-    return f"{number} {one}{'' if number == 1 else 's'}"
-
-
 def decibels(psnr_db: float | None) -> str:
     """`123 dB`, or `equal` without any error; nothing where it is not known, as of the reference itself."""
     if psnr_db is None:
