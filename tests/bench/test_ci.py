@@ -277,7 +277,7 @@ def test_a_revision_that_this_program_cannot_use(revisions, here, side):
          "an assumption from 6 on: give more"),
         (["--base", "base", "--output", ".."], "is not empty"),
         (["--base", "base", "--set", "backends=[{name: far, from: cudnn, device: 'cuda:99'}]"],
-         "none of the 1 cell can be measured here: no "),
+         "none of the 1 cells can be measured here: no "),
         (["--resume", "nowhere"], "nowhere: holds no comparison of revisions (there is no ci.json in it)"),
         (["--resume", "nowhere", "--set", "plots=[]"], "--resume: all but --repository is as it began"),
         (["--resume", "nowhere", "--threshold", "3%"], "--resume: all but --repository is as it began"),
