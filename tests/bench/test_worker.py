@@ -171,7 +171,8 @@ def test_progress_counts_every_call(run, monkeypatch, changes, calls):
     assert len(set(doing)) == len(doing)
 
 
-def test_the_parent_is_left_asleep_beside_short_calls(run):
+def test_the_parent_is_left_asleep_beside_short_calls(run, monkeypatch):
+    monkeypatch.setattr(passes, "MENTION_INTERVAL_S", 3600.0)
     doing = [progress.doing for progress in run(measure=measure(repetitions=6)).progress]
     assert doing == ["starting", "building the model", "cold call"]
 
