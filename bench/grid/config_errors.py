@@ -37,7 +37,7 @@ _SHOULD_BE: Final = {
 
 def unknown_field(name: str, allowed: list[str]) -> PydanticCustomError:
     """The error that a model raises for a field that it does not have."""
-    said = f"unknown field {_shown(name)}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
+    said = f"unknown field {shown(name)}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
     return PydanticCustomError("unknown_field", "{said}", {"said": said, "key": name})
 
 
@@ -67,7 +67,7 @@ def as_bad_input(error: ValidationError, source: Source) -> BadInput:
 
 
 def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind of error reads best
-    kind, given = item["type"], _shown(item["input"])
+    kind, given = item["type"], shown(item["input"])
     context = item.get("ctx", {})
     if kind == "missing":
         return "is missing"
@@ -81,7 +81,7 @@ def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind
         allowed = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         hint = nearest(str(context["tag"]), allowed)
         return (
-            f"should be {', '.join(allowed[:-1])} or {allowed[-1]}, not {_shown(item['input']['kind'])}{hint}"
+            f"should be {', '.join(allowed[:-1])} or {allowed[-1]}, not {shown(item['input']['kind'])}{hint}"
         )
     if kind == "literal_error":
         allowed = [word.strip(" '") for word in context["expected"].replace(" or ", ", ").split(",")]
@@ -100,7 +100,8 @@ def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind
     return f"{said}, not {given}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a given value as a message repeats it, cut short."""
     text = repr(list(value)) if isinstance(value, tuple) else repr(value)
     if value is None:
         text = "nothing"

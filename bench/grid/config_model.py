@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from bench.grid.config_base import MediaPath, Name, Seed, Strict, unique
-from bench.grid.config_errors import field_error, unknown_field
+from bench.grid.config_errors import field_error, shown, unknown_field
 from bench.grid.yaml_source import nearest
 from vsr_model.registry import NETWORKS
 
@@ -34,6 +34,12 @@ def _class_path(value: str) -> str:
 def _patterns(value: Any) -> Any:
     """A single submodule is a list of one."""
     return (value,) if isinstance(value, str) else value
+
+
+def _key_or_index(value: Any) -> Any:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"should be a key (text) or an index (a whole number), not {shown(value)}")
 
 
 Submodules = Annotated[
@@ -69,7 +75,7 @@ class Model(Strict):
     """Frames of a window, an odd number; the middle one comes out."""
     ends: Literal["mirror", "repeat"] = "mirror"
     """What fills a window beyond the ends of the clip."""
-    output: str | int | None = None
+    output: Annotated[str | int, BeforeValidator(_key_or_index)] | None = None
     """Key or index of the frames where a dict, a list or a tuple comes out."""
     stages: dict[Name, Submodules] = Field(default={})
     """Stages and their submodules, by name or pattern, as in {alignment: [spynet], upsampling: ["up*"]}."""

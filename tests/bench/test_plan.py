@@ -51,8 +51,27 @@ def test_ids_are_unique_and_the_same_every_time() -> None:
 def test_an_id_names_what_is_measured() -> None:
     cell = cells(experiment())[1]
     assert cell.id == "basicvsr/noise/b1/t1/64x64/cuda"
-    assert cell.clip_id == ("noise", "b1", "t1", "64x64")
+    assert cell.clip_id == ("basicvsr", "noise", "b1", "t1", "64x64")
     assert (cell.batch, cell.frames, cell.height, cell.width) == (1, 1, 64, 64)
+
+
+def test_networks_lead_and_each_has_every_clip_and_backend() -> None:
+    found = cells(experiment(model=("basicvsr", {"name": "egvsr", "num_blocks": 3})))
+    assert ids(found) == [
+        f"{model}/noise/b1/t{frames}/64x64/{backend}"
+        for model in ("basicvsr", "egvsr")
+        for frames in (1, 4)
+        for backend in ("cpu", "cuda")
+    ]
+    assert ids(cells(experiment(model="egvsr"), ["backend=cpu"])) == [
+        "egvsr/noise/b1/t1/64x64/cpu", "egvsr/noise/b1/t4/64x64/cpu",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("filters", [["model=egvsr"], ["model=egv*"], ["egvsr/*"]], ids=" ".join)
+def test_a_network_is_filtered_as_any_axis(filters: list[str]) -> None:
+    found = cells(experiment(model=("basicvsr", "egvsr")), [*filters, "frames=4"])
+    assert ids(found) == ["egvsr/noise/b1/t4/64x64/cpu", "egvsr/noise/b1/t4/64x64/cuda"]
 
 
 def test_each_input_has_its_own_axes_where_it_gives_them() -> None:
@@ -90,12 +109,12 @@ class TestFilters:
             (
                 ["frame=4"],
                 "--filter frame=4: no axis 'frame' (did you mean 'frames'?); "
-                "allowed are input, batch, frames, size, backend, cell",
+                "allowed are model, input, batch, frames, size, backend, cell",
             ),
             (
                 ["cpu"],
-                "--filter cpu: neither axis=value (axes: input, batch, frames, size, backend, cell) nor a "
-                "pattern on a cell's id such as 'noise/*/cpu'",
+                "--filter cpu: neither axis=value (axes: model, input, batch, frames, size, backend, cell) "
+                "nor a pattern on a cell's id such as 'basicvsr/*/cpu'",
             ),
             ([""], "--filter : neither axis=value"),
             (
@@ -106,6 +125,10 @@ class TestFilters:
                 ["backend=cup,cpu"],
                 "--filter backend=cup,cpu: 'cup' is the backend of none of the 4 cells (did you mean 'cpu'?);"
                 " they have cpu, cuda",
+            ),
+            (
+                ["model=egvsr"],
+                "--filter model=egvsr: 'egvsr' is the model of none of the 4 cells; they have basicvsr",
             ),
             (["frames=1,"], "--filter frames=1,: '' is the frames of none"),
             (

