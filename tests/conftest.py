@@ -31,6 +31,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 # Processes under test write as they do for a user.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
+# OpenMP's threads otherwise spin while they wait for each other: beside other work a test takes minutes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _signals_as_from_a_terminal() -> Iterator[None]:
