@@ -54,6 +54,7 @@ class Prepared:
     settings: dict[str, str]  # as read back
     threads: int
     parameters: int
+    stages: tuple[str, ...]  # of the network, in its order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ class Share:
         backend = own_backend(task.job.cell.backend, rank)
         network = networks.build(task.job.cell.model)
         self.parameters = sum(item.numel() for item in network.parameters())
+        self.stages = tuple(network.facts.stages)
         self._clip = share_of(workload.make_clip(task.job.cell), rank, backend.processes)
         prepared = workload.prepare(network, backend, device.torch_device)
         self._forward = workload.forward_of(prepared, backend=backend)
@@ -133,7 +135,12 @@ def serve(task: Task, rank: int, device: Device, connection: Connection, meet: C
         device.create_context()
         share = Share(task, rank, device, meet)
         connection.send(
-            Prepared(settings=settings, threads=backends.thread_count(), parameters=share.parameters)
+            Prepared(
+                settings=settings,
+                threads=backends.thread_count(),
+                parameters=share.parameters,
+                stages=share.stages,
+            )
         )
         while (order := connection.recv()) is not Order.END:
             connection.send(share.call() if order is Order.CALL else share.output())

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from bench.grid import plan
 from bench.grid.config import Experiment
-from bench.grid.plan import Job
+from bench.grid.costs import Costs, StageCost
+from bench.grid.plan import Cell, Job
+from bench.grid.spans import OTHER
 from bench.messages import Message, Progress, Task
 from bench.process.launcher import ServerDiedError, WorkerProcess
 from bench.records import CellRecord
@@ -203,13 +205,16 @@ def jobs_of(one: Experiment) -> list[Job]:
     return plan.schedule(plan.cells(one), one.measure)
 
 
-def task_of(one: Experiment, reference: Path, *, index: int = 0) -> Task:
+def peak_of(cell: Cell) -> Costs:
+    """Costs by which each pixel of a clip takes 8 KiB."""
+    pixels = cell.batch * cell.frames * cell.height * cell.width
+    return {OTHER: StageCost(flops=1, bytes=1, fused_bytes=1, peak_bytes=8192 * pixels)}
+
+
+def task_of(one: Experiment, reference: Path, *, index: int = 0, **fields: Any) -> Task:
     """The task of one of an experiment's jobs."""
     return Task(
-        job=jobs_of(one)[index],
-        measure=one.measure,
-        reference=reference,
-        import_torch_s=1.25,
+        job=jobs_of(one)[index], measure=one.measure, reference=reference, import_torch_s=1.25, **fields
     )
 
 

@@ -24,16 +24,16 @@ from tests.bench.fakes import (
 from tests.networks import STAGES
 from vsr_model.stages import PROPAGATION, StageProbe, no_probe
 
-STAGE_NAMES = [str(stage) for stage in STAGES]
+STAGE_NAMES = list(STAGES)
 
 
 class Ran:
     """One round: its record, and what was said on the way."""
 
-    def __init__(self, one: Experiment, reference: Path, *, index: int = 0) -> None:
+    def __init__(self, one: Experiment, reference: Path, **task: Any) -> None:
         self.messages: list[Message] = []
         self.record: CellRecord = worker.run(
-            task_of(one, reference, index=index), self.messages.append, lambda: self.messages.append(Ready())
+            task_of(one, reference, **task), self.messages.append, lambda: self.messages.append(Ready())
         )
 
     @property
