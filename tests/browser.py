@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 VARIABLE: Final = "VSR_BENCH_BROWSER"
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 600.0
 FLAGS: Final = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -145,7 +145,7 @@ class Browser:
         for end in (self._read, self._write):
             os.close(end)
         try:
-            self._process.wait(10)
+            self._process.wait(600)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

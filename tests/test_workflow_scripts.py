@@ -645,7 +645,7 @@ def test_a_cancelled_job_is_told_to_what_measures(stage: str, number: signal.Sig
         assert process.stdout is not None
         assert process.stdout.readline() == "measuring\n"
         process.send_signal(number)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=600)
     assert process.returncode == exits.INTERRUPTED
     assert WORDS[exits.INTERRUPTED] in out
     assert WORDS[exits.INTERRUPTED] in stage.text("work/results/comment/comment.md")

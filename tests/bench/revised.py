@@ -30,7 +30,7 @@ def git(folder: Path, *arguments: str) -> str:
     }  # fmt: skip
     return subprocess.run(
         ["git", *arguments], cwd=folder, env={**os.environ, **known}, capture_output=True, text=True,
-        check=True, timeout=60,
+        check=True, timeout=600,
     ).stdout.strip()  # fmt: skip
 
 

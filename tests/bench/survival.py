@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "VSR_BENCH_SURVIVAL"
 """An environment variable by which a run's processes are known, whoever their parent has become."""
 
-PATIENCE_S = 60.0
+PATIENCE_S = 600.0
 
 MADE = {
     "config.yaml", "environment.json", "run.json", "journal.jsonl", "cells.csv", "samples.csv", "memory.csv",

@@ -192,7 +192,7 @@ def test_a_configuration_that_is_no_file(kind: str, tmp_path: Path) -> None:
 def _refusal_of(call: Callable[[], object]) -> str:
     """The sentence; a call that waits is ended by an error that is none."""
     before = signal.signal(signal.SIGALRM, _start)
-    signal.alarm(10)
+    signal.alarm(120)
     try:
         with pytest.raises(BadInput) as caught:
             call()
@@ -279,7 +279,7 @@ def as_process(*arguments: str, cwd: Path, memory: int | None = 3 * 2**30) -> tu
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         preexec_fn=limited,
     )

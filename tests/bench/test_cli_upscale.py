@@ -38,7 +38,7 @@ def ended(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.C
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -106,7 +106,7 @@ def test_whatever_ends_it_leaves_what_was_there(
         for number in numbers:
             sleep(0.2)
             process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     assert process.returncode == status
     assert said == ("" if status < 0 else f"interrupted; {output} was not written\n")
     assert [path.name for path in tmp_path.iterdir()] == (["out.mp4"] if old else [])
@@ -160,7 +160,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path):
             shown += read
             if not read:
                 break
-        assert process.wait(60) == exits.OK
+        assert process.wait(600) == exits.OK
     os.close(ours)
     assert b"1/1 frames" in shown
     assert b"finishing the file" in shown

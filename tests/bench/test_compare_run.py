@@ -70,7 +70,7 @@ def test_it_runs_as_a_process_and_its_json_has_every_figure(tmp_path: Path) -> N
     base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new", slowed(1.1))
     ended = subprocess.run(
         [sys.executable, "-m", "bench", "compare", str(base), str(new), "--format", "json"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (exits.FOUND, "")
     (found,) = json.loads(ended.stdout)["comparisons"]

@@ -174,7 +174,7 @@ def data_of(folder: Path, format_: Format, *options: object) -> Any:
 def tool(*arguments: object) -> str:
     """What the tool itself prints; it must take the files without complaint."""
     ended = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False
     )
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert ended.stderr == ""
@@ -596,7 +596,7 @@ class TestWithoutTheTools:
             "print(*sorted({'torch', 'pyperf', 'pytest_benchmark', 'pytest'} & {*sys.modules}))"
         )
         ended = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
         )
         assert ended.stdout.strip() == ""
 

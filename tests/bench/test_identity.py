@@ -68,7 +68,7 @@ def test_hashes_are_the_same_in_every_process() -> None:
     told = {
         subprocess.run(
             [sys.executable, "-c", program], cwd=Path(__file__).parents[2], env={"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=600,
         ).stdout.strip()
         for seed in ("1", "2")
     }  # fmt: skip

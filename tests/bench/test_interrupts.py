@@ -98,7 +98,7 @@ def test_a_signal_that_comes_when_all_is_told_changes_nothing(doing: str, status
         [sys.executable, "-c", LATE.format(doing=doing)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")

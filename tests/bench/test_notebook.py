@@ -63,7 +63,7 @@ def test_it_runs(tmp_path: Path, kept: Any, monkeypatch: pytest.MonkeyPatch) -> 
     for cell in made.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    NotebookClient(made, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(made, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert shown(made)[0] == before[0]
     # Tables and sentences are the same to the last digit: they come from the committed runs alone.
     assert shown(made)[1] == before[1]

@@ -61,7 +61,7 @@ def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Pat
         env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -174,7 +174,7 @@ class TestOneWriter:
     def second(self, path: Path) -> str:
         program = [sys.executable, "-c", self.PROGRAM, str(path)]
         cwd = Path(__file__).parents[2]
-        done = subprocess.run(program, cwd=cwd, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(program, cwd=cwd, capture_output=True, text=True, check=True, timeout=600)
         return done.stdout.strip()
 
     def test_another_process_is_refused_and_changes_nothing(self, path: Path) -> None:

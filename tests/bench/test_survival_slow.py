@@ -120,7 +120,7 @@ cp -r "$1/run" "$5"
 def _may_mount() -> bool:
     command = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
     try:
-        return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=600, check=False).returncode == 0
     except OSError:
         return False
 
@@ -135,7 +135,7 @@ def test_a_disk_that_is_full(tmp_path, size):
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", DISK, "sh",
          str(disk), sys.executable, size, str(tmp_path / "grid.yaml"), str(copy)],
-        cwd=ROOT, env={**os.environ, MARK: survivor.token}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env={**os.environ, MARK: survivor.token}, capture_output=True, text=True, timeout=600,
         check=False,
     )  # fmt: skip
     said = done.stdout.split()

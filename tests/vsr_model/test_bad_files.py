@@ -26,7 +26,7 @@ from vsr_model.video import inspect, iterate_frames
 EXAMPLES: Final = [40, pytest.param(3000, marks=pytest.mark.slow)]
 """Of each fuzz test: a look in make test, a search in make test-slow."""
 
-WAIT_S: Final = 20
+WAIT_S: Final = 120
 """Far beyond what any of the files takes, on a busy machine too."""
 
 
@@ -207,7 +207,7 @@ def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -104,7 +104,7 @@ def killed_while_writing(path: Path, kind: str) -> None:
         "    partial.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program, path, kind], cwd=ROOT, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program, path, kind], cwd=ROOT, check=False, timeout=600)
     assert ended.returncode == -signal.SIGKILL
 
 
