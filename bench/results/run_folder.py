@@ -144,7 +144,7 @@ class RunFolder:
 
     def check_config(self, given: Experiment | None = None) -> None:
         """Raises BadInput where config.yaml, or the experiment that is `given`, is not what the run began
-        with, naming the first difference."""
+        with, naming the first difference. Arguments of a network that are not given are the run's."""
         if self.begun_with is None:
             raise BadInput(
                 f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
@@ -157,6 +157,8 @@ class RunFolder:
             if experiment is None:
                 continue
             now = config.resolved(experiment, self.path)
+            if experiment is given:
+                now["model"] = _filled(now["model"], begun_with["model"])
             for field, was, is_now in identity.differences(begun_with, now):
                 raise BadInput(
                     f"{self.path}: begun with {field}: {identity.shown(was)}, and {name} has "
@@ -265,6 +267,15 @@ class RunFolder:
         for name, table in named.items():
             write_whole(self.path / f"{name}.csv", to_csv(table))
         return tables
+
+
+def _filled(given: Sequence[dict[str, Any]], begun_with: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The networks with the arguments that a run has written out."""
+    known = {
+        model["name"]: {name: value for name, value in model.items() if name not in ("seed", "checkpoint")}
+        for model in begun_with
+    }
+    return [{**known.get(model["name"], {}), **model} for model in given]
 
 
 def file_digests(experiment: Experiment) -> dict[str, str]:
