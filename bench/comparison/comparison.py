@@ -106,6 +106,7 @@ class CellComparison:
 
     cell: str  # its id on the new side, or the base's where only that has it
     base_cell: str | None  # its id on the base side where it is called otherwise there
+    model: str
     input: str
     batch: int
     frames: int

@@ -103,8 +103,9 @@ def _network(model: Model, files: Mapping[str, str]) -> dict[str, Any]:
         if model.checkpoint
         else {"seed": model.seed or 0}
     )
-    made = {**model.parameters, **model.arguments}
-    return {"name": model.name, **({"import": model.import_} if model.import_ else {}), **made, **weights}
+    own = {"import", "arguments", "scale", "input", "window", "ends", "output", "stages"}
+    made = model.model_dump(include=own, by_alias=True) if model.import_ else model.parameters
+    return {"name": model.name, **made, **weights}
 
 
 def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:

@@ -78,9 +78,10 @@ def memory(base: int = GIB, new: int = GIB, amount: Amount = Amount.SAME) -> tup
 def cell(name: str = "basicvsr/noise/b1/t4/64x64/cudnn", **fields: Any) -> CellComparison:
     """An ok cell that is the same on both sides, with its axes as its id has them."""
     parts = name.split("/")
-    input_, batch, frames, size, backend = parts if len(parts) == 5 else ("noise", "b1", "t4", "64x64", name)
+    axes = parts if len(parts) == 6 else ("basicvsr", "noise", "b1", "t4", "64x64", name)
+    model, input_, batch, frames, size, backend = axes
     known: dict[str, Any] = {
-        "cell": name, "base_cell": None, "input": input_, "batch": int(batch[1:]),
+        "cell": name, "base_cell": None, "model": model, "input": input_, "batch": int(batch[1:]),
         "frames": int(frames[1:]), "height": int(size.split("x")[0]), "width": int(size.split("x")[1]),
         "backend": backend, "base_status": Status.OK, "new_status": Status.OK, "verdict": Verdict.SAME,
         "why": "", "change": change(1.0, 0.01), "stages": SAME_STAGES, "memory": memory(),

@@ -153,6 +153,7 @@ def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> l
         return len(distinct(of(cell) for cell in every)) > 1
 
     axes: list[tuple[str, Callable[[CellComparison], str], bool]] = [
+        ("network", lambda cell: escape(cell.model), False),
         ("input", lambda cell: escape(cell.input), False),
         ("size", lambda cell: f"{cell.height}×{cell.width}", True),
         ("batch", lambda cell: str(cell.batch), True),
