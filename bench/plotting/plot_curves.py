@@ -37,9 +37,7 @@ def time_figure(group: PlotGroup, _baseline: str) -> Figure:
 
 
 def speedup_figure(group: PlotGroup, baseline: str) -> Figure:
-    curves = [
-        series for series in group.series if isinstance(series, Curve) and series.backend != baseline
-    ] or [series for series in group.series if isinstance(series, Curve)]
+    curves = [series for series in group.series if isinstance(series, Curve) and not series.is_unit]
     title = f"Speedup over {baseline}"
     return _curves(group, curves, title, f"speedup over {plain(baseline)} (×)", _TIMES, reference=baseline)
 

@@ -103,7 +103,7 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
             curves = [
                 OverlaidCurve(run=place, curve=series)
                 for series in group.series
-                if isinstance(series, Curve) and not (kind == "speedup" and series.backend == run.baseline)
+                if isinstance(series, Curve) and not (kind == "speedup" and series.is_unit)
             ]
             subject = group.input if len(models) == 1 else f"{group.model}, {group.input}"
             found.setdefault((subject, group.batch, group.height, group.width), []).extend(curves)

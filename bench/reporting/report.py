@@ -24,7 +24,7 @@ from bench.reporting.report_figures import (
 from bench.reporting.report_profile import profile
 from bench.reporting.report_roofline import ceilings, roofline
 from bench.reporting.report_trust import machine, sampling, warnings
-from bench.results.analysis import MEASURED, Tables
+from bench.results.analysis import MEASURED, Tables, is_baseline
 from bench.results.differing import flat
 from bench.units import counted
 
@@ -171,6 +171,7 @@ def _summary(
         "batches": distinct(cell.batch for cell in cells),
         "frames": sorted(distinct(cell.frames for cell in cells)),
         "backends": [f"{name} (baseline)" if name == baseline else name for name in backends],
+        **({"baseline": [baseline]} if "/" in baseline else {}),
     }
     ended = Counter(cell.status for cell in cells)
     lines = [
@@ -188,8 +189,8 @@ def _summary(
     if files:
         lines.append(f"* tables: {', '.join(map(link, files))}")
     # Memory alone may have been measured, which has no stages.
-    measured = {cell.backend for cell in cells if cell.stages or cell.status in MEASURED}
-    if baseline not in measured:
+    measured = [cell for cell in cells if cell.stages or cell.status in MEASURED]
+    if not any(is_baseline(baseline, cell.model, cell.backend) for cell in measured):
         lines += ["", f"The baseline {escape(baseline)} was not measured, so that there are no speedups."]
     return "\n".join(lines)
 

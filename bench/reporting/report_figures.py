@@ -16,7 +16,7 @@ from bench.reporting.report_cells import (
     number,
     with_figures_of,
 )
-from bench.results.analysis import Tables
+from bench.results.analysis import Tables, is_baseline
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import FLOPS, significant, unit_for, with_unit
 
@@ -61,7 +61,7 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
             title=f"{percent} interval",
             cells=[
                 ""
-                if cell.backend == baseline
+                if is_baseline(baseline, cell.model, cell.backend)
                 else _interval(number(row, "speedup_low"), number(row, "speedup_high"), 1.0, 3)
                 for cell, row in zip(shown, rows, strict=True)
             ],
@@ -334,7 +334,7 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int =
 def _speedup(cell: ReportCell, row: dict[Any, Any], baseline: str) -> str:
     if cell.status is not Status.OK:
         return f"({cell.status})"
-    if cell.backend == baseline:
+    if is_baseline(baseline, cell.model, cell.backend):
         return "baseline"
     value = number(row, "speedup")
     if value is None:

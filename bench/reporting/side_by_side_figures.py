@@ -10,6 +10,7 @@ from bench.records import Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, ReportCell, axes_columns, distinct, in_order, number
+from bench.results.analysis import is_baseline
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import BYTES, Unit, unit_for
 
@@ -62,12 +63,17 @@ def speedups(sides: Sequence[Side], figures: str) -> str:
         row = cell.figure
         return None if row is None or number(row, "speedup") is None else row
 
-    rows = _rows(sides, lambda side, cell: cell.backend != side.baseline and row_of(cell) is not None)
+    rows = _rows(
+        sides,
+        lambda side, cell: (
+            not is_baseline(side.baseline, cell.model, cell.backend) and row_of(cell) is not None
+        ),
+    )
     if not rows:
         return ""
 
     def say(side: Side, cell: ReportCell) -> str:
-        if cell.backend == side.baseline and cell.status is Status.OK:
+        if is_baseline(side.baseline, cell.model, cell.backend) and cell.status is Status.OK:
             return "baseline"
         row = row_of(cell)
         if row is None:

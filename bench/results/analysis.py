@@ -33,7 +33,7 @@ CELLS_COLUMNS: Final = (
     "cold_peak_device_reserved_bytes",
     "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
     "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace",
-    "dtype", "fp32_precision", "memory_format", "parameters",
+    "dtype", "fp32_precision", "memory_format", "parameters", "scale",
     "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
     "page_faults_per_forward", *STATE_COLUMNS,
     "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
@@ -77,12 +77,17 @@ MEASURED: Final = (Status.OK, Status.INACCURATE)
 """The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
 
 
+def is_baseline(baseline: str, model: str, backend: str) -> bool:
+    """Whether speedups are over this backend of this network. A baseline is a backend, or network/backend."""
+    return baseline in (backend, f"{model}/{backend}")
+
+
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """A row per (cell, round)."""
     rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes")]
-    for name in (*integers, "parameters", "threads", "affinity_cores", "tuning_calls"):
+    for name in (*integers, "parameters", "scale", "threads", "affinity_cores", "tuning_calls"):
         values = [row[name] for row in rows]
         table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
     return table
