@@ -79,7 +79,7 @@ def stages_figure(editions: Mapping[str, Edition]) -> Figure | None:
                 seconds=means(cell),
             )
             name = wrapped(cell.backend, 74 // len(places), lines=1)
-            pie(axes, split, f"{name}\n{with_unit(sum(split.seconds))}")
+            pie(axes, split, f"{name}\n{with_unit(sum(split.seconds))}", stage_looks(split.stages))
         for role in places.keys() - {cell.role for cell in panel.cells}:
             page.figure.text(
                 (places[role] + 0.5) / len(places),

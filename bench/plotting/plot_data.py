@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bench.plotting.plot_series import FINDERS, Cell, Curve, Point, Series, StageSplit, rows_in
+from bench.plotting.plot_series import FINDERS, Cell, Curve, Point, Roofline, Series, StageSplit, rows_in
 from bench.records import Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
@@ -41,6 +41,7 @@ class PlotGroup:
     not_shown: tuple[str, ...]
     empty: str = ""
     models: int = 1  # of the whole run
+    run_stages: tuple[str, ...] = ()  # of the whole run: a stage's place decides its colour
 
     @property
     def subject(self) -> str:
@@ -50,8 +51,19 @@ class PlotGroup:
     @property
     def stages(self) -> tuple[str, ...]:
         """Of all series that have any, in their order."""
-        found = (stage for one in self.series if isinstance(one, StageSplit) for stage in one.stages)
-        return tuple(dict.fromkeys(found))
+        return tuple(
+            dict.fromkeys(
+                stage
+                for one in self.series
+                for stage in (
+                    one.stages
+                    if isinstance(one, StageSplit)
+                    else [point.stage for point in one.points]
+                    if isinstance(one, Roofline)
+                    else ()
+                )
+            )
+        )
 
 
 def data(kind: str, tables: Tables) -> list[PlotGroup]:
@@ -77,8 +89,10 @@ def data(kind: str, tables: Tables) -> list[PlotGroup]:
         )
         places.setdefault(place, []).append(_cell(row, tables))
     models = len({model for model, *_ in places})
+    staged = tables.summary[tables.summary["share"].notna()]
+    stages = tuple(dict.fromkeys(map(str, staged["stage"])))
     return [
-        replace(_group(kind, tables, place, cells, backends), models=models)
+        replace(_group(kind, tables, place, cells, backends), models=models, run_stages=stages)
         for place, cells in places.items()
     ]
 

@@ -1,7 +1,7 @@
 """The figure `ladder`: a bar per step, the time left stacked by stage, its gain and error beside."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from matplotlib.artist import Artist
@@ -21,6 +21,9 @@ from bench.units import Unit, significant, unit_for
 BARS: Final = 0.41
 """Of the width: bars end there, and what is written beside them begins."""
 
+Looks = Mapping[str, tuple[str, str]]
+"""Colour and hatch by stage."""
+
 _COLUMNS: Final = ((0.53, "time"), (0.765, "this step"), (0.865, "in all"), (1.0, "output"))
 """Where each column of text ends, as a share of the width, and its title."""
 
@@ -31,23 +34,24 @@ _FORWARD: Final[dict[str, Any]] = {"color": "black", "linewidth": 1.6}
 _NO_STAGES: Final[dict[str, Any]] = {"color": "#9FB4C7"}
 
 
-def ladder_figure(ladder: Ladder) -> Figure:
-    """The figure of one clip's ladder; save it inside `plot_style.style()`.
+def ladder_figure(ladder: Ladder, stages: Sequence[str]) -> Figure:
+    """The figure of one clip's ladder; save it inside `plot_style.style()`. `stages` are the whole run's.
 
     A bar is as long as the step's stages, as their own pass timed them, and a line marks its forward, timed
     without probes. Between it and the mark of the step that it is compared with lies what the step saved.
     Steps without a time are there, with the reason in words.
     """
     timed = [step for step in ladder.steps if step.time is not None]
+    looks = {stage: look for stage, look in stage_looks(stages).items() if stage in ladder.stages}
     with style():
         drawn = sheet(
             title=_title(ladder),
-            legend=list(_legend(ladder, timed)),
+            legend=list(_legend(timed, looks)),
             notes=list(_notes(ladder)),
             axes_height_in=0.75 + 0.36 * len(ladder.steps),
         ).figure
         axes = drawn.add_subplot()
-        _rows(axes, ladder)
+        _rows(axes, ladder, looks)
         return drawn
 
 
@@ -58,9 +62,9 @@ def _title(ladder: Ladder) -> str:
     return f"The ladder: {cell.model.name}, {clip}"
 
 
-def _legend(ladder: Ladder, timed: Sequence[Step]) -> Iterator[tuple[Artist, str]]:
+def _legend(timed: Sequence[Step], looks: Looks) -> Iterator[tuple[Artist, str]]:
     if any(step.stages_s for step in timed):
-        for stage, (tint, hatch) in stage_looks(ladder.stages).items():
+        for stage, (tint, hatch) in looks.items():
             yield Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage
     if any(not step.stages_s for step in timed):
         yield Patch(**_NO_STAGES), "stages not measured"
@@ -87,7 +91,7 @@ def _notes(ladder: Ladder) -> Iterator[str]:
         yield "In brackets 95 % intervals between processes."
 
 
-def _rows(axes: Axes, ladder: Ladder) -> None:
+def _rows(axes: Axes, ladder: Ladder, looks: Looks) -> None:
     steps = ladder.steps
     spans = [span for step in steps if (span := _span(step)) > 0]
     longest = max(spans, default=1.0)
@@ -107,7 +111,7 @@ def _rows(axes: Axes, ladder: Ladder) -> None:
                 style="italic",
             )
             continue
-        _bar(axes, row, step, ladder.stages, unit, marks.get(step.compared_with or ""))
+        _bar(axes, row, step, looks, unit, marks.get(step.compared_with or ""))
         marks[step.backend] = step.time.median
         _beside(axes, row, step, unit)
     backend_rows(axes, [_label(step) for step in steps])
@@ -133,11 +137,11 @@ def _span(step: Step) -> float:
     return 0.0 if step.time is None else max(step.time.median, sum(step.stages_s.values()))
 
 
-def _bar(axes: Axes, row: int, step: Step, stages: Sequence[str], unit: Unit, before: float | None) -> None:
+def _bar(axes: Axes, row: int, step: Step, looks: Looks, unit: Unit, before: float | None) -> None:
     assert step.time is not None
     right = step.status is Status.OK
     left = 0.0
-    for stage, (tint, hatch) in stage_looks(stages).items():
+    for stage, (tint, hatch) in looks.items():
         width = step.stages_s.get(stage, 0.0) / unit.scale
         axes.barh(
             row, width, left=left, height=0.6, color=tint, hatch=hatch, edgecolor="white", linewidth=0.4,

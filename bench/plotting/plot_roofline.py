@@ -5,7 +5,7 @@ architectures", CACM 2009. Both axes are logarithmic.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,9 +53,9 @@ def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
     shown = [series for series in group.series if isinstance(series, Roofline)]
     roofs = _roofs(shown)
     unit = unit_for([roof.flops_per_s for roof in roofs], FLOP_RATES)
-    looks = stage_looks(list(dict.fromkeys(point.stage for one in shown for point in one.points)))
+    looks = stage_looks(group.run_stages)
     legend: list[tuple[Any, str]] = [
-        *((_mark("o", tint), stage) for stage, (tint, _) in looks.items()),
+        *((_mark("o", looks[stage][0]), stage) for stage in group.stages),
         *((_mark(marker(group.backends.index(one.backend)), "white"), one.backend) for one in shown),
         (Line2D([], [], **_ROOF), "copy, matrix multiply"),
     ]
@@ -71,7 +71,7 @@ def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
     _limits(axes, shown, roofs, unit)
     _draw_roofs(axes, roofs, unit)
     for one in shown:
-        _draw_points(axes, one, marker(group.backends.index(one.backend)), unit)
+        _draw_points(axes, one, marker(group.backends.index(one.backend)), unit, looks)
     axes.set_xlabel("arithmetic intensity (FLOP/byte)")
     axes.set_ylabel(f"effective rate ({unit.name})")
     return figure
@@ -176,7 +176,9 @@ def _label_levels(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
         )
 
 
-def _draw_points(axes: Axes, one: Roofline, shape: str, unit: Unit) -> None:
+def _draw_points(
+    axes: Axes, one: Roofline, shape: str, unit: Unit, looks: Mapping[str, tuple[str, str]]
+) -> None:
     for point in one.points:
         level = point.flops_per_s / unit.scale
         if point.low is not None and point.high is not None:
@@ -189,7 +191,7 @@ def _draw_points(axes: Axes, one: Roofline, shape: str, unit: Unit) -> None:
             markersize=7,
             markeredgecolor="black",
             markeredgewidth=0.8,
-            color=stage_looks([other.stage for other in one.points])[point.stage][0],
+            color=looks[point.stage][0],
             linestyle="none",
             zorder=2.5,
         )

@@ -1,7 +1,7 @@
 """The figure `stages`: a pie per backend, and bars that compare the backends better than pies can."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from matplotlib.axes import Axes
@@ -40,9 +40,11 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
         else clock.get(name, name)
         for name in clocks
     )
+    looks = stage_looks(group.run_stages)
     legend: list[tuple[Any, str]] = [
         (Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage)
-        for stage, (tint, hatch) in stage_looks(group.stages).items()
+        for stage, (tint, hatch) in looks.items()
+        if stage in group.stages
     ]
     names = [wrapped(split.backend, min(30, 74 // columns)) for split in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
@@ -56,21 +58,22 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
     )
     for place, (split, name) in enumerate(zip(splits, names, strict=True)):
         row, column = divmod(place, columns)
-        pie(sheet_.head(row, pie_rows, column, columns, above_in=above, below_in=BELOW_PIE_IN), split, name)
-    _stage_bars(sheet_.figure.add_subplot(), splits, group.batch)
+        axes = sheet_.head(row, pie_rows, column, columns, above_in=above, below_in=BELOW_PIE_IN)
+        pie(axes, split, name, looks)
+    _stage_bars(sheet_.figure.add_subplot(), splits, group.batch, looks)
     return sheet_.figure
 
 
-def pie(axes: Axes, split: StageSplit, name: str) -> None:
+def pie(axes: Axes, split: StageSplit, name: str, looks: Mapping[str, tuple[str, str]]) -> None:
     """Shares in their wedges; those without room below, where BELOW_PIE_IN is left for them."""
     whole = sum(split.seconds)
     shares = [seconds / whole for seconds in split.seconds]
-    looks = list(stage_looks(split.stages).values())
-    wedges = axes.pie(shares, colors=[tint for tint, _ in looks], startangle=90, counterclock=False)[0]
-    for wedge, (_, hatch) in zip(wedges, looks, strict=True):
+    own = [looks[stage] for stage in split.stages]
+    wedges = axes.pie(shares, colors=[tint for tint, _ in own], startangle=90, counterclock=False)[0]
+    for wedge, (_, hatch) in zip(wedges, own, strict=True):
         wedge.set(edgecolor="white", linewidth=0.8, hatch=hatch)
     start = 0.0
-    for share, (tint, _) in zip(shares, looks, strict=True):
+    for share, (tint, _) in zip(shares, own, strict=True):
         angle = math.radians(90 - 360 * (start + share / 2))
         start += share
         if share < MIN_LABELLED_SHARE:
@@ -100,15 +103,17 @@ def pie(axes: Axes, split: StageSplit, name: str) -> None:
     axes.text(0, -1.14, "\n".join(small), ha="center", va="top", fontsize=7, color=GREY)
 
 
-def _stage_bars(axes: Axes, splits: Sequence[StageSplit], batch: int) -> None:
+def _stage_bars(
+    axes: Axes, splits: Sequence[StageSplit], batch: int, looks: Mapping[str, tuple[str, str]]
+) -> None:
     """Seconds per frame and stage; shares where backends are too far apart to see both."""
     totals = [sum(split.seconds) / (split.frames * batch) for split in splits]
     as_share = max(totals) > LOG_RATIO * min(totals)
     unit = unit_for(totals)
     for row, (split, total) in enumerate(zip(splits, totals, strict=True)):
         left = 0.0
-        looks = stage_looks(split.stages).values()
-        for seconds, (tint, hatch) in zip(split.seconds, looks, strict=True):
+        for stage, seconds in zip(split.stages, split.seconds, strict=True):
+            tint, hatch = looks[stage]
             share = seconds / sum(split.seconds)
             width = 100 * share if as_share else total * share / unit.scale
             axes.barh(

@@ -53,8 +53,7 @@ _MORE_LOOKS: Final = (
     ("#009E73", ""), ("#CC79A7", "////"), ("#4D4D4D", ""), ("#F0E442", ""), ("#D55E00", "////"),
     ("#999999", ""),
 )  # fmt: skip
-"""A stage has one colour in every figure. Lightness differs between the four that networks share; the hatch
-is for grey print."""
+"""Lightness differs between the four stages that networks share; the hatch is for grey print."""
 
 LOG_RATIO: Final = 10.0
 """Values further apart than this get a logarithmic axis: on a linear one the small ones lie on the floor."""
@@ -98,7 +97,8 @@ def style() -> AbstractContextManager[None]:
 
 
 def stage_looks(stages: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return the colour and hatch of each stage, in the order given."""
+    """Return the colour and hatch of each stage. One that networks do not share has its place's: give all
+    stages of a run, so that a stage looks the same in all of its figures."""
     others = [stage for stage in stages if stage not in _STAGE_LOOKS]
     return {
         stage: _STAGE_LOOKS.get(stage) or _MORE_LOOKS[others.index(stage) % len(_MORE_LOOKS)]
