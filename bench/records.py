@@ -221,6 +221,7 @@ class CellRecord(_Frozen):
     profile_trace: str | None = None  # the file in the run's folder that holds the trace
 
     parameters: int | None = None
+    scale: int | None = None  # of the network: its output's sides over its input's
     stages: tuple[str, ...] = ()  # of the network, in its order
     costs: dict[str, StageCost] = Field(default_factory=dict)  # of one forward, by stage; empty: not known
 

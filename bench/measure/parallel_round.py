@@ -61,6 +61,7 @@ class ParallelRound(Round):
         self._draft.values["threads"] = first.threads
         self._draft.values["parameters"] = first.parameters
         self._draft.values["stages"] = first.stages
+        self._draft.values["scale"] = first.scale
 
     def _tell_what_is_left_out(self) -> None:
         no_stages = self._cell.backend.no_stages

@@ -93,6 +93,7 @@ class Round:
         self._say("building the model")
         network = networks.build(self._cell.model)
         self._draft.values["stages"] = tuple(network.facts.stages)
+        self._draft.values["scale"] = network.facts.scale
         self._draft.values["parameters"] = sum(item.numel() for item in network.parameters())
         clip = workload.make_clip(self._cell)
         self._draft.values["setup_s"] = perf_counter() - begin

@@ -55,6 +55,7 @@ class Prepared:
     threads: int
     parameters: int
     stages: tuple[str, ...]  # of the network, in its order
+    scale: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ class Share:
         self._meet = meet
         backend = own_backend(task.job.cell.backend, rank)
         network = networks.build(task.job.cell.model)
+        self.scale = network.facts.scale
         self.parameters = sum(item.numel() for item in network.parameters())
         self.stages = tuple(network.facts.stages)
         self._clip = share_of(workload.make_clip(task.job.cell), rank, backend.processes)
@@ -140,6 +142,7 @@ def serve(task: Task, rank: int, device: Device, connection: Connection, meet: C
                 threads=backends.thread_count(),
                 parameters=share.parameters,
                 stages=share.stages,
+                scale=share.scale,
             )
         )
         while (order := connection.recv()) is not Order.END:

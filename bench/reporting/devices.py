@@ -1,7 +1,7 @@
 """Devices beside each other: what each backend of each run does per second, and how that compares with one.
 
-Content changes no time: cells compare by batch, frames and size, whatever their input is called. Two networks
-never compare, and a ratio of times that were not taken in the same way says so.
+Content changes no time: cells compare by network, batch, frames and size, whatever their input is called. Two
+networks never compare, and a ratio of times that were not taken in the same way says so.
 """
 
 from collections import Counter
@@ -15,9 +15,6 @@ from bench.reporting.side_by_side_figures import Side
 from bench.results.devices import UNKNOWN
 from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, weaker
 from vsr_model.errors import BadInput
-
-OUTPUT_SCALE: Final = 4
-"""The network's output over its input, in height and in width."""
 
 _OTHER_NETWORK: Final = "other network"
 _NO_REFERENCE: Final = "no reference"
@@ -46,7 +43,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Relative:
-    """How many times as fast as the reference at the same batch, frames and size: above 1 is faster."""
+    """How many times as fast as the reference's cell of the same network and shape: above 1 is faster."""
 
     cell: str  # the reference's
     speed: Ratio
@@ -80,10 +77,10 @@ class DeviceRow:
 
     @property
     def output_megapixels_per_s(self) -> float | None:
-        rate = self.frames_rate
-        if rate is None:
+        rate, scale = self.frames_rate, self.cell.over_rounds("scale")
+        if rate is None or scale is None:
             return None
-        return rate.per_s * OUTPUT_SCALE**2 * self.cell.height * self.cell.width / 1e6
+        return rate.per_s * scale**2 * self.cell.height * self.cell.width / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +91,7 @@ class DevicePlace:
     height: int
     width: int
     frames: int | None  # that all rows have; None where no frame count is common to all
-    rows: tuple[DeviceRow, ...]  # never empty; of each run's backend one per input
+    rows: tuple[DeviceRow, ...]  # never empty; of each run's backend one per network and input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +117,21 @@ def devices_of(sides: Sequence[Side], reference: str | None = None) -> Devices:
 
 def _first(sides: Sequence[Side]) -> Reference | None:
     for side in sides:
-        if any(cell.backend == side.baseline and _compares(cell) for cell in side.cells):
-            return Reference(run=side.name, backend=side.baseline)
+        found = _baseline(side)
+        if any(cell.backend == found.backend and _compares(cell) for cell in side.cells):
+            return found
     return None
+
+
+def _baseline(side: Side) -> Reference:
+    """Its backend: networks do not compare with each other here, whatever the run's speedups are over."""
+    return Reference(run=side.name, backend=side.baseline.rpartition("/")[2])
 
 
 def _named(sides: Sequence[Side], reference: str) -> Reference:
     for side in sides:
         if reference == side.name:
-            return Reference(run=side.name, backend=side.baseline)
+            return _baseline(side)
     for side in sides:
         run, _, backend = reference.rpartition(":")
         if run == side.name:
@@ -141,7 +144,7 @@ def _named(sides: Sequence[Side], reference: str) -> Reference:
             )
     raise BadInput(
         f"--reference {reference}: is none of the runs; name {', '.join(side.name for side in sides)}, or "
-        f"one of them with a backend as in {sides[0].name}:{sides[0].baseline}"
+        f"one of them with a backend as in {_baseline(sides[0])}"
     )
 
 
@@ -178,7 +181,12 @@ def _row(
 def _relative(
     cell: ReportCell, is_reference: bool, measured: Sequence[ReportCell]
 ) -> tuple[Relative | None, str]:
-    there = [other for other in measured if _place(other) == _place(cell) and other.frames == cell.frames]
+    everywhere = [
+        other for other in measured if _place(other) == _place(cell) and other.frames == cell.frames
+    ]
+    there = [other for other in everywhere if other.model == cell.model]
+    if everywhere and not there:
+        return None, _OTHER_NETWORK
     same = [other for other in there if other.input == cell.input]
     found = same or there
     if len(found) != 1:
@@ -220,7 +228,7 @@ def _place(cell: ReportCell) -> tuple[int, int, int]:
 
 
 def _places(rows: Sequence[DeviceRow]) -> list[DevicePlace]:
-    """At each batch and size one row per run, backend and input: of the most frames that all of them have.
+    """At each batch and size one row per run, backend, network and input: of the most frames that all have.
 
     Where none is common to all, of the count that most of them have, and of their own greatest for the rest.
     """

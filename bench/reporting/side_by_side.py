@@ -45,8 +45,8 @@ NEVER_THE_SAME: Final = ("timer",)
 HOW_TO_READ: Final = """\
 ## How to read this
 
-* Cells are matched by their ids: input, batch, frames, size and backend; under *Devices* by batch, frames and
-  size alone. `–` is a cell that a run does not have; a word in brackets is how it ended instead.
+* Cells are matched by their ids: network, input, batch, frames, size and backend; under *Devices* by network,
+  batch, frames and size. `–` is a cell that a run does not have; a word in brackets is how it ended instead.
 * Figures are medians with their 95 % intervals. An interval *within process* knows nothing of how processes
   differ, and is too narrow for a comparison of two runs.
 * Each speedup is over the baseline of its own run. Nothing here is a test: the machine, the versions or the

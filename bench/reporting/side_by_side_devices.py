@@ -70,7 +70,7 @@ def devices_plots(devices: Devices) -> list[DevicesPlot]:
 
 def _intro(devices: Devices) -> str:
     said = [
-        "Frames per second are of all clips of a batch; megapixels are the output's, 16 times the input's.",
+        "Frames per second are of all clips of a batch; megapixels are the output's.",
         f"Brackets hold {100 * CONFIDENCE:g} % intervals. Memory is the greatest over a run's rounds; power "
         "and energy are medians.",
     ]
@@ -79,7 +79,7 @@ def _intro(devices: Devices) -> str:
     else:
         said.append(
             f"*Relative* is how many times as fast as **{escape(str(devices.reference))}** a device is at "
-            "the same batch, frames and size, whatever the input is called: above 1 is faster."
+            "the same network, batch, frames and size, whatever the input is called: above 1 is faster."
         )
     return f"{' '.join(said)} {link(Path(DEVICES_NAME))} has every cell of every run."
 
@@ -97,11 +97,12 @@ def _place(place: DevicePlace) -> str:
         if several_frames
         else f"{place.frames} is the greatest frame count that all of them have."
     )
-    inputs = {row.cell.input for row in rows}
+    inputs, networks = ({getattr(row.cell, name) for row in rows} for name in ("input", "model"))
     columns = [
         Column(title="run", cells=[escape(row.run) for row in rows]),
         Column(title="device", cells=[escape(row.device) for row in rows]),
         Column(title="backend", cells=[escape(row.cell.backend) for row in rows]),
+        Column(title="network", cells=[escape(row.cell.model) if len(networks) > 1 else "" for row in rows]),
         Column(title="input", cells=[escape(row.cell.input) if len(inputs) > 1 else "" for row in rows]),
         Column(
             title="frames",
@@ -160,21 +161,26 @@ def _groups(place: DevicePlace, backends: Sequence[str]) -> tuple[DeviceGroup, .
     rows: dict[tuple[str, str], list[DeviceRow]] = {}
     for row in _there(place):
         rows.setdefault((row.run, row.device), []).append(row)
-    has_inputs = any(len({row.cell.backend for row in of_one}) < len(of_one) for of_one in rows.values())
+    varying = [
+        name
+        for name in ("model", "input")
+        if any(len({getattr(row.cell, name) for row in of_one}) > 1 for of_one in rows.values())
+    ]
     return tuple(
         DeviceGroup(
             title=f"{run}: {device}",
-            bars=tuple(_bar(row, place, backends, has_inputs) for row in of_one),
+            bars=tuple(_bar(row, place, backends, varying) for row in of_one),
         )
         for (run, device), of_one in rows.items()
     )
 
 
-def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], has_inputs: bool) -> DeviceBar:
+def _bar(row: DeviceRow, place: DevicePlace, backends: Sequence[str], varying: Sequence[str]) -> DeviceBar:
+    """`varying`: the axes, model or input, of which a device has several values."""
     rate, drawn, cell = row.frames_rate, _drawable(row), row.cell
     words = [
         cell.backend,
-        *([cell.input] if has_inputs else []),
+        *(getattr(cell, name) for name in varying),
         *([f"t={cell.frames}"] if place.frames is None else []),
     ]
     said = [

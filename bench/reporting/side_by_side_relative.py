@@ -16,8 +16,8 @@ def relative_section(devices: Devices, figures: str) -> str:
         return ""
     said = (
         f"How many times as fast as **{escape(str(devices.reference))}** each backend of each run is at the "
-        "same batch, frames and size: above 1 is faster. It is the *Relative* of the devices above, at every "
-        "frame count."
+        "same network, batch, frames and size: above 1 is faster. It is the *Relative* of the devices above, "
+        "at every frame count."
     )
     return f"## Relative speed\n\n{said}\n\n{figures}"
 
@@ -54,21 +54,23 @@ def relative_overlays(devices: Devices) -> list[tuple[str, Overlay]]:
 
 
 def _curves(rows: Sequence[DeviceRow], runs: Sequence[str]) -> tuple[OverlaidCurve, ...]:
-    """One per run, backend and input."""
+    """One per run, backend, network and input."""
+    several = len({row.cell.model for row in rows}) > 1
     series: dict[tuple[str, str, str], list[DeviceRow]] = {}
     for row in rows:
-        series.setdefault((row.run, row.cell.backend, f"{row.cell.model} {row.cell.input}"), []).append(row)
-    inputs: dict[tuple[str, str], int] = {}
+        clip = f"{row.cell.model} {row.cell.input}" if several else row.cell.input
+        series.setdefault((row.run, row.cell.backend, clip), []).append(row)
+    clips: dict[tuple[str, str], int] = {}
     for run, backend, _ in series:
-        inputs[run, backend] = inputs.get((run, backend), 0) + 1
+        clips[run, backend] = clips.get((run, backend), 0) + 1
     curves = []
-    for (run, backend, input_), own in series.items():
+    for (run, backend, clip), own in series.items():
         points = [point for row in own if (point := _point(row)) is not None]
         curves.append(
             OverlaidCurve(
                 run=runs.index(run),
                 curve=Curve(backend=backend, points=tuple(sorted(points, key=lambda point: point.frames))),
-                said=f", {input_}" if inputs[run, backend] > 1 else "",
+                said=f", {clip}" if clips[run, backend] > 1 else "",
             )
         )
     return tuple(curves)

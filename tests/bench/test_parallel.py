@@ -200,7 +200,7 @@ class FakeRanks:
         """There are none."""
 
     def prepared(self) -> list[Prepared]:
-        return [Prepared(settings={"device": "cpu"}, threads=1, parameters=7)] * 2
+        return [Prepared(settings={"device": "cpu"}, threads=1, parameters=7, stages=("a",), scale=4)] * 2
 
     def call(self) -> list[RankCall]:
         at = next(self.ticks)
@@ -228,7 +228,7 @@ def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked:
     assert [item.wall_s for item in forward] == [9 * TICK_S] * 5
     assert faked.rank_forward_s == (4 * TICK_S, 8 * TICK_S)
     assert faked.page_faults_per_forward == 6
-    assert (faked.threads, faked.parameters) == (1, 7)
+    assert (faked.threads, faked.parameters, faked.scale) == (1, 7, 4)
     assert faked.status is Status.INACCURATE  # zeros were checked as any output is
 
 
