@@ -52,6 +52,7 @@ def _benchmark(benchmark: Benchmark) -> dict[str, Any]:
             # A geometric mean over all benchmarks would mix a call with its own stages: pyperf makes one
             # for each tag.
             "tags": [benchmark.stage],
+            "model": cell.model,
             "input": cell.input,
             "batch": cell.batch,
             "frames": cell.frames,

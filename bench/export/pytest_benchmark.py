@@ -72,6 +72,7 @@ def _benchmark(benchmark: Benchmark, baseline: str) -> dict[str, object]:
         "name": benchmark.name,
         "fullname": benchmark.name,
         "params": {
+            "model": cell.model,
             "input": cell.input,
             "batch": cell.batch,
             "frames": cell.frames,
