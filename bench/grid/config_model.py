@@ -15,6 +15,7 @@ from pydantic import (
 
 from bench.grid.config_base import MediaPath, Name, Seed, Strict, unique
 from bench.grid.config_errors import field_error, shown, unknown_field
+from bench.grid.spans import SPANS
 from bench.grid.yaml_source import nearest
 from vsr_model.registry import NETWORKS
 
@@ -123,6 +124,9 @@ class Model(Strict):
             raise field_error(
                 "stages", "is missing or empty; name a stage and its submodules, as in {trunk: [body]}"
             )
+        for stage in self.stages:
+            if stage in SPANS:
+                raise field_error("stages", f"{stage!r} is what tables call something else; rename the stage")
         if self.window % 2 == 0:
             raise field_error(
                 "window", f"should be an odd number, so that it has a middle, not {self.window}"
