@@ -56,9 +56,12 @@ def record(
             _sample(Pass.STAGE_SYNC, repetition, stage, share * seconds) for stage, share in parts.items()
         ]
     fields: dict[str, Any] = {
-        "cell": cell.id, "round": number, "input": cell.input.name, "batch": cell.batch,
-        "frames": cell.frames, "height": cell.height, "width": cell.width, "backend": cell.backend.name,
-        "status": Status.OK, "started_at": (BEGAN + timedelta(seconds=begun_s)).isoformat(),
+        "cell": cell.id, "round": number, "model": cell.model.name, "input": cell.input.name,
+        "batch": cell.batch, "frames": cell.frames, "height": cell.height, "width": cell.width,
+        "backend": cell.backend.name, "dtype": cell.backend.dtype,
+        "fp32_precision": cell.backend.fp32_precision, "memory_format": cell.backend.features_format,
+        "stages": tuple(parts), "status": Status.OK,
+        "started_at": (BEGAN + timedelta(seconds=begun_s)).isoformat(),
         "threads": 2, "output_check": OutputCheck.REFERENCE, "samples": tuple(samples),
         "peak_host_bytes": 400 * MIB, "host_growth_bytes": 100 * MIB,
     }  # fmt: skip

@@ -1,21 +1,39 @@
 """Made-up runs for tests: deterministic CellRecords with the shapes of real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from bench.grid.costs import StageCost
 from bench.records import CellRecord, MemoryPoint, OutputCheck, Pass, Phase, Sample, Status
 
 MIB: Final = 1024 * 1024
 
-SHARES: Final = {
-    "alignment": 0.42,
-    "propagation": 0.44,
-    "aggregation": 0.012,
-    "upsampling": 0.12,
-    "other": 0.008,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A network as the tests know it: its stages, each with its share of the time; `other` is the last."""
+
+    name: str
+    shares: Mapping[str, float]
+    weight: float = 1.0  # of its time against BasicVSR's
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(self.shares)[:-1]
+
+
+BASICVSR: Final = Net(
+    name="basicvsr",
+    shares={
+        "alignment": 0.42, "propagation": 0.44, "aggregation": 0.012, "upsampling": 0.12, "other": 0.008,
+    },
+)  # fmt: skip
+MINE: Final = Net(
+    name="mine", shares={"alignment": 0.25, "attention": 0.5, "tail": 0.125, "other": 0.125}, weight=0.5
+)
+"""A network that shares one stage with BasicVSR, and has two of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +81,7 @@ def _output_check(machine: "Machine") -> OutputCheck | None:
 def run(
     machines: Sequence[Machine] = (CPU, CPU_1, *NO_CUDA),
     *,
+    nets: Sequence[Net] = (BASICVSR,),
     frames: Sequence[int] = (1, 4, 7, 10),
     inputs: Sequence[str] = ("random",),
     sizes: Sequence[tuple[int, int]] = ((64, 64),),
@@ -73,8 +92,9 @@ def run(
 ) -> list[CellRecord]:
     """A record per (cell, round), rounds interleaving the backends as a real schedule does."""
     return [
-        _record(machine, number, input_, batch, t, size, repetitions, spread)
+        _record(net, machine, number, input_, batch, t, size, repetitions, spread)
         for number in range(rounds)
+        for net in nets
         for input_ in inputs
         for size in sizes
         for t in frames
@@ -92,8 +112,9 @@ def all_failed() -> list[CellRecord]:
     }
     return [
         CellRecord(
-            cell=f"random-b1-t4-64x64-{backend}", round=0, input="random", batch=1, frames=4,
-            height=64, width=64, backend=backend, status=status, reason=reason,
+            cell=f"basicvsr/random/b1/t4/64x64/{backend}", round=0, model="basicvsr", input="random", batch=1,
+            frames=4, height=64, width=64, backend=backend, dtype="float32", fp32_precision="ieee",
+            memory_format="contiguous", status=status, reason=reason,
         )
         for backend, (status, reason) in ends.items()
     ]  # fmt: skip
@@ -106,6 +127,7 @@ def ended(record: CellRecord, status: Status, reason: str) -> CellRecord:
 
 
 def _record(
+    net: Net,
     machine: Machine,
     number: int,
     input_: str,
@@ -116,19 +138,26 @@ def _record(
     spread: float,
 ) -> CellRecord:
     height, width = size
-    cell = f"{input_}-b{batch}-t{frames}-{height}x{width}-{machine.name}"
+    cell = f"{net.name}/{input_}/b{batch}/t{frames}/{height}x{width}/{machine.name}"
     axes = CellRecord(
-        cell=cell, round=number, input=input_, batch=batch, frames=frames, height=height, width=width,
-        backend=machine.name, status=Status.OK, started_at="2026-01-02T03:04:05Z",
+        cell=cell, round=number, model=net.name, input=input_, batch=batch, frames=frames, height=height,
+        width=width, backend=machine.name, dtype="bfloat16" if "bfloat16" in machine.name else "float32",
+        fp32_precision="tf32" if "tf32" in machine.name else "ieee", memory_format="contiguous",
+        status=Status.OK, started_at="2026-01-02T03:04:05Z",
     )  # fmt: skip
     if machine.skipped:
         return axes.model_copy(update={"status": Status.SKIPPED, "reason": machine.skipped})
     random = Random(f"{cell}/{number}")
     steady = (
-        machine.per_frame_s * (frames + 0.3) * batch * (height * width / 4096) * random.gauss(1, spread / 2)
+        net.weight
+        * machine.per_frame_s
+        * (frames + 0.3)
+        * batch
+        * (height * width / 4096)
+        * random.gauss(1, spread / 2)
     )
     first = steady + machine.cold_s
-    samples = tuple(_samples(machine, random, steady, repetitions, spread))
+    samples = tuple(_samples(net, machine, random, steady, repetitions, spread))
     growth = int((14 + 9 * frames * batch * height * width / 4096) * MIB)
     before = (620 if machine.cuda else 380) * MIB
     cost: dict[str, object] = {"page_faults_per_forward": None if machine.cuda else 1200.0 * frames}
@@ -145,7 +174,9 @@ def _record(
         update={
             "import_torch_s": 1.31, "model_to_device_s": 0.013, "first_forward_s": first,
             "host_before_bytes": before, "peak_host_bytes": before + growth, "host_growth_bytes": growth,
-            "parameters": 6_291_311, "threads": 1 if machine.cuda else 4,
+            "parameters": 6_291_311, "scale": 4, "stages": net.stages,
+            "costs": _costs(net, axes.dtype, frames * batch * height * width),
+            "threads": 1 if machine.cuda else 4,
             "output_max_abs_error": None if machine.psnr_db is None else 10 ** (-machine.psnr_db / 20),
             "output_psnr_db": machine.psnr_db, "output_check": _output_check(machine),
             "worker_start_s": 0.021, "setup_s": 0.03,
@@ -156,8 +187,22 @@ def _record(
     )  # fmt: skip
 
 
+def _costs(net: Net, dtype: str, pixels: int) -> dict[str, StageCost]:
+    """About BasicVSR's arithmetic, divided as its time is; aggregation moves much, `other` alone moves."""
+    return {
+        stage: StageCost(
+            flops=0 if stage == "other" else int(share * 16_000_000 * pixels),
+            bytes=int(share * (800_000 if stage == "aggregation" else 80_000) * pixels),
+            fused_bytes=int(share * (700_000 if stage == "aggregation" else 2_000) * pixels),
+            peak_bytes=int((1 + share) * 4_000 * pixels),
+            dtype="float32" if stage in ("alignment", "other") else dtype,
+        )
+        for stage, share in net.shares.items()
+    }
+
+
 def _samples(
-    machine: Machine, random: Random, steady: float, repetitions: int, spread: float
+    net: Net, machine: Machine, random: Random, steady: float, repetitions: int, spread: float
 ) -> list[Sample]:
     samples: list[Sample] = []
     clock = 2.0
@@ -185,7 +230,7 @@ def _samples(
     for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS) if machine.cuda else (Pass.STAGE_SYNC,):
         for repetition in range(repetitions):
             span = steady * (1 + abs(random.gauss(0, spread)))
-            for stage, share in SHARES.items():
+            for stage, share in net.shares.items():
                 add(pass_, Phase.STEADY, repetition, stage, span * share)
             add(pass_, Phase.STEADY, repetition, "forward", span * random.gauss(1.013, spread / 6))
             add(pass_, Phase.STEADY, repetition, "forward_unprobed", span)

@@ -5,12 +5,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
 
 from bench.cautions.caution import Caution, Notice
+from bench.grid.costs import StageCost
+from bench.grid.spans import SPANS
 from bench.records import (
     CellRecord,
     MemoryLine,
@@ -26,6 +28,7 @@ from bench.records import (
 from bench.results import analysis
 from bench.results.analysis import (
     cells_table,
+    costs_table,
     memory_lines_table,
     memory_table,
     perturbation_table,
@@ -60,12 +63,23 @@ def timed(
     ]  # fmt: skip
 
 
+STAGES = ("alignment", "propagation", "aggregation", "upsampling")
+
+
 def record(
-    backend: str, samples: Sequence[Sample] = (), *, frames: int = 4, number: int = 0, **fields: Any
+    backend: str,
+    samples: Sequence[Sample] = (),
+    *,
+    model: str = "basicvsr",
+    frames: int = 4,
+    number: int = 0,
+    **fields: Any,
 ) -> CellRecord:
     given = {
-        "cell": f"basicvsr/noise/b2/t{frames}/64x48/{backend}", "round": number, "input": "noise", "batch": 2,
-        "frames": frames, "height": 64, "width": 48, "backend": backend, "status": Status.OK,
+        "cell": f"{model}/noise/b2/t{frames}/64x48/{backend}", "round": number, "model": model,
+        "input": "noise", "batch": 2, "frames": frames, "height": 64, "width": 48, "backend": backend,
+        "dtype": "float32", "fp32_precision": "ieee", "memory_format": "contiguous", "status": Status.OK,
+        "stages": STAGES,
     }  # fmt: skip
     return CellRecord(**{**given, **fields}, samples=tuple(samples))
 
@@ -84,16 +98,16 @@ SEVEN = [3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 
 class TestSummary:
     def test_figures_of_the_forward(self) -> None:
-        found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN))], "cpu"), stage="forward")
-        assert found == {
-            "cell": "basicvsr/noise/b2/t4/64x48/cpu", "input": "noise", "batch": 2, "frames": 4, "height": 64,
-            "width": 48, "backend": "cpu", "status": "ok", "stage": "forward", "pass": "end_to_end",
-            "clock": "wall", "n_rounds": 1, "n": 7, "median_s": 4.0, "q1_s": 2.5, "q3_s": 5.5,
-            "low_s": 1.0, "high_s": 7.0, "interval": "within_process", "frames_per_s": 2.0,
+        found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN), threads=2)], "cpu"))
+        assert {name: value for name, value in found.items() if not pd.isna(value)} == {
+            "cell": "basicvsr/noise/b2/t4/64x48/cpu", "model": "basicvsr", "input": "noise", "batch": 2,
+            "frames": 4, "height": 64, "width": 48, "backend": "cpu", "dtype": "float32",
+            "fp32_precision": "ieee", "memory_format": "contiguous", "threads": 2, "status": "ok",
+            "stage": "forward", "pass": "end_to_end", "clock": "wall", "n_rounds": 1, "n": 7,
+            "median_s": 4.0, "q1_s": 2.5, "q3_s": 5.5, "low_s": 1.0, "high_s": 7.0,
+            "interval": "within_process", "frames_per_s": 2.0,
             # The median distance from 4 is 2: 1.4826 x 1.140 (seven values) x 2 / 4.
             "spread_within": pytest.approx(1.4826 * 1.140 * 2 / 4),
-            "spread_between": pytest.approx(math.nan, nan_ok=True),
-            "share": pytest.approx(math.nan, nan_ok=True),
             "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "speedup_interval": "within_process",
         }  # fmt: skip
 
@@ -197,6 +211,81 @@ class TestStages:
         assert math.isnan(found["frames_per_s"])
 
 
+OWN = {"attention": 2.0, "alignment": 1.0, "other": 1.0}
+"""Of another network, which shares a stage with the first."""
+
+
+def cost(flops: int, peak: int) -> StageCost:
+    return StageCost(flops=flops, bytes=10 * flops, fused_bytes=flops, peak_bytes=peak)
+
+
+class TestNetworks:
+    """Two networks with different stages in one run."""
+
+    SECONDS: ClassVar = {
+        ("basicvsr", "cpu"): 8.0, ("basicvsr", "fast"): 2.0, ("mine", "cpu"): 4.0, ("mine", "fast"): 4.0,
+    }  # fmt: skip
+
+    def records(self) -> list[CellRecord]:
+        stages = {"basicvsr": STAGED, "mine": OWN}
+        costs = {"basicvsr": {"alignment": cost(3, 70), "other": cost(0, 50)}, "mine": {}}
+        return [
+            record(
+                backend,
+                [
+                    *timed(E2E, "forward", [seconds]),
+                    *(one for stage, span in stages[model].items() for one in timed(SYNC, stage, [span])),
+                ],
+                model=model,
+                stages=tuple(stages[model])[:-1],
+                costs=costs[model],
+                dtype="bfloat16" if backend == "fast" else "float32",
+            )
+            for (model, backend), seconds in self.SECONDS.items()
+        ]
+
+    def test_each_has_its_own_stages_then_other_and_the_forward(self) -> None:
+        table = summary_table(self.records(), "cpu")
+        found = {cell: [*rows["stage"]] for cell, rows in table.groupby("cell") if "/cpu" in str(cell)}
+        assert found == {
+            "basicvsr/noise/b2/t4/64x48/cpu": [*STAGES, "other", "forward"],
+            "mine/noise/b2/t4/64x48/cpu": ["attention", "alignment", "other", "forward"],
+        }
+        assert set(table["model"] + " " + table["dtype"]) == {
+            "basicvsr float32", "basicvsr bfloat16", "mine float32", "mine bfloat16"
+        }  # fmt: skip
+        assert row(table, model="mine", backend="cpu", stage="alignment")["share"] == 0.25
+        assert row(table, model="basicvsr", backend="cpu", stage="alignment")["share"] == 0.4
+
+    @pytest.mark.parametrize(
+        ("baseline", "speedups"), [("cpu", [1.0, 4.0, 1.0, 1.0]), ("basicvsr/cpu", [1.0, 4.0, 2.0, 2.0])]
+    )
+    def test_a_baseline_is_a_backend_of_each_or_of_one_for_all(
+        self, baseline: str, speedups: list[float]
+    ) -> None:
+        table = summary_table(self.records(), baseline)
+        assert [*table[table["stage"] == "forward"]["speedup"]] == speedups
+        # The other network's own stages have nothing to be compared with.
+        own = row(table, model="mine", backend="fast", stage="attention")["speedup"]
+        assert own == 1.0 if baseline == "cpu" else math.isnan(own)
+
+    def test_costs_stand_beside_the_figures(self) -> None:
+        table = summary_table(self.records(), "cpu")
+        names = ["flops", "bytes", "peak_bytes"]
+        rows = table[(table["model"] == "basicvsr") & (table["backend"] == "cpu")].set_index("stage")[names]
+        assert [*rows.loc["alignment"]] == [3, 30, 70]
+        assert [*rows.loc["forward"]] == [3, 30, 70]
+        assert rows.loc["propagation"].isna().all()
+        assert table[table["model"] == "mine"][names].isna().all(axis=None)
+        costs = costs_table(self.records())
+        assert [*costs["stage"]] == ["alignment", "other"] * 2
+        assert row(costs, stage="other", cell="basicvsr/noise/b2/t4/64x48/fast")["peak_bytes"] == 50
+
+    def test_flops_that_no_machine_can_do(self) -> None:
+        records = [record("cpu", timed(E2E, "forward", [1.0]), costs={"other": cost(2**70, 1)})]
+        assert to_csv(summary_table(records, "cpu")[["flops"]]) == f"flops\n{2**70}\n"
+
+
 class TestStatuses:
     FORWARD = timed(E2E, "forward", [1.0])
 
@@ -280,20 +369,14 @@ class TestCells:
             "cell": "basicvsr/noise/b2/t4/64x48/cuda", "model": "basicvsr",
             "input": "noise", "batch": "2", "frames": "4", "height": "64",
             "width": "48", "backend": "cuda", "round": "0", "status": "skipped", "reason": "no CUDA device",
+            "dtype": "float32", "fp32_precision": "ieee", "memory_format": "contiguous",
         }  # fmt: skip
 
     def test_whole_numbers_stay_whole_beside_missing_ones(self) -> None:
         table = cells_table([
-            record("cpu", flops_alignment=2**53 + 1, threads=4), record("cuda", flops_alignment=None),
+            record("cpu", parameters=2**53 + 1, threads=4), record("cuda"),
         ])  # fmt: skip
-        assert (
-            to_csv(table[["flops_alignment", "threads"]])
-            == "flops_alignment,threads\n9007199254740993,4\n,\n"
-        )
-
-    def test_flops_that_no_machine_can_do(self) -> None:
-        table = cells_table([record("cpu", flops_alignment=2**70), record("cuda", status="skipped")])
-        assert list(to_csv(table[["flops_alignment"]]).splitlines()) == ["flops_alignment", str(2**70), '""']
+        assert to_csv(table[["parameters", "threads"]]) == "parameters,threads\n9007199254740993,4\n,\n"
 
     def test_warnings_are_joined(self) -> None:
         assert cells_table([record("cpu", warnings=("one", "two"))])["warnings"][0] == "one | two"
@@ -371,7 +454,7 @@ def test_the_document_names_every_word_of_a_closed_set() -> None:
         *WarmupEnd,
         *Stop,
         *stats.IntervalKind,
-        *analysis.SAMPLE_STAGES,
+        *SPANS,
     ]
     assert [word for word in words if f"`{word}`" not in text] == []
 

@@ -56,8 +56,9 @@ def a_round(
         for index, reading in enumerate(readings)
     )
     base = CellRecord(
-        cell=cell, round=number, input="random", batch=1, frames=4, height=64, width=64, backend="cpu",
-        status=Status.OK, threads=4, affinity_cores=4, started_at=f"2026-01-02T03:{number:02}:00Z",
+        cell=cell, round=number, model="basicvsr", input="random", batch=1, frames=4, height=64, width=64,
+        backend="cpu", dtype="float32", fp32_precision="ieee", memory_format="contiguous", status=Status.OK,
+        threads=4, affinity_cores=4, started_at=f"2026-01-02T03:{number:02}:00Z",
         samples=(a_sample(Phase.COLD, 0, 0.5, warm_s, device_s), *steady), telemetry=telemetry,
     )  # fmt: skip
     return base.model_copy(update=values)

@@ -206,9 +206,9 @@ def test_another_schema_version_is_refused(tmp_path: Path, capsys: pytest.Captur
     (new / "run.json").write_text(json.dumps(about))
     lines = (new / "journal.jsonl").read_text().splitlines(keepends=True)
     (new / "journal.jsonl").write_text(
-        lines[0].replace('"schema_version":1', '"schema_version":2') + lines[1]
+        lines[0].replace('"schema_version":2', '"schema_version":1') + lines[1]
     )
-    assert "schema version 2" in refused(capsys, base, new)
+    assert "schema version 1" in refused(capsys, base, new)
 
 
 def test_a_run_with_no_record_is_refused_and_one_that_is_not_whole_is_told(

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from bench.plotting.plot_devices import GROUPS, devices_figure
 from bench.plotting.plots import save
 from bench.records import CellRecord, Status
-from bench.reporting.devices import OUTPUT_SCALE, DeviceRow, Devices, Reference, devices_of
+from bench.reporting.devices import DeviceRow, Devices, Reference, devices_of
 from bench.reporting.devices_table import DEVICES_COLUMNS, devices_table
 from bench.reporting.report_cells import cells_of
 from bench.reporting.side_by_side_devices import devices_plots, devices_section
@@ -21,7 +22,6 @@ from bench.results.devices import device_name
 from bench.results.run_folder import to_csv
 from tests.bench import synthetic
 from vsr_model.errors import BadInput
-from vsr_model.networks.basicvsr import SCALE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -66,7 +66,6 @@ def median_s(row: DeviceRow) -> float:
 
 class TestRates:
     def test_of_all_clips_and_of_the_output(self) -> None:
-        assert OUTPUT_SCALE == SCALE
         records = synthetic.run((CUDA,), frames=(5,), batch=3, sizes=((20, 30),))
         (row,) = devices_of([side("one", records)]).rows
         rate = row.frames_rate
@@ -138,7 +137,28 @@ class TestRatio:
         assert clip.cell == found["a", "clip"].cell.cell
         assert found["b", "other"].why_not == "several references"
 
-    def test_two_networks_do_not_compare(self) -> None:
+    def test_networks_compare_with_themselves_alone(self) -> None:
+        nets = (synthetic.BASICVSR, synthetic.MINE)
+        sides = [
+            side("slow", synthetic.run((CUDA,), nets=nets, frames=(4,)), baseline="basicvsr/cuda"),
+            side("fast", synthetic.run(faster(2.0)[:1], nets=nets, frames=(4,))),
+            side("other", synthetic.run((CUDA,), nets=(replace(nets[1], name="theirs"),), frames=(4,))),
+        ]
+        devices = devices_of(sides)
+        assert devices.reference == Reference(run="slow", backend="cuda")
+        rows = {(row.run, row.cell.model): row for row in devices.rows}
+        for net in nets:
+            relative = rows["fast", net.name].relative
+            assert relative is not None
+            assert relative.cell == rows["slow", net.name].cell.cell
+            assert 1.8 < relative.speed.ratio < 2.2
+        assert rows["other", "theirs"].why_not == "other network"
+        section = devices_section(devices, "")
+        assert "| network " in section
+        (plot,) = devices_plots(devices)
+        assert [bar.label for bar in plot.groups[0].bars] == ["cuda, basicvsr", "cuda, mine"]
+
+    def test_networks_of_one_name_that_differ_in_parameters_do_not_compare(self) -> None:
         small = [
             record.model_copy(update={"parameters": 1000}) for record in synthetic.run((CUDA,), frames=(4,))
         ]

@@ -24,7 +24,8 @@ SAMPLES = (
 def state(*readings: dict[str, Any], samples: tuple[Sample, ...] = SAMPLES) -> MachineState:
     return machine_state(
         CellRecord(
-            cell="x", round=0, input="noise", batch=2, frames=5, height=64, width=64, backend="cudnn",
+            cell="x", round=0, model="basicvsr", input="noise", batch=2, frames=5, height=64, width=64,
+            backend="cudnn", dtype="float32", fp32_precision="ieee", memory_format="contiguous",
             status=Status.OK, samples=samples, affinity_cores=4,
             telemetry=tuple(TelemetryReading(**reading) for reading in readings),
         )

@@ -1,12 +1,14 @@
 """Figures: what they show, exactly; that files come out, the same each time; that no text overlaps."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from subprocess import run as run_process
 
 import pytest
+from matplotlib.colors import to_hex
 
-from bench.plotting.plot_series import STAGE_ORDER, Calls, Curve, MemoryTrace, Point, StageSplit
+from bench.plotting.plot_series import Calls, Curve, MemoryTrace, Point, StageSplit
 from bench.plotting.plot_style import plain, style, wrapped
 from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
 from bench.records import CellRecord, Phase, Status
@@ -48,11 +50,6 @@ def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables)
     )
 
 
-def test_frame_counts_are_in_order_whatever_the_schedule(quickstart: Tables) -> None:
-    shuffled = only("time", synthetic.run(frames=(10, 1, 7, 4)))
-    assert [p.frames for p in shuffled.series[0].points] == [1, 4, 7, 10]  # type: ignore[union-attr]
-
-
 def test_a_median_without_an_interval_has_no_bounds() -> None:
     group = only("time", synthetic.run(repetitions=3))
     assert {(p.low, p.high, p.interval) for c in group.series for p in c.points} == {(None, None, "none")}  # type: ignore[union-attr]
@@ -84,7 +81,7 @@ def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) 
 def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[CellRecord]) -> None:
     short = [
         synthetic.ended(record, Status.OOM, "12 GiB\n of 8")
-        if record.cell.endswith("t4-64x64-cuda")
+        if record.cell.endswith("t4/64x64/cuda")
         else record
         for record in gpu
     ]
@@ -96,7 +93,10 @@ def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[Ce
 
 
 def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord]) -> None:
-    lost = [synthetic.ended(r, Status.ERROR, "") if r.cell == "random-b1-t4-64x64-cpu" else r for r in gpu]
+    lost = [
+        synthetic.ended(r, Status.ERROR, "") if r.cell == "basicvsr/random/b1/t4/64x64/cpu" else r
+        for r in gpu
+    ]
     assert only("speedup", lost).not_shown == (
         "cpu at t=4 (error)",
         "cuda at t=4, cudnn at t=4, cudnn_autotune at t=4 (the baseline was not measured there)",
@@ -110,7 +110,36 @@ def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord
     for series in group.series:
         assert isinstance(series, StageSplit)
         shares = [seconds / sum(series.seconds) for seconds in series.seconds]
-        assert dict(zip(STAGE_ORDER, shares, strict=True)) == pytest.approx(synthetic.SHARES)
+        assert dict(zip(series.stages, shares, strict=True)) == pytest.approx(synthetic.BASICVSR.shares)
+
+
+def test_networks_have_figures_of_their_own_and_their_stages_one_look(tmp_path: Path) -> None:
+    other = replace(synthetic.MINE, name="other", shares={"tail": 0.75, "mixing": 0.125, "other": 0.125})
+    nets = (synthetic.BASICVSR, synthetic.MINE, other)
+    tables = rooflines.tables(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,)), "basicvsr/cpu")
+    groups = {group.model: group for group in data("stages", tables)}
+    assert [group.stages for group in groups.values()] == [tuple(net.shares) for net in nets]
+    assert groups["mine"].subject == "mine, random"
+
+    def drawn(group: PlotGroup) -> dict[str, tuple[str, str]]:
+        axes = figure(group, baseline="basicvsr/cpu").axes[0]
+        tints = [(to_hex(wedge.get_facecolor()).upper(), wedge.get_hatch() or "") for wedge in axes.patches]
+        return dict(zip(group.stages, tints, strict=True))  # type: ignore[arg-type]
+
+    looks = {name: drawn(group) for name, group in groups.items()}
+    assert looks["mine"]["alignment"] == looks["basicvsr"]["alignment"]
+    assert looks["mine"]["tail"] == looks["other"]["tail"]
+    assert len({*looks["mine"].values(), looks["other"]["mixing"]}) == 5
+    # The baseline of one network is a point like any other among those of another.
+    speedups = {group.model: [one.backend for one in group.series] for group in data("speedup", tables)}
+    assert speedups == {"basicvsr": ["cpu", "cuda"], "mine": ["cpu", "cuda"], "other": ["cpu", "cuda"]}
+    axes = {group.model: figure(group, baseline="basicvsr/cpu").axes[0] for group in data("speedup", tables)}
+    assert [label.get_text() for label in axes["basicvsr"].get_yticklabels()] == ["cuda"]
+    assert [label.get_text() for label in axes["mine"].get_yticklabels()] == ["cpu", "cuda"]
+    written = write_plots(tables, baseline="basicvsr/cpu", kinds=("stages", "roofline"), folder=tmp_path)
+    assert [path.name for path in written.images] == [
+        f"{kind}-{net.name}_random-b1-64x64.png" for kind in ("stages", "roofline") for net in nets
+    ]
 
 
 def test_repetitions_keep_every_call_with_its_phase(gpu: list[CellRecord]) -> None:
@@ -169,11 +198,6 @@ def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None
     }
     with pytest.raises(ValueError, match="no stage pass"):
         figure(only("stages", bare), baseline="cpu")
-
-
-def test_no_cell_at_all(tmp_path: Path) -> None:
-    written = write_plots(tables_of([], "cpu"), baseline="cpu", kinds=("time",), folder=tmp_path)
-    assert written.empty == (EmptyPlot(name="time", reason="there is no cell"),)
 
 
 def test_an_unknown_kind_is_refused_before_anything_is_written(quickstart: Tables, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def gpu() -> str:
 def test_sections_stand_in_order(gpu: str) -> None:
     assert headings(gpu) == [
         "Forward time and speedup", "Figures", "Stages", "How the samples were taken",
-        "What the stage probes cost", "Cold start", "Memory",
+        "What the stage probes cost", "Cold start", "Memory", "Costs",
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
@@ -116,10 +116,49 @@ def test_the_headline_gives_the_figures_of_the_summary(gpu: str) -> None:
 
 def test_stages_name_their_share_and_clock(gpu: str) -> None:
     header, first, second, *_ = rows(section(gpu, "Stages"))
-    assert header[2:7] == [f"{name} (ms)" for name in synthetic.SHARES]
+    assert header[2:7] == [f"{name} (ms)" for name in synthetic.BASICVSR.shares]
     assert first[-2:] == ["stage_sync", "wall"]
     assert second[-2:] == ["stage_events", "device"]
     assert first[2].endswith("(42.0 %)")
+
+
+class TestNetworks:
+    """Two networks with different stages."""
+
+    def report(self, baseline: str = "cpu") -> str:
+        nets = (synthetic.BASICVSR, synthetic.MINE)
+        return render(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,), rounds=3), baseline)
+
+    def test_the_network_is_a_column_and_stages_a_table_each(self) -> None:
+        report = self.report()
+        assert "* networks: basicvsr, mine\n" in report
+        assert [row[:2] for row in rows(section(report, "Forward time and speedup"))] == [
+            ["network", "backend"],
+            ["basicvsr", "cpu"], ["basicvsr", "cuda"], ["mine", "cpu"], ["mine", "cuda"],
+        ]  # fmt: skip
+        _, first, second = section(report, "Stages").split("\n\n**")
+        for text, net in ((first, synthetic.BASICVSR), (second, synthetic.MINE)):
+            assert text.startswith(f"{net.name}**\n")
+            header, *cells = rows(text)
+            assert header == ["backend", *(f"{name} (ms)" for name in net.shares), "pass", "clock"]
+            assert [row[0] for row in cells] == ["cpu", "cuda"]
+        assert cells[0][2].endswith("(50.0 %)")
+
+    def test_costs_are_of_each_network_once(self) -> None:
+        header, *cells = rows(section(self.report(), "Costs"))
+        assert header == ["network", "backend", "stage", "work (GFLOP)", "moved (MiB)", "peak (MiB)"]
+        assert [row[:3] for row in cells] == [
+            [net.name, "cpu", stage] for net in (synthetic.BASICVSR, synthetic.MINE) for stage in net.shares
+        ]
+
+    def test_a_baseline_of_one_network_is_named_with_it(self) -> None:
+        report = self.report("basicvsr/cpu")
+        assert "* backends: cpu, cuda\n* baseline: basicvsr/cpu\n" in report
+        assert "was not measured" not in report
+        column = [row[-2] for row in rows(section(report, "Forward time and speedup"))[1:]]
+        assert column[0] == "baseline"
+        assert column[2] not in ("baseline", "no baseline")
+        assert "The baseline basicvsr/cuda2 was not measured" in self.report("basicvsr/cuda2")
 
 
 def test_the_harness_is_shown_per_backend_and_for_all() -> None:

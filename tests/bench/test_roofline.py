@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from vsr_model.cost import stage_flops
-from vsr_model.traffic import stage_traffic
 
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.grid.ceilings import (
@@ -18,7 +16,6 @@ from bench.grid.ceilings import (
     precision_of,
     wanted,
 )
-from bench.grid.config import Model
 from bench.plotting.plot_series import Roofline
 from bench.plotting.plots import data, figure
 from bench.records import CellRecord, Status
@@ -35,14 +32,12 @@ from bench.results.roofline import (
     Part,
     bound,
     ceilings_of,
-    parts_of,
     with_roofline,
 )
 from bench.results.run_folder import to_csv
 from tests.bench import fakes, rooflines, synthetic
 from tests.networks import STAGES
 from vsr_model.errors import BadInput
-from vsr_model.stages import PROPAGATION
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -69,18 +64,18 @@ class TestWhatIsMeasured:
             for layout in ("contiguous", "channels_last")
         }
 
-    def test_flow_is_float32_beside_narrow_features(self) -> None:
-        assert [precision_of(BFLOAT16, stage) for stage in STAGES] == ["float32", *["bfloat16"] * 3]
+    def test_float32_stages_stand_beside_narrow_ones(self) -> None:
+        assert [precision_of(BFLOAT16, "any", dtype) for dtype in ("float32", "bfloat16")] == [
+            "float32", "bfloat16",
+        ]  # fmt: skip
         assert {spec.precision for spec in wanted([BFLOAT16])} == {None, "float32", "bfloat16"}
+        tf32 = Backend(name="tf32", device="cuda", fp32_precision="tf32")
+        assert precision_of(tf32, "any", "float32") == "tf32"
 
     def test_the_winograd_kernel_multiplies_in_bfloat16_in_residual_blocks_alone(self) -> None:
         backend = Backend(name="blocks", device="cpu", dtype="bfloat16", convolution="winograd")
-        assert {str(stage): precision_of(backend, stage) for stage in STAGES} == {
-            "alignment": "float32", "propagation": "bfloat16", "aggregation": "float32",
-            "upsampling": "float32",
-        }  # fmt: skip
-        whole = Backend(name="whole", device="cpu", convolution="winograd")
-        assert {precision_of(whole, stage) for stage in STAGES} == {"float32"}
+        found = {stage: precision_of(backend, stage, "float32") for stage in STAGES}
+        assert found == {**dict.fromkeys(STAGES, "float32"), "propagation": "bfloat16"}
 
     def test_what_backends_share_is_measured_once(self) -> None:
         other = Backend(name="cpu-channels_last", device="cpu", memory_format="channels_last")
@@ -149,22 +144,6 @@ def test_the_best_is_over_sizes_formats_and_moments_and_of_no_other_precision() 
     assert best(found, CeilingKind.COPY, BFLOAT16) is None
 
 
-def test_the_work_is_the_published_networks() -> None:
-    axes = {"batch": 2, "frames": 3, "height": 40, "width": 50}
-    size = {"mid_channels": 16, "num_blocks": 2}
-    parts = parts_of(Model(**size), BFLOAT16, axes)
-    flops, traffic = stage_flops(**size, **axes), stage_traffic(**size, **axes, bytes_per_element=2)
-    assert parts == {
-        stage: Part(
-            precision=precision_of(BFLOAT16, stage),
-            flops=flops[stage],
-            layers_bytes=traffic[stage].layers,
-            fused_bytes=traffic[stage].fused,
-        )
-        for stage in STAGES
-    }
-
-
 class TestTable:
     RECORDS = synthetic.run((synthetic.CPU, synthetic.CPU_1), frames=(1, 4))
 
@@ -173,13 +152,6 @@ class TestTable:
         of_backend = table[(table["backend"] == backend) & (table["frames"] == frames)]
         (found,) = of_backend[of_backend["stage"] == stage].to_dict("records")
         return found
-
-    def test_stages_at_their_limits_are_a_forward_at_its_own(self) -> None:
-        row = self.row("forward")
-        limits = [self.row(str(stage)) for stage in STAGES]
-        least_s = sum(one["flops"] / one["limit_flops_per_s"] for one in limits)  # type: ignore[operator, misc]
-        assert {one["binds"] for one in limits} == {COMPUTE, MEMORY}
-        assert row["limit_flops_per_s"] == pytest.approx(row["flops"] / least_s)  # type: ignore[operator]
 
     def test_a_backend_of_several_processes_has_no_row(self) -> None:
         experiment = rooflines.experiment_of(self.RECORDS)
@@ -194,31 +166,28 @@ class TestTable:
 
     def test_a_stage_by_hand(self) -> None:
         row = self.row("propagation")
-        summary = tables_of(self.RECORDS, "cpu").summary
-        (timed,) = summary[(summary["cell"] == row["cell"]) & (summary["stage"] == "propagation")].to_dict(
-            "records"
-        )
-        axes = {"batch": 1, "frames": 4, "height": 64, "width": 64}
-        flops = stage_flops(**rooflines.PUBLISHED, **axes)[PROPAGATION]
-        moved = stage_traffic(**rooflines.PUBLISHED, **axes)[PROPAGATION]
-        assert (row["flops"], row["bytes"], row["bytes_fused"]) == (flops, moved.layers, moved.fused)
-        assert row["intensity"] == flops / moved.layers
+        tables = tables_of(self.RECORDS, "cpu")
+        (timed,) = tables.summary[
+            (tables.summary["cell"] == row["cell"]) & (tables.summary["stage"] == "propagation")
+        ].to_dict("records")
+        cost = self.RECORDS[2].costs["propagation"]
+        assert (row["flops"], row["bytes"], row["bytes_fused"]) == (cost.flops, cost.bytes, cost.fused_bytes)
+        assert (timed["flops"], timed["bytes"]) == (cost.flops, cost.bytes)
+        assert row["intensity"] == cost.flops / cost.bytes
         assert row["median_s"] == timed["median_s"]
-        assert row["flops_per_s"] == flops / timed["median_s"]
+        assert row["flops_per_s"] == cost.flops / timed["median_s"]
         assert (row["flops_per_s_low"], row["flops_per_s_high"]) == (
-            flops / timed["high_s"],
-            flops / timed["low_s"],
+            cost.flops / timed["high_s"],
+            cost.flops / timed["low_s"],
         )
-        limit = min(2e12, 4e10 * flops / moved.layers)
-        assert row["limit_flops_per_s"] == pytest.approx(limit)
-        assert row["share"] == pytest.approx(flops / timed["median_s"] / limit)
+        assert row["limit_flops_per_s"] == pytest.approx(2e12)
+        assert row["share"] == pytest.approx(cost.flops / timed["median_s"] / 2e12)
         assert row["share_low"] < row["share"] < row["share_high"]  # type: ignore[operator]
-        assert row["binds"] == COMPUTE
-        limit = min(1.4e12, 4e10 * flops / moved.layers)
-        assert row["convolution_limit_flops_per_s"] == pytest.approx(limit)
-        assert row["convolution_share"] == pytest.approx(flops / timed["median_s"] / limit)
+        assert (row["binds"], row["binds_fused"]) == (COMPUTE, COMPUTE)
+        assert row["convolution_limit_flops_per_s"] == pytest.approx(1.4e12)
+        assert row["convolution_share"] == pytest.approx(cost.flops / timed["median_s"] / 1.4e12)
 
-    def test_a_fusion_is_bound_by_memory(self) -> None:
+    def test_what_moves_much_is_bound_by_memory(self) -> None:
         row = self.row("aggregation")
         assert (row["binds"], row["binds_fused"]) == (MEMORY, MEMORY)
         assert row["limit_flops_per_s"] == pytest.approx(4e10 * float(str(row["intensity"])))
@@ -227,18 +196,27 @@ class TestTable:
         assert self.row("propagation", "cpu-1-thread")["matmul_flops_per_s"] == pytest.approx(1e12)
         assert self.row("propagation", "cpu-1-thread")["copy_bytes_per_s"] == pytest.approx(2.5e10)
 
-    def test_a_forward_is_its_stages_together(self) -> None:
-        rows = [self.row(str(stage)) for stage in STAGES]
-        whole = self.row("forward")
-        assert whole["flops"] == sum(int(str(row["flops"])) for row in rows)
-        assert whole["bytes"] == sum(int(str(row["bytes"])) for row in rows)
-        assert whole["precision"] == "float32"
-        assert whole["pass"] == "end_to_end"
-
-    def test_what_does_no_work_has_no_row(self) -> None:
+    def test_a_forward_is_its_stages_together_and_what_does_no_work_has_no_row(self) -> None:
         table = rooflines.tables(self.RECORDS).roofline
-        of_one = table[(table["backend"] == "cpu") & (table["frames"] == 1)]
-        assert list(of_one["stage"]) == ["propagation", "aggregation", "upsampling", "forward"]
+        of_one = table[(table["backend"] == "cpu") & (table["frames"] == 4)]
+        assert list(of_one["stage"]) == [*STAGES, "forward"]
+        costs = self.RECORDS[2].costs
+        whole = self.row("forward")
+        assert (whole["flops"], whole["bytes"]) == (
+            sum(cost.flops for cost in costs.values()),
+            sum(cost.bytes for cost in costs.values()),
+        )
+        assert (whole["precision"], whole["pass"]) == ("float32", "end_to_end")
+        # Stages one after another, each at its own limit; `other` moves its bytes.
+        least_s = sum(max(cost.flops / 2e12, cost.bytes / 4e10) for cost in costs.values())
+        assert whole["limit_flops_per_s"] == pytest.approx(whole["flops"] / least_s)  # type: ignore[operator]
+
+    def test_networks_have_their_own_work(self) -> None:
+        records = synthetic.run((synthetic.CPU,), nets=(synthetic.BASICVSR, synthetic.MINE), frames=(4,))
+        table = rooflines.tables(records, "basicvsr/cpu").roofline
+        assert [*table[table["model"] == "mine"]["stage"]] == ["alignment", "attention", "tail", "forward"]
+        mine = table[(table["model"] == "mine") & (table["stage"] == "attention")].iloc[0]
+        assert mine["flops"] == records[1].costs["attention"].flops
 
     def test_precisions_that_differ_are_mixed(self) -> None:
         machine = synthetic.Machine(name="cpu-bfloat16", per_frame_s=0.01)
@@ -248,16 +226,7 @@ class TestTable:
             "alignment": "float32", "propagation": "bfloat16", "aggregation": "bfloat16",
             "upsampling": "bfloat16", "forward": MIXED,
         }  # fmt: skip
-        forward = table[table["stage"] == "forward"].iloc[0]
-        assert pd.isna(forward["matmul_flops_per_s"])
-        rates = {"alignment": 2e12, "propagation": 4e12, "aggregation": 4e12, "upsampling": 4e12}
-        least_s = sum(
-            max(row["flops"] / rates[row["stage"]], row["bytes"] / 4e10)
-            for row in table.to_dict("records")
-            if row["stage"] != "forward"
-        )
-        assert forward["binds"] == COMPUTE
-        assert forward["limit_flops_per_s"] == pytest.approx(forward["flops"] / least_s)
+        assert pd.isna(table[table["stage"] == "forward"].iloc[0]["matmul_flops_per_s"])
 
     def test_without_ceilings_there_is_nothing(self) -> None:
         experiment = rooflines.experiment_of(self.RECORDS)
@@ -377,7 +346,7 @@ class TestFigure:
             rows = tables.roofline[
                 (tables.roofline["backend"] == series.backend) & (tables.roofline["frames"] == 4)
             ].set_index("stage")
-            assert [point.stage for point in series.points] == [str(stage) for stage in STAGES]
+            assert [point.stage for point in series.points] == [*STAGES]
             for point in series.points:
                 row = rows.loc[point.stage]
                 assert (point.intensity, point.flops_per_s) == (row["intensity"], row["flops_per_s"])

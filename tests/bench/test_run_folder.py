@@ -439,7 +439,7 @@ def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):
     run.start(experiment(model=model, backends=["cpu"]), Display(), output=path)
     torch.save(build_basicvsr(4, 1, seed=2).state_dict(), checkpoint)
     (path / JOURNAL_NAME).write_bytes(b"")
-    with pytest.raises(BadInput, match="the file of 'checkpoint' has changed"):
+    with pytest.raises(BadInput, match="the file of 'checkpoint of basicvsr' has changed"):
         run.resume(path, Display())
 
 

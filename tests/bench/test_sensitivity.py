@@ -70,7 +70,7 @@ def test_real_pairs_of_one_program_promise_what_real_gates_find() -> None:
     """Gates of 44 rounds of 200 that followed each other on a machine with other work."""
     samples = common.read(common.DATA, "gate").samples
     levels = (
-        samples[samples["cell"] == "basicvsr/noise/b1/t2/48x48/cpu"]
+        samples[samples["cell"].str.endswith("noise/b1/t2/48x48/cpu")]
         .groupby(["side", "round"])["wall_s"]
         .median()
     )
