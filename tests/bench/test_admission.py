@@ -10,7 +10,7 @@ from bench.messages import blank_record
 from bench.process import admission
 from bench.process.admission import NEEDED_SHARE, Admission, Room, rooms
 from bench.records import Status
-from tests.bench.fakes import experiment, jobs_of
+from tests.bench.fakes import experiment, jobs_of, peak_of
 
 
 def never() -> None:
@@ -33,21 +33,21 @@ def test_the_host_is_asked_at_each_time_and_devices_as_they_were(monkeypatch: py
 def test_a_device_is_held_against_the_least_that_a_cell_takes(share: float, refused: bool) -> None:
     one = experiment(backends=["cudnn"])
     cell = jobs_of(one)[0].cell
-    free = int(share * peak_bytes(cell, one.model))
-    gate = Admission(one, rooms({cell.backend.device: free}))
+    free = int(share * (peak_bytes(peak_of(cell)) or 0))
+    gate = Admission(one.measure, rooms({cell.backend.device: free}), peak_of)
     assert (gate.refusal(cell, never) is not None) == refused
 
 
 def test_compiled_cells_are_not_held_against_an_estimate_of_others() -> None:
     one = experiment(backends=[{"name": "compiled", "from": "cudnn", "compile": True}])
     cell = jobs_of(one)[0].cell
-    assert Admission(one, rooms({cell.backend.device: 0})).refusal(cell, never) is None
+    assert Admission(one.measure, rooms({cell.backend.device: 0}), peak_of).refusal(cell, never) is None
 
 
 def test_the_least_that_ran_out_is_what_counts() -> None:
     one = experiment(grid={"frames": [1, 2, 3, 4], "size": [[16, 16]]})
     jobs = jobs_of(one)
-    gate = Admission(one, lambda _: None)
+    gate = Admission(one.measure, lambda _: None, peak_of)
     for index in (2, 1, 3):
         gate.learn(jobs[index].cell, blank_record(jobs[index], Status.OOM, ""))
     gate.learn(jobs[0].cell, blank_record(jobs[0], Status.ERROR, ""))

@@ -1,5 +1,6 @@
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.bench.fakes import (
     Watching,
     experiment,
     jobs_of,
+    peak_of,
 )
 
 NO_KILLS = OomKills(group=0, machine=0)
@@ -62,13 +64,14 @@ class Bench:
             experiment=one,
             references=Path("references"),
             skip_reason=_no_cuda,
-            admission=Admission(one, self._room, finished),
+            costs_of=peak_of,
+            admission=Admission(one.measure, self.room, peak_of, finished),
             keep=self.kept.append,
             clock=self.clock,
             oom_kills=lambda: self.oom_kills.pop(0) if self.oom_kills else NO_KILLS,
         )
 
-    def _room(self, _backend: Backend) -> Room | None:
+    def room(self, _backend: Backend) -> Room | None:
         if not self.rooms:
             return None
         self.workers.log.append("look at memory")
@@ -116,8 +119,26 @@ def test_order_and_progress(monkeypatch):
     assert bench.workers.log[6:10] == [f"task {second} 0 to 2", "ended 1", "forget", "go to 2"]
     assert bench.workers.log[-1] == "ended 4"
     task = bench.workers.tasks[1]
-    assert task.reference == Path("references/noise-b1-t2-16x16.npy")
-    assert (task.model, task.measure, task.import_torch_s) == (one.model, one.measure, 1.5)
+    assert task.reference == Path("references/basicvsr-noise-b1-t2-16x16.npy")
+    assert (task.measure, task.import_torch_s) == (one.measure, 1.5)
+    assert (task.costs, task.costs_missing) == (peak_of(task.job.cell), "")
+    assert task.plain_peak_bytes == 8192 * 2 * 16 * 16
+
+
+def test_a_cell_without_costs_runs_and_is_told_why(monkeypatch):
+    one = experiment()
+    bench = Bench(one, [fine(one)], monkeypatch, rooms=[0])
+    missing = {"basicvsr": "it cannot be traced", "other": "nor can this"}
+    bench.run = replace(
+        bench.run,
+        costs_of=lambda _: None,
+        costs_missing=missing,
+        admission=Admission(one.measure, bench.room, lambda _: None),
+    )
+    assert [record.status for record in bench()] == [Status.OK]
+    (task,) = bench.workers.tasks
+    assert (task.costs, task.costs_missing) == ({}, "it cannot be traced")
+    assert task.plain_peak_bytes is None
 
 
 def test_skipped_cells_take_no_worker(monkeypatch):
@@ -139,12 +160,8 @@ def test_costs(monkeypatch):
     assert kept.round_wall_s == 0.5 + TICK_S + 4
     assert kept.worker_start_s == 0.5 + TICK_S  # from asking for the worker
     assert kept.harness_s == 0.5 + TICK_S + 4 - 2 - 0.25
-
-
-def test_a_record_without_times_has_no_harness_cost(monkeypatch):
-    (kept,) = Bench(experiment(), [[KILLED]], monkeypatch)()
-    assert kept.round_wall_s == 0.5
-    assert kept.harness_s is None
+    (lost,) = Bench(experiment(), [[KILLED]], monkeypatch)()
+    assert (lost.round_wall_s, lost.harness_s) == (0.5, None)
 
 
 def test_timeout(monkeypatch):
@@ -156,13 +173,8 @@ def test_timeout(monkeypatch):
     assert kept.reason == "not done within 10 s (while at: cold call)"
     assert kept.round_wall_s == 10
     assert bench.workers.log[-2:] == ["kill 1", "ended 1"]
-
-
-def test_a_record_just_in_time(monkeypatch):
-    one = experiment(measure=measure(timeout_s=10.0))
-    (kept,) = Bench(one, [[Says(4.0, Progress(doing="x", done=0, total=3)), Says(6.0, done(one))]],
-                    monkeypatch)()  # fmt: skip
-    assert kept.status is Status.OK
+    just_in_time = [script[0], Says(6.0, done(one))]
+    assert [record.status for record in Bench(one, [just_in_time], monkeypatch)()] == [Status.OK]
 
 
 def test_the_reference_has_as_long_again(monkeypatch):
@@ -213,15 +225,14 @@ def test_a_lost_worker(monkeypatch, end, status, reason):
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("status", "words"),
     [
-        "MemoryError",
-        "what():  std::bad_alloc",
-        "RuntimeError: DefaultCPUAllocator: can't allocate memory: no",
+        (1 << 8, "MemoryError"),
+        (signal.SIGABRT, "what():  std::bad_alloc"),
+        (1 << 8, "RuntimeError: DefaultCPUAllocator: can't allocate memory: no"),
     ],
 )
-@pytest.mark.parametrize("status", [1 << 8, signal.SIGABRT])
-def test_last_words_of_memory_are_evidence(monkeypatch, words, status):
+def test_last_words_of_memory_are_evidence(monkeypatch, status, words):
     (kept,) = Bench(experiment(), [[Dies(0.5, status=status)]], monkeypatch, words=words)()
     assert kept.status is Status.OOM
     assert words in kept.reason
@@ -279,18 +290,17 @@ def test_what_needs_no_less_than_a_cell_out_of_memory_is_skipped(monkeypatch):
     ]  # fmt: skip
 
 
-def test_another_backend_is_not_skipped_for_it(monkeypatch):
-    one = experiment(backends=["cpu", {"name": "one", "from": "cpu", "threads": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backends": ["cpu", {"name": "one", "from": "cpu", "threads": 1}]},
+        {"grid": {"frames": [2, 4], "size": [[16, 16]]}, "measure": measure(after_oom="continue")},
+    ],
+)
+def test_another_backend_is_not_skipped_for_it_and_none_where_that_is_switched_off(monkeypatch, changes):
+    one = experiment(**changes)
     bench = Bench(one, [out_of_memory(one, 0), fine(one, 1)], monkeypatch)
     assert [record.status for record in bench()] == [Status.OOM, Status.OK]
-
-
-def test_skipping_the_larger_can_be_switched_off(monkeypatch):
-    one = experiment(**GROWING, measure=measure(after_oom="continue"))
-    scripts = [out_of_memory(one, 0), *(fine(one, index) for index in range(1, 4))]
-    assert [record.status for record in Bench(one, scripts, monkeypatch)()] == [
-        Status.OOM, Status.OK, Status.OK, Status.OK,
-    ]  # fmt: skip
 
 
 def test_what_ran_out_before_an_interruption_is_known(monkeypatch):
@@ -308,7 +318,7 @@ def test_a_cell_that_cannot_fit_is_skipped_with_both_figures(monkeypatch):
     ok, skipped = bench()
     assert ok.status is Status.OK
     assert skipped.status is Status.SKIPPED
-    assert "its tensors take about 8.30 GiB" in skipped.reason
+    assert "its tensors take about 8.00 GiB" in skipped.reason
     assert "2.00 GiB of host memory is free" in skipped.reason
     # What this run itself holds is not in the way: memory is looked at again once the worker before has left.
     assert bench.workers.log[-3:] == ["look at memory", "ended 1", "look at memory"]
@@ -493,46 +503,36 @@ def test_an_interrupt_keeps_what_is_done_and_ends_the_worker(monkeypatch, isolat
 # Real workers.
 
 
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
 NAMES = ("first", "raises", "exits", "killed", "torn", "stopped", "hangs", "memory", "limited", "last")
 
 
-def _real(tmp_path: Path, kept: list[CellRecord], **changes: Any) -> Run:
+def test_whatever_a_real_worker_does_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.process.launcher.MESSAGE_TIMEOUT_S", 1)
+    kept: list[CellRecord] = []
     one = experiment(
         input=[{"name": name, "kind": "random"} for name in NAMES],
-        measure=measure(after_oom="continue", **changes),
+        measure=measure(after_oom="continue", isolation="experiment"),
     )
-    return Run(
+    run = Run(
         experiment=one,
         references=tmp_path,
         skip_reason=_no_cuda,
-        admission=Admission(one, lambda _: None),
+        admission=Admission(one.measure, lambda _: None, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve",
     )
-
-
-@pytest.mark.parametrize("isolation", ["cell", "experiment"])
-def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolation, monkeypatch):
-    monkeypatch.setattr("bench.process.launcher.MESSAGE_TIMEOUT_S", 1)
-    kept: list[CellRecord] = []
-    run = _real(tmp_path, kept, isolation=isolation)
     watching = Watching()
     wait = runner.wait
 
     def soon(connections: Sequence[Any], timeout_s: float) -> list[Any]:
         """The deadline comes at once for what hangs, and for nothing else, however busy the machine is."""
         started = next(line for line in reversed(watching.log) if line.startswith("started"))
-        hangs = started.startswith("started hangs") and "building the model" in watching.log[-1]
+        hangs = "/hangs/" in started and "building the model" in watching.log[-1]
         return wait(connections, 0.1 if hangs else timeout_s)
 
     monkeypatch.setattr(runner, "wait", soon)
-    execute(jobs_of(run.experiment), run, launcher, watching)
+    with Launcher() as launcher:
+        execute(jobs_of(one), run, launcher, watching)
     found = {record.input: (str(record.status), record.reason) for record in kept}
 
     assert list(found) == list(NAMES)
@@ -546,7 +546,7 @@ def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolat
         "error",
         f"the worker began to send a message, of which the end never came: it was killed after 1 s ({at})",
     )
-    assert found["hangs"] == ("timeout", f"not done within {run.experiment.measure.timeout_s:.0f} s ({at})")
+    assert found["hangs"] == ("timeout", f"not done within {one.measure.timeout_s:.0f} s ({at})")
     assert found["memory"][0] == "oom"
     assert "can't allocate memory" in found["memory"][1]
     assert found["limited"][0] == "oom"  # by RLIMIT_AS, in numpy's or torch's own words
@@ -559,16 +559,3 @@ def test_whatever_a_real_worker_does_the_rest_goes_on(launcher, tmp_path, isolat
             assert 0 < record.measured_s < record.round_wall_s
             assert record.worker_start_s is not None
             assert 0 <= record.worker_start_s < record.round_wall_s
-
-
-def test_an_interrupt_with_a_real_worker(launcher, tmp_path):
-    kept: list[CellRecord] = []
-    run = _real(tmp_path, kept)
-
-    def interrupt(number: int) -> None:
-        if number == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        execute(jobs_of(run.experiment), run, launcher, Watching(ended=interrupt))
-    assert [(record.input, str(record.status)) for record in kept] == [("first", "ok"), ("raises", "error")]
