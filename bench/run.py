@@ -87,7 +87,7 @@ def start(
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells, where=where, tell=tell)
+        answer = preflight.ask(launcher, cells, models=experiment.models, where=where, tell=tell)
         experiment = _written_out(experiment, answer)
         cells = plan.cells(experiment, filters)
         described = {

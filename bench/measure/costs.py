@@ -49,8 +49,9 @@ class CostTracer:
     def uncalled(self) -> dict[str, list[str]]:
         """Return, by network of the user's own, the submodules of its stages that no traced call reached."""
         found: dict[str, list[str]] = {}
+        traced = {name for (name, *_), costs in self._found.items() if not isinstance(costs, Untraceable)}
         for (name, *_), prepared in self._prepared.items():
-            if isinstance(prepared.network, Adapted):
+            if name in traced and isinstance(prepared.network, Adapted):
                 left = found.get(name, prepared.network.named)
                 found[name] = [submodule for submodule in left if submodule not in prepared.network.called]
         return found
@@ -63,6 +64,7 @@ class CostTracer:
         memory of one. Raises Untraceable; `workload.Unsupported` for a backend that the network cannot have;
         BadInput where what comes out is not what the grid says of a network of the user's own.
         """
+        workload.check_support(self._networks[cell.model.name].facts, cell.backend)
         own = self._traced(cell)
         if cell.backend.convolution == "library":
             return own

@@ -70,10 +70,11 @@ class NetworkInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request cannot be met, and the field that it is about, if any."""
+    """Why a request cannot be met, and the network and its field that it is about, if any."""
 
     said: str
-    location: Location | None = None
+    model: str | None = None
+    field: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +102,14 @@ def ask(
     launcher: Launcher,
     cells: Sequence[Cell],
     *,
+    models: Sequence[Model] = (),
     where: Where | None = None,
     tell: Tell | None = None,
 ) -> Answer:
-    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
+    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met.
+
+    `models` are those of the grid, which may be more than those of the cells; a message counts them.
+    """
     inputs: dict[str, tuple[Input, int]] = {}
     for cell in cells:
         known = inputs.get(cell.input.name, (cell.input, 0))
@@ -112,19 +117,19 @@ def ask(
     backends = {cell.backend.name: cell.backend for cell in cells}
     for backend in backends.values():
         _check_folder(backend)
-    models = {cell.model.name: cell.model for cell in cells}
+    asked = {cell.model.name: cell.model for cell in cells}
     question = Question(
-        models=tuple(models.values()),
+        models=tuple(asked.values()),
         inputs=tuple(inputs.values()),
         backends=tuple(backends.values()),
         cells=tuple(cells),
     )
     paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
-    files = [model.checkpoint or model.import_ for model in models.values()]
+    files = [model.checkpoint or model.import_ for model in asked.values()]
     subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
     answer = _asked(launcher, question, subject, tell)
     if answer.refusal is not None:
-        raise BadInput(_worded(answer.refusal, several=len(models) > 1, where=where))
+        raise BadInput(_worded(answer.refusal, [model.name for model in models] or list(asked), where))
     return answer
 
 
@@ -154,13 +159,13 @@ def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | No
     return answer
 
 
-def _worded(refusal: Refusal, *, several: bool, where: Where | None) -> str:
-    if refusal.location is None:
+def _worded(refusal: Refusal, models: Sequence[str], where: Where | None) -> str:
+    if refusal.model is None:
         return refusal.said
-    first, *rest = refusal.location
-    location = (first, *rest) if several else (first, *rest[1:])
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    place = f"{where(location)}: " if where is not None else ""
+    index = (models.index(refusal.model),) if len(models) > 1 else ()
+    own = (refusal.field,) if refusal.field else ()
+    dotted = ".".join(("model" + "".join(f"[{number}]" for number in index), *own))
+    place = f"{where(('model', *index, *own))}: " if where is not None else ""
     return f"{place}{dotted}: {refusal.said}"
 
 
@@ -245,7 +250,7 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
 
     media = _media_sizes(question.inputs)
     reasons = {backend.name: backends.unavailable(backend) for backend in question.backends}
-    networks = {model.name: _built(index, model) for index, model in enumerate(question.models)}
+    networks = {model.name: _built(model) for model in question.models}
     answer = Answer(
         networks={model.name: _info(model, networks[model.name]) for model in question.models},
         unavailable={name: reason for name, reason in reasons.items() if reason},
@@ -255,10 +260,10 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
     _check_sizes(question, answer)
     tracer = CostTracer(networks)
     _trace(question, answer, tracer, send)
-    for index, model in enumerate(question.models):
-        if uncalled := tracer.uncalled().get(model.name):
+    for name, uncalled in tracer.uncalled().items():
+        if uncalled:
             said = f"{uncalled[0]!r} is not called in a forward pass, so that there is nothing to time"
-            raise _Refused(Refusal(said=said, location=("model", index, "stages")))
+            raise _Refused(Refusal(said=said, model=name, field="stages"))
     devices = {backend.device for backend in question.backends if not reasons[backend.name]}
     for device in sorted(devices):
         if (free := backends.free_bytes(device)) is not None:
@@ -266,19 +271,25 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
     return answer
 
 
-def _built(index: int, model: Model) -> Any:
+def _built(model: Model) -> Any:
     from bench.measure import networks  # noqa: PLC0415
     from vsr_model.registry import BadArgument  # noqa: PLC0415
 
     try:
         return networks.build(model)
     except BadArgument as error:
-        raise _Refused(Refusal(said=error.said, location=("model", index, error.argument))) from None
+        raise _Refused(Refusal(said=error.said, model=model.name, field=error.argument)) from None
     except BadInput as error:
-        first, colon, said = str(error).partition(": ")
-        if model.import_ is not None and colon and first in ("import", "stages", "output"):
-            raise _Refused(Refusal(said=said, location=("model", index, first))) from None
-        raise
+        raise _Refused(_refusal(model, error)) from None
+
+
+def _refusal(model: Model, error: BadInput) -> Refusal:
+    first, colon, said = str(error).partition(": ")
+    if model.import_ is None:
+        return Refusal(said=str(error))
+    if colon and first in ("import", "stages", "output"):
+        return Refusal(said=said, model=model.name, field=first)
+    return Refusal(said=str(error), model=model.name)
 
 
 def _info(model: Model, network: Any) -> NetworkInfo:
@@ -299,7 +310,7 @@ def _info(model: Model, network: Any) -> NetworkInfo:
 
 def _check_sizes(question: Question, answer: Answer) -> None:
     """Raise BadInput for a size that none of the networks takes: a slip, where others would be skipped."""
-    least = min(network.min_size for network in answer.networks.values())
+    least = min((network.min_size for network in answer.networks.values()), default=0)
     for cell in question.cells:
         if min(cell.height, cell.width) < least:
             titles = " or ".join(network.title for network in answer.networks.values())
@@ -327,6 +338,8 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             if cell.backend.memory_plan is not None:  # its output is checked against the plain network's
                 plain = replace(cell, backend=CPU)
                 answer.costs.setdefault(plain.id, tracer.costs(plain))
+        except BadInput as error:
+            raise _Refused(_refusal(cell.model, error)) from None
         except Unsupported as reason:
             answer.unsupported[pair] = str(reason)
         except Untraceable as reason:

@@ -13,7 +13,7 @@ from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.measure import networks
 from vsr_model import video
-from vsr_model.network import Network
+from vsr_model.network import Facts, Network
 from vsr_model.stages import StageProbe, no_probe
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def prepare(
     `on_cpu` tells what the device stands for where it is the meta device. Raises Unsupported for what the
     network cannot have.
     """
-    if backend.schedule not in network.facts.schedules:
-        raise Unsupported(f"schedule: {network.facts.title} knows {', '.join(network.facts.schedules)} only")
-    if backend.memory_plan is not None and not network.facts.can_stream:
-        raise Unsupported(f"memory_plan: {network.facts.title} takes a whole clip in one call only")
+    check_support(network.facts, backend)
     network = network.to(device)
     if backend.memory_format == "channels_last":
         _to_channels_last(network)
@@ -73,6 +70,14 @@ def prepare(
     if backend.compile:
         network.compile_parts()
     return network
+
+
+def check_support(facts: Facts, backend: Backend) -> None:
+    """Raise Unsupported for an order of work or a memory plan that a network cannot have."""
+    if backend.schedule not in facts.schedules:
+        raise Unsupported(f"schedule: {facts.title} knows {', '.join(facts.schedules)} only")
+    if backend.memory_plan is not None and not facts.can_stream:
+        raise Unsupported(f"memory_plan: {facts.title} takes a whole clip in one call only")
 
 
 def _to_channels_last(network: nn.Module) -> None:
@@ -128,7 +133,7 @@ def _call_of(network: Network, backend: Backend) -> Callable[[Tensor, StageProbe
         from vsr_model.schedules import Pipelined  # noqa: PLC0415
 
         call = Pipelined(network)  # type: ignore[arg-type]
-    if backend.cuda_graph and next(network.parameters()).is_cuda:
+    if backend.cuda_graph:
         from vsr_model.cuda_graphs import GraphedCall  # noqa: PLC0415
 
         graphed = GraphedCall(call)

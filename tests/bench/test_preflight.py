@@ -1,28 +1,84 @@
-from collections.abc import Iterator
-from dataclasses import dataclass
+"""What is asked before a run: media, devices, networks and their costs. Mostly in this process."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from bench.grid import plan
+from bench.grid.backend_spec import CPU
 from bench.measure import preflight
 from bench.measure.preflight import Answer, skip_reason
-from bench.measure.workload import build_model
 from bench.process.launcher import Launcher, WorkerProcess
 from tests.bench.fakes import experiment
+from tests.networks import STAGES, build_basicvsr
 from vsr_model import video
 from vsr_model.errors import BadInput
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
+TINY = {"name": "basicvsr", "mid_channels": 8, "num_blocks": 1}
+EGVSR = {"name": "egvsr", "num_blocks": 1}
+ROOT = Path(__file__).parents[2]
+OWN: Mapping[str, Any] = {
+    "name": "own",
+    "import": "benchmarks.stranger:Stranger",
+    "folder": str(ROOT),
+    "arguments": {"channels": 4, "blocks": 1},
+    "stages": {"features": ["head", "body"], "upsampling": ["up*", "last"]},
+}
 
 
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
+class InThisProcess:
+    """A launcher whose worker answers in this process."""
+
+    def spawn(self, _target: str) -> Any:
+        return SimpleNamespace(connection=Connection())
+
+    def exit_status(self, _worker: Any) -> int:
+        return 0
+
+
+class Connection:
+    def __init__(self) -> None:
+        self._answers: deque[Any] = deque()
+        self.recv = self._answers.popleft
+
+    def send(self, question: preflight.Question) -> None:
+        worker: Any = SimpleNamespace(recv=lambda: question, send=self._answers.append)
+        preflight.main(worker)
+
+    def poll(self, _timeout_s: float) -> bool:
+        return True
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class Asked:
+    """An answer, and why each cell would be skipped."""
+
+    answer: Answer
+    reasons: list[str | None]
+
+
+def ask(launcher: Any = None, **changes: Any) -> Asked:
+    one = experiment(**changes)
+    cells = plan.cells(one)
+    answer = preflight.ask(launcher or InThisProcess(), cells, where=lambda at: f"grid.yaml{list(at)}")
+    return Asked(answer, [skip_reason(cell, answer) for cell in cells])
+
+
+# Media.
 
 
 @pytest.fixture(scope="module")
@@ -40,90 +96,38 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@dataclass
-class Asked:
-    """An answer, and why each cell would be skipped, by its id."""
-
-    answer: Answer
-    reasons: dict[str, str | None]
-
-
-def ask(launcher: Launcher, **changes: Any) -> Asked:
-    one = experiment(**changes)
-    cells = plan.cells(one)
-    answer = preflight.ask(launcher, one.model, cells)
-    return Asked(answer, {cell.id: skip_reason(cell, answer) for cell in cells})
-
-
 def item(kind: str, path: Path, **changes: Any) -> dict[str, Any]:
     return {"name": "it", "kind": kind, "path": str(path), **changes}
 
 
-def test_noise_on_the_cpu_needs_nothing(launcher):
-    asked = ask(launcher)
-    assert asked.answer.refusal is None
-    assert asked.answer.media == {}
-    assert asked.answer.unavailable == {}
-    assert asked.answer.torch["torch"] == torch.__version__
-    assert asked.answer.torch["threads"] == torch.get_num_threads()
-    assert list(asked.reasons.values()) == [None]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_backends_that_are_not_there(launcher):
-    asked = ask(launcher, backends=["cpu", "cuda", "cudnn_autotune"])
-    assert sorted(asked.answer.unavailable) == ["cuda", "cudnn_autotune"]
-    on_cpu, *others = asked.reasons.values()
-    assert on_cpu is None
-    assert all(reason.startswith("no CUDA") for reason in others)
-
-
-def test_a_device_that_no_machine_has(launcher):
-    asked = ask(launcher, backends=[{"name": "far", "from": "cuda", "device": "cuda:99"}])
-    assert list(asked.reasons.values()) == [asked.answer.unavailable["far"]]
-
-
-def test_a_video_that_fits(launcher, media):
-    asked = ask(launcher, input=item("video", media / "clip.mp4"),
-                grid={"frames": [1, 5], "size": [[64, 64]]})  # fmt: skip
-    assert set(asked.reasons.values()) == {None}
+@pytest.mark.parametrize(
+    ("clip", "frames", "reasons"),
+    [
+        (("video", "clip.mp4", {}), [1, 5, 6], [None, None, "it has 5 frames; 6 are asked for"]),
+        (
+            ("video", "clip.mp4", {"stride": 2}),
+            [3, 4],
+            [None, "it has 5 frames; 4 with a stride of 2 are asked for"],
+        ),
+        (("image", "picture.png", {}), [1, 2], [None, "it has 1 frames; 2 are asked for"]),
+    ],
+)
+def test_a_clip_fills_the_cells_that_it_has_frames_for(media, clip, frames, reasons):
+    kind, name, fields = clip
+    asked = ask(input=item(kind, media / name, **fields), grid={"frames": frames, "size": [[64, 64]]})
+    assert asked.reasons == reasons
     size = asked.answer.media["it"]
-    assert (size.frames, size.height, size.width) == (FRAMES, HEIGHT, WIDTH)
+    assert (size.height, size.width) == (HEIGHT, WIDTH)
 
 
-def test_too_few_frames_is_a_reason(launcher, media):
-    asked = ask(launcher, input=item("video", media / "clip.mp4"),
-                grid={"frames": [5, 6], "size": [[16, 16]]})  # fmt: skip
-    assert list(asked.reasons.values()) == [None, "it has 5 frames; 6 are asked for"]
-
-
-def test_a_stride_reaches_further(launcher, media):
-    asked = ask(launcher, input=item("video", media / "clip.mp4", stride=2),
-                grid={"frames": [3, 4], "size": [[16, 16]]})  # fmt: skip
-    assert list(asked.reasons.values()) == [
-        None, "it has 5 frames; 4 with a stride of 2 are asked for",
-    ]  # fmt: skip
-
-
-def test_a_picture_has_one_frame(launcher, media):
-    asked = ask(launcher, input=item("image", media / "picture.png"),
-                grid={"frames": [1, 2], "size": [[16, 16]]})  # fmt: skip
-    first, second = asked.reasons.values()
-    assert first is None
-    assert second.startswith("it has 1 frame")
-
-
-def test_a_crop_that_is_too_large_is_a_reason(launcher, media):
-    sizes = [[HEIGHT, WIDTH], [HEIGHT + 1, WIDTH], [HEIGHT, WIDTH + 1]]
-    grid = {"frames": [1], "size": sizes}
-    asked = ask(launcher, input=item("video", media / "clip.mp4", fit="crop"), grid=grid)
-    assert list(asked.reasons.values()) == [
+def test_a_crop_that_is_too_large_is_a_reason(media):
+    grid = {"frames": [1], "size": [[HEIGHT, WIDTH], [HEIGHT + 1, WIDTH], [HEIGHT, WIDTH + 1]]}
+    assert ask(input=item("video", media / "clip.mp4", fit="crop"), grid=grid).reasons == [
         None,
         "it is 32x48; a crop of 33x48 is larger",
         "it is 32x48; a crop of 32x49 is larger",
     ]
-    resized = ask(launcher, input=item("video", media / "clip.mp4", fit="resize"), grid=grid)
-    assert set(resized.reasons.values()) == {None}
+    assert ask(input=item("video", media / "clip.mp4", fit="resize"), grid=grid).reasons == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -136,24 +140,199 @@ def test_a_crop_that_is_too_large_is_a_reason(launcher, media):
         ("video", "", "is a folder"),
     ],
 )
-def test_media_that_cannot_be_used(launcher, media, kind, name, sentence):
+def test_media_that_cannot_be_used(media, kind, name, sentence):
     with pytest.raises(BadInput, match=sentence):
-        ask(launcher, input=item(kind, media / name))
+        ask(input=item(kind, media / name))
 
 
-def test_checkpoints(launcher, media, tmp_path):
-    tiny = {"mid_channels": 8, "num_blocks": 1}
+# Networks.
+
+
+def test_a_network_says_what_it_is_and_what_its_cells_cost():
+    asked = ask(model=[TINY, EGVSR], grid={"frames": [1, 2], "size": [[16, 24]]})
+    info = asked.answer.networks["basicvsr"]
+    assert (info.title, info.stages, info.scale, info.min_size) == ("BasicVSR", STAGES, 4, 16)
+    assert info.parameters == sum(item.numel() for item in build_basicvsr(8, 1).parameters())
+    assert info.arguments == {
+        "mid_channels": 8, "num_blocks": 1, "base_upsample": "bilinear", "flow_resize": "bilinear",
+    }  # fmt: skip
+    assert asked.reasons == [None] * 4
+    flops = {name: sum(cost.flops for cost in costs.values()) for name, costs in asked.answer.costs.items()}
+    assert list(flops) == [cell.id for cell in plan.cells(experiment(
+        model=[TINY, EGVSR], grid={"frames": [1, 2], "size": [[16, 24]]}))]  # fmt: skip
+    assert flops["egvsr/noise/b1/t2/16x24/cpu"] == 2 * flops["egvsr/noise/b1/t1/16x24/cpu"] > 0
+    assert asked.answer.costs_missing == {}
+
+
+def test_what_one_network_cannot_have_another_may(tmp_path):
+    backends = [
+        {"name": "planned", "from": "cpu", "memory_plan": "host"},
+        {"name": "pipelined", "from": "cudnn", "schedule": "pipelined"},
+    ]
+    one = experiment(model=[TINY, EGVSR], grid={"frames": [2], "size": [[16, 16]]}, backends=backends)
+    answer = preflight.ask(InThisProcess(), plan.cells(one))  # type: ignore[arg-type]
+    answer.unavailable.clear()  # with a GPU
+    assert [skip_reason(cell, answer) for cell in plan.cells(one)] == [
+        None,
+        None,
+        "memory_plan: EGVSR takes a whole clip in one call only",
+        "schedule: EGVSR knows sequential only",
+    ]
+    planned = plan.cells(one)[0]
+    plain = answer.costs_of(replace(planned, backend=CPU))  # what the output check will need
+    assert plain is not None
+    assert plain != answer.costs_of(planned)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [([16, 16], None), ([8, 24], "BasicVSR needs a height and a width of at least 16, and this is 8x24")],
+)
+def test_a_size_that_one_network_takes_is_skipped_for_another(size, reason):
+    grid = {"frames": [1], "size": [size]}
+    assert ask(model=[TINY, EGVSR], grid=grid).reasons == [reason, None]
+
+
+def test_a_size_that_no_network_takes_is_a_slip():
+    with pytest.raises(BadInput, match=r"^grid.size: \[7, 24\] is too small for BasicVSR or EGVSR; at"):
+        ask(model=[TINY, EGVSR], grid={"frames": [1], "size": [[16, 16], [7, 24]]})
+
+
+def test_a_network_of_the_users_own_is_traced_as_others_are():
+    asked = ask(model=dict(OWN))
+    assert asked.answer.networks["own"].stages == ("features", "upsampling")
+    (costs,) = asked.answer.costs.values()
+    assert set(costs) == {"features", "upsampling", "other"}
+    assert costs["features"].flops == 2 * 16 * 16 * 9 * (3 * 4 + 4 * 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"import": "benchmarks.nowhere:Net"}, ".import: there is no module 'benchmarks.nowhere'"),
+        ({"import": "benchmarks.stranger:Strangr"}, ".import: benchmarks.stranger has no 'Strangr' (did you"),
+        (
+            {"import": "benchmarks.common:Evidence"},
+            ".import: benchmarks.common:Evidence is no class",
+        ),
+        ({"arguments": {"wide": 1}}, ".import: benchmarks.stranger:Stranger(wide=1) cannot be made"),
+        ({"stages": {"all": ["boddy"]}}, ".stages: all: 'boddy' is no submodule of Stranger (did"),
+        ({"stages": {"all": ["body.0"], "none": ["body.2"]}}, ".stages: none: 'body.2' is no submodule"),
+        ({"scale": 2}, ": (1, 1, 3, 64, 64) comes out of a clip of (1, 1, 3, 16, 16), and scale: 2 says"),
+        ({"output": "frames"}, ".output: 'frames' is not in what comes out, a Tensor."),
+        ({"checkpoint": "nowhere.pth"}, ": The checkpoint nowhere.pth does not exist."),
+    ],
+)
+def test_what_cannot_be_of_a_network_of_ones_own_is_named_with_its_place(changes, said):
+    own = {**OWN, **changes}
+    field = said.partition(":")[0].lstrip(".")
+    with pytest.raises(BadInput) as caught:
+        ask(model=own)
+    at = ["model", field] if field else ["model"]
+    assert str(caught.value).startswith(f"grid.yaml{at}: model{said}")
+    one = experiment(model=[TINY, EGVSR, own])
+    cells = [cell for cell in plan.cells(one) if cell.model.name != "egvsr"]  # by a filter
+    with pytest.raises(BadInput, match=r"^model\[2\]"):
+        preflight.ask(InThisProcess(), cells, models=one.models)  # type: ignore[arg-type]
+
+
+NETS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = torch.nn.Identity(), torch.nn.Identity()
+
+    def forward(self, lrs):
+        self.look_at(lrs)
+        return self.used(lrs).repeat_interleave(4, 3).repeat_interleave(4, 4)
+
+    def look_at(self, lrs):
+        pass
+
+class Looks(Net):
+    def look_at(self, lrs):
+        assert lrs.max().item() <= 1
+
+class Fails(Net):
+    def look_at(self, lrs):
+        raise LookupError("as it is meant to")
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    name = f"nets_{abs(hash(tmp_path))}"  # imported once per name
+    (tmp_path / f"{name}.py").write_text(NETS)
+    return lambda kind, stages: {
+        "name": "own", "import": f"{name}:{kind}", "folder": str(tmp_path), "stages": stages,
+    }  # fmt: skip
+
+
+def test_a_stage_that_is_never_called_is_a_slip(net):
+    said = r"model'?, 'stages'\]: model.stages: 'unused' is not called in a forward pass, so that there is"
+    with pytest.raises(BadInput, match=said):
+        ask(model=net("Net", {"one": ["used"], "two": ["unused"]}))
+
+
+def test_a_network_that_looks_at_values_is_traced_on_the_cpu_where_clips_are_small(net, monkeypatch):
+    grid = {"frames": [1], "size": [[16, 16], [400, 400]]}
+    answer = ask(model=net("Looks", {"one": ["used"]}), grid=grid).answer
+    assert list(answer.costs) == ["own/noise/b1/t1/16x16/cpu"]
+    said = answer.costs_missing["own"]
+    assert said.startswith("the network does not run on the meta device (")
+    assert said.endswith("), and a clip of this size is not tried on the CPU for it")
+
+
+def test_a_network_that_fails_is_measured_without_costs(net):
+    asked = ask(model=net("Fails", {"one": ["used"]}))
+    assert (asked.answer.costs, asked.reasons) == ({}, [None])
+    assert asked.answer.costs_missing["own"].endswith(
+        "nor in a trial on the CPU (LookupError: as it is meant to)"
+    )
+
+
+def test_an_argument_that_is_not_allowed_is_named_with_its_place():
+    with pytest.raises(BadInput, match=r"^grid.yaml\['model', 1, 'mid_channel'\]: model\[1\].mid_channel: "):
+        ask(model=[EGVSR, {"name": "basicvsr", "mid_channel": 8}])
+
+
+def test_checkpoints(media, tmp_path):
     fitting, wider = tmp_path / "fits.pth", tmp_path / "wider.pth"
-    torch.save(build_model(experiment(model=tiny).model).state_dict(), fitting)
-    torch.save(build_model(experiment(model={**tiny, "mid_channels": 12}).model).state_dict(), wider)
+    torch.save(build_basicvsr(8, 1).state_dict(), fitting)
+    torch.save(build_basicvsr(12, 1).state_dict(), wider)
+    assert ask(model={**TINY, "checkpoint": str(fitting)}).reasons == [None]
+    for path, said in (
+        (wider, r"wider\.pth"),
+        (tmp_path / "none.pth", r"none\.pth does not exist"),
+        (media / "weights.pth", r"weights\.pth is not a checkpoint"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            ask(model={**TINY, "checkpoint": str(path)})
 
-    assert ask(launcher, model={**tiny, "checkpoint": str(fitting)}).answer.refusal is None
-    with pytest.raises(BadInput, match=r"wider\.pth"):
-        ask(launcher, model={**tiny, "checkpoint": str(wider)})
-    with pytest.raises(BadInput, match=r"none\.pth does not exist"):
-        ask(launcher, model={**tiny, "checkpoint": str(tmp_path / "none.pth")})
-    with pytest.raises(BadInput, match=r"weights\.pth is not a checkpoint"):
-        ask(launcher, model={**tiny, "checkpoint": str(media / "weights.pth")})
+
+# Devices, and the process that is asked.
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as launcher:
+        yield launcher
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_backends_that_are_not_there_and_a_worker_that_says_so(launcher):
+    asked = ask(launcher, backends=["cpu", "cuda", {"name": "far", "from": "cuda", "device": "cuda:99"}])
+    assert sorted(asked.answer.unavailable) == ["cuda", "far"]
+    on_cpu, *others = asked.reasons
+    assert on_cpu is None
+    assert all(str(reason).startswith("no CUDA") for reason in others)
+    assert asked.answer.torch["torch"] == torch.__version__
+
+
+def test_nothing_is_needed_where_no_cells_are_asked_about():
+    assert preflight.ask(InThisProcess(), ()).torch["threads"] == torch.get_num_threads()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -175,5 +354,3 @@ def test_a_worker_that_dies_over_it(launcher, monkeypatch, target, end):
         BadInput, match=rf"devices: the process that looks at them ended with exit status {end}$"
     ):
         ask(launcher)
-    monkeypatch.undo()
-    assert ask(launcher).answer.refusal is None
