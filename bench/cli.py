@@ -109,7 +109,7 @@ def run(
         with tracing() as tell:
             outcome = runs.start(
                 experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name,
-                where=source_of.where, tell=tell,
+                where=source_of.named, tell=tell,
             )  # fmt: skip
     _print_outcome(outcome)
     if outcome.interrupted:
@@ -133,7 +133,7 @@ def show_plan(
     experiment, source_of = _experiment(source, variants, assignments)
     cells = plan.cells(experiment, filters or ())
     with tracing() as tell, Launcher({}) as launcher:
-        answer = preflight.ask(launcher, cells, models=experiment.models, where=source_of.where, tell=tell)
+        answer = preflight.ask(launcher, cells, where=source_of.named, tell=tell)
     rates = estimate.machine_rates(cells)
     estimates = [estimate.cost(cell, answer.costs_of(cell), experiment.measure, rates) for cell in cells]
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -87,7 +87,7 @@ def start(
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells, models=experiment.models, where=where, tell=tell)
+        answer = preflight.ask(launcher, cells, where=where, tell=tell)
         experiment = _written_out(experiment, answer)
         cells = plan.cells(experiment, filters)
         described = {
@@ -130,7 +130,7 @@ def resume(
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
     with folder.journal() as journal, launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells)
+        answer = preflight.ask(launcher, cells, where=folder.named)
         is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
         if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadField
 from vsr_model.network import Facts, Network
 from vsr_model.registry import nearest
 from vsr_model.stages import StageProbe, no_probe
@@ -31,7 +31,7 @@ class Adapted(Network):
     submodule that two stages name counts for the one that is open, else for the first that names it. Hooks
     are there during a call with a probe alone.
 
-    Raises BadInput for stages that name no submodule, one inside another stage's, or one without hooks.
+    Raises BadField for stages that name no submodule, one inside another stage's, or one without hooks.
     """
 
     def __init__(
@@ -48,13 +48,9 @@ class Adapted(Network):
     ) -> None:
         super().__init__()
         self.module = module
-        self.stage_of = find_stages(module, stages)
+        self.stage_of, self._matched = find_stages(module, stages)
         for name in self.stage_of:
-            _check_hooks(name, module.get_submodule(name))
-        self.named = [
-            name for patterns in stages.values() for name in patterns if not _GLOB.intersection(name)
-        ]
-        """The submodules that the stages name one by one."""
+            _check_hooks(name, module)
         self._takes, self._window, self._ends, self._key = takes, window, ends, output
         names = tuple(f"module.{name}" for name in _outermost(self.stage_of))
         self.facts = Facts(
@@ -68,13 +64,12 @@ class Adapted(Network):
             narrow=("module",),
             compiled=names or ("module",),
         )
-        self.called: set[str] = set()
-        """Names of the stages' submodules whose hooks have fired."""
+        self._called: set[str] = set()
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge `lrs` (n, t, c, h, w) to (n, t, c, scale h, scale w), in the dtype of `lrs`.
 
-        Raises BadInput for a result of another shape or kind, and what the module raises.
+        Raises BadField for a result of another shape or kind, and what the module raises.
         """
         weight = next(self.module.parameters(), lrs)
         inputs = lrs.to(weight.dtype) if weight.is_floating_point() else lrs
@@ -82,6 +77,10 @@ class Adapted(Network):
             return self._checked(self._call(inputs), lrs)
         with self._hooked(probe):
             return self._checked(self._call(inputs), lrs)
+
+    def uncalled(self) -> list[str]:
+        """Return the patterns of the stages none of whose submodules were called since a probe was there."""
+        return [pattern for pattern, names in self._matched.items() if self._called.isdisjoint(names)]
 
     def _call(self, lrs: Tensor) -> Tensor:
         if self._takes == "clip":
@@ -98,12 +97,13 @@ class Adapted(Network):
                 result = result[self._key]
             except (KeyError, IndexError, TypeError) as error:
                 kind = type(result).__name__
-                raise BadInput(f"output: {self._key!r} is not in what comes out, a {kind}.") from error
+                raise BadField("output", f"{self._key!r} is not in what comes out, a {kind}") from error
         if not isinstance(result, Tensor):
             keys = f" with {', '.join(map(repr, result))}" if isinstance(result, Mapping) else ""
-            raise BadInput(
-                f"a {type(result).__name__}{keys} comes out, and a tensor is needed; `output: KEY` or "
-                "`output: INDEX` says which."
+            raise BadField(
+                "output",
+                f"a {type(result).__name__}{keys} comes out, and a tensor is needed; give the key or the "
+                "index of the enlarged frames",
             )
         if self._takes == "window" and result.dim() == 5 and result.shape[1] == 1:
             return result[:, 0]
@@ -113,9 +113,10 @@ class Adapted(Network):
         *outer, height, width = lrs.shape
         wanted = (*outer, self.facts.scale * height, self.facts.scale * width)
         if tuple(result.shape) != wanted:
-            raise BadInput(
-                f"{tuple(result.shape)} comes out of a clip of {tuple(lrs.shape)}, and scale: "
-                f"{self.facts.scale} says {wanted}."
+            raise BadField(
+                "scale",
+                f"{self.facts.scale} makes {wanted} of a clip {tuple(lrs.shape)}, and {tuple(result.shape)} "
+                "comes out",
             )
         return result.to(lrs.dtype)
 
@@ -127,7 +128,7 @@ class Adapted(Network):
             submodule = self.module.get_submodule(name)
 
             def enter(_module: nn.Module, _args: Any, name: str = name, stage: str = stage) -> None:
-                self.called.add(name)
+                self._called.add(name)
                 gate.enter(stage)
 
             def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
@@ -162,14 +163,17 @@ class _Gate:
             self._span.__exit__(None, None, None)
 
 
-def find_stages(module: nn.Module, stages: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Match the patterns of stages with submodules: each submodule's name and its stage.
+def find_stages(
+    module: nn.Module, stages: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Match the patterns of stages with submodules: each submodule's stage, and each pattern's submodules.
 
-    Raises BadInput for a pattern that matches none, with the nearest name, and for a submodule inside another
+    Raises BadField for a pattern that matches none, with the nearest name, and for a submodule inside another
     stage's.
     """
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     found: dict[str, str] = {}
+    by_pattern: dict[str, list[str]] = {}
     of_object: dict[int, str] = {}
     for stage, patterns in stages.items():
         for pattern in patterns:
@@ -178,33 +182,43 @@ def find_stages(module: nn.Module, stages: Mapping[str, Sequence[str]]) -> dict[
                 matched = [name for name in names if fnmatchcase(name, pattern)]
             if not matched:
                 shown = ", ".join(name for name, _ in module.named_children())
-                raise BadInput(
-                    f"stages: {stage}: {pattern!r} is no submodule of {type(module).__name__}"
-                    f"{nearest(pattern, names)}; its own are {shown or 'none'}"
+                raise BadField(
+                    "stages",
+                    f"{stage}: {pattern!r} is no submodule of {type(module).__name__}"
+                    f"{nearest(pattern, names)}; its own are {shown or 'none'}",
                 )
-            for name in matched:
-                # The same object under another name has its hooks already.
-                if of_object.setdefault(id(module.get_submodule(name)), name) == name:
-                    found.setdefault(name, stage)
+            # The same object under another name has its hooks already.
+            known = [of_object.setdefault(id(module.get_submodule(name)), name) for name in matched]
+            by_pattern.setdefault(pattern, []).extend(known)
+            for name in known:
+                found.setdefault(name, stage)
     for name, stage in found.items():
         for other, its in found.items():
             if its != stage and name.startswith(f"{other}."):
-                raise BadInput(
-                    f"stages: {stage}: {name!r} lies inside {other!r}, which is of {its}: stages may not "
-                    "contain each other"
+                raise BadField(
+                    "stages",
+                    f"{stage}: {name!r} lies inside {other!r}, which is of {its}; stages may not contain "
+                    "each other",
                 )
-    return found
+    return found, by_pattern
 
 
-def _check_hooks(name: str, module: nn.Module) -> None:
-    """Raise BadInput for a module whose calls no hook sees."""
-    if type(module).__call__ is not nn.Module.__call__:
-        what = f"overrides __call__ in {type(module).__name__}, so that its hooks never fire; use forward"
-    elif module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
-        what = "was compiled, so that its hooks do not fire; leave that to `compile: true` of a backend"
-    else:
-        return
-    raise BadInput(f"stages: {name!r} {what}")
+def _check_hooks(name: str, network: nn.Module) -> None:
+    """Raise BadField for a submodule whose calls no hook sees, by itself or for what it lies in."""
+    parts = name.split(".")
+    for depth in range(len(parts), -1, -1):
+        outer = ".".join(parts[:depth])
+        module = network.get_submodule(outer)
+        if isinstance(module, torch.jit.ScriptModule):
+            why = "was scripted or traced, and takes no hooks; leave it as it is written"
+        elif module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
+            why = "was compiled, so that its hooks do not fire; leave that to `compile: true` of a backend"
+        elif outer == name and type(module).__call__ is not nn.Module.__call__:
+            why = f"overrides __call__ in {type(module).__name__}, so that its hooks never fire; use forward"
+        else:
+            continue
+        where = "" if outer == name else f" lies in {repr(outer) if outer else 'the network'}, which"
+        raise BadField("stages", f"{name!r}{where} {why}")
 
 
 def _outermost(names: Mapping[str, str]) -> list[str]:

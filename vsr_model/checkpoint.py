@@ -202,13 +202,14 @@ def _check_fit(
         if name not in tensors
         and name.startswith(only)
         and not (naming.optional and naming.optional.search(name))
+        and not name.endswith("num_batches_tracked")  # which normalisation counts, and never reads here
     }
     misshapen = [
         f"{name} {tuple(tensor.shape)} instead of {tuple(targets[name].shape)}"
         for name, tensor in tensors.items()
         if tensor.shape != targets[name].shape
     ]
-    unusable = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
+    unusable = [name for name, tensor in tensors.items() if not _is_plain(tensor, targets[name].dtype)]
     wild = [
         name
         for name, tensor in tensors.items()
@@ -223,7 +224,7 @@ def _check_fit(
             ("missing", [f"{name} {tuple(tensor.shape)}" for name, tensor in missing.items()]),
             ("unexpected", [f"{name} {tuple(tensor.shape)}" for name, tensor in unexpected.items()]),
             ("wrongly shaped", misshapen),
-            ("not dense floating point numbers", unusable),
+            ("not dense numbers of the model's kind", unusable),
             ("with values that are not finite", wild),
         )
         if names
@@ -232,13 +233,13 @@ def _check_fit(
         raise BadInput(f"{label} does not fit the model; {'; '.join(complaints)}.")
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether copying from the tensor can neither fail nor lose a part of it."""
+def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether copying from the tensor to one of the type can neither fail nor lose a part of it."""
     return (
         tensor.layout is torch.strided
         and not tensor.is_meta
         and not tensor.is_quantized
-        and tensor.is_floating_point()
+        and (tensor.is_floating_point() if dtype.is_floating_point else tensor.dtype == dtype)
     )
 
 

@@ -13,3 +13,11 @@ class BadInput(ValueError):  # noqa: N818 - it names what happened, as the user 
 
     def __init__(self, sentence: str) -> None:
         super().__init__(one_line(sentence))
+
+
+class BadField(BadInput):
+    """A field that cannot be as given; `said` is the sentence without the field's name."""
+
+    def __init__(self, field: str, said: str) -> None:
+        super().__init__(f"{field}: {said}")
+        self.field, self.said = field, said

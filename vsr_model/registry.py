@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadField, BadInput
 
 if TYPE_CHECKING:
     from vsr_model.network import Network
@@ -17,14 +17,6 @@ NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
 }
-
-
-class BadArgument(BadInput):
-    """An argument that a network's constructor does not have or allow."""
-
-    def __init__(self, argument: str, said: str) -> None:
-        super().__init__(f"{argument}: {said}")
-        self.argument, self.said = argument, said
 
 
 def network_class(name: str) -> "type[Network]":
@@ -48,7 +40,7 @@ def arguments_of(kind: "type[Network]") -> type[BaseModel]:
 
 
 def resolve(name: str, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Check arguments, and fill in the published defaults. Raises BadArgument for what is not allowed."""
+    """Check arguments, and fill in the published defaults. Raises BadField for what is not allowed."""
     described = arguments_of(network_class(name))
     try:
         return described.model_validate(dict(arguments)).model_dump()
@@ -61,7 +53,7 @@ def resolve(name: str, arguments: Mapping[str, object]) -> dict[str, Any]:
             said = f"{name} has no such parameter{nearest(argument, known)}; it has {', '.join(known)}"
         else:
             said = f"{first['msg'].replace('Input ', '')}, not {first['input']!r}"
-        raise BadArgument(argument, said) from None
+        raise BadField(argument, said) from None
 
 
 def build_network(name: str, *, seed: int = 0, **arguments: object) -> "Network":

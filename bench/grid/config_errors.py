@@ -5,7 +5,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bench.grid.yaml_source import MAX_SHOWN, Location, Source, nearest
+from bench.grid.yaml_source import MAX_SHOWN, Location, Source, dotted, nearest
 from vsr_model.errors import BadInput
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -55,14 +55,14 @@ def as_bad_input(error: ValidationError, source: Source) -> BadInput:
     if "key" in first.get("ctx", {}):
         # The model as a whole raised it; the line to show is the field's.
         field = _in_source((*first["loc"], first["ctx"]["key"]), source.data)
-        dotted = _dotted(location if first["type"] == "unknown_field" else field)
+        name = dotted(location if first["type"] == "unknown_field" else field)
         location = field
     elif first["type"] == "union_tag_invalid":
         location = (*location, "kind")
-        dotted = _dotted(location)
+        name = dotted(location)
     else:
-        dotted = _dotted(location)
-    prefix = f"{source.where(location)}: {dotted}: " if dotted else f"{source.where(location)}: "
+        name = dotted(location)
+    prefix = f"{source.where(location)}: {name}: " if name else f"{source.where(location)}: "
     return BadInput(f"{prefix}{_sentence(first)}")
 
 
@@ -128,7 +128,3 @@ def _in_source(location: tuple[int | str, ...], data: Any) -> Location:
             break
         kept.append(part)
     return tuple(kept)
-
-
-def _dotted(location: Location) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")

@@ -6,7 +6,7 @@ Stricter than YAML: no duplicate keys, no tags beyond the plain types, no docume
 import difflib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +60,28 @@ class Source:
             if location[:length] in self.lines:
                 return f"{self.path}:{self.lines[location[:length]]}"
         return str(self.path)
+
+    def named(self, place: Sequence[str]) -> str:
+        """Name a field for a message, with its place; see `located`."""
+        location = located(self.data, place)
+        return f"{self.where(location)}: {dotted(location)}"
+
+
+def dotted(location: Location) -> str:
+    """Write a location as a message does: backends[1].threads."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def located(data: Mapping[str, Any], place: Sequence[str]) -> Location:
+    """Return where a field stands: `input` and `model` hold one item or a list, told apart by their names."""
+    kind, *rest = place
+    if kind not in ("input", "model"):
+        return tuple(place)
+    name, *fields = rest
+    if not isinstance(data.get(kind), tuple):
+        return (kind, *fields)
+    names = [item.get("name") if isinstance(item, dict) else item for item in data[kind]]
+    return (kind, names.index(name if name in names else None), *fields)
 
 
 class _TooLargeError(Exception):

@@ -1,7 +1,10 @@
 """What cells cost, traced on the meta device before anything is measured. Runs in a worker."""
 
 import copy
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,14 +16,21 @@ from bench.grid.costs import StageCost
 from bench.grid.plan import Cell
 from bench.measure import workload
 from bench.measure.draft import in_words
-from bench.measure.tracing import Tracer
+from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadField
 from vsr_model.network import Network
 from vsr_model.stages import StageProbe
 
 MAX_CPU_PIXELS: Final = 2**16
 """Of a clip that is traced by a real call, where a network does not run on the meta device."""
+
+LIMITS_S: Final = {"meta": 120.0, "cpu": 30.0}
+"""For one call; a network that takes longer is not tried again."""
+
+_LEAST_SIDE: Final = 16
+_TRIED_FRAMES: Final = 5
+"""Of a clip that may call what a shorter one does not."""
 
 Costs = dict[str, StageCost]
 
@@ -45,16 +55,27 @@ class CostTracer:
         self._networks = networks
         self._prepared: dict[Any, _Prepared] = {}
         self._found: dict[Any, Costs | Untraceable] = {}
+        self._whole: dict[str, list[Adapted]] = defaultdict(list)  # those with a whole call, by name
+        self._slow: dict[str, Untraceable] = {}
 
-    def uncalled(self) -> dict[str, list[str]]:
-        """Return, by network of the user's own, the submodules of its stages that no traced call reached."""
-        found: dict[str, list[str]] = {}
-        traced = {name for (name, *_), costs in self._found.items() if not isinstance(costs, Untraceable)}
-        for (name, *_), prepared in self._prepared.items():
-            if name in traced and isinstance(prepared.network, Adapted):
-                left = found.get(name, prepared.network.named)
-                found[name] = [submodule for submodule in left if submodule not in prepared.network.called]
-        return found
+    def uncalled(self, cell: Cell) -> str | None:
+        """Return what the stages of a network of the user's own name and no call reached, if any.
+
+        A longer clip than the cell's is tried before.
+        """
+        if self._left(cell.model.name) and cell.frames < _TRIED_FRAMES:
+            with suppress(Untraceable, workload.Unsupported):
+                self.costs(replace(cell, frames=_TRIED_FRAMES))
+        return next(iter(self._left(cell.model.name)), None)
+
+    def _left(self, name: str) -> list[str]:
+        """Return the patterns that none of a network's traced calls reached; none where there was no call."""
+        whole = self._whole[name]
+        return [
+            pattern
+            for pattern in (whole[0].uncalled() if whole else ())
+            if all(pattern in network.uncalled() for network in whole)
+        ]
 
     def costs(self, cell: Cell) -> Costs:
         """Each stage's cost in one forward of the cell, on the backend's device.
@@ -62,7 +83,7 @@ class CostTracer:
         FLOPs and bytes moved are those of the network's own convolutions, whatever computes them; memory is
         that of what computes them. Of clips that processes divide, it is the work of all, and on GPUs the
         memory of one. Raises Untraceable; `workload.Unsupported` for a backend that the network cannot have;
-        BadInput where what comes out is not what the grid says of a network of the user's own.
+        BadField where what comes out is not what the grid says of a network of the user's own.
         """
         workload.check_support(self._networks[cell.model.name].facts, cell.backend)
         own = self._traced(cell)
@@ -101,21 +122,32 @@ class CostTracer:
         return found
 
     def _trace(self, cell: Cell, variant: Backend) -> Costs:
+        name = cell.model.name
+        if name in self._slow:
+            raise self._slow[name]
         try:
             return self._on(torch.device("meta"), cell, variant)
-        except (workload.Unsupported, BadInput):
+        except (workload.Unsupported, BadField):
             raise
+        except TooSlowError as error:
+            self._slow[name] = Untraceable(f"a trace on the meta device took {error}")
+            raise self._slow[name] from None
         except Exception as error:
             reason = f"the network does not run on the meta device ({in_words(error)})"
-        pixels = cell.batch * cell.frames * cell.height * cell.width
-        if pixels > MAX_CPU_PIXELS:
-            raise Untraceable(f"{reason}, and a clip of this size is not tried on the CPU for it")
-        try:
-            return self._on(torch.device("cpu"), cell, variant)
-        except BadInput:
-            raise
-        except Exception as error:
-            raise Untraceable(f"{reason}, nor in a trial on the CPU ({in_words(error)})") from None
+        tried = _small(cell)
+        if tried == cell or not self._whole[name]:  # the smaller one is to show what comes out
+            try:
+                costs = self._on(torch.device("cpu"), tried, variant)
+            except BadField:
+                raise
+            except TooSlowError as error:
+                self._slow[name] = Untraceable(f"{reason}, and a trial on the CPU took {error}")
+                raise self._slow[name] from None
+            except Exception as error:
+                raise Untraceable(f"{reason}, nor in a trial on the CPU ({in_words(error)})") from None
+            if tried == cell:
+                return costs
+        raise Untraceable(f"{reason}, and a clip of this size is not tried on the CPU for it")
 
     def _on(self, device: torch.device, cell: Cell, variant: Backend) -> Costs:
         prepared = self._prepare(cell.model.name, variant, device)
@@ -133,9 +165,14 @@ class CostTracer:
         torch.set_num_threads(variant.threads or before)
         try:
             with device:
-                return prepared.tracer.trace(forward, clip, holds_clip=holds_clip)
+                costs = prepared.tracer.trace(
+                    forward, clip, holds_clip=holds_clip, limit_s=LIMITS_S[device.type]
+                )
         finally:
             torch.set_num_threads(before)
+        if isinstance(prepared.network, Adapted):
+            self._whole[cell.model.name].append(prepared.network)
+        return costs
 
     def _prepare(self, name: str, variant: Backend, device: torch.device) -> _Prepared:
         key = (name, variant, device)
@@ -145,6 +182,15 @@ class CostTracer:
                 prepared = workload.prepare(network, variant, device, on_cpu=not variant.is_cuda)
             self._prepared[key] = _Prepared(network=prepared, tracer=Tracer(prepared))
         return self._prepared[key]
+
+
+def _small(cell: Cell) -> Cell:
+    """The cell, or a smaller one that a call on the CPU is soon done with."""
+    if cell.batch * cell.frames * cell.height * cell.width <= MAX_CPU_PIXELS:
+        return cell
+    frames = min(cell.frames, MAX_CPU_PIXELS // _LEAST_SIDE**2)
+    side = math.isqrt(MAX_CPU_PIXELS // frames) // _LEAST_SIDE * _LEAST_SIDE
+    return replace(cell, batch=1, frames=frames, height=min(cell.height, side), width=min(cell.width, side))
 
 
 def _variant(backend: Backend) -> Backend:

@@ -68,7 +68,7 @@ class Draft:
         self.values["warnings"] = (*self.values.get("warnings", ()), warning)
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """The exception's type and the first line of what it says."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

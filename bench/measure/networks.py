@@ -1,7 +1,12 @@
 """Networks as a grid names them: of the registry, or classes of the user's own. Runs in a worker."""
 
+import os
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +17,7 @@ from bench.grid.config_model import Model
 from bench.measure.draft import in_words
 from vsr_model.adapted import Adapted
 from vsr_model.checkpoint import load_checkpoint
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadField, BadInput
 from vsr_model.network import Network
 from vsr_model.registry import build_network, nearest
 
@@ -22,7 +27,7 @@ DEFAULT_SEED: Final = 0
 def build(model: Model) -> Network:
     """Build a network on the CPU in float32 with its weights, in eval mode.
 
-    Raises BadInput for arguments, a class, stages or a checkpoint that cannot be.
+    Raises BadField for arguments, a class, stages or a checkpoint that cannot be.
     """
     seed = model.seed or DEFAULT_SEED
     if model.import_ is None:
@@ -32,23 +37,26 @@ def build(model: Model) -> Network:
         network = _adapted(model, seed)
         weights = network.module
     if model.checkpoint is not None:
-        load_checkpoint(weights, model.checkpoint)
+        try:
+            load_checkpoint(weights, model.checkpoint)
+        except BadInput as error:
+            raise BadField("checkpoint", str(error)) from None
     return network.eval()
 
 
 def _adapted(model: Model, seed: int) -> Adapted:
     assert model.import_ is not None
-    kind = imported(model.import_, Path(model.folder or "."))
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = kind(**{name: _plain(value) for name, value in model.arguments.items()})
-    except Exception as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in model.arguments.items())
-        raise BadInput(
-            f"import: {model.import_}({given}) cannot be made ({in_words(error)}); allowed is what its "
-            "__init__ takes"
-        ) from None
+    kind = imported(model)
+    given = {name: _plain(value) for name, value in model.arguments.items()}
+    field = "arguments" if given else "import"
+    with torch.random.fork_rng(devices=[]), _told(model, field, f"{kind.__name__} cannot be made"):
+        torch.manual_seed(seed)
+        try:
+            module = kind(**given)
+        except TypeError as error:
+            raise TypeError(f"{error}; it takes {_signature(kind)}").with_traceback(
+                error.__traceback__
+            ) from None
     return Adapted(
         module,
         title=model.name,
@@ -61,42 +69,91 @@ def _adapted(model: Model, seed: int) -> Adapted:
     )
 
 
-def imported(path: str, folder: Path) -> type[nn.Module]:
-    """Import the class that package.module:Class names, looked for in the folder first.
+def imported(model: Model) -> type[nn.Module]:
+    """Import the class that a network names, looked for in its folder first.
 
-    Raises BadInput for a module that is missing or fails, a name that it lacks, and what is no network.
+    Raises BadField for a module that is missing or fails, a name that it lacks, and what is no network.
     """
-    module_name, _, attribute = path.partition(":")
+    module_name, _, attribute = str(model.import_).partition(":")
+    folder = Path(model.folder or ".").resolve()
     _put_on_path(folder)
-    try:
+    first = module_name.partition(".")[0]
+    _check_free(first, folder)
+    with _told(model, "import", f"{module_name} cannot be imported"):
         found: Any = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name + ".").startswith(error.name + "."):
-            raise BadInput(
-                f"import: there is no module {error.name!r}, neither in {folder.resolve()} nor on "
-                "Python's path"
-            ) from None
-        raise BadInput(
-            f"import: {module_name} needs the module {error.name!r}, which is not installed"
-        ) from None
-    except Exception as error:
-        raise BadInput(f"import: {module_name} cannot be imported ({in_words(error)})") from None
     for name in attribute.split("."):
         if not hasattr(found, name):
             classes = [key for key, value in vars(found).items() if isinstance(value, type)]
-            raise BadInput(f"import: {module_name} has no {attribute!r}{nearest(attribute, classes)}")
+            raise BadField("import", f"{module_name} has no {attribute!r}{nearest(attribute, classes)}")
         found = getattr(found, name)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise BadInput(f"import: {path} is no class of torch.nn.Module")
+        raise BadField("import", f"{model.import_} is no class of torch.nn.Module")
     return found
+
+
+def _signature(kind: type[nn.Module]) -> str:
+    """Return the names of what a class is made with."""
+    names = [
+        str(parameter).partition(":")[0].partition("=")[0]
+        for parameter in signature(kind).parameters.values()
+    ]
+    return ", ".join(names) or "nothing"
 
 
 def _put_on_path(folder: Path) -> None:
     """Have modules looked for in the folder first, as Python does for a script."""
-    resolved = str(folder.resolve())
-    if resolved not in sys.path:
-        sys.path.insert(0, resolved)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
         invalidate_caches()
+
+
+def _check_free(name: str, folder: Path) -> None:
+    """Raise BadField where the folder has a module whose name another one has already, such as `types`."""
+    own = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
+    loaded = sys.modules.get(name)
+    if own is None or loaded is None:
+        return
+    places = [getattr(loaded, "__file__", None), *getattr(loaded, "__path__", ())]
+    files = [Path(place) for place in places if place]
+    if not any(folder in (file, *file.parents) for file in files):
+        origin = files[0] if files else "a part of Python"
+        raise BadField(
+            "import", f"the name {name!r} is taken by {origin}, which hides {own}; give it another name"
+        )
+
+
+@contextmanager
+def _told(model: Model, field: str, failed: str) -> Iterator[None]:
+    """Raise BadField for what a user's code raises, with the line of it.
+
+    A copy of this process that it forks ends here: it would answer beside this one.
+    """
+    process = os.getpid()
+    module, _, _ = str(model.import_).partition(":")
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if field == "import" and f"{module}.".startswith(f"{error.name}."):
+            folder = Path(model.folder or ".").resolve()
+            said = f"there is no module {error.name!r}, neither in {folder} nor on Python's path"
+        else:
+            said = f"{module} needs the module {error.name!r}, which is not installed{_line(error, model)}"
+        raise BadField("import", said) from None
+    except (Exception, SystemExit) as error:
+        raise BadField(field, f"{failed} ({in_words(error)}{_line(error, model)})") from None
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
+
+
+def _line(error: BaseException, model: Model) -> str:
+    """Where in the user's files an error was raised."""
+    folder = Path(model.folder or ".").resolve()
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if folder in Path(frame.filename).parents]
+    if isinstance(error, SyntaxError) or not own:  # the message of the first says where
+        return ""
+    return f", {Path(own[-1].filename).name}:{own[-1].lineno}"
 
 
 def _plain(value: Any) -> Any:

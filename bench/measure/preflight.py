@@ -4,8 +4,8 @@ The parent imports neither. Runs once per run, in a worker that the first measur
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,9 +18,8 @@ from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
 from bench.grid.impossible import undivided
 from bench.grid.plan import Cell
-from bench.grid.yaml_source import Location
 from bench.process.launcher import Launcher
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadField, BadInput
 
 TIMEOUT_S: Final = 300.0
 """For opening every input, for a driver to say what devices there are, and for each traced cell."""
@@ -28,8 +27,11 @@ TIMEOUT_S: Final = 300.0
 MENTION_INTERVAL_S: Final = 0.5
 """Between two words of progress."""
 
-Where = Callable[[Location], str]
-"""Gives the place of a field to name in a message: its file and line."""
+Place = tuple[str, ...]
+"""Of a field: `model` or `input`, the item's name, and the fields from there on; or fields alone."""
+
+Where = Callable[[Place], str]
+"""Names a field for a message, with its file and line."""
 
 Tell = Callable[[int, int], None]
 """Told how many of how many cells are traced."""
@@ -70,11 +72,10 @@ class NetworkInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request cannot be met, and the network and its field that it is about, if any."""
+    """Why a request cannot be met, and the field that it is about, if any."""
 
     said: str
-    model: str | None = None
-    field: str = ""
+    place: Place = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +103,10 @@ def ask(
     launcher: Launcher,
     cells: Sequence[Cell],
     *,
-    models: Sequence[Model] = (),
     where: Where | None = None,
     tell: Tell | None = None,
 ) -> Answer:
-    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met.
-
-    `models` are those of the grid, which may be more than those of the cells; a message counts them.
-    """
+    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
     inputs: dict[str, tuple[Input, int]] = {}
     for cell in cells:
         known = inputs.get(cell.input.name, (cell.input, 0))
@@ -117,19 +114,21 @@ def ask(
     backends = {cell.backend.name: cell.backend for cell in cells}
     for backend in backends.values():
         _check_folder(backend)
-    asked = {cell.model.name: cell.model for cell in cells}
+    models = {cell.model.name: cell.model for cell in cells}
     question = Question(
-        models=tuple(asked.values()),
+        models=tuple(models.values()),
         inputs=tuple(inputs.values()),
         backends=tuple(backends.values()),
         cells=tuple(cells),
     )
     paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
-    files = [model.checkpoint or model.import_ for model in asked.values()]
+    files = [model.checkpoint or model.import_ for model in models.values()]
     subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
     answer = _asked(launcher, question, subject, tell)
     if answer.refusal is not None:
-        raise BadInput(_worded(answer.refusal, [model.name for model in models] or list(asked), where))
+        place = answer.refusal.place
+        field = f"{where(place) if where is not None else '.'.join(place)}: " if place else ""
+        raise BadInput(f"{field}{answer.refusal.said}")
     return answer
 
 
@@ -157,16 +156,6 @@ def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | No
             + (f" ({words})" if words else "")
         )
     return answer
-
-
-def _worded(refusal: Refusal, models: Sequence[str], where: Where | None) -> str:
-    if refusal.model is None:
-        return refusal.said
-    index = (models.index(refusal.model),) if len(models) > 1 else ()
-    own = (refusal.field,) if refusal.field else ()
-    dotted = ".".join(("model" + "".join(f"[{number}]" for number in index), *own))
-    place = f"{where(('model', *index, *own))}: " if where is not None else ""
-    return f"{place}{dotted}: {refusal.said}"
 
 
 def _check_folder(backend: Backend) -> None:
@@ -260,10 +249,6 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
     _check_sizes(question, answer)
     tracer = CostTracer(networks)
     _trace(question, answer, tracer, send)
-    for name, uncalled in tracer.uncalled().items():
-        if uncalled:
-            said = f"{uncalled[0]!r} is not called in a forward pass, so that there is nothing to time"
-            raise _Refused(Refusal(said=said, model=name, field="stages"))
     devices = {backend.device for backend in question.backends if not reasons[backend.name]}
     for device in sorted(devices):
         if (free := backends.free_bytes(device)) is not None:
@@ -273,23 +258,18 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
 
 def _built(model: Model) -> Any:
     from bench.measure import networks  # noqa: PLC0415
-    from vsr_model.registry import BadArgument  # noqa: PLC0415
 
-    try:
+    with _of_model(model):
         return networks.build(model)
-    except BadArgument as error:
-        raise _Refused(Refusal(said=error.said, model=model.name, field=error.argument)) from None
-    except BadInput as error:
-        raise _Refused(_refusal(model, error)) from None
 
 
-def _refusal(model: Model, error: BadInput) -> Refusal:
-    first, colon, said = str(error).partition(": ")
-    if model.import_ is None:
-        return Refusal(said=str(error))
-    if colon and first in ("import", "stages", "output"):
-        return Refusal(said=said, model=model.name, field=first)
-    return Refusal(said=str(error), model=model.name)
+@contextmanager
+def _of_model(model: Model) -> Iterator[None]:
+    """Have a field that cannot be as given known as the network's."""
+    try:
+        yield
+    except BadField as error:
+        raise _Refused(Refusal(said=error.said, place=("model", model.name, error.field))) from None
 
 
 def _info(model: Model, network: Any) -> NetworkInfo:
@@ -309,15 +289,15 @@ def _info(model: Model, network: Any) -> NetworkInfo:
 
 
 def _check_sizes(question: Question, answer: Answer) -> None:
-    """Raise BadInput for a size that none of the networks takes: a slip, where others would be skipped."""
+    """Refuse a size that none of the networks takes: a slip, where others would be skipped."""
     least = min((network.min_size for network in answer.networks.values()), default=0)
     for cell in question.cells:
         if min(cell.height, cell.width) < least:
             titles = " or ".join(network.title for network in answer.networks.values())
-            raise BadInput(
-                f"grid.size: [{cell.height}, {cell.width}] is too small for {titles}; at least {least} is "
-                "allowed"
-            )
+            said = f"[{cell.height}, {cell.width}] is too small for {titles}; at least {least} is allowed"
+            own = cell.input.grid.size is not None
+            place = ("input", cell.input.name, "grid", "size") if own else ("grid", "size")
+            raise _Refused(Refusal(said=said, place=place))
 
 
 def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tuple[int, int]], None]) -> None:
@@ -325,6 +305,7 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
     from bench.measure.costs import Untraceable  # noqa: PLC0415
     from bench.measure.workload import Unsupported  # noqa: PLC0415
 
+    longest: dict[str, Cell] = {}
     said_s = monotonic()
     for done, cell in enumerate(question.cells):
         if monotonic() - said_s > MENTION_INTERVAL_S:
@@ -334,16 +315,21 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
         if pair in answer.unsupported or _too_small(cell, answer.networks[cell.model.name]):
             continue
         try:
-            answer.costs[cell.id] = tracer.costs(cell)
+            with _of_model(cell.model):
+                answer.costs[cell.id] = tracer.costs(cell)
             if cell.backend.memory_plan is not None:  # its output is checked against the plain network's
                 plain = replace(cell, backend=CPU)
                 answer.costs.setdefault(plain.id, tracer.costs(plain))
-        except BadInput as error:
-            raise _Refused(_refusal(cell.model, error)) from None
         except Unsupported as reason:
             answer.unsupported[pair] = str(reason)
+            continue
         except Untraceable as reason:
             answer.costs_missing.setdefault(cell.model.name, str(reason))
+        longest[cell.model.name] = max(cell, longest.get(cell.model.name, cell), key=lambda item: item.frames)
+    for cell in longest.values():
+        if (pattern := tracer.uncalled(cell)) is not None:
+            said = f"{pattern!r} is not called in a forward pass, so that there is nothing to time"
+            raise _Refused(Refusal(said=said, place=("model", cell.model.name, "stages")))
 
 
 def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:

@@ -10,11 +10,13 @@ says what is counted by which rule:
 * Bytes moved, by the rules of `bench.measure.traffic`.
 """
 
+import math
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final
 
 import torch
@@ -29,6 +31,10 @@ from bench.measure.traffic import Piece, Traffic
 from vsr_model.stages import StageProbe
 
 _COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
+
+
+class TooSlowError(Exception):
+    """A call that takes longer than it may."""
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base has no types
@@ -51,13 +57,20 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
             self._hold(tensor)
 
     def trace(
-        self, forward: Callable[[Tensor, StageProbe], object], clip: Tensor, *, holds_clip: bool = True
+        self,
+        forward: Callable[[Tensor, StageProbe], object],
+        clip: Tensor,
+        *,
+        holds_clip: bool = True,
+        limit_s: float = math.inf,
     ) -> dict[str, StageCost]:
         """Call `forward` with a clip (n, t, c, h, w) and a probe; return each stage's cost, `other` included.
 
-        Without `holds_clip` the clip lies elsewhere than in the memory that is counted.
+        Without `holds_clip` the clip lies elsewhere than in the memory that is counted. Raises TooSlowError
+        once the call takes longer than `limit_s`.
         """
         self._begin()
+        self._limit_s, self._deadline_s = limit_s, monotonic() + limit_s
         if holds_clip:
             self._hold(clip)
         self._reach(self.live_bytes)
@@ -118,6 +131,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if monotonic() > self._deadline_s:
+            raise TooSlowError(f"over {self._limit_s:.0f} s")
         kwargs = kwargs or {}
         formula = flop_registry.get(func._overloadpacket)
         if formula is None and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE.name):

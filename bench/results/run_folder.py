@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
+from bench.grid.yaml_source import read
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
 from bench.results import identity
 from bench.results.analysis import Tables, tables_of
@@ -188,6 +189,10 @@ class RunFolder:
         for name, digest in file_digests(self.experiment).items():
             if self.files.get(name) != digest:
                 raise BadInput(f"{self.path}: the file of {name!r} has changed since the run began")
+
+    def named(self, place: Sequence[str]) -> str:
+        """Name a field of config.yaml for a message, with its line."""
+        return read(self.path / CONFIG_NAME).named(place)
 
     @property
     def baseline(self) -> str:

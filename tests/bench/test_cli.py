@@ -141,21 +141,18 @@ def test_an_output_folder_that_holds_a_run_is_refused(
     ("arguments", "said"),
     [
         (["--set", "measure.repetitons=3"], "did you mean 'repetitions'"),
-        (["--set", "grid.frames='3'"], "grid.frames"),
-        (["--set", "grid.size=[]"], "empty list"),
-        (["--set", "grid.size=[[8, 64]]"], "greater than or equal to 16, not 8"),
-        (["--set", "backends=[cpu, cpu]"], "'cpu' stands there twice"),
+        (["--set", "grid.size=[[12, 64]]"], "--set grid.size=[[12, 64]]: grid.size: [12, 64] is too small "
+         "for BasicVSR; at least 16 is allowed"),
+        (["--set", "model.mid_channels=0"], "--set model.mid_channels=0: model.mid_channels: should be "
+         "greater than or equal to 1, not 0"),
+        (["--set", "model=[egvsr, {name: basicvsr, num_block: 3}]", "--filter", "model=basicvsr"],
+         "model[1].num_block: basicvsr has no such parameter (did you mean 'num_blocks'?)"),
         (["--set", "input=[{name: a, kind: video, path: none.mp4}]"], "none.mp4"),
-        (["--set", "input=[{name: a, kind: video, path: tiny.yaml}]"], "tiny.yaml"),
-        (["--set", "input=[{name: a, kind: image, path: tiny.yaml}]"], "tiny.yaml"),
-        (["--set", "model.checkpoint=none.pth"], "none.pth"),
-        (["--set", "model.checkpoint=tiny.yaml"], "tiny.yaml"),
-        (["--filter", "backend=cudn,cpu"], "'cudn' is the backend of none of the 6 cells"),
-        (["--filter", "frame=1"], "did you mean 'frames'"),
+        (["--set", "model.checkpoint=none.pth"], "model.checkpoint: The checkpoint none.pth does not exist"),
         (["--output", "tiny.yaml"], "is a file"),
     ],
     ids=lambda value: value[1] if isinstance(value, list) else None,
-)
+)  # fmt: skip
 def test_a_bad_request_is_one_sentence_and_writes_nothing(
     grid: Path, arguments: list[str], said: str
 ) -> None:

@@ -132,8 +132,8 @@ CHECKPOINTS: Final[dict[str, File]] = {
     ),
     "not a number": ("a.pth", with_one(float("nan")), "not finite: aggregation.fusion.bias"),
     "beyond float32": ("a.pth", with_all(lambda t: t.double() * 1e300), "not finite"),
-    "complex": ("a.pth", with_all(lambda t: t.to(torch.complex64)), "not dense floating point"),
-    "sparse": ("a.pth", with_all(lambda t: t.to_sparse()), "not dense floating point|damaged"),
+    "complex": ("a.pth", with_all(lambda t: t.to(torch.complex64)), "not dense numbers"),
+    "sparse": ("a.pth", with_all(lambda t: t.to_sparse()), "not dense numbers|damaged"),
     "a shape of 10^12 values": (
         "a.pth",
         with_all(lambda _: torch.zeros(1).expand(10**6, 10**6)),

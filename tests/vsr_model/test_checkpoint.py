@@ -233,7 +233,9 @@ def test_weights_given_twice(model):
 )
 def test_tensors_that_cannot_be_copied_whole(model, tensor):
     assert_refused(
-        model, BASICSR | {"conv_hr.bias": tensor}, "not dense floating point numbers: upsampling.conv_hr.bias"
+        model,
+        BASICSR | {"conv_hr.bias": tensor},
+        "not dense numbers of the model's kind: upsampling.conv_hr.bias",
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tests.vsr_model import zoo
 from vsr_model import NETWORKS, BadInput, Network, build_network, load_checkpoint
-from vsr_model.registry import BadArgument, network_class, resolve
+from vsr_model.errors import BadField
+from vsr_model.registry import network_class, resolve
 
 SMALL = {"basicvsr": {"mid_channels": 8, "num_blocks": 1}, "egvsr": {"num_blocks": 1}}
 """Arguments that make a network small; one line for each."""
@@ -178,9 +179,9 @@ def test_an_unknown_name_gets_the_nearest():
     ],
 )
 def test_an_argument_that_is_not_allowed_is_named(arguments, argument, said):
-    with pytest.raises(BadArgument) as caught:
+    with pytest.raises(BadField) as caught:
         resolve("basicvsr", arguments)
-    assert caught.value.argument == argument
+    assert caught.value.field == argument
     assert said in caught.value.said
 
 
