@@ -194,7 +194,9 @@ def test_a_size_that_one_network_takes_is_skipped_for_another(size, reason):
 
 
 def test_a_size_that_no_network_takes_is_a_slip():
-    with pytest.raises(BadInput, match=r"^grid.yaml: grid.size: \[7, 24\] is too small for BasicVSR or EGVSR; at"):
+    with pytest.raises(
+        BadInput, match=r"^grid.yaml: grid.size: \[7, 24\] is too small for BasicVSR or EGVSR; at"
+    ):
         ask(model=[TINY, EGVSR], grid={"frames": [1], "size": [[16, 16], [7, 24]]})
 
 

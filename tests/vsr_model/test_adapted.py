@@ -166,7 +166,7 @@ def test_the_output_is_taken_from_a_dict_by_its_key():
 
 def test_another_shape_than_scale_says_is_refused():
     network = Adapted(Clips(), title="mine", stages={"all": ("frames",)}, scale=4)
-    with pytest.raises(BadInput, match=r"\(2, 3, 3, 16, 20\) comes out of a clip of .* and scale: 4 says"):
+    with pytest.raises(BadInput, match=r"scale: 4 makes .*, and \(2, 3, 3, 16, 20\) comes out"):
         network(LRS)
 
 
