@@ -10,8 +10,18 @@ import typer
 
 from bench import exits
 from bench.messages import RunStoppedError
-from bench.paper.editions import CORRECTED, FAITHFUL
-from bench.paper.experiments import BRIEF, FULL, KEYS, METHODS, QUICK, Step, request, steps
+from bench.paper.experiments import (
+    BRIEF,
+    CORRECTED,
+    FAITHFUL,
+    FULL,
+    KEYS,
+    METHODS,
+    QUICK,
+    Step,
+    request,
+    steps,
+)
 from vsr_model.errors import BadInput
 
 KEPT: Final = "; what is done is kept"
@@ -73,13 +83,15 @@ def paper(
     claim is refuted (with --fail-on-refuted), 2 the request was wrong, 3 some cells did not end `ok` or
     `skipped`, 70 the disk filled or the like (what is done is kept), 130 interrupted.
     """
-    from bench import paper_page, paper_run  # noqa: PLC0415 - matplotlib and pandas
+    from bench import paper_run  # noqa: PLC0415 - matplotlib and pandas
+    from bench.paper import folder as folders  # noqa: PLC0415
+    from bench.paper import page as pages  # noqa: PLC0415
     from bench.progress import shown  # noqa: PLC0415
 
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
             raise BadInput("--resume: method, figures and folder are those it began with; give none of them")
-        folder, wanted = resume, paper_run.read_request(resume)
+        folder, wanted = resume, folders.read_request(resume)
     else:
         if quick and brief:
             raise BadInput("--quick and --brief: give one of the two")
@@ -87,12 +99,12 @@ def paper(
         methods = METHODS if method is Method.BOTH else (method.value,)
         keys = [] if figures is None else [key.strip() for key in figures.split(",")]
         wanted = request(methods, keys, version=version)
-        folder = paper_run.begin(output, wanted)
+        folder = folders.begin(output, wanted)
     typer.echo(f"{folder}: {len(steps(wanted))} runs")
     again = f"vsr-bench paper --resume {folder}"
     with _telling_how_to_go_on(folder, again):
         done = paper_run.reproduce(folder, wanted, shown, _announce)
-        page = paper_page.write(folder, wanted)
+        page = pages.write(folder, wanted)
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
     for line in page.verdicts:

@@ -1,16 +1,8 @@
-"""The paper's experiments on this machine, one run after another, into one folder that can be gone on with.
+"""The paper's experiments on this machine, one run after another (bench.paper.folder says where)."""
 
-paper.json                          what was asked for
-corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      runs like any other
-report.html report.md claims.csv figures/                                    derived (bench.paper_page)
-"""
-
-import fcntl
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +10,11 @@ from bench import report_run
 from bench import run as runs
 from bench.grid import config, presets
 from bench.grid.config import Experiment
-from bench.paper.experiments import FULL, KEYS, METHODS, PAPER_NAME, VERSIONS, Request, Step, steps
+from bench.paper.experiments import Request, Step, steps
+from bench.paper.folder import alone, is_done, runs_of
 from bench.process.launcher import SharedLaunchers
-from bench.records import SCHEMA_VERSION, CellRecord, Status, worst_status
-from bench.results.identity import shown
-from bench.results.run_about import read_json
-from bench.results.run_folder import RunFolder, clear_unbegun, free_path, is_begun
-from bench.results.whole_file import create_whole
-from vsr_model.errors import BadInput
+from bench.records import CellRecord, Status, worst_status
+from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 
 SCRIPT: Final = "bench.paper.script:main"
 """The worker that measures as the paper did."""
@@ -48,59 +37,6 @@ class Reproduced:
     def failed(self) -> int:
         """Cells that ended neither `ok` nor `skipped`."""
         return sum(n for status, n in self.statuses.items() if status not in (Status.OK, Status.SKIPPED))
-
-
-def begin(folder: Path | None, wanted: Request) -> Path:
-    """The folder of the experiments, made, or found with the same experiments in it.
-
-    Raises BadInput for a folder that holds something else.
-    """
-    if folder is None:
-        folder = free_path("paper")
-    if (folder / PAPER_NAME).exists():
-        known = read_request(folder)
-        if known != wanted:
-            raise BadInput(
-                f"{folder}: holds the paper's experiments as asked for otherwise ({_in_words(known)}); "
-                f"name another folder, or go on with it by --resume {folder}"
-            )
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(wanted)}, indent=2) + "\n"
-        create_whole(folder / PAPER_NAME, text)
-    except FileExistsError:  # another process was first
-        return begin(folder, wanted)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
-    return folder
-
-
-def read_request(folder: Path) -> Request:
-    """What a folder was begun with. Raises BadInput for one that holds no such experiments."""
-    path = folder / PAPER_NAME
-    if not path.is_file():
-        raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
-    data = read_json(path)
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
-    kind = data.get("version")
-    if kind not in VERSIONS:
-        raise BadInput(f"{path}: version: should be one of {', '.join(VERSIONS)}, not {shown(kind)}")
-    return Request(
-        methods=_some_of(METHODS, data.get("methods"), f"{path}: methods"),
-        figures=_some_of(KEYS, data.get("figures"), f"{path}: figures"),
-        version=kind,
-    )
-
-
-def _some_of(allowed: Sequence[str], found: object, place: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or not found or not all(item in allowed for item in found):
-        raise BadInput(f"{place}: should be a list of some of {', '.join(allowed)}, not {shown(found)}")
-    return tuple(item for item in allowed if item in found)
 
 
 def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, announce: Announce) -> Reproduced:
@@ -139,14 +75,6 @@ def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, annou
     )
 
 
-def is_done(path: Path) -> bool:
-    """Whether a run's every round has its record."""
-    if not is_begun(path):
-        return False
-    folder = RunFolder.open(path)
-    return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
-
-
 def _carry_out(
     path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, begun: Sequence[RunFolder]
 ) -> runs.Outcome:
@@ -158,20 +86,6 @@ def _carry_out(
         return runs.resume(path, display, given=experiment, launch=launch, script=script)
     clear_unbegun(path)
     return runs.start(experiment, display, output=path, launch=launch, beside=begun, script=script)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While the block goes on no other process does these runs or writes their page.
-
-    Raises BadInput where one does already.
-    """
-    with (folder / PAPER_NAME).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{folder}: another process is making these runs") from None
-        yield
 
 
 def _experiment(step: Step) -> Experiment:
@@ -188,17 +102,3 @@ def _statuses(path: Path) -> list[Status]:
     for record in RunFolder.open(path).records():
         rounds.setdefault(record.cell, []).append(record)
     return [worst_status(records) for records in rounds.values()]
-
-
-def _in_words(known: Request) -> str:
-    version = "" if known.version == FULL else f", {known.version}"
-    return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{version}"
-
-
-def runs_of(folder: Path, wanted: Request) -> Sequence[tuple[Step, RunFolder]]:
-    """The runs that have begun."""
-    return [
-        (step, RunFolder.open(folder / step.folder))
-        for step in steps(wanted)
-        if is_begun(folder / step.folder)
-    ]

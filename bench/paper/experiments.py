@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.grid.yaml_source import nearest
-from bench.paper import editions, method
-from bench.paper.editions import CORRECTED, FAITHFUL
+from bench.paper import method
 from bench.paper.method import Method
 from vsr_model.errors import BadInput
+
+PAPER: Final = "paper"
+FAITHFUL: Final = "faithful"
+CORRECTED: Final = "corrected"
+"""Whose figures: the paper's own, or those of a method on this machine."""
 
 EXPERIMENTS: Final = {
     "headline": ("headline",),
@@ -17,7 +21,7 @@ EXPERIMENTS: Final = {
     "memory": ("17", "18"),
     "stages": ("19", "table1"),
 }
-"""The paper's experiments, by the name of their preset, of its input and of Edition's field, and what the
+"""The paper's experiments, by the name of their preset, and of its input, and what the
 paper shows of each."""
 
 FAULTS: Final = tuple(method.FAULTS)
@@ -33,7 +37,7 @@ METHODS: Final = (CORRECTED, FAITHFUL)
 PAPER_NAME: Final = "paper.json"
 """What the runs of a folder were asked for, in that folder."""
 
-FULL: Final = editions.FULL
+FULL: Final = "full"
 QUICK: Final = "quick"
 BRIEF: Final = "brief"
 VERSIONS: Final = (FULL, BRIEF, QUICK)

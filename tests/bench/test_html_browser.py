@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from bench import paper_page, paper_run
+from bench.paper import folder, page
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import PLOT_KINDS, place_names, save, write_plots
 from bench.records import CellRecord, Status
@@ -107,7 +107,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "single": one.html,
         "several": write_side_by_side(several, sides, plots=images).html,
-        "paper": paper_page.write(paper, paper_run.read_request(paper)).html,
+        "paper": page.write(paper, folder.read_request(paper)).html,
     }
 
 
@@ -124,7 +124,7 @@ def test_a_page_fits_loads_nothing_and_can_be_read(
     assert browser.requests() == [pages[name].resolve().as_uri()]
 
     images = browser.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.width])")
-    assert len(images) == {"single": 6, "several": 3, "paper": 6}[name]
+    assert len(images) == {"single": 6, "several": 3, "paper": 10}[name]
     assert all(complete and natural > 0 for complete, natural, _ in images)
     drawn_px = 6.8 * 96
     assert all(8.5 / 72 * 96 * shown / drawn_px >= LEAST_FIGURE_TEXT_PX for _, _, shown in images)

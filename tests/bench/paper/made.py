@@ -1,140 +1,118 @@
-"""Editions made up for tests: cells of which only what a test is about need be said."""
+"""Sources made up for tests: records of which only what a test is about need be said."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from bench.paper.editions import CORRECTED, Edition, Memory, Role, StageTiming, Timing
-from bench.paper.method import PAPER
-from bench.records import MemoryLine, Status
-from bench.statistics.stats import ratio, summarise
+from bench.grid.spans import FORWARD
+from bench.paper.experiments import CORRECTED
+from bench.paper.method import Method
+from bench.paper.metrics import STAGES
+from bench.paper.sources import Role, Run, Source
+from bench.records import CellRecord, MemoryLine, MemoryPoint, Pass, Phase, Sample, Status
+from bench.results.analysis import tables_of
 
 NO_GPU = "no CUDA device: torch finds no driver or no GPU"
-
-
-def timing(
-    role: Role,
-    frames: int,
-    *rounds: Sequence[float],
-    first_counts: bool = True,
-    first_s: float | None = None,
-    synchronised: bool = True,
-) -> Timing:
-    """A cell from its steady calls by round; `first_s` is a first call that stands apart from them."""
-    summary = summarise(rounds)
-    calls = [tuple(of_round) if first_s is None else (first_s, *of_round) for of_round in rounds]
-    return Timing(
-        role=role,
-        backend=str(role),
-        frames=frames,
-        height=64,
-        width=64,
-        status=Status.OK,
-        reason="",
-        rounds=tuple(calls),
-        steady=tuple(tuple(of_round) for of_round in rounds),
-        median_s=summary.median,
-        low_s=summary.low,
-        high_s=summary.high,
-        interval=summary.interval,
-        first_counts=first_counts and first_s is None,
-        method=None if synchronised else PAPER,
-    )
-
-
-def skipped(role: Role, frames: int = 10, reason: str = NO_GPU) -> Timing:
-    return Timing(
-        role=role, backend=str(role), frames=frames, height=64, width=64, status=Status.SKIPPED, reason=reason
-    )
+CPU, CUDNN, TUNED = Role.CPU, Role.CUDNN, Role.CUDNN_AUTOTUNE
 
 
 def repeated(seconds: float, spread: float = 0.005, calls: int = 9) -> list[float]:
     """Calls about the value, whose median is it."""
     middle = calls // 2
-    return [seconds * (1 + spread * (i - middle) / max(1, middle)) for i in range(calls)]
+    return [seconds * (1 + spread * (i - middle) / middle) for i in range(calls)]
 
 
-def with_speedups(edition: Edition) -> Edition:
-    """Each timing with its speedup over the CPU's of the same length."""
+def record(
+    role: Role,
+    experiment: str,
+    *,
+    frames: int = 30,
+    samples: Sequence[Sample] = (),
+    round_: int = 0,
+    **fields: Any,
+) -> CellRecord:
+    made = CellRecord(
+        cell=f"basicvsr/{experiment}/b1/t{frames}/64x64/{role}", round=round_, model="basicvsr",
+        input=experiment, batch=1, frames=frames, height=64, width=64, backend=str(role), dtype="float32",
+        fp32_precision="ieee", memory_format="contiguous", status=Status.OK, samples=tuple(samples),
+    )  # fmt: skip
+    return made.model_copy(update=fields)
 
-    def sped(cells: Sequence[Timing]) -> tuple[Timing, ...]:
-        bases = {cell.frames: cell for cell in cells if cell.role is Role.CPU and cell.rounds}
-        return tuple(
-            _sped(cell, bases[cell.frames]) if cell.rounds and cell.frames in bases else cell
-            for cell in cells
+
+def skipped(role: Role, experiment: str, reason: str = NO_GPU) -> CellRecord:
+    return record(role, experiment, status=Status.SKIPPED, reason=reason)
+
+
+def sample(pass_: Pass, phase: Phase, stage: str, number: int, seconds: float) -> Sample:
+    return Sample(
+        pass_=pass_, phase=phase, repetition=number, stage=stage, start_s=float(number), wall_s=seconds
+    )
+
+
+def calls(
+    role: Role,
+    experiment: str,
+    *rounds: Sequence[float],
+    frames: int = 30,
+    cold: float | None = None,
+    **fields: Any,
+) -> list[CellRecord]:
+    """A cell's rounds from their steady calls; `cold` is a first call that stands apart from them."""
+    first = [] if cold is None else [sample(Pass.END_TO_END, Phase.COLD, FORWARD, 0, cold)]
+    return [
+        record(
+            role, experiment, frames=frames, round_=number, first_forward_s=cold or seconds[0],
+            samples=[
+                *first,
+                *(
+                    sample(Pass.END_TO_END, Phase.STEADY, FORWARD, place, value)
+                    for place, value in enumerate(seconds, start=len(first))
+                ),
+            ],
+            **fields,
         )
-
-    return replace(
-        edition,
-        headline=sped(edition.headline),
-        repetitions=sped(edition.repetitions),
-        frames=sped(edition.frames),
-    )
+        for number, seconds in enumerate(rounds)
+    ]  # fmt: skip
 
 
-def _sped(cell: Timing, base: Timing) -> Timing:
-    found = ratio(summarise(base.steady), summarise(cell.steady))
-    return replace(cell, speedup=found.ratio, speedup_low=found.low, speedup_high=found.high)
-
-
-def stages(
-    role: Role, seconds: Mapping[str, Sequence[float]], frames: int = 10, **changes: Any
-) -> StageTiming:
-    found = {stage: summarise([values]) for stage, values in seconds.items()}
-    made = StageTiming(
-        role=role,
-        backend=str(role),
-        frames=frames,
-        status=Status.OK,
-        reason="",
-        height=64,
-        width=64,
-        seconds={stage: tuple(values) for stage, values in seconds.items()},
-        low_s={stage: summary.low for stage, summary in found.items() if summary.low is not None},
-        high_s={stage: summary.high for stage, summary in found.items() if summary.high is not None},
-        pass_="stage_sync",
-        clock="wall",
-    )
-    return replace(made, **changes)
-
-
-def staged(role: Role, *medians: float, spread: float = 0.005) -> StageTiming:
+def staged(
+    role: Role, *medians: float, experiment: str = "stages", spread: float = 0.005
+) -> list[CellRecord]:
     """Nine calls of alignment, propagation, aggregation and upsampling, of these medians."""
-    names = ("alignment", "propagation", "aggregation", "upsampling")
-    return stages(role, {n: repeated(m, spread) for n, m in zip(names, medians, strict=True)})
+    samples = [
+        sample(Pass.STAGE_SYNC, Phase.STEADY, stage, place, value)
+        for stage, median in zip(STAGES, medians, strict=True)
+        for place, value in enumerate(repeated(median, spread))
+    ]
+    return [record(role, experiment, samples=samples, stages=STAGES)]
 
 
 def memory(
-    role: Role,
-    host_bytes: Sequence[int],
-    *,
-    frames: int = 10,
-    step_s: float = 0.1,
-    before: int | None = None,
-    peak: int | None = None,
-    lines: Sequence[tuple[str, int]] = (),
-    **changes: Any,
-) -> Memory:
-    made = Memory(
-        role=role,
-        backend=str(role),
-        frames=frames,
-        status=Status.OK,
-        reason="",
-        height=64,
-        width=64,
-        elapsed_s=tuple(step_s * i for i in range(len(host_bytes))),
-        host_bytes=tuple(host_bytes),
-        before_bytes=before,
-        peak_bytes=peak,
-        lines=tuple(
-            MemoryLine(line=i, source=source, occurrences=1, increment_bytes=size, host_bytes=size)
-            for i, (source, size) in enumerate(lines)
-        ),
-    )
-    return replace(made, **changes)
+    role: Role, host_mib: Sequence[float], *, frames: int = 10, lines: Mapping[str, int] = {}, **fields: Any
+) -> list[CellRecord]:
+    size = [round(mib * 2**20) for mib in host_mib]
+    return [
+        record(
+            role, "memory", frames=frames, host_before_bytes=size[0], peak_host_bytes=max(size),
+            host_growth_bytes=max(size) - size[0],
+            memory=tuple(MemoryPoint(elapsed_s=0.1 * i, host_bytes=one) for i, one in enumerate(size)),
+            memory_lines=tuple(
+                MemoryLine(line=i, source=source, occurrences=1, increment_bytes=grown, host_bytes=grown)
+                for i, (source, grown) in enumerate(lines.items())
+            ),
+            **fields,
+        )
+    ]  # fmt: skip
 
 
-def corrected(**experiments: Any) -> Edition:
-    cells: dict[str, Any] = {name: tuple(of) for name, of in experiments.items()}
-    return with_speedups(Edition(name=CORRECTED, machine="a machine", **cells))
+def run(records: Sequence[CellRecord], method: Method | None = None) -> Run:
+    roles = {str(role): role for role in Role}
+    return Run(tables=tables_of(records, "cpu"), roles=roles, method=method)
+
+
+def source(*records: Sequence[CellRecord], name: str = CORRECTED, method: Method | None = None) -> Source:
+    """A source with a run for each input of the records."""
+    by_experiment: dict[str, list[CellRecord]] = {}
+    for one in (one for some in records for one in some):
+        by_experiment.setdefault(one.input, []).append(one)
+    runs = {experiment: run(some, method) for experiment, some in by_experiment.items()}
+    return Source(name=name, machine="a machine", version="full", runs=runs)

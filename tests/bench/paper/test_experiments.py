@@ -7,9 +7,9 @@ import pytest
 from bench.grid import config, plan, presets
 from bench.grid.config import Experiment
 from bench.paper import method
-from bench.paper.editions import PAPER_NAMES, Role
 from bench.paper.experiments import EXPERIMENTS, FAULTS, KEYS, METHODS, VERSIONS, Step, request, steps
 from bench.paper.method import PAPER
+from bench.paper.sources import PAPER_NAMES, Role
 from vsr_model.errors import BadInput
 
 
@@ -69,7 +69,8 @@ def test_the_faithful_method_is_what_the_papers_code_did(version: str) -> None:
         assert roles(experiment) == {name: str(role) for role, name in PAPER_NAMES.items()}
         assert step.method == replace(PAPER, one_process=experiment.input[0].name == "frames")
         assert (measure.warmup, measure.rounds, measure.allocator) == (0, 1, "system")
-        assert experiment.model.base_upsample == experiment.model.flow_resize == "nearest"
+        (network,) = experiment.models
+        assert {network.parameters[name] for name in ("base_upsample", "flow_resize")} == {"nearest"}
         asked = {"repetitions": 10, "stages": 3}.get(experiment.input[0].name, 1)
         assert (measure.repetitions.min, measure.repetitions.max) == (asked, asked)
 

@@ -10,7 +10,7 @@ import torch
 from bench import run as runs
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD
-from bench.measure import backends, workload
+from bench.measure import backends, networks
 from bench.messages import GO, Message, Ready
 from bench.paper import script
 from bench.paper.method import FAITHFUL, FAULTS, PAPER, PHRASES, Method
@@ -54,7 +54,7 @@ def exact(monkeypatch: pytest.MonkeyPatch, references: Path, method: Method, **m
     device = FakeDevice(clock)
     monkeypatch.setattr(backends, "device_of", lambda _: device)
     monkeypatch.setattr(script, "perf_counter", clock)
-    monkeypatch.setattr(workload, "build_model", lambda _: FakeNetwork(device, COSTS))
+    monkeypatch.setattr(networks, "build", lambda _: FakeNetwork(device, COSTS))
     return record_of(experiment(measure={**CALLS, **measure}), method, references)
 
 
@@ -123,7 +123,7 @@ def test_what_fails_is_the_cells_record(monkeypatch, tmp_path):
     def fails(_: object) -> None:
         raise ValueError("no weights")
 
-    monkeypatch.setattr(workload, "build_model", fails)
+    monkeypatch.setattr(networks, "build", fails)
     record = record_of(experiment(), PAPER, tmp_path)
     assert (record.status, record.reason) == (Status.ERROR, "ValueError: no weights")
 

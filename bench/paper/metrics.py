@@ -1,0 +1,558 @@
+"""The figures that the paper's claims are about, each from a source's ordinary tables. Pure.
+
+A metric gives what is judged first, and then what it rests on. It raises NotKnownError for what is lacking.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median, stdev
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.paper.sources import Cell, NotKnownError, Role, Source
+from bench.statistics.stats import Ratio, Summary, median_interval, ratio, summarise
+from bench.units import BYTES, SECONDS, significant, with_unit
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
+
+GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
+"""The paper's "CUDA" and its "cuDNN"."""
+
+STAGES: Final = (ALIGNMENT, PROPAGATION, AGGREGATION, UPSAMPLING)
+"""BasicVSR's, which the paper timed."""
+
+LONG_FRAMES: Final = 10
+"""Frames of a long clip at least: below, what a call costs whatever its length is a visible part of it."""
+
+MIN_LENGTHS: Final = 4
+MIN_SPAN: Final = 2
+"""Lengths that a trend is judged from, and how many times the shortest the longest is, at least."""
+
+MIN_ON_LINE: Final = 6
+"""Lengths that a line is judged from."""
+
+MIN_LATER: Final = 6
+"""Calls after the first that a scatter is judged from."""
+
+BEGINNING: Final = 0.1
+"""The share of the whole rise of memory that the beginning takes, which the paper leaves out of its claim."""
+
+PARTS: Final = 4
+"""Equal parts of the rise's time whose rates are compared."""
+
+RGB_BYTES: Final = 12
+SCALE: Final = 4
+"""Of a float32 pixel, and between the sides of an output and its input."""
+
+CONVOLUTIONS: Final = re.compile(
+    r"trunk\(|resblocks\(|compute_flow\(|get_flow\(|spynet\(|propagate_backward\(|aggregation\(|upsampling\(|"
+    r"conv\w*\(|concat\(|fusion\(|up\w*[12]\("
+)
+"""Calls in a source line of a forward under which convolutions run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A named number with its unit; `low` and `high` where it has a 95 % interval."""
+
+    name: str
+    value: float
+    unit: str = "×"  # × | s | bytes | bytes/s | %, which is of a share
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None  # of values behind it
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.amount}"
+
+    @property
+    def amount(self) -> str:
+        """The value and its interval, such as `3.45× (3.36× to 3.50×, n = 20)`."""
+        notes = []
+        if self.low is not None and self.high is not None:
+            notes.append(f"{shown(self.low, self.unit)} to {shown(self.high, self.unit)}")
+        if self.n is not None:
+            notes.append(f"n = {self.n}")
+        return shown(self.value, self.unit) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def shown(value: float, unit: str) -> str:
+    """Return the number for people."""
+    match unit:
+        case "s":
+            return _signed(value, lambda size: with_unit(size, SECONDS))
+        case "bytes" | "bytes/s":
+            return _signed(value, lambda size: with_unit(size, BYTES)) + unit.removeprefix("bytes")
+        case "%":
+            return f"{_signed(100 * value, significant)} %"
+        case "":
+            return f"{value:g}"
+        case _:
+            return f"{_signed(value, significant)}{unit}"
+
+
+def _signed(value: float, say: Callable[[float], str]) -> str:
+    return f"−{say(-value)}" if value < 0 else say(value)
+
+
+Metric = Callable[[Source, Role], Sequence[Figure]]
+
+METRICS: Final[dict[str, Metric]] = {}
+
+
+def metric(function: Metric) -> Metric:
+    """Have claims.yaml name the function."""
+    METRICS[getattr(function, "__name__")] = function  # noqa: B009 - a Callable has none to mypy
+    return function
+
+
+# Speedups.
+
+
+@metric
+def median_speedup(source: Source, role: Role) -> list[Figure]:
+    """Over all clips of more than one frame."""
+    return [_middle(_speedups(_sweep(source, role)))]
+
+
+@metric
+def speedup_of_long_clips(source: Source, role: Role) -> list[Figure]:
+    """Over the longest third of the clips, six at most."""
+    cells = _sweep(source, role)
+    if cells[-1].frames < LONG_FRAMES:
+        raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more was measured")
+    return [_middle(_speedups(cells[-max(1, min(6, len(cells) // 3)) :]))]
+
+
+@metric
+def time_saved_on_long_clips(source: Source, role: Role) -> list[Figure]:
+    (found,) = speedup_of_long_clips(source, role)
+    low, high = (None if bound is None else 1 - 1 / bound for bound in (found.low, found.high))
+    saved = Figure(name="time saved", value=1 - 1 / found.value, unit="%", low=low, high=high, n=found.n)
+    return [saved, found]
+
+
+@metric
+def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
+    """By what the speedup is multiplied where a clip's length doubles: least squares on logarithms, over
+    the lengths from a third of the longest on."""
+    cells = _sweep(source, role)
+    longest = cells[-1].frames
+    cells = [cell for cell in cells if 3 * cell.frames >= longest]
+    if longest < LONG_FRAMES or len(cells) < MIN_LENGTHS or longest < MIN_SPAN * cells[0].frames:
+        raise NotKnownError(
+            f"too few frame counts: {', '.join(str(cell.frames) for cell in cells)}; from a third of the "
+            f"longest on {MIN_LENGTHS} are needed, the longest {LONG_FRAMES} or more, and {MIN_SPAN} times "
+            "the shortest"
+        )
+    found = _speedups(cells)
+    logs = [math.log2(cell.frames) for cell in cells], [math.log2(one.ratio) for _, one in found]
+    line = stats.linregress(*logs)
+    # Where all are the same there is no error, which is a quotient of nothing to scipy.
+    reach = stats.t.ppf(0.975, len(cells) - 2) * np.nan_to_num(line.stderr)
+    low, value, high = (2**slope for slope in (line.slope - reach, line.slope, line.slope + reach))
+    name = "the speedup's change where the length doubles"
+    return [Figure(name=name, value=value, low=low, high=high, n=len(cells)), _middle(found)]
+
+
+@metric
+def speedup_of_one_frame(source: Source, role: Role) -> list[Figure]:
+    source.run("frames").cells(Role.CPU)
+    single = [cell for cell in source.run("frames").cells(role) if cell.frames == 1]
+    if not single:
+        raise NotKnownError("no clip of one frame was measured")
+    return [_ratio("speedup at t = 1", _speedup(single[0]))]
+
+
+@metric
+def headline_speedup(source: Source, role: Role) -> list[Figure]:
+    source.run("headline").cells(Role.CPU)
+    cell = source.run("headline").cells(role)[-1]
+    return [_ratio(f"speedup, t = {cell.frames}", _speedup(cell))]
+
+
+@metric
+def headline_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
+    plain, tuned = (_summary(source.run("headline").cells(role)[-1]) for role in GPU)
+    return [_ratio("cuDNN's time over CUDA's", ratio(tuned, plain)), *_both(plain, tuned)]
+
+
+@metric
+def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
+    """Over the longer half of the clips that both have."""
+    plain, tuned = ({cell.frames: cell for cell in _sweep(source, role)} for role in GPU)
+    lengths = sorted(plain.keys() & tuned.keys())
+    if len(lengths) < 2 or lengths[-1] < LONG_FRAMES:
+        raise NotKnownError(f"too few frame counts: two are needed, the longest {LONG_FRAMES} or more")
+    longer = lengths[len(lengths) // 2 :]
+    ratios = [(t, ratio(_summary(plain[t]), _summary(tuned[t]))) for t in longer]
+    faster = sum(found.ratio > 1 for _, found in ratios)
+    more = Figure(name=f"lengths at which cuDNN is faster, of {len(longer)}", value=faster, unit="")
+    return [_middle(ratios, "cuDNN's speed over CUDA's"), more]
+
+
+def _sweep(source: Source, role: Role) -> list[Cell]:
+    """The clips of more than one frame."""
+    run = source.run("frames")
+    run.cells(Role.CPU)  # without it nothing has a speedup, and the reason is its
+    cells = [cell for cell in run.cells(role) if cell.frames > 1]
+    if not cells:
+        raise NotKnownError("too few frame counts: no clip of more than one frame was measured")
+    return cells
+
+
+def _speedup(cell: Cell) -> Ratio:
+    row = cell.stage()
+    if pd.isna(row["speedup"]):
+        raise NotKnownError(f"{cell.backend} has no speedup")
+    return Ratio(ratio=row["speedup"], low=_known(row["speedup_low"]), high=_known(row["speedup_high"]))
+
+
+def _speedups(cells: Sequence[Cell]) -> list[tuple[int, Ratio]]:
+    return [(cell.frames, _speedup(cell)) for cell in cells]
+
+
+def _middle(ratios: Sequence[tuple[int, Ratio]], name: str = "speedup") -> Figure:
+    """The median over lengths; its interval is of theirs, where all have one, or of how they scatter."""
+    values = [found.ratio for _, found in ratios]
+    lows, highs = ([value for _, one in ratios if (value := of(one)) is not None] for of in (_low, _high))
+    bounds = median_interval(values)
+    if len(lows) == len(highs) == len(values):
+        bounds = median(lows), median(highs)
+    low, high = bounds or (None, None)
+    where = f"t = {ratios[0][0]} to {ratios[-1][0]}"
+    return Figure(name=f"{name}, {where}", value=median(values), low=low, high=high, n=len(values))
+
+
+def _low(found: Ratio) -> float | None:
+    return found.low
+
+
+def _high(found: Ratio) -> float | None:
+    return found.high
+
+
+# Repeated calls.
+
+
+@metric
+def first_call_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
+    plain, tuned = (_first(source, role) for role in GPU)
+    return [_ratio("cuDNN's first call over CUDA's", ratio(tuned, plain)), *_both(plain, tuned)]
+
+
+@metric
+def first_call_over_later(source: Source, role: Role) -> list[Figure]:
+    return [_ratio("first call over later ones", ratio(_first(source, role), _later(source, role)))]
+
+
+@metric
+def later_calls_of_plain_over_tuned(source: Source, _: Role) -> list[Figure]:
+    plain, tuned = (_later(source, role) for role in GPU)
+    return [_ratio("CUDA's later calls over cuDNN's", ratio(plain, tuned)), *_both(plain, tuned)]
+
+
+@metric
+def mean_saved_by_tuning(source: Source, _: Role) -> list[Figure]:
+    plain, tuned = (fmean(value for _, later in _rounds(source, role) for value in later) for role in GPU)
+    return [Figure(name="mean time saved after the first call", value=plain - tuned, unit="s")]
+
+
+@metric
+def variation(source: Source, role: Role) -> list[Figure]:
+    """The coefficient of variation after the first call, processes taken together; chi squared's interval."""
+    rounds = [later for _, later in _rounds(source, role) if len(later) > 1]
+    freedom = sum(len(later) - 1 for later in rounds)
+    if freedom < MIN_LATER - 1:
+        raise NotKnownError(f"too few samples: {MIN_LATER} calls after the first are needed")
+    squares = sum((len(later) - 1) * (stdev(later) / fmean(later)) ** 2 for later in rounds)
+    low, high = (math.sqrt(squares / stats.chi2.ppf(tail, freedom)) for tail in (0.975, 0.025))
+    value, n = math.sqrt(squares / freedom), sum(map(len, rounds))
+    return [Figure(name="coefficient of variation", value=value, unit="%", low=low, high=high, n=n)]
+
+
+@metric
+def farthest_from_the_line(source: Source, role: Role) -> list[Figure]:
+    """How far the cell that is farthest is from the line through all lengths (Theil and Sen)."""
+    cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
+    if len(cells) < MIN_ON_LINE:
+        raise NotKnownError(f"too few frame counts: {len(cells)} beside t = 1, of {MIN_ON_LINE} needed")
+    frames, seconds = np.array([(cell.frames, cell.stage()["median_s"]) for cell in cells]).T
+    slope = stats.theilslopes(seconds, frames).slope
+    line = np.median(seconds - slope * frames) + slope * frames
+    off = np.abs(seconds / line - 1)
+    worst = int(off.argmax())
+    return [
+        Figure(name=f"farthest from the line, t = {frames[worst]:g}", value=float(off[worst]), unit="%"),
+        Figure(name="median distance from it", value=float(np.median(off)), unit="%", n=len(cells)),
+    ]
+
+
+def _rounds(source: Source, role: Role) -> list[tuple[list[float], list[float]]]:
+    cell = source.run("repetitions").cells(role)[-1]
+    rounds = cell.calls()
+    if not any(later for _, later in rounds):
+        raise NotKnownError(f"too few samples: {cell.backend} has no call after its first")
+    return rounds
+
+
+def _first(source: Source, role: Role) -> Summary:
+    return summarise([first for first, _ in _rounds(source, role)])
+
+
+def _later(source: Source, role: Role) -> Summary:
+    return summarise([later for _, later in _rounds(source, role) if later])
+
+
+def _both(plain: Summary, tuned: Summary) -> list[Figure]:
+    return [_seconds(name, summary) for name, summary in (("CUDA", plain), ("cuDNN", tuned))]
+
+
+# Stages.
+
+
+@metric
+def propagation_over_others(source: Source, role: Role) -> list[Figure]:
+    """Propagation over the stage that comes nearest to it."""
+    found = _stages(source, role)
+    ratios = [ratio(found[PROPAGATION], one) for stage, one in found.items() if stage != PROPAGATION]
+    share = found[PROPAGATION].median / _whole(found)
+    least = _ratio("propagation over the longest other stage", min(ratios, key=lambda one: one.ratio))
+    least = replace(least, low=_outer(min, ratios, _low), high=_outer(min, ratios, _high))
+    return [least, Figure(name="propagation's share", value=share, unit="%")]
+
+
+@metric
+def unevenness_of_stages(source: Source, role: Role) -> list[Figure]:
+    """The largest of the stages' speedups over the smallest, at the farthest that their intervals allow."""
+    cpu, gpu = _stages(source, Role.CPU), _stages(source, role)
+    speedups = [ratio(cpu[stage], gpu[stage]) for stage in STAGES]
+    lows, highs = (_outer(which, speedups, of) for which, of in ((max, _low), (min, _high)))
+    near = None if lows is None or highs is None else max(1.0, lows / highs)
+    lows, highs = (_outer(which, speedups, of) for which, of in ((min, _low), (max, _high)))
+    far = None if lows is None or highs is None else highs / lows
+    values = [found.ratio for found in speedups]
+    worst = Figure(name="the largest over the smallest", value=max(values) / min(values), low=near, high=far)
+    named = zip(STAGES, speedups, strict=True)
+    return [worst, *(_ratio(f"speedup of {stage}", found) for stage, found in named)]
+
+
+@metric
+def lead_of_propagation(source: Source, _: Role) -> list[Figure]:
+    """By how much the time saved in propagation exceeds what all other stages change."""
+    plain, tuned = (_stages(source, role) for role in GPU)
+    terms = [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
+    saved = _sum("time saved in propagation", "s", terms)
+    for stage in STAGES:
+        if stage != PROPAGATION:
+            sign = math.copysign(1.0, plain[stage].median - tuned[stage].median)
+            terms += [(-sign, plain[stage]), (sign, tuned[stage])]
+    return [_sum("by how much that exceeds what the others change", "s", terms), saved]
+
+
+@metric
+def largest_change_of_others(source: Source, _: Role) -> list[Figure]:
+    """Of the stages but propagation, the largest change from "CUDA" to "cuDNN", of the whole forward."""
+    plain, tuned = (_stages(source, role) for role in GPU)
+    total = _whole(plain)
+    moved = [
+        _sum(f"change of {stage}, of the whole", "%", [(1.0, tuned[stage]), (-1.0, plain[stage])], total)
+        for stage in STAGES
+        if stage != PROPAGATION
+    ]
+    bounds = [(one.low, one.high) for one in moved if one.low is not None and one.high is not None]
+    known = len(bounds) == len(moved)
+    nearest = [0.0 if low <= 0 <= high else min(abs(low), abs(high)) for low, high in bounds]
+    largest = Figure(
+        name="the largest change", value=max(abs(one.value) for one in moved), unit="%",
+        low=max(nearest) if known else None,
+        high=max(max(abs(low), abs(high)) for low, high in bounds) if known else None,
+    )  # fmt: skip
+    return [largest, *moved]
+
+
+def _stages(source: Source, role: Role) -> dict[str, Summary]:
+    """Each stage's seconds; of the paper, which printed three of each, the means, as it has them."""
+    cell = source.run("stages").cells(role)[-1]
+    found = {stage: _summary(cell, stage) for stage in STAGES}
+    if source.name == "paper":
+        samples = cell.rows("samples").groupby("stage")["wall_s"].mean()
+        found = {stage: replace(one, median=float(samples[stage])) for stage, one in found.items()}
+    if any(summary.median <= 0 for summary in found.values()):
+        raise NotKnownError(f"a stage on {cell.backend} took no time that the clock could tell")
+    return found
+
+
+def _whole(stages: Mapping[str, Summary]) -> float:
+    return math.fsum(summary.median for summary in stages.values())
+
+
+def _outer(which: Any, ratios: Sequence[Ratio], of: Callable[[Ratio], float | None]) -> float | None:
+    bounds = [bound for found in ratios if (bound := of(found)) is not None]
+    return which(bounds) if len(bounds) == len(ratios) else None
+
+
+def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Figure:
+    """The sum of medians, each times its factor, over `per`; its interval by MOVER (Zou and Donner 2008)."""
+    value = math.fsum(factor * one.median for factor, one in terms) / per
+    ends = [
+        sorted((factor * (one.low - one.median), factor * (one.high - one.median)))
+        for factor, one in terms
+        if one.low is not None and one.high is not None
+    ]
+    if len(ends) < len(terms):
+        return Figure(name=name, value=value, unit=unit)
+    down, up = (math.hypot(*(end[place] for end in ends)) / per for place in (0, 1))
+    return Figure(name=name, value=value, unit=unit, low=value - down, high=value + up)
+
+
+# Memory.
+
+
+@metric
+def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
+    """How far the rate of one of four parts of the rise's time is from the whole's."""
+    seconds, size = _rise(_memory(source, role))
+    marks = np.interp(np.linspace(0, seconds[-1], PARTS + 1), seconds, size)
+    overall = (size[-1] - size[0]) / seconds[-1]
+    off = np.diff(marks) / (seconds[-1] / PARTS) / overall - 1
+    worst = float(off[np.abs(off).argmax()])
+    return [Figure(name="the rate farthest from the whole's", value=worst, unit="%")]
+
+
+@metric
+def memory_kept(source: Source, role: Role) -> list[Figure]:
+    """What a forward adds to host memory, per frame and pixel of its input."""
+    cell = _memory(source, role)
+    pixels = cell.batch * cell.frames * cell.height * cell.width
+    grown = cell.column("peak_host_bytes") - cell.column("host_before_bytes")
+    return [Figure(name="growth per frame and input pixel", value=grown / pixels, unit="bytes")]
+
+
+@metric
+def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
+    """The share of the curve's variance that a straight line explains (R squared)."""
+    seconds, size = _rise(_memory(source, role))
+    explained = float(stats.linregress(seconds, size).rvalue ** 2)
+    name = "part of the rise that a straight line explains"
+    return [Figure(name=name, value=explained, unit="%", n=len(size)), *rate_of_growth(source, role)]
+
+
+@metric
+def rate_of_growth(source: Source, role: Role) -> list[Figure]:
+    seconds, size = _rise(_memory(source, role))
+    rate = float((size[-1] - size[0]) / seconds[-1])
+    return [Figure(name="rate of the whole rise", value=rate, unit="bytes/s")]
+
+
+@metric
+def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
+    seconds, size = _rise(_memory(source, role))
+    half = float(np.interp(seconds[-1] / 2, seconds, size))
+    share = (half - size[0]) / (size[-1] - size[0])
+    return [Figure(name="part of the rise in the first half of its time", value=float(share), unit="%")]
+
+
+@metric
+def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
+    """The share of the growth by line of the forward that stands in lines whose calls convolve."""
+    lines = _memory(source, role).rows("memory_lines")
+    grown = lines["increment_bytes"].clip(lower=0)
+    if not grown.sum():
+        raise NotKnownError("memory by line of the forward was not measured")
+    inside = grown[[bool(CONVOLUTIONS.search(text)) for text in lines["source"]]].sum()
+    name = "growth in lines whose calls convolve"
+    return [Figure(name=name, value=float(inside / grown.sum()), unit="%")]
+
+
+@metric
+def transfers_of_device_memory(source: Source, role: Role) -> list[Figure]:
+    """The clip and its output over the peak of device memory."""
+    cell = _memory(source, role)
+    copied = RGB_BYTES * (1 + SCALE**2) * cell.batch * cell.frames * cell.height * cell.width
+    share = copied / cell.column("peak_device_bytes")
+    return [
+        Figure(name="the clip and its output over the peak of device memory", value=share, unit="%"),
+        Figure(name="the clip and its output", value=copied, unit="bytes"),
+    ]
+
+
+def _memory(source: Source, role: Role) -> Cell:
+    return source.run("memory").cells(role)[-1]
+
+
+def _rise(cell: Cell) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Seconds and bytes of the curve from where a tenth of its rise is done to its peak."""
+    points = cell.rows("memory")
+    if not len(points):
+        raise NotKnownError(f"memory of {cell.backend} over time was not measured")
+    size = points["host_bytes"].to_numpy(dtype=float)
+    peak = int(size.argmax())
+    begun = int((size[: peak + 1] >= size[0] + BEGINNING * (size[peak] - size[0])).argmax())
+    seconds = points["elapsed_s"].to_numpy(dtype=float)[begun : peak + 1]
+    if len(seconds) < 2 * PARTS or seconds[-1] <= seconds[0]:
+        raise NotKnownError(f"too few points: {len(seconds)} of {2 * PARTS} on the rise of host memory")
+    return seconds - seconds[0], size[begun : peak + 1]
+
+
+# Experiments on one fault.
+
+
+@metric
+def saved_by_pinned_memory(source: Source, role: Role) -> list[Figure]:
+    """What pinned memory saves of copies and forward together."""
+    off, on = _pair(source, "transfers", role)
+    copies = [_summary(off, stage) for stage in ("host_to_device", "device_to_host")]
+    whole = math.fsum(copy.median for copy in copies) + _summary(off).median
+    after = [(-1.0, _summary(on, stage)) for stage in ("host_to_device", "device_to_host")]
+    saved = _sum("saved by pinned memory", "%", [*((1.0, copy) for copy in copies), *after], whole)
+    most = math.fsum(copy.median for copy in copies) / whole
+    return [saved, Figure(name="what copies that cost nothing would save", value=most, unit="%")]
+
+
+@metric
+def first_point_after_another_backend(source: Source, role: Role) -> list[Figure]:
+    """The first point in a process that another backend has started, over that in a process of its own."""
+    apart, shared = _pair(source, "order", role, longest=False)
+    value = shared.stage()["median_s"] / apart.stage()["median_s"]
+    return [Figure(name="first point in a shared process over that in its own", value=value)]
+
+
+def _pair(source: Source, fault: str, role: Role, *, longest: bool = True) -> tuple[Cell, Cell]:
+    """A cell without the fault and with it."""
+    off, on = (
+        {cell.frames: cell for cell in source.run(f"{fault}/{which}").cells(role)} for which in ("off", "on")
+    )
+    shared = sorted(off.keys() & on.keys())
+    if not shared:
+        raise NotKnownError("no length ended well both with the fault and without")
+    frames = shared[-1 if longest else 0]
+    return off[frames], on[frames]
+
+
+# What they are made of.
+
+
+def _summary(cell: Cell, stage: str = "forward") -> Summary:
+    row = cell.stage(stage)
+    return Summary(
+        n_rounds=int(row["n_rounds"]), n=int(row["n"]), interval=row["interval"],
+        median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"],
+        low=_known(row["low_s"]), high=_known(row["high_s"]),
+    )  # fmt: skip
+
+
+def _known(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _ratio(name: str, found: Ratio) -> Figure:
+    return Figure(name=name, value=found.ratio, low=found.low, high=found.high)
+
+
+def _seconds(name: str, summary: Summary) -> Figure:
+    return Figure(name=name, value=summary.median, unit="s", low=summary.low, high=summary.high, n=summary.n)
