@@ -26,7 +26,7 @@ from bench.messages import RunStoppedError
 from bench.paper import folder as folders
 from bench.paper import page as pages
 from bench.paper.experiments import EXPERIMENTS, FAULTS, METHODS, Step, request
-from bench.records import Status, read_journal
+from bench.records import SCHEMA_VERSION, Status, read_journal
 from vsr_model.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +170,7 @@ def test_a_wrong_request_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "version": 1}']
+    "damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 2, "version": 1}']
 )
 def test_a_damaged_folder_is_refused(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -354,7 +354,7 @@ class TestHowItEnds:
 
 def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
     assert json.loads((finished[0] / "paper.json").read_text()) == {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "methods": ["corrected", "faithful"],
         "figures": ["15", "16", "17"],
         "version": "full",
@@ -461,8 +461,3 @@ class TestGoingOn:
         ended = paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
         assert not (begun / "faithful").exists()
-
-
-def test_the_estimate_knows_every_device_that_is_needed() -> None:
-    faults = request(METHODS, ["faults"])
-    assert paper_run.seconds(faults) > 0
