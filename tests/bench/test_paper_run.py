@@ -413,7 +413,7 @@ class TestGoingOn:
         [
             ("environment.json", '"cpu": "', '"cpu": "Another ', "begun with another cpu"),
             ("run.json", '"source_sha256": "', '"source_sha256": "0', "begun with other code"),
-            ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.num_blocks: 30"),
+            ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.0.num_blocks: 30"),
         ],
     )
     def test_another_machines_runs_are_not_laid_beside_those_that_are_there(
