@@ -50,6 +50,9 @@ ConfigArgument = Annotated[
     ),
 ]
 
+IMAGES_NAMED = 8
+"""Of a run, on the terminal."""
+
 LEFT_OUT_NAMED = 5
 """Folders that a report leaves out, by name on the terminal."""
 
@@ -288,7 +291,10 @@ def schema() -> None:
     With the YAML extension of an editor: `vsr-bench schema > vsr-bench.schema.json`, and
     `# yaml-language-server: $schema=vsr-bench.schema.json` as the YAML's first line.
     """
-    typer.echo(json.dumps(config.json_schema(), indent=2))
+    from vsr_model.registry import NETWORKS, arguments_of, network_class  # noqa: PLC0415 - imports torch
+
+    networks = {name: arguments_of(network_class(name)) for name in NETWORKS}
+    typer.echo(json.dumps(config.json_schema(networks), indent=2))
 
 
 def _experiment(
@@ -303,10 +309,15 @@ def _print_outcome(outcome: Any) -> None:
     typer.echo(f"\n{counted(outcome.planned, 'cell')}: {counts}")
     for note in outcome.notes:
         typer.echo(f"note: {one_line(note)}")
-    for empty in outcome.plots.empty:
-        typer.echo(f"no plot {empty.name}: {empty.reason}")
+    empty: dict[str, list[str]] = {}
+    for plot in outcome.plots.empty:
+        empty.setdefault(plot.reason, []).append(plot.name)
+    for reason, names in empty.items():
+        typer.echo(f"no plot {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}")
+    images = [path.name for path in outcome.plots.images]
+    named = ", ".join(images) if len(images) <= IMAGES_NAMED else counted(len(images), "image")
     typer.echo(f"tables  {outcome.folder}/summary.csv, cells.csv, samples.csv, ...")
-    typer.echo(f"plots   {outcome.folder}/plots/ ({', '.join(path.name for path in outcome.plots.images)})")
+    typer.echo(f"plots   {outcome.folder}/plots/ ({named})")
     typer.echo(f"report  {outcome.report.html}, {outcome.report.markdown.name}")
     if outcome.warnings:
         named = ", ".join(f"{code} ({n})" if n > 1 else code for code, n in outcome.warnings.items())

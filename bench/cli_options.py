@@ -28,8 +28,8 @@ FilterOption = Annotated[
     typer.Option(
         "--filter",
         metavar="FILTER",
-        help="Keep only some cells: `backend=cpu,cuda`, `frames=1`, `size=64x64`, or a pattern on the id as "
-        "in `'noise/*/cpu'`. Given again, every filter must hold.",
+        help="Keep only some cells: `model=egvsr`, `backend=cpu,cuda`, `frames=1`, or a pattern on the id as "
+        "in `'basicvsr/*/cpu'`. Given again, every filter must hold.",
         show_default=False,
     ),
 ]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsr_model.layers import is_channels_last
+from vsr_model.network import title_of
 
 Method: TypeAlias = Literal["im2col", "fft"]
 
@@ -48,7 +49,7 @@ def replace_convolutions(network: nn.Module, method: Method, *, on_cpu: bool) ->
                 replaced = True
     if not replaced:
         raise ValueError(
-            f"{type(network).__name__} has no convolution that {method} can compute: square, odd and larger "
+            f"{title_of(network)} has no convolution that {method} can compute: square, odd and larger "
             "than 1x1, of stride 1, padded to its input's size, with a bias, and not grouped."
         )
 

@@ -84,6 +84,11 @@ class Network(nn.Module):
             part.forward = torch.compile(part.forward)
 
 
+def title_of(module: nn.Module) -> str:
+    """Return what a message calls a network; another module goes by its class."""
+    return module.facts.title if isinstance(module, Network) else type(module).__name__
+
+
 def check_clip(facts: Facts, shape: tuple[int, ...]) -> None:
     """Raise ValueError, in one sentence, for the shape of what is no clip that the network takes."""
     match shape:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 import yaml
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -37,7 +38,7 @@ from bench.grid.config_base import (
 )
 from bench.grid.config_errors import BASELINE_PATTERN, as_bad_input, field_error
 from bench.grid.config_measure import Measure
-from bench.grid.config_model import Model, Models
+from bench.grid.config_model import Model, Models, model_schemas
 from bench.grid.disagreements import disagreement
 from bench.grid.yaml_source import Source, nearest, override, read, value_of
 
@@ -335,12 +336,15 @@ def _with_tuples(value: Any) -> Any:
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the YAML, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Experiment.model_json_schema(by_alias=True, mode="validation"),
-    }
+def json_schema(networks: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the YAML, for editors.
+
+    `networks` describes the parameters of each registered network (`vsr_model.registry.arguments_of`).
+    """
+    schema = Experiment.model_json_schema(by_alias=True, mode="validation")
+    definitions = schema["$defs"]
+    definitions.update(model_schemas(definitions["Model"], networks))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def backend_of(text: str) -> BackendSpec:

@@ -1,11 +1,13 @@
 """The network and its weights, as the YAML says it. Pure."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -96,11 +98,11 @@ class Model(Strict):
             if name in _OF_OWN and data[name] is not None:
                 said = "is for a class of your own, and there is no import that names one"
                 raise field_error(name, said)
-        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN, "parameters")}
-        return {
-            **{name: value for name, value in data.items() if name in _OF_ANY},
-            "parameters": {**data.get("parameters", {}), **own},
-        }
+        common = {name: value for name, value in data.items() if name in _OF_ANY}
+        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
+        if isinstance(given := own.get("parameters"), dict):
+            own = {**given, **{name: value for name, value in own.items() if name != "parameters"}}
+        return {**common, "parameters": own}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -157,15 +159,46 @@ class Model(Strict):
         return {name: data[name] for name in _OF_ANY if name in data} | self.parameters
 
 
+def model_schemas(
+    described: Mapping[str, Any], networks: Mapping[str, type[BaseModel]]
+) -> dict[str, dict[str, Any]]:
+    """Return JSON Schemas by definition: `Model`, and what it is one of.
+
+    `described` is that of the class `Model`, which has the fields of all kinds of networks.
+    """
+    fields = described["properties"]
+    own = {
+        **described,
+        "properties": {name: field for name, field in fields.items() if name != "parameters"},
+        "required": ["name", "import", "stages"],
+    }
+    found = {
+        kind.__name__: {
+            **(schema := kind.model_json_schema()),
+            "properties": {
+                **{name: fields[name] for name in _OF_ANY},
+                "name": {"const": name, "description": fields["name"]["description"]},
+                **schema["properties"],
+            },
+            "required": [] if name == DEFAULT else ["name"],
+        }
+        for name, kind in networks.items()
+    }
+    found["ClassOfYourOwn"] = {**own, "title": "A class of your own"}
+    return {**found, "Model": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in found]}}
+
+
 def as_models(value: Any) -> Any:
     """One network, or a list; one that is only named is written as text."""
     items = value if isinstance(value, tuple | list) else (value,)
     return tuple({"name": item} if isinstance(item, str) else item for item in items)
 
 
+_Registered = Annotated[str, Field(json_schema_extra={"enum": list(NETWORKS)})]
+
 Models = Annotated[
     tuple[Model, ...],
     Field(min_length=1, max_length=100),
     AfterValidator(unique),
-    BeforeValidator(as_models, json_schema_input_type=list[Model | Name] | Model | Name),
+    BeforeValidator(as_models, json_schema_input_type=list[Model | _Registered] | Model | _Registered),
 ]

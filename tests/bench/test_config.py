@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from bench.grid.config_backend import BACKEND_NAMES, BackendSpec, Convolution, S
 from bench.grid.config_base import Strict
 from bench.grid.config_measure import Measure
 from vsr_model.errors import BadInput
-from vsr_model.registry import NETWORKS
+from vsr_model.registry import NETWORKS, arguments_of, network_class
 
 TEXT = """\
 name: trial
@@ -714,22 +715,25 @@ def test_any_data_loads_or_is_refused(folders: tuple[Path, Path], data: Any, int
     assert len(said.splitlines()) <= 1
 
 
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    networks = {name: arguments_of(network_class(name)) for name in NETWORKS}
+    written: dict[str, Any] = json.loads(json.dumps(json_schema(networks), allow_nan=False))
+    return written
+
+
 class TestJsonSchema:
-    def test_is_plain_json_with_every_reference_resolved(self) -> None:
-        schema = json.loads(json.dumps(json_schema(), allow_nan=False))
-        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    def test_is_a_schema_with_every_reference_resolved(self, schema: dict[str, Any]) -> None:
+        jsonschema.Draft202012Validator.check_schema(schema)
         for node in nodes(schema):
             if "$ref" in node:
                 start, _, name = node["$ref"].rpartition("/")
                 assert start == "#/$defs"
                 assert name in schema["$defs"]
-            assert node.get("type") in (
-                None, "object", "array", "string", "integer", "number", "boolean", "null",
-            )  # fmt: skip
 
-    def test_every_field_is_described_and_none_other_allowed(self) -> None:
-        schema = json_schema()
-        models = {"Experiment": schema, **schema["$defs"]}
+    def test_every_field_is_described_and_none_other_allowed(self, schema: dict[str, Any]) -> None:
+        models = {name: about for name, about in schema["$defs"].items() if "properties" in about}
+        models["Experiment"] = schema
         undescribed = [
             f"{model}.{name}"
             for model, about in models.items()
@@ -741,13 +745,41 @@ class TestJsonSchema:
             model for model, about in models.items() if about["additionalProperties"] is not False
         } == set()
 
-    def test_defaults_and_required_fields(self) -> None:
-        schema = json_schema()
+    def test_defaults_and_required_fields(self, schema: dict[str, Any]) -> None:
         assert schema["required"] == ["name", "input", "grid", "backends"]
         assert schema["$defs"]["Measure"]["properties"]["rounds"]["default"] == 1
         assert schema["$defs"]["BackendSpec"]["properties"]["from"]["anyOf"][0]["enum"] == [
             "cpu", "cuda", "cudnn", "cudnn_autotune",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("name", presets.names())
+    def test_allows_the_presets(self, schema: dict[str, Any], name: str) -> None:
+        text = presets.find(name).read_text().replace(": off", ": 'off'")  # as editors read it, in YAML 1.2
+        jsonschema.validate(yaml.safe_load(text), schema)
+
+    @pytest.mark.parametrize(
+        ("model", "allowed"),
+        [
+            ("egvsr", True),
+            ("esrgan", False),
+            ({"num_blocks": 3}, True),
+            ({"name": "egvsr", "num_blocks": 3}, True),
+            ({"name": "egvsr", "num_blocks": 0}, False),
+            ({"name": "egvsr", "mid_channels": 3}, False),
+            (
+                ["basicvsr", {"name": "mine", "import": "a:B", "stages": {"trunk": ["body"]}, "scale": 2}],
+                True,
+            ),
+            ({"name": "mine", "import": "a:B"}, False),
+            ({"name": "mine", "import": "a:B", "stages": {"trunk": ["body"]}, "num_blocks": 2}, False),
+        ],
+        ids=str,
+    )
+    def test_knows_the_parameters_of_networks(
+        self, schema: dict[str, Any], model: Any, *, allowed: bool
+    ) -> None:
+        data = {**yaml.safe_load(TEXT), "model": model}
+        assert jsonschema.Draft202012Validator(schema).is_valid(data) is allowed
 
 
 def nodes(data: Any) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from vsr_model.layers import NEGATIVE_SLOPE, ResidualBlock, ResidualTrunk, resiz
 from vsr_model.native.convolutions import Step, image, prepare, run
 from vsr_model.native.scratch import scratch_image
 from vsr_model.native.tiles import CHANNELS, padded
+from vsr_model.network import title_of
 from vsr_model.networks.basicvsr import SCALE, Upsampling
 from vsr_model.spynet import SPyNet
 
@@ -42,7 +43,7 @@ def use_winograd(network: nn.Module, *, blocks_in_bfloat16: bool = False) -> Non
                 setattr(module, name, kernel)
                 replaced = True
     if not replaced:
-        raise ValueError(f"the kernel has no module of {type(network).__name__} to take the place of")
+        raise ValueError(f"the kernel has no module of {title_of(network)} to take the place of")
 
 
 class WinogradTrunk(nn.Module):
