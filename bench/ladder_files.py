@@ -36,9 +36,11 @@ def write_ladder(folder: RunFolder) -> LadderFiles:
         return LadderFiles()
     write_whole(folder.path / TABLE_NAME, to_csv(ladder_table(found)))
     images = []
+    networks = len({ladder.clip_id[0] for ladder in found})
     stages = list(dict.fromkeys(stage for ladder in found for stage in ladder.stages))
     for ladder in found:
-        name = "ladder" if len(found) == 1 else f"ladder-{'-'.join(ladder.clip_id)}"
+        clip = ladder.clip_id if networks > 1 else ladder.clip_id[1:]
+        name = "ladder" if len(found) == 1 else f"ladder-{'-'.join(clip)}"
         paths = [folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS]
         save(ladder_figure(ladder, stages), paths)
         images.append(paths[0])

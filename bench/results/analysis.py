@@ -236,12 +236,13 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
 
 
 def costs_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per (cell, stage): what one forward takes, as traced."""
-    of_cell = {record.cell: record.costs for record in records if record.costs}
+    """A row per (cell, stage), in the stages' order: what one forward takes, as traced."""
+    of_cell = {record.cell: record for record in records if record.costs}
     rows: list[dict[str, object]] = [
-        {"cell": cell, "stage": stage, **cost.model_dump()}
-        for cell, costs in of_cell.items()
-        for stage, cost in costs.items()
+        {"cell": cell, "stage": stage, **record.costs[stage].model_dump()}
+        for cell, record in of_cell.items()
+        for stage in dict.fromkeys((*record.stages, *record.costs))
+        if stage in record.costs
     ]
     return pd.DataFrame(rows, columns=list(COSTS_COLUMNS)).astype(object)
 

@@ -228,7 +228,7 @@ class TestNetworks:
 
     def records(self) -> list[CellRecord]:
         stages = {"basicvsr": STAGED, "mine": OWN}
-        costs = {"basicvsr": {"alignment": cost(3, 70), "other": cost(0, 50)}, "mine": {}}
+        costs = {"basicvsr": {"other": cost(0, 50), "alignment": cost(3, 70)}, "mine": {}}
         return [
             record(
                 backend,
