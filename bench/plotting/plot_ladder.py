@@ -42,7 +42,8 @@ def ladder_figure(ladder: Ladder, stages: Sequence[str]) -> Figure:
     Steps without a time are there, with the reason in words.
     """
     timed = [step for step in ladder.steps if step.time is not None]
-    looks = {stage: look for stage, look in stage_looks(stages).items() if stage in ladder.stages}
+    every = stage_looks(stages)
+    looks = {stage: every[stage] for stage in ladder.stages}
     with style():
         drawn = sheet(
             title=_title(ladder),

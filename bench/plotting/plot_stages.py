@@ -42,9 +42,8 @@ def stages_figure(group: PlotGroup, _baseline: str) -> Figure:
     )
     looks = stage_looks(group.run_stages)
     legend: list[tuple[Any, str]] = [
-        (Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage)
-        for stage, (tint, hatch) in looks.items()
-        if stage in group.stages
+        (Patch(facecolor=looks[stage][0], hatch=looks[stage][1], edgecolor="white"), stage)
+        for stage in group.stages
     ]
     names = [wrapped(split.backend, min(30, 74 // columns)) for split in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
