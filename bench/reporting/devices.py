@@ -1,7 +1,7 @@
 """Devices beside each other: what each backend of each run does per second, and how that compares with one.
 
 Content changes no time: cells compare by network, batch, frames and size, whatever their input is called. Two
-networks never compare, and a ratio of times that were not taken in the same way says so.
+networks never compare.
 """
 
 from collections import Counter

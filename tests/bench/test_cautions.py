@@ -224,10 +224,6 @@ def cases(of: Mapping[Caution, list[tuple[CellRecord, Mapping[str, Any]]]]) -> l
     ]
 
 
-def test_every_caution_has_its_cases():
-    assert set(CASES) == set(NEAR) == set(Caution)
-
-
 @pytest.mark.parametrize(("code", "record", "environment"), cases(CASES))
 def test_it_is_said_with_figures_and_a_remedy(code, record, environment):
     notice = found(record, environment=environment)[code]
@@ -298,12 +294,6 @@ def test_what_happened_before_and_after_the_steady_calls_is_not_theirs():
     assert Caution.SWAPPED in found(record.model_copy(update={"telemetry": later}))
 
 
-def test_readings_that_lack_a_counter_are_passed_over():
-    gaps = [{"swap_pages": 0}, {}, {"swap_pages": 600}, {}]
-    assert Caution.SWAPPED in found(a_round(readings=gaps))
-    assert Caution.SWAPPED not in found(a_round(readings=[{}, {"swap_pages": 600}, {}]))
-
-
 def test_processes_that_differ_are_a_spread_of_their_own():
     rounds = [
         a_round(tuple(value * level for value in QUIET), number=number)
@@ -361,41 +351,12 @@ def test_the_chance_of_several_rounds_is_that_of_their_sum():
     assert patterns._chance([6], 15) == pytest.approx(2 / 720)
 
 
-def test_many_pairs_take_the_normal_distribution_and_agree():
-    exact = scipy_stats.kendalltau(range(60), [(i * 37) % 60 + i for i in range(60)])
-    values = [float((i * 37) % 60 + i) for i in range(60)]
-    score = sum(int(np.sign(b - a)) for i, a in enumerate(values) for b in values[i + 1 :])
-    assert patterns._chance([60], score) == pytest.approx(exact.pvalue, rel=0.2)
-
-
-def test_long_rounds_are_condensed_and_still_trend():
-    random = Random(5)
-    rising = [1 + 0.0001 * i + random.gauss(0, 0.02) for i in range(2000)]
-    change = patterns.drift([rising])
-    assert change == pytest.approx(0.18, rel=0.1)
-    assert patterns.drift([[1 + random.gauss(0, 0.02) for _ in range(2000)]]) is None
-
-
-@pytest.mark.parametrize("values", [[], [[]], [[1.0]], [[1.0] * 6], [[1.0] * 6, [2.0] * 6]])
-def test_nothing_is_found_where_there_is_nothing(values):
-    assert patterns.drift(values) is None
-    assert patterns.first_excess(values) is None
-    assert patterns.modes(values) is None
-
-
 def test_modes_are_found_over_rounds_of_different_levels():
     rounds = [[value * level for value in TWO] for level in (1.0, 1.5)]
     modes = patterns.modes(rounds)
     assert modes is not None
     assert modes.high / modes.low == pytest.approx(1.2, rel=0.01)
     assert modes.share_low == pytest.approx(0.5)
-
-
-def test_most_rounds_have_to_begin_slowly():
-    slow, quiet = [0.15, *QUIET], list(QUIET)
-    assert patterns.first_excess([slow, quiet, slow]) == pytest.approx(0.5)
-    assert patterns.first_excess([slow, quiet]) is None
-    assert patterns.first_excess([slow, [1.0, 2.0]]) == pytest.approx(0.5)
 
 
 CLEAN = {

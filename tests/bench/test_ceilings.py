@@ -13,7 +13,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import run
-from bench.grid import ceilings as grid_ceilings
 from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.ceilings import TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.measure import ceiling_calls, ceilings
@@ -56,9 +55,6 @@ class TestRepetitions:
         assert len(self.calls(0.5, Repeats(least=3, budget_s=0.25))) == 3
         assert self.passed_s == 5 * 0.5  # two of them to warm up
 
-    def test_and_at_most_so_many(self) -> None:
-        assert len(self.calls(TICK_S, Repeats(most=20, budget_s=0.25))) == 20
-
     def test_of_short_calls_a_sample_has_several(self) -> None:
         short_s = TICK_S / 16
         assert len(self.calls(short_s, Repeats(most=3, sample_s=TICK_S))) == 3
@@ -74,9 +70,6 @@ class TestRepetitions:
         )
         # The device waits for the first launch alone; 64 calls are the first that take long enough.
         assert [span.device_s for span in spans] == [call_s * 65 / 64] * 3
-
-    def test_calls_that_take_no_time_end(self) -> None:
-        assert len(self.calls(0.0, Repeats(most=3, most_calls=8))) == 3
 
     def test_one_that_takes_long_is_enough(self) -> None:
         assert len(self.calls(2.0, Repeats(slow_s=1.0))) == 1
@@ -96,10 +89,6 @@ class TestClock:
         found = self.measured(CeilingKind.COPY, monkeypatch)
         assert (found.clock, found.samples_s) == ("device", (9 * TICK_S,) * 3)
         assert found.best_rate == 1024 / (9 * TICK_S)
-
-    def test_of_a_transfer_is_the_hosts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = self.measured(CeilingKind.HOST_TO_DEVICE_PAGEABLE, monkeypatch)
-        assert (found.clock, found.samples_s) == ("wall", (9 * TICK_S,) * 3)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -181,17 +170,6 @@ class TestWork:
         assert len(device.locked) == locked
         assert found.moved_bytes == 2**20
         assert found.clock == "wall"
-
-    def test_one_for_good(self) -> None:
-        spec = CeilingSpec(kind=CeilingKind.MATMUL, device="cpu", precision="float32", threads=1)
-        found = ceiling_calls.measured(spec, Moment.BEFORE)
-        assert (found.spec, found.moment, found.reason) == (spec, Moment.BEFORE, "")
-        assert (found.threads, found.clock) == (1, "wall")
-        assert REPEATS.least <= len(found.samples_s) <= REPEATS.most
-        assert found.best_rate is not None
-        assert found.median_rate is not None
-        assert found.best_rate >= found.median_rate > 0
-        assert Ceiling.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -276,10 +254,6 @@ def test_a_worker_that_hangs_is_ended(launcher: Launcher, monkeypatch: pytest.Mo
     monkeypatch.setattr(ceilings, "TIMEOUT_S", 0.2)
     kept = kept_by(launcher, monkeypatch, "hangs")
     assert {ceiling.reason for ceiling in kept} == {"matmul was not measured within 0 s"}
-
-
-def test_nothing_is_started_for_nothing() -> None:
-    ceilings.measure(None, (), Moment.BEFORE, lambda _: None)  # type: ignore[arg-type]
 
 
 # Whole runs.
@@ -384,14 +358,6 @@ class TestRun:
         assert len(found) == 28
         assert [ceiling.reason for ceiling in found if ceiling.reason] == []
 
-    def test_none_are_measured_unasked(self, tmp_path: Path, launch: SharedLaunchers) -> None:
-        asked = GRID | {"measure": {**GRID["measure"], "ceilings": False}, "plots": []}
-        outcome = run.start(experiment(**asked), Display(), output=tmp_path / "run", launch=launch)
-        assert not {"roofline.csv", "ceilings.csv", CEILINGS_NAME} & {
-            item.name for item in outcome.folder.iterdir()
-        }
-        assert "Roofline" not in outcome.report.markdown.read_text()
-
 
 def small(connection: Connection) -> None:
     """Measures in earnest, with little work."""
@@ -400,22 +366,6 @@ def small(connection: Connection) -> None:
     ceiling_calls.REPEATS = Repeats(most=3)  # type: ignore[misc]
     setattr(ceiling_calls, "last_cache_bytes", int)  # noqa: B010 - a name that is imported there
     ceilings.main(connection)
-
-
-def test_a_run_measures_for_good(
-    tmp_path: Path, launch: SharedLaunchers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ceilings, "TARGET", "tests.bench.test_ceilings:small")
-    monkeypatch.setattr(grid_ceilings, "CONVOLUTION_SIZES", ((16, 16),))
-    outcome = run.start(experiment(**GRID, baseline="cpu"), Display(), output=tmp_path / "run", launch=launch)
-    kept = read_ceilings(outcome.folder)
-    assert [ceiling.reason for ceiling in kept if ceiling.reason] == []
-    assert len(kept) == 2 * 2 * 5
-    assert {(ceiling.spec.threads, ceiling.threads) for ceiling in kept} == {
-        (None, torch.get_num_threads()),
-        (1, 1),
-    }
-    assert "Farthest from its limit is" in outcome.report.markdown.read_text()
 
 
 @pytest.mark.slow

@@ -3,14 +3,13 @@
 import math
 from itertools import product
 from random import Random
-from statistics import fmean, median
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.statistics.changes import (
-    MAX_EXACT_PAIRS,
     RatioInterval,
     least_rounds,
     of_levels,
@@ -100,17 +99,6 @@ def test_a_machine_that_may_have_changed_widens_levels() -> None:
     assert same.high == pytest.approx(1.1 * 1.05)
 
 
-def test_many_pairs_are_as_few_but_for_their_number() -> None:
-    random = Random(1)
-    logs = [random.gauss(0, 0.02) for _ in range(MAX_EXACT_PAIRS)]
-    exact = of_pairs([1.0] * len(logs), [math.exp(x) for x in logs], 0.99)
-    more = [*logs, median(logs)]
-    approximate = of_pairs([1.0] * len(more), [math.exp(x) for x in more], 0.99)
-    assert exact.low is not None
-    assert approximate.low is not None
-    assert math.log(approximate.low) == pytest.approx(math.log(exact.low), abs=0.0008)
-
-
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=20), st.sampled_from([0.9, 0.95, 0.999]))
 def test_an_interval_holds_its_ratio_and_turns_with_the_sides(
     pairs: list[tuple[float, float]], confidence: float
@@ -138,9 +126,3 @@ def test_the_rounds_that_would_settle_it(ratio: float, low: float, high: float, 
     found = RatioInterval(ratio=ratio, low=low, high=high, rounds=10)
     answer = rounds_needed(found, 0.03, 0.95)
     assert answer == needed
-
-
-def test_the_fewest_rounds_that_give_an_interval_and_nothing_foreseen_without_one() -> None:
-    assert least_rounds(0.95) == 6
-    assert least_rounds(1 - 0.05 / 8) == 9
-    assert rounds_needed(RatioInterval(ratio=2.0, low=None, high=None, rounds=1), 0.03, 0.95) is None

@@ -16,7 +16,7 @@ from bench.comparison.comparison import (
     Verdict,
 )
 from bench.comparison.policy import Failing, fail_on, failures
-from bench.records import Pass, Status
+from bench.records import Status
 from tests.bench.sides import ENVIRONMENT, MIB, experiment, in_turn, side, taking_turns
 from vsr_model.errors import BadInput
 
@@ -100,13 +100,6 @@ def test_rounds_in_turn_are_compared_pair_by_pair_whatever_the_machine_does() ->
     assert (apart.verdict, apart.change.method) == (Verdict.UNCLEAR, Method.APART)
 
 
-def test_only_rounds_that_both_have_are_pairs() -> None:
-    a, b = in_turn(10)
-    found = only(side(TEN, begun_s=a), side(TEN[:8], begun_s=b))
-    assert found.change is not None
-    assert (found.change.method, found.change.rounds) == (Method.PAIRS, 8)
-
-
 def test_one_process_each_says_nothing_however_great_the_ratio() -> None:
     found = only(side([1.0]), side([3.0]))
     assert found.verdict is Verdict.UNCLEAR
@@ -153,43 +146,12 @@ def broken(cells: list[MeasuredCell], number: int, status: Status = Status.OOM) 
     return [replace(cell, records=(*cell.records[:number], failed, *cell.records[number + 1 :]))]
 
 
-def test_one_failed_round_makes_the_cell_fail() -> None:
-    found = only(side(TEN), broken(side(TEN), 4))
-    assert found.verdict is Verdict.WORSE
-    assert "1 of 10 rounds not ok, oom (no memory)" in found.why
-    assert found.change is not None
-    assert found.change.rounds == 9
-
-
 def test_rounds_that_failed_hide_no_slowdown() -> None:
     slower = side(times(2))
     assert only(broken(side(TEN), 4), slower).verdict is Verdict.SLOWER
     assert only(broken(side(TEN), 4), broken(slower, 2)).verdict is Verdict.SLOWER
     assert only(broken(side(TEN), 4), side(TEN[::-1])).verdict is Verdict.MENDED
     assert only(broken(side(TEN), 4), broken(side(TEN), 2)).verdict is Verdict.FAILED
-
-
-def test_rounds_that_were_skipped_are_only_fewer() -> None:
-    found = only(side(TEN), broken(side(TEN[::-1]), 4, Status.SKIPPED))
-    assert found.verdict is Verdict.SAME
-    assert found.change is not None
-    assert found.change.rounds == 9
-    assert only(broken(side(TEN), 4, Status.SKIPPED), side(times(2))).verdict is Verdict.SLOWER
-
-
-def without(cells: list[MeasuredCell], *passes: Pass) -> list[MeasuredCell]:
-    return [
-        replace(
-            cell,
-            records=tuple(
-                record.model_copy(
-                    update={"samples": tuple(s for s in record.samples if s.pass_ not in passes)}
-                )
-                for record in cell.records
-            ),
-        )
-        for cell in cells
-    ]
 
 
 def test_a_clock_too_coarse_for_a_stage_says_nothing_of_it() -> None:
@@ -204,16 +166,6 @@ def test_a_stage_that_is_next_to_nothing_has_no_verdict() -> None:
     found = only(tiny(1), tiny(3))
     assert [stage.stage for stage in found.stages] == ["propagation", "aggregation", "upsampling"]
     assert found.stages[0].change.confidence == pytest.approx(1 - 0.05 / 3)
-
-
-def test_cells_chosen_of_many_are_judged_as_strictly_as_all() -> None:
-    base, new = taking_turns(side(TEN), side(TEN[::-1]))
-    (alone,) = compare(base, new, THREE_PERCENT)
-    (chosen,) = compare(base, new, THREE_PERCENT, family=8)
-    assert alone.change is not None
-    assert chosen.change is not None
-    assert chosen.change.confidence == pytest.approx(1 - 0.05 / 8)
-    assert [stage.change.confidence for stage in chosen.stages] == [pytest.approx(1 - 0.05 / 32)] * 4
 
 
 def test_a_cell_that_one_side_lacks_is_missing_on_that_side() -> None:
@@ -258,11 +210,6 @@ def test_what_differs_in_more_than_the_code_does_not_compare_unless_it_is_meant_
     assert meant.verdict is Verdict.SLOWER
 
 
-def test_how_well_a_figure_is_known_is_no_difference() -> None:
-    other = experiment(measure={"rounds": 20, "repetitions": 30, "order": "random", "stages": "off"})
-    assert only(side(TEN), side(TEN, of=other)).verdict is Verdict.SAME
-
-
 def test_a_gpus_cells_differ_by_the_gpu_and_a_cpus_do_not() -> None:
     both = experiment(backends=[{"name": "cpu"}, {"name": "cudnn"}])
     another = {**GPU, "torch": {**GPU["torch"], "devices": [{"name": "another GPU"}]}}  # type: ignore[dict-item]
@@ -288,19 +235,6 @@ def test_cells_are_matched_by_what_they_measure() -> None:
         ("basicvsr/noise/b1/t2/64x64/one", "basicvsr/noise/b1/t2/64x64/single", Verdict.SAME),
         ("basicvsr/noise/b1/t2/64x64/cpu", None, Verdict.SAME),
     ]
-
-
-def test_names_that_were_swapped_do_not_deceive() -> None:
-    one = [{"name": "x", "from": "cpu"}, {"name": "y", "from": "cpu", "threads": 1}]
-    other = [{"name": "y", "from": "cpu"}, {"name": "x", "from": "cpu", "threads": 1}]
-    found = compare(
-        side({"x": TEN, "y": times(5)}, of=experiment(backends=one)),
-        side({"x": times(5), "y": TEN}, of=experiment(backends=other)),
-        THREE_PERCENT,
-    )
-    assert {(cell.cell[-1], (cell.base_cell or "")[-1], cell.verdict) for cell in found} == {
-        ("y", "x", Verdict.SAME), ("x", "y", Verdict.SAME)
-    }  # fmt: skip
 
 
 def test_memory_counts_beyond_its_threshold_and_the_rounds_scatter() -> None:
@@ -334,15 +268,6 @@ def test_a_round_that_is_far_out_hides_no_growth() -> None:
     assert [item.what for item in found.grown] == ["host growth"]
     found = only(grown(*[100] * 10), grown(*[100] * 9, 1000))
     assert found.grown == ()
-
-
-def test_a_gpus_peak_counts_from_one_round_on() -> None:
-    both = experiment(backends=[{"name": "cudnn"}])
-    found = only(
-        side([1.0], of=both, environment=GPU, peak_device_bytes=100 * MIB),
-        side([1.0], of=both, environment=GPU, peak_device_bytes=120 * MIB),
-    )
-    assert [(item.what, item.amount) for item in found.grown] == [("device peak", Amount.MORE)]
 
 
 @pytest.mark.parametrize(

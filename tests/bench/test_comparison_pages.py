@@ -17,7 +17,6 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from bench.comparison.comparison import (
-    AccuracyChange,
     Amount,
     CellComparison,
     Change,
@@ -34,8 +33,7 @@ from bench.reporting.comparison.json import SCHEMA_VERSION, to_json
 from bench.reporting.comparison.junit import to_junit
 from bench.reporting.comparison.page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_open
 from bench.reporting.comparison.terminal import tables
-from bench.reporting.comparison.words import LISTED, clauses, explanation, found, headline, ratio
-from bench.units import significant
+from bench.reporting.comparison.words import clauses, explanation, found, headline
 from tests.bench import compared
 from tests.bench.compared import EVERY_VERDICT, ODD_NAMES, cell, change, comparison, large, odd
 from tests.browser import PROGRAMS, VARIABLE, Browser, find
@@ -119,36 +117,12 @@ def test_the_headline(cells: list[CellComparison], failing: tuple[Failing, ...],
     assert [*tables([one], failing)][-1].plain == said  # type: ignore[union-attr]
 
 
-def test_what_does_not_fail_is_told_all_the_same() -> None:
-    summary = render([comparison()], ()).partition("<details>")[0]
-    assert "What fails" not in summary
-    assert summary.count("* **slower") == 2
-    assert "* **worse** " in summary
-    assert "* **stage** basicvsr/noise/b1/t4/180x320/cuda" in summary
-    assert "* **slower, memory, stage" not in summary  # the stages of a slower cell explain it
-
-
 def test_a_failing_cell_stands_once_with_all_that_is_wrong() -> None:
     (one,) = found(comparison(EVERY_VERDICT[1:2]), tuple(Failing))
     assert one.kinds == (Failing.SLOWER, Failing.MEMORY, Failing.STAGE)
     assert [clause.split()[0] for clause in clauses(one)] == ["time", "device"]
     stage_only = found(comparison(EVERY_VERDICT[6:7]), (Failing.STAGE,))
     assert [clauses(item) for item in stage_only] == [["upsampling 1.250 [1.230, 1.270]"]]
-
-
-def test_the_worst_comes_first_within_a_kind() -> None:
-    by = [1.04, 1.5, 1.2]
-    cells = [cell(f"c{place}", verdict=Verdict.SLOWER, change=change(by[place])) for place in range(3)]
-    assert [one.cell.cell for one in found(comparison(cells), REGRESSIONS)] == ["c1", "c2", "c0"]
-
-
-def test_cells_of_one_id_are_told_apart() -> None:
-    """A base's cell may be called as another of the new side is."""
-    slow, missing = replace(EVERY_VERDICT[1], base_cell="x"), replace(EVERY_VERDICT[10], cell="noise/b1/t4")
-    twice = comparison([slow, replace(missing, cell=slow.cell)])
-    assert [one.cell.verdict for one in found(twice, REGRESSIONS)] == [Verdict.SLOWER]
-    assert "(base: x)" in render([twice], REGRESSIONS).partition("<details>")[0]
-    assert to_junit([twice], REGRESSIONS).count("<failure") == 1
 
 
 @pytest.mark.parametrize(
@@ -173,23 +147,6 @@ def test_cells_of_one_id_are_told_apart() -> None:
 )
 def test_what_explains_a_slower_cell(stages: Any, said: str) -> None:
     assert explanation(cell(verdict=Verdict.SLOWER, change=change(1.1, base_s=0.1), stages=stages)) == said
-
-
-def test_ratios_keep_what_they_say() -> None:
-    values = (1.0304, 1.0296, 0.97, 12.3456, 99.9, 100.4, 2345.6, 0.0123, float("inf"))
-    expected = ["1.030", "1.030", "0.970", "12.346", "99.900", "100", "2346", "0.0123", "∞"]
-    assert list(map(ratio, values)) == expected
-    assert ratio(float("nan")) == significant(float("nan"))
-    assert list(map(ratio, (9.99e8, 1.234e300, 1e-12))) == ["999000000", "1.23e+300", "1.00e-12"]
-
-
-def test_times_that_no_machine_has_fill_no_page() -> None:
-    absurd = comparison(
-        [cell(verdict=Verdict.SLOWER, change=change(1e300, base_s=1e-5), stages=compared.SLOW_TRUNK)]
-    )
-    for text in (render([absurd], REGRESSIONS), render_page([absurd], REGRESSIONS), printed(absurd)):
-        assert "1.00e+300" in text
-        assert not re.search(r"\d{30}", text)
 
 
 def test_the_smallest_slowdown_that_could_be_told_is_a_line_everywhere() -> None:
@@ -251,16 +208,6 @@ def test_every_reason_figure_and_difference_has_its_place() -> None:
     ]  # fmt: skip
 
 
-def test_what_has_nothing_to_say_is_left_out() -> None:
-    quiet = comparison(
-        [replace(EVERY_VERDICT[0], stages=(), memory=(), accuracy=None)], differing={}, cautions=()
-    )
-    text = render([quiet], REGRESSIONS)
-    assert re.findall(r"<summary>(.*)</summary>", text) == ["All cells (1)", "How to read this"]
-    assert "**" not in text.partition("<details>")[0].replace("**main**", "").replace("**head**", "")
-    assert "2 of" not in text
-
-
 def test_the_page_folds_where_html_is_let_through() -> None:
     text = render([comparison()], REGRESSIONS, look="A second look found the same.")
     page = as_github(text)
@@ -289,17 +236,6 @@ def test_how_to_read_names_verdicts_thresholds_and_what_fails() -> None:
     assert "Not:" not in every.partition("How to read this")[2]
     two = render([comparison(limits=limits), comparison()], REGRESSIONS)
     assert two.count("Thresholds of main → head: ") == 2
-
-
-def test_several_comparisons_stand_below_each_other() -> None:
-    other = comparison(EVERY_VERDICT[:1], new=replace(compared.NEW, name="other"))
-    text = render([comparison(), other], REGRESSIONS)
-    assert re.findall(r"^#.*", text, re.MULTILINE) == [
-        "## Benchmark: 4 of 14 cells fail",
-        "### main → head: 4 of 13 cells fail",
-        "### main → other: no cell fails",
-    ]
-    assert text.count("How to read this") == 1
 
 
 # The limit.
@@ -337,16 +273,6 @@ def test_any_limit_holds(limit: int, number: int, letter: str) -> None:
     assert text.splitlines()[0] == f"## Benchmark: {10 * number} of {13 * number} cells fail"
 
 
-def test_what_fits_is_whole_and_too_little_is_refused() -> None:
-    whole = render([comparison()], REGRESSIONS)
-    assert render([comparison()], REGRESSIONS, limit=len(whole)) == whole
-    shorter = render([comparison()], REGRESSIONS, limit=len(whole) - 1)
-    assert len(shorter) < len(whole)
-    assert rows(as_github(shorter)) == rows(as_github(whole))  # tables give up their padding first
-    with pytest.raises(ValueError, match="1000 are the least"):
-        render([comparison()], REGRESSIONS, limit=10)
-
-
 def test_comparisons_that_fail_are_the_last_to_be_left_out() -> None:
     def one(number: int, verdict: Verdict) -> Comparison:
         made = comparison([cell(change=change(1.5), verdict=verdict)])
@@ -358,11 +284,6 @@ def test_comparisons_that_fail_are_the_last_to_be_left_out() -> None:
     assert all(f"run{number}" in text for number in range(190, 200))
     assert "run000" in text
     assert "run180" not in text
-
-
-def test_more_failures_than_a_summary_lists_are_counted() -> None:
-    cells = [cell(f"c{place}", verdict=Verdict.SLOWER, change=change(1.2)) for place in range(LISTED + 3)]
-    assert "* and 3 more\n" in render([comparison(cells)], REGRESSIONS)
 
 
 # Text of unknown origin.
@@ -381,12 +302,6 @@ def acted_upon(page: str) -> list[str]:
     parser.close()
     acting = r"@[\w-]|#\d|\bGH-\d|https?://|\bwww\.|:(?!\d\d:)[\w+-]+:"
     return re.findall(acting, "".join(texts), re.IGNORECASE)
-
-
-def test_the_check_finds_what_github_acts_upon() -> None:
-    assert acted_upon("<p>a @b #1 gh-2 http://x www.x :tada: 10:20:30Z</p>") == [
-        "@b", "#1", "gh-2", "http://", "www.", ":tada:",
-    ]  # fmt: skip
 
 
 def check_text(name: str) -> None:
@@ -624,14 +539,6 @@ def test_a_cell_is_a_test() -> None:
     assert "the clocks sagged" in str(suite.findtext("system-out"))
 
 
-def test_what_is_made_to_fail_is_skipped_no_more() -> None:
-    (suite,) = valid(to_junit([comparison()], tuple(Failing)))
-    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("10", "0")
-    stage = suite.findall("testcase")[6][0]
-    assert (stage.tag, stage.attrib["type"]) == ("failure", "stage")
-    assert stage.attrib["message"] == "stage: upsampling 1.250 [1.230, 1.270]"
-
-
 def test_suites_without_cells_times_or_a_start() -> None:
     unstarted = comparison([], new=replace(compared.NEW, started_at=""))
     suites = valid(to_junit([unstarted, comparison([cell(change=change(float("inf")))])], REGRESSIONS))
@@ -678,27 +585,6 @@ def test_the_terminal_says_it_in_words_within_eighty_columns() -> None:
     assert lines[-1].strip() == "4 of 13 cells fail"
 
 
-def test_a_terminal_tells_a_reason_once_and_counts_what_would_be_long() -> None:
-    missing = [
-        compared.without(f"c{place}", Verdict.MISSING, "there is no GPU", base_status=None)
-        for place in range(9)
-    ]
-    slow = [cell(f"s{place}", verdict=Verdict.SLOWER, change=change(1.2)) for place in range(LISTED + 2)]
-    text = printed(comparison([*missing, *slow]), width=200)
-    assert text.count("there is no GPU") == 1
-    assert "c0, c1, c2 and 6 more are missing: there is no GPU" in text
-    assert text.count("fails for slower: ") == LISTED
-    assert "\nand 2 cells more" in text
-    assert text.count(", fails") == len(slow)
-
-
-def test_several_comparisons_on_a_terminal() -> None:
-    other = comparison(EVERY_VERDICT[:1], new=replace(compared.NEW, name="other"))
-    text = printed(comparison(), other)
-    assert text.index("main → head") < text.index("main → other")
-    assert text.rstrip().splitlines()[-1].find("4 of 14 cells fail") >= 0
-
-
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_terminal_obeys_no_name(name: str) -> None:
     text = re.sub(r"\x1b\[(0|1|2|3\d|1;3\d)?m", "", printed(odd(name), width=2_000))
@@ -706,13 +592,3 @@ def test_a_terminal_obeys_no_name(name: str) -> None:
     assert text.count(" ".join(name.splitlines()) if name.isprintable() else visible(name)) > 3
     folded = re.sub(r"\x1b\[[\d;]*m", "", printed(odd(name)))
     assert max(map(len, folded.splitlines())) <= 80
-
-
-def test_an_equal_accuracy_and_no_memory_to_divide_by_are_said() -> None:
-    odd_ones = cell(
-        accuracy=AccuracyChange(base_psnr_db=60.0, new_psnr_db=float("inf"), amount=Amount.MORE),
-        memory=odd("x").cells[0].memory,
-    )
-    text = " ".join(printed(comparison([odd_ones]), width=200).split())
-    assert "PSNR 60.0 → ∞ dB more" in text
-    assert "x 0 → 1.00 GiB" in text

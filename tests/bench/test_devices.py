@@ -76,11 +76,6 @@ class TestRates:
         assert (rate.low_per_s, rate.high_per_s) == (15 / figure["high_s"], 15 / figure["low_s"])
         assert row.output_megapixels_per_s == pytest.approx(rate.per_s * 80 * 120 / 1e6)
 
-    def test_a_cell_without_a_figure_has_none(self) -> None:
-        rows = devices_of([side("none", synthetic.all_failed(), baseline="cpu")]).rows
-        assert len(rows) == 4
-        assert all(row.frames_rate is None and row.output_megapixels_per_s is None for row in rows)
-
 
 class TestRatio:
     def test_is_of_the_medians_above_one_where_faster(self) -> None:
@@ -108,11 +103,6 @@ class TestRatio:
         assert "†" not in section
         assert section.count(" … ") == 4 + 3
 
-    def test_of_a_single_sample_has_no_interval(self) -> None:
-        text = devices_section(devices_of(two(repetitions=1)), "")
-        assert "…" not in text
-        assert "| reference |" in re.sub(" +", " ", text)
-
     def test_content_does_not_count_but_the_place_does(self) -> None:
         sides = [
             side("a", synthetic.run((CUDA,), frames=(4,), inputs=("noise",))),
@@ -125,17 +115,6 @@ class TestRatio:
         assert found["b"].relative.cell == found["a"].cell.cell
         assert (found["c"].relative, found["c"].why_not) == (None, "no reference")
         assert [(place.height, place.width) for place in devices.places] == [(64, 64), (32, 48)]
-
-    def test_the_input_of_the_same_name_goes_first_and_none_is_guessed(self) -> None:
-        sides = [
-            side("a", synthetic.run((CUDA,), frames=(4,), inputs=("noise", "clip"))),
-            side("b", synthetic.run((CUDA,), frames=(4,), inputs=("clip", "other"))),
-        ]
-        found = {(row.run, row.cell.input): row for row in devices_of(sides).rows}
-        clip = found["b", "clip"].relative
-        assert clip is not None
-        assert clip.cell == found["a", "clip"].cell.cell
-        assert found["b", "other"].why_not == "several references"
 
     def test_networks_compare_with_themselves_alone(self) -> None:
         nets = (synthetic.BASICVSR, synthetic.MINE)
@@ -187,15 +166,6 @@ class TestReference:
     )
     def test_is_a_run_with_its_baseline_or_a_backend(self, named: str | None, run: str, backend: str) -> None:
         assert devices_of(two(), named).reference == Reference(run=run, backend=backend)
-
-    def test_names_may_hold_colons(self) -> None:
-        sides = [
-            side("a:b", synthetic.run((CUDA,))),
-            side("a:b:cuda", synthetic.run((CUDNN,)), baseline="cudnn"),
-        ]
-        assert devices_of(sides, "a:b").reference == Reference(run="a:b", backend="cuda")
-        assert devices_of(sides, "a:b:cuda").reference == Reference(run="a:b:cuda", backend="cudnn")
-        assert devices_of(sides, "a:b:cuda:cudnn").reference == Reference(run="a:b:cuda", backend="cudnn")
 
     def test_without_a_name_it_is_the_first_that_has_a_figure(self) -> None:
         failed = [synthetic.ended(record, Status.OOM, "x") for record in synthetic.run((CUDA,), frames=(4,))]
@@ -255,24 +225,6 @@ class TestPlaces:
         assert [bar.label for group in devices_plots(devices)[0].groups for bar in group.bars] == [
             "cuda, t=7", "cuda, t=7", "cuda, t=60",
         ]  # fmt: skip
-
-    def test_keep_what_did_not_fit(self) -> None:
-        records = [
-            synthetic.ended(record, Status.OOM, "8 GiB of 4") if record.frames == 9 else record
-            for record in synthetic.run((CUDA,), frames=(4, 9))
-        ]
-        devices = devices_of([side("small", records), side("large", synthetic.run((CUDA,), frames=(4, 9)))])
-        (place,) = devices.places
-        assert place.frames == 9
-        assert [(row.run, row.cell.status) for row in place.rows] == [
-            ("small", Status.OOM), ("large", Status.OK),
-        ]  # fmt: skip
-        assert re.search(r"\| small \| GPU of small \| cuda +\| oom ", devices_section(devices, ""))
-        (plot,) = devices_plots(devices)
-        assert [bar.said for bar in plot.groups[0].bars] == ["(oom)"]
-        table = devices_table(devices)
-        assert list(table["status"]) == ["ok", "oom", "ok", "ok"]
-        assert table["reason"][1] == "8 GiB of 4"
 
 
 class TestDeviceName:
@@ -338,17 +290,6 @@ class TestTable:
         assert fast["peak_device_bytes"] == row.cell.over_rounds("peak_device_bytes", max)
         assert fast["device"] == "GPU of fast"
 
-    def test_power_and_energy_stand_on_the_page_where_they_are_known(self) -> None:
-        assert "power" not in devices_section(devices_of(two()), "").replace("power and", "")
-        sides = two()
-        for one in sides:
-            for cell in one.cells:
-                for row in cell.rounds:
-                    row |= {"power_w": 431.26, "energy_per_frame_j": 0.0512}
-        section = devices_section(devices_of(sides), "")
-        assert "| power (W) | energy (J/frame) |" in section
-        assert "|       431 |           0.0512 |" in section
-
 
 class TestPlots:
     def test_a_bar_per_row_with_its_interval_and_the_reference_marked(self) -> None:
@@ -369,17 +310,6 @@ class TestPlots:
         assert [text.get_text() for text in legend.get_texts()] == ["reference: slow:cudnn"]
         assert [bar.said for group in plot.groups for bar in group.bars][1].endswith("reference")
         assert len(axes.containers) == 4 * 2  # a bar and its whisker each
-
-    def test_far_apart_rates_have_a_logarithmic_axis_that_says_so(self) -> None:
-        records = synthetic.run(synthetic.GPU, frames=(4,))
-        (plot,) = devices_plots(devices_of([side("one", records, baseline="cpu")]))
-        drawn = devices_figure(plot)
-        assert drawn.axes[0].get_xscale() == "log"
-        assert any("logarithmic" in text.get_text() for text in drawn.texts)
-
-    def test_without_an_interval_there_is_no_whisker(self) -> None:
-        (plot,) = devices_plots(devices_of(two(repetitions=1)))
-        assert len(devices_figure(plot).axes[0].containers) == 4
 
     @pytest.mark.parametrize("scale", [1e-310, 1e300])
     def test_a_rate_that_no_clock_can_give_has_no_bar(self, scale: float) -> None:
@@ -410,9 +340,6 @@ class TestPlots:
         assert "Not shown: GPUs that are not there (desk)." in plot.notes
         assert devices_plots(devices_of([side("desk", records, devices=names)])) == []
 
-    def test_one_row_is_no_comparison(self) -> None:
-        assert devices_plots(devices_of([side("one", synthetic.run((CUDA,), frames=(4,)))])) == []
-
     def test_many_devices_go_on_in_another_figure(self, tmp_path: Path) -> None:
         sides = [
             side(
@@ -429,12 +356,6 @@ class TestPlots:
             save(devices_figure(plots[1]), [tmp_path / name / "figure.svg"])
         drawn = [(tmp_path / name / "figure.svg").read_bytes() for name in ("one", "two")]
         assert drawn[0] == drawn[1]
-
-    def test_each_place_has_its_own(self) -> None:
-        sides = two(sizes=((64, 64), (32, 48)))
-        assert [plot.stem for plot in devices_plots(devices_of(sides))] == [
-            "devices-b1-64x64", "devices-b1-32x48",
-        ]  # fmt: skip
 
 
 def test_names_stay_text() -> None:

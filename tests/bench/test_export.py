@@ -22,7 +22,7 @@ from bench.export.format import Format
 from bench.export.formats import export_text
 from bench.export.pytest_statistics import pytest_statistics
 from bench.export.selection import Export, export_of
-from bench.records import CellRecord, Pass, Phase, Sample, Status
+from bench.records import CellRecord, Pass, Sample, Status
 from bench.results.run_folder import RunFolder
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
@@ -229,16 +229,6 @@ class TestPytestBenchmark:
         assert ours["hd15iqr"] == max(value for value in values if value <= fence)
         assert ours["data"] == values
 
-    def test_it_says_what_measured(self, two_runs: tuple[Path, Path]) -> None:
-        data = data_of(two_runs[0], Format.PYTEST_BENCHMARK)
-        assert data["machine_info"]["cpu"] == {"brand_raw": "Fast CPU", "count": 4}
-        assert data["machine_info"]["environment"] == ENVIRONMENT
-        assert data["machine_info"]["node"] is None  # the host's name only where the run was asked for it
-        code = RunFolder.open(two_runs[0]).code
-        assert code is not None
-        assert data["commit_info"]["id"] == (code.git_commit or "unversioned")
-        assert data["datetime"] == json.loads((two_runs[0] / "run.json").read_text())["started_at"]
-
 
 class TestPyperf:
     def test_the_tool_compares_two_runs(self, two_runs: tuple[Path, Path]) -> None:
@@ -252,15 +242,6 @@ class TestPyperf:
             assert line.endswith("x slower")
         assert "Benchmarks with tag 'forward':" in shown
         assert "Geometric mean" in shown
-
-    def test_the_tool_takes_it_in_every_way(self, two_runs: tuple[Path, Path]) -> None:
-        (file,) = files_of(two_runs[:1], Format.PYPERF, "--stage", "forward")
-        assert tool("pyperf", "show", file).count("Mean +- std dev") == 6
-        stats = tool("pyperf", "stats", file)
-        assert stats.count("Number of run with values: 3") == stats.count("Number of warmup per run: 3") == 6
-        assert "Start date: 2026-01-02 03:00:05" in stats
-        assert tool("pyperf", "check", file).count("noise/") == 6
-        assert "cpu_model_name: Fast CPU" in tool("pyperf", "metadata", file)
 
     def test_a_round_is_a_run(self, two_runs: tuple[Path, Path]) -> None:
         folder = RunFolder.open(two_runs[0])
@@ -278,18 +259,6 @@ class TestPyperf:
             assert bench.get_unit() == "second"
             calls = one.pass_ is Pass.END_TO_END
             assert [len(run.warmups) for run in bench.get_runs()] == [3 if calls else 0] * ROUNDS
-
-    def test_warm_ups_are_the_calls_before_and_the_cold_one_is_first(
-        self, two_runs: tuple[Path, Path]
-    ) -> None:
-        folder = RunFolder.open(two_runs[0])
-        bench = pyperf.BenchmarkSuite.loads(command(two_runs[0], "--format", "pyperf").stdout).get_benchmark(
-            "basicvsr/noise/b1/t4/64x64/cuda/forward"
-        )
-        record = next(one for one in folder.records() if one.cell == "basicvsr/noise/b1/t4/64x64/cuda")
-        run = bench.get_runs()[0]
-        assert run.warmups[0] == (1, record.first_forward_s)
-        assert run.get_metadata()["peak_device_bytes"] == record.peak_device_bytes
 
 
 class TestGithubActionBenchmark:
@@ -417,24 +386,6 @@ class TestAllFormats:
         ):
             exported(folder, records=records)
 
-    def test_one_sample_has_no_interval(self, tmp_path: Path) -> None:
-        folder = make(tmp_path / "run", backends=["cpu"])
-        one_each = [
-            record.model_copy(update={"samples": record.samples[:1] + record.samples[6:7]})
-            for record in folder.records()
-            if record.round == 0
-        ]
-        assert [sample.phase for sample in one_each[0].samples] == [Phase.COLD, Phase.STEADY]
-        export = exported(folder, records=one_each)
-        assert [one.interval for one in export.benchmarks] == ["none", "none"]
-        data = json.loads(export_text(export, Format.BENCHER))
-        assert {tuple(measure) for one in data.values() for measure in one.values()} == {("value",)}
-        assert all(
-            "range" not in one for one in json.loads(export_text(export, Format.GITHUB_ACTION_BENCHMARK))
-        )
-        suite = pyperf.BenchmarkSuite.loads(export_text(export, Format.PYPERF))
-        assert [bench.get_nvalue() for bench in suite] == [1, 1]
-
 
 class TestWhatIsLeftOut:
     def test_cells_that_did_not_end_ok_are_counted_with_their_reasons(self, tmp_path: Path) -> None:
@@ -493,22 +444,12 @@ class TestWhatIsLeftOut:
         )
         assert not (tmp_path / "file").exists()
 
-    def test_a_run_without_a_record_is_refused(self, tmp_path: Path) -> None:
-        make(tmp_path / "run", [])
-        assert refused(tmp_path / "run", "--format", "pyperf") == (
-            f"{tmp_path / 'run'}: its journal holds no record yet; there is nothing to export"
-        )
-
-    def test_a_stage_that_there_is_none_of_is_refused(self, two_runs: tuple[Path, Path]) -> None:
-        assert refused(two_runs[0], "--format", "pyperf", "--stage", "foward").startswith(
-            "--stage foward: is none of alignment, "
-        )
-
     @pytest.mark.parametrize("format_", [Format.BENCHER, Format.CHROME_TRACE])
     def test_a_stage_that_no_cell_has_is_refused(self, two_runs: tuple[Path, Path], format_: Format) -> None:
         assert refused(two_runs[0], "--format", format_, "--stage", "host_to_device") == (
             f"--format {format_}: there is nothing of host_to_device to export; the cells that ended ok have "
-            "times of forward, total, alignment, propagation, aggregation, upsampling, other, forward_unprobed"
+            "times of forward, total, alignment, propagation, aggregation, upsampling, other, "
+            "forward_unprobed"
         )
 
 
@@ -552,9 +493,6 @@ class TestOutput:
         assert "does not exist" in refused(
             two_runs[0], "--format", "pyperf", "--output", tmp_path / "no" / "file"
         )
-
-    def test_overwrite_without_a_file_is_refused(self, two_runs: tuple[Path, Path]) -> None:
-        assert refused(two_runs[0], "--format", "pyperf", "--overwrite").startswith("--overwrite: ")
 
 
 class TestWithoutTheTools:

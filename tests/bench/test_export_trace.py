@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.export.chrome_lanes import Span, lanes, span
+from bench.export.chrome_lanes import Span, lanes
 from bench.export.format import Format
 from bench.export.formats import export_text
-from bench.records import CellRecord, Pass
 from bench.results.run_folder import RunFolder
 from tests.bench.test_export import PAPER, QUICKSTART, ROUNDS, command, data_of, exported, make
 from vsr_model.errors import BadInput
@@ -244,10 +243,6 @@ class TestOfARun:
         assert round(memory["ts"] * 1000) == last
         assert memory["args"] == {"start": "not recorded"}
 
-    def test_only_the_stages_asked_for(self, run: Path) -> None:
-        trace = data_of(run, Format.CHROME_TRACE, "--stage", "upsampling")
-        assert {lane for _, lane in in_lanes(trace)} == {"passes", "upsampling (sums)", "memory pass"}
-
     def test_other_alone_is_refused(self, run: Path) -> None:
         result = command(run, "--format", "chrome-trace", "--stage", "other")
         assert isinstance(result.exception, BadInput)
@@ -272,19 +267,6 @@ class TestOfARun:
             ends = max(event["ts"] + event["dur"] for event in by_process[pid])
             assert min(event["ts"] for event in by_process[pid + 1]) >= ends - 1e-3
 
-    def test_times_of_any_zone_are_one_time(self, tmp_path: Path) -> None:
-        folder = make(tmp_path / "run", backends=["cpu"], kept=3)
-        texts = ["2026-01-02T04:00:02+01:00", "2026-01-02T03:00:01", "2026-01-02T03:00:03Z"]
-        records = [
-            record.model_copy(update={"started_at": text, "memory": ()})
-            for record, text in zip(folder.records(), texts, strict=True)
-        ]
-        trace = json.loads(export_text(exported(folder, records=records), Format.CHROME_TRACE))
-        passes = [events[0]["ts"] for (_, lane), events in in_lanes(trace).items() if lane == "passes"]
-        start_us = records[0].samples[0].start_s * 1e6
-        assert passes == pytest.approx([start_us, start_us + 1e6, start_us + 2e6])
-        assert trace["otherData"]["zero"] == texts[1]
-
 
 class TestLanes:
     @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=30))
@@ -302,29 +284,3 @@ class TestLanes:
         assert [lane.name for lane in found] == ["lane", *(f"lane, {n}" for n in range(2, len(found) + 1))][
             : len(found)
         ]
-
-    @given(st.floats(0, 1e5), st.floats(1e-9, 1e3), st.floats(1e-9, 1e3), st.integers(0, 10**17))
-    def test_calls_that_follow_each_other_share_one(
-        self, start_s: float, first_s: float, second_s: float, origin_ns: int
-    ) -> None:
-        """As samples do: the second starts where the first ends, in floats, long after the trace began."""
-        spans = [
-            span("a", "c", origin_ns, start_s, first_s, {}),
-            span("b", "c", origin_ns, start_s + first_s, second_s, {}),
-        ]
-        assert len(lanes("lane", spans)) == 1
-
-
-def test_the_starts_that_were_not_recorded_are_told_apart_by_lanes(tmp_path: Path) -> None:
-    """As in a journal made from published figures: every sample begins at 0."""
-    folder = make(tmp_path / "run", backends=["cpu"], kept=1)
-
-    def without_starts(record: CellRecord) -> CellRecord:
-        samples = [sample.model_copy(update={"start_s": 0.0}) for sample in record.samples]
-        kept = [sample for sample in samples if sample.pass_ is Pass.END_TO_END]
-        return record.model_copy(update={"samples": tuple(kept)})
-
-    records = [without_starts(record) for record in folder.records()]
-    trace = json.loads(export_text(exported(folder, records=records), Format.CHROME_TRACE))
-    rows = [lane for _, lane in in_lanes(trace) if lane.startswith("calls")]
-    assert rows == ["calls", *(f"calls, {number}" for number in range(2, 11))]

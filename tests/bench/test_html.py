@@ -143,12 +143,6 @@ def test_headings_have_ids_of_their_own_and_a_table_of_contents() -> None:
     assert "nav" not in render("# T\n\n## A\n\n## B\n").tags
 
 
-def test_numbers_stand_right_in_tables_that_scroll() -> None:
-    page = render(table([Column(title="a", cells=["x" * 60]), Column(title="b", cells=["1"], numeric=True)]))
-    classes = [(tag, value) for tag, name, value in page.attributes if name == "class"]
-    assert classes == [("div", "table"), ("th", "s"), ("th", "n"), ("td", "n")]
-
-
 def test_the_two_pages_are_written_whole(tmp_path: Path) -> None:
     plots = tmp_path / "else (where)"
     plots.mkdir()

@@ -148,11 +148,6 @@ def test_the_contents_stand_open_where_there_is_room(browser: Browser, pages: di
     )
 
 
-def test_a_page_prints(browser: Browser, pages: dict[str, Path]) -> None:
-    browser.open(pages["several"], width=1280)
-    assert browser.printed().startswith(b"%PDF-")
-
-
 def test_the_checks_find_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "wrong.html"
     page.write_text(

@@ -86,8 +86,3 @@ def test_differences_are_named_by_their_place() -> None:
         ("new", None, ""),
     ]
     assert list(identity.differences(was, was)) == []
-
-
-def test_long_values_are_cut() -> None:
-    assert identity.shown("x") == '"x"'
-    assert len(identity.shown("x" * 100)) == identity.SHOWN

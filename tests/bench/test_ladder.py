@@ -12,7 +12,7 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bench import cli_ladder, cli_sides, exits, ladder_run
+from bench import cli_ladder, exits, ladder_run
 from bench import run as runs
 from bench.grid import config, plan, presets
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
@@ -130,16 +130,6 @@ def test_a_step_that_costs_and_one_that_cannot_be_told() -> None:
     assert in_a_sentence(ladder) == "No step after the first, plain, was measured with the right answer."
 
 
-def test_the_end_is_not_chosen_by_the_times_that_it_is_told_by() -> None:
-    (ladder,) = made({"plain": rounds(4), "last": rounds(2), "wino": rounds(1), "narrow": rounds(1.5)})
-    assert ladder.best is ladder.steps[2]
-    told = in_a_sentence(ladder)
-    assert told.startswith(
-        "From 4.00 s (plain) to 1.50 s (narrow, the last step with the right answer): 2.67×"
-    )
-    assert " Fastest of these rounds: wino, 1.00 s. " in told
-
-
 def test_within_one_process_no_step_pays_or_costs_and_that_is_told() -> None:
     wanted = experiment(backends=RUNGS)
     records = []
@@ -162,15 +152,6 @@ def test_within_one_process_no_step_pays_or_costs_and_that_is_told() -> None:
     (doubt,) = doubts(ladder)
     assert doubt.startswith("Intervals are within single processes")
     assert "\n* Intervals are within single processes" in ladder_section([ladder])
-
-
-def test_without_a_plain_time_there_is_no_speedup() -> None:
-    (ladder,) = made({"last": rounds(2), "wino": rounds(1)}, {"plain": {"status": Status.SKIPPED}})
-    assert [step.verdict for step in ladder.steps] == [
-        Verdict.SKIPPED, Verdict.UNCLEAR, Verdict.PAYS, Verdict.NOT_MEASURED,
-    ]  # fmt: skip
-    assert all(step.speedup is None for step in ladder.steps)
-    assert "the first rung has no time" in in_a_sentence(ladder)
 
 
 def test_stages_that_overlap_are_told() -> None:
@@ -380,11 +361,3 @@ def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], sai
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert list((tiny.parent / "here").iterdir()) == []
-
-
-def test_another_run_is_not_gone_on_with_as_a_ladder(tiny: Path) -> None:
-    plain = config.load(tiny, ["ladder=false", "grid.frames=[1]"])[0]
-    runs.start(plain, cli_sides.display, filters=["backend=cuda"], output=Path("out"))
-    with pytest.raises(BadInput, match=r"out: holds a run that is no ladder; vsr-bench run --resume goes on"):
-        ask("--resume", "out")
-    assert not Path("out/ladder.csv").exists()

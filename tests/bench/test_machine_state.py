@@ -49,14 +49,6 @@ def test_what_the_cold_call_saw_does_not_count() -> None:
     assert found.cpu_mhz == 2000.0
 
 
-def test_others_are_never_fewer_than_none() -> None:
-    found = state(
-        {"elapsed_s": 4.5, "busy_s": 10.0, "own_cpu_s": 10.0},
-        {"elapsed_s": 16.5, "busy_s": 20.0, "own_cpu_s": 20.2},
-    )
-    assert found.others_cores == 0.0  # the kernel's ticks are coarser than its sums
-
-
 def test_energy_is_that_of_the_end_to_end_pass_over_its_frames() -> None:
     found = state(
         {"elapsed_s": 4.0, "energy_j": 100.0, "power_w": 90.0, "temperature_c": 50.0},
@@ -89,9 +81,3 @@ def test_energy_is_that_of_the_end_to_end_pass_over_its_frames() -> None:
 )
 def test_energy_needs_a_reading_on_both_sides(readings: list[dict[str, Any]]) -> None:
     assert state(*readings).energy_per_frame_j is None
-
-
-def test_energy_of_a_moment_is_rounding() -> None:
-    short = (sample(Pass.END_TO_END, 5.0, 0.4),)
-    readings = [{"elapsed_s": 4.9, "energy_j": 1.0}, {"elapsed_s": 6.0, "energy_j": 2.0}]
-    assert state(*readings, samples=short).energy_per_frame_j is None

@@ -45,19 +45,6 @@ def test_values_that_are_not_finite_and_other_shapes_are_differences(tmp_path: P
     assert "do not give the same output" in outputs_caution([a])
 
 
-def test_another_type_is_told_however_near_the_values_are(tmp_path: Path) -> None:
-    one = torch.rand(1, 2, 3, 4, 4)
-    base = kept(tmp_path / "base", a=one, b=one)
-    head = kept(tmp_path / "head", a=one.double(), b=torch.zeros(1, 1, 3, 4, 4).half())
-    a, b = output_differences(base, head)
-    assert (a.psnr_db, a.dtypes) == (math.inf, ("float32", "float64"))
-    assert outputs_caution([a]) == (
-        "The outputs of the two sides are of different types: float32 and float64 (a)."
-    )
-    assert b.dtypes == ("float32", "float16")
-    assert "shape (b). The outputs of the two sides are of different types" in outputs_caution([b])
-
-
 def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
     found = [
         OutputDifference(clip="a", psnr_db=math.inf, max_abs=0.0),

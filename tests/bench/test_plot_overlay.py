@@ -1,14 +1,12 @@
 """Several runs in one figure: what is drawn, told apart, and left out."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bench.plotting.plot_overlay import DRAWN, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plot_style import MARKERS, marker
-from bench.plotting.plots import place_names, save
-from bench.records import Status
+from bench.plotting.plots import place_names
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
 
@@ -76,30 +74,6 @@ def test_places_are_figures_of_their_own_and_empty_ones_none() -> None:
     assert overlays("time", [failed]) == []
 
 
-def test_what_did_not_end_ok_is_not_drawn() -> None:
-    records = synthetic.run(synthetic.GPU[:2], frames=(1, 4))
-    wrong = [
-        synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cuda" else record
-        for record in records
-    ]
-    (time,) = overlays("time", [OverlaidRun(name="a", baseline="cpu", tables=tables_of(wrong, "cpu"))])
-    assert [item.curve.backend for item in time.curves] == ["cpu"]
-
-
-@pytest.mark.parametrize("kind", ["time", "speedup"])
-def test_many_runs_with_long_names_are_the_same_file_each_time(tmp_path: Path, kind: str) -> None:
-    runs = [
-        overlaid(f"{name}$_\u202e街", synthetic.LONG_NAMES, frames=(1, 4))
-        for name in ("a" * 80, "_b", "c-" * 30)
-    ]
-    for name in ("one", "two"):
-        for overlay in overlays(kind, runs):
-            save(overlay_figure(overlay), [tmp_path / name / f"{overlay.part}.svg"])
-    files = [[path.read_bytes() for path in sorted((tmp_path / name).iterdir())] for name in ("one", "two")]
-    assert files[0] == files[1]
-    assert len(files[0]) == 3
-
-
 class TestMoreCurvesThanAFigureHolds:
     @pytest.mark.parametrize("runs", [1, 4, 5, 9, 23])
     @pytest.mark.parametrize("kind", ["time", "speedup"])
@@ -122,13 +96,6 @@ class TestMoreCurvesThanAFigureHolds:
     def test_runs_that_would_look_alike_are_apart(self) -> None:
         every = [overlaid(f"r{place}", synthetic.GPU[:1], frames=(1, 4)) for place in range(len(MARKERS) + 1)]
         assert [len(part.curves) for part in overlays("time", every)] == [len(MARKERS), 1]
-
-    def test_a_run_of_many_backends_takes_several(self) -> None:
-        machines = tuple(replace(synthetic.CPU, name=f"cpu-{place}") for place in range(DRAWN + 2))
-        runs = [overlaid("a", synthetic.GPU[:1], frames=(1, 4)), overlaid("b", machines, frames=(1, 4))]
-        parts = overlays("time", runs)
-        assert [{item.run for item in part.curves} for part in parts] == [{0}, {1}, {1}]
-        assert [len(part.curves) for part in parts] == [1, DRAWN, 2]
 
     def test_the_parts_have_the_same_axes_and_say_which_they_are(self) -> None:
         slow = [replace(synthetic.CPU, per_frame_s=synthetic.CPU.per_frame_s * (1 + n)) for n in range(9)]

@@ -50,12 +50,6 @@ def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables)
     )
 
 
-def test_a_median_without_an_interval_has_no_bounds() -> None:
-    group = only("time", synthetic.run(repetitions=3))
-    assert {(p.low, p.high, p.interval) for c in group.series for p in c.points} == {(None, None, "none")}  # type: ignore[union-attr]
-    assert figure(group, baseline="cpu").axes
-
-
 def test_speedup_holds_the_baseline_as_exactly_one(quickstart: Tables) -> None:
     (group,) = data("speedup", quickstart)
     baseline, other = group.series

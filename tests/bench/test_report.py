@@ -78,17 +78,6 @@ def test_a_figure_stands_before_the_table_of_what_it_shows(gpu: str) -> None:
     assert gpu.count("![") == 4
 
 
-def test_the_tables_are_linked(gpu: str) -> None:
-    assert "* tables: [summary.csv](summary.csv), [cells.csv](../a%20%28b%29/cells.csv)\n" in gpu
-
-
-def test_every_table_is_well_formed_and_padded(gpu: str) -> None:
-    for title in headings(gpu):
-        if "|" in (text := section(gpu, title)):
-            assert len(rows(text)) > 1
-            assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
-
-
 def test_the_headline_gives_the_figures_of_the_summary(gpu: str) -> None:
     header, *cells = rows(section(gpu, "Forward time and speedup"))
     assert header == [
@@ -224,23 +213,6 @@ def test_failures_are_one_row_per_reason_with_their_places() -> None:
     ]
 
 
-def test_warnings_are_given_once_with_who_had_them() -> None:
-    records = [
-        record.model_copy(
-            update={"warnings": ("clocks sagged: wait", "wide *spread*")[: 1 + (record.backend == "cpu")]}
-        )
-        for record in synthetic.run((synthetic.CPU, synthetic.CPU_1), frames=(1,), rounds=2)
-    ]
-    assert section(render(records), "Warnings").split("\n\n")[0].strip().splitlines() == [
-        "* clocks sagged: wait (4 rounds: cpu, cpu-1-thread)",
-        r"* wide \*spread\* (2 rounds: cpu)",
-    ]
-
-
-def test_no_record_at_all() -> None:
-    assert render([]) == "# a run\n\nNo cell has ended: there is nothing to report.\n"
-
-
 def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
     tables = tables_of(synthetic.all_failed(), "cpu")
     plot = tmp_path / "plots" / "time one.png"
@@ -329,16 +301,6 @@ def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
         ["10", "1.00", "", "1", "x\\[0\\] \\| y"],
         ["11", "3.00", "3.00", "2", "x\\[1\\] \\| y"],
     ]
-
-
-def test_how_the_samples_were_taken(gpu: str) -> None:
-    header, *cells = rows(section(gpu, "How the samples were taken"))
-    assert header == [
-        "frames", "backend", "interval reaches", "spread within a process", "between processes",
-    ]  # fmt: skip
-    found = [cell[2:] for cell in cells]
-    assert all(re.fullmatch(r"±\d+\.\d %", reach) for reach, _, _ in found)
-    assert all(re.fullmatch(r"\d+\.\d %", share) for _, *shares in found for share in shares)
 
 
 def test_why_sampling_ended_is_told_round_by_round() -> None:

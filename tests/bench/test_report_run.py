@@ -1,7 +1,6 @@
 """Pages of runs that are there: one, several, interrupted, read-only, and none at all."""
 
 import errno
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import pytest
 from bench import cli, exits, report_run
 from bench.grid.spans import FORWARD
 from bench.plotting.plots import write_plots
-from bench.records import JOURNAL_NAME, CellRecord, OutputCheck, Status
+from bench.records import JOURNAL_NAME, CellRecord, Status
 from bench.report_run import default_folder, report, run_names
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side_many import MANY
@@ -156,14 +155,6 @@ class TestOneRun:
         assert not [href for href in page.values("href") if href.endswith(".csv")]
         assert (tmp_path / "run" / "plots" / "time.svg").read_bytes() != stale
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-    def test_a_folder_that_only_lets_read(self, tmp_path: Path) -> None:
-        make(tmp_path / "run")
-        (tmp_path / "run").chmod(0o555)
-        with pytest.raises(BadInput, match=r"cannot be written to .* name another folder by --output"):
-            report([tmp_path / "run"])
-        report([tmp_path / "run"], tmp_path / "out")
-
     @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
     def test_a_place_that_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         def refuse(*_: object, **__: object) -> None:
@@ -247,44 +238,6 @@ class TestSideBySide:
         assert len(page.values("src")) == 4
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
 
-    def test_how_a_cell_ended_stands_in_for_its_figure(self, tmp_path: Path) -> None:
-        first = make(tmp_path / "first", frames=(4,))
-        ended = [
-            synthetic.ended(record, Status.OOM, "8 GiB of 4") if record.backend == "cpu" else record
-            for record in records_of(first)
-        ]
-        wrong = [
-            record.model_copy(update={"status": Status.INACCURATE, "output_check": OutputCheck.COMPARED})
-            if record.backend == "cpu-1-thread"
-            else record
-            for record in records_of(first)
-        ]
-        second = make(tmp_path / "second", frames=(4,), records=ended)
-        third = make(tmp_path / "third", frames=(4,), records=wrong)
-        pages = report([first.path, second.path, third.path], tmp_path / "out")
-        text = pages.markdown.read_text(encoding="utf-8")
-        assert "3 of 3 cells are in all runs." in text
-        assert rows(section(text, "Forward time"))[1][2] == "(oom)"
-        ((backend, one, two, three),) = rows(section(text, "Speedup"))[1:]
-        assert (backend, two, three) == ("cpu-1-thread", "no baseline", "(inaccurate)")
-        assert one.startswith("0.5")
-
-    def test_runs_of_one_name_are_told_apart_and_unfinished_ones_say_so(self, tmp_path: Path) -> None:
-        one, other = make(tmp_path / "a" / "run"), make(tmp_path / "b" / "run", kept=5)
-        page = page_of(report([one.path, other.path], tmp_path / "out"))
-        assert page.texts["h1"] == ["Side by side: a/run, b/run"]
-        (note,) = page.texts["blockquote"]
-        assert note.strip().startswith("b/run: 1 round is not done yet")
-        assert "What differs in the configurations" in page.texts["h2"]
-        assert page.texts["p"].count("Nothing.") == 2
-
-    def test_where_it_goes_by_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        one, other = make(tmp_path / "one"), make(tmp_path / "two words")
-        monkeypatch.chdir(tmp_path)
-        assert report([Path("one"), Path("two words")]).html == Path("report-one-two-words/report.html")
-        assert one.path.is_dir()
-        assert other.path.is_dir()
-
 
 class TestFolderOfRuns:
     def test_stands_for_all_runs_below_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,14 +256,6 @@ class TestFolderOfRuns:
         page = page_of(pages)
         assert page.texts["h1"] == ["Side by side: a, b, c"]
         assert "Left out" not in page.texts["h2"]
-
-    def test_a_run_is_taken_once(self, tmp_path: Path) -> None:
-        one = make(tmp_path / "runs" / "one", frames=(4,))
-        make(tmp_path / "runs" / "two", frames=(4,))
-        (tmp_path / "runs" / "again").symlink_to("one")
-        pages = report([one.path, tmp_path / "runs"], tmp_path / "out")
-        assert page_of(pages).texts["h1"] == ["Side by side: one, two"]
-        assert pages.found == (tmp_path / "runs" / "two",)
 
     def test_a_broken_one_is_named_and_left_out(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
@@ -336,21 +281,6 @@ class TestFolderOfRuns:
         assert note.strip() == "Left out, for reasons at the end of this page: 5."
         assert "Left out" in page.texts["h2"]
         assert set(pages.left_out) <= set(page.texts["li"])
-
-    def test_of_broken_ones_alone_is_refused(self, tmp_path: Path) -> None:
-        make(tmp_path / "runs" / "a", kept=0, derived=False)
-        make(tmp_path / "runs" / "b", kept=0, derived=False)
-        with pytest.raises(
-            BadInput, match=r"runs: holds no run that can be read; the first: .*a: its journal"
-        ):
-            report([make(tmp_path / "fine").path, tmp_path / "runs"], tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-
-    def test_a_single_one_gets_its_own_report(self, tmp_path: Path) -> None:
-        one = make(tmp_path / "runs" / "one", frames=(4,))
-        pages = report([tmp_path / "runs"])
-        assert pages.markdown == one.path / "report.md"
-        assert pages.found == (one.path,)
 
     def test_many_runs_make_a_page_of_rows(self, tmp_path: Path) -> None:
         folder = make(tmp_path / "runs" / "run-0", frames=(4,))
@@ -428,20 +358,6 @@ class TestReference:
         assert set(table["reference"].dropna()) == {"two:cpu-1-thread"}
         assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
 
-    def test_the_papers_machine_beside_another(self, tmp_path: Path) -> None:
-        results = Path(__file__).parents[2] / "results"
-        pages = report([results / name for name in COMMITTED], tmp_path, "paper-tesla-k80:cudnn")
-        text = section(pages.markdown.read_text(encoding="utf-8"), "Devices")
-        header, *lines = rows(text.partition("### ")[2])
-        assert "64×64, batch 1, 4 frames" in text
-        k80 = next(line for line in lines if line[0] == "paper-tesla-k80" and "cudnn" in line)
-        assert k80[header.index("device")] == "Tesla K80"
-        assert k80[header.index("relative (×)")] == "reference"
-        ours = next(line for line in lines if line[0] == "quickstart-cpu" and "cpu" in line)
-        assert ours[header.index("relative (×)")].endswith(" ‡")
-        skipped = [line for line in lines if line[0] == "quickstart-cpu" and "skipped" in line]
-        assert len(skipped) == 3
-
 
 def test_names_tell_runs_apart() -> None:
     assert run_names([Path("/x/a/run"), Path("/x/b/run"), Path("/x/b/other")]) == ["a/run", "b/run", "other"]
@@ -476,25 +392,12 @@ class TestRefused:
             report([tmp_path / "run"])
         assert not (tmp_path / "run" / "report.md").exists()
 
-    def test_a_run_beside_itself(self, tmp_path: Path) -> None:
-        make(tmp_path / "run")
-        (tmp_path / "link").symlink_to("run")
-        with pytest.raises(BadInput, match="link: is named twice"):
-            report([tmp_path / "run", tmp_path / "link"], tmp_path / "out")
-
     def test_another_runs_folder(self, tmp_path: Path) -> None:
         one, other = make(tmp_path / "one"), make(tmp_path / "other")
         for runs in ([one.path], [one.path, other.path]):
             with pytest.raises(BadInput, match="holds a run with a report of its own"):
                 report(runs, other.path)
         assert not (other.path / "report.md").exists()
-
-    def test_a_file_in_the_place_of_a_folder(self, tmp_path: Path) -> None:
-        make(tmp_path / "run")
-        (tmp_path / "file").touch()
-        for output in (tmp_path / "file", tmp_path / "file" / "below"):
-            with pytest.raises(BadInput, match=r"cannot be written to .* name another folder by --output"):
-                report([tmp_path / "run"], output)
 
 
 def test_the_committed_runs_have_pages(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.ceilings import (
     Ceiling,
     CeilingKind,
@@ -18,7 +18,7 @@ from bench.grid.ceilings import (
 )
 from bench.plotting.plot_series import Roofline
 from bench.plotting.plots import data, figure
-from bench.records import CellRecord, Status
+from bench.records import CellRecord
 from bench.reporting.report import render_markdown
 from bench.results.analysis import tables_of
 from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
@@ -89,10 +89,6 @@ class TestWhatIsMeasured:
         assert {(spec.device, spec.threads) for spec in specs} == {("cuda:1", None)}
         assert sum("host" in spec.kind for spec in specs) == 4
 
-    def test_calls_in_bounded_memory_do_other_work(self) -> None:
-        kept = fakes.experiment(backends=[{"name": "disk", "from": "cpu", "memory_plan": "disk"}])
-        assert wanted(map(resolve, kept.backends)) == ()
-
     def test_ceilings_of_one_process_are_none_of_several(self) -> None:
         assert wanted([Backend(name="two", device="cpu", processes=2)]) == ()
 
@@ -105,15 +101,6 @@ class TestBound:
         found = bound([part(1000, 30)], {"float32": 100.0}, 2.0)
         assert found == Bound(compute_s=0.0, memory_s=15.0)
         assert (found.binds, found.seconds) == (MEMORY, 15.0)
-
-    def test_fused_bytes_are_fewer(self) -> None:
-        found = bound([part(1000, 30)], {"float32": 100.0}, 2.0, fused=True)
-        assert found == Bound(compute_s=10.0, memory_s=0.0)
-
-    def test_each_part_has_its_own_precision(self) -> None:
-        parts = [part(1000, 4), part(800, 3, "bfloat16")]
-        found = bound(parts, {"float32": 100.0, "bfloat16": 200.0}, 1.0)
-        assert found == Bound(compute_s=14.0, memory_s=0.0)
 
     def test_each_part_has_its_own_limit_unless_they_overlap(self) -> None:
         parts = [part(1000, 8), part(300, 14)]  # 10 s of computing and 4 of moving, then 3 and 7
@@ -266,38 +253,12 @@ def ceilings_of_cpu() -> list[Ceiling]:
 
 
 class TestFile:
-    def test_without_a_copy_no_limit_is_known(self) -> None:
-        known = [ceiling for ceiling in ceilings_of_cpu() if ceiling.spec.kind is not CeilingKind.COPY]
-        records = synthetic.run((synthetic.CPU,), frames=(2,))
-        table = with_roofline(tables_of(records, "cpu"), rooflines.experiment_of(records), known).roofline
-        assert len(table) == 5
-        assert table[["share", "binds", "binds_fused", "convolution_share"]].isna().all(axis=None)
-
-    def test_a_convolution_that_is_faster_than_a_product_is_the_ceiling(self) -> None:
-        fast = [
-            rooflines.measured(spec, rate=3e12 if spec.kind is CeilingKind.CONVOLUTION else 2e12)
-            for spec in wanted([CPU])
-        ]
-        found = ceilings_of(CPU, fast)
-        assert found.arithmetic == {"float32": pytest.approx(3e12)}
-        assert found.matmul == {"float32": pytest.approx(2e12)}
-
     def test_what_is_kept_is_read_again(self, tmp_path: Path) -> None:
         kept = [*ceilings_of_cpu(), Ceiling(spec=COPY, moment=Moment.AFTER, reason="too little memory")]
         for ceiling in kept:
             append_ceiling(tmp_path, ceiling)
         assert read_ceilings(tmp_path) == kept
         assert ceilings_of(CPU, kept).copy == pytest.approx(4e10)
-
-    def test_of_one_that_was_tried_again_the_last_try_counts(self, tmp_path: Path) -> None:
-        others = [ceiling for ceiling in ceilings_of_cpu() if ceiling.spec != COPY]
-        again = rooflines.measured(COPY, rate=4e10)
-        for ceiling in (Ceiling(spec=COPY, moment=Moment.BEFORE, reason="no memory"), *others, again):
-            append_ceiling(tmp_path, ceiling)
-        assert read_ceilings(tmp_path) == [again, *others]
-
-    def test_there_may_be_none(self, tmp_path: Path) -> None:
-        assert read_ceilings(tmp_path) == []
 
     def test_a_torn_line_is_passed_over_and_cut_off(self, tmp_path: Path) -> None:
         first, second, *_ = ceilings_of_cpu()
@@ -387,20 +348,6 @@ class TestFigure:
         assert "| host to device pinned " in measured
         assert "Between the two" not in measured  # there is one alone
 
-    @pytest.mark.parametrize(
-        ("rounds", "said"),
-        [
-            (1, "medians, within process (the next may lie outside: more `rounds` would tell); ceilings"),
-            (3, "medians, between rounds, by Student's t; ceilings"),
-        ],
-    )
-    def test_what_brackets_hold_is_told(self, rounds: int, said: str) -> None:
-        records = synthetic.run((synthetic.CPU,), frames=(2,), rounds=rounds)
-        page = render_markdown(rooflines.tables(records), title="t", baseline="cpu", environment={}, plots=[])
-        section = page.partition("## Roofline\n\n")[2].partition("\n\n## ")[0]
-        assert f"Brackets hold 95 % intervals of the stages' {said}" in section
-        assert "first convolution is in float32" not in section
-
     def test_that_residual_blocks_alone_are_narrow_is_told(self) -> None:
         records = synthetic.run((synthetic.Machine(name="cpu-blocks", per_frame_s=0.01),), frames=(2,))
         experiment = fakes.experiment(
@@ -442,11 +389,3 @@ class TestFigure:
         assert "More than 100 %" not in render_markdown(
             tables, title="t", baseline="cpu", environment={}, plots=[]
         )
-
-    def test_cells_that_failed_are_named(self) -> None:
-        failed = [
-            synthetic.ended(record, Status.OOM, "64 of 8 GiB") if record.backend == "cuda" else record
-            for record in of_gpu()
-        ]
-        (group,) = data("roofline", rooflines.tables(failed))
-        assert group.not_shown == ("cuda (oom: 64 of 8 GiB)",)

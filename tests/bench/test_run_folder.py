@@ -18,7 +18,7 @@ from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.messages import RunStoppedError, blank_record
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
-from bench.results.run_folder import RunFolder, check_free, default_path, free_path
+from bench.results.run_folder import RunFolder, check_free, default_path
 from tests.bench.fakes import Watching, experiment, jobs_of
 from tests.networks import build_basicvsr
 from vsr_model.errors import BadInput
@@ -109,26 +109,11 @@ def test_a_place_that_is_taken(tmp_path, what, reason):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_empty_folder_is_free(tmp_path):
-    check_free(tmp_path)
-    check_free(tmp_path / "not" / "yet")
-    create(tmp_path)
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_place_that_cannot_be_written_to(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(BadInput, match="is not writable"):
         check_free(tmp_path / "run")
-
-
-def test_a_disk_that_fails_is_a_sentence(tmp_path, monkeypatch):
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(BadInput, match=r"cannot be written to \(No space left on device\)"):
-        create(tmp_path / "run")
 
 
 def test_no_run_to_open(tmp_path):
@@ -187,15 +172,6 @@ def test_a_default_path_is_free(tmp_path):
     for _ in range(4):  # at least three of them within a second
         paths.append(default_path(experiment(), tmp_path))
         paths[-1].mkdir()
-    assert len(set(paths)) == 4
-
-
-def test_a_free_path_is_not_a_link_that_leads_nowhere(tmp_path):
-    paths = []
-    for _ in range(4):  # at least three of them within a second
-        paths.append(free_path("paper", tmp_path))
-        paths[-1].symlink_to(tmp_path / "nowhere")
-    assert all(path.name.startswith("paper-20") for path in paths)
     assert len(set(paths)) == 4
 
 
@@ -262,13 +238,6 @@ def test_a_finished_run(finished):
     assert environment["workers_environment"]["MALLOC_MMAP_MAX_"] == "0"
 
 
-def test_references_were_shared(finished):
-    checks = Counter(str(record.output_check) for record in RunFolder.open(finished.folder).records())
-    assert checks == {"reference": 4, "compared": 4}
-    made = [record.reference_s for record in RunFolder.open(finished.folder).records()]
-    assert made == [None] * 8  # the cpu backend's own output served
-
-
 def test_tables_are_the_same_after_a_rebuild(copied):
     before = derived(copied)
     assert len(before) >= 6
@@ -279,11 +248,10 @@ def test_tables_are_the_same_after_a_rebuild(copied):
     assert outcome.statuses == {Status.OK: 4}
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_resume_runs_what_is_missing(copied, torn):
+def test_resume_runs_what_is_missing_after_a_torn_line(copied):
     journal = copied / JOURNAL_NAME
     lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:-2]) + (lines[-2][: len(lines[-2]) // 2] if torn else b""))
+    journal.write_bytes(b"".join(lines[:-2]) + lines[-2][: len(lines[-2]) // 2])
     display = Display()
     outcome = run.resume(copied, display)
     assert len(display.jobs) == 2
@@ -360,13 +328,6 @@ def test_a_configuration_that_is_given_is_compared(copied):
     assert once_each(copied)
 
 
-def test_fields_that_were_added_later_are_no_difference(copied):
-    about = json.loads((copied / "run.json").read_text())
-    del about["config"]["measure"]["memory_check"]
-    (copied / "run.json").write_text(json.dumps(about))
-    RunFolder.open(copied).check_config()
-
-
 @pytest.mark.parametrize(("config", "said"), [(None, "is missing"), ({"name": 5}, "run.json: config.")])
 def test_what_a_run_began_with_must_be_known(copied, config, said):
     about = json.loads((copied / "run.json").read_text())
@@ -387,28 +348,6 @@ def test_a_run_goes_on_only_with_the_code_that_it_began_with(copied):
         run.resume(copied, Display())
 
 
-def test_another_commit_of_the_same_code_goes_on(copied):
-    path = copied / "environment.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "git_commit": "f" * 40}))
-    lose_the_last_round(copied)
-    run.resume(copied, Display())
-    assert once_each(copied)
-
-
-def test_the_hashes_of_a_run_are_those_of_its_repeat(finished, tmp_path):
-    again = run.start(
-        experiment(**TWO_BY_TWO), Display(), filters=["frames=1"], output=tmp_path / "elsewhere" / "deep"
-    )
-    first, second = (
-        json.loads((folder / "run.json").read_text()) for folder in (finished.folder, again.folder)
-    )
-    for name in ("config_sha256", "code_version", "environment_sha256"):
-        assert first[name] == second[name]
-    assert len(first["config_sha256"]) == len(first["environment_sha256"]) == 64
-    ids = [{cell.id for cell in RunFolder.open(one.folder).cells()} for one in (finished, again)]
-    assert ids[1] == {name for name in ids[0] if "/t1/" in name}
-
-
 def test_two_runs_that_begin_in_one_folder(tmp_path, monkeypatch):
     """Both found it free; the one that comes second harms nothing of the first."""
     path = tmp_path / "run"
@@ -419,16 +358,6 @@ def test_two_runs_that_begin_in_one_folder(tmp_path, monkeypatch):
         create(path)
     assert {item.name: item.read_bytes() for item in path.iterdir()} == before
     assert RunFolder.open(path) == first
-
-
-def test_an_interrupt_while_the_folder_is_made_leaves_none(tmp_path, monkeypatch):
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("bench.results.run_folder.write_whole", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        create(tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_goes_on_only_with_the_files_that_it_began_with(tmp_path):
@@ -453,7 +382,7 @@ def test_a_full_disk_says_what_is_kept(tmp_path, monkeypatch):
     with pytest.raises(
         RunStoppedError, match=rf"No space left on device; what is done is kept.*--resume {path}"
     ):
-        run.start(experiment(**TWO_BY_TWO), Display(), output=path)
+        run.start(experiment(), Display(), output=path)
     monkeypatch.undo()
     run.resume(path, Display())
     assert once_each(path)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.plotting.plot_overlay import DRAWN, overlay_figure
+from bench.plotting.plot_overlay import overlay_figure
 from bench.records import CellRecord
 from bench.reporting.devices import Devices, devices_of
 from bench.reporting.report_cells import cells_of
@@ -76,16 +76,6 @@ def test_each_size_is_a_figure_whatever_its_input_is_called() -> None:
         assert [(item.run, item.said) for item in overlay.curves] == [(1, ", clip"), (1, ", film")]
 
 
-def test_more_curves_than_a_figure_holds_go_on_in_another() -> None:
-    runs = [side(f"r{place}", synthetic.run((CUDA, CUDNN), frames=(1, 4))) for place in range(9)]
-    found = relative_overlays(devices_of(runs))
-    assert [stem for stem, _ in found] == ["relative-1", "relative-2", "relative-3"]
-    drawn = [(item.run, item.curve.backend) for _, part in found for item in part.curves]
-    wanted = [(run, backend) for run in range(9) for backend in ("cuda", "cudnn")]
-    assert sorted(drawn) == sorted(wanted[1:])  # all but the reference
-    assert max(len(part.curves) for _, part in found) <= DRAWN
-
-
 def test_without_a_ratio_there_is_no_figure_and_no_section() -> None:
     failed = devices_of([side("a", synthetic.all_failed()), side("b", synthetic.all_failed())])
     assert relative_overlays(failed) == []
@@ -100,18 +90,3 @@ def test_a_ratio_that_no_axis_holds_is_left_out() -> None:
     ((_, overlay),) = relative_overlays(devices)
     assert {item.run for item in overlay.curves} == {0, 1}
     overlay_figure(overlay)
-
-
-def test_one_frame_count_is_a_row_each() -> None:
-    ((_, overlay),) = relative_overlays(devices_of(two(frames=(4,))))
-    figure = overlay_figure(overlay)
-    (axes,) = figure.axes
-    rows = [label.get_text() for label in axes.get_yticklabels()]
-    assert rows == ["fast: cuda", "slow: cudnn", "fast: cudnn"]
-    assert any("batch 1, t=4" in text.get_text() for text in figure.texts)
-
-
-def test_the_section_names_the_reference() -> None:
-    text = relative_section(devices_of(two(), "fast:cudnn"), "![relative](plots/relative.png)")
-    assert text.startswith("## Relative speed\n\nHow many times as fast as **fast:cudnn** ")
-    assert text.endswith("![relative](plots/relative.png)")

@@ -1,7 +1,6 @@
 """vsr-bench tune on a real, tiny network: as a user meets it, interrupted, killed, out of time, and used."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -17,16 +16,13 @@ import typer
 import yaml
 from PIL import Image
 
-from bench import cli, cli_sides, cli_tune, cli_upscale, exits, tune_run
+from bench import cli, cli_sides, cli_tune, exits, tune_run
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
-from bench.grid.backend_spec import resolve
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results.whole_file import write_whole
 from bench.tune_request import Request, request
 from bench.tune_run import TABLE_COLUMNS
-from bench.tuning.search import Answer, Done, Stage
-from bench.tuning.space import plain
 from tests.bench.interrupting import Stops
 from vsr_model.errors import BadInput
 
@@ -110,24 +106,6 @@ def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
     assert read_backends(user_folder() / "fast.yaml")["fast"] == found
 
 
-def test_a_search_that_was_killed_is_gone_on_with(tiny: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    arguments = ["tune", str(tiny), *FEW, "--folder", "out", "--output", "mine.yaml"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(lambda: records_of(Path("out")) >= 2, process)
-    finally:
-        process.kill()
-        process.wait(600)
-    before = records_of(Path("out"))
-    assert ask("--resume", "out") == exits.OK
-    assert records_of(Path("out")) > before
-    check(Path("out"), Path("mine.yaml"))
-
-
 def wait_for(holds: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + 600
     while not holds():
@@ -182,33 +160,6 @@ def test_where_nothing_was_tried_an_earlier_backend_stays(
     assert not Path("out/tuned.yaml").exists()
     assert ask("--resume", "out") == exits.SOME_FAILED
     assert Path("mine.yaml").read_text() == MINE
-
-
-def test_only_what_has_a_record_was_tried() -> None:
-    stage = Stage(name="alone", candidates=(), rounds=2)
-    base, one, other, third = (plain("cpu").with_value("threads", n or None) for n in range(4))
-    known = {
-        base: Answer(candidate=base), one: Answer(candidate=one, status="skipped"),
-        other: Answer(candidate=other, status="not measured"), third: Answer(candidate=third),
-    }  # fmt: skip
-    assert tune_run.tried([Done(stage=stage, answers=known)] * 2) == 2
-
-
-def test_seconds_spent_are_kept_and_a_resume_grants_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.process.launcher.Launcher", Stops)
-    Stops.after, Stops.spawned = 5, 0
-    out = Path("out")
-    assert ask(tiny, *FEW, "--folder", out, "--output", "mine.yaml") == exits.INTERRUPTED
-    Stops.after = 0
-    journal = (out / "1-alone" / JOURNAL_NAME).read_bytes()
-    rounds_s = sum(record.round_wall_s or 0 for record in read_journal(out / "1-alone" / JOURNAL_NAME))
-    spent = out / "spent.json"
-    assert json.loads(spent.read_text())["spent_s"] > rounds_s > 0
-    spent.write_text('{"spent_s": 299.9}')  # of 300: what the machine did between the rounds
-    ask("--resume", out)
-    assert (out / "1-alone" / JOURNAL_NAME).read_bytes() == journal
-    assert not list(out.glob("2-*"))
-    assert json.loads(spent.read_text())["spent_s"] > 299.9
 
 
 def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
@@ -287,19 +238,6 @@ backends:
     assert "backend fast: tuned on another, and this is " in done.stderr
     assert "with torch 0.1, and this is " in done.stderr
     assert "backend fast: without schedule: pipelined, which is for whole clips in memory" in done.stderr
-
-
-def test_of_any_file_upscale_leaves_out_what_is_for_whole_clips(tiny: Path) -> None:
-    Path("hand.yaml").write_text("backends: [{name: by_hand, from: cpu, schedule: pipelined, threads: 1}]")
-    for text in ("hand.yaml", "{from: hand.yaml}"):
-        spec = config.backend_of(text)
-        usable, told = cli_upscale._of_a_file(spec, resolve(spec), text)
-        assert (usable.schedule, usable.threads) == ("sequential", 1)
-        assert len(told) == 1
-        assert "without schedule: pipelined, which is for whole clips in memory" in told[0]
-    spec = config.backend_of("{from: cpu, schedule: pipelined}")  # asked for here: it is refused
-    kept = resolve(spec)
-    assert cli_upscale._of_a_file(spec, kept, "{from: cpu, schedule: pipelined}") == (kept, [])
 
 
 def test_a_run_says_that_a_backend_was_tuned_elsewhere(

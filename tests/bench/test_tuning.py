@@ -1,6 +1,5 @@
 """The search for a backend, its parts: candidates, policy, answers, the file and where it is found."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from bench.grid.backend_file import find, read_backends, user_folder
 from bench.grid.backend_spec import CPU, Backend, resolve
 from bench.grid.config_backend import BackendSpec
 from bench.records import CellRecord, Status
-from bench.tune_request import REQUEST_NAME, Request, request, seconds_of
+from bench.tune_request import REQUEST_NAME, Request, request
 from bench.tuning import answers, space
 from bench.tuning.answers import Verdict, gain, verdict
 from bench.tuning.search import ALONE, CONFIRM, CONFIRM_ROUNDS, Answer, Done, Search, Stage
@@ -28,7 +27,6 @@ from bench.tuning.tuned import (
     over_runner_up_in_words,
     tuned_on,
 )
-from bench.tuning.words import decibels
 from tests.bench.sides import ENVIRONMENT, experiment, record
 from vsr_model.errors import BadInput
 
@@ -81,11 +79,6 @@ def test_the_fields_that_a_device_is_tuned_by(device: str, asked: dict[str, Any]
     assert [axis.field for axis in axes(device, **asked)] == fields.split()
 
 
-def test_precisions_that_could_not_do_are_left_out() -> None:
-    assert axes("cuda", min_psnr_db=60.0)[0].values == ("bfloat16", "float16")
-    assert axes("cuda", min_psnr_db=80.0)[0].values == ("float16",)
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
 def test_every_candidate_is_a_backend_that_some_machine_can_run(device: str) -> None:
     start = plain(device)
@@ -97,12 +90,6 @@ def test_every_candidate_is_a_backend_that_some_machine_can_run(device: str) -> 
         assert resolve(candidate.spec(50.0)).min_psnr_db == 50.0
     assert start.name == "plain"
     assert start.backend == replace(start.backend, name="plain")
-
-
-def test_what_contradicts_itself_is_no_candidate() -> None:
-    graph = PLAIN.with_value("cuda_graph", value=True)
-    assert not is_possible(graph)
-    assert alone(PLAIN, [Axis(field="cuda_graph", values=(True,))]) == []
 
 
 def test_names_are_legible_and_never_too_long() -> None:
@@ -143,14 +130,6 @@ def test_first_each_alone_then_together_from_the_fastest_on() -> None:
     )
 
 
-def test_where_nothing_is_faster_the_plain_network_stays() -> None:
-    done = searched({WINO: 1.2, IM2COL: "skipped", LAST: 1.01, NARROW: "inaccurate"})
-    assert [one.stage.name for one in done] == [ALONE]
-    assert SEARCH.best(done) == PLAIN
-    assert SEARCH.runner_up(done) is None
-    assert verdict(None, PLAIN, PLAIN, None).chosen == PLAIN
-
-
 def test_what_failed_alone_is_tried_with_nothing() -> None:
     done = searched({WINO: "error", IM2COL: "oom", LAST: 0.8, NARROW: "not measured"})
     assert {candidate for one in done[1:] for candidate in one.answers} <= {PLAIN, LAST}
@@ -170,31 +149,6 @@ def test_what_was_inaccurate_alone_may_be_right_with_others() -> None:
     assert IM2COL.with_value("memory_format", "channels_last") in second.candidates
     assert SEARCH.best([one]) == IM2COL
     assert SEARCH.runner_up([one]) is None
-
-
-def test_winograd_has_no_twin_in_another_memory_format() -> None:
-    assert WINO.with_value("memory_format", "channels_last") == WINO
-    assert LAST.with_value("convolution", "winograd") == WINO
-    assert IM2COL.with_value("memory_format", "channels_last").name == "im2col-channels_last"
-    done = searched({WINO: 0.5, IM2COL: 3.0, LAST: 0.9, NARROW: 0.95})
-    assert len(done) > 1
-    tried = [candidate for one in done for candidate in one.answers if candidate.value("convolution")]
-    assert not any(candidate.value("memory_format") for candidate in tried)
-
-
-def test_a_search_that_was_ended_early_has_the_best_of_what_it_knows() -> None:
-    first = SEARCH.next_stage([])
-    assert first is not None
-    one = measured(first, {WINO: 0.6, IM2COL: "not measured", LAST: "not measured", NARROW: "not measured"})
-    assert SEARCH.best([one]) == WINO
-    second = SEARCH.next_stage([one])
-    assert second is None  # all others are unknown, and nothing is tried with what is unknown
-    nothing = measured(first, dict.fromkeys(first.candidates, "not measured"))
-    assert SEARCH.best([nothing]) == PLAIN
-
-
-def test_an_output_without_error_is_called_equal() -> None:
-    assert [decibels(value) for value in (None, 80.4, math.inf)] == ["", "80 dB", "equal"]
 
 
 def test_the_ratio_is_of_the_rounds_that_both_have_and_over_all_clips() -> None:
@@ -371,14 +325,6 @@ def test_the_file_says_what_was_measured_and_is_a_backend(file: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_file_says_how_it_is_used() -> None:
-    assert "\n# Use: vsr-bench upscale --backend fast INPUT OUTPUT\n" in text_of()
-    assert "\n#   or in a grid {name: fast, from: fast}\n" in text_of()
-    text = text_of(used_as="a folder/mine.yaml")
-    assert "\n# Use: vsr-bench upscale --backend 'a folder/mine.yaml' INPUT OUTPUT\n" in text
-    assert "\n#   or in a grid beside this file {name: fast, from: mine.yaml}\n" in text
-
-
 def test_it_is_used_by_its_name_only_where_that_leads_to_it(file: Path) -> None:
     asked = request(device="cpu", cores=2)
     assert asked.used_as(asked.file) == "tuned"  # once it is written
@@ -411,16 +357,6 @@ def test_a_grid_includes_it_by_path_and_by_name(file: Path, tmp_path: Path) -> N
     assert "mine.yaml" not in text  # all is written out
     (tmp_path / "copy.yaml").write_text(text)
     assert config.load(tmp_path / "copy.yaml")[0].backends == one.backends
-
-
-def test_a_command_line_names_it_by_path_and_by_name(file: Path) -> None:
-    assert config.backend_of("mine.yaml").convolution == "winograd"
-    assert config.backend_of(str(file)).name == "fast"
-    assert config.backend_of("{from: mine.yaml, threads: 2}").threads == 2
-    user_folder().mkdir(parents=True)
-    (user_folder() / "fast.yml").write_text(text_of())
-    assert config.backend_of("fast").convolution == "winograd"
-    assert config.backend_of("cpu").convolution is None
 
 
 @pytest.mark.parametrize(
@@ -485,13 +421,6 @@ def test_what_is_for_whole_clips_is_left_out_where_frames_come_one_by_one() -> N
 
 
 # What is asked for.
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("5min", 300), ("1h", 3600), ("12", 12), (" 1.5 m ", 90)]
-)
-def test_times(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
 
 
 CPU_OF_TWO: dict[str, Any] = {"device": "cpu", "cores": 2}
