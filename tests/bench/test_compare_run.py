@@ -183,10 +183,8 @@ def test_a_run_of_schema_version_1_is_refused_with_one_sentence(
 
 
 def test_networks_compare_with_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    both = experiment(
-        model=["basicvsr", {"name": "mine", "import": "here:Mine", "stages": {"body": ["body"]}}],
-        measure={"rounds": 10},
-    )
+    own = {"name": "mine", "import": "here:Mine", "stages": {"body": ["body"]}, "folder": str(tmp_path)}
+    both = experiment(model=["basicvsr", own], measure={"rounds": 10})
     base, new = run_folder(tmp_path / "base", of=both), run_folder(tmp_path / "new", slowed(1.1), of=both)
     out = tmp_path / "out"
     assert main(["compare", str(base), str(new), "--output", str(out)]) == exits.FOUND
