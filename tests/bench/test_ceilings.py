@@ -359,13 +359,6 @@ class TestRun:
         assert [ceiling.reason for ceiling in found if ceiling.reason] == []
 
 
-def small(connection: Connection) -> None:
-    """Measures in earnest, with little work."""
-    for name, value in TINY.items():
-        setattr(ceiling_calls, name, value)
-    ceiling_calls.REPEATS = Repeats(most=3)  # type: ignore[misc]
-    setattr(ceiling_calls, "last_cache_bytes", int)  # noqa: B010 - a name that is imported there
-    ceilings.main(connection)
 
 
 @pytest.mark.slow

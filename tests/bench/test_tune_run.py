@@ -106,12 +106,6 @@ def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
     assert read_backends(user_folder() / "fast.yaml")["fast"] == found
 
 
-def wait_for(holds: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + 600
-    while not holds():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 MINE = "backends:\n- {name: tuned, from: cpu, threads: 1}\n"
