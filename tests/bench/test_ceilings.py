@@ -359,8 +359,6 @@ class TestRun:
         assert [ceiling.reason for ceiling in found if ceiling.reason] == []
 
 
-
-
 @pytest.mark.slow
 def test_by_the_command(tmp_path: Path) -> None:
     grid = {

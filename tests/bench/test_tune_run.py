@@ -4,8 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +102,6 @@ def test_a_search_interrupted_gone_on_with_and_its_answer_used_by_name(
     assert ask("--resume", out) == exits.OK
     assert records_of(out) == measured
     assert read_backends(user_folder() / "fast.yaml")["fast"] == found
-
-
 
 
 MINE = "backends:\n- {name: tuned, from: cpu, threads: 1}\n"
