@@ -6,6 +6,7 @@ from typing import Final
 from bench.export.described import count_at, text_at, to_json, without_wild_numbers
 from bench.export.pytest_statistics import pytest_statistics
 from bench.export.selection import Benchmark, Export
+from bench.grid.baseline import Baseline
 from bench.results.identity import lasting
 
 FORMAT_VERSION: Final = "5.3.1"
@@ -65,7 +66,7 @@ def _commit_info(export: Export) -> dict[str, object]:
     }
 
 
-def _benchmark(benchmark: Benchmark, baseline: str) -> dict[str, object]:
+def _benchmark(benchmark: Benchmark, baseline: Baseline) -> dict[str, object]:
     cell = benchmark.cell
     return {
         "group": benchmark.group,
@@ -94,7 +95,7 @@ def _benchmark(benchmark: Benchmark, baseline: str) -> dict[str, object]:
             "interval": benchmark.interval,
             "frames_per_s": benchmark.frames_per_s,
             "speedup": benchmark.speedup,
-            "baseline": baseline,
+            "baseline": str(baseline),
         },
         "options": {
             "disable_gc": True,

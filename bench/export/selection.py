@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bench.grid.baseline import Baseline
 from bench.grid.spans import SPANS
 from bench.records import CellRecord, Pass, Status, worst_status
 from bench.results.analysis import summary_table
@@ -76,7 +77,7 @@ class Export:
 
     name: str  # of the experiment
     started_at: str  # UTC, ISO 8601
-    baseline: str
+    baseline: Baseline
     environment: Mapping[str, Any]
     code: CodeVersion | None
     stages: frozenset[str]
@@ -91,7 +92,7 @@ def export_of(
     where: str,
     name: str,
     started_at: str,
-    baseline: str,
+    baseline: Baseline,
     environment: Mapping[str, Any],
     code: CodeVersion | None,
     planned: int,
@@ -151,7 +152,7 @@ def export_of(
 def _benchmarks(
     records: Sequence[CellRecord],
     ok: Mapping[str, Sequence[CellRecord]],
-    baseline: str,
+    baseline: Baseline,
     wanted: Collection[str],
 ) -> tuple[list[Benchmark], list[str]]:
     """The benchmarks, and the names of those that have a sample too small for one."""

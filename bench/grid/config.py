@@ -21,6 +21,7 @@ from pydantic import (
 
 from bench.grid import variants
 from bench.grid.backend_file import SUFFIXES, fields_of, included, with_file
+from bench.grid.baseline import Baseline
 from bench.grid.config_backend import BackendSpec
 from bench.grid.config_base import (
     MAX_CELLS,
@@ -175,12 +176,12 @@ class Experiment(Strict):
     def _consistent(self) -> Self:
         names = [backend.name for backend in self.backends]
         if self.baseline is not None:
-            *model, backend = self.baseline.split("/")
+            baseline = Baseline.of(self.baseline)
             for name, kind, allowed in (
-                *((name, "models", [model.name for model in self.models]) for name in model),
-                (backend, "backends", names),
+                (baseline.model, "models", [model.name for model in self.models]),
+                (baseline.backend, "backends", names),
             ):
-                if name not in allowed:
+                if name is not None and name not in allowed:
                     said = (
                         f"{name!r} is none of the {kind}{nearest(name, allowed)}; "
                         f"allowed are {', '.join(allowed)}"

@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from bench.grid import config, plan
+from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
@@ -101,7 +102,7 @@ def environment() -> dict[str, Any]:
 def source() -> Source:
     """Return the paper's own figures."""
     machine = environment()
-    run = Run.of(tables_of(list(records()), "cpu", machine), experiment(), machine)
+    run = Run.of(tables_of(list(records()), Baseline(backend="cpu"), machine), experiment(), machine)
     runs = {name: run.only(name) for name in EXPERIMENTS}
     return Source(name=PAPER, machine=in_short(machine), version=FULL, runs=runs)
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_curves import interval_notes, spread_of
 from bench.plotting.plot_data import data
 from bench.plotting.plot_labels import REFERENCE_LINE, backend_rows, reference_handle
@@ -50,7 +51,7 @@ class OverlaidRun:
     """A run as these figures need it; its name tells it from the others."""
 
     name: str
-    baseline: str
+    baseline: Baseline
     tables: Tables
 
 
@@ -117,7 +118,7 @@ def overlays(kind: str, runs: Sequence[OverlaidRun]) -> list[Overlay]:
             width=width,
             runs=tuple(run.name for run in runs),
             backends=backends,
-            baselines=tuple(dict.fromkeys(runs[item.run].baseline for item in curves)),
+            baselines=tuple(dict.fromkeys(str(runs[item.run].baseline) for item in curves)),
             curves=tuple(curves),
         )
         for (subject, batch, height, width), curves in found.items()

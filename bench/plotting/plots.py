@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from matplotlib.figure import Figure
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_data import PLOT_KINDS, PlotGroup, data
 from bench.plotting.plot_figures import figure
 from bench.plotting.plot_style import DPI, style
@@ -50,7 +51,7 @@ class PlotsWritten:
 def write_plots(
     tables: Tables,
     *,
-    baseline: str,
+    baseline: Baseline,
     kinds: Iterable[str],
     folder: Path,
     drawn: Path | None = None,
@@ -78,7 +79,7 @@ def write_plots(
             if group.series and before and all(path.is_file() for path in before):
                 files += before
             elif group.series:
-                save(figure(group, baseline=baseline), paths)
+                save(figure(group, baseline=str(baseline)), paths)
                 files += paths
             else:
                 empty.append(EmptyPlot(name=name, reason=group.empty))

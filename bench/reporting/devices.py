@@ -125,7 +125,7 @@ def _first(sides: Sequence[Side]) -> Reference | None:
 
 def _baseline(side: Side) -> Reference:
     """Its backend: networks do not compare with each other here, whatever the run's speedups are over."""
-    return Reference(run=side.name, backend=side.baseline.rpartition("/")[2])
+    return Reference(run=side.name, backend=side.baseline.backend)
 
 
 def _named(sides: Sequence[Side], reference: str) -> Reference:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting.html_files import Pages, relative, write_pages
@@ -24,7 +25,7 @@ from bench.reporting.report_figures import (
 from bench.reporting.report_profile import profile
 from bench.reporting.report_roofline import ceilings, roofline
 from bench.reporting.report_trust import machine, sampling, warnings
-from bench.results.analysis import MEASURED, Tables, is_baseline
+from bench.results.analysis import MEASURED, Tables
 from bench.results.differing import flat
 from bench.units import counted
 
@@ -58,7 +59,7 @@ def render_markdown(
     tables: Tables,
     *,
     title: str,
-    baseline: str,
+    baseline: Baseline,
     environment: Mapping[str, object],
     plots: Sequence[Path],
     files: Sequence[Path] = (),
@@ -113,7 +114,7 @@ def write_report(
     tables: Tables,
     *,
     title: str,
-    baseline: str,
+    baseline: Baseline,
     environment: Mapping[str, object],
     plots: Sequence[Path],
     files: Sequence[Path] = (),
@@ -157,7 +158,7 @@ def with_figures(section: str, plots: Sequence[Path]) -> str:
 
 
 def _summary(
-    cells: Sequence[ReportCell], baseline: str, environment: Mapping[str, object], files: Sequence[Path]
+    cells: Sequence[ReportCell], baseline: Baseline, environment: Mapping[str, object], files: Sequence[Path]
 ) -> str:
     """What was measured, on what, and how many cells ended how."""
     if not cells:
@@ -170,8 +171,10 @@ def _summary(
         "sizes": distinct(cell.size for cell in cells),
         "batches": distinct(cell.batch for cell in cells),
         "frames": sorted(distinct(cell.frames for cell in cells)),
-        "backends": [f"{name} (baseline)" if name == baseline else name for name in backends],
-        **({"baseline": [baseline]} if "/" in baseline else {}),
+        "backends": [
+            f"{name} (baseline)" if baseline == Baseline(backend=name) else name for name in backends
+        ],
+        **({"baseline": [str(baseline)]} if baseline.model is not None else {}),
     }
     ended = Counter(cell.status for cell in cells)
     lines = [
@@ -190,8 +193,11 @@ def _summary(
         lines.append(f"* tables: {', '.join(map(link, files))}")
     # Memory alone may have been measured, which has no stages.
     measured = [cell for cell in cells if cell.stages or cell.status in MEASURED]
-    if not any(is_baseline(baseline, cell.model, cell.backend) for cell in measured):
-        lines += ["", f"The baseline {escape(baseline)} was not measured, so that there are no speedups."]
+    if not any(baseline.matches(cell.model, cell.backend) for cell in measured):
+        lines += [
+            "",
+            f"The baseline {escape(str(baseline))} was not measured, so that there are no speedups.",
+        ]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from bench.grid.baseline import Baseline
 from bench.records import OutputCheck, Status
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import (
@@ -16,7 +17,7 @@ from bench.reporting.report_cells import (
     number,
     with_figures_of,
 )
-from bench.results.analysis import Tables, is_baseline
+from bench.results.analysis import Tables
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import FLOPS, significant, unit_for, with_unit
 
@@ -28,7 +29,7 @@ _KINDS = {
 }
 
 
-def headline(cells: Sequence[ReportCell], baseline: str) -> str:
+def headline(cells: Sequence[ReportCell], baseline: Baseline) -> str:
     """Median time with its interval, frames per second, and the speedup with its own."""
     found = with_figures_of(cells)
     if not found:
@@ -61,14 +62,14 @@ def headline(cells: Sequence[ReportCell], baseline: str) -> str:
             title=f"{percent} interval",
             cells=[
                 ""
-                if is_baseline(baseline, cell.model, cell.backend)
+                if baseline.matches(cell.model, cell.backend)
                 else _interval(number(row, "speedup_low"), number(row, "speedup_high"), 1.0, 3)
                 for cell, row in zip(shown, rows, strict=True)
             ],
             numeric=True,
         ),
     ]
-    return f"## Forward time and speedup\n\nSpeedup is over {escape(baseline)}.\n\n{table(columns)}"
+    return f"## Forward time and speedup\n\nSpeedup is over {escape(str(baseline))}.\n\n{table(columns)}"
 
 
 def stages(cells: Sequence[ReportCell]) -> str:
@@ -331,10 +332,10 @@ def _interval(low: float | None, high: float | None, scale: float, digits: int =
     return f"{significant(low / scale, digits)} … {significant(high / scale, digits)}"
 
 
-def _speedup(cell: ReportCell, row: dict[Any, Any], baseline: str) -> str:
+def _speedup(cell: ReportCell, row: dict[Any, Any], baseline: Baseline) -> str:
     if cell.status is not Status.OK:
         return f"({cell.status})"
-    if is_baseline(baseline, cell.model, cell.backend):
+    if baseline.matches(cell.model, cell.backend):
         return "baseline"
     value = number(row, "speedup")
     if value is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
 from bench.plotting.plot_overlay import RELATIVE
 from bench.records import Status
@@ -63,7 +64,7 @@ class SideRun:
 
     name: str  # that tells it from the others
     experiment: str
-    baseline: str
+    baseline: Baseline
     tables: Tables
     environment: Mapping[str, object]
     configuration: Mapping[str, object]
@@ -169,7 +170,7 @@ def _summary(runs: Sequence[SideRun], sides: Sequence[Side], folder: Path) -> st
         Column(title="on", cells=[escape(in_short(run.environment)) for run in runs]),
         Column(title="cells", cells=[str(len(side.cells)) for side in sides], numeric=True),
         Column(title="ended", cells=[ended(side.cells) for side in sides]),
-        Column(title="baseline", cells=[escape(run.baseline) for run in runs]),
+        Column(title="baseline", cells=[escape(str(run.baseline)) for run in runs]),
         Column(title="first round", cells=[escape(started(side.cells)) for side in sides]),
     ]
     every = Counter(cell.cell for side in sides for cell in side.cells)

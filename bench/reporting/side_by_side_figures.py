@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from bench.comparison.cells import MEMORY
+from bench.grid.baseline import Baseline
 from bench.records import Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report_cells import DIGITS, ReportCell, axes_columns, distinct, in_order, number
-from bench.results.analysis import is_baseline
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import BYTES, Unit, unit_for
 
@@ -31,7 +31,7 @@ class Side:
     """One run's cells."""
 
     name: str
-    baseline: str
+    baseline: Baseline
     cells: Sequence[ReportCell]
     devices: Mapping[str, str] = field(default_factory=dict)  # by backend, what it ran on
 
@@ -52,7 +52,7 @@ def times(sides: Sequence[Side], figures: str) -> str:
         row = cell.figure
         return f"({cell.status})" if row is None else _with_interval(row, "median_s", "low_s", "high_s", unit)
 
-    columns = [*axes_columns(rows, rows), *_columns(sides, rows, say, unit.name)]
+    columns = [*_axes(rows, sides), *_columns(sides, rows, say, unit.name)]
     return _section("Forward time", [_interval_kinds(sides)], figures, columns)
 
 
@@ -65,24 +65,22 @@ def speedups(sides: Sequence[Side], figures: str) -> str:
 
     rows = _rows(
         sides,
-        lambda side, cell: (
-            not is_baseline(side.baseline, cell.model, cell.backend) and row_of(cell) is not None
-        ),
+        lambda side, cell: not side.baseline.matches(cell.model, cell.backend) and row_of(cell) is not None,
     )
     if not rows:
         return ""
 
     def say(side: Side, cell: ReportCell) -> str:
-        if is_baseline(side.baseline, cell.model, cell.backend) and cell.status is Status.OK:
+        if side.baseline.matches(cell.model, cell.backend) and cell.status is Status.OK:
             return "baseline"
         row = row_of(cell)
         if row is None:
             return f"({cell.status})" if cell.status is not Status.OK else "no baseline"
         return _with_interval(row, "speedup", "speedup_low", "speedup_high", Unit(name="×", scale=1.0), 3)
 
-    over = distinct(side.baseline for side in sides)
+    over = distinct(str(side.baseline) for side in sides)
     said = f"Over {escape(over[0])}." if len(over) == 1 else f"Over: {_by_side(sides, _baseline)}."
-    return _section("Speedup", [said], figures, [*axes_columns(rows, rows), *_columns(sides, rows, say, "×")])
+    return _section("Speedup", [said], figures, [*_axes(rows, sides), *_columns(sides, rows, say, "×")])
 
 
 def stage_shares(sides: Sequence[Side]) -> str:
@@ -114,7 +112,7 @@ def stage_shares(sides: Sequence[Side]) -> str:
         return value if share is None else f"{value} ({100 * share:.1f} %)"
 
     columns = [
-        *axes_columns([cell for cell, _ in pairs], cells),
+        *_axes([cell for cell, _ in pairs], sides),
         Column(title="stage", cells=[stage for _, stage in pairs]),
         *(
             Column(
@@ -154,7 +152,7 @@ def memory(sides: Sequence[Side]) -> str:
         return ""
     units = [unit_for((item for item in values if item is not None), BYTES) for _, _, values in found]
     columns = [
-        *axes_columns([cell for cell, _, _ in found], cells),
+        *_axes([cell for cell, _, _ in found], sides),
         Column(title="memory", cells=[title for _, title, _ in found]),
         *(
             Column(
@@ -179,6 +177,10 @@ def _rows(sides: Sequence[Side], has: Callable[[Side, ReportCell], bool]) -> lis
             if has(side, cell):
                 chosen.setdefault(cell.cell, cell)
     return in_order(list(chosen.values()))
+
+
+def _axes(rows: Sequence[ReportCell], sides: Sequence[Side]) -> list[Column]:
+    return axes_columns(rows, [cell for side in sides for cell in side.cells])
 
 
 def _columns(sides: Sequence[Side], rows: Sequence[ReportCell], say: _Say, unit: str) -> list[Column]:
@@ -215,7 +217,7 @@ def _interval_kinds(sides: Sequence[Side]) -> str:
 
 
 def _baseline(side: Side) -> str:
-    return escape(side.baseline)
+    return escape(str(side.baseline))
 
 
 def _clocks(side: Side) -> str:

@@ -54,7 +54,7 @@ def speedups_of_many(sides: Sequence[Side], figures: str) -> str:
     """The curves over each run's own baseline. Empty where there are none."""
     if not figures:
         return ""
-    over = ", ".join(escape(name) for name in dict.fromkeys(side.baseline for side in sides))
+    over = ", ".join(escape(name) for name in dict.fromkeys(str(side.baseline) for side in sides))
     return f"## Speedup\n\nOver each run's own baseline: {over}.\n\n{figures}"
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from bench.cautions.caution import Notice
 from bench.cautions.cautions import cautions
 from bench.cautions.machine_state import MachineState, machine_state
+from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
 from bench.records import CellRecord, Pass, Status, TelemetryReading, worst_status
@@ -75,11 +76,6 @@ _FLAGS: Final = ("first_in_process",)
 
 MEASURED: Final = (Status.OK, Status.INACCURATE)
 """The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
-
-
-def is_baseline(baseline: str, model: str, backend: str) -> bool:
-    """Whether speedups are over this backend of this network. A baseline is a backend, or network/backend."""
-    return baseline in (backend, f"{model}/{backend}")
 
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
@@ -162,7 +158,7 @@ def warnings_table(notices: Iterable[Notice]) -> pd.DataFrame:
     return _table(rows, WARNINGS_COLUMNS).astype({"round": "Int64"})
 
 
-def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
+def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataFrame:
     """A row per (cell, stage), cells in the order in which they first ended.
 
     The network's stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise
@@ -171,7 +167,6 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
     same network, input, batch, frames and size; with a baseline of the form network/backend, with that
     network's. FLOPs and bytes are those of one forward, as traced.
     """
-    *of_model, backend = baseline.split("/")
     summaries = {
         cell: {
             stage: _summary_of(stage, rounds)
@@ -181,9 +176,9 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
         for cell, rounds in _measured_rounds(records).items()
     }
     place = {
-        _position(record, of_model): record.cell
+        _position(record, record.model): record.cell
         for record in records
-        if record.backend == backend and of_model in ([], [record.model])
+        if baseline.matches(record.model, record.backend)
     }
     statuses = {cell: worst_status(rounds) for cell, rounds in _rounds_of(records).items()}
     rows = []
@@ -192,7 +187,7 @@ def summary_table(records: Sequence[CellRecord], baseline: str) -> pd.DataFrame:
         status = statuses[cell]
         of_cell = summaries.get(cell, {})
         # A baseline that failed its output check is nothing to compare with.
-        base_cell = place.get(_position(first, of_model), "")
+        base_cell = place.get(_position(first, baseline.model_for(first.model)), "")
         of_base = summaries.get(base_cell, {}) if statuses.get(base_cell) is Status.OK else {}
         if not any(of_cell.values()):
             rows.append({**_axes(first), **_settings(rounds), "status": status})
@@ -296,7 +291,7 @@ class Tables:
 
 
 def tables_of(
-    records: Sequence[CellRecord], baseline: str, environment: Mapping[str, Any] | None = None
+    records: Sequence[CellRecord], baseline: Baseline, environment: Mapping[str, Any] | None = None
 ) -> Tables:
     """Every table. `environment`, as environment.json has it, has a say in the warnings alone."""
     return Tables(
@@ -346,9 +341,8 @@ def _measured_rounds(records: Iterable[CellRecord]) -> dict[str, list[CellRecord
     return _rounds_of(record for record in records if record.status in MEASURED)
 
 
-def _position(record: CellRecord, of_model: Sequence[str]) -> tuple[str, str, int, int, int, int]:
-    """What a cell and its baseline share: the network too, unless the baseline is one network's for all."""
-    model = "" if of_model else record.model
+def _position(record: CellRecord, model: str) -> tuple[str, str, int, int, int, int]:
+    """Return the place in the grid of a cell's backends, for this network."""
     return model, record.input, record.batch, record.frames, record.height, record.width
 
 

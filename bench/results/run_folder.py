@@ -22,6 +22,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from bench.grid import config, plan
+from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.grid.yaml_source import read
@@ -195,8 +196,8 @@ class RunFolder:
         return read(self.path / CONFIG_NAME).named(place)
 
     @property
-    def baseline(self) -> str:
-        return self.experiment.baseline or self.experiment.backends[0].name
+    def baseline(self) -> Baseline:
+        return Baseline.of(self.experiment.baseline or self.experiment.backends[0].name)
 
     @property
     def references(self) -> Path:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.grid.backend_spec import resolve
+from bench.grid.baseline import Baseline
 from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.records import CellRecord
 from bench.results.analysis import Tables, tables_of
 from bench.results.roofline import with_roofline
 from tests.bench import fakes
+from tests.bench.synthetic import BASELINE
 
 PUBLISHED = {"mid_channels": 64, "num_blocks": 30}
 
@@ -57,7 +59,7 @@ def ceilings_of(experiment: Experiment) -> list[Ceiling]:
     return [measured(spec, rate=rate_of(spec)) for spec in wanted(map(resolve, experiment.backends))]
 
 
-def tables(records: Sequence[CellRecord], baseline: str = "cpu") -> Tables:
+def tables(records: Sequence[CellRecord], baseline: Baseline = BASELINE) -> Tables:
     """The tables of a run whose machine's ceilings were measured."""
     if not records:
         return tables_of(records, baseline)

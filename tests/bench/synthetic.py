@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
 from bench.records import CellRecord, MemoryPoint, OutputCheck, Pass, Phase, Sample, Status
 
 MIB: Final = 1024 * 1024
+
+BASELINE: Final = Baseline(backend="cpu")
 
 
 @dataclass(frozen=True, kw_only=True)

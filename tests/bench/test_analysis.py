@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.cautions.caution import Caution, Notice
+from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
 from bench.grid.spans import SPANS
 from bench.records import (
@@ -41,6 +42,7 @@ from bench.results.analysis import (
 from bench.results.run_folder import to_csv
 from bench.statistics import stats
 from bench.statistics.stopping import Stop
+from tests.bench.synthetic import BASELINE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
@@ -98,7 +100,7 @@ SEVEN = [3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0]
 
 class TestSummary:
     def test_figures_of_the_forward(self) -> None:
-        found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN), threads=2)], "cpu"))
+        found = row(summary_table([record("cpu", timed(E2E, "forward", SEVEN), threads=2)], BASELINE))
         assert {name: value for name, value in found.items() if not pd.isna(value)} == {
             "cell": "basicvsr/noise/b2/t4/64x48/cpu", "model": "basicvsr", "input": "noise", "batch": 2,
             "frames": 4, "height": 64, "width": 48, "backend": "cpu", "dtype": "float32",
@@ -117,7 +119,7 @@ class TestSummary:
             *timed(E2E, "forward", [50.0, 40.0], phase=Phase.WARMUP),
             *timed(E2E, "forward", [2.0]),
         ]
-        found = row(summary_table([record("cpu", samples)], "cpu"), stage="forward")
+        found = row(summary_table([record("cpu", samples)], BASELINE), stage="forward")
         assert (found["n"], found["median_s"], found["interval"]) == (1, 2.0, "none")
         assert math.isnan(found["low_s"])
 
@@ -129,7 +131,7 @@ class TestSummary:
             record("fast", timed(E2E, "forward", [3.0]), frames=2),
             record("fast", timed(E2E, "forward", [3.0]), frames=3),
         ]
-        table = summary_table(records, "cpu")
+        table = summary_table(records, BASELINE)
         assert row(table, backend="fast", frames=1)["speedup"] == 2.0
         assert row(table, backend="fast", frames=2)["speedup"] == 3.0
         assert math.isnan(row(table, backend="fast", frames=3)["speedup"])
@@ -139,14 +141,14 @@ class TestSummary:
             record("cpu", timed(E2E, "forward", [float(number), number + 0.5, 99.0]), number=number)
             for number in range(1, 7)
         ]
-        found = row(summary_table(records, "cpu"), stage="forward")
+        found = row(summary_table(records, BASELINE), stage="forward")
         assert (found["n_rounds"], found["n"], found["interval"]) == (6, 18, "between_rounds")
         assert (found["median_s"], found["low_s"], found["high_s"]) == (4.0, 1.5, 6.5)
 
     def test_transfers_stand_beside(self) -> None:
         spans = {"host_to_device": 0.25, "forward": 1.0, "device_to_host": 0.5, "total": 2.0}
         samples = [sample for stage, span in spans.items() for sample in timed(E2E, stage, [span])]
-        table = summary_table([record("cuda", samples)], "cuda")
+        table = summary_table([record("cuda", samples)], Baseline(backend="cuda"))
         assert dict(zip(table["stage"], table["median_s"], strict=True)) == spans
         assert row(table, stage="forward")["frames_per_s"] == 8.0
         assert row(table, stage="total")["frames_per_s"] == 4.0
@@ -166,26 +168,26 @@ def staged(pass_: Pass, factor: float, device: float | None = None) -> list[Samp
 
 class TestStages:
     def test_shares_sum_to_one(self) -> None:
-        table = summary_table([record("cpu", [*timed(E2E, "forward", [9.0]), *staged(SYNC, 1.0)])], "cpu")
+        table = summary_table([record("cpu", [*timed(E2E, "forward", [9.0]), *staged(SYNC, 1.0)])], BASELINE)
         shares = table.set_index("stage")["share"].dropna()
         assert shares.to_dict() == {stage: span / 10 for stage, span in STAGED.items()}
         assert sum(shares) == pytest.approx(1.0)
 
     def test_events_are_taken_over_synchronising(self) -> None:
         samples = [*staged(SYNC, 2.0, 1.9), *staged(EVENTS, 0.1, 1.0)]
-        table = summary_table([record("cuda", samples)], "cuda")
+        table = summary_table([record("cuda", samples)], Baseline(backend="cuda"))
         assert set(table["pass"]) == {"stage_events"}
         assert set(table["clock"]) == {"device"}
         assert dict(zip(table["stage"], table["median_s"], strict=True)) == STAGED
 
     def test_each_stage_has_its_speedup(self) -> None:
         records = [record("cpu", staged(SYNC, 1.0)), record("cuda", staged(EVENTS, 1.0, 0.25))]
-        table = summary_table(records, "cpu")
+        table = summary_table(records, BASELINE)
         assert set(table[table["backend"] == "cuda"]["speedup"]) == {4.0}
 
     def test_a_stage_that_takes_no_time_has_no_speedup(self) -> None:
         records = [record("cpu", timed(SYNC, "alignment", [0.0]), frames=1)]
-        found = row(summary_table(records, "cpu"), stage="alignment")
+        found = row(summary_table(records, BASELINE), stage="alignment")
         assert found["median_s"] == 0.0
         assert math.isnan(found["speedup"])
         assert math.isnan(found["share"])
@@ -225,7 +227,7 @@ class TestNetworks:
         ]
 
     def test_each_has_its_own_stages_then_other_and_the_forward(self) -> None:
-        table = summary_table(self.records(), "cpu")
+        table = summary_table(self.records(), BASELINE)
         found = {cell: [*rows["stage"]] for cell, rows in table.groupby("cell") if "/cpu" in str(cell)}
         assert found == {
             "basicvsr/noise/b2/t4/64x48/cpu": [*STAGES, "other", "forward"],
@@ -243,14 +245,14 @@ class TestNetworks:
     def test_a_baseline_is_a_backend_of_each_or_of_one_for_all(
         self, baseline: str, speedups: list[float]
     ) -> None:
-        table = summary_table(self.records(), baseline)
+        table = summary_table(self.records(), Baseline.of(baseline))
         assert [*table[table["stage"] == "forward"]["speedup"]] == speedups
         # The other network's own stages have nothing to be compared with.
         own = row(table, model="mine", backend="fast", stage="attention")["speedup"]
         assert own == 1.0 if baseline == "cpu" else math.isnan(own)
 
     def test_costs_stand_beside_the_figures(self) -> None:
-        table = summary_table(self.records(), "cpu")
+        table = summary_table(self.records(), BASELINE)
         names = ["flops", "bytes", "peak_bytes"]
         rows = table[(table["model"] == "basicvsr") & (table["backend"] == "cpu")].set_index("stage")[names]
         assert [*rows.loc["alignment"]] == [3, 30, 70]
@@ -263,7 +265,7 @@ class TestNetworks:
 
     def test_flops_that_no_machine_can_do(self) -> None:
         records = [record("cpu", timed(E2E, "forward", [1.0]), costs={"other": cost(2**70, 1)})]
-        assert to_csv(summary_table(records, "cpu")[["flops"]]) == f"flops\n{2**70}\n"
+        assert to_csv(summary_table(records, BASELINE)[["flops"]]) == f"flops\n{2**70}\n"
 
 
 class TestStatuses:
@@ -272,7 +274,7 @@ class TestStatuses:
     @pytest.mark.parametrize("status", ["skipped", "timeout", "oom", "error"])
     def test_a_cell_without_figures_is_there(self, status: str) -> None:
         table = summary_table(
-            [record("cpu", self.FORWARD), record("cuda", status=status, reason="so")], "cpu"
+            [record("cpu", self.FORWARD), record("cuda", status=status, reason="so")], BASELINE
         )
         found = row(table, backend="cuda")
         assert found["status"] == status
@@ -285,13 +287,13 @@ class TestStatuses:
             record("cpu", self.FORWARD), record("cpu", self.FORWARD, number=1),
             record("cuda", self.FORWARD), record("cuda", status="timeout", number=1),
         ]  # fmt: skip
-        found = row(summary_table(records, "cpu"), backend="cuda")
+        found = row(summary_table(records, BASELINE), backend="cuda")
         assert (found["status"], found["median_s"], found["n_rounds"]) == ("timeout", 1.0, 1)
         assert math.isnan(found["speedup"])
 
     def test_an_inaccurate_cell_has_times_and_no_speedup(self) -> None:
         records = [record("cpu", self.FORWARD), record("half", self.FORWARD, status="inaccurate")]
-        found = row(summary_table(records, "cpu"), backend="half")
+        found = row(summary_table(records, BASELINE), backend="half")
         assert (found["median_s"], found["frames_per_s"]) == (1.0, 8.0)
         assert math.isnan(found["speedup"])
         assert math.isnan(found["speedup_low"])
@@ -299,7 +301,7 @@ class TestStatuses:
     @pytest.mark.parametrize("status", ["inaccurate", "timeout", "skipped"])
     def test_a_baseline_that_is_not_ok_is_none(self, status: str) -> None:
         records = [record("half", self.FORWARD, status=status), record("cpu", self.FORWARD)]
-        assert summary_table(records, "half")["speedup"].isna().all()
+        assert summary_table(records, Baseline(backend="half"))["speedup"].isna().all()
 
 
 class TestPerturbation:
@@ -393,7 +395,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("records", [[], [record("cpu", status="skipped")]], ids=["none", "all skipped"])
 def test_a_run_without_figures_has_every_table(records: list[CellRecord]) -> None:
-    tables = tables_of(records, "cpu")
+    tables = tables_of(records, BASELINE)
     for name, columns in COLUMNS.items():
         assert tuple(getattr(tables, name).columns) == columns
         assert to_csv(getattr(tables, name)).startswith(",".join(columns) + "\n")

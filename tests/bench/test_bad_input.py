@@ -33,6 +33,7 @@ from bench.results.analysis import cells_table, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
+from tests.bench.synthetic import BASELINE
 from tests.fuzzing import damaged
 from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture
 from vsr_model.errors import BadInput
@@ -511,14 +512,14 @@ FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_hostile_text_in_tables_and_report(text: str) -> None:
     record = blank(status=Status.ERROR, reason=text, warnings=(text, "b"), started_at=text)
-    tables = tables_of([record, blank(1)], "cpu")
+    tables = tables_of([record, blank(1)], BASELINE)
     rows = list(csv.DictReader(io.StringIO(to_csv(tables.cells), newline="")))
     assert len(rows) == 2
     assert rows[0]["reason"] == inert(text)
     for cell in (rows[0]["reason"], rows[0]["warnings"], rows[0]["started_at"]):
         assert cell.isprintable()
         assert not cell.lstrip().startswith(FORMULA)
-    report = render_markdown(tables, title="a", baseline="cpu", environment={text: text}, plots=[])
+    report = render_markdown(tables, title="a", baseline=BASELINE, environment={text: text}, plots=[])
     shown = report.encode("utf-8").decode().splitlines()
     assert all(line.isprintable() for line in shown)
     assert "<" not in report

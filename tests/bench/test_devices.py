@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_devices import GROUPS, devices_figure
 from bench.plotting.plots import save
 from bench.records import CellRecord, Status
@@ -36,7 +37,8 @@ def side(
     devices: Mapping[str, str] | None = None,
 ) -> Side:
     names = devices or {record.backend: f"GPU of {name}" for record in records}
-    return Side(name=name, baseline=baseline, cells=cells_of(tables_of(records, baseline)), devices=names)
+    over = Baseline.of(baseline)
+    return Side(name=name, baseline=over, cells=cells_of(tables_of(records, over)), devices=names)
 
 
 def faster(times: float, machines: Sequence[synthetic.Machine] = (CUDA, CUDNN)) -> list[synthetic.Machine]:

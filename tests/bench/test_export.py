@@ -22,6 +22,7 @@ from bench.export.format import Format
 from bench.export.formats import export_text
 from bench.export.pytest_statistics import pytest_statistics
 from bench.export.selection import Export, export_of
+from bench.grid.baseline import Baseline
 from bench.records import CellRecord, Pass, Sample, Status
 from bench.results.run_folder import RunFolder
 from tests.bench import synthetic
@@ -327,7 +328,9 @@ class TestAllFormats:
     def test_networks_have_names_groups_and_stages_of_their_own(self, two_runs: tuple[Path, Path]) -> None:
         nets = (synthetic.BASICVSR, synthetic.MINE)
         records = synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,), rounds=ROUNDS)
-        export = exported(RunFolder.open(two_runs[0]), records=records, baseline="basicvsr/cpu", planned=12)
+        export = exported(
+            RunFolder.open(two_runs[0]), records=records, baseline=Baseline.of("basicvsr/cpu"), planned=12
+        )
         clip = "random/b1/t4/64x64"
         assert {one.name for one in export.benchmarks} == {
             f"{net.name}/{clip}/{backend}/{stage}"

@@ -15,6 +15,7 @@ from bench.reporting.report import unfinished, write_report
 from bench.reporting.side_by_side import SideRun, write_side_by_side
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
+from tests.bench.synthetic import BASELINE
 from tests.browser import PROGRAMS, VARIABLE, Browser, find
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -73,31 +74,31 @@ def hostile(records: list[CellRecord]) -> list[CellRecord]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run's page, one of three runs side by side, and the reproduced paper's."""
     single = tmp_path_factory.mktemp("single")
-    tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), "cpu")
-    plots = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=single / "plots")
+    tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), BASELINE)
+    plots = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=single / "plots")
     (single / "summary.csv").touch()
     one = write_report(
-        single, tables, title=LONG, baseline="cpu", environment={"cpu": LONG, LONG: HOSTILE},
+        single, tables, title=LONG, baseline=BASELINE, environment={"cpu": LONG, LONG: HOSTILE},
         plots=plots.images, files=[single / "summary.csv"], exit_note=unfinished(3),
     )  # fmt: skip
 
     several = tmp_path_factory.mktemp("several")
     runs = {"a": synthetic.GPU, "b" * 60: synthetic.GPU[:3], HOSTILE[:90]: (synthetic.CPU, synthetic.CPU_1)}
     made = {
-        name: tables_of(hostile(synthetic.run(machines, frames=(1, 4, 7))), "cpu")
+        name: tables_of(hostile(synthetic.run(machines, frames=(1, 4, 7))), BASELINE)
         for name, machines in runs.items()
     }
     images = []
     for kind in OVERLAY_KINDS:
         drawn = overlays(
-            kind, [OverlaidRun(name=name, baseline="cpu", tables=table) for name, table in made.items()]
+            kind, [OverlaidRun(name=name, baseline=BASELINE, tables=table) for name, table in made.items()]
         )
         for stem, overlay in zip(place_names(kind, drawn), drawn, strict=True):
             images.append(several / f"{stem}.png")
             save(overlay_figure(overlay), [images[-1], images[-1].with_suffix(".svg")])
     sides = [
         SideRun(
-            name=name, experiment=LONG, baseline="cpu", tables=table, environment={"cpu": name},
+            name=name, experiment=LONG, baseline=BASELINE, tables=table, environment={"cpu": name},
             configuration={"name": name}, files=[], note="not done",
         )
         for name, table in made.items()

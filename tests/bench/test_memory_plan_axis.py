@@ -33,6 +33,7 @@ from bench.results.analysis import tables_of
 from tests.bench import synthetic
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import STAGE_NAMES, Ran, measure
+from tests.bench.synthetic import BASELINE
 from vsr_model import streaming
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
@@ -439,7 +440,7 @@ def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
         with_growth(record, 2**20 * (record.frames if record.backend == "cpu" else 50) + record.round)
         for record in synthetic.run(machines, frames=(10, 100, 1000), rounds=2)
     ]
-    tables = tables_of(records, "cpu")
+    tables = tables_of(records, BASELINE)
     (group,) = data("long_clips", tables)
     assert group.frames == (10, 100, 1000)
     medians = tables.summary[tables.summary["stage"] == FORWARD].set_index(["backend", "frames"])["median_s"]
@@ -468,14 +469,14 @@ def test_a_memory_pass_alone_is_enough_for_long_clips() -> None:
         with_growth(record, 2**30).model_copy(update={"samples": ()})
         for record in synthetic.run((synthetic.CPU,), frames=(10, 1000))
     ]
-    (group,) = data("long_clips", tables_of(bare, "cpu"))
+    (group,) = data("long_clips", tables_of(bare, BASELINE))
     (axes,) = figure(group, baseline="cpu").axes
     assert axes.get_ylabel() == "host memory, growth (GiB)"
 
 
 @pytest.mark.parametrize(("frames", "scale"), [((1, 10), "linear"), ((10, 1000), "log")])
 def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[int, ...], scale: str) -> None:
-    (group,) = data("time", tables_of(synthetic.run((synthetic.CPU,), frames=frames), "cpu"))
+    (group,) = data("time", tables_of(synthetic.run((synthetic.CPU,), frames=frames), BASELINE))
     (axes,) = figure(group, baseline="cpu").axes
     assert axes.get_xscale() == scale
     assert [round(tick) for tick in sorted(axes.get_xticks())] == list(frames)

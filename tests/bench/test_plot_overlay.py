@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_overlay import DRAWN, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plot_style import MARKERS, marker
 from bench.plotting.plots import place_names
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
+from tests.bench.synthetic import BASELINE
 
 
 def overlaid(
     name: str, machines: tuple[synthetic.Machine, ...], baseline: str = "cpu", **options: object
 ) -> OverlaidRun:
     records = synthetic.run(machines, **options)  # type: ignore[arg-type]
-    return OverlaidRun(name=name, baseline=baseline, tables=tables_of(records, baseline))
+    over = Baseline.of(baseline)
+    return OverlaidRun(name=name, baseline=over, tables=tables_of(records, over))
 
 
 def test_a_curve_per_run_and_backend_as_the_summaries_have_them() -> None:
@@ -37,6 +40,16 @@ def test_a_curve_per_run_and_backend_as_the_summaries_have_them() -> None:
     (speedup,) = overlays("speedup", runs)
     assert [(item.run, item.curve.backend) for item in speedup.curves] == [(0, "cuda"), (1, "cuda")]
     assert speedup.baselines == ("cpu", "cudnn")
+
+
+def test_the_baseline_of_one_network_is_a_curve_of_the_others() -> None:
+    nets = (synthetic.BASICVSR, synthetic.MINE)
+    found = overlays("speedup", [overlaid("a", synthetic.GPU[:2], "basicvsr/cpu", nets=nets, frames=(1, 4))])
+    assert [(one.subject, [item.curve.backend for item in one.curves]) for one in found] == [
+        ("basicvsr, random", ["cuda"]), ("mine, random", ["cpu", "cuda"]),
+    ]  # fmt: skip
+    (title, *_) = [text.get_text() for text in overlay_figure(found[1]).texts]
+    assert title.startswith("Speedup over basicvsr/cpu: mine, random")
 
 
 def test_a_backend_has_one_colour_and_a_run_one_line() -> None:
@@ -70,7 +83,7 @@ def test_places_are_figures_of_their_own_and_empty_ones_none() -> None:
     found = overlays("time", runs)
     assert place_names("time", found) == ["time-noise-b1-64x64", "time-clip-b1-64x64", "time-noise-b1-32x48"]
     assert overlays("speedup", runs) == []
-    failed = OverlaidRun(name="c", baseline="cpu", tables=tables_of(synthetic.all_failed(), "cpu"))
+    failed = OverlaidRun(name="c", baseline=BASELINE, tables=tables_of(synthetic.all_failed(), BASELINE))
     assert overlays("time", [failed]) == []
 
 

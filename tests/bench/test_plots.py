@@ -8,23 +8,27 @@ from subprocess import run as run_process
 import pytest
 from matplotlib.colors import to_hex
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_series import Calls, Curve, MemoryTrace, Point, StageSplit
 from bench.plotting.plot_style import plain, style, wrapped
 from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
 from bench.records import CellRecord, Phase, Status
 from bench.results.analysis import Tables, tables_of
 from tests.bench import rooflines, synthetic
+from tests.bench.synthetic import BASELINE
 from vsr_model.errors import BadInput
 
+BASICVSR_ON_CPU = Baseline(model="basicvsr", backend="cpu")
 
-def only(kind: str, records: list[CellRecord], baseline: str = "cpu") -> PlotGroup:
+
+def only(kind: str, records: list[CellRecord], baseline: Baseline = BASELINE) -> PlotGroup:
     (group,) = data(kind, rooflines.tables(records, baseline))
     return group
 
 
 @pytest.fixture(scope="module")
 def quickstart() -> Tables:
-    return tables_of(synthetic.run(), "cpu")
+    return tables_of(synthetic.run(), BASELINE)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord
 def test_networks_have_figures_of_their_own_and_their_stages_one_look(tmp_path: Path) -> None:
     other = replace(synthetic.MINE, name="other", shares={"tail": 0.75, "mixing": 0.125, "other": 0.125})
     nets = (synthetic.BASICVSR, synthetic.MINE, other)
-    tables = rooflines.tables(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,)), "basicvsr/cpu")
+    tables = rooflines.tables(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,)), BASICVSR_ON_CPU)
     groups = {group.model: group for group in data("stages", tables)}
     assert [group.stages for group in groups.values()] == [tuple(net.shares) for net in nets]
     assert groups["mine"].subject == "mine, random"
@@ -130,7 +134,7 @@ def test_networks_have_figures_of_their_own_and_their_stages_one_look(tmp_path: 
     axes = {group.model: figure(group, baseline="basicvsr/cpu").axes[0] for group in data("speedup", tables)}
     assert [label.get_text() for label in axes["basicvsr"].get_yticklabels()] == ["cuda"]
     assert [label.get_text() for label in axes["mine"].get_yticklabels()] == ["cpu", "cuda"]
-    written = write_plots(tables, baseline="basicvsr/cpu", kinds=("stages", "roofline"), folder=tmp_path)
+    written = write_plots(tables, baseline=BASICVSR_ON_CPU, kinds=("stages", "roofline"), folder=tmp_path)
     assert [path.name for path in written.images] == [
         f"{kind}-{net.name}_random-b1-64x64.png" for kind in ("stages", "roofline") for net in nets
     ]
@@ -168,7 +172,7 @@ def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None
     stale = tmp_path / "time.png"
     stale.touch()
     written = write_plots(
-        tables_of(synthetic.all_failed(), "cpu"), baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path
+        tables_of(synthetic.all_failed(), BASELINE), baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path
     )
     assert written.files == ()
     assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in PLOT_KINDS)
@@ -183,7 +187,7 @@ def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None
         for record in synthetic.run((synthetic.CPU,), frames=(1,))
     ]
     written = write_plots(
-        tables_of(bare, "cpu"), baseline="cpu", kinds=("speedup", "stages", "memory"), folder=tmp_path
+        tables_of(bare, BASELINE), baseline=BASELINE, kinds=("speedup", "stages", "memory"), folder=tmp_path
     )
     assert {empty.name: empty.reason for empty in written.empty} == {
         "speedup": "only the baseline itself has a speedup",
@@ -196,16 +200,16 @@ def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None
 
 def test_an_unknown_kind_is_refused_before_anything_is_written(quickstart: Tables, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
-        write_plots(quickstart, baseline="cpu", kinds=("time", "pie"), folder=tmp_path / "plots")
+        write_plots(quickstart, baseline=BASELINE, kinds=("time", "pie"), folder=tmp_path / "plots")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
     gpu: list[CellRecord], tmp_path: Path
 ) -> None:
-    tables = rooflines.tables(gpu, "cpu")
-    first = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "a")
-    again = write_plots(tables, baseline="cpu", kinds=PLOT_KINDS, folder=tmp_path / "b")
+    tables = rooflines.tables(gpu)
+    first = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path / "a")
+    again = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path / "b")
     assert [path.name for path in first.images] == [f"{kind}.png" for kind in PLOT_KINDS]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
         path.name for path in first.files
@@ -216,7 +220,7 @@ def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
 
 def test_several_groups_are_called_by_their_place(tmp_path: Path) -> None:
     records = synthetic.run((synthetic.CPU,), frames=(4,), inputs=("a/b", "a b", "$x_ 街"), sizes=((16, 24),))
-    written = write_plots(tables_of(records, "cpu"), baseline="cpu", kinds=("time",), folder=tmp_path)
+    written = write_plots(tables_of(records, BASELINE), baseline=BASELINE, kinds=("time",), folder=tmp_path)
     assert [path.name for path in written.images] == [
         "time-a_b-b1-16x24.png",
         "time-a_b-b1-16x24-2.png",
@@ -272,9 +276,10 @@ from pathlib import Path
 from bench.results.analysis import tables_of
 from bench.plotting.plots import write_plots
 from tests.bench import synthetic
+from tests.bench.synthetic import BASELINE
 assert matplotlib.rcParams.copy() == before
-tables = tables_of(synthetic.run(frames=(1,)), "cpu")
-assert write_plots(tables, baseline="cpu", kinds=("time", "stages"), folder=Path({str(tmp_path)!r})).files
+tables = tables_of(synthetic.run(frames=(1,)), BASELINE)
+assert write_plots(tables, baseline=BASELINE, kinds=("time", "stages"), folder=Path({str(tmp_path)!r})).files
 assert matplotlib.rcParams.copy() == before
 assert not {{"torch", "matplotlib.pyplot"}} & set(sys.modules)
 """

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bench.grid.backend_spec import BUILT_IN
+from bench.grid.baseline import Baseline
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls
 from bench.measure import profiling, worker
@@ -307,7 +308,11 @@ def test_the_table_of_kernels() -> None:
 
 def test_the_page_shows_what_took_longest_and_the_share() -> None:
     page = render_markdown(
-        tables_of([on_a_gpu()], "cudnn"), title="gpu", baseline="cudnn", environment={}, plots=[]
+        tables_of([on_a_gpu()], Baseline(backend="cudnn")),
+        title="gpu",
+        baseline=Baseline(backend="cudnn"),
+        environment={},
+        plots=[],
     )
     section = page.partition("## Under the profiler\n")[2].partition("\n## ")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.split("\n") if "|" in line]
@@ -321,7 +326,11 @@ def test_a_page_without_the_pass_says_nothing_of_it() -> None:
         update={"kernels": (), "profile_wall_s": None, "profile_busy_s": None, "launch_bound_share": None}
     )
     page = render_markdown(
-        tables_of([record], "cudnn"), title="gpu", baseline="cudnn", environment={}, plots=[]
+        tables_of([record], Baseline(backend="cudnn")),
+        title="gpu",
+        baseline=Baseline(backend="cudnn"),
+        environment={},
+        plots=[],
     )
     assert "profiler" not in page
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.cautions.caution import Caution, Notice
+from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.report import render_markdown, write_report
@@ -14,11 +15,13 @@ from bench.results.analysis import tables_of, warnings_table
 from bench.statistics.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
+from tests.bench.synthetic import BASELINE
 
 
 def render(records: list[CellRecord], baseline: str = "cpu", **options: object) -> str:
+    over = Baseline.of(baseline)
     given: dict[str, object] = {"title": "a run", "environment": {}, "plots": (), **options}
-    return render_markdown(tables_of(records, baseline), baseline=baseline, **given)  # type: ignore[arg-type]
+    return render_markdown(tables_of(records, over), baseline=over, **given)  # type: ignore[arg-type]
 
 
 def section(report: str, title: str) -> str:
@@ -87,7 +90,7 @@ def test_the_headline_gives_the_figures_of_the_summary(gpu: str) -> None:
     assert [row[:2] for row in cells] == [
         [frames, backend] for frames in ("1", "4") for backend in ("cpu", "cuda", "cudnn", "cudnn_autotune")
     ]
-    summary = tables_of(synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6), "cpu").summary
+    summary = tables_of(synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6), BASELINE).summary
     row = summary[
         (summary["stage"] == "forward") & (summary["frames"] == 4) & (summary["backend"] == "cudnn")
     ].iloc[0]
@@ -144,9 +147,10 @@ class TestNetworks:
         report = self.report("basicvsr/cpu")
         assert "* backends: cpu, cuda\n* baseline: basicvsr/cpu\n" in report
         assert "was not measured" not in report
-        column = [row[-2] for row in rows(section(report, "Forward time and speedup"))[1:]]
-        assert column[0] == "baseline"
-        assert column[2] not in ("baseline", "no baseline")
+        first, _, other, _ = [row[-2:] for row in rows(section(report, "Forward time and speedup"))[1:]]
+        assert first == ["baseline", ""]
+        assert float(other[0].removesuffix("×")) == pytest.approx(2.0, rel=0.1)  # MINE takes half of the time
+        assert " … " in other[1]
         assert "The baseline basicvsr/cuda2 was not measured" in self.report("basicvsr/cuda2")
 
 
@@ -214,9 +218,9 @@ def test_failures_are_one_row_per_reason_with_their_places() -> None:
 
 
 def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
-    tables = tables_of(synthetic.all_failed(), "cpu")
+    tables = tables_of(synthetic.all_failed(), BASELINE)
     plot = tmp_path / "plots" / "time one.png"
-    pages = write_report(tmp_path, tables, title="t", baseline="cpu", environment={}, plots=[plot])
+    pages = write_report(tmp_path, tables, title="t", baseline=BASELINE, environment={}, plots=[plot])
     assert pages.markdown == tmp_path / "report.md"
     assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
     assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
@@ -332,7 +336,7 @@ def test_the_machine_tells_what_it_can() -> None:
 
 
 def test_each_warning_names_its_cells_and_its_remedy() -> None:
-    tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), "cpu")
+    tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), BASELINE)
     ids = list(dict.fromkeys(tables.cells["cell"]))
     drifts = [
         Notice(code=Caution.DRIFT, cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
@@ -340,7 +344,7 @@ def test_each_warning_names_its_cells_and_its_remedy() -> None:
     ]
     governor = Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another")
     given = replace(tables, warnings=warnings_table([*drifts, governor]))
-    text = render_markdown(given, title="x", baseline="cpu", environment={}, plots=())
+    text = render_markdown(given, title="x", baseline=BASELINE, environment={}, plots=())
     first, second = section(text, "Warnings").strip().splitlines()
     assert first.startswith("* **drift** (t=1, ")
     assert "and 2 more): it is \\*0\\* % slower; and 4 like it. *What to do:* warm up." in first

@@ -22,6 +22,7 @@ from bench.results.run_folder import RunFolder
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
 from tests.bench.full_disk import a_disk_of
+from tests.bench.synthetic import BASELINE
 from tests.html_page import Page
 from vsr_model.errors import BadInput
 
@@ -210,7 +211,7 @@ class TestSideBySide:
         assert rows(section(text, "What differs in the configurations"))[1:] == [
             ["grid.frames", "1, 4", "4, 7"]
         ]
-        summary = tables_of(records_of(second, 2.0), "cpu").summary
+        summary = tables_of(records_of(second, 2.0), BASELINE).summary
         header, *cells = rows(section(text, "Forward time"))
         assert header == ["frames", "backend", "first (ms)", "second (ms)"]
         assert [row[:2] for row in cells] == [

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.baseline import Baseline
 from bench.grid.ceilings import (
     Ceiling,
     CeilingKind,
@@ -36,6 +37,7 @@ from bench.results.roofline import (
 )
 from bench.results.run_folder import to_csv
 from tests.bench import fakes, rooflines, synthetic
+from tests.bench.synthetic import BASELINE
 from tests.networks import STAGES
 from vsr_model.errors import BadInput
 
@@ -148,12 +150,12 @@ class TestTable:
         ]
         experiment = experiment.model_copy(update={"backends": divided})
         known = rooflines.ceilings_of(rooflines.experiment_of(self.RECORDS))
-        table = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, known).roofline
+        table = with_roofline(tables_of(self.RECORDS, BASELINE), experiment, known).roofline
         assert set(table["backend"]) == {"cpu-1-thread"}
 
     def test_a_stage_by_hand(self) -> None:
         row = self.row("propagation")
-        tables = tables_of(self.RECORDS, "cpu")
+        tables = tables_of(self.RECORDS, BASELINE)
         (timed,) = tables.summary[
             (tables.summary["cell"] == row["cell"]) & (tables.summary["stage"] == "propagation")
         ].to_dict("records")
@@ -200,14 +202,16 @@ class TestTable:
 
     def test_networks_have_their_own_work(self) -> None:
         records = synthetic.run((synthetic.CPU,), nets=(synthetic.BASICVSR, synthetic.MINE), frames=(4,))
-        table = rooflines.tables(records, "basicvsr/cpu").roofline
+        table = rooflines.tables(records, Baseline.of("basicvsr/cpu")).roofline
         assert [*table[table["model"] == "mine"]["stage"]] == ["alignment", "attention", "tail", "forward"]
         mine = table[(table["model"] == "mine") & (table["stage"] == "attention")].iloc[0]
         assert mine["flops"] == records[1].costs["attention"].flops
 
     def test_precisions_that_differ_are_mixed(self) -> None:
         machine = synthetic.Machine(name="cpu-bfloat16", per_frame_s=0.01)
-        table = rooflines.tables(synthetic.run((machine,), frames=(2,)), "cpu-bfloat16").roofline
+        table = rooflines.tables(
+            synthetic.run((machine,), frames=(2,)), Baseline(backend="cpu-bfloat16")
+        ).roofline
         found = dict(zip(table["stage"], table["precision"], strict=True))
         assert found == {
             "alignment": "float32", "propagation": "bfloat16", "aggregation": "bfloat16",
@@ -217,7 +221,7 @@ class TestTable:
 
     def test_without_ceilings_there_is_nothing(self) -> None:
         experiment = rooflines.experiment_of(self.RECORDS)
-        tables = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, [])
+        tables = with_roofline(tables_of(self.RECORDS, BASELINE), experiment, [])
         assert len(tables.roofline) == len(tables.ceilings) == 0
         (group,) = data("roofline", tables)
         assert group.empty == "no stage times, or no ceilings to hold them against"
@@ -230,7 +234,7 @@ class TestTable:
             else ceiling
             for ceiling in rooflines.ceilings_of(experiment)
         ]
-        tables = with_roofline(tables_of(self.RECORDS, "cpu"), experiment, known)
+        tables = with_roofline(tables_of(self.RECORDS, BASELINE), experiment, known)
         row = tables.roofline.iloc[0]
         assert pd.isna(row["matmul_flops_per_s"])
         assert row["share"] == row["convolution_share"] > 0
@@ -333,7 +337,7 @@ class TestFigure:
     def test_a_line_of_the_report_names_the_farthest(self) -> None:
         tables = rooflines.tables(of_gpu())
         page = render_markdown(
-            tables, title="t", baseline="cpu", environment={}, plots=[Path("roofline.png")]
+            tables, title="t", baseline=BASELINE, environment={}, plots=[Path("roofline.png")]
         )
         said = page.partition("## Roofline\n\n")[2].partition("\n\n## ")[0]
         stages = tables.roofline[tables.roofline["stage"] != "forward"]
@@ -355,12 +359,14 @@ class TestFigure:
             backends=[{"name": "cpu-blocks", "from": "cpu", "dtype": "bfloat16", "convolution": "winograd"}],
         )
         tables = with_roofline(
-            tables_of(records, "cpu-blocks"), experiment, rooflines.ceilings_of(experiment)
+            tables_of(records, Baseline(backend="cpu-blocks")), experiment, rooflines.ceilings_of(experiment)
         )
         precisions = dict(zip(tables.roofline["stage"], tables.roofline["precision"], strict=True))
         assert precisions["propagation"] == "bfloat16"
         assert precisions["upsampling"] == "float32"
-        page = render_markdown(tables, title="t", baseline="cpu-blocks", environment={}, plots=[])
+        page = render_markdown(
+            tables, title="t", baseline=Baseline(backend="cpu-blocks"), environment={}, plots=[]
+        )
         assert "On cpu-blocks propagation is held against the narrow type of its residual blocks" in page
 
     def test_how_far_the_ceilings_drifted_is_told(self) -> None:
@@ -373,19 +379,19 @@ class TestFigure:
                 (Moment.AFTER, 0.8 if spec.kind is CeilingKind.COPY else 0.9),
             )
         ]
-        tables = with_roofline(tables_of(records, "cpu"), rooflines.experiment_of(records), known)
-        page = render_markdown(tables, title="t", baseline="cpu", environment={}, plots=[])
+        tables = with_roofline(tables_of(records, BASELINE), rooflines.experiment_of(records), known)
+        page = render_markdown(tables, title="t", baseline=BASELINE, environment={}, plots=[])
         assert "Between the two the best differ by 25.0 % at most (copy)" in page
 
     def test_more_than_all_of_a_limit_is_explained(self) -> None:
         fast = synthetic.Machine(name="cpu", per_frame_s=0.001, psnr_db=None)
         page = render_markdown(
             rooflines.tables(synthetic.run((fast,), frames=(2,))),
-            title="t", baseline="cpu", environment={}, plots=[],
+            title="t", baseline=BASELINE, environment={}, plots=[],
         )  # fmt: skip
         assert "More than 100 % is no mistake" in page
         slow = synthetic.Machine(name="cpu", per_frame_s=1.0, psnr_db=None)
         tables = rooflines.tables(synthetic.run((slow,), frames=(2,)))
         assert "More than 100 %" not in render_markdown(
-            tables, title="t", baseline="cpu", environment={}, plots=[]
+            tables, title="t", baseline=BASELINE, environment={}, plots=[]
         )

@@ -14,6 +14,7 @@ import torch
 
 from bench import run
 from bench.grid import config
+from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.messages import RunStoppedError, blank_record
@@ -38,7 +39,7 @@ def test_what_is_created_opens_again(tmp_path):
     made = create(tmp_path / "new" / "run")
     found = RunFolder.open(made.path)
     assert found == made
-    assert found.baseline == "cpu"
+    assert found.baseline == Baseline(backend="cpu")
     assert found.filters == ("frames=1",)
     assert [cell.frames for cell in found.cells()] == [1]
     assert found.records() == []
@@ -62,7 +63,7 @@ def test_the_config_in_the_folder_is_the_experiment(tmp_path):
     folder = create(tmp_path / "run", one)
     loaded, _ = config.load(folder.path / "config.yaml")
     assert loaded == one
-    assert RunFolder.open(folder.path).baseline == "one"
+    assert RunFolder.open(folder.path).baseline == Baseline(backend="one")
 
 
 @pytest.mark.parametrize("through_a_link", [False, True])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.grid.baseline import Baseline
 from bench.plotting.plot_overlay import overlay_figure
 from bench.records import CellRecord
 from bench.reporting.devices import Devices, devices_of
@@ -18,7 +19,8 @@ CPU, CUDA, CUDNN = synthetic.GPU[:3]
 
 
 def side(name: str, records: Sequence[CellRecord], baseline: str = "cuda") -> Side:
-    return Side(name=name, baseline=baseline, cells=cells_of(tables_of(records, baseline)))
+    over = Baseline.of(baseline)
+    return Side(name=name, baseline=over, cells=cells_of(tables_of(records, over)))
 
 
 def faster(times: float) -> tuple[synthetic.Machine, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.grid.baseline import Baseline
 from bench.grid.spans import FORWARD
 from bench.paper.experiments import CORRECTED
 from bench.paper.method import Method
@@ -106,7 +107,7 @@ def memory(
 
 def run(records: Sequence[CellRecord], method: Method | None = None) -> Run:
     roles = {str(role): role for role in Role}
-    return Run(tables=tables_of(records, "cpu"), roles=roles, method=method)
+    return Run(tables=tables_of(records, Baseline(backend="cpu")), roles=roles, method=method)
 
 
 def source(*records: Sequence[CellRecord], name: str = CORRECTED, method: Method | None = None) -> Source:
