@@ -49,7 +49,7 @@ def test_the_committed_run_is_written_byte_for_byte_again(tmp_path):
 def test_it_opens_as_any_run_does():
     run = RunFolder.open(FOLDER)
     run.check_config()
-    assert run.baseline == "cpu"
+    assert str(run.baseline) == "cpu"
     assert len(run.records()) == len(run.cells()) == 75
     for record, planned in zip(run.records(), run.cells(), strict=True):
         assert fault(record, planned, 1) is None
