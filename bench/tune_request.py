@@ -13,9 +13,8 @@ from bench.grid.backend_file import SUFFIXES, folders, read_backends, user_folde
 from bench.grid.config import Experiment
 from bench.grid.config_backend import BACKEND_NAMES
 from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
-from bench.grid.yaml_source import nearest
 from bench.tuning.space import axes, fields_tried
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 REQUEST_NAME: Final = "request.json"
 

@@ -8,9 +8,8 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from vsr_model.errors import BadField
+from vsr_model.errors import BadField, nearest
 from vsr_model.network import Facts, Network
-from vsr_model.registry import nearest
 from vsr_model.stages import StageProbe, no_probe
 
 InputKind = Literal["clip", "frame", "window"]
@@ -62,7 +61,7 @@ class Adapted(Network):
             },
             scale=scale,
             narrow=("module",),
-            compiled=names or ("module",),
+            compiled=names,
         )
         self._called: set[str] = set()
 
@@ -134,7 +133,8 @@ class Adapted(Network):
             def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
                 gate.leave()
 
-            handles.append(submodule.register_forward_pre_hook(enter))
+            # First, for the work of other hooks, such as weight normalisation, to be the stage's.
+            handles.append(submodule.register_forward_pre_hook(enter, prepend=True))
             handles.append(submodule.register_forward_hook(leave, always_call=True))
         try:
             yield
@@ -168,8 +168,8 @@ def find_stages(
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Match the patterns of stages with submodules: each submodule's stage, and each pattern's submodules.
 
-    Raises BadField for a pattern that matches none, with the nearest name, and for a submodule inside another
-    stage's.
+    A ModuleList or ModuleDict, which is never called itself, stands for what is in it. Raises BadField
+    for a pattern that matches none, with the nearest name, and for a submodule inside another stage's.
     """
     names = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     found: dict[str, str] = {}
@@ -188,7 +188,11 @@ def find_stages(
                     f"{nearest(pattern, names)}; its own are {shown or 'none'}",
                 )
             # The same object under another name has its hooks already.
-            known = [of_object.setdefault(id(module.get_submodule(name)), name) for name in matched]
+            known = [
+                of_object.setdefault(id(module.get_submodule(name)), name)
+                for outer in matched
+                for name in _contained(outer, module.get_submodule(outer))
+            ]
             by_pattern.setdefault(pattern, []).extend(known)
             for name in known:
                 found.setdefault(name, stage)
@@ -203,6 +207,15 @@ def find_stages(
     return found, by_pattern
 
 
+def _contained(name: str, module: nn.Module) -> Iterator[str]:
+    """Yield the name of a module, or those in it where it is a container without a forward."""
+    if not isinstance(module, nn.ModuleList | nn.ModuleDict):
+        yield name
+        return
+    for child, its in module.named_children():
+        yield from _contained(f"{name}.{child}", its)
+
+
 def _check_hooks(name: str, network: nn.Module) -> None:
     """Raise BadField for a submodule whose calls no hook sees, by itself or for what it lies in."""
     parts = name.split(".")
@@ -211,7 +224,7 @@ def _check_hooks(name: str, network: nn.Module) -> None:
         module = network.get_submodule(outer)
         if isinstance(module, torch.jit.ScriptModule):
             why = "was scripted or traced, and takes no hooks; leave it as it is written"
-        elif module._compiled_call_impl is not None or hasattr(module, "_orig_mod"):
+        elif _is_compiled(module):
             why = "was compiled, so that its hooks do not fire; leave that to `compile: true` of a backend"
         elif outer == name and type(module).__call__ is not nn.Module.__call__:
             why = f"overrides __call__ in {type(module).__name__}, so that its hooks never fire; use forward"
@@ -221,12 +234,20 @@ def _check_hooks(name: str, network: nn.Module) -> None:
         raise BadField("stages", f"{name!r}{where} {why}")
 
 
+def _is_compiled(module: nn.Module) -> bool:
+    return (
+        module._compiled_call_impl is not None
+        or hasattr(module, "_orig_mod")
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+    )
+
+
 def _outermost(names: Mapping[str, str]) -> list[str]:
     return [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
 
 
 def _around(middle: int, frames: int, window: int, ends: Ends) -> list[int]:
-    """The indices of a window around a frame, those beyond the clip's ends replaced."""
+    """Return the indices of a window around a frame, those beyond the clip's ends replaced."""
     period = max(2 * (frames - 1), 1)
 
     def inside(index: int) -> int:

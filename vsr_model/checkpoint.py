@@ -48,8 +48,8 @@ class Naming:
     @classmethod
     def of(cls, model: nn.Module | type[Network]) -> Self:
         """Return that of a network, from its facts; of any other module the names are its own."""
-        facts: Facts | None = getattr(model, "facts", None)
-        if facts is None:
+        facts = getattr(model, "facts", None)
+        if not isinstance(facts, Facts):
             return cls()
         return cls(
             rules=tuple((re.compile(pattern), replacement) for pattern, replacement in facts.names),
@@ -139,12 +139,15 @@ def _check_file(path: Path) -> None:
 def _select(
     content: Mapping[str, Any], targets: Mapping[str, Tensor], naming: Naming
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's tensors by this project's names, and those under the same wrapper that are not in it."""
+    """Return the network's tensors by its own names, and those under the same wrapper that are not in it."""
     groups: dict[tuple[str, ...], dict[str, Tensor]] = {}
     for path, tensor in _flatten(content, (), set()):
-        depth = 0
-        while path[depth] in _WRAPPERS and depth < len(path) - 1:
-            depth += 1
+        last = 0
+        while path[last] in _WRAPPERS and last < len(path) - 1:
+            last += 1
+        # A network may have a submodule of a wrapper's name.
+        depths = (depth for depth in range(last) if naming.own_name(".".join(path[depth:])) in targets)
+        depth = next(depths, last)
         groups.setdefault(path[:depth], {})[".".join(path[depth:])] = tensor
 
     def preference(wrappers: tuple[str, ...]) -> tuple[bool, bool, bool, int]:

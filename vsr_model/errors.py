@@ -1,5 +1,8 @@
 """The one exception for what a user got wrong."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from vsr_model.one_line import one_line
 
 
@@ -21,3 +24,10 @@ class BadField(BadInput):
     def __init__(self, field: str, said: str) -> None:
         super().__init__(f"{field}: {said}")
         self.field, self.said = field, said
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return ' (did you mean ...?)' with the most similar allowed name, or nothing."""
+    by_fold = {known.casefold(): known for known in allowed}
+    found = get_close_matches(name.casefold(), by_fold, n=1)
+    return f" (did you mean {by_fold[found[0]]!r}?)" if found else ""

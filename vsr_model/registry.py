@@ -1,14 +1,13 @@
 """The networks there are: one line each. Free of torch until one is built."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from vsr_model.errors import BadField, BadInput
+from vsr_model.errors import BadField, BadInput, nearest
 
 if TYPE_CHECKING:
     from vsr_model.network import Network
@@ -66,11 +65,3 @@ def build_network(name: str, *, seed: int = 0, **arguments: object) -> "Network"
     from vsr_model.weights import build_seeded  # noqa: PLC0415 - imports torch
 
     return build_seeded(network_class(name), resolve(name, arguments), seed)
-
-
-def nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """Return ' (did you mean ...?)' with the most similar name, or nothing."""
-    match get_close_matches(name.lower(), known, n=1):
-        case [found]:
-            return f" (did you mean {found!r}?)"
-    return ""

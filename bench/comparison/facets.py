@@ -12,10 +12,9 @@ from bench.grid.backend_spec import Backend
 from bench.grid.config import Experiment, Input
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
-from bench.grid.yaml_source import nearest
 from bench.records import CellRecord
 from bench.results.devices import cuda_devices
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
 

@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Verdict
-from bench.grid.yaml_source import nearest
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 
 class Failing(StrEnum):

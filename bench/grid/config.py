@@ -41,7 +41,8 @@ from bench.grid.config_errors import BASELINE_PATTERN, as_bad_input, field_error
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model, Models, model_schemas
 from bench.grid.disagreements import disagreement
-from bench.grid.yaml_source import Source, nearest, override, read, value_of
+from bench.grid.yaml_source import Source, override, read, value_of
+from vsr_model.errors import nearest
 
 
 class InputGrid(Strict):
@@ -52,7 +53,7 @@ class InputGrid(Strict):
     frames: Axis | None = None
     """Frames per clip (t)."""
     size: Sizes | None = None
-    """[height, width] of the low-resolution frames in pixels, each at least 16."""
+    """[height, width] of the low-resolution frames in pixels."""
 
 
 class RandomInput(Strict):
@@ -95,7 +96,7 @@ class VideoInput(Strict):
     fit: Literal["resize", "crop"] = "resize"
     """How the frames come to a cell's size."""
     stride: AxisValue = 1
-    """Take every so-manieth frame."""
+    """Take one frame of so many."""
     grid: InputGrid = InputGrid()
     """Axes for this input alone."""
 
@@ -111,7 +112,7 @@ class Grid(Strict):
     frames: Axis
     """Frames per clip (t)."""
     size: Sizes
-    """[height, width] of the low-resolution frames in pixels, each at least 16."""
+    """[height, width] of the low-resolution frames in pixels."""
 
 
 PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips", "roofline"]

@@ -9,7 +9,7 @@ from bench.grid.config_base import Name, Strict
 from bench.grid.config_errors import DEVICE_PATTERN, field_error
 from bench.grid.config_memory import MemoryPlanSpec, written_out
 from bench.grid.config_memory import Name as MemoryPlanName
-from bench.grid.yaml_source import nearest
+from vsr_model.errors import nearest
 
 BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
 BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)

@@ -5,8 +5,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from bench.grid.yaml_source import MAX_SHOWN, Location, Source, dotted, nearest
-from vsr_model.errors import BadInput
+from bench.grid.yaml_source import MAX_SHOWN, Location, Source, dotted
+from vsr_model.errors import BadInput, nearest
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PATH_PATTERN: Final = r"^[^\x00]+$"

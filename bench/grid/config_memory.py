@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from bench.grid.config_base import MAX_AXIS_VALUE, AxisValue, MediaPath, Strict
 from bench.grid.config_errors import field_error
-from bench.grid.yaml_source import nearest
+from vsr_model.errors import nearest
 
 if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan
@@ -39,7 +39,7 @@ class MemoryPlanSpec(Strict):
             json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_AXIS_VALUE)] | Literal["root"],
         ),
     ] = 1
-    """Of every so-manieth frame they are kept, and computed a second time between; `root`: about the root of
+    """Of one frame in so many they are kept, and computed a second time between; `root`: about the root of
     the cell's frames, with which the fewest are held."""
     chunk: AxisValue = 8
     """For how many pairs of neighbouring frames flow is estimated at once, at most."""

@@ -18,7 +18,7 @@ from pydantic import (
 from bench.grid.config_base import MediaPath, Name, Seed, Strict, unique
 from bench.grid.config_errors import field_error, shown, unknown_field
 from bench.grid.spans import SPANS
-from bench.grid.yaml_source import nearest
+from vsr_model.errors import nearest
 from vsr_model.registry import NETWORKS
 
 DEFAULT: Final = "basicvsr"
@@ -74,7 +74,7 @@ class Model(Strict):
     """How many times larger a side comes out."""
     input: Literal["clip", "frame", "window"] = "clip"
     """What forward takes: (n, t, c, h, w), (n, c, h, w) frame by frame, or (n, window, c, h, w)."""
-    window: Annotated[int, Field(ge=1, le=99, multiple_of=1)] = 5
+    window: Annotated[int, Field(ge=1, le=99)] = 5
     """Frames of a window, an odd number; the middle one comes out."""
     ends: Literal["mirror", "repeat"] = "mirror"
     """What fills a window beyond the ends of the clip."""
@@ -94,12 +94,8 @@ class Model(Strict):
                 if name not in (*_OF_ANY, *_OF_OWN):
                     raise unknown_field(name, [*_OF_ANY, *_OF_OWN])
             return data
-        for name in data:
-            if name in _OF_OWN and data[name] is not None:
-                said = "is for a class of your own, and there is no import that names one"
-                raise field_error(name, said)
         common = {name: value for name, value in data.items() if name in _OF_ANY}
-        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
+        own = {name: value for name, value in data.items() if name not in _OF_ANY}
         if isinstance(given := own.get("parameters"), dict):
             own = {**given, **{name: value for name, value in own.items() if name != "parameters"}}
         return {**common, "parameters": own}
@@ -129,6 +125,8 @@ class Model(Strict):
         for stage in self.stages:
             if stage in SPANS:
                 raise field_error("stages", f"{stage!r} is what tables call something else; rename the stage")
+        if self.input != "window" and (given := self.model_fields_set & {"window", "ends"}):
+            raise field_error(min(given), f"is for `input: window`, and this has `input: {self.input}`")
         if self.window % 2 == 0:
             raise field_error(
                 "window", f"should be an odd number, so that it has a middle, not {self.window}"
@@ -154,8 +152,8 @@ class Model(Strict):
         """The parameters beside the name, and nothing that the other kind of network has."""
         data = as_mapping(self)
         if self.import_ is not None:
-            data.pop("parameters", None)
-            return dict(data)
+            dropped = {"parameters"} if self.input == "window" else {"parameters", "window", "ends"}
+            return {name: value for name, value in data.items() if name not in dropped}
         return {name: data[name] for name in _OF_ANY if name in data} | self.parameters
 
 

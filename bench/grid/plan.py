@@ -11,8 +11,7 @@ from bench.grid.backend_spec import Backend, resolve
 from bench.grid.config import Experiment, Input
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
-from bench.grid.yaml_source import nearest
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan

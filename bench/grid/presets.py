@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from bench.grid.yaml_source import nearest
 from bench.places import PACKAGE, ROOT
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 _FOLDERS: Final = (PACKAGE / "configs", ROOT / "configs")
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bench.grid.config_errors import NAME_PATTERN
-from bench.grid.yaml_source import Location, Source, nearest
-from vsr_model.errors import BadInput
+from bench.grid.yaml_source import Location, Source
+from vsr_model.errors import BadInput, nearest
 
 FIELD: Final = "variants"
 

@@ -3,7 +3,6 @@
 Stricter than YAML: no duplicate keys, no tags beyond the plain types, no document that unfolds without end.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 MAX_NODES: Final = 50_000
 """Values of one file, aliases written out: above ten thousand sizes, and read within a second."""
@@ -165,12 +164,6 @@ def override(source: Source, assignments: Sequence[str]) -> Source:
 def value_of(text: str, place: str) -> Any:
     """The data of a text that stands on the command line. Raises BadInput for what is no plain YAML."""
     return _parse(text, lambda _: place)[0]
-
-
-def nearest(name: str, allowed: Sequence[str]) -> str:
-    """' (did you mean ...?)' with the most similar allowed name, or nothing."""
-    found = difflib.get_close_matches(name, allowed, n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _is_special(path: Path) -> bool:

@@ -21,6 +21,7 @@ from bench.measure.memory import MemoryProfile
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
 from bench.records import MemoryLine, Pass, Phase
+from vsr_model.adapted import Adapted
 from vsr_model.network import Network
 from vsr_model.stages import StageProbe, no_probe
 
@@ -215,7 +216,8 @@ class Calls:
         return memory.curve(lambda: self._profiled(lrs), device=self._device)
 
     def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:
-        return memory.by_line(type(self._network).forward, lambda: self._profiled(lrs))
+        network = self._network.module if isinstance(self._network, Adapted) else self._network
+        return memory.by_line(type(network).forward, lambda: self._profiled(lrs))
 
     def _profiled(self, lrs: Tensor) -> None:
         """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""

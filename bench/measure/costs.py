@@ -171,6 +171,9 @@ class CostTracer:
         finally:
             torch.set_num_threads(before)
         if isinstance(prepared.network, Adapted):
+            if clip._version:
+                source = prepared.network.facts.source
+                raise BadField("import", f"{source} writes into its input, which all calls are given")
             self._whole[cell.model.name].append(prepared.network)
         return costs
 

@@ -1,6 +1,7 @@
 """Networks as a grid names them: of the registry, or classes of the user's own. Runs in a worker."""
 
 import os
+import random
 import sys
 import traceback
 from collections.abc import Iterator
@@ -10,16 +11,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from bench.grid.config_model import Model
 from bench.measure.draft import in_words
 from vsr_model.adapted import Adapted
 from vsr_model.checkpoint import load_checkpoint
-from vsr_model.errors import BadField, BadInput
+from vsr_model.errors import BadField, BadInput, nearest
 from vsr_model.network import Network
-from vsr_model.registry import build_network, nearest
+from vsr_model.registry import build_network
 
 DEFAULT_SEED: Final = 0
 
@@ -49,14 +52,25 @@ def _adapted(model: Model, seed: int) -> Adapted:
     kind = imported(model)
     given = {name: _plain(value) for name, value in model.arguments.items()}
     field = "arguments" if given else "import"
-    with torch.random.fork_rng(devices=[]), _told(model, field, f"{kind.__name__} cannot be made"):
+    # Without gradients: what a constructor computes, as weight normalisation does, can be copied then.
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.no_grad(),
+        _told(model, field, f"{kind.__name__} cannot be made"),
+    ):
         torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         try:
             module = kind(**given)
         except TypeError as error:
             raise TypeError(f"{error}; it takes {_signature(kind)}").with_traceback(
                 error.__traceback__
             ) from None
+    if lazy := [name for name, item in module.named_parameters() if is_lazy(item)]:
+        raise BadField(
+            "import", f"{kind.__name__} gives {lazy[0]} a size at its first call; give it one before"
+        )
     return Adapted(
         module,
         title=model.name,
@@ -83,7 +97,7 @@ def imported(model: Model) -> type[nn.Module]:
         found: Any = import_module(module_name)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            classes = [key for key, value in vars(found).items() if isinstance(value, type)]
+            classes = [key for key in dir(found) if isinstance(getattr(found, key, None), type)]
             raise BadField("import", f"{module_name} has no {attribute!r}{nearest(attribute, classes)}")
         found = getattr(found, name)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):

@@ -61,12 +61,8 @@ class NetworkInfo:
     """What a network says of itself, and is."""
 
     title: str
-    source: str
-    stages: tuple[str, ...]
-    scale: int
     min_size: int
     min_frames: int
-    parameters: int  # learned numbers
     arguments: dict[str, Any]  # of its constructor, defaults filled in
 
 
@@ -278,12 +274,8 @@ def _info(model: Model, network: Any) -> NetworkInfo:
     facts = network.facts
     return NetworkInfo(
         title=facts.title,
-        source=facts.source,
-        stages=tuple(facts.stages),
-        scale=facts.scale,
         min_size=facts.min_size,
         min_frames=facts.min_frames,
-        parameters=sum(item.numel() for item in network.parameters()),
         arguments=resolve(model.name, model.parameters) if model.import_ is None else dict(model.arguments),
     )
 

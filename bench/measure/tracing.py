@@ -195,7 +195,7 @@ class _Effect:
 
 
 class _Memo:
-    """What calls of modules did: once two of a kind did the same, later ones are counted and not run.
+    """Remember what calls of modules did: once two of a kind did the same, later ones are counted, not run.
 
     Modules that open stages of their own, that keep memory, or whose outputs share it, always run.
     """
@@ -223,7 +223,7 @@ class _Memo:
     def _call(self, original: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
         tracer = self._tracer
         leaves, structure = tree_flatten((args, kwargs))
-        key = (id(module), tracer.stage, structure, tuple(map(self._kind, leaves)))
+        key = (module, tracer.stage, structure, tuple(map(self._kind, leaves)))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         try:
             if key in self._repeats:

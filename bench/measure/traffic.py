@@ -211,7 +211,7 @@ class Traffic:
             value.sources = ()
             return 3 * piece.size  # written, read by the layer before, and by this one
         if value.parts:
-            return sum(map(self._cost, value.parts)) * piece.size // value.storage_bytes
+            return sum(map(self._cost, value.parts)) * piece.size // max(value.storage_bytes, 1)
         return piece.size
 
     def _fetch(self, piece: Piece) -> None:

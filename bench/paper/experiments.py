@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.grid.yaml_source import nearest
 from bench.paper import method
 from bench.paper.method import Method
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 PAPER: Final = "paper"
 FAITHFUL: Final = "faithful"

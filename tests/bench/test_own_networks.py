@@ -312,7 +312,6 @@ def test_a_module_may_print_fork_and_take_its_time(tmp_path: Path, launcher: Lau
     path = written(tmp_path, own("Pairs", **{"import": "odd:Pairs", "input": "clip"}))
     answer = ask(launcher, path)
     assert answer.costs_missing == {}
-    assert answer.networks["mine"].stages == ("trunk", "upsampling")
     assert ask(launcher, path).costs == answer.costs  # and the next one has its answer, no copy's
 
 
@@ -359,6 +358,16 @@ def test_costs_that_no_small_trial_shows_stay_empty_and_the_network_is_tried_sma
     assert tracer.uncalled(of_large_clip()) is None
     with pytest.raises(BadField, match=r"scale: 4 makes \(1, 2, 3, .* comes out"):
         of_reading(Reading(), scale=4).costs(of_large_clip())
+
+
+class Writing(Reading):
+    def forward(self, frame: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(frame.sub_(0.5)), 2)
+
+
+def test_a_class_that_writes_into_its_input_is_refused() -> None:
+    with pytest.raises(BadField, match=r"import: .*:Writing writes into its input"):
+        of_reading(Writing()).costs(of_large_clip())
 
 
 def test_a_trial_that_takes_long_is_ended_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

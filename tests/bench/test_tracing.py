@@ -154,6 +154,20 @@ def test_a_module_that_keeps_memory_is_always_run():
     assert traced(Grows(), 1, 8, 3, 8, 8) == traced(Grows(), 1, 8, 3, 8, 8, device="cpu")
 
 
+class Passing(nn.Module):
+    """Makes a module for each call, of which the next may lie where it lay."""
+
+    def forward(self, frame: Tensor) -> Tensor:
+        for _ in range(4):
+            nn.Upsample(scale_factor=2)(frame)
+        return torch.cat((nn.Upsample(scale_factor=4)(frame), frame.new_empty(0, 3, 32, 32)))
+
+
+def test_modules_made_in_a_call_are_not_taken_for_each_other():
+    out = Tracer(Passing()).trace(lambda clip, _: Passing()(clip), torch.zeros(1, 3, 8, 8, device="meta"))
+    assert out == Tracer(Passing()).trace(lambda clip, _: Passing()(clip), torch.zeros(1, 3, 8, 8))
+
+
 PROCESS = """
 import torch
 from pathlib import Path

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.grid.yaml_source import MAX_BYTES, nearest, override, read
-from vsr_model.errors import BadInput
+from bench.grid.yaml_source import MAX_BYTES, override, read
+from vsr_model.errors import BadInput, nearest
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"

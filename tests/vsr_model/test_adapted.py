@@ -215,3 +215,43 @@ def test_submodules_whose_hooks_would_not_fire_are_refused(make, said):
     module.body = make()
     with pytest.raises(BadInput, match=f"stages: 'body' {said}"):
         adapted(module, {"body": ("body",)})
+
+
+class Blocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.alias = self.blocks[0]
+
+    def forward(self, frame: Tensor) -> Tensor:
+        for block in self.blocks:
+            frame = block(frame)
+        return F.interpolate(frame, scale_factor=2)
+
+
+class Recompiled(Blocks):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forward = torch.compile(self.forward, backend="eager")  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("patterns", [("blocks",), ("block*",)])
+def test_a_container_stands_for_what_is_in_it(patterns):
+    network, spans = adapted(Blocks(), {"all": patterns}, takes="frame"), Spans()
+    network(torch.zeros(1, 1, 3, 8, 8), spans)
+    assert spans.stages == ["all", "all"]
+    assert network.uncalled() == []
+    assert set(network.facts.compiled) == {"module.blocks.0", "module.blocks.1"}
+
+
+def test_a_network_whose_forward_was_compiled_is_refused():
+    with pytest.raises(BadInput, match=r"'blocks\.0' lies in the network, which was compiled"):
+        adapted(Recompiled(), {"all": ("blocks",)})
+
+
+def test_the_work_of_other_hooks_is_the_stages():
+    module, spans = Frames(), Spans()
+    module.head.register_forward_pre_hook(lambda *_: seen.append(spans.open))
+    seen: list[str | None] = []
+    adapted(module, {"head": ("head",)}, takes="frame")(torch.zeros(1, 1, 3, 8, 8), spans)
+    assert seen == ["head"]
