@@ -94,8 +94,12 @@ class Model(Strict):
                 if name not in (*_OF_ANY, *_OF_OWN):
                     raise unknown_field(name, [*_OF_ANY, *_OF_OWN])
             return data
+        for name in data:
+            if name in _OF_OWN and data[name] is not None:
+                said = "is for a class of your own, and there is no import that names one"
+                raise field_error(name, said)
         common = {name: value for name, value in data.items() if name in _OF_ANY}
-        own = {name: value for name, value in data.items() if name not in _OF_ANY}
+        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
         if isinstance(given := own.get("parameters"), dict):
             own = {**given, **{name: value for name, value in own.items() if name != "parameters"}}
         return {**common, "parameters": own}
