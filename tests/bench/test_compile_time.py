@@ -10,6 +10,7 @@ from bench.measure import backends
 from bench.records import Status
 from tests.bench.fakes import experiment
 from tests.bench.rounds import Ran, measure
+from tests.compiler import needs_compiler
 
 
 def test_it_is_torchs_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,7 @@ def test_who_compiles_nothing_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert record.compile_s is None
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of what the compiler imports
 def test_a_compiled_round(tmp_path: Path) -> None:

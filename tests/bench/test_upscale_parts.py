@@ -24,6 +24,7 @@ from bench.upscaling.request import Request
 from bench.upscaling.sink import Sink
 from bench.upscaling.upscale import _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
+from tests.compiler import needs_compiler
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.registry import find_model
@@ -292,11 +293,11 @@ def test_the_compiled_kernel_fills_channels_up(tmp_path: Path):
             for case in (
                 (120, 64, 64, "library"),
                 (8, 180, 320, "library"),
-                (300, 16, 24, "winograd"),
                 (8, 180, 320, "im2col"),
                 (8, 180, 320, "fft"),
             )
         ),
+        pytest.param(300, 16, 24, "winograd", marks=[pytest.mark.slow, needs_compiler]),
     ],
 )
 def test_a_process_keeps_to_the_least_limit_that_works(

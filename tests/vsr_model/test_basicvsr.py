@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests import golden
+from tests.compiler import needs_compiler
 from tests.networks import STAGES, build_basicvsr
 from vsr_model import BasicVSR, load_checkpoint
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
@@ -282,6 +283,7 @@ def test_seeded_weights_are_pinned():
     assert weight.tolist() == [-0.0007859523757360876, 0.05631484463810921, -0.08640173822641373]
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
     r"ignore:`torch\.jit\.\w+` is deprecated:DeprecationWarning"
