@@ -249,8 +249,9 @@ def derive(name: str) -> str:
             "should be 'clip', 'frame' or 'window', not 'frames' (did you mean 'frame'?)",
         ),
         (OWN.format("ends: wrap"), "model.ends", "should be 'mirror' or 'repeat', not 'wrap'"),
+        (OWN.format("window: 3"), "model.window", "is for `input: window`, and this has `input: clip`"),
         (
-            OWN.format("window: 4"),
+            OWN.format("input: window, window: 4"),
             "model.window",
             "should be an odd number, so that it has a middle, not 4",
         ),
@@ -502,7 +503,7 @@ class TestAccepted:
             ("model={name: egvsr, num_blocks: 3}", lambda e: e.models[0].parameters, {"num_blocks": 3}),
             ("model=[basicvsr, {name: egvsr}]", lambda e: [m.name for m in e.models], ["basicvsr", "egvsr"]),
             ("model.num_blocks=3", lambda e: e.models[0].parameters, {"mid_channels": 8, "num_blocks": 3}),
-            (OWN.format("output: 0, window: 3"), lambda e: (e.models[0].output, e.models[0].window), (0, 3)),
+            (OWN.format("output: 0, input: window, window: 3"), lambda e: (e.models[0].output, e.models[0].window), (0, 3)),
             ("model={name: a, import: 'p:A.B', stages: {x: y}}", lambda e: e.models[0].stages, {"x": ("y",)}),
         ],
     )  # fmt: skip
@@ -558,8 +559,6 @@ class TestPaths:
                 "arguments": {},
                 "scale": 2,
                 "input": "clip",
-                "window": 5,
-                "ends": "mirror",
                 "stages": {"trunk": ["body"]},
             }
         ]
