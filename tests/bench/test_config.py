@@ -503,7 +503,8 @@ class TestAccepted:
             ("model={name: egvsr, num_blocks: 3}", lambda e: e.models[0].parameters, {"num_blocks": 3}),
             ("model=[basicvsr, {name: egvsr}]", lambda e: [m.name for m in e.models], ["basicvsr", "egvsr"]),
             ("model.num_blocks=3", lambda e: e.models[0].parameters, {"mid_channels": 8, "num_blocks": 3}),
-            (OWN.format("output: 0, input: window, window: 3"), lambda e: (e.models[0].output, e.models[0].window), (0, 3)),
+            (OWN.format("output: 0"), lambda e: e.models[0].output, 0),
+            (OWN.format("input: window, window: 3"), lambda e: e.models[0].window, 3),
             ("model={name: a, import: 'p:A.B', stages: {x: y}}", lambda e: e.models[0].stages, {"x": ("y",)}),
         ],
     )  # fmt: skip
