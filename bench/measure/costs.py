@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,8 +19,13 @@ from bench.measure.draft import in_words
 from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
 from vsr_model.errors import BadField
+from vsr_model.frame_sources import TensorFrames
+from vsr_model.memory_plan import MemoryPlan
+from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
+from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.stages import StageProbe
+from vsr_model.streaming import upscale_frames
 
 MAX_CPU_PIXELS: Final = 2**16
 """Of a clip that is traced by a real call, where a network does not run on the meta device."""
@@ -32,6 +37,9 @@ _LEAST_SIDE: Final = 16
 _TRIED_FRAMES: Final = 5
 """Of a clip that may call what a shorter one does not."""
 
+_KEEPING: Final = ("fft", "winograd")
+"""Convolutions that keep memory from call to call: spectra of weights, or scratch images."""
+
 Costs = dict[str, StageCost]
 
 
@@ -40,11 +48,54 @@ class Untraceable(Exception):  # noqa: N818 - no error: a cell runs without its 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prepared:
+class Prepared:
     """A network as a backend prepares it, with what counts its calls."""
 
     network: Network
     tracer: Tracer
+
+    @classmethod
+    def of(cls, network: Network, backend: Backend, device: torch.device) -> "Prepared":
+        """Prepare a copy of `network`, which is on the CPU, on the meta device or the CPU.
+
+        What the backend's convolutions keep beside the parameters counts among what is alive. Raises
+        `workload.Unsupported` for what the network cannot have.
+        """
+        copied = copy.deepcopy(network).to(device)
+        tracer = Tracer(copied)
+        with device, tracer.preparing():
+            prepared = workload.prepare(copied, backend, device, on_cpu=not backend.is_cuda)
+        return cls(network=prepared, tracer=tracer)
+
+
+class _FramesElsewhere:
+    """A clip in another memory than what is counted: each frame, on the meta device, is a new tensor."""
+
+    def __init__(self, shape: tuple[int, int, int, int, int]) -> None:
+        self.shape = shape
+
+    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        """As `FrameSource.frames`."""
+        n, _, *frame = self.shape
+        return (torch.empty(n, *frame, device="meta") for _ in range(start, stop))
+
+
+def streamed(
+    network: Network, plan: MemoryPlan, *, holds_clip: bool
+) -> Callable[[Tensor, StageProbe], None]:
+    """Return the network in bounded memory as a call that makes every output and keeps none.
+
+    Without `holds_clip` the clip gives its shape alone: its frames come from another memory.
+    """
+
+    def forward(lrs: Tensor, probe: StageProbe) -> None:
+        assert isinstance(network, BasicVSR)  # of all networks, the one that can be streamed
+        n, t, c, h, w = lrs.shape
+        source = TensorFrames(lrs) if holds_clip else _FramesElsewhere((n, t, c, h, w))
+        for output in upscale_frames(network, source, plan, probe):
+            del output
+
+    return forward
 
 
 class CostTracer:
@@ -53,7 +104,7 @@ class CostTracer:
     def __init__(self, networks: Mapping[str, Network]) -> None:
         """`networks`, by name, are on the CPU, and stay as they are."""
         self._networks = networks
-        self._prepared: dict[Any, _Prepared] = {}
+        self._prepared: dict[Any, Prepared] = {}
         self._found: dict[Any, Costs | Untraceable] = {}
         self._whole: dict[str, list[Adapted]] = defaultdict(list)  # those with a whole call, by name
         self._slow: dict[str, Untraceable] = {}
@@ -89,11 +140,10 @@ class CostTracer:
         own = self._traced(cell)
         if cell.backend.convolution == "library":
             return own
-        plain = self._traced(replace(cell, backend=replace(cell.backend, convolution="library")))
+        dtype = cell.backend.dtype if cell.backend.has_narrow_features else "float32"
+        plain = self._traced(replace(cell, backend=replace(cell.backend, convolution="library", dtype=dtype)))
         return {
-            stage: cost.model_copy(
-                update={"peak_bytes": own[stage].peak_bytes if stage in own else cost.peak_bytes}
-            )
+            stage: cost.model_copy(update={"peak_bytes": own[stage].peak_bytes})
             for stage, cost in plain.items()
         }
 
@@ -151,23 +201,28 @@ class CostTracer:
 
     def _on(self, device: torch.device, cell: Cell, variant: Backend) -> Costs:
         prepared = self._prepare(cell.model.name, variant, device)
-        shape = (cell.batch, cell.frames, 3, cell.height, cell.width)
-        clip = torch.zeros(shape, device=device)
+        clip = torch.zeros(cell.batch, cell.frames, 3, cell.height, cell.width, device=device)
         plan = cell.memory_plan()
+        holds_clip = plan is None or not variant.is_cuda
         if plan is None:
             forward: Callable[[Tensor, StageProbe], object] = workload.forward_of(prepared.network, variant)
         else:
             if plan.place == "host" and not variant.is_cuda:
                 plan = replace(plan, place="device")  # the same memory
-            forward = workload.dropping(workload.frames_of(prepared.network, plan))
-        holds_clip = plan is None or not variant.is_cuda
+            forward = streamed(prepared.network, plan, holds_clip=holds_clip)
+
+        def traced() -> Costs:
+            limit_s = LIMITS_S[device.type]
+            return prepared.tracer.trace(forward, clip, holds_clip=holds_clip, limit_s=limit_s)
+
         before = torch.get_num_threads()
         torch.set_num_threads(variant.threads or before)
+        release_scratch()
         try:
             with device:
-                costs = prepared.tracer.trace(
-                    forward, clip, holds_clip=holds_clip, limit_s=LIMITS_S[device.type]
-                )
+                costs = traced()
+                # What the first call made and kept is there from the beginning of the second.
+                later = traced() if variant.convolution in _KEEPING else costs
         finally:
             torch.set_num_threads(before)
         if isinstance(prepared.network, Adapted):
@@ -175,15 +230,17 @@ class CostTracer:
                 source = prepared.network.facts.source
                 raise BadField("import", f"{source} writes into its input, which all calls are given")
             self._whole[cell.model.name].append(prepared.network)
-        return costs
+        return {
+            stage: cost.model_copy(update={"peak_bytes": max(cost.peak_bytes, later[stage].peak_bytes)})
+            for stage, cost in costs.items()
+        }
 
-    def _prepare(self, name: str, variant: Backend, device: torch.device) -> _Prepared:
+    def _prepare(self, name: str, variant: Backend, device: torch.device) -> Prepared:
+        if variant.convolution in _KEEPING:  # a new network has nothing of another size
+            return Prepared.of(self._networks[name], variant, device)
         key = (name, variant, device)
         if key not in self._prepared:
-            network = copy.deepcopy(self._networks[name]).to(device)
-            with device:
-                prepared = workload.prepare(network, variant, device, on_cpu=not variant.is_cuda)
-            self._prepared[key] = _Prepared(network=prepared, tracer=Tracer(prepared))
+            self._prepared[key] = Prepared.of(self._networks[name], variant, device)
         return self._prepared[key]
 
 

@@ -16,7 +16,7 @@ from bench.grid.backend_spec import CPU, Backend
 from bench.grid.config import Input, RandomInput, VideoInput
 from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
-from bench.grid.impossible import undivided
+from bench.grid.impossible import impossible, undivided
 from bench.grid.plan import Cell
 from bench.process.launcher import Launcher
 from vsr_model.errors import BadField, BadInput
@@ -304,7 +304,11 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             said_s = monotonic()
             send((done, len(question.cells)))
         pair = (cell.model.name, cell.backend.name)
-        if pair in answer.unsupported or _too_small(cell, answer.networks[cell.model.name]):
+        if (
+            pair in answer.unsupported
+            or impossible(cell.backend) is not None
+            or _too_small(cell, answer.networks[cell.model.name])
+        ):
             continue
         try:
             with _of_model(cell.model):

@@ -1,29 +1,25 @@
 """What enlarging a file takes of memory, and the plan that keeps to its limits."""
 
-import copy
 import ctypes
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 import psutil
 import torch
-from torch import Tensor
 
 from bench.grid.backend_spec import Backend
 from bench.machine import host_memory
-from bench.measure import backends, workload
-from bench.measure.tracing import Tracer
+from bench.measure import backends
+from bench.measure.costs import Prepared, streamed
 from bench.upscaling.disk import in_memory, spooled_bytes
 from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
+from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.plan_choice import PLAN_NAMES, Limits, Needs, first_that_fits, named_plan
-from vsr_model.stages import StageProbe
-from vsr_model.streaming import features_bytes, upscale_frames
 from vsr_model.video import MediaInfo
 
 _SHARE_OF_HOST: Final = 0.8
@@ -95,14 +91,16 @@ class Enlarging:
 
     def needs(self, plan: MemoryPlan) -> Needs:
         """Return what the process takes beyond its start, and what lies on the device and on disk."""
-        kept_bytes = len(plan.kept_frames(self.frames)) * self.tensors.features_bytes
+        kept_frames = len(plan.kept_frames(self.frames))
+        kept_bytes = kept_frames * self.tensors.features_bytes
         working_bytes = self.tensors.working_bytes(plan, self.frames)
         disk_bytes = kept_bytes if plan.place == "disk" else 0
         host_bytes = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + self._file_bytes()
         device_bytes = 0
         if self.on_cpu:
             copies = _CPU_WORKING if self.makes_copies else 1.0
-            host_bytes += round(copies * working_bytes) + kept_bytes - disk_bytes
+            host_bytes += round(copies * working_bytes)
+            host_bytes += 0 if plan.place == "disk" else kept_frames * self.tensors.storage_bytes
         else:
             host_bytes += _CUDA_BASE_BYTES + (kept_bytes if plan.place == "host" else 0)
             waiting = OUTPUTS_WAITING * _RGB * _FLOAT_BYTES * self.output_pixels
@@ -127,14 +125,17 @@ class Tensors:
     def __init__(self, network: Network, backend: Backend, height: int, width: int) -> None:
         """`network` is on the CPU, and stays as it is."""
         self.height, self.width = height, width
-        with torch.device("meta"):
-            prepared = workload.prepare(
-                copy.deepcopy(network), backend, torch.device("meta"), on_cpu=not backend.is_cuda
-            )
+        self._network, self._backend = network, backend
+        prepared = self._prepared().network
         assert isinstance(prepared, BasicVSR)  # of all networks, the one that can be streamed
-        self._network = prepared
-        self._tracer = Tracer(prepared)
-        self.features_bytes = features_bytes(prepared, (1, 1, _RGB, height, width))
+        frame = torch.empty(1, _RGB, height, width, device="meta")
+        with torch.device("meta"):
+            trunk = prepared.propagation.backward_trunk
+            features: torch.Tensor = trunk(frame, prepared.propagation.initial_features(frame.unsqueeze(1)))
+        self.features_bytes = features.nbytes
+        """Of a frame's features in one direction."""
+        self.storage_bytes = features.untyped_storage().nbytes()
+        """Of the same where the network made them, with what fills its channels up."""
 
     def working_bytes(self, plan: MemoryPlan, frames: int) -> int:
         """Return the most that is alive at once beside features that the plan keeps: weights, frames, flows,
@@ -145,28 +146,18 @@ class Tensors:
         interval = min(plan.interval, plan.chunk)
         traced = replace(plan, place="host", interval=interval, folder=None)  # kept elsewhere
         shown = min(frames, _TRACED_CHUNKS * plan.chunk)
-        source = _Shapes(shown, self.height, self.width)
-
-        def forward(_clip: Tensor, probe: StageProbe) -> None:
-            with torch.device("meta"):
-                for output in upscale_frames(self._network, source, traced, probe):
-                    del output
-
-        costs = self._tracer.trace(forward, torch.empty(0, device="meta"), holds_clip=False)
+        prepared = self._prepared()
+        release_scratch()
+        clip = torch.empty(1, shown, _RGB, self.height, self.width, device="meta")
+        with torch.device("meta"):
+            costs = prepared.tracer.trace(
+                streamed(prepared.network, traced, holds_clip=False), clip, holds_clip=False
+            )
         longer = min(plan.interval, frames) - min(interval, shown)
-        return max(cost.peak_bytes for cost in costs.values()) + longer * self.features_bytes
+        return max(cost.peak_bytes for cost in costs.values()) + longer * self.storage_bytes
 
-
-class _Shapes:
-    """Frames on the meta device."""
-
-    def __init__(self, frames: int, height: int, width: int) -> None:
-        self.shape = (1, frames, _RGB, height, width)
-
-    def frames(self, start: int, stop: int) -> Iterator[Tensor]:
-        """As `FrameSource.frames`."""
-        _, _, *frame = self.shape
-        return (torch.empty(1, *frame, device="meta") for _ in range(start, stop))
+    def _prepared(self) -> Prepared:
+        return Prepared.of(self._network, self._backend, torch.device("meta"))
 
 
 def enlarging(info: MediaInfo, tensors: Tensors, scale: int, request: Request, frames: int) -> Enlarging:

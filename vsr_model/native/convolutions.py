@@ -41,11 +41,11 @@ def prepare(
 
     With `shuffled` the outputs are ordered corner by corner, as `pixel_shuffle` by 2 lays them out, each
     corner filled up to a multiple of 16. With `in_bfloat16` the factors of products are rounded to it, after
-    the transforms. Raises Unavailable where the kernel cannot be had.
+    the transforms. Raises Unavailable where the kernel cannot be had, which the meta device does not need.
     """
-    if in_bfloat16 and (reason := bfloat16_unavailable()) is not None:
-        raise Unavailable(reason)
     weight = conv.weight.detach()[:, inputs].float()
+    if in_bfloat16 and not weight.is_meta and (reason := bfloat16_unavailable()) is not None:
+        raise Unavailable(reason)
     bias = conv.bias.detach() if conv.bias is not None and with_bias else weight.new_zeros(len(weight))
     if shuffled:
         weight, bias = (_corner_by_corner(values) for values in (weight, bias))
