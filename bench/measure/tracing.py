@@ -52,9 +52,17 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
         self.intervals = 0
         self.traffic = Traffic()
         self._memo = _Memo(self)
+        self._limit_s = self._deadline_s = math.inf
         self._begin()
         for tensor in (*module.parameters(), *module.buffers()):
             self._hold(tensor)
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Count what the block makes and leaves as alive, and no work: before anything is traced."""
+        with self:
+            yield
+        self.traffic = Traffic()
 
     def trace(
         self,

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench.grid.backend_spec import BUILT_IN
-from bench.grid.config import Model
+from bench.grid.config_model import Model
 from bench.places import ROOT
 from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.request import Request
@@ -34,7 +34,7 @@ def held_bytes(
 
 def main(source: str, convolution: str, limit_bytes: str) -> None:
     """Print the bytes held."""
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
     upscale(
         Request(
@@ -47,10 +47,11 @@ def main(source: str, convolution: str, limit_bytes: str) -> None:
             heap_gives_back=give_back_at_once(),
         )
     )
-    print(_status_bytes("VmHWM") - before)
+    print(status_bytes("VmHWM") - before)
 
 
-def _status_bytes(name: str) -> int:
+def status_bytes(name: str) -> int:
+    """Return a figure of this process by its name in proc(5)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
