@@ -80,9 +80,7 @@ class _FramesElsewhere:
         return (torch.empty(n, *frame, device="meta") for _ in range(start, stop))
 
 
-def streamed(
-    network: Network, plan: MemoryPlan, *, holds_clip: bool
-) -> Callable[[Tensor, StageProbe], None]:
+def streamed(network: Network, plan: MemoryPlan, *, holds_clip: bool) -> Callable[[Tensor, StageProbe], None]:
     """Return the network in bounded memory as a call that makes every output and keeps none.
 
     Without `holds_clip` the clip gives its shape alone: its frames come from another memory.
