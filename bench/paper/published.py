@@ -25,7 +25,7 @@ from bench.messages import blank_record
 from bench.paper.experiments import EXPERIMENTS, FULL, PAPER
 from bench.paper.method import PAPER as METHOD
 from bench.paper.metrics import STAGES
-from bench.paper.sources import Role, Run, Source
+from bench.paper.sources import PAPER_NAMES, Role, Run, Source
 from bench.places import ROOT
 from bench.records import (
     JOURNAL_NAME,
@@ -100,9 +100,13 @@ def environment() -> dict[str, Any]:
 
 
 def source() -> Source:
-    """Return the paper's own figures."""
+    """Return the paper's own figures, its methods by its own names."""
     machine = environment()
-    run = Run.of(tables_of(list(records()), Baseline(backend="cpu"), machine), experiment(), machine)
+    tables = tables_of(list(records()), Baseline(backend="cpu"), machine)
+    for table in (tables.cells, tables.summary):
+        table["backend"] = table["backend"].map(PAPER_NAMES)
+    roles = {name: role for role, name in PAPER_NAMES.items()}
+    run = Run(tables=tables, roles=roles, method=METHOD)
     runs = {name: run.only(name) for name in EXPERIMENTS}
     return Source(name=PAPER, machine=in_short(machine), version=FULL, runs=runs)
 
