@@ -1,13 +1,13 @@
 """Experiment to cells, their order, and what they will cost. Pure; no torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from bench.grid.backend_spec import Backend, resolve
+from bench.grid.backend_spec import CPU, Backend, resolve
 from bench.grid.config import Experiment, Input
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
@@ -39,6 +39,11 @@ class Cell:
         none; None where the plain network takes the whole clip."""
         plan = self.backend.memory_plan
         return None if plan is None else plan.of_clip(self.frames, folder)
+
+    @property
+    def reference(self) -> "Cell":
+        """The call whose output this cell's is held against; its id is no other cell's."""
+        return replace(self, backend=replace(CPU, name=""))
 
     @property
     def id(self) -> str:

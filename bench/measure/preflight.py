@@ -6,13 +6,13 @@ The parent imports neither. Runs once per run, in a worker that the first measur
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from bench.grid.backend_spec import CPU, Backend
+from bench.grid.backend_spec import Backend
 from bench.grid.config import Input, RandomInput, VideoInput
 from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
@@ -314,8 +314,7 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             with _of_model(cell.model):
                 answer.costs[cell.id] = tracer.costs(cell)
             if cell.backend.memory_plan is not None:  # its output is checked against the plain network's
-                plain = replace(cell, backend=CPU)
-                answer.costs.setdefault(plain.id, tracer.costs(plain))
+                answer.costs[cell.reference.id] = tracer.costs(cell.reference)
         except Unsupported as reason:
             answer.unsupported[pair] = str(reason)
             continue

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from pickle import UnpicklingError
 from time import monotonic
 from typing import Final, Protocol
 
-from bench.grid.backend_spec import CPU
 from bench.grid.config import Experiment
 from bench.grid.costs import Costs
 from bench.grid.estimate import peak_bytes
@@ -240,7 +239,7 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         costs_missing=run.costs_missing.get(job.cell.model.name, "")
         if run.costs_of(job.cell) is None
         else "",
-        plain_peak_bytes=peak_bytes(run.costs_of(replace(job.cell, backend=CPU))),
+        plain_peak_bytes=peak_bytes(run.costs_of(job.cell.reference)),
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
         profiles=run.profiles,

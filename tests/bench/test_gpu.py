@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bench.grid.backend_spec import BUILT_IN, Backend
-from bench.grid.config import Model
 from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
 from bench.measure.timing import timed
@@ -23,7 +22,7 @@ from bench.process.runner import Run, execute
 from bench.records import CellRecord, Pass, Phase, Status
 from tests import golden
 from tests.bench.fakes import Watching, experiment, jobs_of
-from tests.networks import STAGES
+from tests.networks import STAGES, build_basicvsr
 from vsr_model import BasicVSR, load_checkpoint
 from vsr_model.stages import no_probe
 
@@ -168,7 +167,7 @@ def run_all(
         experiment=one,
         references=references,
         skip_reason=lambda _: None,
-        admission=Admission(one, lambda _: None),
+        admission=Admission(one.measure, lambda _: None, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve" if method is None else "bench.paper.script:main",
         method=method,
@@ -312,9 +311,7 @@ def test_cudnn_in_the_warp_of_features(device, off):
     backend = BUILT_IN["cudnn"]
     clip = torch.rand(1, 3, 3, 32, 32).to(device.torch_device)
     with backends.applied(backend):
-        network = workload.prepare(
-            workload.build_model(Model(mid_channels=8, num_blocks=1)), backend, device.torch_device
-        )
+        network = workload.prepare(build_basicvsr(8, 1), backend, device.torch_device)
         if off:
             keep_from_cudnn(network.get_submodule("alignment"))
         forward = workload.forward_of(network)

@@ -1,8 +1,5 @@
 """Cells whose clips are divided over processes: real ones once, and everything else with stand-ins."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,24 +8,25 @@ from typing import Any
 import psutil
 import pytest
 import torch
-import yaml
 from torch import Tensor
 
 from bench.grid import estimate
 from bench.grid.backend_spec import BUILT_IN, CPU, Backend
 from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
-from bench.grid.impossible import impossible
+from bench.grid.impossible import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
-from bench.measure import backends, parallel_round, preflight, rank, workload
+from bench.measure import backends, networks, parallel_round, rank, workload
 from bench.measure.backends import CpuDevice
+from bench.measure.costs import CostTracer
 from bench.measure.rank import Failed, Order, Prepared, RankCall
 from bench.measure.ranks import RankFailedError, RankOutOfMemoryError, Ranks, spans_of, why
 from bench.measure.timing import Timed
-from bench.records import CellRecord, Pass, Phase, Status, read_journal
+from bench.records import CellRecord, Pass, Phase, Status
 from bench.upscaling.request import Request
 from tests.bench.fakes import TICK_S, CpuAsCuda, experiment, jobs_of, task_of
 from tests.bench.rounds import Ran
+from tests.networks import STAGES
 from vsr_model.errors import BadInput
 from vsr_model.stages import no_probe
 
@@ -44,29 +42,10 @@ def divided(**changes: Any) -> Experiment:
 # Real processes.
 
 
-def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Path) -> None:
-    grid = {
-        "name": "parallel",
-        "model": {"mid_channels": 4, "num_blocks": 1},
-        "input": [{"name": "noise", "kind": "random"}],
-        "grid": {"batch": [2, 3], "frames": [2], "size": [[16, 24]]},
-        "backends": [{"name": "one", "from": "cpu", "threads": 1}, TWO],
-        "measure": {"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off", "timeout_s": 120},
-        "plots": ["time"],
-    }
-    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
-    ended = subprocess.run(
-        [sys.executable, "-m", "bench", "run", "grid.yaml", "--output", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    records = {record.cell: record for record in read_journal(tmp_path / "out" / "journal.jsonl")}
-    record = records["basicvsr/noise/b2/t2/16x24/two"]
+def test_a_round_by_two_processes(tmp_path: Path) -> None:
+    measure = {"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off"}
+    record = Ran(divided(measure=measure), tmp_path / "references" / "clip.npy").record
+    assert (record.stages, record.parameters) == (STAGES, sum(map(torch.numel, weights_of(divided()))))
     assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
     assert record.settings["processes"] == "2"
     assert record.settings["process_group"] == "gloo"
@@ -76,11 +55,10 @@ def test_a_run_measures_the_same_clips_by_threads_and_by_processes(tmp_path: Pat
     assert len(record.rank_forward_s) == 2
     walls = [item.wall_s for item in record.samples if item.stage == FORWARD and item.phase is Phase.STEADY]
     assert len(walls) == 2
-    skipped = records["basicvsr/noise/b3/t2/16x24/two"]
-    assert (skipped.status, skipped.reason) == (
-        Status.SKIPPED,
-        "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple",
-    )
+
+
+def weights_of(one: Experiment) -> list[Tensor]:
+    return list(networks.build(one.models[0]).parameters())
 
 
 def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path) -> None:
@@ -134,7 +112,8 @@ def served(task: Any, number: int, device: Any, *orders: Order) -> tuple[list[An
 
 def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "clip.npy")
-    whole = workload.forward_of(workload.build_model(task.model))(workload.make_clip(task.job.cell), no_probe)
+    network = networks.build(task.job.cell.model)
+    whole = workload.forward_of(network)(workload.make_clip(task.job.cell), no_probe)
     for number in range(2):
         sent, meetings = served(task, number, CpuDevice(), Order.CALL, Order.OUTPUT, Order.END)
         prepared, call, output = sent
@@ -228,7 +207,7 @@ def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked:
     assert [item.wall_s for item in forward] == [9 * TICK_S] * 5
     assert faked.rank_forward_s == (4 * TICK_S, 8 * TICK_S)
     assert faked.page_faults_per_forward == 6
-    assert (faked.threads, faked.parameters, faked.scale) == (1, 7, 4)
+    assert (faked.threads, faked.parameters, faked.stages, faked.scale) == (1, 7, ("a",), 4)
     assert faked.status is Status.INACCURATE  # zeros were checked as any output is
 
 
@@ -321,7 +300,7 @@ def test_a_file_is_one_clip() -> None:
     request = Request(
         source=Path("in.mp4"),
         output=Path("out.mp4"),
-        model=divided().model,
+        model=divided().models[0],
         backend=replace(CPU, processes=2),
         random_weights=True,
     )
@@ -339,16 +318,17 @@ def test_processes_make_one_pass() -> None:
     assert calls.end_to_end == estimate.expected_calls(measure, CPU).end_to_end
 
 
-def needed(backend: Backend, batch: int) -> int:
-    one = divided()
-    cell = replace(jobs_of(one)[0].cell, backend=backend, batch=batch)
-    return estimate.peak_bytes(cell, one.model)
-
-
 def test_a_gpu_holds_a_share_and_the_host_holds_all() -> None:
+    one = divided()
+    tracer = CostTracer({"basicvsr": networks.build(one.models[0])})
+
+    def cost(backend: Backend, batch: int) -> tuple[int, int | None]:
+        costs = tracer.costs(replace(jobs_of(one)[0].cell, backend=backend, batch=batch))
+        return sum(stage.flops for stage in costs.values()), estimate.peak_bytes(costs)
+
     cudnn = BUILT_IN["cudnn"]
-    assert needed(replace(cudnn, processes=2), 4) == needed(cudnn, 2)
-    assert needed(replace(CPU, processes=2), 4) == needed(CPU, 4)
+    assert cost(replace(cudnn, processes=2), 4) == (cost(cudnn, 4)[0], cost(cudnn, 2)[1])
+    assert cost(replace(CPU, processes=2), 4) == cost(CPU, 4)
 
 
 @pytest.mark.parametrize("variant", ["two-cores", "four-cores", "gpus", "quick"])
@@ -356,4 +336,6 @@ def test_the_preset_divides_every_batch(variant: str) -> None:
     planned, _ = load(ROOT / "configs" / "parallel.yaml", wanted=[variant])
     cells = [job.cell for job in jobs_of(planned)]
     assert any(cell.backend.is_divided for cell in cells)
-    assert [preflight.skip_reason(cell, preflight.Answer()) for cell in cells] == [None] * len(cells)
+    assert [undivided(cell.backend, cell.batch) for cell in cells] == [None] * len(cells)
+    said = "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple"
+    assert undivided(replace(CPU, processes=2), 3) == said

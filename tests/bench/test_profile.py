@@ -216,7 +216,7 @@ def test_a_round_keeps_its_operators_by_stage_and_its_trace(tmp_path: Path) -> N
     assert all(use.device_s is None and use.calls > 0 for use in record.kernels)
     sampled = [use for use in record.kernels if use.name == "aten::grid_sampler_2d"]
     assert [use.stage for use in sampled] == ["alignment"]
-    assert record.profile_trace == "profiles/noise+b1+t2+16x16+cpu+r0.json.gz"
+    assert record.profile_trace == "profiles/basicvsr+noise+b1+t2+16x16+cpu+r0.json.gz"
     with gzip.open(tmp_path / "run" / record.profile_trace, "rt") as file:
         text = file.read()
     assert {f"stage: {stage}" for stage in STAGES} <= {
