@@ -95,7 +95,10 @@ def ready(
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error
-            answer = preflight.ask(launcher, cells)
+            try:
+                answer = preflight.ask(launcher, cells, models=experiment.models)
+            except BadInput as error:
+                raise BadInput(f"{side.origin}: {error}") from error
             described = environment.collect(answer.torch, variables)
             commits = {"git_commit": side.commit, "harness_commit": described["git_commit"]}
             return ReadySide(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import psutil
 from PIL import Image
 
+CONTRACT: Final = "vsr_model.network"
 WORKLOAD: Final = "bench.measure.workload"
 PRELOAD: Final = ("torch", "bench.measure.worker")
 
@@ -30,6 +32,11 @@ def load(torch_imported: Callable[[float], None]) -> Path:
     import_module(PRELOAD[0])
     torch_imported(perf_counter() - begin)
     before = _children()
+    if find_spec(CONTRACT) is None:
+        raise RefusedError(
+            f"it has no {CONTRACT}, by which networks are measured: a revision from before that "
+            "needs the vsr-bench of its time"
+        )
     for name in PRELOAD[1:]:
         import_module(name)
     with suppress(ImportError):

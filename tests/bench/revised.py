@@ -9,6 +9,8 @@ from typing import Final
 
 from bench.places import ROOT
 
+BASICVSR: Final = "networks/basicvsr"
+
 ENLARGES: Final = dedent(
     """
     def _forward(self, lrs, probe=no_probe):
@@ -45,7 +47,7 @@ def commit(folder: Path, **files: str) -> str:
     """Commit files into vsr_model/, those of that name ending in .py; the commit."""
     for name, text in files.items():
         path = folder / "vsr_model" / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "a state of the network")
@@ -56,5 +58,5 @@ def with_networks(folder: Path, *added: str) -> list[str]:
     """A repository with a commit for each text, which stands at the end of this project's network there."""
     repository(folder)
     shutil.copytree(ROOT / "vsr_model", folder / "vsr_model", ignore=shutil.ignore_patterns("__pycache__"))
-    own = (folder / "vsr_model" / "basicvsr.py").read_text()
-    return [commit(folder, basicvsr=own + text) for text in added]
+    own = (folder / "vsr_model" / f"{BASICVSR}.py").read_text()
+    return [commit(folder, **{BASICVSR: own + text}) for text in added]

@@ -1,29 +1,35 @@
-"""vsr-bench ci, asked as on a command line: real repositories, real workers, and times that are given."""
+"""vsr-bench ci, asked as on a command line: real repositories, and mostly times that are given."""
 
 import errno
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import typer
 import yaml
 
-from bench import ci_run, cli_ci, compare_run, exits
+from bench import ci_run, cli, cli_ci, compare_run, exits, in_turn
 from bench.ci_run import CI_NAME
 from bench.comparison.comparison import Comparison, Verdict
-from bench.process.launcher import Launcher, WorkerProcess
-from bench.records import JOURNAL_NAME, CellRecord, Journal, read_journal
-from bench.results import identity
+from bench.grid.plan import Cell, Job
+from bench.grid.spans import FORWARD
+from bench.measure import preflight
+from bench.messages import blank_record
+from bench.process.runner import Observer, Run
+from bench.records import JOURNAL_NAME, Pass, Phase, Sample, Status, read_journal
 from bench.results.run_folder import RunFolder
 from bench.results.whole_file import create_whole
-from tests.bench.revised import ENLARGES, git, with_networks
+from tests.bench.revised import BASICVSR, ENLARGES, commit, git, with_networks
+from tests.networks import STAGES
 from vsr_model.errors import BadInput
 
 ROUNDS = 6
@@ -44,42 +50,72 @@ FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": FEW}}
 """As GATE, where what is measured does not matter."""
 
 
-@pytest.fixture(autouse=True)
-def lasts(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Seconds that each call of a side takes, however busy the machine is."""
-    seconds = {"base": 0.005, "head": 0.005}
-    own = Journal.append
-
-    def append(journal: Journal, record: CellRecord) -> None:
-        side = Path(journal._file.name).parent.name
-        samples = tuple(sample.model_copy(update={"wall_s": seconds[side]}) for sample in record.samples)
-        own(journal, record.model_copy(update={"samples": samples}))
-
-    monkeypatch.setattr(Journal, "append", append)
-    return seconds
-
-
-@pytest.fixture(scope="module")
-def _servers() -> Iterator[dict[str, Launcher]]:
-    with ExitStack() as opened:
-        known: dict[str, Launcher] = {}
-        yield known
-        for launcher in known.values():
-            opened.push(launcher)
+INFO = preflight.NetworkInfo(
+    title="BasicVSR", source="", stages=STAGES, scale=4, min_size=16, min_frames=1, parameters=1, arguments={}
+)
 
 
 @pytest.fixture
-def _quick(_servers: dict[str, Launcher], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server for each network is started once for all tests; each start takes seconds."""
+def lasts() -> dict[str, float]:
+    """Seconds that each call of a side takes."""
+    return {"base": 0.005, "head": 0.005}
 
-    def launch(variables: Mapping[str, str], network: Path) -> AbstractContextManager[Launcher]:
-        of = identity.code_version(None, network).source_sha256
-        if of not in _servers:
-            _servers[of] = Launcher(variables, network).__enter__()
-        return nullcontext(_servers[of])
 
-    for function in (ci_run.start, ci_run.resume):
-        monkeypatch.setitem(function.__kwdefaults__, "launch", launch)
+class Sides:
+    """Stands in for the workers of both sides: each round has its calls, and its output, at once."""
+
+    def __init__(self, lasts: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._lasts = lasts
+        self._begun = count()
+        self._left = 0
+        for function in (ci_run.start, ci_run.resume):
+            monkeypatch.setitem(function.__kwdefaults__, "launch", lambda _, network: nullcontext(network))
+        monkeypatch.setattr(in_turn.preflight, "ask", self._ask)
+        monkeypatch.setattr(in_turn, "execute", self._execute)
+
+    def stop(self, after: int) -> None:
+        """Have the user press Ctrl-C where so many answers and rounds have begun; 0: not at all."""
+        self._left = after
+
+    def _begin(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+
+    def _ask(self, _launcher: object, cells: Sequence[Cell], **_: object) -> preflight.Answer:
+        self._begin()
+        devices = {cell.backend.name: "no CUDA here" for cell in cells if cell.backend.is_cuda}
+        return preflight.Answer(networks={"basicvsr": INFO}, unavailable=devices, torch={"threads": 1})
+
+    def _execute(self, jobs: Sequence[Job], run: Run, network: Any, observer: Observer) -> None:
+        source = (network / "vsr_model" / f"{BASICVSR}.py").read_text()
+        for job in jobs:
+            self._begin()
+            begun = datetime.fromtimestamp(1e9 + 10 * next(self._begun), UTC).isoformat()
+            wall_s = self._lasts[network.name]
+            samples = tuple(
+                Sample(
+                    pass_=Pass.END_TO_END, phase=Phase.STEADY, repetition=number, stage=FORWARD,
+                    start_s=number * wall_s, wall_s=wall_s,
+                )
+                for number in range(run.experiment.measure.repetitions.max)
+            )  # fmt: skip
+            record = blank_record(job, Status.OK, "").model_copy(
+                update={"samples": samples, "started_at": begun, "measured_s": 1.0, "stages": STAGES}
+            )
+            if "ArithmeticError" in source:
+                record = blank_record(job, Status.ERROR, "by its own fault")
+                record = record.model_copy(update={"started_at": begun})
+            run.references.mkdir(exist_ok=True)
+            output = np.full((1, 1, 3, 4, 4), 0.9 if "0.9 * lrs" in source else 1.0, dtype=np.float32)
+            np.save(run.references / ("-".join(job.cell.clip_id) + ".npy"), output)
+            run.keep(record)
+            observer.job_ended(job, record)
+
+
+@pytest.fixture
+def sides(lasts: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Sides:
+    return Sides(lasts, monkeypatch)
 
 
 def ask(*arguments: str | Path) -> int:
@@ -115,6 +151,8 @@ def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commits = with_networks(folder, *texts.values())
     for name, found in zip(texts, commits, strict=True):
         git(folder, "tag", name, found)
+    git(folder, "rm", "--quiet", "vsr_model/network.py")
+    git(folder, "tag", "old", commit(folder))
     return folder
 
 
@@ -132,7 +170,18 @@ def began(folder: Path) -> list[tuple[str, str, int]]:
     )
 
 
-@pytest.mark.usefixtures("_quick")
+def test_two_revisions_by_real_workers(revisions, here):
+    out = here / "out"  # in full, as the servers are in another folder
+    status = ask(here.parent / "fast.yaml", "--base", "base", "--head", "other", "--repository", revisions,
+                 "--fail-on", "never", "--output", out)  # fmt: skip
+    assert status == exits.OK
+    turns = [f"{side}{number}" for _, side, number in began(out)]
+    assert turns == ["base0", "head0", "head1", "base1", "base2", "head2"]
+    assert "The two sides do not give the same output" in (out / "comment.md").read_text()
+    assert git(revisions, "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("sides")
 def test_a_slower_head_is_told(revisions, here, capsys, lasts):
     lasts["head"] = 0.2
     status = ask(here.parent / "gate.yaml", "--base", "base", "--head", "slower", "--repository", revisions,
@@ -164,10 +213,9 @@ def test_a_slower_head_is_told(revisions, here, capsys, lasts):
     assert cell["verdict"] == "slower"
     assert cell["change"]["method"] == "pairs"
     assert ElementTree.fromstring(made["junit.xml"]).find(".//failure") is not None
-    assert git(revisions, "status", "--porcelain") == ""
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     """Asked where the repository is, with all that can be left out left out."""
     monkeypatch.chdir(revisions)
@@ -186,10 +234,10 @@ def test_a_revision_with_itself(revisions, here, monkeypatch, capsys):
     assert git(revisions, "status", "--porcelain") == ""
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_a_head_that_answers_otherwise_is_told(revisions, here):
     arguments = (here.parent / "fast.yaml", "--base", "base", "--repository", revisions)
-    out, same = here / "out", here / "same"  # in full, as the servers are in another test's folder
+    out, same = here / "out", here / "same"
     assert ask(*arguments, "--head", "other", "--output", out) == exits.OK
     said = "The two sides do not give the same output"
     assert said in (out / "comment.md").read_text()
@@ -199,12 +247,12 @@ def test_a_head_that_answers_otherwise_is_told(revisions, here):
     assert said not in (same / "comment.md").read_text()
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(revisions), str(clone))
     git(clone, "checkout", "--quiet", "base")
-    changed = clone / "vsr_model" / "basicvsr.py"
+    changed = clone / "vsr_model" / f"{BASICVSR}.py"
     changed.write_text(changed.read_text() + "\n# Not yet.\n")
     arguments = (here.parent / "fast.yaml", "--base", "HEAD", "--head", ".", "--repository", clone)
     assert ask(*arguments, "--output", "out") == exits.OK
@@ -230,7 +278,7 @@ def lose_the_last_round(folder: Path) -> None:
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_a_head_that_fails_where_base_does_not(revisions, here, capsys):
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
     assert ask(*arguments, "--base", "base", "--head", "failing", "--output", "worse") == exits.FOUND
@@ -241,23 +289,25 @@ def test_a_head_that_fails_where_base_does_not(revisions, here, capsys):
     assert ask(*arguments, *both) == exits.SOME_FAILED
 
 
-@pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("side", ["base", "head"])
-def test_a_revision_that_this_program_cannot_use(revisions, here, side):
-    revision = {"base": "base", "head": "base", side: "broken"}
-    with pytest.raises(BadInput) as caught:
-        ask(here.parent / "fast.yaml", "--repository", revisions, "--base", revision["base"],
-            "--head", revision["head"])  # fmt: skip
-    commit = git(revisions, "rev-parse", "--short=12", "broken")
-    assert str(caught.value).startswith(
-        f"--{side} broken ({commit}): its vsr_model cannot be measured by this program "
-        "(ImportError: cannot import name 'what_is_not_there'"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken", "ImportError: cannot import name 'what_is_not_there'"),
+        ("old", "it has no vsr_model.network, by which networks are measured: "),
+    ],
+)
+def test_a_revision_that_this_program_cannot_use(revisions, here, capsys, name, said):
+    options = ("--repository", str(revisions), "--base", name, "--head", "base")
+    assert cli.main(["ci", str(here.parent / "fast.yaml"), *options]) == exits.BAD_REQUEST
+    commit = git(revisions, "rev-parse", "--short=12", name)
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(
+        f"vsr-bench: --base {name} ({commit}): its vsr_model cannot be measured by this program ({said}"
     )
-    assert len(str(caught.value).splitlines()) == 1
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -318,34 +368,12 @@ def test_the_preset_is_what_is_measured_if_nothing_is_said(revisions, here, monk
 # Interrupted, and gone on with.
 
 
-@pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Has the user press Ctrl-C where the so manieth worker, of all sides together, is to start."""
-    own = Launcher.spawn
-    left = 0
-
-    def spawn(launcher: Launcher, target: str) -> WorkerProcess:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return own(launcher, target)
-
-    def after(workers: int) -> None:
-        nonlocal left
-        left = workers
-
-    monkeypatch.setattr(Launcher, "spawn", spawn)
-    return after
+PREFLIGHTS = 2  # of both sides
 
 
-PREFLIGHTS = 2  # a worker for each side
-
-
-@pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("rounds", [0, 1, 3])
-def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
-    stop(PREFLIGHTS + rounds + 1)
+def test_an_interrupt_keeps_what_is_done(revisions, here, sides, capsys, rounds):
+    sides.stop(PREFLIGHTS + rounds + 1)
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
     status = ask(*arguments, "--base", "base", "--head", "failing", "--output", "out")
     assert status == exits.INTERRUPTED
@@ -354,7 +382,7 @@ def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
     assert not (here / "out" / "comment.md").exists()
     before = began(here / "out")
 
-    stop(0)
+    sides.stop(0)
     assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
     assert began(here / "out")[:rounds] == before
     turns = [f"{side}{number}" for _, side, number in began(here / "out")]
@@ -362,18 +390,17 @@ def test_an_interrupt_keeps_what_is_done(revisions, here, stop, capsys, rounds):
     assert (here / "out" / "comment.md").exists()
 
 
-@pytest.mark.usefixtures("_quick")
-def test_an_interrupt_before_the_first_round_says_that_nothing_was_measured(revisions, here, stop, capsys):
+def test_an_interrupt_before_the_first_round_says_that_nothing_was_measured(revisions, here, sides, capsys):
     arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
-    stop(1)
+    sides.stop(1)
     assert ask(*arguments, "--output", "out") == exits.INTERRUPTED
     assert capsys.readouterr().out == "interrupted before anything was measured; nothing is kept\n"
     assert list(here.iterdir()) == []
 
-    stop(PREFLIGHTS + 2)
+    sides.stop(PREFLIGHTS + 2)
     assert ask(*arguments, "--output", "out") == exits.INTERRUPTED
     capsys.readouterr()
-    stop(1)
+    sides.stop(1)
     assert ask("--resume", "out", "--repository", revisions) == exits.INTERRUPTED
     assert capsys.readouterr().out == (
         "interrupted before anything more was measured; the rest: vsr-bench ci --resume out\n"
@@ -381,14 +408,13 @@ def test_an_interrupt_before_the_first_round_says_that_nothing_was_measured(revi
     assert len(began(here / "out")) == 1
 
 
-@pytest.mark.usefixtures("_quick")
-def test_an_interrupt_in_the_second_look(revisions, here, stop):
-    stop(PREFLIGHTS + 2 * FEW + 2)
+def test_an_interrupt_in_the_second_look(revisions, here, sides):
+    sides.stop(PREFLIGHTS + 2 * FEW + 2)
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
     status = ask(*arguments, "--base", "base", "--head", "failing", "--output", "out")
     assert status == exits.INTERRUPTED
     assert len(began(here / "out" / "second")) == 1
-    stop(0)
+    sides.stop(0)
     assert ask("--resume", "out", "--repository", revisions) == exits.FOUND
     assert len(began(here / "out" / "second")) == 2 * FEW
     made = pages(here / "out")
@@ -404,14 +430,13 @@ def two_clips(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("_quick")
-def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here, stop):
-    stop(PREFLIGHTS + 2 * FEW + 1)
-    out = here / "out"  # in full: servers that another test has started are in its working directory
+def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here, sides):
+    sides.stop(PREFLIGHTS + 2 * FEW + 1)
+    out = here / "out"
     arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "other")
     assert ask(*arguments, "--output", out) == exits.INTERRUPTED
     (first,) = json.loads((out / "outputs.json").read_text())
-    stop(0)
+    sides.stop(0)
     assert ask("--resume", out, "--repository", revisions) == exits.OK
     both = json.loads((out / "outputs.json").read_text())
     assert len({item["clip"] for item in both}) == len(both) == 2
@@ -419,7 +444,7 @@ def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here
     assert "The two sides do not give the same output" in (out / "comment.md").read_text()
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions, here, monkeypatch):
     own, families = compare_run.compare, []
 
@@ -433,7 +458,7 @@ def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions,
     assert families == [0, 2]
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 @pytest.mark.parametrize(
     ("verdict", "fail_on", "status"),
     [
@@ -462,7 +487,7 @@ def test_where_nothing_is_known_of_any_cell_it_is_not_passed(
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_an_unclear_cell_with_an_interval_is_something_known(revisions, here, monkeypatch):
     own = compare_run.compare
 
@@ -476,7 +501,7 @@ def test_an_unclear_cell_with_an_interval_is_something_known(revisions, here, mo
     assert ask(*arguments, "--output", "out") == exits.OK
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_going_on_elsewhere(revisions, here, tmp_path):
     arguments = (here.parent / "fast.yaml", "--repository", revisions)
     assert ask(*arguments, "--base", "base", "--head", "same", "--output", "out") == exits.OK
@@ -503,7 +528,7 @@ def test_going_on_elsewhere(revisions, here, tmp_path):
     assert ask("--resume", "out", "--repository", revisions) == exits.OK
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("sides")
 def test_a_folder_that_cannot_be_filled_is_removed_again(revisions, here, monkeypatch):
     def refuse(path: Path, text: str) -> None:
         if path.name == CI_NAME:
