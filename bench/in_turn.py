@@ -96,7 +96,7 @@ def ready(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error
             try:
-                answer = preflight.ask(launcher, cells, models=experiment.models)
+                answer = preflight.ask(launcher, cells)
             except BadInput as error:
                 raise BadInput(f"{side.origin}: {error}") from error
             described = environment.collect(answer.torch, variables)

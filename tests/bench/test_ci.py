@@ -50,9 +50,7 @@ FAST = {**GATE, "measure": {**GATE["measure"], "repetitions": 1, "rounds": FEW}}
 """As GATE, where what is measured does not matter."""
 
 
-INFO = preflight.NetworkInfo(
-    title="BasicVSR", source="", stages=STAGES, scale=4, min_size=16, min_frames=1, parameters=1, arguments={}
-)
+INFO = preflight.NetworkInfo(title="BasicVSR", min_size=16, min_frames=1, arguments={})
 
 
 @pytest.fixture

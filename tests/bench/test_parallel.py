@@ -80,7 +80,7 @@ def test_the_words_of_a_process_that_fails_are_the_cells(tmp_path: Path) -> None
     model = {"mid_channels": 4, "num_blocks": 1, "checkpoint": str(tmp_path / "none.pth")}
     record = Ran(divided(model=model), tmp_path / "clip.npy").record
     assert record.status is Status.ERROR
-    said = f"of 2: BadInput: The checkpoint {tmp_path / 'none.pth'} does not exist."
+    said = f"of 2: BadField: checkpoint: The checkpoint {tmp_path / 'none.pth'} does not exist."
     assert record.reason.startswith("RankFailedError: process ")
     assert record.reason.endswith(said)
 

@@ -16,7 +16,7 @@ from bench.measure import preflight
 from bench.measure.preflight import Answer, skip_reason
 from bench.process.launcher import Launcher, WorkerProcess
 from tests.bench.fakes import experiment
-from tests.networks import STAGES, build_basicvsr
+from tests.networks import build_basicvsr
 from vsr_model import video
 from vsr_model.errors import BadInput
 
@@ -150,8 +150,7 @@ def test_media_that_cannot_be_used(media, kind, name, sentence):
 def test_a_network_says_what_it_is_and_what_its_cells_cost():
     asked = ask(model=[TINY, EGVSR], grid={"frames": [1, 2], "size": [[16, 24]]})
     info = asked.answer.networks["basicvsr"]
-    assert (info.title, info.stages, info.scale, info.min_size) == ("BasicVSR", STAGES, 4, 16)
-    assert info.parameters == sum(item.numel() for item in build_basicvsr(8, 1).parameters())
+    assert (info.title, info.min_size) == ("BasicVSR", 16)
     assert info.arguments == {
         "mid_channels": 8, "num_blocks": 1, "base_upsample": "bilinear", "flow_resize": "bilinear",
     }  # fmt: skip
@@ -201,7 +200,6 @@ def test_a_size_that_no_network_takes_is_a_slip():
 
 def test_a_network_of_the_users_own_is_traced_as_others_are():
     asked = ask(model=dict(OWN))
-    assert asked.answer.networks["own"].stages == ("features", "upsampling")
     (costs,) = asked.answer.costs.values()
     assert set(costs) == {"features", "upsampling", "other"}
     assert costs["features"].flops == 2 * 16 * 16 * 9 * (3 * 4 + 4 * 4)
