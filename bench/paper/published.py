@@ -227,6 +227,7 @@ def _measured(cell: Cell, **fields: Any) -> CellRecord:
         "warnings": (UNCHECKED,),
         "settings": settings,
         "stages": STAGES,
+        "scale": 4,
     }
     blank = blank_record(plan.Job(cell=cell, round=0), Status.OK, "")
     return blank.model_copy(update={**checked, **fields})

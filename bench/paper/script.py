@@ -72,6 +72,7 @@ class Script:
                 return
             self.model, self.clip = networks.build(self.cell.model), workload.make_clip(self.cell)
             self.draft.values["stages"] = tuple(self.model.facts.stages)
+            self.draft.values["scale"] = self.model.facts.scale
             self.draft.values["parameters"] = sum(item.numel() for item in self.model.parameters())
             self.connection.send(Ready())
             self.connection.recv()
