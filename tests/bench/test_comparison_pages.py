@@ -33,10 +33,9 @@ from bench.reporting.comparison.json import SCHEMA_VERSION, to_json
 from bench.reporting.comparison.junit import to_junit
 from bench.reporting.comparison.page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_open
 from bench.reporting.comparison.terminal import tables
-from bench.reporting.comparison.words import clauses, explanation, found, headline
+from bench.reporting.comparison.words import explanation, found, headline
 from tests.bench import compared
 from tests.bench.compared import EVERY_VERDICT, ODD_NAMES, cell, change, comparison, large, odd
-from tests.browser import PROGRAMS, VARIABLE, Browser, find
 from tests.html_page import Page
 from vsr_model.one_line import visible
 
@@ -115,14 +114,6 @@ def test_the_headline(cells: list[CellComparison], failing: tuple[Failing, ...],
     assert headline([one], failing) == said
     assert said.lower() in render([one], failing).splitlines()[0].lower()
     assert [*tables([one], failing)][-1].plain == said  # type: ignore[union-attr]
-
-
-def test_a_failing_cell_stands_once_with_all_that_is_wrong() -> None:
-    (one,) = found(comparison(EVERY_VERDICT[1:2]), tuple(Failing))
-    assert one.kinds == (Failing.SLOWER, Failing.MEMORY, Failing.STAGE)
-    assert [clause.split()[0] for clause in clauses(one)] == ["time", "device"]
-    stage_only = found(comparison(EVERY_VERDICT[6:7]), (Failing.STAGE,))
-    assert [clauses(item) for item in stage_only] == [["upsampling 1.250 [1.230, 1.270]"]]
 
 
 @pytest.mark.parametrize(
@@ -330,11 +321,6 @@ def check_text(name: str) -> None:
     assert html.texts["td"].count(said) >= len(one.cells)
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_names_are_shown_and_never_obeyed(name: str) -> None:
-    check_text(name)
-
-
 @settings(max_examples=40)
 @given((st.text(MARKUP) | st.text()).filter(lambda text: shown(text) != "" and len(text) < 100))
 @example("@")
@@ -361,27 +347,6 @@ def test_the_html_page_has_the_same_open() -> None:
     assert html.texts["p"][0] == "Looked at twice."
     assert html.dangers() == []
     assert "<details>" not in render_open([one], REGRESSIONS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find()
-    if program is None:
-        pytest.skip(f"no browser here: none of {', '.join(PROGRAMS)}, and {VARIABLE} names none")
-    with Browser(program) as running:
-        yield running
-
-
-def test_the_html_page_fits_windows(browser: Browser, tmp_path: Path) -> None:
-    page = tmp_path / "comparison.html"
-    names = ("n" * 300, "a-name/without_end." * 20)
-    page.write_text(render_page([comparison(), *map(odd, names)], REGRESSIONS), encoding="utf-8")
-    for width in (360, 1280):
-        browser.open(page, width=width)
-        assert browser.evaluate("document.scrollingElement.scrollWidth") <= width
-        assert browser.errors() == []
-        assert browser.requests() == [page.as_uri()]
-        assert browser.evaluate("document.querySelectorAll('tbody tr').length") > len(EVERY_VERDICT)
 
 
 # JSON.
@@ -443,16 +408,6 @@ def test_the_json_is_strict_and_the_same_each_time() -> None:
     assert strict(to_json([], ())) == {
         "schema_version": 1, "failing": [], "failed": False, "comparisons": [],
     }  # fmt: skip
-
-
-@settings(max_examples=100)
-@given(st.text(st.characters()))
-@example("\udcff\x00\u2028")
-def test_the_json_holds_any_name(name: str) -> None:
-    text = to_json([odd(name)], REGRESSIONS)
-    assert text.isascii()
-    said = name.encode("utf-8", "backslashreplace").decode()
-    assert strict(text.encode().decode())["comparisons"][0]["base"]["name"] == said
 
 
 def test_the_documentation_names_every_field_verdict_and_kind() -> None:
@@ -537,14 +492,6 @@ def test_a_cell_is_a_test() -> None:
     ]  # fmt: skip
     assert skipped[EVERY_VERDICT[4].cell].startswith("unclear: time 1.030 [0.980, 1.080]; about 1240 rounds")
     assert "the clocks sagged" in str(suite.findtext("system-out"))
-
-
-def test_suites_without_cells_times_or_a_start() -> None:
-    unstarted = comparison([], new=replace(compared.NEW, started_at=""))
-    suites = valid(to_junit([unstarted, comparison([cell(change=change(float("inf")))])], REGRESSIONS))
-    assert [suite.attrib["tests"] for suite in suites] == ["0", "1"]
-    assert "timestamp" not in suites[0].attrib
-    assert [*valid(to_junit([], ()))] == []
 
 
 @settings(max_examples=100)
