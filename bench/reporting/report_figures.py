@@ -82,24 +82,22 @@ def stages(cells: Sequence[ReportCell]) -> str:
         if any(cell.figure for cell in cells)
         else ""
     )
-    networks = distinct(cell.model for cell in shown)
-    parts = []
-    for name in networks:
-        of_network = [cell for cell in shown if cell.model == name]
-        title = f"**{escape(name)}**\n\n" if len(networks) > 1 else ""
-        parts.append(f"{title}{_stage_table(of_network)}")
+    tables = [
+        _stage_table([cell for cell in shown if cell.model == name], shown)
+        for name in distinct(cell.model for cell in shown)
+    ]
     return (
         "## Stages\n\nMedians of one forward, summed over its frames, with their share of the stages' "
-        f"sum.{apart}\n\n" + "\n\n".join(parts)
+        f"sum.{apart}\n\n" + "\n\n".join(tables)
     )
 
 
-def _stage_table(shown: Sequence[ReportCell]) -> str:
-    """The stages of one network's cells."""
+def _stage_table(shown: Sequence[ReportCell], every: Sequence[ReportCell]) -> str:
+    """The stages of one network's cells, of those of every one."""
     unit = unit_for(sum(cell.stages[stage]["median_s"] for stage in cell.own_stages) for cell in shown)
     first = [cell.stages[cell.own_stages[0]] for cell in shown]
     columns = [
-        *axes_columns(shown, shown),
+        *axes_columns(shown, every),
         *(
             Column(
                 title=f"{stage} ({unit.name})",
