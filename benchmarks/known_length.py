@@ -1,5 +1,8 @@
 """Work whose length is known, through the same worker, passes and probes as a network.
 
+A network of this kind tells its stages apart by the probe (`probed`), and another, which is adapted as a
+class of a user's own is, by hooks (`hooked`). See benchmarks.spinning.
+
 On a CPU each stage spins until a clock of its own (CLOCK_MONOTONIC_RAW, which the harness does not read and
 which nothing adjusts) has passed a given time, and keeps how long that really was: a spin that the system
 interrupts is longer, and counts as such. On a GPU each stage is `torch.cuda._sleep`, whose unit is the
@@ -9,35 +12,41 @@ cycles are fewer. The exit status is 1 where a reported time is not the truth wi
 
 import argparse
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Final, cast
 
 import pandas as pd
 
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED
-from bench.messages import GO, Message, Ready, Task
+from bench.messages import GO, Ready, Task
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, Pass, Phase, Status
 from bench.statistics.stats import Summary, paired_ratio, summarise
 from benchmarks import common
 from benchmarks.common import Evidence
 from vsr_model.errors import BadInput
-from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vsr_model.network import Network
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 NAME: Final = "known_length"
-COLUMNS: Final = ("length_s", "round", "pass", "stage", "repetition", "clock", "reported_s", "true")
+COLUMNS: Final = (
+    "network",
+    "length_s",
+    "round",
+    "pass",
+    "stage",
+    "repetition",
+    "clock",
+    "reported_s",
+    "true",
+)
+
+PROBED: Final = "probed"
+HOOKED: Final = "hooked"
 
 RELATIVE: Final = 0.01
 ABSOLUTE_S: Final = 50e-6
@@ -53,9 +62,6 @@ SHARES: Final = {
 
 CYCLES_PER_S: Final = 1_500_000_000
 """About a GPU's clock, so that lengths are roughly those asked for; nothing is concluded from it."""
-
-WAKE_S: Final = 0.5
-"""Work before the first call on a GPU, whose clock takes a while to come up from idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,90 +80,6 @@ FULL: Final = (
 QUICK: Final = (Plan(lengths_s=(200e-6, 2e-3), repetitions=6, rounds=1),)
 
 
-def own_clock_s() -> float:
-    """Seconds on a clock that the harness does not use."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) / 1e9
-
-
-def spin(length_s: float) -> float:
-    """Keep the processor busy until the clock has passed so many seconds; how many it really were."""
-    begin = own_clock_s()
-    while (passed := own_clock_s() - begin) < length_s:
-        pass
-    return passed
-
-
-def network() -> "Network":
-    """Has the four stages, and `calls`: for each call the true length of its stages and of the whole."""
-    import torch  # noqa: PLC0415 - the parent imports none
-
-    from vsr_model.network import Facts, Network  # noqa: PLC0415
-
-    class Spinning(Network):
-        facts = Facts(title="Spinning", source=__name__, stages=dict.fromkeys(SHARES, "Spins."))
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.length_s = 0.0
-            self.calls: list[dict[str, float]] = []
-
-        def forward(self, lrs: "Tensor", probe: StageProbe = no_probe) -> "Tensor":
-            if lrs.is_cuda and not self.calls:  # a part of the cold call, which nothing is concluded from
-                torch.cuda._sleep(round(WAKE_S * CYCLES_PER_S))  # type: ignore[no-untyped-call]
-            begin = own_clock_s()
-            true: dict[str, float] = {}
-            for stage, share in SHARES.items():
-                with probe(stage):
-                    true[stage] = self._work(share, lrs)
-            output = lrs.repeat_interleave(4, 3).repeat_interleave(4, 4)
-            true[FORWARD] = sum(true.values()) if lrs.is_cuda else own_clock_s() - begin
-            self.calls.append(true)
-            return output
-
-        def _work(self, share: float, lrs: "Tensor") -> float:
-            if not lrs.is_cuda:
-                return spin(share * self.length_s)
-            cycles = round(share * self.length_s * CYCLES_PER_S)
-            torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
-            return cycles
-
-    return Spinning()
-
-
-def serve(connection: Connection) -> None:
-    """The real worker with that network in it; an input's name is the length of its calls.
-
-    After each record it sends what the network's calls of that round really took.
-    """
-    from bench.measure import networks, worker, workload  # noqa: PLC0415 - imports torch
-
-    spinning: Any = network()
-    make_clip = workload.make_clip
-
-    def make_clip_and_set_length(cell: plan.Cell) -> "Tensor":
-        spinning.length_s = length_of(cell.input.name)
-        return make_clip(cell)
-
-    networks.build = lambda model: spinning  # noqa: ARG005 - whichever is asked for
-    workload.make_clip = make_clip_and_set_length
-    worker.main(_Telling(connection, spinning.calls))  # type: ignore[arg-type]  # as much as it uses
-
-
-class _Telling:
-    """A worker's end of the connection that sends the calls' true lengths after their record."""
-
-    def __init__(self, connection: Connection, calls: list[dict[str, float]]) -> None:
-        self.recv = connection.recv
-        self._connection = connection
-        self._calls = calls
-
-    def send(self, message: Message) -> None:
-        self._connection.send(message)
-        if isinstance(message, CellRecord):
-            self._connection.send(self._calls)
-            self._calls.clear()
-
-
 def length_of(name: str) -> float:
     """Seconds, from an input's name."""
     return int(name.removesuffix("us")) / 1e6
@@ -167,6 +89,10 @@ def reported_and_true(one: Plan, backend: str, launcher: Launcher) -> pd.DataFra
     """Run the plan, a worker per round of each length. Raises BadInput for a round that does not end well."""
     asked = Experiment.model_validate({
         "name": "known-length",
+        "model": tuple(
+            {"name": name, "import": "benchmarks.spinning:Spinning", "stages": {"all": ("*",)}}
+            for name in (PROBED, HOOKED)
+        ),
         "input": tuple(
             {"name": f"{round(1e6 * length)}us", "kind": "random"} for length in one.lengths_s
         ),
@@ -194,7 +120,7 @@ def reported_and_true(one: Plan, backend: str, launcher: Launcher) -> pd.DataFra
 
 
 def _round(launcher: Launcher, task: Task) -> tuple[CellRecord, list[dict[str, float]]]:
-    worker = launcher.spawn(f"benchmarks.known_length:{serve.__name__}")
+    worker = launcher.spawn("benchmarks.spinning:serve")
     with worker.connection as connection:
         connection.send(task)
         try:
@@ -229,8 +155,8 @@ def _rows(record: CellRecord, calls: Sequence[Mapping[str, float]]) -> list[tupl
         if is_stage and sample.pass_ is Pass.STAGE_EVENTS:
             del clocks["wall"]  # of the launch alone
         rows += [
-            (length_of(record.input), record.round, str(sample.pass_), sample.stage, sample.repetition,
-             clock, seconds, known)
+            (record.model, length_of(record.input), record.round, str(sample.pass_), sample.stage,
+             sample.repetition, clock, seconds, known)
             for clock, seconds in clocks.items() if seconds is not None
         ]  # fmt: skip
     return rows
@@ -248,6 +174,10 @@ def in_seconds(samples: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(true=samples["true"] * median(longest["reported_s"] / longest["true"]))
 
 
+Key = tuple[str, float, str, str, str]
+"""Network, length, pass, clock and stage."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
     """Reported less true, in seconds, and their ratio; over the calls of a length."""
@@ -262,12 +192,13 @@ class Deviation:
         return abs(self.difference.median) <= max(RELATIVE * self.length_s, ABSOLUTE_S)
 
 
-def deviations(samples: pd.DataFrame) -> dict[tuple[float, str, str, str], Deviation]:
-    """By length, pass, clock and stage."""
+def deviations(samples: pd.DataFrame) -> dict[Key, Deviation]:
+    """By network, length, pass, clock and stage."""
     found = {}
-    for key, rows in in_seconds(samples).groupby(["length_s", "pass", "clock", "stage"], sort=False):
+    by = ["network", "length_s", "pass", "clock", "stage"]
+    for key, rows in in_seconds(samples).groupby(by, sort=False):
         rounds = [of_round for _, of_round in rows.groupby("round")]
-        found[cast("tuple[float, str, str, str]", key)] = Deviation(
+        found[cast("Key", key)] = Deviation(
             length_s=median(rows["true"]),
             difference=summarise([list(one["reported_s"] - one["true"]) for one in rounds]),
             ratio=paired_ratio(
@@ -280,10 +211,10 @@ def deviations(samples: pd.DataFrame) -> dict[tuple[float, str, str, str], Devia
 def render(kept: Evidence) -> str:
     """A table: for each length the call in each pass, and of the stages the one that is furthest off."""
     rows = []
-    groups: dict[tuple[float, str, str], dict[str, Deviation]] = {}
-    for (length_s, pass_, clock, stage), found in deviations(kept.samples).items():
-        groups.setdefault((length_s, pass_, clock), {})[stage] = found
-    for (_, pass_, clock), by_stage in groups.items():
+    groups: dict[tuple[str, float, str, str], dict[str, Deviation]] = {}
+    for (*group, stage), found in deviations(kept.samples).items():
+        groups.setdefault(cast("tuple[str, float, str, str]", tuple(group)), {})[stage] = found
+    for (network, _, pass_, clock), by_stage in groups.items():
         stages = [stage for stage in SHARES if stage in by_stage]
         shown = {FORWARD: FORWARD} if FORWARD in by_stage else {}
         if stages:
@@ -292,7 +223,7 @@ def render(kept: Evidence) -> str:
         for stage, title in shown.items():
             found = by_stage[stage]
             rows.append({
-                "true length": f"{1000 * found.length_s:.4g} ms",
+                "network": network, "true length": f"{1000 * found.length_s:.4g} ms",
                 "timed": title, "pass": pass_, "clock": clock,
                 "reported - true": f"{1e6 * found.difference.median:+.1f} us",
                 "95 % interval": common.interval(found.difference, "+.1f", 1e6),

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED
+from bench.measure import networks
 from bench.process.launcher import Launcher
 from bench.records import Pass
 from bench.statistics.stats import IntervalKind
-from benchmarks import a_a, agreement, common, known_length
+from benchmarks import a_a, agreement, common, hooks, known_length
 from benchmarks.a_a import alarms, far_apart, first_rounds, in_turn, neighbours, runs_of
 from benchmarks.agreement import OURS, PYTEST, TORCH, ratio_of, verdict
 from benchmarks.common import Evidence
-from benchmarks.known_length import Deviation, Plan, deviations, spin
+from benchmarks.known_length import Deviation, Plan, deviations
 from tests.networks import STAGES
 from vsr_model.errors import BadInput
 
@@ -47,7 +48,7 @@ def test_a_page_is_split_at_its_markers():
         common.split(page, "other")
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS.values(), hooks])
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -193,7 +194,9 @@ def test_real_runs(tmp_path, capsys):
 
 def known(pairs: list[tuple[float, float]], clock: str = "wall") -> pd.DataFrame:
     """Of one round, from reported and true."""
-    rows = [(pairs[0][0], 0, "end_to_end", FORWARD, n, clock, *pair) for n, pair in enumerate(pairs)]
+    rows = [
+        ("probed", pairs[0][0], 0, "end_to_end", FORWARD, n, clock, *pair) for n, pair in enumerate(pairs)
+    ]
     return pd.DataFrame(rows, columns=list(known_length.COLUMNS))
 
 
@@ -223,16 +226,28 @@ def test_cycles_become_seconds_by_the_longest_calls():
 
 
 def test_a_real_worker_reports_every_stage_beside_the_truth():
-    assert spin(0.002) >= 0.002
     plan = Plan(lengths_s=(2e-4,), repetitions=3, rounds=1)
     with Launcher() as launcher:
         frame = known_length.reported_and_true(plan, "cpu", launcher)
-    assert len(frame) == 3 * (1 + 2 + len(STAGES))
-    assert {key[1:] for key in deviations(frame)} == {
-        *((str(Pass.STAGE_SYNC), "wall", str(stage)) for stage in STAGES),
-        (str(Pass.END_TO_END), "wall", FORWARD),
-        (str(Pass.STAGE_SYNC), "wall", FORWARD),
-        (str(Pass.STAGE_SYNC), "wall", FORWARD_UNPROBED),
+    assert len(frame) == 2 * 3 * (1 + 2 + len(STAGES))
+    assert set(deviations(frame)) == {
+        (network, 2e-4, pass_, "wall", stage)
+        for network in ("probed", "hooked")
+        for pass_, stage in (
+            *((str(Pass.STAGE_SYNC), stage) for stage in (*STAGES, FORWARD, FORWARD_UNPROBED)),
+            (str(Pass.END_TO_END), FORWARD),
+        )
     }
     shares = {FORWARD: 1.0, FORWARD_UNPROBED: 1.0, **known_length.SHARES}
     assert (frame["true"] >= 2e-4 * frame["stage"].map(shares)).all()
+
+
+# Hooks.
+
+
+def test_a_strangers_stages_are_timed_by_hooks_and_by_hand(monkeypatch):
+    monkeypatch.setattr(hooks, "SHAPE", (1, 2, 3, 16, 16))
+    samples = hooks.pairs(networks.build(hooks.OWN), 2)
+    assert samples["stage"].tolist() == ["features", "fusion", "upsampling", "other"] * 2
+    assert (samples[["hooks_s", "by_hand_s"]] > 0).all(axis=None)
+    assert hooks.ratios(samples.assign(hooks_s=3.0, by_hand_s=2.0))["fusion"].median == 1.5
