@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor
-from vsr_model.memory_cost import Call, needs
 
 from bench.comparison import facets
 from bench.grid import config, plan, presets
@@ -19,7 +18,7 @@ from bench.grid.backend_spec import BUILT_IN, resolve
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.config_memory import MemoryPlanSpec
-from bench.grid.estimate import expected_calls, peak_bytes, stage_flops
+from bench.grid.estimate import expected_calls
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
@@ -38,7 +37,6 @@ from vsr_model import streaming
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.plan_choice import least_interval
-from vsr_model.stages import ALIGNMENT, PROPAGATION
 
 FRAMES = 6
 PLANS: dict[str, Any] = {
@@ -219,28 +217,6 @@ def test_the_disk_is_in_the_runs_folder_unless_one_is_named() -> None:
     assert named.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("f"))
     assert unnamed.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("run"))
     assert replace(unnamed, backend=BUILT_IN["cpu"]).memory_plan(Path("run")) is None
-
-
-@pytest.mark.parametrize("memory_plan", PLANS.values(), ids=PLANS)
-@pytest.mark.parametrize(("frames", "batch"), [(1, 1), (FRAMES, 1), (100, 2)])
-def test_an_estimate_is_that_of_the_plan(memory_plan: Any, frames: int, batch: int) -> None:
-    cell, one = cell_of(memory_plan, frames, batch)
-    call = Call(mid_channels=8, num_blocks=1, batch=batch, frames=frames, height=16, width=24, on_cpu=True)
-    followed = cell.memory_plan()
-    assert followed is not None
-    needed = needs(call, followed)
-    ours = stage_flops(cell, one.model)
-    plain = stage_flops(replace(cell, backend=BUILT_IN["cpu"]), one.model)
-    assert sum(ours.values()) == sum(plain.values()) + needed.extra_flops
-    # The backward trunk once more for those frames: half of what a clip of as many costs.
-    again = needed.recomputed_frames
-    extra = ours[PROPAGATION] - plain[PROPAGATION]
-    assert extra * frames * 2 == plain[PROPAGATION] * again
-    assert ours[ALIGNMENT] >= plain[ALIGNMENT]
-    assert peak_bytes(cell, one.model) == needed.host_bytes + 4 * 3 * batch * frames * 16 * 24
-    on_device = replace(cell, backend=replace(cell.backend, device="cuda"))
-    needed = needs(replace(call, on_cpu=False), followed)
-    assert peak_bytes(on_device, one.model) == needed.device_bytes
 
 
 def test_the_check_is_a_call_more() -> None:

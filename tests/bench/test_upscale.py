@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.measure.backends import unavailable
-from bench.measure.workload import build_model
+from bench.measure.networks import build
 from bench.upscaling import disk, memory
 from bench.upscaling import upscale as subject
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress, unheard
@@ -40,7 +40,7 @@ COLOURS = {
 
 def _checkpoint(path: Path, bias: float = 0.0) -> Model:
     """A model whose output is the enlarged input plus `bias`, whatever the rest of it computes."""
-    network = build_model(Model(**TINY, seed=3))
+    network = build(Model(**TINY, seed=3))
     state = network.state_dict()
     state["upsampling.conv_last.weight"].zero_()
     state["upsampling.conv_last.bias"].fill_(bias)

@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.grid.config import Model
 from bench.grid.plan import Cell
 from bench.measure import backends, output_check, workload
-from vsr_model.registry import find_model
+from vsr_model.registry import network_class
 from vsr_model.stages import no_probe
 
 
@@ -23,7 +23,7 @@ class References:
         """Fail the test if the output is wrong; its PSNR in dB against the reference, None for the reference
         itself and for an output equal to it."""
         output = output.to("cpu").float()
-        scale = find_model(self._model.name).scale
+        scale = network_class(self._model.name).facts.scale
         wanted = (cell.batch, cell.frames, 3, scale * cell.height, scale * cell.width)
         if tuple(output.shape) != wanted:
             pytest.fail(f"{cell.id}: an output of {tuple(output.shape)}, not {wanted}", pytrace=False)
