@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.grid.config import Model
-from bench.measure import workload
+from bench.measure import networks, workload
 from bench.measure.backends import CPU_REFERENCE
 from tests import conftest
 from tests.bench.fakes import TICK_S, CpuAsCuda, FakeClock, FakeDevice
@@ -96,7 +96,7 @@ def recorded(network: BasicVSR, keep: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_a_stage_alone_calls_what_the_network_calls_in_it(frames: int) -> None:
-    network = workload.build_model(Model(mid_channels=8, num_blocks=1))
+    network = networks.build(Model(mid_channels=8, num_blocks=1))
     assert isinstance(network, BasicVSR)
     lrs = torch.rand(2, frames, 3, 16, 20, generator=torch.Generator().manual_seed(0))
     expected, output = calls_by_stage(network, lrs)
@@ -116,7 +116,7 @@ def test_a_stage_alone_calls_what_the_network_calls_in_it(frames: int) -> None:
 
 
 def test_a_value_that_is_not_finite_is_seen() -> None:
-    network = workload.build_model(Model(mid_channels=8, num_blocks=1))
+    network = networks.build(Model(mid_channels=8, num_blocks=1))
     assert isinstance(network, BasicVSR)
     alone = StagesAlone(network, torch.rand(1, 2, 3, 16, 16))
     assert all(map(alone.is_finite, STAGES))
@@ -171,7 +171,7 @@ class Benchmark:
 @pytest.fixture
 def subject(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
     monkeypatch.setattr("bench.measure.backends.device_of", lambda backend: CpuAsCuda())
-    with placed(suite.cells[CELL], suite.experiment.model) as ready:
+    with placed(suite.cells[CELL], suite.experiment.models[0]) as ready:
         yield ready
 
 
@@ -180,7 +180,7 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
 ) -> None:
     device: Any = subject.device
     whole = Benchmark(device)
-    benchmarks.test_network(whole, suite, subject, References(suite.experiment.model, tmp_path))
+    benchmarks.test_network(whole, suite, subject, References(suite.experiment.models[0], tmp_path))
     stages = [Benchmark(device) for _ in STAGES]
     for stage, alone in zip(STAGES, stages, strict=True):
         benchmarks.test_stage(alone, suite, subject, stage)
@@ -193,9 +193,9 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
 
 
 def test_a_wrong_output_is_no_figure(suite: Suite, tmp_path: Path) -> None:
-    references = References(suite.experiment.model, tmp_path)
+    references = References(suite.experiment.models[0], tmp_path)
     cpu, one_thread = suite.cells[CELL], suite.cells[f"{CELL}-1-thread"]
-    network = workload.build_model(suite.experiment.model)
+    network = networks.build(suite.experiment.models[0])
     right = workload.forward_of(network)(workload.make_clip(cpu), no_probe)
     assert references.check(cpu, right) is None
     (psnr_db,) = {references.check(one_thread, right + 1e-5) for _ in range(2)}
@@ -368,7 +368,7 @@ def check_report(written: dict[str, Any]) -> None:
     assert {(info["cell"], info["stage"]) for info in infos} == {
         (cell, stage) for cell in cells for stage in ("forward", *STAGES)
     }
-    parameters = workload.build_model(Model(mid_channels=8, num_blocks=1)).parameters()
+    parameters = networks.build(Model(mid_channels=8, num_blocks=1)).parameters()
     count = sum(item.numel() for item in parameters)
     for info in infos:
         assert (info["batch"], info["frames"], info["height"], info["width"]) == (1, 2, 16, 16)

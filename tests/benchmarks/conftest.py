@@ -68,7 +68,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         with Launcher() as launcher:
             session.config.stash[ANSWER] = preflight.ask(
-                launcher, suite.experiment.model, [cell for id_, cell in suite.cells.items() if id_ in asked]
+                launcher,
+                suite.experiment.models[0],
+                [cell for id_, cell in suite.cells.items() if id_ in asked],
             )
     except BadInput as refusal:
         raise _usage_error(refusal) from None
@@ -122,7 +124,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 @pytest.fixture(scope="session")
 def references(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> References:
-    return References(suite.experiment.model, tmp_path_factory.mktemp("references"))
+    return References(suite.experiment.models[0], tmp_path_factory.mktemp("references"))
 
 
 @pytest.fixture
@@ -131,5 +133,5 @@ def subject(request: pytest.FixtureRequest, suite: Suite, cell_id: str) -> Itera
     cell = suite.cells[cell_id]
     if reason := preflight.skip_reason(cell, request.config.stash[ANSWER]):
         pytest.skip(reason)
-    with placed(cell, suite.experiment.model) as ready:
+    with placed(cell, suite.experiment.models[0]) as ready:
         yield ready

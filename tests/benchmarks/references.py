@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.grid.config import Model
 from bench.grid.plan import Cell
-from bench.measure import backends, output_check, workload
+from bench.measure import backends, networks, output_check, workload
 from vsr_model.registry import network_class
 from vsr_model.stages import no_probe
 
@@ -45,7 +45,7 @@ class References:
         kept = output_check.kept(path)
         if kept is None:
             with backends.applied(backends.CPU_REFERENCE):
-                network = workload.build_model(self._model)
+                network = networks.build(self._model)
                 kept = workload.forward_of(network)(workload.make_clip(cell), no_probe)
             output_check.keep(kept, path)
         return kept

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.grid.config import Model
 from bench.grid.plan import Cell
-from bench.measure import backends, workload
+from bench.measure import backends, networks, workload
 from bench.measure.backends import Device
 from bench.measure.timing import timed
 from bench.statistics.steady import Steadiness, steadiness
@@ -38,12 +38,14 @@ def placed(cell: Cell, model: Model) -> Iterator[Subject]:
     """
     device = backends.device_of(cell.backend)
     with backends.applied(cell.backend) as settings:
-        network = workload.build_model(model)
+        network = networks.build(model)
         clip = workload.make_clip(cell)
         device.create_context()
         device.release_cached_memory()  # what the benchmarks before have left with the allocator
         parameters = sum(item.numel() for item in network.parameters())
-        network = workload.prepare(network, cell.backend, device.torch_device)
+        network = workload.prepare(
+            network, cell.backend, device.torch_device, on_cpu=not cell.backend.is_cuda
+        )
         assert isinstance(network, BasicVSR)  # whose stages are known here
         yield Subject(
             cell=cell,

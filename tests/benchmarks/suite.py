@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.grid import config, plan
-from bench.grid.config import Experiment, Model
+from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from vsr_model.errors import BadInput
 
@@ -40,9 +40,10 @@ class Suite:
     def measured(self, cell: Cell) -> dict[str, dict[str, Any]]:
         """What a figure of the cell is of, as plain data: without it equal, two figures are of two things."""
         data = config.resolved(self.experiment, self.path.parent)
-        model = {**dict.fromkeys(Model.model_fields), **data["model"]}
+        (its,) = (item for item in data["model"] if item["name"] == cell.model.name)
+        model = {"checkpoint": None, "seed": None, **its}
         if model["checkpoint"] is None and model["seed"] is None:
-            model["seed"] = 0  # as bench.measure.workload has it
+            model["seed"] = 0  # as bench.measure.networks has it
         (item,) = (item for item in data["input"] if item["name"] == cell.input.name)
         item.pop("grid", None)
         return {"model": model, "input": item, "backend": asdict(cell.backend)}
