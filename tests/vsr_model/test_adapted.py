@@ -1,13 +1,11 @@
 """Modules that know nothing of this project, as networks with stages."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.networks import Spans
 from vsr_model.adapted import Adapted
 from vsr_model.errors import BadInput
 
@@ -57,20 +55,6 @@ class Windows(nn.Module):
     def forward(self, window: Tensor) -> Tensor:
         self.seen.append(window)
         return self.frames(window.mean(1))
-
-
-class Spans:
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.open: str | None = None
-
-    @contextmanager
-    def __call__(self, stage: str, /) -> Iterator[None]:
-        assert self.open is None
-        self.open = stage
-        self.stages.append(stage)
-        yield
-        self.open = None
 
 
 def adapted(module: nn.Module, stages: dict[str, tuple[str, ...]], **options: object) -> Adapted:

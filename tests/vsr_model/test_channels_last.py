@@ -8,17 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests import golden
-from vsr_model import BasicVSR, load_checkpoint, no_probe
+from tests.networks import golden_basicvsr
+from vsr_model import no_probe
 from vsr_model.layers import is_channels_last, joined, shuffled_channels_last
 from vsr_model.schedules import Pipelined
 
 CHANNELS_LAST = torch.channels_last
-
-
-def tiny() -> BasicVSR:
-    model = BasicVSR(*golden.SIZES["tiny"]).eval()
-    load_checkpoint(model, golden.weights(*golden.SIZES["tiny"]))
-    return model
 
 
 def layouts_of_inputs(network: nn.Module, call: Callable[..., Tensor], lrs: Tensor) -> dict[str, set[bool]]:
@@ -45,7 +40,7 @@ def layouts_of_inputs(network: nn.Module, call: Callable[..., Tensor], lrs: Tens
 def test_every_convolution_of_features_is_given_channels_last(
     pipelined: bool, n: int, dtype: torch.dtype
 ) -> None:
-    network = tiny().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    network = golden_basicvsr().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
     network.cast_features(dtype)
     lrs = golden.clip(3 * n, 17, 20).view(n, 3, 3, 17, 20)
     seen = layouts_of_inputs(network, Pipelined(network) if pipelined else network, lrs)
@@ -55,7 +50,7 @@ def test_every_convolution_of_features_is_given_channels_last(
 
 
 def test_without_being_asked_nothing_is_channels_last() -> None:
-    network = tiny()
+    network = golden_basicvsr()
     seen = layouts_of_inputs(network, network, golden.clip(3, 17, 20))
     assert set().union(*seen.values()) == {False}
 
@@ -69,14 +64,6 @@ def test_what_the_trunk_joins_is_copied_once() -> None:
         found = joined(frame, features, weight.to(dtype).to(memory_format=CHANNELS_LAST))
         assert is_channels_last(found)
         assert torch.equal(found, expected.to(dtype))
-
-
-def test_gradients_pass_through_what_is_joined() -> None:
-    frame, features = (torch.rand(1, channels, 5, 7, requires_grad=True) for channels in (3, 4))
-    weight = torch.rand(4, 7, 3, 3).to(memory_format=CHANNELS_LAST)
-    joined(frame, features, weight).square().sum().backward()
-    for item in (frame, features):
-        torch.testing.assert_close(item.grad, 2 * item.detach())
 
 
 @pytest.mark.parametrize("n", [1, 2])

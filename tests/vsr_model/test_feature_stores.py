@@ -15,7 +15,14 @@ from torch import Tensor
 
 from tests.vsr_model.late_copies import LateCopies
 from vsr_model.copies import Carrier, PlainCarrier, StagedCarrier
-from vsr_model.feature_stores import DeviceStore, DiskStore, FeatureStore, HostStore, open_store
+from vsr_model.feature_stores import (
+    DeviceStore,
+    DiskStore,
+    FeatureStore,
+    HostStore,
+    ShapeStore,
+    open_store,
+)
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.scratch_file import ScratchFile
 from vsr_model.spool import FrameSpool, spool_frame_bytes
@@ -97,7 +104,8 @@ def test_features_of_another_size_than_announced_are_refused(tmp_path):
 
 
 def test_places_on_a_cpu(tmp_path):
-    """Its memory is the host's: nothing is copied, and a disk is used where something is kept."""
+    """Its memory is the host's: nothing is copied, and a disk is used where something is kept. The meta
+    device stands for another memory, and has nothing to copy."""
 
     def kind(plan: MemoryPlan) -> type[FeatureStore]:
         with open_store(plan, frames=3, features_bytes=480, device=CPU) as store:
@@ -108,7 +116,12 @@ def test_places_on_a_cpu(tmp_path):
     assert kind(MemoryPlan(place="disk", folder=tmp_path, interval=3)) is DeviceStore
     other = torch.device("meta")
     with open_store(MemoryPlan(place="host"), frames=3, features_bytes=480, device=other) as store:
-        assert type(store) is HostStore
+        assert type(store) is ShapeStore
+        features = torch.empty(SHAPE, device="meta").to(memory_format=torch.channels_last)
+        store.put(0, features)
+        taken = store.take(0)
+    assert taken is not features
+    assert (taken.shape, taken.stride(), taken.dtype) == (features.shape, features.stride(), features.dtype)
 
 
 # The file

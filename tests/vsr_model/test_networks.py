@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.networks import Spans
 from tests.vsr_model import zoo
 from vsr_model import NETWORKS, BadInput, Network, build_network, load_checkpoint
 from vsr_model.errors import BadField
@@ -29,20 +30,18 @@ def clip(network: Network, *, batch: int = 1, frames: int | None = None) -> Tens
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-class Spans:
-    """A probe that keeps the stages in order, and refuses to be nested."""
+class Outside(TorchDispatchMode):
+    """Keeps the operators that are called while no stage is open; views compute nothing."""
 
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.is_open = False
+    def __init__(self, spans: Spans) -> None:
+        super().__init__()
+        self.spans = spans
+        self.operators: list[str] = []
 
-    @contextmanager
-    def __call__(self, stage: str, /) -> Iterator[None]:
-        assert not self.is_open
-        self.is_open = True
-        self.stages.append(stage)
-        yield
-        self.is_open = False
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.spans.open is None and not func.is_view:
+            self.operators.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 @torch.inference_mode()
@@ -57,10 +56,46 @@ def test_frames_come_out_enlarged_by_scale(network):
 
 
 @torch.inference_mode()
-def test_reports_the_stages_of_its_facts_and_computes_the_same(network):
+@pytest.mark.parametrize("frames", [None, 1])
+def test_all_work_is_a_stages_and_a_probe_changes_nothing(network, frames):
+    lrs = clip(network, frames=frames and max(frames, network.facts.min_frames))
     spans = Spans()
+    with Outside(spans) as outside:
+        probed = network(lrs, spans)
+    assert outside.operators == []
+    assert set(spans.stages) == set(network.facts.stages)
+    assert torch.equal(network(lrs), probed)
+
+
+@torch.inference_mode()
+def test_nothing_is_kept_between_calls(network):
+    state = {name: dict(vars(module)) for name, module in network.named_modules()}
     lrs = clip(network)
-    assert torch.equal(network(lrs, spans), network(lrs))
+    first = network(lrs)
+    network(lrs[:, : network.facts.min_frames, :, :-1])
+    assert torch.equal(network(lrs), first)
+    assert {name: dict(vars(module)) for name, module in network.named_modules()} == state
+
+
+@torch.inference_mode()
+def test_channels_last_changes_the_layout_only(network):
+    lrs = clip(network)
+    expected = network(lrs)
+    torch.testing.assert_close(
+        network.to(memory_format=torch.channels_last)(lrs), expected, atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    r"ignore:`torch\.jit\.\w+` is deprecated:DeprecationWarning"
+)  # the compiler's own
+@torch.inference_mode()
+def test_compiled_parts_compute_the_same_stage_by_stage(network):
+    lrs, spans = clip(network), Spans()
+    expected = network(lrs)
+    network.compile_parts()
+    torch.testing.assert_close(network(lrs, spans), expected, atol=1e-3, rtol=0)
     assert set(spans.stages) == set(network.facts.stages)
 
 
@@ -77,6 +112,11 @@ def test_every_frame_and_weight_that_is_used_shows_in_the_output(network):
     changed = lrs.clone()
     changed[:, -1] += 0.1
     assert (network(changed) - plain).abs().max() > 1e-4
+
+
+def test_features_are_no_whole_numbers(network):
+    with pytest.raises(ValueError, match=r"floating-point dtype, not torch\.int8"):
+        network.cast_features(torch.int8)
 
 
 @torch.inference_mode()
@@ -98,16 +138,18 @@ def test_refuses_what_is_no_clip_in_one_sentence(network, shape):
     assert str(shape) in str(caught.value)
 
 
-def test_weights_are_those_of_the_seed_and_leave_the_global_state_alone(network):
+def test_weights_are_those_of_the_seed_on_any_number_of_threads(network):
     name = next(key for key in NETWORKS if network_class(key) is type(network))
-    state = torch.random.get_rng_state()
-    same, other = (build_network(name, seed=seed, **SMALL[name]) for seed in (0, 1))
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
+    try:
+        same, other = (build_network(name, seed=seed, **SMALL[name]).state_dict() for seed in (0, 1))
+    finally:
+        torch.set_num_threads(threads)
     assert torch.equal(torch.random.get_rng_state(), state)
-    for key, tensor in network.state_dict().items():
-        assert torch.equal(same.state_dict()[key], tensor)
-    assert any(
-        not torch.equal(other.state_dict()[key], tensor) for key, tensor in network.state_dict().items()
-    )
+    own = network.state_dict()
+    assert all(torch.equal(same[key], tensor) for key, tensor in own.items())
+    assert not all(torch.equal(other[key], tensor) for key, tensor in own.items())
     assert not network.training
 
 

@@ -1,8 +1,6 @@
 """`pipelined` computes what the published order does, and orders its work on two streams."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,47 +10,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests import golden
-from tests.networks import build_basicvsr
+from tests.networks import Spans, build_basicvsr, golden_basicvsr
 from tests.vsr_model.fake_cuda import FakeCuda
-from vsr_model import BasicVSR, load_checkpoint
+from vsr_model import BasicVSR
 from vsr_model.schedules import Pipelined
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 
-def golden_model(size: str = "tiny") -> BasicVSR:
-    model = BasicVSR(*golden.SIZES[size]).eval()
-    load_checkpoint(model, golden.weights(*golden.SIZES[size]))
-    return model
-
-
-class Recorder:
-    """A probe that keeps every interval and refuses to be nested."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.open = False
-
-    @contextmanager
-    def __call__(self, stage: str, /) -> Iterator[None]:
-        assert not self.open, f"{stage} is nested in {self.stages[-1]}"
-        self.open = True
-        self.stages.append(stage)
-        yield
-        self.open = False
-
-
-def checked(network: BasicVSR, lrs: Tensor) -> Recorder:
+def checked(network: BasicVSR, lrs: Tensor) -> Spans:
     """Holds the output against the published order's."""
-    recorder = Recorder()
+    spans = Spans()
     with torch.inference_mode():
         expected = network(lrs)
-        found = Pipelined(network)(lrs, recorder)
+        found = Pipelined(network)(lrs, spans)
     assert found.is_contiguous()
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    return recorder
+    return spans
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     n=st.integers(1, 3),
     t=st.integers(1, 11),
@@ -69,20 +45,15 @@ def test_equals_the_published_order_at_any_size(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_equals_it_in_any_precision_and_layout(dtype: torch.dtype) -> None:
-    network = golden_model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = golden_basicvsr().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.cast_features(dtype)
     checked(network, golden.clip(3, 17, 20))
-
-
-def test_refuses_other_shapes_in_one_sentence() -> None:
-    with pytest.raises(ValueError, match=r"^BasicVSR needs a clip of shape \(n, t, 3, h, w\) .*\.$"):
-        Pipelined(golden_model())(torch.zeros(1, 3, 1, 32, 32))
 
 
 @pytest.mark.parametrize("frames", [1, 9])
 def test_reports_each_stage_apart(frames: int) -> None:
     """Beside the frames' own: flow, first features of both branches, and the joining of outputs."""
-    assert Counter(checked(golden_model(), golden.clip(frames, 16, 16)).stages) == {
+    assert Counter(checked(golden_basicvsr(), golden.clip(frames, 16, 16)).stages) == {
         ALIGNMENT: 1 + 2 * (frames - 1),
         PROPAGATION: 2 + 2 * frames,
         AGGREGATION: frames,
@@ -91,7 +62,7 @@ def test_reports_each_stage_apart(frames: int) -> None:
 
 
 def test_frames_are_upsampled_on_a_stream_beside_the_next_ones_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = golden_model()
+    network = golden_basicvsr()
     cuda = FakeCuda(monkeypatch)
     parts = {
         "step": network.propagation.forward_trunk,
@@ -118,7 +89,7 @@ def test_frames_are_upsampled_on_a_stream_beside_the_next_ones_steps(monkeypatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_streams_give_the_same_again_and_again() -> None:
     """A missing wait, or memory that is used again too early, would show sooner or later."""
-    network = golden_model("full").cuda()
+    network = golden_basicvsr("full").cuda()
     lrs = golden.clip(7, 90, 160).cuda()
     with torch.inference_mode():
         expected = network(lrs)

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ def constant_flow(height: int, width: int, right: float, down: float) -> Tensor:
     down=st.integers(-3, 3),
     padding_mode=st.sampled_from(["zeros", "border"]),
 )
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_whole_pixels_shift_the_image(height, width, right, down, padding_mode):
     image = torch.rand(1, 2, height, width, generator=torch.Generator().manual_seed(0))
     warped = warp(image, constant_flow(height, width, right, down), padding_mode=padding_mode)
@@ -47,13 +46,3 @@ def test_a_narrow_image_is_sampled_in_the_flows_precision():
     warped = warp(image, constant_flow(5, 5, 0.3, 0.1))
     assert warped.dtype == torch.float32
     assert torch.equal(warped, warp(image.float(), constant_flow(5, 5, 0.3, 0.1)))
-
-
-@pytest.mark.parametrize("argument", ["image", "flow"])
-def test_gradients_reach_both_arguments(argument):
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 1, 4, 5, dtype=torch.float64, generator=generator)
-    flow = 0.3 + 0.4 * torch.rand(1, 2, 4, 5, dtype=torch.float64, generator=generator)
-    arguments = {"image": image, "flow": flow}
-    arguments[argument].requires_grad_()
-    assert torch.autograd.gradcheck(warp, (image, flow))

@@ -140,8 +140,9 @@ class EGVSR(Network):
         """Enlarge `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w); see `Network.forward`."""
         check_clip(self.facts, tuple(lrs.shape))
         n, _, _, height, width = lrs.shape
-        previous = torch.zeros_like(lrs[:, 0])
-        output = lrs.new_zeros(n, 3, SCALE * height, SCALE * width)
+        with probe(PROPAGATION):
+            previous = torch.zeros_like(lrs[:, 0])
+            output = lrs.new_zeros(n, 3, SCALE * height, SCALE * width)
         outputs = []
         for frame in lrs.unbind(1):
             with probe(ALIGNMENT):
