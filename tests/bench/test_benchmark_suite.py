@@ -5,29 +5,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from bench.grid.config import Model
 from bench.measure import networks, workload
 from bench.measure.backends import CPU_REFERENCE
 from tests import conftest
 from tests.bench.fakes import TICK_S, CpuAsCuda, FakeClock, FakeDevice
-from tests.benchmarks import test_basicvsr as benchmarks
+from tests.benchmarks import test_networks as benchmarks
 from tests.benchmarks.references import References
 from tests.benchmarks.saved import other_machine
 from tests.benchmarks.stages_alone import StagesAlone
 from tests.benchmarks.subject import Subject, placed, waited_for, warm_up
 from tests.benchmarks.suite import Suite
-from tests.networks import STAGES
-from vsr_model import BadInput, BasicVSR
-from vsr_model.stages import AGGREGATION, ALIGNMENT, no_probe
+from tests.networks import STAGES, build_basicvsr
+from vsr_model import BadInput
+from vsr_model.stages import AGGREGATION, no_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "tests" / "benchmarks"
@@ -58,70 +56,69 @@ def suite(grid: Path) -> Suite:
 # What it calls.
 
 
-def calls_by_stage(network: BasicVSR, lrs: Tensor) -> tuple[dict[str, list[Any]], Tensor]:
-    """The network's calls of its parts with their inputs, by the stage in whose span they are; its output."""
-    calls: dict[str, list[Any]] = {stage: [] for stage in STAGES}
-    now: list[str] = []
-
-    @contextmanager
-    def probe(stage: str) -> Iterator[None]:
-        now.append(stage)
-        yield
-        now.pop()
-
-    def keep(call: Any) -> None:
-        calls[now[-1]].append(call)
-
-    with recorded(network, keep), torch.inference_mode():
-        output = network(lrs, probe)
-    return calls, output
+OWN = {
+    "name": "own",
+    "import": "benchmarks.stranger:Stranger",
+    "folder": str(ROOT),
+    "arguments": {"channels": 4, "blocks": 1},
+    "stages": {"features": ("head", "body"), "upsampling": ("up*", "last")},
+}
 
 
-@contextmanager
-def recorded(network: BasicVSR, keep: Any) -> Iterator[None]:
-    names = (
-        "alignment.spynet", "alignment", "propagation.backward_trunk", "propagation.forward_trunk",
-        "aggregation", "upsampling",
-    )  # fmt: skip
-    hooks = [
-        network.get_submodule(name).register_forward_pre_hook(
-            lambda _, inputs, name=name: keep((name, [item.clone() for item in inputs]))
-        )
-        for name in names
-    ]
-    yield
-    for hook in hooks:
-        hook.remove()
-
-
-@pytest.mark.parametrize("frames", [1, 2, 4])
-def test_a_stage_alone_calls_what_the_network_calls_in_it(frames: int) -> None:
-    network = networks.build(Model(mid_channels=8, num_blocks=1))
-    assert isinstance(network, BasicVSR)
+@pytest.mark.parametrize(
+    ("model", "frames", "calls"),
+    [
+        (
+            {"mid_channels": 8, "num_blocks": 1},
+            3,
+            {
+                "alignment": {"alignment.spynet": 2, "alignment": 4},
+                "propagation": {"propagation.backward_trunk": 3, "propagation.forward_trunk": 3},
+                "aggregation": {"aggregation": 3},
+                "upsampling": {"upsampling": 3},
+            },
+        ),
+        (
+            {"mid_channels": 8, "num_blocks": 1},
+            1,
+            {
+                "alignment": {},
+                "propagation": {"propagation.backward_trunk": 1, "propagation.forward_trunk": 1},
+                "aggregation": {"aggregation": 1},
+                "upsampling": {"upsampling": 1},
+            },
+        ),
+        (
+            OWN,
+            2,
+            {
+                "features": {"module.head": 2, "module.body": 2},
+                "upsampling": {"module.up1": 2, "module.up2": 2, "module.last": 2},
+            },
+        ),
+    ],
+    ids=["basicvsr", "one frame", "own"],
+)
+def test_a_stage_alone_calls_what_the_network_calls_in_it(
+    model: dict[str, Any], frames: int, calls: dict[str, dict[str, int]]
+) -> None:
+    network = networks.build(Model.model_validate(model))
     lrs = torch.rand(2, frames, 3, 16, 20, generator=torch.Generator().manual_seed(0))
-    expected, output = calls_by_stage(network, lrs)
     alone = StagesAlone(network, lrs)
-    for stage in STAGES:
-        found: list[Any] = []
-        with recorded(network, found.append):
-            last = None if stage is ALIGNMENT and frames == 1 else alone.call(stage)
-        assert [name for name, _ in found] == [name for name, _ in expected[stage]]
-        for (_, ours), (_, theirs) in zip(found, expected[stage], strict=True):
-            assert all(map(torch.equal, ours, theirs))
-    assert last is not None
-    assert torch.equal(last, output)  # the last stage's result is the network's
-    assert [len(expected[stage]) for stage in STAGES] == [
-        2 * frames if frames > 1 else 0, 2 * frames, frames, frames,
-    ]  # fmt: skip
+    assert {stage: alone.calls(stage) for stage in network.facts.stages} == calls
+    assert all(map(alone.is_finite, calls))
+    if model is not OWN:  # whose last stage gives the output's frames
+        with torch.inference_mode():
+            output = network(lrs)
+        for _ in range(2):
+            assert torch.equal(alone.call("upsampling"), output[:, -1])
 
 
 def test_a_value_that_is_not_finite_is_seen() -> None:
-    network = networks.build(Model(mid_channels=8, num_blocks=1))
-    assert isinstance(network, BasicVSR)
+    network = build_basicvsr(8, 1)
     alone = StagesAlone(network, torch.rand(1, 2, 3, 16, 16))
-    assert all(map(alone.is_finite, STAGES))
     with torch.no_grad():
-        network.aggregation.fusion.bias.fill_(float("nan"))
+        network.get_parameter("aggregation.fusion.bias").fill_(float("nan"))
     assert [stage for stage in STAGES if not alone.is_finite(stage)] == [AGGREGATION]
 
 
@@ -171,7 +168,7 @@ class Benchmark:
 @pytest.fixture
 def subject(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
     monkeypatch.setattr("bench.measure.backends.device_of", lambda backend: CpuAsCuda())
-    with placed(suite.cells[CELL], suite.experiment.models[0]) as ready:
+    with placed(suite.cells[CELL]) as ready:
         yield ready
 
 
@@ -180,7 +177,7 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
 ) -> None:
     device: Any = subject.device
     whole = Benchmark(device)
-    benchmarks.test_network(whole, suite, subject, References(suite.experiment.models[0], tmp_path))
+    benchmarks.test_network(whole, suite, subject, References(tmp_path))
     stages = [Benchmark(device) for _ in STAGES]
     for stage, alone in zip(STAGES, stages, strict=True):
         benchmarks.test_stage(alone, suite, subject, stage)
@@ -193,12 +190,12 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
 
 
 def test_a_wrong_output_is_no_figure(suite: Suite, tmp_path: Path) -> None:
-    references = References(suite.experiment.models[0], tmp_path)
+    references = References(tmp_path)
     cpu, one_thread = suite.cells[CELL], suite.cells[f"{CELL}-1-thread"]
-    network = networks.build(suite.experiment.models[0])
+    network = networks.build(cpu.model)
     right = workload.forward_of(network)(workload.make_clip(cpu), no_probe)
-    assert references.check(cpu, right) is None
-    (psnr_db,) = {references.check(one_thread, right + 1e-5) for _ in range(2)}
+    assert references.check(cpu, right, 4) is None
+    (psnr_db,) = {references.check(one_thread, right + 1e-5, 4) for _ in range(2)}
     assert psnr_db == pytest.approx(100, abs=0.5)
     for cell, wrong, said in (
         (one_thread, right + 1e-2, "40.0 dB against the CPU float32 result; cpu-1-thread needs 80 dB"),
@@ -206,19 +203,42 @@ def test_a_wrong_output_is_no_figure(suite: Suite, tmp_path: Path) -> None:
         (cpu, right * float("nan"), "not finite"),
     ):
         with pytest.raises(pytest.fail.Exception, match=said):
-            references.check(cell, wrong)
+            references.check(cell, wrong, 4)
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("old", "new", "said"),
     [
-        ("{warmups: 1}", "unknown field 'warmups'"),
+        ("{warmup: 1}", "{warmups: 1}", "unknown field 'warmups'"),
+        ("threads: 1", "memory_plan: host", "cpu-1-thread has a memory_plan, and the pytest-benchmark suite"),
     ],
 )
-def test_a_grid_that_it_cannot_measure_is_refused(grid: Path, measure: str, said: str) -> None:
-    grid.write_text(TINY.replace("{warmup: 1}", measure))
+def test_a_grid_that_it_cannot_measure_is_refused(grid: Path, old: str, new: str, said: str) -> None:
+    grid.write_text(TINY.replace(old, new))
     with pytest.raises(BadInput, match=said):
         Suite.load(grid)
+
+
+def test_any_network_of_a_grid_is_measured_by_its_own_stages(grid: Path) -> None:
+    own = ", ".join(f"{name}: {json.dumps(value)}" for name, value in OWN.items())
+    one = "model: {mid_channels: 8, num_blocks: 1}"
+    assert one in TINY
+    grid.write_text(TINY.replace(one, f"model: [{{{own}}}, egvsr, basicvsr]"))
+    suite = Suite.load(grid)
+    found = {cell.model.name: suite.stages(cell) for cell in suite.cells.values()}
+    assert found == {
+        "own": ("features", "upsampling"),
+        "egvsr": ("alignment", "propagation", "upsampling"),
+        "basicvsr": STAGES,
+    }
+    kept = suite.measured(next(cell for cell in suite.cells.values() if cell.model.name == "egvsr"))
+    assert kept["model"] == {
+        "name": "egvsr",
+        "num_blocks": 10,
+        "degradation": "BD",
+        "seed": 0,
+        "checkpoint": None,
+    }
 
 
 def saved_run(suite: Suite) -> dict[str, Any]:
@@ -231,7 +251,9 @@ def saved_run(suite: Suite) -> dict[str, Any]:
 def test_runs_of_the_same_grid_may_be_compared(suite: Suite, grid: Path) -> None:
     kept = saved_run(suite)
     suite.check_comparable(kept)
-    grid.write_text(TINY.replace("num_blocks: 1", "num_blocks: 1, seed: 0"))  # which it has anyway
+    grid.write_text(
+        TINY.replace("num_blocks: 1", "num_blocks: 1, seed: 0, base_upsample: bilinear")
+    )  # as it is
     Suite.load(grid).check_comparable(kept)
     del kept["benchmarks"][0]["extra_info"]["backend"]["compile"]  # of code that did not have it yet
     suite.check_comparable(kept)
@@ -275,7 +297,7 @@ def test_another_machine_is_told_by_what_differs() -> None:
         (ROOT, ["tests"], False),
         (ROOT, ["tests/bench/test_benchmark_suite.py::test_x[tests/benchmarks]"], False),
         (ROOT, ["tests", "tests/benchmarks"], True),
-        (ROOT, ["tests/benchmarks/test_basicvsr.py::test_network[noise/b1]"], True),
+        (ROOT, ["tests/benchmarks/test_networks.py::test_network[noise/b1]"], True),
         (SUITE, ["."], True),
     ],
 )
@@ -368,8 +390,7 @@ def check_report(written: dict[str, Any]) -> None:
     assert {(info["cell"], info["stage"]) for info in infos} == {
         (cell, stage) for cell in cells for stage in ("forward", *STAGES)
     }
-    parameters = networks.build(Model(mid_channels=8, num_blocks=1)).parameters()
-    count = sum(item.numel() for item in parameters)
+    count = sum(item.numel() for item in build_basicvsr(8, 1).parameters())
     for info in infos:
         assert (info["batch"], info["frames"], info["height"], info["width"]) == (1, 2, 16, 16)
         assert info["parameters"] == count

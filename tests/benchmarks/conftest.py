@@ -53,8 +53,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "cell_id" in metafunc.fixturenames:
-        metafunc.parametrize("cell_id", list(metafunc.config.stash[SUITE].cells))
+    suite = metafunc.config.stash[SUITE]
+    if "stage" in metafunc.fixturenames:
+        pairs = [(id_, stage) for id_, cell in suite.cells.items() for stage in suite.stages(cell)]
+        metafunc.parametrize(("cell_id", "stage"), pairs, ids=["-".join(pair) for pair in pairs])
+    elif "cell_id" in metafunc.fixturenames:
+        metafunc.parametrize("cell_id", list(suite.cells))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -68,9 +72,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         with Launcher() as launcher:
             session.config.stash[ANSWER] = preflight.ask(
-                launcher,
-                suite.experiment.models[0],
-                [cell for id_, cell in suite.cells.items() if id_ in asked],
+                launcher, [cell for id_, cell in suite.cells.items() if id_ in asked]
             )
     except BadInput as refusal:
         raise _usage_error(refusal) from None
@@ -123,8 +125,8 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 
 @pytest.fixture(scope="session")
-def references(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> References:
-    return References(suite.experiment.models[0], tmp_path_factory.mktemp("references"))
+def references(tmp_path_factory: pytest.TempPathFactory) -> References:
+    return References(tmp_path_factory.mktemp("references"))
 
 
 @pytest.fixture
@@ -133,5 +135,5 @@ def subject(request: pytest.FixtureRequest, suite: Suite, cell_id: str) -> Itera
     cell = suite.cells[cell_id]
     if reason := preflight.skip_reason(cell, request.config.stash[ANSWER]):
         pytest.skip(reason)
-    with placed(cell, suite.experiment.models[0]) as ready:
+    with placed(cell) as ready:
         yield ready

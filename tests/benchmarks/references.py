@@ -5,25 +5,21 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from bench.grid.config import Model
 from bench.grid.plan import Cell
 from bench.measure import backends, networks, output_check, workload
-from vsr_model.registry import network_class
 from vsr_model.stages import no_probe
 
 
 class References:
     """The results by clip, each made once and kept in a folder."""
 
-    def __init__(self, model: Model, folder: Path) -> None:
-        self._model = model
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def check(self, cell: Cell, output: Tensor) -> float | None:
-        """Fail the test if the output is wrong; its PSNR in dB against the reference, None for the reference
-        itself and for an output equal to it."""
+    def check(self, cell: Cell, output: Tensor, scale: int) -> float | None:
+        """Fail the test if the output is wrong; return its PSNR in dB against the reference, None for the
+        reference itself and for an output equal to it."""
         output = output.to("cpu").float()
-        scale = network_class(self._model.name).facts.scale
         wanted = (cell.batch, cell.frames, 3, scale * cell.height, scale * cell.width)
         if tuple(output.shape) != wanted:
             pytest.fail(f"{cell.id}: an output of {tuple(output.shape)}, not {wanted}", pytrace=False)
@@ -45,7 +41,7 @@ class References:
         kept = output_check.kept(path)
         if kept is None:
             with backends.applied(backends.CPU_REFERENCE):
-                network = networks.build(self._model)
+                network = networks.build(cell.model)
                 kept = workload.forward_of(network)(workload.make_clip(cell), no_probe)
             output_check.keep(kept, path)
         return kept

@@ -1,122 +1,96 @@
-"""BasicVSR's stages, each called alone on inputs that the stages before it made beforehand."""
+"""A network's stages, each called alone on the inputs that it had within the network."""
 
-from collections.abc import Callable, Iterator
-from itertools import chain
-from typing import Final
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
-from vsr_model.networks.basicvsr import BasicVSR
-from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
+from vsr_model.network import Network
 
-CALLS: Final = {
-    ALIGNMENT: "flow between all neighbouring frames, then each warp of both directions, t - 1 each",
-    PROPAGATION: "each trunk of both directions, t each, on features that were warped beforehand",
-    AGGREGATION: "the fusion of both directions, frame by frame",
-    UPSAMPLING: "each frame's features to the output's size, then the clip put together",
-}
-"""What a stage alone calls: all that the network calls within this stage, in the same order."""
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of a submodule."""
+
+    name: str
+    module: nn.Module
+    args: Any
+    kwargs: Any
+
+    def __call__(self) -> Any:
+        return self.module(*self.args, **self.kwargs)
 
 
 class StagesAlone:
-    """The calls of each stage of one forward pass.
+    """The outermost calls of submodules in each stage of one forward pass.
 
-    In the network warp and trunk take turns, since a frame's features are warped to the next one before its
-    trunk is called. Alone each of the two has what the other made at hand, for every frame. A stage is an
-    iterator over its results: whoever goes through it lets go of a result as early as the network does,
-    and what the network keeps until later, the iterator keeps too.
+    In a network stages may take turns, frame by frame. Alone each has what the others made at hand, for every
+    frame. What a stage does outside of submodules, such as putting frames together, is no part of it.
     """
 
-    def __init__(self, network: BasicVSR, lrs: Tensor) -> None:
-        """Make the inputs of all stages from `lrs` (n, t, 3, h, w), by one pass over them."""
-        self._network = network
-        self._lrs = lrs
-        self._frames = lrs.unbind(1)
-        self._stages: dict[str, Callable[[], Iterator[Tensor]]] = {
-            ALIGNMENT: self._alignment,
-            PROPAGATION: self._propagation,
-            AGGREGATION: self._aggregation,
-            UPSAMPLING: self._upsampling,
-        }
-        with torch.inference_mode():
-            flows_forward, flows_backward = network.alignment.compute_flow(lrs)
-            last_first = tuple(reversed(self._frames))
-            self._backward = _Direction(
-                network, network.propagation.backward_trunk, last_first, flows_backward.unbind(1)[::-1]
-            )
-            self._forward = _Direction(
-                network, network.propagation.forward_trunk, self._frames, flows_forward.unbind(1)
-            )
-            self._fused = list(self._aggregation())
+    def __init__(self, network: Network, lrs: Tensor) -> None:
+        """Keep the inputs of all stages by one pass over `lrs` (n, t, 3, h, w)."""
+        self._calls: dict[str, list[Call]] = {stage: [] for stage in network.facts.stages}
+        self._stage: str | None = None
+        self._depth = 0
+        with torch.inference_mode(), ExitStack() as opened:
+            for name, module in network.named_modules():
+                if name:
+                    self._watch(name, module, opened)
+            network(lrs, self._probe)
 
-    def results(self, stage: str) -> Iterator[Tensor]:
-        """The stage's calls, one by one."""
-        return self._stages[stage]()
+    def calls(self, stage: str) -> dict[str, int]:
+        """Return the stage's submodules and how often each is called."""
+        return dict(Counter(call.name for call in self._calls[stage]))
+
+    def call(self, stage: str) -> Any:
+        """Make all of the stage's calls; return the last result."""
+        result = None
+        with torch.inference_mode():
+            for call in self._calls[stage]:
+                result = call()  # the one before is let go
+        return result
 
     def is_finite(self, stage: str) -> bool:
         """Whether all values of all the stage's results are."""
         with torch.inference_mode():
-            return all(bool(result.isfinite().all()) for result in self.results(stage))
+            return all(
+                bool(item.isfinite().all()) for call in self._calls[stage] for item in _tensors(call())
+            )
 
-    def call(self, stage: str) -> Tensor:
-        """All of the stage's calls; the last result."""
-        with torch.inference_mode():
-            for result in self.results(stage):
-                last = result
-        return last
+    @contextmanager
+    def _probe(self, stage: str, /) -> Iterator[None]:
+        self._stage, self._depth = stage, 0
+        yield
+        self._stage = None
 
-    def _alignment(self) -> Iterator[Tensor]:
-        flows_forward, flows_backward = self._network.alignment.compute_flow(self._lrs)
-        for features, flow in zip(self._backward.features, flows_backward.unbind(1)[::-1], strict=False):
-            yield self._network.alignment(features, flow)
-        for features, flow in zip(self._forward.features, flows_forward.unbind(1), strict=False):
-            yield self._network.alignment(features, flow)
+    def _watch(self, name: str, module: nn.Module, opened: ExitStack) -> None:
+        def enter(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            if self._stage is not None and self._depth == 0:
+                kept = tree_map(
+                    lambda item: item.clone() if isinstance(item, Tensor) else item, (args, kwargs)
+                )
+                self._calls[self._stage].append(Call(name=name, module=module, args=kept[0], kwargs=kept[1]))
+            self._depth += 1
 
-    def _propagation(self) -> Iterator[Tensor]:
-        kept = []  # the network needs the backward features until the end
-        for features in self._backward.propagate():
-            kept.append(features)
-            yield features
-        yield from self._forward.propagate()
+        def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
+            self._depth -= 1
 
-    def _aggregation(self) -> Iterator[Tensor]:
-        for feat_backward, feat_prop in zip(
-            reversed(self._backward.features), self._forward.features, strict=True
+        for handle in (
+            module.register_forward_pre_hook(enter, with_kwargs=True),
+            module.register_forward_hook(leave, prepend=True, always_call=True),
         ):
-            yield self._network.aggregation(feat_backward, feat_prop)
-
-    def _upsampling(self) -> Iterator[Tensor]:
-        outputs = [
-            self._network.upsampling(features, frame)
-            for features, frame in zip(self._fused, self._frames, strict=True)
-        ]
-        yield torch.stack(outputs, 1)
+            opened.callback(handle.remove)
 
 
-class _Direction:
-    """What one direction's trunk is given and gives, frame by frame in the order of propagation."""
+def _kept(item: Any) -> Any:
+    return item.clone() if isinstance(item, Tensor) else item
 
-    def __init__(
-        self,
-        network: BasicVSR,
-        trunk: Callable[[Tensor, Tensor], Tensor],
-        frames: tuple[Tensor, ...],
-        flows: tuple[Tensor, ...],
-    ) -> None:
-        self._network = network
-        self._trunk = trunk
-        self._frames = frames
-        self._aligned: list[Tensor] = []  # none for the first frame, which has nothing before it
-        self.features = [trunk(frames[0], self._initial())]
-        for frame, flow in zip(frames[1:], flows, strict=True):
-            self._aligned.append(network.alignment(self.features[-1], flow))
-            self.features.append(trunk(frame, self._aligned[-1]))
 
-    def propagate(self) -> Iterator[Tensor]:
-        """The trunk's calls."""
-        for frame, feat_prop in zip(self._frames, chain([self._initial()], self._aligned), strict=True):
-            yield self._trunk(frame, feat_prop)
-
-    def _initial(self) -> Tensor:
-        return self._network.propagation.initial_features(self._frames[0].unsqueeze(1))
+def _tensors(result: Any) -> list[Tensor]:
+    return [item for item in tree_leaves(result) if isinstance(item, Tensor)]

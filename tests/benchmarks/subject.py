@@ -7,13 +7,12 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from bench.grid.config import Model
 from bench.grid.plan import Cell
 from bench.measure import backends, networks, workload
 from bench.measure.backends import Device
 from bench.measure.timing import timed
 from bench.statistics.steady import Steadiness, steadiness
-from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.network import Network
 
 T = TypeVar("T")
 
@@ -23,7 +22,7 @@ class Subject:
     """A cell that is ready to be called."""
 
     cell: Cell
-    network: BasicVSR
+    network: Network
     lrs: Tensor  # (n, t, 3, h, w), on the device
     device: Device
     settings: dict[str, str]  # in force, as read back
@@ -31,22 +30,19 @@ class Subject:
 
 
 @contextmanager
-def placed(cell: Cell, model: Model) -> Iterator[Subject]:
-    """The cell's model and clip on its device, the backend's settings in force for the block.
+def placed(cell: Cell) -> Iterator[Subject]:
+    """The cell's network and clip on its device, the backend's settings in force for the block.
 
     Raises BadInput for a checkpoint or a media file, RuntimeError where a setting did not take.
     """
     device = backends.device_of(cell.backend)
     with backends.applied(cell.backend) as settings:
-        network = networks.build(model)
+        network = networks.build(cell.model)
         clip = workload.make_clip(cell)
         device.create_context()
         device.release_cached_memory()  # what the benchmarks before have left with the allocator
         parameters = sum(item.numel() for item in network.parameters())
-        network = workload.prepare(
-            network, cell.backend, device.torch_device, on_cpu=not cell.backend.is_cuda
-        )
-        assert isinstance(network, BasicVSR)  # whose stages are known here
+        network = workload.prepare(network, cell.backend, device.torch_device)
         yield Subject(
             cell=cell,
             network=network,

@@ -1,4 +1,4 @@
-"""What the suite measures, from a grid of this project, and what it may be compared with. No torch."""
+"""What the suite measures, from a grid of this project, and what it may be compared with."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +9,9 @@ from typing import Any, Self
 from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
+from bench.measure.networks import DEFAULT_SEED
 from vsr_model.errors import BadInput
+from vsr_model.registry import network_class, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +42,19 @@ class Suite:
     def measured(self, cell: Cell) -> dict[str, dict[str, Any]]:
         """What a figure of the cell is of, as plain data: without it equal, two figures are of two things."""
         data = config.resolved(self.experiment, self.path.parent)
-        (its,) = (item for item in data["model"] if item["name"] == cell.model.name)
-        model = {"checkpoint": None, "seed": None, **its}
-        if model["checkpoint"] is None and model["seed"] is None:
-            model["seed"] = 0  # as bench.measure.networks has it
+        (model,) = (item for item in data["model"] if item["name"] == cell.model.name)
+        if cell.model.import_ is None:
+            model |= resolve(cell.model.name, cell.model.parameters)
+        if model.setdefault("checkpoint", None) is None:
+            model.setdefault("seed", DEFAULT_SEED)
         (item,) = (item for item in data["input"] if item["name"] == cell.input.name)
         item.pop("grid", None)
-        return {"model": model, "input": item, "backend": asdict(cell.backend)}
+        return {"model": {"seed": None, **model}, "input": item, "backend": asdict(cell.backend)}
+
+    def stages(self, cell: Cell) -> tuple[str, ...]:
+        """The stages of the cell's network."""
+        model = cell.model
+        return tuple(model.stages if model.import_ else network_class(model.name).facts.stages)
 
     def check_comparable(self, saved: Mapping[str, Any]) -> None:
         """Raises BadInput for a saved run in which a cell of the same id is something else, and for one that

@@ -1,4 +1,4 @@
-"""The network, and each of its stages alone, per cell of the grid.
+"""A network, and each of its stages alone, per cell of the grid.
 
 `benchmark(call)` and not `benchmark.pedantic`: how many calls are made stays with the user's options
 (`--benchmark-min-rounds`, `--benchmark-max-time`, `--benchmark-precision`). Its calibration costs one call of
@@ -14,11 +14,10 @@ from bench.grid.spans import FORWARD
 from bench.measure import workload
 from bench.measure.timing import timed
 from tests.benchmarks.references import References
-from tests.benchmarks.stages_alone import CALLS, StagesAlone
+from tests.benchmarks.stages_alone import StagesAlone
 from tests.benchmarks.subject import Subject, waited_for, warm_up
 from tests.benchmarks.suite import Suite
-from tests.networks import STAGES
-from vsr_model.stages import ALIGNMENT, no_probe
+from vsr_model.stages import no_probe
 
 pytestmark = [
     # As everywhere in the project; pytest-benchmark's option can only say the same.
@@ -34,23 +33,22 @@ def test_network(benchmark: Any, suite: Suite, subject: Subject, references: Ref
     call = waited_for(lambda: forward(subject.lrs, no_probe), subject.device)
     output, first = timed(call, device=subject.device)
     # Before it is timed: a fast wrong answer leaves no figure to compare with.
-    psnr_db = references.check(subject.cell, output)
+    psnr_db = references.check(subject.cell, output, subject.network.facts.scale)
     del output
     benchmark.extra_info |= {"output_psnr_db": psnr_db, "first_call_s": first.wall_s}
     take(benchmark, suite, subject, FORWARD, call, first.wall_s)
 
 
-@pytest.mark.parametrize("stage", STAGES)
 def test_stage(benchmark: Any, suite: Suite, subject: Subject, stage: str) -> None:
-    """One stage's share of a forward pass, called alone on inputs that the stages before it made beforehand:
-    all frames in a row, as `tests.benchmarks.stages_alone.CALLS` says; waited for once, at the end."""
-    if stage is ALIGNMENT and subject.cell.frames == 1:
-        pytest.skip("a single frame has no neighbour to be aligned with")
+    """The submodules of one stage, called alone on the inputs that they have in a forward pass: all frames in
+    a row (`tests.benchmarks.stages_alone`); waited for once, at the end."""
     alone = StagesAlone(subject.network, subject.lrs)
+    if not alone.calls(stage):
+        pytest.skip(f"{stage} calls no submodule with {subject.cell.frames} frame(s)")
     assert alone.is_finite(stage)
     call = waited_for(lambda: alone.call(stage), subject.device)
     _, first = timed(call, device=subject.device)
-    benchmark.extra_info |= {"calls": CALLS[stage]}
+    benchmark.extra_info |= {"calls": alone.calls(stage)}
     take(benchmark, suite, subject, stage, call, first.wall_s)
 
 
@@ -64,7 +62,7 @@ def take(
     walls = warm_up(call, first_s, wanted, subject.device)
     benchmark.extra_info |= {
         "cell": cell.id,
-        "stage": str(stage),
+        "stage": stage,
         "batch": cell.batch,
         "frames": cell.frames,
         "height": cell.height,
