@@ -13,6 +13,7 @@ that is built in the same way can come:
   made and its weights, and writes what others read.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Traffic:
         self._stage, self._interval, self._number = OTHER, 1, 0
         self._pieces: set[tuple[int, int, int]] = set()  # that the interval has read,
         self._fetched: defaultdict[int, int] = defaultdict(int)  # and how many bytes of each value
-        self._reads: list[list[Piece]] = []
+        self._reads: list[tuple[int, list[Piece]]] = []  # with the number of the first value made meanwhile
 
     def restart(self) -> None:
         """Count from zero."""
@@ -97,17 +98,13 @@ class Traffic:
 
     @contextmanager
     def noting_reads(self) -> Iterator[list[Piece]]:
-        """Give what is read in the block and was there before it."""
+        """Give what is read in the block and was there before it; parts of what is given are left out."""
         found: list[Piece] = []
-        first = self._number + 1
-        self._reads.append(found)
+        self._reads.append((self._number + 1, found))
         try:
             yield found
         finally:
             self._reads.pop()
-            found[:] = [piece for piece in found if piece.value.number < first]
-            if self._reads:
-                self._reads[-1].extend(found)
 
     def repeat(self, moved: int, reads: Sequence[Piece], outputs: Sequence[Tensor]) -> None:
         """Count a call that moved so many bytes, read these pieces and made these outputs."""
@@ -214,14 +211,15 @@ class Traffic:
             return sum(map(self._cost, value.parts)) * piece.size // max(value.storage_bytes, 1)
         return piece.size
 
-    def _fetch(self, piece: Piece) -> None:
-        """Bring what another interval made into this one's cache."""
+    def _fetch(self, piece: Piece, whole: float = math.inf) -> None:
+        """Bring what another interval made into this one's cache; `whole` is the number of what it is in."""
         value = piece.value
-        for found in self._reads:
-            found.append(piece)
+        for first, found in self._reads:
+            if value.number < first <= whole:
+                found.append(piece)
         if value.interval == self._interval:
             for inner in (*value.parts, *value.sources):
-                self._fetch(inner)
+                self._fetch(inner, min(whole, value.number))
             return
         key = (id(value), piece.offset, piece.size)
         if key in self._pieces:
