@@ -12,7 +12,7 @@ from bench.grid import plan
 from bench.grid.backend_spec import BUILT_IN
 from bench.grid.config import Model
 from bench.grid.plan import Cell
-from bench.measure import workload
+from bench.measure import networks, workload
 from tests.bench.fakes import experiment
 from vsr_model import video
 from vsr_model.errors import BadInput
@@ -28,15 +28,9 @@ def cell(**changes: Any) -> Cell:
     return found
 
 
-def test_the_models_parameters_are_those_of_the_registry():
-    assert TINY.parameters == {
-        "mid_channels": 8, "num_blocks": 1, "base_upsample": "bilinear", "flow_resize": "bilinear",
-    }  # fmt: skip
-
-
 def test_weights_follow_the_seed():
     def weights(seed: int | None) -> dict[str, torch.Tensor]:
-        return workload.build_model(TINY.model_copy(update={"seed": seed})).state_dict()
+        return networks.build(TINY.model_copy(update={"seed": seed})).state_dict()
 
     unset, zero, one = weights(None), weights(0), weights(1)
     assert all(torch.equal(unset[name], zero[name]) for name in unset)
@@ -44,16 +38,16 @@ def test_weights_follow_the_seed():
 
 
 def test_a_checkpoint_replaces_the_weights(tmp_path):
-    other = workload.build_model(TINY.model_copy(update={"seed": 5}))
+    other = networks.build(TINY.model_copy(update={"seed": 5}))
     torch.save(other.state_dict(), tmp_path / "w.pth")
-    loaded = workload.build_model(TINY.model_copy(update={"checkpoint": str(tmp_path / "w.pth")}))
+    loaded = networks.build(TINY.model_copy(update={"checkpoint": str(tmp_path / "w.pth")}))
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in other.state_dict().items())
     with pytest.raises(BadInput, match="does not exist"):
-        workload.build_model(TINY.model_copy(update={"checkpoint": str(tmp_path / "none.pth")}))
+        networks.build(TINY.model_copy(update={"checkpoint": str(tmp_path / "none.pth")}))
 
 
 def test_the_network_measures_and_does_not_train():
-    network = workload.build_model(TINY)
+    network = networks.build(TINY)
     assert not network.training
     output = workload.forward_of(network)(torch.rand(1, 1, 3, 16, 16), no_probe)
     assert output.shape == (1, 1, 3, 64, 64)
@@ -62,11 +56,11 @@ def test_the_network_measures_and_does_not_train():
 
 def test_prepare():
     backend = replace(BUILT_IN["cpu"], dtype="bfloat16", memory_format="channels_last")
-    network = workload.prepare(workload.build_model(TINY), backend, CPU)
+    network = workload.prepare(networks.build(TINY), backend, CPU)
     weight = network.get_parameter("upsampling.conv_hr.weight")
     assert weight.dtype is torch.bfloat16
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    plain = workload.prepare(workload.build_model(TINY), BUILT_IN["cpu"], CPU)
+    plain = workload.prepare(networks.build(TINY), BUILT_IN["cpu"], CPU)
     assert {parameter.dtype for parameter in plain.parameters()} == {torch.float32}
 
 
@@ -102,7 +96,7 @@ def test_media_clips(tmp_path):
 
 REHEARSE = """
 import psutil, torch
-from bench.measure import workload
+from bench.measure import networks, workload
 threads, state = psutil.Process().num_threads(), torch.get_rng_state()
 workload.rehearse()
 print(psutil.Process().num_threads() - threads, torch.equal(torch.get_rng_state(), state),
