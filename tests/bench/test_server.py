@@ -182,15 +182,25 @@ def test_killing_one_that_has_ended_does_nothing(launcher):
     assert end(launcher, worker) == 0
 
 
-def test_ctrl_c_is_the_parents_to_handle(launcher):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_ctrl_c_and_a_closing_terminal_are_the_parents_to_handle(launcher, number):
     worker = spawn(launcher, "echo")
     worker.connection.send(1)
     assert worker.connection.recv() == 1
-    os.kill(worker.pid, signal.SIGINT)
-    os.kill(launcher._process.pid, signal.SIGINT)
+    os.kill(worker.pid, number)
+    os.kill(launcher._process.pid, number)
     worker.connection.send(2)
     assert worker.connection.recv() == 2
     assert end(launcher, worker) == 0
+
+
+def test_a_worker_can_be_asked_to_end(launcher):
+    worker = spawn(launcher, "echo")
+    worker.connection.send(1)
+    assert worker.connection.recv() == 1
+    os.kill(worker.pid, signal.SIGTERM)
+    assert end(launcher, worker) == -signal.SIGTERM
+    assert end(launcher, spawn(launcher, "at_once")) == 0
 
 
 def test_many_workers_leave_nothing_open(launcher):
@@ -271,26 +281,6 @@ def test_a_servers_end_leaves_nothing_of_its_workers(own_launcher, number):
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_closing_terminal_is_the_parents_to_handle(own_launcher):
-    worker = spawn(own_launcher, "echo")
-    worker.connection.send(1)
-    assert worker.connection.recv() == 1
-    os.kill(worker.pid, signal.SIGHUP)
-    os.kill(own_launcher._process.pid, signal.SIGHUP)
-    worker.connection.send(2)
-    assert worker.connection.recv() == 2
-    assert end(own_launcher, worker) == 0
-
-
-def test_a_worker_can_be_asked_to_end(own_launcher):
-    worker = spawn(own_launcher, "echo")
-    worker.connection.send(1)
-    assert worker.connection.recv() == 1
-    os.kill(worker.pid, signal.SIGTERM)
-    assert end(own_launcher, worker) == -signal.SIGTERM
-    assert end(own_launcher, spawn(own_launcher, "at_once")) == 0
-
-
 def test_an_answer_that_an_interrupt_kept_from_being_read_is_no_exit(own_launcher, monkeypatch):
     """The server's word that a worker has started arrives when another one's end is waited for."""
     first = spawn(own_launcher, "at_once")
@@ -305,21 +295,16 @@ def test_an_answer_that_an_interrupt_kept_from_being_read_is_no_exit(own_launche
     assert end(own_launcher, first) == 0
 
 
-def test_leaving_the_launcher_kills_a_worker_that_runs():
-    with Launcher() as launcher:
-        worker = spawn(launcher, "hangs_with_family")
-        family = [launcher._process.pid, *worker.connection.recv()]
-    worker.connection.close()
-    assert until(lambda: not alive(family)), alive(family)
-
-
-def test_a_folder_called_bench_in_the_way_is_not_imported(tmp_path, monkeypatch):
+def test_leaving_the_launcher_kills_a_worker_that_runs_and_no_other_bench_is_imported(tmp_path, monkeypatch):
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").write_text("raise SystemExit('the wrong bench')")
     (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
     monkeypatch.chdir(tmp_path)
     with Launcher() as launcher:
-        assert end(launcher, spawn(launcher, "at_once")) == 0
+        worker = spawn(launcher, "hangs_with_family")
+        family = [launcher._process.pid, *worker.connection.recv()]
+    worker.connection.close()
+    assert until(lambda: not alive(family)), alive(family)
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bench.measure.backends import CpuDevice
 from bench.measure.timing import (
-    MONOTONIC,
     EventProbe,
     Probe,
     SyncProbe,
@@ -79,17 +78,8 @@ def test_device_time_spans_what_the_host_does_between_the_marks(clock, device):
     _, span = timed(action, device=device, clock=clock)
     assert span.wall_s == TICK_S + 2 * WORK_S
     assert span.device_s == span.wall_s
-
-
-def test_timed_without_events(clock):
-    device = NoQueue(clock)
-    _, span = timed(lambda: device.work(WORK_S), device=device, clock=clock)
-    assert span.wall_s == WORK_S
+    _, span = timed(action, device=NoQueue(clock), clock=clock)
     assert span.device_s is None
-
-
-def test_the_default_clock_is_monotonic():
-    assert MONOTONIC() <= MONOTONIC()
 
 
 def test_sync_probe_gives_each_stage_its_own_time(clock, device):
@@ -151,15 +141,19 @@ def test_intervals_never_overlap(clock, device, make):
 
 
 @pytest.mark.parametrize("make", [SyncProbe, EventProbe])
-def test_a_stage_inside_another_is_refused(clock, device, make):
-    probe = make(device, clock)
-
-    def forward(probe: Probe) -> None:
+def test_a_stage_inside_another_is_refused_and_an_exception_passes_through(clock, device, make):
+    def nested(probe: Probe) -> None:
         with probe(ALIGNMENT), probe(PROPAGATION):
             pass
 
+    def fails(probe: Probe) -> None:
+        with probe(ALIGNMENT):
+            raise ValueError("as it was")
+
     with pytest.raises(RuntimeError, match="stage propagation begins inside alignment"):
-        timed_stages(forward, probe, device=device, clock=clock)
+        timed_stages(nested, make(device, clock), device=device, clock=clock)
+    with pytest.raises(ValueError, match="as it was"):
+        timed_stages(fails, make(device, clock), device=device, clock=clock)
 
 
 def test_a_stage_that_did_not_run_has_no_row(clock, device):
@@ -170,15 +164,6 @@ def test_a_stage_that_did_not_run_has_no_row(clock, device):
     whole, stages = timed_stages(forward, SyncProbe(device, clock), device=device, clock=clock)
     assert stages.wall_s == {UPSAMPLING: whole.wall_s}
     assert stages.other_wall_s == 0
-
-
-def test_an_exception_passes_through_a_stage(clock, device):
-    def forward(probe: Probe) -> None:
-        with probe(ALIGNMENT):
-            raise ValueError("as it was")
-
-    with pytest.raises(ValueError, match="as it was"):
-        timed_stages(forward, SyncProbe(device, clock), device=device, clock=clock)
 
 
 class RoundingDevice(FakeDevice):
