@@ -32,9 +32,10 @@ _MIB: Final = 2**20
 _RGB: Final = 3
 _FLOAT_BYTES: Final = 4
 
-_BASE_BYTES: Final = 64 * _MIB
+_BASE_BYTES: Final = 136 * _MIB
 _BASE_BYTES_PER_CORE: Final = 8 * _MIB
-"""What a process holds of code, threads and buffers that no formula counts, once all have been used."""
+"""What a process holds of code, threads and buffers that no trace counts, once all have been used: 72 MiB are
+what torch imports to trace on the meta device."""
 
 _CUDA_BASE_BYTES: Final = 1024 * _MIB
 """The same of CUDA's libraries and context in host memory, and of page-locked buffers. No GPU has confirmed
@@ -126,6 +127,7 @@ class Tensors:
         """`network` is on the CPU, and stays as it is."""
         self.height, self.width = height, width
         self._network, self._backend = network, backend
+        self._traced: dict[tuple[MemoryPlan, int], int] = {}
         prepared = self._prepared().network
         assert isinstance(prepared, BasicVSR)  # of all networks, the one that can be streamed
         frame = torch.empty(1, _RGB, height, width, device="meta")
@@ -143,18 +145,22 @@ class Tensors:
 
         A longer clip than is traced adds features alone: those of a longer segment.
         """
-        interval = min(plan.interval, plan.chunk)
-        traced = replace(plan, place="host", interval=interval, folder=None)  # kept elsewhere
+        traced = replace(plan, place="host", interval=min(plan.interval, plan.chunk), folder=None)
         shown = min(frames, _TRACED_CHUNKS * plan.chunk)
+        if (traced, shown) not in self._traced:
+            self._traced[traced, shown] = self._trace(traced, shown)
+        longer = min(plan.interval, frames) - min(traced.interval, shown)
+        return self._traced[traced, shown] + longer * self.storage_bytes
+
+    def _trace(self, plan: MemoryPlan, frames: int) -> int:
+        """Return the most that is alive at once where what is kept lies in another memory."""
         prepared = self._prepared()
+        clip = torch.empty(1, frames, _RGB, self.height, self.width, device="meta")
         release_scratch()
-        clip = torch.empty(1, shown, _RGB, self.height, self.width, device="meta")
         with torch.device("meta"):
-            costs = prepared.tracer.trace(
-                streamed(prepared.network, traced, holds_clip=False), clip, holds_clip=False
-            )
-        longer = min(plan.interval, frames) - min(interval, shown)
-        return max(cost.peak_bytes for cost in costs.values()) + longer * self.storage_bytes
+            forward = streamed(prepared.network, plan, holds_clip=False)
+            costs = prepared.tracer.trace(forward, clip, holds_clip=False)
+        return max(cost.peak_bytes for cost in costs.values())
 
     def _prepared(self) -> Prepared:
         return Prepared.of(self._network, self._backend, torch.device("meta"))

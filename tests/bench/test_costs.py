@@ -13,10 +13,10 @@ from bench.grid.plan import Cell, cells
 from bench.measure.costs import MAX_CPU_PIXELS, CostTracer, Untraceable
 from bench.measure.workload import Unsupported
 from tests.bench.fakes import experiment
+from tests.compiler import needs_compiler
 from tests.networks import STAGES, build_basicvsr
 from vsr_model import build_network
 from vsr_model.adapted import Adapted
-from vsr_model.native import build
 from vsr_model.native.tiles import thread_bytes
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
@@ -78,7 +78,7 @@ def test_a_cell_costs_on_the_meta_device_what_a_real_call_does(
     assert costs == really.costs(cell)
 
 
-@pytest.mark.skipif(build.unavailable() is not None, reason=str(build.unavailable()))
+@needs_compiler
 @pytest.mark.parametrize("fields", [{}, {"memory_plan": "device"}], ids=str)
 def test_winograd_costs_what_a_real_call_does_and_the_tiles_of_its_threads(
     tracer: CostTracer, really: CostTracer, fields: dict[str, Any]
