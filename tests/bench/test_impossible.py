@@ -11,13 +11,14 @@ from torch import nn
 
 from bench.grid import config
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
-from bench.grid.config import Model
 from bench.grid.config_backend import BackendSpec, Convolution, Schedule
 from bench.grid.config_measure import Measure
-from bench.grid.estimate import expected_calls, peak_bytes
+from bench.grid.config_model import Model
+from bench.grid.estimate import expected_calls
 from bench.grid.impossible import impossible
-from bench.grid.plan import Cell
-from bench.measure import backends, workload
+from bench.grid.plan import cells
+from bench.measure import backends, preflight, workload
+from bench.measure.networks import build
 from bench.records import Pass, Status
 from bench.upscaling.request import Request
 from tests.bench.fakes import CpuAsCuda, experiment
@@ -62,6 +63,24 @@ def test_contradictions_are_told(name: str, fields: dict[str, Any], reason: str)
     assert not said.endswith(".")
     # And no machine is asked about it.
     assert backends.unavailable(one) == said
+
+
+def test_cells_that_no_machine_can_run_are_not_traced() -> None:
+    """Their costs would be said to be missing, as if the network were at fault."""
+    one = experiment(
+        backends=["cpu", {"name": "no", "from": "cpu", "convolution": "fft", "dtype": "bfloat16"}]
+    )
+    planned = cells(one)
+    question = preflight.Question(
+        models=one.models,
+        inputs=((one.input[0], 1),),
+        backends=tuple(cell.backend for cell in planned),
+        cells=tuple(planned),
+    )
+    answer = preflight._answer(question, lambda _: None)
+    assert list(answer.costs) == [planned[0].id]
+    assert answer.costs_missing == {}
+    assert preflight.skip_reason(planned[1], answer) == impossible(planned[1].backend)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +169,7 @@ def test_a_file_is_enlarged_frame_by_frame_in_the_published_order_alone() -> Non
 
 @pytest.mark.parametrize(("method", "kind"), [("im2col", Im2colConv2d), ("fft", FftConv2d)])
 def test_the_convolutions_are_those_that_the_backend_names(method: str, kind: type[nn.Module]) -> None:
-    network = workload.build_model(TINY)
+    network = build(TINY)
     network = workload.prepare(network, backend(convolution=method), torch.device("cpu"))
     assert type(network.get_submodule("upsampling.conv_hr")) is kind
     assert type(network.get_submodule("alignment.spynet.levels.0.0")) is kind
@@ -210,28 +229,8 @@ def test_calls_of_passes_that_are_not_made_are_not_expected(fields: dict[str, An
     assert expected_calls(asked, backend("cudnn", **fields)).stages == 0
 
 
-# What it takes.
-
-
-def test_an_order_that_keeps_more_needs_more_memory() -> None:
-    noise = experiment().input[0]
-
-    def bytes_of(one: Backend) -> int:
-        cell = Cell(input=noise, batch=1, frames=20, height=64, width=64, backend=one)
-        return peak_bytes(cell, Model())
-
-    sequential = bytes_of(backend())
-    bands = bytes_of(backend(convolution="im2col")) - sequential
-    assert 2**24 < bands < 3 * 2**24
-    spectra_and_bands = bytes_of(backend(convolution="fft")) - sequential
-    assert 0.7 * 2**30 < spectra_and_bands < 0.8 * 2**30
-    on_gpu = bytes_of(backend("cudnn", schedule="pipelined"))
-    more = on_gpu - bytes_of(backend("cudnn"))
-    assert more == 19 * 4 * 64 * 64 * 64  # features, if all wait while the last frame is upsampled
-
-
 def test_without_a_backend_a_network_runs_as_published() -> None:
-    network = workload.build_model(TINY)
+    network = build(TINY)
     lrs = torch.rand(1, 2, 3, 16, 16)
     plain = workload.forward_of(network)(lrs, no_probe)
     assert torch.equal(workload.forward_of(network, backend=backend())(lrs, no_probe), plain)

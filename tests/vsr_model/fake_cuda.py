@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import vsr_model.schedules  # noqa: F401 - its annotations name torch's own streams
+
 Times = dict[str, int]
 """How many steps of each stream lie before something."""
 
