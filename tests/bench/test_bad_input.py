@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import cli, exits, run
+from bench import exits
 from bench.grid import config, plan
 from bench.grid.plan import Job
 from bench.messages import blank_record
+from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
 from bench.reporting.markdown import escape
 from bench.reporting.report import render_markdown
@@ -112,24 +113,24 @@ def _start(*_: object) -> None:
 
 @pytest.fixture
 def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Refused]:
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    command: Callable[..., int],
+) -> Refused:
     """Give a request to the command line, in tmp_path; its one sentence. It must start no process."""
-    monkeypatch.setattr(run, "Launcher", _start)
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Launcher, "__enter__", _start)
 
     def refuse(*arguments: str | Path) -> str:
         there = left_in(tmp_path)
-        assert cli.main([str(argument) for argument in arguments]) == exits.BAD_REQUEST
+        assert command(tmp_path, *arguments) == exits.BAD_REQUEST
         out, err = capfd.readouterr()
         assert out == ""
         assert is_one_sentence(err), err
         assert left_in(tmp_path) == there
         return err
 
-    yield refuse
-    signal.signal(signal.SIGTERM, before)
+    return refuse
 
 
 # Configurations.

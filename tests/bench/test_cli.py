@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,8 +17,13 @@ import psutil
 import pytest
 import yaml
 
+from bench import cli, progress
 from bench.grid import presets
-from bench.records import read_journal
+from bench.plotting.plots import EmptyPlot, PlotsWritten
+from bench.process.launcher import Launcher
+from bench.records import Status, read_journal
+from bench.reporting.html_files import Pages
+from bench.run import Outcome
 
 TINY = {
     "name": "tiny",
@@ -137,61 +142,94 @@ def test_an_output_folder_that_holds_a_run_is_refused(
     assert sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir()) == before
 
 
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def planned(
+    launcher: Launcher, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """Give `plan` in a folder, with one server for all; its exit status."""
+    monkeypatch.setattr("bench.process.launcher.Launcher", lambda *_: nullcontext(launcher))
+    return lambda folder, *arguments: command(folder, "plan", *arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--set", "measure.repetitons=3"], "did you mean 'repetitions'"),
-        (["--set", "grid.size=[[12, 64]]"], "--set grid.size=[[12, 64]]: grid.size: [12, 64] is too small "
-         "for BasicVSR; at least 16 is allowed"),
-        (["--set", "model.mid_channels=0"], "--set model.mid_channels=0: model.mid_channels: should be "
-         "greater than or equal to 1, not 0"),
-        (["--set", "model=[egvsr, {name: basicvsr, num_block: 3}]", "--filter", "model=basicvsr"],
-         "model[1].num_block: basicvsr has no such parameter (did you mean 'num_blocks'?)"),
+        (
+            ["--set", "grid.size=[[12, 64]]"],
+            "--set grid.size=[[12, 64]]: grid.size: [12, 64] is too small for BasicVSR; at least 16 is "
+            "allowed",
+        ),
+        (
+            ["--set", "model.mid_channels=0"],
+            "--set model.mid_channels=0: model.mid_channels: should be greater than or equal to 1, not 0",
+        ),
+        (
+            ["--set", "model=[egvsr, {name: basicvsr, num_block: 3}]", "--filter", "model=basicvsr"],
+            "model[1].num_block: basicvsr has no such parameter (did you mean 'num_blocks'?)",
+        ),
+        (["--set", "model.parameters=3"], "model.parameters: basicvsr has no such parameter"),
         (["--set", "input=[{name: a, kind: video, path: none.mp4}]"], "none.mp4"),
         (["--set", "model.checkpoint=none.pth"], "model.checkpoint: The checkpoint none.pth does not exist"),
-        (["--output", "tiny.yaml"], "is a file"),
     ],
     ids=lambda value: value[1] if isinstance(value, list) else None,
-)  # fmt: skip
+)
 def test_a_bad_request_is_one_sentence_and_writes_nothing(
-    grid: Path, arguments: list[str], said: str
+    grid: Path,
+    planned: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
 ) -> None:
-    done = call("run", grid.name, *arguments, cwd=grid.parent)
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
+    assert planned(grid.parent, grid.name, *arguments) == 2
+    out, err = capfd.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
 
 
-def test_a_broken_line_is_named(grid: Path) -> None:
-    grid.write_text("name: a\ngrid: {frames: [1\nbackends: [cpu]\n")
-    done = call("run", grid.name, cwd=grid.parent)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"vsr-bench: {grid.name}:3: not valid YAML")
+def test_a_bad_request_to_a_real_process(grid: Path) -> None:
+    done = call("run", grid.name, "--set", "model.mid_channels=0", cwd=grid.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "vsr-bench: --set model.mid_channels=0: model.mid_channels: should be greater than or equal to 1, "
+        "not 0\n"
+    )
+    assert [path.name for path in grid.parent.iterdir()] == [grid.name]
+
+
+@pytest.mark.parametrize("name", cli.RETIRED_COMMANDS)
+def test_a_retired_command_is_refused_with_what_replaces_it(
+    name: str, tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, name, "something", "--with", "options") == 2
+    said = f"vsr-bench: {name}: this command is no longer there; {cli.RETIRED_COMMANDS[name]}\n"
+    assert capfd.readouterr() == ("", said)
 
 
 def test_a_cell_out_of_memory_is_recorded_and_the_rest_goes_on(grid: Path) -> None:
-    # No machine has the petabyte that this clip takes; torch says so at once.
+    # No machine has the memory that these frames take; torch says so at once.
     done = call(
-        "run", grid.name, "--set", "grid={frames: [1, 100000], size: [[16, 16], [65536, 65536]]}",
-        "--filter", "*/b1/t1/16x16/cpu", "--output", "small", cwd=grid.parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = call(
-        "run", grid.name, "--set", "grid={frames: [100000], size: [[16, 16], [65536, 65536]]}",
-        "--set", "measure={timeout_s: 60, memory_check: force}", "--filter", "size=65536x65536",
-        "--filter", "backend=cpu,cpu-1", "--output", "out", cwd=grid.parent,
+        "run", grid.name, "--set", "grid={frames: [1], size: [[65536, 65536], [16, 16]]}",
+        "--set", "measure={timeout_s: 60, memory_check: force, warmup: 0, repetitions: 1}",
+        "--set", "plots=[]", "--filter", "backend=cpu", "--output", "out", cwd=grid.parent,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     cells = pd.read_csv(grid.parent / "out" / "cells.csv")
-    assert list(cells["status"]) == ["oom", "oom"]
+    assert list(cells["status"]) == ["oom", "ok"]
 
 
 def test_a_cell_that_cannot_fit_is_skipped_before_it_starts(grid: Path) -> None:
     done = call(
-        "run", grid.name, "--set", "grid={frames: [100000], size: [[65536, 65536]]}",
-        "--filter", "backend=cpu", "--output", "out", cwd=grid.parent,
+        "run", grid.name, "--set", "grid={frames: [2], size: [[65536, 65536]]}",
+        "--set", "plots=[]", "--filter", "backend=cpu", "--output", "out", cwd=grid.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (cell,) = pd.read_csv(grid.parent / "out" / "cells.csv").itertuples()
@@ -204,6 +242,7 @@ def test_a_cell_past_its_time_is_recorded_and_the_rest_goes_on(grid: Path) -> No
     done = call(
         "run", grid.name, "--set", "grid={frames: [1, 2000], size: [[64, 64]]}",
         "--set", "measure={timeout_s: 5, warmup: 0, repetitions: 1, stages: off, memory: off}",
+        "--set", "plots=[]",
         "--filter", "backend=cpu", "--output", "out", cwd=grid.parent,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
@@ -217,8 +256,8 @@ def running(grid: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A run that takes long, past its first cell."""
     process = subprocess.Popen(
         command(
-            "run", grid.name, "--set", "grid={frames: [1, 20000], size: [[16, 16]]}",
-            "--filter", "backend=cpu", "--set", "measure.timeout_s=5", "--output", "out",
+            "run", grid.name, "--set", "grid={frames: [1, 2000], size: [[16, 16]]}",
+            "--filter", "backend=cpu", "--set", "measure.timeout_s=5", "--set", "plots=[]", "--output", "out",
         ),
         cwd=grid.parent,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -268,7 +307,7 @@ def test_an_interrupt_keeps_what_is_done_and_resume_does_the_rest(
     done = call("run", "--resume", folder, cwd=folder.parent)
     assert done.returncode == 3, done.stderr
     records = read_journal(folder / "journal.jsonl")
-    assert [(record.frames, record.status) for record in records] == [(1, "ok"), (20000, "timeout")]
+    assert [(record.frames, record.status) for record in records] == [(1, "ok"), (2000, "timeout")]
 
 
 def test_no_process_outlives_a_killed_parent(running: tuple[subprocess.Popen[str], Path]) -> None:
@@ -305,7 +344,7 @@ def test_a_closed_stream_is_no_error(grid: Path) -> None:
     for folder, redirection in (("one", "2>&-"), ("all", "<&- >&- 2>&-")):
         done = subprocess.run(
             f'exec "{sys.executable}" -m bench run {grid.name} --filter backend=cpu --filter frames=1 '
-            f"--output {folder} {redirection}",
+            f"--set plots=[] --output {folder} {redirection}",
             shell=True, cwd=grid.parent, timeout=600, check=False,
             env={**os.environ, "PYTHONPATH": str(root)},
         )  # fmt: skip
@@ -313,9 +352,7 @@ def test_a_closed_stream_is_no_error(grid: Path) -> None:
         assert (grid.parent / folder / "report.md").exists()
 
 
-@pytest.mark.parametrize(
-    ("encoding", "form"), [("ascii", "text"), ("latin-1", "text"), ("latin-1", "junit"), ("latin-1", "json")]
-)
+@pytest.mark.parametrize(("encoding", "form"), [("ascii", "text"), ("latin-1", "junit"), ("latin-1", "json")])
 def test_an_output_of_another_encoding_is_no_error(tmp_path: Path, encoding: str, form: str) -> None:
     """The comparison's text has an arrow between the names of its runs, and a name may have anything."""
     root = Path(__file__).parents[2]
@@ -337,43 +374,104 @@ def test_an_output_of_another_encoding_is_no_error(tmp_path: Path, encoding: str
         assert json.loads(done.stdout)["comparisons"][0]["new"]["name"] == other.name
 
 
-def test_plan_lists_the_cells_and_runs_none(grid: Path) -> None:
-    done = call("plan", grid.name, "--set", "grid.frames=[3]", "--filter", "backend=cpu*", cwd=grid.parent)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == [
+def test_plan_lists_the_cells_and_runs_none(
+    grid: Path, planned: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    networks = "model=[{name: basicvsr, mid_channels: 4, num_blocks: 1}, egvsr]"
+    chosen = ("--set", networks, "--set", "grid.frames=[3]", "--filter", "backend=cpu*")
+    assert planned(grid.parent, grid.name, *chosen) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == [
         "basicvsr/noise/b1/t3/16x20/cpu",
         "basicvsr/noise/b1/t3/16x20/cpu-1",
+        "egvsr/noise/b1/t3/16x20/cpu",
+        "egvsr/noise/b1/t3/16x20/cpu-1",
     ]
-    assert lines[3].startswith("2 cells, 1 round each")
+    assert not any("?" in line for line in lines[1:5])
+    assert lines[5].startswith("4 cells, 1 round each")
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
+    assert planned(grid.parent, grid.name, *chosen, "--filter", "model=egvsr") == 0
+    assert capfd.readouterr().out.splitlines()[3].startswith("2 cells, 1 round each")
 
 
-def test_schema_is_the_json_schema_of_the_yaml(tmp_path: Path) -> None:
-    done = call("schema", cwd=tmp_path)
-    assert done.returncode == 0
-    schema = json.loads(done.stdout)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("quickstart", "paper/stages") else pytest.mark.slow)
+        for name in presets.names()
+    ],
+)
+def test_every_preset_can_be_planned_by_its_name(
+    name: str, planned: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert planned(Path.cwd(), name) == 0  # where the server began: paths are relative
+    *cells, _, _, _ = capfd.readouterr().out.splitlines()[1:]
+    assert all(line.split()[1] != "?" for line in cells)  # GFLOP
+
+
+def test_schema_knows_the_parameters_of_networks(
+    tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, "schema") == 0
+    schema = json.loads(capfd.readouterr().out)
     assert set(schema["required"]) == {"name", "input", "grid", "backends"}
-    assert schema["additionalProperties"] is False
+    assert "num_blocks" in schema["$defs"]["EGVSR"]["properties"]
 
 
-@pytest.mark.parametrize("name", presets.names())
-def test_every_preset_can_be_planned_by_its_name(name: str, tmp_path: Path) -> None:
-    done = call("plan", name, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "No such command 'rnu'"),
+        (["run", "--no-such"], "No such option: --no-such"),
+        (["plan"], "Missing argument 'CONFIG'"),
+        (["run"], "run: needs a CONFIG; presets are "),
+        (["plan", "quickstat"], "did you mean 'quickstart'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_use_of_the_command_line_is_one_sentence(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    command: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert command(tmp_path, *arguments) == 2
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
 
 
-def test_a_preset_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    done = call("plan", "quickstat", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "did you mean 'quickstart'" in done.stderr
+def test_many_images_are_counted_and_plots_of_one_reason_told_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def shown(images: int, empty: int) -> list[str]:
+        plots = PlotsWritten(
+            files=tuple(Path(f"time-{number}.png") for number in range(images)),
+            empty=tuple(EmptyPlot(name=f"speedup-{n}", reason="no baseline") for n in range(empty)),
+        )
+        cli._print_outcome(
+            Outcome(
+                folder=Path("out"), statuses={Status.OK: 1}, planned=1, interrupted=False, plots=plots,
+                report=Pages(markdown=Path("report.md"), html=Path("report.html")), warnings={},
+            )
+        )  # fmt: skip
+        return capfd.readouterr().out.splitlines()
+
+    few, many = shown(8, 1), shown(9, 3)
+    assert "no plot speedup-0: no baseline" in few
+    assert f"plots   out/plots/ ({', '.join(f'time-{number}.png' for number in range(8))})" in few
+    assert "no plot speedup-0 and 2 more: no baseline" in many
+    assert "plots   out/plots/ (9 images)" in many
 
 
-@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--no-such"], ["plan"], ["run"]], ids=" ".join)
-def test_a_wrong_use_of_the_command_line_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
-    done = call(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+def test_tracing_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "BETWEEN_LINES_S", 0.0)
+    with progress.tracing() as tell:
+        tell(3, 40)
+    assert capfd.readouterr() == ("", "tracing costs: 3 of 40 cells\n")
 
 
 def test_output_that_no_one_reads_is_no_error(tmp_path: Path) -> None:
@@ -396,7 +494,7 @@ def test_output_that_no_one_reads_is_no_error(tmp_path: Path) -> None:
 
 def test_a_reader_of_the_progress_that_goes_away_does_not_end_the_run(grid: Path) -> None:
     process = subprocess.Popen(
-        command("run", grid.name, "--output", "out"),
+        command("run", grid.name, "--set", "plots=[]", "--output", "out"),
         cwd=grid.parent,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stderr=subprocess.PIPE,

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import cli, exits
+from bench import exits
 from bench.grid import config, plan
 from bench.grid.plan import Cell
 from bench.measure import costs, preflight
@@ -56,19 +55,6 @@ def written(folder: Path, *models: dict[str, Any], plots: tuple[str, ...] = ()) 
         f"plots: {json.dumps(plots)}\n"
     )
     return path
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    """Give a command in a folder; its exit status."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(folder: Path, *arguments: str) -> int:
-        monkeypatch.chdir(folder)
-        return cli.main(arguments)
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 def table(path: Path) -> list[dict[str, str]]:
