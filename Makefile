@@ -54,6 +54,7 @@ gpu-paper: $(SETUP) ## the paper at its full size with few calls of each, into r
 benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; tables into docs/agreement.md
 	$(PY) -m benchmarks.agreement --write-docs
 	$(PY) -m benchmarks.known_length --write-docs
+	$(PY) -m benchmarks.hooks --write-docs
 	$(PY) -m benchmarks.a_a --write-docs
 
 bench-suite: $(SETUP) ## the pytest-benchmark suite (docs/pytest_benchmark.md); saved into .benchmarks

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "hooks"
 WITHIN: Final = 0.02
-PAIRS: Final = 60
+PAIRS: Final = 240
 SHAPE: Final = (1, 5, 3, 64, 64)
 
 OWN: Final = Model.model_validate({
