@@ -8,7 +8,6 @@ is off by more than 2 %.
 """
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "hooks"
 WITHIN: Final = 0.02
-PAIRS: Final = 240
+PAIRS: Final = {"hooks": 240, "hooks_basicsr": 60}
 SHAPE: Final = (1, 5, 3, 64, 64)
 
 OWN: Final = Model.model_validate({
@@ -149,14 +148,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def measure(given: argparse.Namespace) -> Evidence:
         from bench.measure import networks  # noqa: PLC0415 - imports torch
+        from benchmarks.peers.others import what_torchvision_dropped  # noqa: PLC0415
 
         model = OWN
         if given.basicsr is not None:
-            stand_in_for_torchvision()
             model = Model.model_validate({**BASICSR, "folder": str(given.basicsr)})
         with Launcher(common.RETAIN) as launcher:
             described = common.environment_of(launcher)
-        samples = pairs(networks.build(model), 6 if given.quick else PAIRS)  # type: ignore[arg-type]
+        with what_torchvision_dropped():
+            network = networks.build(model)
+        samples = pairs(network, 6 if given.quick else PAIRS[name])  # type: ignore[arg-type]
         return Evidence(samples=samples, environment=described)
 
     if status := common.conduct(options, name, measure, render):
@@ -165,14 +166,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return (
         0 if all(abs(ratio.median - 1) <= WITHIN for stage, ratio in found.items() if stage != "other") else 1
     )
-
-
-def stand_in_for_torchvision() -> None:
-    """Let basicsr be imported without torchvision, whose wheels do not load beside a CPU-only torch."""
-    from types import ModuleType  # noqa: PLC0415
-
-    for name in ("torchvision", "torchvision.ops", "torchvision.utils", "torchvision.models"):
-        sys.modules.setdefault(name, ModuleType(name))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def _plain(mid_channels: int, num_blocks: int) -> nn.Module:
 
 
 def _basicsr(mid_channels: int, num_blocks: int) -> nn.Module:
-    with _what_torchvision_dropped():
+    with what_torchvision_dropped():
         made: Any = import_module("basicsr.archs.basicvsr_arch").BasicVSR
     network: nn.Module = made(num_feat=mid_channels, num_block=num_blocks, spynet_path=None)
     return network
@@ -79,7 +79,7 @@ def _mmagic(mid_channels: int, num_blocks: int) -> nn.Module:
 
 
 @contextmanager
-def _what_torchvision_dropped() -> Iterator[None]:
+def what_torchvision_dropped() -> Iterator[None]:
     """For the block, a name by which torchvision before 0.17 had what is now in `transforms.functional`.
 
     BasicSR 1.4.2, its last release, imports a function for training data by that name whatever is wanted of
