@@ -84,9 +84,10 @@ def pairs(network: "Adapted", count: int) -> pd.DataFrame:
 
     def hooked() -> dict[str, float]:
         device = CpuDevice()
-        _, stages = timed_stages(
-            lambda probe: network(lrs, probe), SyncProbe(device, perf_counter), device=device
-        )
+        with network.instrumented():
+            _, stages = timed_stages(
+                lambda probe: network(lrs, probe), SyncProbe(device, perf_counter), device=device
+            )
         return {**stages.wall_s, "other": stages.other_wall_s}
 
     def written() -> dict[str, float]:

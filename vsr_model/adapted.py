@@ -1,7 +1,7 @@
 """Any torch module as a network that can be measured: its stages are submodules, told apart by hooks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
@@ -28,7 +28,7 @@ class Adapted(Network):
 
     `stages` gives each stage's submodules, by name or pattern. Within a stage, calls of others count once; a
     submodule that two stages name counts for the one that is open, else for the first that names it. Hooks
-    are there during a call with a probe alone.
+    are there within `instrumented` alone, which a call with a probe enters where its caller has not.
 
     Raises BadField for stages that name no submodule, one inside another stage's, or one without hooks.
     """
@@ -64,6 +64,7 @@ class Adapted(Network):
             compiled=names,
         )
         self._called: set[str] = set()
+        self._gate: _Gate | None = None  # there while instrumented
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge `lrs` (n, t, c, h, w) to (n, t, c, scale h, scale w), in the dtype of `lrs`.
@@ -74,7 +75,7 @@ class Adapted(Network):
         inputs = lrs.to(weight.dtype) if weight.is_floating_point() else lrs
         if probe is no_probe:
             return self._checked(self._call(inputs), lrs)
-        with self._hooked(probe):
+        with self.instrumented(), self._opened(probe):
             return self._checked(self._call(inputs), lrs)
 
     def uncalled(self) -> list[str]:
@@ -120,40 +121,51 @@ class Adapted(Network):
         return result.to(lrs.dtype)
 
     @contextmanager
-    def _hooked(self, probe: StageProbe) -> Iterator[None]:
-        gate = _Gate(probe)
-        handles = []
-        for name, stage in self.stage_of.items():
-            submodule = self.module.get_submodule(name)
+    def instrumented(self) -> Iterator[None]:
+        """Give the stages' submodules their hooks for the block, unless they have them already."""
+        if self._gate is not None:
+            yield
+            return
+        gate = self._gate = _Gate(self._called)
+        with ExitStack() as hooks:
+            hooks.callback(setattr, self, "_gate", None)
+            for name, stage in self.stage_of.items():
+                submodule = self.module.get_submodule(name)
 
-            def enter(_module: nn.Module, _args: Any, name: str = name, stage: str = stage) -> None:
-                self._called.add(name)
-                gate.enter(stage)
+                def enter(_module: nn.Module, _args: Any, name: str = name, stage: str = stage) -> None:
+                    gate.enter(name, stage)
 
-            def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
-                gate.leave()
+                def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
+                    gate.leave()
 
-            # First, for the work of other hooks, such as weight normalisation, to be the stage's.
-            handles.append(submodule.register_forward_pre_hook(enter, prepend=True))
-            handles.append(submodule.register_forward_hook(leave, always_call=True))
+                # First, for the work of other hooks, such as weight normalisation, to be the stage's.
+                hooks.enter_context(submodule.register_forward_pre_hook(enter, prepend=True))
+                hooks.enter_context(submodule.register_forward_hook(leave, always_call=True))
+            yield
+
+    @contextmanager
+    def _opened(self, probe: StageProbe) -> Iterator[None]:
+        assert self._gate is not None
+        self._gate.probe = probe
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            self._gate.probe = no_probe
 
 
 class _Gate:
     """Opens a stage at the outermost of nested calls, and closes it after it."""
 
-    def __init__(self, probe: StageProbe) -> None:
-        self._probe = probe
+    def __init__(self, called: set[str]) -> None:
+        self.probe: StageProbe = no_probe
+        self._called = called
         self._depth = 0
         self._span: AbstractContextManager[None]
 
-    def enter(self, stage: str) -> None:
+    def enter(self, name: str, stage: str) -> None:
+        self._called.add(name)
         if self._depth == 0:
-            self._span = self._probe(stage)
+            self._span = self.probe(stage)
             self._span.__enter__()
         self._depth += 1
 

@@ -1,6 +1,7 @@
 """The contract of a network: what it says of itself, and how it is called."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from re import Match
 
@@ -65,6 +66,10 @@ class Network(nn.Module):
         `probe` spans the work of each stage. Raises ValueError for a clip that `facts` exclude.
         """
         raise NotImplementedError
+
+    def instrumented(self) -> AbstractContextManager[None]:
+        """Return a context in which a call with a probe finds ready what it needs, and no call prepares it."""
+        return nullcontext()
 
     def cast_features(self, dtype: torch.dtype) -> None:
         """Run the submodules of `facts.narrow` in `dtype`, such as torch.bfloat16.

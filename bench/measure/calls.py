@@ -198,9 +198,10 @@ class Calls:
     def probed(self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor) -> float:
         """A call with its stages; its seconds."""
         probe = make_probe(self._device, perf_counter)
-        span, stages = timed_stages(
-            lambda listening: self._forward(lrs, listening), probe, device=self._device
-        )
+        with self._network.instrumented():
+            span, stages = timed_stages(
+                lambda listening: self._forward(lrs, listening), probe, device=self._device
+            )
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD, span)
         for stage, start in stages.start_s.items():
             of_stage = Timed(start_s=start, wall_s=stages.wall_s[stage], device_s=stages.device_s.get(stage))
