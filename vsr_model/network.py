@@ -68,7 +68,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def instrumented(self) -> AbstractContextManager[None]:
-        """Return a context in which a call with a probe finds ready what it needs, and no call prepares it."""
+        """Return a context that prepares what calls with a probe need, so that none of it is timed."""
         return nullcontext()
 
     def cast_features(self, dtype: torch.dtype) -> None:
