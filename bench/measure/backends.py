@@ -357,7 +357,7 @@ def describe_devices() -> dict[str, Any]:
     """torch's build and the CUDA devices of this machine. Asks the driver; call it in a worker only."""
     switches: Any = torch.backends
     described: dict[str, Any] = {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of torch's, which would be imported where it is read
         "torch_cuda": torch.version.cuda,
         "cudnn": switches.cudnn.version() if switches.cudnn.is_available() else None,
         "cpu_capability": switches.cpu.get_cpu_capability(),

@@ -1,5 +1,7 @@
 """What is asked before a run: media, devices, networks and their costs. Mostly in this process."""
 
+import pickle
+import pickletools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -298,6 +300,13 @@ def test_backends_that_are_not_there_and_a_worker_that_says_so(launcher):
     assert on_cpu is None
     assert all(str(reason).startswith("no CUDA") for reason in others)
     assert asked.answer.torch["torch"] == torch.__version__
+
+
+def test_an_answer_holds_no_class_of_torch_which_its_reader_would_import(launcher):
+    message = pickle.dumps(preflight.ask(launcher, ()), protocol=2)
+    classes = [name for code, name, _ in pickletools.genops(message) if code.name == "GLOBAL"]
+    assert "bench.measure.preflight Answer" in classes
+    assert not [name for name in classes if name.startswith("torch")]
 
 
 def test_nothing_is_needed_where_no_cells_are_asked_about():
