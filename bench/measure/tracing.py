@@ -10,10 +10,11 @@ says what is counted by which rule:
 * Bytes moved, by the rules of `bench.measure.traffic`.
 """
 
+import functools
 import math
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -22,13 +23,16 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import flop_registry
 
 from bench.grid.costs import StageCost
 from bench.grid.spans import OTHER
-from bench.measure.traffic import Piece, Traffic
+from bench.measure.traffic import Piece, Traffic, tensors_of
 from vsr_model.stages import StageProbe
+
+# A device context is a torch-function mode, which every look at a tensor's shape would go through.
+DisableTorchFunction: Final = torch._C.DisableTorchFunction
 
 _COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -84,8 +88,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
         self._reach(self.live_bytes)
         with self._memo.active() if clip.is_meta else nullcontext(), self:
             result = forward(clip, self._probe)
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        self.traffic.finish(outputs)
+        self.traffic.finish(tensors_of(result))
         return {
             stage: StageCost(
                 flops=self.flops[stage],
@@ -141,9 +144,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
     ) -> Any:
         if monotonic() > self._deadline_s:
             raise TooSlowError(f"over {self._limit_s:.0f} s")
-        kwargs = kwargs or {}
+        with DisableTorchFunction():
+            return self._seen(func, args, kwargs or {})
+
+    def _seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         formula = flop_registry.get(func._overloadpacket)
-        if formula is None and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE.name):
+        if formula is None and _is_composite(func):
             # Not `func.decompose`, which also has replacements that eager calls never run.
             with self:
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
@@ -153,18 +159,34 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
             flops = formula(*args, **kwargs, out_val=result)
             self.flops[self.stage] += flops
             self.dtypes[self.stage][args[0].dtype] += flops
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        outputs = tensors_of(result)
         for output in outputs:
             self._hold(output)
         self.traffic.see(func, args, kwargs, outputs)
         return result
 
 
+@functools.cache
+def _is_composite(func: Any) -> bool:
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE.name))
+
+
 def _sampled(image: Tensor, grid: Tensor, *_options: Any) -> Tensor:
     return image.new_empty(*image.shape[:2], *grid.shape[1:-1])
 
 
-_SHAPES: Final = {torch.ops.aten.grid_sampler_2d: _sampled}
+def _resized(image: Tensor, size: Sequence[int], *_options: Any) -> Tensor:
+    made = image.new_empty(*image.shape[:2], *size)
+    if image.is_contiguous() or not image.is_contiguous(memory_format=torch.channels_last):
+        return made
+    return made.to(memory_format=torch.channels_last)
+
+
+_SHAPES: Final[Mapping[Any, Callable[..., Tensor]]] = {
+    torch.ops.aten.grid_sampler_2d: _sampled,
+    torch.ops.aten.upsample_bilinear2d: _resized,
+    torch.ops.aten.upsample_bicubic2d: _resized,
+}
 """Operators whose own computation of shapes on the meta device takes many times a convolution's."""
 
 
@@ -229,16 +251,16 @@ class _Memo:
             nn.Module.__call__ = original  # type: ignore[method-assign]
 
     def _call(self, original: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
-        tracer = self._tracer
-        leaves, structure = tree_flatten((args, kwargs))
-        key = (module, tracer.stage, structure, tuple(map(self._kind, leaves)))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        try:
-            if key in self._repeats:
-                return self._repeat(self._effects[key], tensors)
-            is_new = key not in self._never
-        except TypeError:  # an argument without a hash
-            is_new = False
+        with DisableTorchFunction():
+            leaves, structure = tree_flatten((args, kwargs))
+            key = (module, self._tracer.stage, structure, tuple(map(self._kind, leaves)))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            try:
+                if key in self._repeats:
+                    return self._repeat(self._effects[key], tensors)
+                is_new = key not in self._never
+            except TypeError:  # an argument without a hash
+                is_new = False
         if not is_new:
             return original(module, *args, **kwargs)
         result, effect = self._watched(tensors, lambda: original(module, *args, **kwargs))
@@ -284,7 +306,10 @@ class _Memo:
         tracer = self._tracer
         tracer._reach(tracer.live_bytes + effect.rise_bytes)
         given = [tracer.traffic.piece(tensor) for tensor in tensors]
-        outputs = [form.made() for form in effect.outputs]
+        with torch._C._DisableTorchDispatch():
+            outputs = [form.made() for form in effect.outputs]
+        for output in outputs:
+            tracer._hold(output)
         tracer.flops[tracer.stage] += effect.flops
         tracer.dtypes[tracer.stage][effect.dtype] += effect.flops
         reads = [

@@ -15,14 +15,13 @@ that is built in the same way can come:
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from bench.grid.spans import OTHER
 
@@ -128,7 +127,7 @@ class Traffic:
         """Count one operator."""
         if func.is_view or not outputs:
             return
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim() > 0]
+        inputs = [tensor for tensor in tensors_of(*args, *kwargs.values()) if tensor.dim() > 0]
         name = func._overloadpacket.__name__
         if not inputs or name in _FACTORIES:
             for output in outputs:
@@ -245,6 +244,19 @@ class Traffic:
         if key not in self._values:  # an input or a weight
             self._values[key] = _Value(OTHER, 0, tensor.untyped_storage().nbytes())
         return Piece(self._values[key], int(tensor.storage_offset()), _bytes(tensor))
+
+
+def tensors_of(*values: Any) -> list[Tensor]:
+    """Return the tensors among what an operator takes or gives, in sequences and mappings, too."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_of(*value)
+        elif isinstance(value, Mapping):
+            found += tensors_of(*value.values())
+    return found
 
 
 def _key(tensor: Tensor) -> int:

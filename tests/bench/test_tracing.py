@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.grid.costs import StageCost
+from bench.measure import tracing
 from bench.measure.tracing import Tracer
 from vsr_model import build_network
 from vsr_model.stages import ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe
@@ -150,6 +151,20 @@ class Keeps(nn.Module):
         return torch.cat(self.kept, 1)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed"])
+@pytest.mark.parametrize("operator", [torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bicubic2d])
+def test_an_enlarged_frame_lies_as_the_operator_lays_it(operator, layout):
+    for channels, height, width in ((1, 4, 6), (3, 1, 1), (3, 4, 6)):
+        image = torch.zeros(2, channels, height, width)
+        if layout == "channels_last":
+            image = image.contiguous(memory_format=torch.channels_last)
+        elif layout == "transposed":
+            image = image.transpose(2, 3)
+        real = operator(image, [8, 12], False)
+        shown = tracing._SHAPES[operator](image.to("meta"), [8, 12], False)
+        assert (shown.shape, shown.stride()) == (real.shape, real.stride())
+
+
 def test_a_module_that_keeps_memory_is_always_run():
     assert traced(Grows(), 1, 8, 3, 8, 8) == traced(Grows(), 1, 8, 3, 8, 8, device="cpu")
 
@@ -171,6 +186,7 @@ def test_modules_made_in_a_call_are_not_taken_for_each_other():
 PROCESS = """
 import torch
 from pathlib import Path
+from bench.measure import tracing
 from bench.measure.tracing import Tracer
 from vsr_model import build_network
 network = build_network("basicvsr", mid_channels=32, num_blocks=1)
