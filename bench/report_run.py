@@ -13,7 +13,6 @@ import pandas as pd
 from bench.grid import config
 from bench.grid.backend_spec import resolve
 from bench.ladder_files import read_ladder
-from bench.paper.experiments import PAPER_NAME
 from bench.plotting.plot_devices import devices_figure
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
@@ -93,11 +92,8 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
         raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
     devices = devices_of(sides_of(several), reference)
     folder = output or (opened[0].folder.path if len(opened) == 1 else Path(default_folder(run_names(given))))
-    for name, what in ((JOURNAL_NAME, "a run"), (PAPER_NAME, "the paper's experiments")):
-        if (folder / name).exists() and [folder.resolve()] != real:
-            raise BadInput(
-                f"{folder}: holds {what} with a report of its own; name another folder by --output"
-            )
+    if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
+        raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pages = (
@@ -134,7 +130,10 @@ def _take(paths: Sequence[Path]) -> _Taken:
             if run.resolve() in runs:
                 continue
             try:
-                runs[run.resolve()] = _open(run)
+                opened = _open(run)
+                if method := opened.folder.environment.get("method"):
+                    raise BadInput(f"{run}: measured by {method}; name it to have it beside others")
+                runs[run.resolve()] = opened
                 found.append(run)
             except BadInput as error:
                 left_out.append(str(error))
@@ -146,12 +145,12 @@ def _take(paths: Sequence[Path]) -> _Taken:
 
 
 def _is_named(path: Path) -> bool:
-    """Whether this very path is meant: a run, the paper's experiments, or what has no folders at all."""
-    return not path.is_dir() or (path / JOURNAL_NAME).exists() or (path / PAPER_NAME).is_file()
+    """Whether this very path is meant: a run, or what has no folders at all."""
+    return not path.is_dir() or (path / JOURNAL_NAME).exists()
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """Folders of runs below a folder that is none itself, by name; and the paper's experiments as one.
+    """Folders of runs below a folder that is none itself, by name.
 
     Nothing is searched for in runs, in hidden folders, or behind links to folders that are no runs. A folder
     that cannot be looked into is among them: it may hold one.
@@ -209,11 +208,6 @@ def is_derived(path: Path) -> bool:
 
 
 def _open(path: Path) -> Opened:
-    if (path / PAPER_NAME).is_file() and not (path / JOURNAL_NAME).exists():
-        raise BadInput(
-            f"{path}: holds the paper's experiments, a run in each folder below it; vsr-bench paper --resume "
-            f"{path} makes their page anew"
-        )
     folder = RunFolder.open(path)
     records = folder.records()
     if not records:

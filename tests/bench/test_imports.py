@@ -102,3 +102,8 @@ def test_nothing_imports_the_command_line_but_the_program() -> None:
 
 def test_no_module_reaches_itself() -> None:
     assert {name for name in BENCH if name in reached_from(name)} == set()
+
+
+def test_only_its_command_knows_the_course_paper() -> None:
+    users = {name for name in BENCH if any(used.startswith("bench.paper.") for used in IMPORTS[name])}
+    assert {name for name in users if "paper" not in name} == set()

@@ -265,15 +265,13 @@ class TestFolderOfRuns:
             make(tmp_path / "runs" / f"no {name}", frames=(4,))
             (tmp_path / "runs" / f"no {name}" / name).write_bytes(broken)
         make(tmp_path / "runs" / "z none", kept=0, derived=False)
-        (tmp_path / "runs" / "the paper").mkdir()
-        (tmp_path / "runs" / "the paper" / "paper.json").touch()
-        make(tmp_path / "runs" / "the paper" / "frames", frames=(4,))
+        make(tmp_path / "runs" / "by a script", frames=(4,), environment={"method": "a script"})
         pages = report([tmp_path / "runs"], tmp_path / "out")
         assert [path.name for path in pages.found] == ["a", "b"]
         assert len(pages.left_out) == 5
         for reason, name in zip(
             pages.left_out,
-            ("no config.yaml", f"no {JOURNAL_NAME}", "no run.json", "the paper", "z none"),
+            ("by a script", "no config.yaml", f"no {JOURNAL_NAME}", "no run.json", "z none"),
             strict=True,
         ):
             assert reason.startswith(f"{tmp_path / 'runs' / name}")
@@ -379,13 +377,6 @@ class TestRefused:
                 report([*runs, path], tmp_path / "out")
             assert times_of(tmp_path) == before
             assert not (tmp_path / "out").exists()
-
-    def test_the_papers_experiments_have_a_page_of_their_own(self, tmp_path: Path) -> None:
-        (tmp_path / "paper.json").touch()
-        with pytest.raises(
-            BadInput, match=r"a run in each folder below it; vsr-bench paper --resume .* makes"
-        ):
-            report([tmp_path])
 
     def test_a_journal_without_a_record(self, tmp_path: Path) -> None:
         make(tmp_path / "run", kept=0, derived=False)
