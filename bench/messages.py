@@ -28,7 +28,7 @@ class Task:
     first_in_process: bool = (
         True  # otherwise an earlier task of the same process has paid for import and context
     )
-    method: object = None  # for a worker that measures in a way of its own (bench.run.Script)
+    method: object = None  # for a worker that measures in a way of its own (bench.commands.lifecycle.Script)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import report_run
-from bench import run as runs
+from bench.commands import lifecycle as runs
 from bench.grid import config, presets
 from bench.grid.config import Experiment
 from bench.paper.experiments import Request, Step, steps

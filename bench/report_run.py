@@ -12,13 +12,13 @@ import pandas as pd
 
 from bench.grid import config
 from bench.grid.backend_spec import resolve
-from bench.ladder_files import read_ladder
 from bench.plotting.plot_devices import devices_figure
 from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
 from bench.plotting.plots import FORMATS, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
 from bench.reporting.devices import Devices, devices_of
 from bench.reporting.html_files import Pages
+from bench.reporting.ladder_files import read_ladder
 from bench.reporting.report import unfinished, write_report
 from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
 from bench.reporting.side_by_side_devices import devices_plots
@@ -27,7 +27,7 @@ from bench.reporting.side_by_side_relative import relative_overlays
 from bench.results.analysis import Tables
 from bench.results.csv_text import inert
 from bench.results.devices import device_name
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import RunFolder, run_names
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100
@@ -167,22 +167,6 @@ def runs_below(folder: Path) -> list[Path]:
     except PermissionError:
         found.append(folder)
     return found
-
-
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each run: its folder's, with as many folders above as tell it from the others.
-
-    The paths are absolute, and differ.
-    """
-    names = []
-    for path in paths:
-        others = [other.parts for other in paths if other != path]
-        for count in range(1, len(path.parts) + 1):
-            own = path.parts[-count:]
-            if all(other[-count:] != own for other in others):
-                break
-        names.append("/".join(own))
-    return names
 
 
 def default_folder(names: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from bench import ci_run, exits
+from bench.commands import exits
+from bench.commands.gate import MARKER
 from bench.comparison.policy import REGRESSIONS
 from bench.reporting.comparison.page import render
 from tests.bench import compared
@@ -163,7 +164,7 @@ def posted(stage: str) -> list[tuple[list[str], str]]:
 
 def told(stage: str, *, pulls: Sequence[Any], pages: Sequence[Any] = ((),), text: str = "") -> None:
     stage.answers({PULLS: pulls, ARTEFACTS: {"artifacts": [{"id": 1}]}, COMMENTS: pages})
-    (stage.folder / "comment.md").write_text(text or f"{ci_run.MARKER}## Benchmark\nslower\n")
+    (stage.folder / "comment.md").write_text(text or f"{MARKER}## Benchmark\nslower\n")
 
 
 def test_the_first_comment_is_posted_and_the_label_taken_off(stage: str) -> None:
@@ -173,8 +174,8 @@ def test_the_first_comment_is_posted_and_the_label_taken_off(stage: str) -> None
     assert ended.returncode == 0, ended.stderr
     [(arguments, body)] = posted(stage)
     assert arguments[1:4] == ["--method", "POST", f"repos/{REPOSITORY}/issues/5/comments"]
-    assert body.startswith(f"{ci_run.MARKER}## Benchmark\nslower\n")
-    assert body.count(ci_run.MARKER) == 1
+    assert body.startswith(f"{MARKER}## Benchmark\nslower\n")
+    assert body.count(MARKER) == 1
     assert COMMIT in body
     assert f"(https://github.com/{REPOSITORY}/actions/runs/77)" in body
     assert stage.calls()[-1][0] == LABEL
@@ -184,9 +185,9 @@ def test_a_later_comment_takes_the_place_of_the_first(stage: str) -> None:
     """Not that of a person who copied the marker, nor of what the robot said in another matter."""
     stage.event(run_of())
     first = [
-        comment(10, "stranger", f"{ci_run.MARKER}mine"),
+        comment(10, "stranger", f"{MARKER}mine"),
         comment(11, "github-actions[bot]", "the preview is ready"),
-        comment(12, None, ci_run.MARKER),
+        comment(12, None, MARKER),
     ]
     second = [comment(13, "github-actions[bot]", "<!-- vsr-bench ci -->\r\nolder")]
     told(stage, pulls=[pull()], pages=[first, second])
@@ -205,7 +206,7 @@ def test_the_pull_request_is_the_one_of_the_event_with_the_label(stage: str) -> 
         pull(3, fork=None),
         pull(4, branch="slower"),
     ]
-    told(stage, pulls=[*others, pull()], text=f"{ci_run.MARKER}pull request 1\n")
+    told(stage, pulls=[*others, pull()], text=f"{MARKER}pull request 1\n")
     assert stage.run("comment.py").returncode == 0
     assert len(posted(stage)) == 1
     assert f"repos/{REPOSITORY}/issues/5/comments" in posted(stage)[0][0]
@@ -229,7 +230,7 @@ def two_bases(stage: str, first: Sequence[Any], second: Sequence[Any]) -> None:
         f"repos/{REPOSITORY}/issues/6/events?per_page=100": second,
     }
     stage.answers(answers)
-    (stage.folder / "comment.md").write_text(f"{ci_run.MARKER}## Benchmark\nslower\n")
+    (stage.folder / "comment.md").write_text(f"{MARKER}## Benchmark\nslower\n")
 
 
 def written(stage: str) -> list[str]:
@@ -310,10 +311,10 @@ CALLED: Final = {
 @pytest.mark.parametrize("text", CALLED)
 def test_the_measured_code_calls_nobody_and_links_nothing(stage: str, text: str) -> None:
     stage.event(run_of())
-    told(stage, pulls=[pull()], text=f"{ci_run.MARKER}{text}\n")
+    told(stage, pulls=[pull()], text=f"{MARKER}{text}\n")
     assert stage.run("comment.py").returncode == 0
     [(_, body)] = posted(stage)
-    assert body.startswith(f"{ci_run.MARKER}{CALLED[text]}\n\nCommit {COMMIT}: [the log, ")
+    assert body.startswith(f"{MARKER}{CALLED[text]}\n\nCommit {COMMIT}: [the log, ")
     assert f"](https://github.com/{REPOSITORY}/actions/runs/77)" in body
 
 
@@ -321,14 +322,14 @@ def test_a_page_of_ours_reads_in_a_comment_as_it_was_written(stage: str) -> None
     comparisons = [compared.comparison(), *map(compared.odd, compared.ODD_NAMES)]
     page = render(comparisons, REGRESSIONS, look="@someone, see www.example.org", limit=60_000)
     stage.event(run_of())
-    told(stage, pulls=[pull()], text=ci_run.MARKER + page)
+    told(stage, pulls=[pull()], text=MARKER + page)
     assert stage.run("comment.py").returncode == 0
     [(_, body)] = posted(stage)
     assert "<details>\n<summary>" in page
     assert "@&#8203;someone" in page
     told_text = body.partition("\n\nCommit ")[0]
     assert "@\u200bsomeone" in told_text
-    assert told_text.replace("\u200b", "") == (ci_run.MARKER + page).replace("&#8203;", "").rstrip()
+    assert told_text.replace("\u200b", "") == (MARKER + page).replace("&#8203;", "").rstrip()
 
 
 def test_without_the_label_nothing_is_written(stage: str) -> None:
@@ -388,7 +389,7 @@ def test_a_fork_that_is_gone_has_no_comment(stage: str) -> None:
 @pytest.mark.parametrize("character", ["x", "ü", "𝄞"])
 def test_a_comment_is_no_longer_than_github_takes(stage: str, character: str) -> None:
     stage.event(run_of())
-    told(stage, pulls=[pull()], text=ci_run.MARKER + character * 300_000)
+    told(stage, pulls=[pull()], text=MARKER + character * 300_000)
     assert stage.run("comment.py").returncode == 0
     [(_, body)] = posted(stage)
     assert len(body) == 65_536
@@ -400,7 +401,7 @@ def test_a_text_that_is_none_is_shown_as_far_as_it_is(stage: str) -> None:
     told(stage, pulls=[pull()])
     (stage.folder / "comment.md").write_bytes(b"\xff\xfe\x00bad")
     assert stage.run("comment.py").returncode == 0
-    assert posted(stage)[0][1].startswith(f"{ci_run.MARKER}��")
+    assert posted(stage)[0][1].startswith(f"{MARKER}��")
 
 
 def test_a_link_in_the_artefact_is_not_followed(stage: str) -> None:
@@ -609,7 +610,7 @@ WORDS: Final = {
 def test_each_exit_status_has_its_own_words(stage: str, status: int, compared: bool) -> None:
     (stage.folder / "status").write_text(str(status))
     if compared:
-        (stage.folder / "comment.md").write_text(f"{ci_run.MARKER}## Benchmark\n")
+        (stage.folder / "comment.md").write_text(f"{MARKER}## Benchmark\n")
     ended = stage.run("measure.py", **ASKED)
     assert ended.returncode == status
     kind = "error" if status else "notice"
@@ -619,8 +620,8 @@ def test_each_exit_status_has_its_own_words(stage: str, status: int, compared: b
     assert [words for words in WORDS.values() if words in ended.stdout] == [WORDS[status]]
     assert (WORDS[status] in told) == (not compared or status not in (exits.OK, exits.FOUND))
     assert ("## Benchmark" in told) == compared
-    assert told.startswith(ci_run.MARKER)
-    assert told.count(ci_run.MARKER) == 1
+    assert told.startswith(MARKER)
+    assert told.count(MARKER) == 1
     assert stage.text("summary") == told
 
 

@@ -364,6 +364,22 @@ def free_path(name: str, root: Path = Path("results")) -> Path:
     return path
 
 
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each run: its folder's, with as many folders above as tell it from the others.
+
+    The paths are absolute, and differ.
+    """
+    names = []
+    for path in paths:
+        others = [other.parts for other in paths if other != path]
+        for count in range(1, len(path.parts) + 1):
+            own = path.parts[-count:]
+            if all(other[-count:] != own for other in others):
+                break
+        names.append("/".join(own))
+    return names
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """The table as CSV, floats in full, missing values empty; text is inert (bench.results.csv_text)."""
     shown = table.copy(deep=False)

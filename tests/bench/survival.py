@@ -16,7 +16,7 @@ from uuid import uuid4
 import psutil
 import yaml
 
-from bench import run
+from bench.commands import lifecycle as run
 from bench.records import JOURNAL_NAME, CellRecord, read_journal
 from bench.results.run_folder import RunFolder
 

@@ -22,7 +22,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import exits
+from bench.commands import exits
 from bench.grid import config, plan
 from bench.grid.plan import Job
 from bench.messages import blank_record

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import run
+from bench.commands import lifecycle as run
 from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.grid.ceilings import TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.measure import ceiling_calls, ceilings

@@ -17,8 +17,10 @@ import pytest
 import typer
 import yaml
 
-from bench import ci_run, cli, cli_ci, compare_run, exits, in_turn
-from bench.ci_run import CI_NAME
+from bench import cli
+from bench.commands import ci, exits, gate, in_turn
+from bench.commands.gate import CI_NAME
+from bench.comparison import runs as compare_run
 from bench.comparison.comparison import Comparison, Verdict
 from bench.grid.plan import Cell, Job
 from bench.grid.spans import FORWARD
@@ -66,7 +68,7 @@ class Sides:
         self._lasts = lasts
         self._begun = count()
         self._left = 0
-        for function in (ci_run.start, ci_run.resume):
+        for function in (gate.start, gate.resume):
             monkeypatch.setitem(function.__kwdefaults__, "launch", lambda _, network: nullcontext(network))
         monkeypatch.setattr(in_turn.preflight, "ask", self._ask)
         monkeypatch.setattr(in_turn, "execute", self._execute)
@@ -119,7 +121,7 @@ def sides(lasts: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Sides:
 def ask(*arguments: str | Path) -> int:
     """The exit status of `vsr-bench ci` with these arguments. Raises what the command raises."""
     app = typer.Typer()
-    app.command()(cli_ci.ci)
+    app.command()(ci.ci)
     return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
 
 
@@ -345,11 +347,11 @@ def test_what_cannot_be_met_writes_nothing(revisions, here, arguments, said):
 def test_the_preset_is_what_is_measured_if_nothing_is_said(revisions, here, monkeypatch):
     asked: list[Any] = []
 
-    def start(request: Any, experiment: Any, *_: Any, output: Path | None) -> ci_run.Found:
+    def start(request: Any, experiment: Any, *_: Any, output: Path | None) -> gate.Found:
         asked.append((request, experiment, output))
-        return ci_run.Found(folder=Path("ci"), failing=())
+        return gate.Found(folder=Path("ci"), failing=())
 
-    monkeypatch.setattr(ci_run, "start", start)
+    monkeypatch.setattr(gate, "start", start)
     assert ask("--base", "base", "--repository", revisions) == exits.INTERRUPTED
     ((request, experiment, output),) = asked
     assert (experiment.name, output) == ("ci", None)
@@ -533,7 +535,7 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(revisions, here, monkey
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         create_whole(path, text)
 
-    monkeypatch.setattr("bench.request_file.create_whole", refuse)
+    monkeypatch.setattr("bench.commands.requests.create_whole", refuse)
     arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
     with pytest.raises(BadInput, match=r"deep/out: cannot be written to \(No space left on device\)"):
         ask(*arguments, "--output", "deep/out")

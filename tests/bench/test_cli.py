@@ -17,13 +17,15 @@ import psutil
 import pytest
 import yaml
 
-from bench import cli, progress
+from bench import cli
+from bench.commands import progress
+from bench.commands.lifecycle import Outcome
+from bench.commands.run import print_outcome
 from bench.grid import presets
 from bench.plotting.plots import EmptyPlot, PlotsWritten
 from bench.process.launcher import Launcher
 from bench.records import Status, read_journal
 from bench.reporting.html_files import Pages
-from bench.run import Outcome
 
 TINY = {
     "name": "tiny",
@@ -205,12 +207,12 @@ def test_a_bad_request_to_a_real_process(grid: Path) -> None:
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
 
 
-@pytest.mark.parametrize("name", cli.RETIRED_COMMANDS)
+@pytest.mark.parametrize("name", cli.RETIRED)
 def test_a_retired_command_is_refused_with_what_replaces_it(
     name: str, tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert command(tmp_path, name, "something", "--with", "options") == 2
-    said = f"vsr-bench: {name}: this command is no longer there; {cli.RETIRED_COMMANDS[name]}\n"
+    said = f"vsr-bench: {name}: this command is no longer there; {cli.RETIRED[name]}\n"
     assert capfd.readouterr() == ("", said)
 
 
@@ -450,7 +452,7 @@ def test_many_images_are_counted_and_plots_of_one_reason_told_once(
             files=tuple(Path(f"time-{number}.png") for number in range(images)),
             empty=tuple(EmptyPlot(name=f"speedup-{n}", reason="no baseline") for n in range(empty)),
         )
-        cli._print_outcome(
+        print_outcome(
             Outcome(
                 folder=Path("out"), statuses={Status.OK: 1}, planned=1, interrupted=False, plots=plots,
                 report=Pages(markdown=Path("report.md"), html=Path("report.html")), warnings={},

@@ -13,8 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import exits
 from bench.cli import main
+from bench.commands import exits
 from bench.upscaling import progress
 from bench.upscaling.progress import COUNTING, UPSCALING, FileDisplay, Progress
 from vsr_model.video import VideoWriter, inspect, moving_texture, write_image

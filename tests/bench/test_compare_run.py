@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench import exits
 from bench.cli import main
+from bench.commands import exits
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.records import Status

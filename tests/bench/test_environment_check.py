@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench import cli, environment_check, exits
-from bench.environment_check import Finding, Now, Weight, findings, in_short, look
+from bench import cli
+from bench.cautions.environment_check import Finding, Now, Weight, findings, in_short, look
+from bench.commands import env as environment_check
+from bench.commands import exits
 from bench.machine import timer
 from bench.machine.telemetry_nvidia import NOT_INSTALLED, GpuState
 from bench.machine.timer import Timer

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pytest_benchmark.stats import Stats
 from typer.testing import CliRunner, Result
 
-from bench import cli_export
+from bench.commands import export as cli_export
 from bench.export.format import Format
 from bench.export.formats import export_text
 from bench.export.pytest_statistics import pytest_statistics
@@ -501,7 +501,7 @@ class TestOutput:
 class TestWithoutTheTools:
     def test_neither_they_nor_torch_are_imported(self) -> None:
         program = (
-            "import sys, bench.cli_export\n"
+            "import sys, bench.cli\n"
             "assert 'pandas' not in sys.modules\n"
             "import bench.export.formats\n"
             "print(*sorted({'torch', 'pyperf', 'pytest_benchmark', 'pytest'} & {*sys.modules}))"

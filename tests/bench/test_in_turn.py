@@ -15,17 +15,17 @@ import psutil
 import pytest
 from rich.console import Console
 
-from bench import in_turn
+from bench.commands import in_turn
+from bench.commands.in_turn import Outcome, ReadySide, Side
+from bench.commands.progress import Display
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
-from bench.in_turn import Outcome, ReadySide, Side
 from bench.measure import preflight
 from bench.messages import RunStoppedError, blank_record
 from bench.process import launcher, load
 from bench.process.launcher import Launcher
 from bench.process.runner import Run
-from bench.progress import Display
 from bench.records import JOURNAL_NAME, Status, read_journal
 from bench.results import identity
 from bench.results.run_folder import RunFolder

@@ -12,13 +12,16 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bench import cli_ladder, exits, ladder_run
-from bench import run as runs
+from bench.commands import exits
+from bench.commands import lifecycle as runs
+from bench.commands.ladder import ladder as ladder_command
 from bench.grid import config, plan, presets
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
 from bench.plotting.plot_ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
+from bench.reporting.ladder_files import ladders_of
 from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
+from bench.results.run_folder import RunFolder
 from bench.tuning.added import added
 from bench.tuning.ladder import Ladder, Verdict, ladders
 from bench.tuning.ladder_table import LADDER_COLUMNS, STAGE_COLUMN, ladder_table
@@ -290,7 +293,7 @@ def test_what_is_no_ladder(tmp_path: Path, fields: dict[str, Any], said: str) ->
 
 def ask(*arguments: str | Path) -> int:
     app = typer.Typer()
-    app.command()(cli_ladder.ladder)
+    app.command()(ladder_command)
     return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
 
 
@@ -343,7 +346,7 @@ def test_a_ladder_interrupted_and_gone_on_with(
     runs.rebuild(out)
     assert (out / "ladder.csv").is_file()
     assert (out / "report.md").read_text() == report
-    assert len(ladder_run.steps(out)) == 1
+    assert len(ladders_of(RunFolder.open(out))) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import exits
+from bench.commands import exits
 from bench.grid import config, plan
 from bench.grid.plan import Cell
 from bench.measure import costs, preflight

@@ -457,7 +457,7 @@ class TestGoingOn:
         def interrupt(*_: Any, **__: Any) -> Any:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("bench.run.preflight.ask", interrupt)
+        monkeypatch.setattr("bench.commands.lifecycle.preflight.ask", interrupt)
         ended = paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
         assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
         assert not (begun / "faithful").exists()

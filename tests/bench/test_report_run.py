@@ -10,15 +10,17 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from bench import cli, exits, report_run
+from bench import cli, report_run
+from bench.commands import exits
+from bench.commands.report import LEFT_OUT_NAMED
 from bench.grid.spans import FORWARD
 from bench.plotting.plots import write_plots
 from bench.records import JOURNAL_NAME, CellRecord, Status
-from bench.report_run import default_folder, report, run_names
+from bench.report_run import default_folder, report
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side_many import MANY
 from bench.results.analysis import tables_of
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import RunFolder, run_names
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
 from tests.bench.full_disk import a_disk_of
@@ -320,7 +322,7 @@ class TestFolderOfRuns:
     ) -> None:
         for name in ("a", "b"):
             make(tmp_path / "runs" / name, frames=(4,))
-        for number in range(cli.LEFT_OUT_NAMED + 2):
+        for number in range(LEFT_OUT_NAMED + 2):
             (tmp_path / "runs" / f"x{number}").mkdir()
             (tmp_path / "runs" / f"x{number}" / JOURNAL_NAME).write_text("{}\n")
         monkeypatch.chdir(tmp_path)
@@ -328,7 +330,7 @@ class TestFolderOfRuns:
         said = capsys.readouterr()
         assert said.out.splitlines() == ["out/report.html", "out/report.md", "of 2 runs: runs/a, runs/b"]
         *named, more = said.err.splitlines()
-        assert len(named) == cli.LEFT_OUT_NAMED
+        assert len(named) == LEFT_OUT_NAMED
         assert all(line.startswith(f"left out: runs/x{number}") for number, line in enumerate(named))
         assert more == "left out: 2 more, named on the page"
         assert "as fast as **b:cpu**" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import revisions
-from bench.revisions import AS_THEY_LIE, Repository
+from bench.commands import revisions
+from bench.commands.revisions import AS_THEY_LIE, Repository
 from tests.bench.revised import commit, git, repository
 from vsr_model.errors import BadInput
 

@@ -1,4 +1,4 @@
-"""A run's folder, and whole runs into one (bench.run) with real workers."""
+"""A run's folder, and whole runs into one (bench.commands.lifecycle) with real workers."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import run
+from bench.commands import lifecycle as run
 from bench.grid import config
 from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment

@@ -14,13 +14,16 @@ import typer
 import yaml
 from PIL import Image
 
-from bench import cli, cli_sides, cli_tune, exits, tune_run
+from bench import cli
+from bench.commands import exits, progress
+from bench.commands import tune as cli_tune
+from bench.commands import tune_search as tune_run
+from bench.commands.tune_search import TABLE_COLUMNS
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results.whole_file import write_whole
-from bench.tune_request import Request, request
-from bench.tune_run import TABLE_COLUMNS
+from bench.tuning.request import Request, request
 from tests.bench.interrupting import Stops
 from vsr_model.errors import BadInput
 
@@ -197,7 +200,7 @@ def test_the_clock_leaves_time_for_the_confirmation(tiny: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tune_run, "_Tuning", Late)
         found = tune_run.start(
-            experiment, asked, cli_sides.display, say, device="cpu", folder=Path("out"), clock=clock
+            experiment, asked, progress.shown, say, device="cpu", folder=Path("out"), clock=clock
         )
     assert [one.stage.name for one in found.stages] in (["alone"], ["alone", "confirm"])
     if len(found.stages) > 1:  # three rounds are measured whatever the clock says, and no more

@@ -13,9 +13,9 @@ from bench.grid.backend_file import find, read_backends, user_folder
 from bench.grid.backend_spec import CPU, Backend, resolve
 from bench.grid.config_backend import BackendSpec
 from bench.records import CellRecord, Status
-from bench.tune_request import REQUEST_NAME, Request, request
 from bench.tuning import answers, space
 from bench.tuning.answers import Verdict, gain, verdict
+from bench.tuning.request import REQUEST_NAME, Request, request
 from bench.tuning.search import ALONE, CONFIRM, CONFIRM_ROUNDS, Answer, Done, Search, Stage
 from bench.tuning.space import Axis, Candidate, alone, axes, is_possible, plain
 from bench.tuning.tuned import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import run as runs
+from bench.commands import lifecycle as runs
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD
 from bench.measure import backends, networks

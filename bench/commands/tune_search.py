@@ -19,7 +19,8 @@ from typing import Final
 
 import pandas as pd
 
-from bench import run as runs
+from bench.commands import lifecycle as runs
+from bench.commands.requests import alone, read_request, write_request
 from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
@@ -32,14 +33,13 @@ from bench.process.launcher import SharedLaunchers
 from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.html_files import REPORT_STEM
-from bench.request_file import alone, write_request
 from bench.results.run_about import read_json
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun, to_csv
 from bench.results.whole_file import write_whole
 from bench.statistics.changes import MIN_ROUNDS
-from bench.tune_request import REQUEST_NAME, Request, check_file, read_request
 from bench.tuning import answers
 from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
+from bench.tuning.request import REQUEST_NAME, Request, check_file
 from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Done, Search, Stage
 from bench.tuning.space import PLAIN_NAME, axes, plain
 from bench.tuning.tuned import Circumstances, file_text, seconds_in_words, standing, tuned_on
@@ -108,7 +108,7 @@ def start(
 def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock = monotonic) -> Tuned:
     """Go on with a search, in the time that is left of it. Raises BadInput for a folder that holds none, and
     where machine or program are not those it began with."""
-    asked, experiment = read_request(folder)
+    asked, experiment = read_request(folder, REQUEST_NAME, Request, "search for a backend")
     check_file(asked.file)
     with alone(folder, REQUEST_NAME), SharedLaunchers() as launch:
         return _Tuning(folder, asked, experiment, display, say, launch, clock).done()

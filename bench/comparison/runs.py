@@ -12,10 +12,9 @@ from bench.comparison.compare import compare as compare_cells
 from bench.comparison.comparison import CellComparison, Comparison, Limits, Side
 from bench.comparison.doubts import doubts
 from bench.machine.environment import in_short
-from bench.report_run import run_names
 from bench.results.differing import differing_facts, facts
 from bench.results.identity import lasting
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import RunFolder, run_names
 from bench.results.table_check import check_tables
 from vsr_model.errors import BadInput
 

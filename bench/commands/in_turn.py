@@ -13,7 +13,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, Protocol, TypeVar
 
-from bench import run as runs
+from bench.commands import lifecycle as runs
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure

@@ -16,9 +16,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from bench import compare_pages, compare_run, in_turn
-from bench import run as runs
+from bench.commands import in_turn
+from bench.commands import lifecycle as runs
+from bench.commands.in_turn import ReadySide, Side
+from bench.commands.requests import alone, read_request, write_request
+from bench.commands.revisions import Repository, Revision
 from bench.comparison import policy
+from bench.comparison import runs as compare_run
 from bench.comparison.compare import shared_confidence
 from bench.comparison.comparison import Comparison, Limits, Verdict
 from bench.comparison.policy import Failing, Failure
@@ -26,15 +30,13 @@ from bench.comparison.same_answer import outputs_caution
 from bench.comparison.second_look import filters_of, settle
 from bench.grid import plan
 from bench.grid.config import Experiment
-from bench.in_turn import ReadySide, Side
 from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME
+from bench.reporting.comparison import pages as compare_pages
 from bench.reporting.comparison.words import UNTOLD
-from bench.request_file import alone, read_request, write_request
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
 from bench.results.whole_file import write_whole
-from bench.revisions import Repository, Revision
 from bench.statistics.changes import MIN_ROUNDS, least_rounds
 from vsr_model.errors import BadInput
 

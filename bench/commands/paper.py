@@ -1,4 +1,4 @@
-"""The command `paper`: parses and prints, nothing else."""
+"""`vsr-bench paper`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,12 @@ from typing import Annotated, Final
 
 import typer
 
-from bench import exits
+from bench import paper_run
+from bench.commands import exits
+from bench.commands.progress import ProgressConsole, shown
 from bench.messages import RunStoppedError
+from bench.paper import folder as folders
+from bench.paper import page as pages
 from bench.paper.experiments import (
     BRIEF,
     CORRECTED,
@@ -83,11 +87,6 @@ def paper(
     claim is refuted (with --fail-on-refuted), 2 the request was wrong, 3 some cells did not end `ok` or
     `skipped`, 70 the disk filled or the like (what is done is kept), 130 interrupted.
     """
-    from bench import paper_run  # noqa: PLC0415 - matplotlib and pandas
-    from bench.paper import folder as folders  # noqa: PLC0415
-    from bench.paper import page as pages  # noqa: PLC0415
-    from bench.progress import shown  # noqa: PLC0415
-
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
             raise BadInput("--resume: method, figures and folder are those it began with; give none of them")
@@ -121,8 +120,6 @@ def paper(
 
 
 def _announce(number: int, planned: int, step: Step) -> None:
-    from bench.progress import ProgressConsole  # noqa: PLC0415
-
     ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
 
 

@@ -8,9 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import request_file
 from bench.grid.backend_file import SUFFIXES, folders, read_backends, user_folder
-from bench.grid.config import Experiment
 from bench.grid.config_backend import BACKEND_NAMES
 from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
 from bench.tuning.space import axes, fields_tried
@@ -150,8 +148,3 @@ def seconds_of(text: str) -> float:
             f"{text!r}"
         )
     return seconds
-
-
-def read_request(folder: Path) -> tuple[Request, Experiment]:
-    """What a folder was begun with. Raises BadInput for one that holds no search."""
-    return request_file.read_request(folder, REQUEST_NAME, Request, "search for a backend")

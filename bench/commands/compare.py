@@ -1,4 +1,4 @@
-"""`vsr-bench compare`: parses and prints, nothing else."""
+"""`vsr-bench compare`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,27 +7,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import exits
+from bench.commands import exits
+from bench.commands.options import FailOn, MemoryThreshold, Threshold
+from bench.comparison import facets, policy
+from bench.comparison.comparison import Limits
+from bench.comparison.runs import compare as compare_runs
+from bench.comparison.shares import share
+from bench.reporting.comparison.json import to_json
+from bench.reporting.comparison.junit import to_junit
+from bench.reporting.comparison.page import render
+from bench.reporting.comparison.pages import write as write_pages
+from bench.reporting.comparison.terminal import tables
 from vsr_model.one_line import one_line
-
-Threshold = Annotated[
-    str,
-    typer.Option(
-        metavar="PERCENT", help="A change of time below it does not count; docs/ci.md says how to choose one."
-    ),
-]
-MemoryThreshold = Annotated[
-    str, typer.Option("--memory-threshold", metavar="PERCENT", help="The same for peaks of memory.")
-]
-FailOn = Annotated[
-    str,
-    typer.Option(
-        "--fail-on",
-        metavar="WHAT",
-        help="What ends with exit status 1: `slower` (with worse, memory, accuracy), `any`, `never`, or with "
-        "commas, some of slower, worse, memory, accuracy, unclear, missing, incomparable, stage, failed.",
-    ),
-]
 
 
 class Format(StrEnum):
@@ -86,14 +77,6 @@ def compare(
     holds what the machine did meanwhile, too. Exit status: 0 nothing failed, 1 a regression, 2 the request
     was wrong.
     """
-    from bench import compare_pages, compare_run  # noqa: PLC0415 - pandas and scipy: only where they are needed
-    from bench.comparison import facets, policy  # noqa: PLC0415
-    from bench.comparison.comparison import Limits  # noqa: PLC0415
-    from bench.comparison.shares import share  # noqa: PLC0415
-    from bench.reporting.comparison.json import to_json  # noqa: PLC0415
-    from bench.reporting.comparison.junit import to_junit  # noqa: PLC0415
-    from bench.reporting.comparison.page import render  # noqa: PLC0415
-    from bench.reporting.comparison.terminal import tables  # noqa: PLC0415
 
     limits = Limits(
         threshold=share(threshold, "--threshold"),
@@ -102,8 +85,8 @@ def compare(
         across=frozenset() if across is None else facets.across(across),
     )
     failing = policy.fail_on(fail_on)
-    comparisons = compare_run.compare(base, new, limits)
-    pages = None if output is None else compare_pages.write(output, comparisons, failing)
+    comparisons = compare_runs(base, new, limits)
+    pages = None if output is None else write_pages(output, comparisons, failing)
     if form is Format.TEXT:
         console = Console(soft_wrap=False)
         for shown in tables(comparisons, failing):

@@ -1,12 +1,12 @@
 """What would spoil a measurement here, before one is made, and how to mend it: `vsr-bench env --check`.
 
-`findings` is pure; `look` asks the machine, `here` all that environment.json would hold.
+`findings` is pure; `look` asks the machine.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
 from typing import Any, Final
@@ -14,13 +14,10 @@ from typing import Any, Final
 import psutil
 
 from bench.cautions.cautions_machine import SHARE, of_machine
-from bench.machine import environment
 from bench.machine.telemetry import MAX_OTHERS, Telemetry, busiest, others_cores
 from bench.machine.telemetry_nvidia import HARMFUL, GpuState, states
 from bench.machine.timer import Timer
 from bench.machine.timer import measure as measure_timer
-from bench.measure import preflight
-from bench.process.launcher import Launcher
 from bench.records import OtherProcess
 
 BUSY_SHARE: Final = 0.05
@@ -80,16 +77,6 @@ class Now:
     on_battery: bool = False
     gpus: tuple[GpuState, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def here(*, with_host_name: bool = False) -> dict[str, Any]:
-    """What environment.json of a run begun now would hold."""
-    variables = environment.ALLOCATOR_VARIABLES["retain"]
-    with Launcher(variables) as launcher:
-        answer = preflight.ask(launcher, [])
-    return environment.collect(answer.torch, variables, with_host_name=with_host_name) | {
-        "timer": asdict(measure_timer())
-    }
 
 
 def look() -> Now:

@@ -1,22 +1,28 @@
 """`vsr-bench upscale`: parses and prints, nothing else."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
+from bench.commands.progress import ProgressConsole
 from bench.grid import config
 from bench.grid.backend_file import find
-from bench.grid.backend_spec import resolve
+from bench.grid.backend_spec import Backend, resolve
+from bench.grid.config_backend import BackendSpec
 from bench.grid.yaml_source import value_of
+from bench.machine import environment
+from bench.measure.backends import describe_devices
+from bench.tuning.tuned import frame_by_frame
+from bench.tuning.tuned import note as note_of
 from bench.units import BYTES, size_bytes, with_unit
+from bench.upscaling import upscale as upscaling
+from bench.upscaling.memory import give_back_at_once
+from bench.upscaling.progress import FileDisplay
+from bench.upscaling.request import Request, identity_of
+from bench.upscaling.upscale import Upscaled
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
-
-if TYPE_CHECKING:
-    from bench.grid.backend_spec import Backend
-    from bench.grid.config_backend import BackendSpec
-    from bench.upscaling.upscale import Upscaled
 
 LIMITS_PANEL: Final = "Memory"
 INPUT_PANEL: Final = "Input and output"
@@ -107,11 +113,6 @@ def upscale(
     computed again, with the same result (docs/memory.md). The output appears once it is whole; an
     interrupted command leaves nothing behind.
     """
-    from bench.progress import ProgressConsole  # noqa: PLC0415
-    from bench.upscaling import upscale as upscaling  # noqa: PLC0415 - torch
-    from bench.upscaling.memory import give_back_at_once  # noqa: PLC0415
-    from bench.upscaling.progress import FileDisplay  # noqa: PLC0415
-    from bench.upscaling.request import Request, identity_of  # noqa: PLC0415
 
     spec = config.backend_of(backend)
     chosen, notes = _of_a_file(spec, resolve(spec), backend)
@@ -145,18 +146,15 @@ def upscale(
     _print(done)
 
 
-def _of_a_file(spec: "BackendSpec", backend: "Backend", given: str) -> "tuple[Backend, list[str]]":
+def _of_a_file(spec: BackendSpec, backend: Backend, given: str) -> tuple[Backend, list[str]]:
     """A backend that comes from a file, less what is for whole clips, and what is to be said of that and of
     where it was tuned; any other as it is, and what it cannot have here is refused."""
     value = value_of(given, "--backend")
     origin = value.get("from", value.get("name")) if isinstance(value, dict) else given
     if spec.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):
         return backend, []
-    from bench.machine import environment  # noqa: PLC0415
-    from bench.measure.backends import describe_devices  # noqa: PLC0415 - torch
-    from bench.tuning.tuned import frame_by_frame, note  # noqa: PLC0415
 
-    elsewhere = note(spec, backend.device, environment.collect(describe_devices(), {}))
+    elsewhere = note_of(spec, backend.device, environment.collect(describe_devices(), {}))
     usable, left_out = frame_by_frame(backend)
     return usable, [text for text in (elsewhere, left_out) if text is not None]
 
@@ -170,7 +168,7 @@ def _size(option: str, text: str | None) -> int | None:
     return size
 
 
-def _print(done: "Upscaled") -> None:
+def _print(done: Upscaled) -> None:
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
     frame = "frame" if done.frames == 1 else "frames"
     typer.echo(f"{one_line(str(done.output))}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
@@ -180,7 +178,7 @@ def _print(done: "Upscaled") -> None:
         typer.echo(note)
 
 
-def _memory(done: "Upscaled") -> str:
+def _memory(done: Upscaled) -> str:
     plan, needs = done.plan, done.needs
     how = f"features wait on {'the device' if plan.place == 'device' else plan.place}"
     if plan.place == "host":

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench.export.format import Format
+from bench.export.formats import export_text
+from bench.export.selection import Export, export_of
 from bench.records import JOURNAL_NAME
+from bench.results.run_about import read_about
+from bench.results.run_folder import RUN_NAME, RunFolder
+from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
-
-if TYPE_CHECKING:
-    from bench.export.selection import Export
 
 
 def export(
@@ -43,8 +45,6 @@ def export(
     Only cells that ended `ok` are in it; what is left out is told on standard error. docs/export.md says
     what each format carries and how its tool takes it.
     """
-    from bench.export.formats import export_text  # noqa: PLC0415 - pandas
-    from bench.results.whole_file import write_whole  # noqa: PLC0415
 
     if output is None and overwrite:
         raise BadInput("--overwrite: --output names no file to be replaced")
@@ -60,11 +60,8 @@ def export(
         typer.echo(one_line(note), err=True)
 
 
-def _read(run: Path, stages: Sequence[str]) -> "Export":
+def _read(run: Path, stages: Sequence[str]) -> Export:
     """Raises BadInput for a folder that holds no run, or one of which nothing can be exported."""
-    from bench.export.selection import export_of  # noqa: PLC0415 - pandas
-    from bench.results.run_about import read_about  # noqa: PLC0415
-    from bench.results.run_folder import RUN_NAME, RunFolder  # noqa: PLC0415
 
     folder = RunFolder.open(run)
     return export_of(

@@ -1,23 +1,34 @@
-"""The command `ci`: parses and prints, nothing else."""
+"""`vsr-bench ci`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from bench import cli_sides, exits
-from bench.cli_compare import FailOn, MemoryThreshold, Threshold
-from bench.cli_options import FilterOption, SetOption, VariantOption
+from bench.commands import console, exits, gate
+from bench.commands.gate import Found, Request
+from bench.commands.options import (
+    FailOn,
+    FilterOption,
+    MemoryThreshold,
+    SetOption,
+    Threshold,
+    VariantOption,
+    experiment_of,
+)
+from bench.commands.progress import shown
+from bench.commands.revisions import Repository
+from bench.comparison import policy
+from bench.comparison.comparison import Limits
+from bench.comparison.shares import share
+from bench.reporting.comparison.terminal import tables
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
-if TYPE_CHECKING:
-    from bench.ci_run import Found
-
-PRESET = "ci"
-HERE = Path()
+PRESET: Final = "ci"
+HERE: Final = Path()
 
 
 def ci(
@@ -101,24 +112,17 @@ def ci(
     both sides, or no cell that anything is known of, 70 the disk filled or the like (what is done is kept),
     130 interrupted.
     """
-    with cli_sides.told_if_early("ci", resume):
-        from bench import ci_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-        from bench.comparison import policy  # noqa: PLC0415
-        from bench.comparison.comparison import Limits  # noqa: PLC0415
-        from bench.comparison.shares import share  # noqa: PLC0415
-        from bench.grid import config, presets  # noqa: PLC0415
-        from bench.revisions import Repository  # noqa: PLC0415
-
+    with console.report_early_interrupt("ci", resume):
         if resume is not None:
             if _given(context) - {"resume", "repository"}:
                 raise BadInput("--resume: all but --repository is as it began; give nothing else")
-            found = ci_run.resume(resume, Repository(repository), cli_sides.display, cli_sides.say)
+            found = gate.resume(resume, Repository(repository), shown, console.say)
         else:
             if base is None:
                 raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
-            experiment = config.load(presets.find(source or PRESET), assignments or (), variants or ())[0]
+            experiment, _ = experiment_of(source or PRESET, variants, assignments)
             known = Repository(repository)
-            request = ci_run.Request(
+            request = Request(
                 base=known.revision(base, "--base"),
                 head=known.revision(head or "HEAD", "--head"),
                 filters=tuple(filters or ()),
@@ -129,7 +133,7 @@ def ci(
                 fail_on=policy.fail_on(fail_on),
                 second_look=not once,
             )
-            found = ci_run.start(request, experiment, known, cli_sides.display, cli_sides.say, output=output)
+            found = gate.start(request, experiment, known, shown, console.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
 
@@ -140,25 +144,23 @@ def _given(context: typer.Context) -> set[str]:
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
-def _print(found: "Found") -> None:
-    from bench.ci_run import again  # noqa: PLC0415
-    from bench.reporting.comparison.terminal import tables  # noqa: PLC0415
+def _print(found: Found) -> None:
 
-    console = Console(soft_wrap=False)
+    out = Console(soft_wrap=False)
     if found.comparison is not None:
-        console.print()
-        for shown in tables([found.comparison], found.failing):
-            console.print(shown)
+        out.print()
+        for table in tables([found.comparison], found.failing):
+            out.print(table)
     if found.said:
-        console.print(Text(one_line(found.said)))
+        out.print(Text(one_line(found.said)))
     if found.interrupted:
-        typer.echo(f"interrupted; the rest: {one_line(again(found.folder))}")
+        typer.echo(f"interrupted; the rest: {one_line(gate.again(found.folder))}")
         return
     html, *others = found.pages
     typer.echo(f"page    {one_line(str(html))}, {', '.join(path.name for path in others)}")
 
 
-def _status(found: "Found") -> int:
+def _status(found: Found) -> int:
     if found.interrupted:
         return exits.INTERRUPTED
     if found.confirmed:

@@ -1,19 +1,23 @@
-"""The command `tune`: parses and prints, nothing else."""
+"""`vsr-bench tune`."""
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bench import cli_sides, exits
-from bench.cli_options import SetOption, VariantOption
+from bench.commands import console, exits, tune_search
+from bench.commands.options import SetOption, VariantOption, experiment_of
+from bench.commands.progress import shown
+from bench.commands.tune_search import Tuned
+from bench.grid import presets
+from bench.reporting.markdown import Column
+from bench.tuning.request import Request, request
+from bench.tuning.tuned import in_words, over_runner_up_in_words
+from bench.tuning.words import decibels
+from bench.units import counted
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
-
-if TYPE_CHECKING:
-    from bench.tune_run import Tuned
 
 
 def tune(
@@ -120,25 +124,21 @@ def tune(
     (what is done is kept; where FILE alone could not be written the answer is the folder's tuned.yaml), 130
     interrupted.
     """
-    with cli_sides.told_if_early("tune", resume):
-        from bench import tune_run  # noqa: PLC0415 - matplotlib and pandas: only where they are needed
-        from bench.grid import config, presets  # noqa: PLC0415
-        from bench.tune_request import Request, request  # noqa: PLC0415
-
+    with console.report_early_interrupt("tune", resume):
         if resume is not None:
             given = (source, variants, assignments, filters, within, device, without, name, output, folder)
             if any(item for item in given) or min_psnr_db is not None:
                 raise BadInput("--resume: all is as it began; give nothing else")
-            found = tune_run.resume(resume, cli_sides.display, cli_sides.say)
+            found = tune_search.resume(resume, shown, console.say)
         elif source is None:
             raise BadInput(f"tune: needs a CONFIG; presets are {', '.join(presets.names())}")
         else:
-            experiment = config.load(presets.find(source), assignments or (), variants or ())[0]
+            experiment, _ = experiment_of(source, variants, assignments)
 
             def ask(on: str) -> Request:
                 return request(
                     device=on,
-                    cores=tune_run.cores_here(),
+                    cores=tune_search.cores_here(),
                     within="5min" if within is None else within,
                     min_psnr_db=80.0 if min_psnr_db is None else min_psnr_db,
                     without=without or (),
@@ -147,9 +147,7 @@ def tune(
                     filters=filters or (),
                 )
 
-            found = tune_run.start(
-                experiment, ask, cli_sides.display, cli_sides.say, device=device, folder=folder
-            )
+            found = tune_search.start(experiment, ask, shown, console.say, device=device, folder=folder)
     _print(found)
     if found.interrupted:
         raise typer.Exit(exits.INTERRUPTED)
@@ -159,23 +157,16 @@ def tune(
         raise typer.Exit(exits.FAILED)
 
 
-def _print(found: "Tuned") -> None:
-    from bench import tune_run  # noqa: PLC0415
-    from bench.cli_ladder import table_of  # noqa: PLC0415
-    from bench.reporting.markdown import Column  # noqa: PLC0415
-    from bench.tuning.tuned import in_words, over_runner_up_in_words  # noqa: PLC0415
-    from bench.tuning.words import decibels  # noqa: PLC0415
-    from bench.units import counted  # noqa: PLC0415
+def _print(found: Tuned) -> None:
 
     if found.interrupted:
-        typer.echo(f"interrupted; the rest: {one_line(tune_run.again(found.folder))}")
+        typer.echo(f"interrupted; the rest: {one_line(tune_search.again(found.folder))}")
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    told = tune_run.lines(found)
-    console.print()
-    console.print(
-        table_of([Column(title=title, cells=[row[place] for row in told])
+    out = console.output()
+    told = tune_search.lines(found)
+    out.print()
+    out.print(
+        console.table_of([Column(title=title, cells=[row[place] for row in told])
                   for place, title in enumerate(("stage", "backend", "speed, output"))])
     )  # fmt: skip
     verdict = found.verdict

@@ -13,7 +13,6 @@ from bench.grid.ceilings import CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
-from bench.ladder_files import write_ladder
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
 from bench.measure.preflight import Tell, Where
@@ -24,6 +23,7 @@ from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, worst_status
 from bench.reporting.html_files import Pages
+from bench.reporting.ladder_files import write_ladder
 from bench.reporting.report import unfinished, write_report
 from bench.results.ceilings_file import append_ceiling, read_ceilings
 from bench.results.run_folder import RunFolder, check_free, default_path

@@ -1,0 +1,53 @@
+"""Standard output and error of a command, and an interrupt that comes before anything is measured."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.commands import exits
+from vsr_model.one_line import one_line, visible
+
+if TYPE_CHECKING:
+    from bench.reporting.markdown import Column
+
+
+def output() -> Console:
+    """Return standard output; a table that goes to a file or a pipe is not cut to a terminal's width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def say(sentence: str) -> None:
+    """Write a sentence to standard error, in one line."""
+    typer.echo(one_line(sentence), err=True)
+
+
+def table_of(columns: "Sequence[Column]") -> Table:
+    """Return the columns that are not empty as a table for a terminal."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [column for column in columns if any(column.cells)]
+    for column in shown:
+        made.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold")
+    for row in zip(*(column.cells for column in shown), strict=True):
+        made.add_row(*(Text(visible(cell)) for cell in row))
+    return made
+
+
+@contextmanager
+def report_early_interrupt(command: str, resume: Path | None) -> Iterator[None]:
+    """End with a line and the exit status where Ctrl-C comes while nothing is measured yet."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if resume is None:
+            typer.echo("interrupted before anything was measured; nothing is kept")
+        else:
+            rest = f"vsr-bench {command} --resume {resume}"
+            typer.echo(one_line(f"interrupted before anything more was measured; the rest: {rest}"))
+        raise typer.Exit(exits.INTERRUPTED) from None

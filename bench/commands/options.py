@@ -1,0 +1,109 @@
+"""Arguments and options that several commands have, and the experiment that they describe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.grid import config, presets
+from bench.grid.config import Experiment
+from bench.grid.yaml_source import Source
+from vsr_model.errors import BadInput
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or the name of a preset such as `quickstart`.",
+        show_default=False,
+    ),
+]
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field; the value is YAML: `--set grid.size=[[180,320]]`. May be given again.",
+        show_default=False,
+    ),
+]
+VariantOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        metavar="NAME",
+        help="One of the variants that the YAML names under `variants`. Given again, later ones win.",
+        show_default=False,
+    ),
+]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FILTER",
+        help="Keep only some cells: `model=egvsr`, `backend=cpu,cuda`, `frames=1`, or a pattern on the id as "
+        "in `'basicvsr/*/cpu'`. Given again, every filter must hold.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for the results; new or empty. [default: results/NAME-TIME, in UTC]",
+        show_default=False,
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Go on with an interrupted run, in its own configuration; a CONFIG is compared with it.",
+        show_default=False,
+    ),
+]
+Threshold = Annotated[
+    str,
+    typer.Option(
+        metavar="PERCENT", help="A change of time below it does not count; docs/ci.md says how to choose one."
+    ),
+]
+MemoryThreshold = Annotated[
+    str, typer.Option("--memory-threshold", metavar="PERCENT", help="The same for peaks of memory.")
+]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        "--fail-on",
+        metavar="WHAT",
+        help="What ends with exit status 1: `slower` (with worse, memory, accuracy), `any`, `never`, or with "
+        "commas, some of slower, worse, memory, accuracy, unclear, missing, incomparable, stage, failed.",
+    ),
+]
+
+
+def experiment_of(
+    source: str, variants: Sequence[str] | None, assignments: Sequence[str] | None
+) -> tuple[Experiment, Source]:
+    """Return what a CONFIG, its variants and the fields set on top mean, and where each value stands.
+
+    Raises BadInput.
+    """
+    return config.load(presets.find(source), assignments or (), variants or ())
+
+
+def given_beside_resume(
+    source: str | None,
+    variants: Sequence[str] | None,
+    assignments: Sequence[str] | None,
+    *others: object,
+) -> Experiment | None:
+    """Return the experiment that a CONFIG beside `--resume` describes, which is compared with the run's.
+
+    Raises BadInput for options that the run has decided already.
+    """
+    if any(others) or ((assignments or variants) and source is None):
+        raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
+    return None if source is None else experiment_of(source, variants, assignments)[0]
