@@ -23,6 +23,7 @@ from bench.commands.revisions import Repository
 from bench.comparison import policy
 from bench.comparison.comparison import Limits
 from bench.comparison.shares import share
+from bench.grid.yaml_source import places_named
 from bench.reporting.comparison.terminal import tables
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
@@ -120,7 +121,7 @@ def ci(
         else:
             if base is None:
                 raise BadInput("ci: needs --base, the revision to compare with, such as --base main")
-            experiment, _ = experiment_of(source or PRESET, variants, assignments)
+            experiment, source_of = experiment_of(source or PRESET, variants, assignments)
             known = Repository(repository)
             request = Request(
                 base=known.revision(base, "--base"),
@@ -133,7 +134,8 @@ def ci(
                 fail_on=policy.fail_on(fail_on),
                 second_look=not once,
             )
-            found = gate.start(request, experiment, known, shown, console.say, output=output)
+            with places_named(source_of.named):
+                found = gate.start(request, experiment, known, shown, console.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
 

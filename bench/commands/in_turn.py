@@ -18,6 +18,7 @@ from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
+from bench.grid.yaml_source import BadPlace
 from bench.machine import environment, timer
 from bench.measure import preflight
 from bench.process.launcher import Launcher, NotLoadedError, ServerRefusedError
@@ -97,6 +98,8 @@ def ready(
                 ) from error
             try:
                 answer = preflight.ask(launcher, cells)
+            except BadPlace as error:
+                raise BadPlace(error.place, f"{side.origin}: {error.said}") from error
             except BadInput as error:
                 raise BadInput(f"{side.origin}: {error}") from error
             described = environment.collect(answer.torch, variables)

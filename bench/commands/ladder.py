@@ -18,6 +18,7 @@ from bench.commands.options import (
 )
 from bench.commands.progress import shown, tracing
 from bench.grid.config import Experiment
+from bench.grid.yaml_source import places_named
 from bench.reporting.ladder_files import ladders_of
 from bench.reporting.ladder_section import doubts, in_a_sentence, step_columns
 from bench.results.run_folder import RunFolder
@@ -65,10 +66,8 @@ def ladder(
         else:
             experiment, source_of = experiment_of(source or PRESET, variants, assignments)
             _check_ladder(experiment, experiment.name)
-            with tracing() as tell:
-                outcome = lifecycle.start(
-                    experiment, shown, filters=filters or (), output=output, where=source_of.named, tell=tell
-                )
+            with places_named(source_of.named), tracing() as tell:
+                outcome = lifecycle.start(experiment, shown, filters=filters or (), output=output, tell=tell)
     _print(outcome)
     if outcome.interrupted:
         raise typer.Exit(exits.INTERRUPTED)

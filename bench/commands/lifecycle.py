@@ -13,9 +13,10 @@ from bench.grid.ceilings import CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
+from bench.grid.yaml_source import places_named
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
-from bench.measure.preflight import Tell, Where
+from bench.measure.preflight import Tell
 from bench.messages import RunStoppedError
 from bench.plotting.plots import PlotsWritten, write_plots
 from bench.process.admission import Admission, rooms
@@ -74,12 +75,11 @@ def start(
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
-    where: Where | None = None,
     tell: Tell | None = None,
 ) -> Outcome:
     """Run the experiment into a new folder, measured by the ordinary worker or by a `script`.
 
-    `where` gives the place of a field for a message; `tell` is told how far the cells' costs are traced.
+    `tell` is told how far the cells' costs are traced.
     Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
     results will stand was made by another machine or other code.
     """
@@ -87,7 +87,7 @@ def start(
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells, where=where, tell=tell)
+        answer = preflight.ask(launcher, cells, tell=tell)
         experiment = _written_out(experiment, answer)
         cells = plan.cells(experiment, filters)
         described = {
@@ -130,7 +130,8 @@ def resume(
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
     with folder.journal() as journal, launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells, where=folder.named)
+        with places_named(folder.named):
+            answer = preflight.ask(launcher, cells)
         is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
         if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})

@@ -7,6 +7,7 @@ from bench.commands.options import ConfigArgument, FilterOption, SetOption, Vari
 from bench.commands.progress import tracing
 from bench.grid import estimate
 from bench.grid.plan import cells as cells_of
+from bench.grid.yaml_source import places_named
 from bench.measure import preflight
 from bench.process.launcher import Launcher
 from bench.units import BYTES, counted, with_unit
@@ -21,8 +22,8 @@ def plan(
     """List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them."""
     experiment, source_of = experiment_of(source, variants, assignments)
     cells = cells_of(experiment, filters or ())
-    with tracing() as tell, Launcher({}) as launcher:
-        answer = preflight.ask(launcher, cells, where=source_of.named, tell=tell)
+    with places_named(source_of.named), tracing() as tell, Launcher({}) as launcher:
+        answer = preflight.ask(launcher, cells, tell=tell)
     rates = estimate.machine_rates(cells)
     estimates = [estimate.cost(cell, answer.costs_of(cell), experiment.measure, rates) for cell in cells]
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -17,6 +17,7 @@ from bench.commands.options import (
 )
 from bench.commands.progress import shown, tracing
 from bench.grid import presets
+from bench.grid.yaml_source import places_named
 from bench.units import counted
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
@@ -56,10 +57,10 @@ def run(
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
         experiment, source_of = experiment_of(source, variants, assignments)
-        with tracing() as tell:
+        with places_named(source_of.named), tracing() as tell:
             outcome = lifecycle.start(
                 experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name,
-                where=source_of.named, tell=tell,
+                tell=tell,
             )  # fmt: skip
     print_outcome(outcome)
     if outcome.interrupted:

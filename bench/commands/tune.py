@@ -11,6 +11,7 @@ from bench.commands.options import SetOption, VariantOption, experiment_of
 from bench.commands.progress import shown
 from bench.commands.tune_search import Tuned
 from bench.grid import presets
+from bench.grid.yaml_source import places_named
 from bench.reporting.markdown import Column
 from bench.tuning.request import Request, request
 from bench.tuning.tuned import in_words, over_runner_up_in_words
@@ -133,7 +134,7 @@ def tune(
         elif source is None:
             raise BadInput(f"tune: needs a CONFIG; presets are {', '.join(presets.names())}")
         else:
-            experiment, _ = experiment_of(source, variants, assignments)
+            experiment, source_of = experiment_of(source, variants, assignments)
 
             def ask(on: str) -> Request:
                 return request(
@@ -147,7 +148,8 @@ def tune(
                     filters=filters or (),
                 )
 
-            found = tune_search.start(experiment, ask, shown, console.say, device=device, folder=folder)
+            with places_named(source_of.named):
+                found = tune_search.start(experiment, ask, shown, console.say, device=device, folder=folder)
     _print(found)
     if found.interrupted:
         raise typer.Exit(exits.INTERRUPTED)

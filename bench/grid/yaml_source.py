@@ -5,7 +5,8 @@ Stricter than YAML: no duplicate keys, no tags beyond the plain types, no docume
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,23 @@ class Source:
         """Name a field for a message, with its place; see `located`."""
         location = located(self.data, place)
         return f"{self.where(location)}: {dotted(location)}"
+
+
+class BadPlace(BadInput):
+    """A value of a grid that cannot be as given: its `place` (see `located`), and a sentence without it."""
+
+    def __init__(self, place: Sequence[str], said: str) -> None:
+        super().__init__(f"{'.'.join(place)}: {said}")
+        self.place, self.said = place, said
+
+
+@contextmanager
+def places_named(named: Callable[[Sequence[str]], str]) -> Iterator[None]:
+    """Have a BadPlace of the block name the file and the line, as `named` gives them. Raises BadInput."""
+    try:
+        yield
+    except BadPlace as error:
+        raise BadInput(f"{named(error.place)}: {error.said}") from None
 
 
 def dotted(location: Location) -> str:

@@ -18,6 +18,7 @@ from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
 from bench.grid.impossible import impossible, undivided
 from bench.grid.plan import Cell
+from bench.grid.yaml_source import BadPlace
 from bench.process.launcher import Launcher
 from vsr_model.errors import BadField, BadInput
 
@@ -29,9 +30,6 @@ MENTION_INTERVAL_S: Final = 0.5
 
 Place = tuple[str, ...]
 """Of a field: `model` or `input`, the item's name, and the fields from there on; or fields alone."""
-
-Where = Callable[[Place], str]
-"""Names a field for a message, with its file and line."""
 
 Tell = Callable[[int, int], None]
 """Told how many of how many cells are traced."""
@@ -99,10 +97,10 @@ def ask(
     launcher: Launcher,
     cells: Sequence[Cell],
     *,
-    where: Where | None = None,
     tell: Tell | None = None,
 ) -> Answer:
-    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met."""
+    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met, BadPlace where
+    that is a field of the grid."""
     inputs: dict[str, tuple[Input, int]] = {}
     for cell in cells:
         known = inputs.get(cell.input.name, (cell.input, 0))
@@ -122,9 +120,9 @@ def ask(
     subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
     answer = _asked(launcher, question, subject, tell)
     if answer.refusal is not None:
-        place = answer.refusal.place
-        field = f"{where(place) if where is not None else '.'.join(place)}: " if place else ""
-        raise BadInput(f"{field}{answer.refusal.said}")
+        if place := answer.refusal.place:
+            raise BadPlace(place, answer.refusal.said)
+        raise BadInput(answer.refusal.said)
     return answer
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.statistics.stats import Ratio
 from bench.tuning.ladder import Ladder, Step
 
-STAGE_COLUMN: Final = "<stage>_s"
+STAGE_COLUMN: Final = "stage_<stage>_s"
 """Stands for a column of seconds for each stage of the networks."""
 
 LADDER_COLUMNS: Final = (
@@ -30,7 +30,7 @@ def ladder_table(found: Sequence[Ladder]) -> pd.DataFrame:
     columns = [
         name
         for column in LADDER_COLUMNS
-        for name in ([f"{stage}_s" for stage in stages] if column == STAGE_COLUMN else [column])
+        for name in ([f"stage_{stage}_s" for stage in stages] if column == STAGE_COLUMN else [column])
     ]
     return pd.DataFrame([_row(step) for ladder in found for step in ladder.steps], columns=columns)
 
@@ -50,7 +50,7 @@ def _row(step: Step) -> dict[str, Any]:
         **_ratio("speedup", step.speedup), **_ratio("gain", step.gain),
         "gain_interval": None if step.gain is None else str(step.interval),
         "total_s": step.total_s,
-        **{f"{stage}_s": seconds for stage, seconds in step.stages_s.items()},
+        **{f"stage_{stage}_s": seconds for stage, seconds in step.stages_s.items()},
         "probed_s": step.probed_s,
         "stages_overlap": step.stages_overlap if step.stages_s else None,
         "output_psnr_db": step.psnr_db, "output_max_abs_error": step.max_abs_error,

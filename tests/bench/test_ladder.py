@@ -205,7 +205,7 @@ def test_networks_have_ladders_of_their_own_stages() -> None:
     assert (second.clip_id[0], second.stages) == ("mine", ("body",))
     assert [step.verdict for step in second.steps][:2] == [Verdict.START, Verdict.PAYS]
     table = ladder_table([first, second])
-    columns = [f"{stage}_s" for stage in (*SHARES, "body")]
+    columns = [f"stage_{stage}_s" for stage in (*SHARES, "body")]
     place = LADDER_COLUMNS.index(STAGE_COLUMN)
     assert [*table.columns][place : place + 5] == columns
     assert table[table["model"] == "mine"][columns].notna().any().tolist() == [False] * 4 + [True]
@@ -329,13 +329,15 @@ def test_a_ladder_interrupted_and_gone_on_with(
     assert "skipped: no CUDA" in told
     table = pd.read_csv(out / "ladder.csv")
     place = LADDER_COLUMNS.index(STAGE_COLUMN)
-    stages = ["alignment_s", "propagation_s", "aggregation_s", "upsampling_s", "other_s"]
+    stages = [
+        f"stage_{name}_s" for name in ("alignment", "propagation", "aggregation", "upsampling", "other")
+    ]
     assert [*table.columns] == [*LADDER_COLUMNS[:place], *stages, *LADDER_COLUMNS[place + 1 :]]
     assert table["verdict"].iloc[0] == "start"
     assert list(table["verdict"].iloc[2:]) == ["inaccurate", "skipped"]
     assert list(table["backend"]) == ["plain", "last", "bf", "cuda"]
     assert (table["median_s"].iloc[:3] > 0).all()
-    assert table["alignment_s"].iloc[:3].sum() > 0
+    assert table["stage_alignment_s"].iloc[:3].sum() > 0
     report = (out / "report.md").read_text()
     assert "## Ladder" in report
     assert "![ladder](plots/ladder.png)" in report

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.commands import exits
 from bench.grid import config, plan
 from bench.grid.plan import Cell
+from bench.grid.yaml_source import places_named
 from bench.measure import costs, preflight
 from bench.measure.costs import CostTracer, Untraceable
 from bench.measure.preflight import Answer
@@ -118,7 +119,8 @@ def launcher() -> Iterator[Launcher]:
 
 def ask(launcher: Launcher, path: Path) -> Answer:
     experiment, source = config.load(path)
-    return preflight.ask(launcher, plan.cells(experiment), where=source.named)
+    with places_named(source.named):
+        return preflight.ask(launcher, plan.cells(experiment))
 
 
 def own(name: str, **fields: Any) -> dict[str, Any]:

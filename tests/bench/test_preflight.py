@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from bench.grid import plan
+from bench.grid.yaml_source import places_named
 from bench.measure import preflight
 from bench.measure.preflight import Answer, skip_reason
 from bench.process.launcher import Launcher, WorkerProcess
@@ -75,7 +76,8 @@ class Asked:
 def ask(launcher: Any = None, **changes: Any) -> Asked:
     one = experiment(**changes)
     cells = plan.cells(one)
-    answer = preflight.ask(launcher or InThisProcess(), cells, where=lambda at: f"grid.yaml: {'.'.join(at)}")
+    with places_named(lambda at: f"grid.yaml: {'.'.join(at)}"):
+        answer = preflight.ask(launcher or InThisProcess(), cells)
     return Asked(answer, [skip_reason(cell, answer) for cell in cells])
 
 
