@@ -20,7 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from bench import cli, cli_paper, paper_run
+from bench import cli, paper_run
+from bench.commands import paper as cli_paper
 from bench.grid import presets
 from bench.messages import RunStoppedError
 from bench.paper import folder as folders
