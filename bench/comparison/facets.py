@@ -25,10 +25,8 @@ _METHOD: Final = ("isolation", "allocator")
 """Fields of `measure` that change what a sample is of."""
 
 _PRECISION: Final = ("dtype", "fp32_precision")
-_BACKEND: Final = (
-    "cudnn_enabled", "cudnn_benchmark", "memory_format", "compile", "convolution", "schedule", "cuda_graph",
-    "transfer", "threads", "processes",
-)  # fmt: skip
+_APART: Final = ("name", "device", "memory_plan", "min_psnr_db", *_PRECISION)
+"""Fields of a backend that change nothing, or are compared in another way."""
 
 Facets = Mapping[str, Mapping[str, Any]]
 """Fields by facet, in the order of FACETS."""
@@ -119,7 +117,8 @@ def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
 
 def _backend(backend: Backend) -> dict[str, Any]:
     kind = "cuda" if backend.is_cuda else "cpu"
-    return {"device": kind, **{name: getattr(backend, name) for name in _BACKEND}, **_memory_plan(backend)}
+    own = {name: value for name, value in vars(backend).items() if name not in _APART}
+    return {"device": kind, **own, **_memory_plan(backend)}
 
 
 def _memory_plan(backend: Backend) -> dict[str, Any]:

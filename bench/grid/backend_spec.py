@@ -3,7 +3,7 @@
 bench.measure.backends applies one; here they are defined, derived from each other and checked.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from bench.grid.config_backend import BackendSpec
@@ -112,11 +112,11 @@ Warp coordinates that drop to bfloat16, a common fault, give 39 dB, and are to b
 def resolve(spec: BackendSpec) -> Backend:
     """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
     backend = BUILT_IN[spec.from_ or spec.name]
-    fields = (
-        "device", "dtype", "fp32_precision", "memory_format", "compile", "convolution", "schedule",
-        "cuda_graph", "transfer", "threads", "processes", "memory_plan",
-    )  # fmt: skip
-    given = {name: value for name in fields if (value := getattr(spec, name)) is not None}
-    backend = replace(backend, name=spec.name, **given)
+    given = {
+        field.name: value
+        for field in fields(Backend)
+        if (value := getattr(spec, field.name, None)) is not None
+    }
+    backend = replace(backend, **given)
     kind = backend.fp32_precision if backend.dtype == "float32" else backend.dtype
     return replace(backend, min_psnr_db=spec.min_psnr_db or DEFAULT_MIN_PSNR_DB[kind])

@@ -40,7 +40,7 @@ from bench.grid.config_base import (
 from bench.grid.config_errors import BASELINE_PATTERN, as_bad_input, field_error
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model, Models, model_schemas
-from bench.grid.disagreements import disagreement
+from bench.grid.rules import disagreement
 from bench.grid.yaml_source import Source, override, read, value_of
 from vsr_model.errors import nearest
 

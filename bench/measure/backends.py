@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.grid.backend_spec import Backend
-from bench.grid.impossible import impossible
+from bench.grid.rules import impossible
 from bench.machine.telemetry_nvidia import GpuIdentity
 
 BFLOAT16_SINCE: Final = 8

@@ -16,8 +16,8 @@ from bench.grid.backend_spec import Backend
 from bench.grid.config import Input, RandomInput, VideoInput
 from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
-from bench.grid.impossible import impossible, undivided
 from bench.grid.plan import Cell
+from bench.grid.rules import impossible, undivided
 from bench.grid.yaml_source import BadPlace
 from bench.process.launcher import Launcher
 from vsr_model.errors import BadField, BadInput

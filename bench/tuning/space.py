@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from bench.grid.backend_spec import Backend, resolve
 from bench.grid.config_backend import BackendSpec
-from bench.grid.impossible import impossible
+from bench.grid.rules import impossible
 
 PLAIN_NAME: Final = "plain"
 MAX_NAME: Final = 64

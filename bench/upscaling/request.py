@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.grid.backend_spec import Backend
 from bench.grid.config_memory import MemoryPlanSpec
 from bench.grid.config_model import Model
-from bench.grid.impossible import impossible
+from bench.grid.rules import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS

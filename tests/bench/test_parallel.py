@@ -14,7 +14,7 @@ from bench.grid import estimate
 from bench.grid.backend_spec import BUILT_IN, CPU, Backend
 from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
-from bench.grid.impossible import impossible, undivided
+from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, networks, parallel_round, rank, workload
 from bench.measure.backends import CpuDevice

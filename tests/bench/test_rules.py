@@ -15,8 +15,8 @@ from bench.grid.config_backend import BackendSpec, Convolution, Schedule
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
 from bench.grid.estimate import expected_calls
-from bench.grid.impossible import impossible
 from bench.grid.plan import cells
+from bench.grid.rules import impossible
 from bench.measure import backends, preflight, workload
 from bench.measure.networks import build
 from bench.records import Pass, Status
