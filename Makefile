@@ -26,8 +26,8 @@ setup: $(SETUP) ## create the virtual environment and install what constraints.t
 run: $(SETUP) ## benchmark configs/quickstart.yaml and say where the tables and plots are
 	$(PY) -m bench run configs/quickstart.yaml
 
-test: $(SETUP) ## run the test suite
-	$(PY) -m pytest
+test: $(SETUP) ## run the test suite, a file at a time on each core
+	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(SETUP) ## run what takes long
 	$(PY) -m pytest -m slow

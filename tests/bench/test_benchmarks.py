@@ -114,8 +114,9 @@ def test_pairs_are_of_one_turn_whatever_the_order_of_rows():
     assert verdict(ratio_of(timings(1.0, 0.01, rounds=1, turns=3), OURS, TORCH)) == "no interval"
 
 
-def test_the_tools_time_the_same_call(tmp_path, capsys):
-    """A real worker, a real pytest run in it."""
+def test_the_tools_time_the_same_call(tmp_path, capsys, monkeypatch):
+    """A real worker, a real pytest run in it, which is not one of pytest-xdist's."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     assert agreement.main(["--quick", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     samples = common.read(tmp_path, agreement.NAME).samples

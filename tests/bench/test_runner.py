@@ -129,8 +129,8 @@ def test_a_cell_without_costs_runs_and_is_told_why(monkeypatch):
     one = experiment()
     bench = Bench(one, [fine(one)], monkeypatch, rooms=[0])
     missing = {"basicvsr": "it cannot be traced", "other": "nor can this"}
-    bench.commands.lifecycle = replace(
-        bench.commands.lifecycle,
+    bench.run = replace(
+        bench.run,
         costs_of=lambda _: None,
         costs_missing=missing,
         admission=Admission(one.measure, bench.room, lambda _: None),
