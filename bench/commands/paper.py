@@ -11,31 +11,22 @@ import typer
 from bench import paper_run
 from bench.commands import exits
 from bench.commands.progress import ProgressConsole, shown
+from bench.commands.requests import alone
 from bench.messages import RunStoppedError
+from bench.paper import claims, page
 from bench.paper import folder as folders
-from bench.paper import page as pages
-from bench.paper.experiments import (
-    BRIEF,
-    CORRECTED,
-    FAITHFUL,
-    FULL,
-    KEYS,
-    METHODS,
-    QUICK,
-    Step,
-    request,
-    steps,
-)
+from bench.paper.experiments import KEYS, Edition, Step, Version, request
+from bench.records import Status
 from vsr_model.errors import BadInput
 
 KEPT: Final = "; what is done is kept"
 
 
 class Method(StrEnum):
-    """What `--method` may be."""
+    """Values of `--method`."""
 
-    CORRECTED = CORRECTED
-    FAITHFUL = FAITHFUL
+    CORRECTED = Edition.CORRECTED
+    FAITHFUL = Edition.FAITHFUL
     BOTH = "both"
 
 
@@ -50,10 +41,7 @@ def paper(
     ] = False,
     brief: Annotated[
         bool,
-        typer.Option(
-            "--brief",
-            help="The paper's sizes with few calls of each: for a machine with a GPU.",
-        ),
+        typer.Option("--brief", help="The paper's sizes with few calls of each: for a machine with a GPU."),
     ] = False,
     figures: Annotated[
         str | None,
@@ -94,38 +82,39 @@ def paper(
     else:
         if quick and brief:
             raise BadInput("--quick and --brief: give one of the two")
-        version = QUICK if quick else BRIEF if brief else FULL
-        methods = METHODS if method is Method.BOTH else (method.value,)
-        keys = [] if figures is None else [key.strip() for key in figures.split(",")]
-        wanted = request(methods, keys, version=version)
+        wanted = request(
+            Edition if method is Method.BOTH else [Edition(method)],
+            KEYS if figures is None else map(str.strip, figures.split(",")),
+            Version.QUICK if quick else Version.BRIEF if brief else Version.FULL,
+        )
         folder = folders.begin(output, wanted)
-    typer.echo(f"{folder}: {len(steps(wanted))} runs")
+
+    def announce(number: int, planned: int, step: Step) -> None:
+        ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
+
+    typer.echo(f"{folder}: {len(wanted.steps)} runs")
     again = f"vsr-bench paper --resume {folder}"
-    with _telling_how_to_go_on(folder, again):
-        done = paper_run.reproduce(folder, wanted, shown, _announce)
-        page = pages.write(folder, wanted)
+    with _telling_how_to_go_on(folder, again), alone(folder, folders.PAPER_NAME):
+        done = paper_run.reproduce(folder, wanted, shown, announce)
+        written = page.write(folder, wanted)
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
-    for line in page.verdicts:
+    for line in claims.tallies(written.found):
         typer.echo(line)
-    typer.echo(f"claims  {page.claims}")
-    typer.echo(f"report  {page.html}, {page.markdown.name}")
+    typer.echo(f"claims  {written.claims}")
+    typer.echo(f"report  {written.html}, {written.markdown.name}")
     if done.interrupted:
         typer.echo(f"interrupted; the rest: {again}")
         raise typer.Exit(exits.INTERRUPTED)
-    if done.failed:
+    if done.statuses.keys() - {Status.OK, Status.SKIPPED}:
         raise typer.Exit(exits.SOME_FAILED)
-    if fail_on_refuted and page.refuted:
+    if fail_on_refuted and claims.refuted(written.found, wanted.methods[0]):
         raise typer.Exit(exits.FOUND)
-
-
-def _announce(number: int, planned: int, step: Step) -> None:
-    ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
 
 
 @contextmanager
 def _telling_how_to_go_on(folder: Path, again: str) -> Iterator[None]:
-    """Whatever ends the runs, or their page, says how the rest is done."""
+    """End the runs, or their page, with the command that does the rest, whatever ends them."""
     try:
         yield
     except KeyboardInterrupt:
@@ -133,16 +122,12 @@ def _telling_how_to_go_on(folder: Path, again: str) -> Iterator[None]:
         raise typer.Exit(exits.INTERRUPTED) from None
     except BrokenPipeError:  # whoever read the output has enough
         raise
-    except OSError as error:
-        raise _stopped(error, f"{error.filename or folder}: {error.strerror or error}", again) from error
-    except (RunStoppedError, BadInput) as error:
-        if not isinstance(error.__cause__, OSError):
+    except (OSError, RunStoppedError, BadInput) as error:
+        refused = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(refused, OSError):
             raise
         said = str(error).partition(KEPT)[0]  # what comes behind it leads to one run alone
-        raise _stopped(error.__cause__, said, again) from error
-
-
-def _stopped(cause: OSError, said: str, again: str) -> BadInput | RunStoppedError:
-    """What the system refused, and how to go on: the request's fault, or the machine's."""
-    kind = BadInput if cause.errno in exits.OF_THE_REQUEST else RunStoppedError
-    return kind(f"{said}{KEPT}: {again}")
+        if refused is error:
+            said = f"{error.filename or folder}: {error.strerror or error}"
+        kind = BadInput if refused.errno in exits.OF_THE_REQUEST else RunStoppedError
+        raise kind(f"{said}{KEPT}: {again}") from error

@@ -1,7 +1,8 @@
 """The paper's claims (claims.yaml) held against each source: verdicts, and what they rest on. Pure."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -11,13 +12,13 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.paper.experiments import CORRECTED, PAPER
+from bench.paper.experiments import Edition
 from bench.paper.metrics import METRICS, Figure
-from bench.paper.sources import PAPER_NAMES, NotKnownError, Role, Source
+from bench.paper.sources import PAPER, PAPER_NAMES, NotKnownError, Role, Source
 
 
 class Verdict(StrEnum):
-    """What the figures say of a claim."""
+    """A claim's standing by the figures."""
 
     SUPPORTED = "supported"
     REFUTED = "refuted"
@@ -25,7 +26,7 @@ class Verdict(StrEnum):
 
 
 class Form(StrEnum):
-    """In which form a claim is judged."""
+    """The form in which a claim is judged."""
 
     PAPER = "paper"  # its own words and numbers, on its own measurements, taken at their word
     GENERAL = "general"  # with bounds that mean something on any machine
@@ -54,7 +55,7 @@ class Condition(_Data):
         if self.above < low and high < self.below:
             return Verdict.SUPPORTED, ""
         if high <= self.above or low >= self.below:
-            return self.otherwise, f"out of bounds: {figure}" if self.otherwise is not Verdict.REFUTED else ""
+            return self.otherwise, f"out of bounds: {figure}"
         return Verdict.CANNOT_TELL, f"interval too wide: {figure}"
 
 
@@ -67,7 +68,7 @@ class Stated(_Data):
     needs: str = ""
 
 
-class Claims(_Data):
+class Claim(_Data):
     """A claim about one backend or several."""
 
     ids: Annotated[dict[str, Role], Field(min_length=1)]
@@ -100,38 +101,47 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-def _load() -> list[Claims]:
+def load() -> list[Claim]:
+    """Return the claims in their order."""
     text = files("bench.paper").joinpath("claims.yaml").read_text(encoding="utf-8")
-    return [Claims.model_validate(entry) for entry in yaml.safe_load(text)]
+    return [Claim.model_validate(entry) for entry in yaml.safe_load(text)]
 
 
 def findings(sources: Iterable[Source]) -> list[Finding]:
-    """Return a finding per claim, form and source; the paper's own form is of the paper alone."""
+    """Return a finding per claim, source and form; the paper's own form is of the paper alone."""
     given = list(sources)
-    numbered = sorted(
-        ((id_, role, claim) for claim in _load() for id_, role in claim.ids.items()),
-        key=lambda item: (int(item[0].rstrip("abcdef")), item[0]),
-    )
     return [
         _finding(id_, role, claim, form, source)
-        for id_, role, claim in numbered
+        for claim in load()
+        for id_, role in claim.ids.items()
         for source in given
         for form in Form
         if form is Form.GENERAL or source.name == PAPER
     ]
 
 
-def _finding(id_: str, role: Role, claim: Claims, form: Form, source: Source) -> Finding:
+def _finding(id_: str, role: Role, claim: Claim, form: Form, source: Source) -> Finding:
     stated = claim.paper if form is Form.PAPER else claim.general
-    words = {"paper": PAPER_NAMES.get(role, ""), "role": str(role)}
-    evidence: tuple[Figure, ...] = ()
-    needs = stated.needs or claim.needs
-    if needs:
-        verdict, missing = Verdict.CANNOT_TELL, needs
-    else:
-        asked = source if form is Form.PAPER else source.waited_for()
-        verdict, missing, evidence = _judged(stated.judged, role, form, asked)
     title = stated.title or claim.title
+    words = {"paper": PAPER_NAMES.get(role, ""), "role": str(role)}
+    asked = source if form is Form.PAPER else source.waited_for()
+    verdicts: list[tuple[Verdict, str]] = []
+    evidence: list[Figure] = []
+    for condition in stated.judged:
+        try:
+            found = METRICS[condition.metric](asked, role)
+        except NotKnownError as error:
+            verdicts.append((Verdict.CANNOT_TELL, str(error)))
+        else:
+            verdicts.append(condition.verdict(found[0], at_its_word=form is Form.PAPER))
+            evidence += found
+    if needs := stated.needs or claim.needs:
+        verdicts = [(Verdict.CANNOT_TELL, needs)]
+    # One condition refutes a claim, and one that is open leaves it open.
+    kinds = [kind for kind, _ in verdicts]
+    verdict = next(
+        (kind for kind in (Verdict.REFUTED, Verdict.CANNOT_TELL) if kind in kinds), Verdict.SUPPORTED
+    )
     return Finding(
         claim=id_,
         title=title.format(**words),
@@ -140,35 +150,10 @@ def _finding(id_: str, role: Role, claim: Claims, form: Form, source: Source) ->
         form=form,
         verdict=verdict,
         statement=(stated.says or f"{title}.").format(**words),
-        evidence=evidence,
-        missing=missing,
-        by_design=claim.refuted_by_correction and source.name == CORRECTED and form is Form.GENERAL,
+        evidence=tuple(evidence),
+        missing="; ".join(why for kind, why in verdicts if verdict is kind is Verdict.CANNOT_TELL),
+        by_design=claim.refuted_by_correction and source.name == Edition.CORRECTED and form is Form.GENERAL,
     )
-
-
-def _judged(
-    conditions: Sequence[Condition], role: Role, form: Form, source: Source
-) -> tuple[Verdict, str, tuple[Figure, ...]]:
-    """Refuted where one condition is, open where one is open and none refuted."""
-    verdicts: list[Verdict] = []
-    missing: list[str] = []
-    evidence: list[Figure] = []
-    for condition in conditions:
-        try:
-            figure, *more = METRICS[condition.metric](source, role)
-        except NotKnownError as error:
-            verdicts.append(Verdict.CANNOT_TELL)
-            missing.append(str(error))
-            continue
-        verdict, why = condition.verdict(figure, at_its_word=form is Form.PAPER)
-        verdicts.append(verdict)
-        missing += [why] if why else []
-        evidence += [figure, *more]
-    for verdict in (Verdict.REFUTED, Verdict.CANNOT_TELL):
-        if verdict in verdicts:
-            told = "; ".join(missing) if verdict is Verdict.CANNOT_TELL else ""
-            return verdict, told, tuple(evidence)
-    return Verdict.SUPPORTED, "", tuple(evidence)
 
 
 def claims_table(found: Iterable[Finding]) -> pd.DataFrame:
@@ -185,29 +170,23 @@ def claims_table(found: Iterable[Finding]) -> pd.DataFrame:
 
 def refuted(found: Iterable[Finding], source: str) -> list[str]:
     """Return the claims that the source refutes in their general form, and not by design."""
-    return [
-        finding.claim
-        for finding in found
-        if (finding.edition, finding.form, finding.verdict) == (source, Form.GENERAL, Verdict.REFUTED)
-        and not finding.by_design
-    ]
+    asked = (source, Form.GENERAL, Verdict.REFUTED)
+    return [one.claim for one in found if (one.edition, one.form, one.verdict) == asked and not one.by_design]
 
 
 def tallies(found: Iterable[Finding]) -> Iterator[str]:
     """Return the counts of the verdicts of each source and form, in words."""
-    counts: dict[tuple[str, Form], dict[Verdict, int]] = {}
-    for finding in found:
-        own = counts.setdefault((finding.edition, finding.form), dict.fromkeys(Verdict, 0))
-        own[finding.verdict] += 1
-    for (source, form), own in counts.items():
-        yield f"{_whose(source, form)}: " + ", ".join(
-            f"{number} {'cannot be told' if verdict is Verdict.CANNOT_TELL else verdict}"
-            for verdict, number in own.items()
-            if number
+    counts = Counter((one.edition, one.form, one.verdict) for one in found)
+    for edition, form in dict.fromkeys((edition, form) for edition, form, _ in counts):
+        whose = (
+            "The paper's claims by its own numbers"
+            if form is Form.PAPER
+            else "The same in their general form"
         )
-
-
-def _whose(source: str, form: Form) -> str:
-    if source != PAPER:
-        return f"Claims on this machine, {source}"
-    return "The paper's claims by its own numbers" if form is Form.PAPER else "The same in their general form"
+        if edition != PAPER:
+            whose = f"Claims on this machine, {edition}"
+        yield f"{whose}: " + ", ".join(
+            f"{number} {'cannot be told' if verdict is Verdict.CANNOT_TELL else verdict}"
+            for verdict in Verdict
+            if (number := counts[edition, form, verdict])
+        )

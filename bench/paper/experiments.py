@@ -1,17 +1,23 @@
 """Which runs reproduce what of the paper: a pure plan of presets and variants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Annotated, Final
 
-from bench.paper import method
-from bench.paper.method import Method
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from bench.paper.method import FAULTS, PAPER, Fault, Method
+from bench.records import SCHEMA_VERSION
 from vsr_model.errors import BadInput, nearest
 
-PAPER: Final = "paper"
-FAITHFUL: Final = "faithful"
-CORRECTED: Final = "corrected"
-"""Whose figures: the paper's own, or those of a method on this machine."""
+
+class Edition(StrEnum):
+    """A method of measuring on this machine, the better one first."""
+
+    CORRECTED = "corrected"
+    FAITHFUL = "faithful"
+
 
 EXPERIMENTS: Final = {
     "headline": ("headline",),
@@ -20,42 +26,61 @@ EXPERIMENTS: Final = {
     "memory": ("17", "18"),
     "stages": ("19", "table1"),
 }
-"""The paper's experiments, by the name of their preset, and of its input, and what the
-paper shows of each."""
-
-FAULTS: Final = tuple(method.FAULTS)
-"""Experiments that turn one fault of the paper's method on; each is a preset of its own."""
+"""The paper's experiments, by the name of their preset and of its input, and the figures of each."""
 
 FAULTS_KEY: Final = "faults"
 
 KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_KEY)
-"""What `--figures` may name."""
-
-METHODS: Final = (CORRECTED, FAITHFUL)
-
-PAPER_NAME: Final = "paper.json"
-"""What the runs of a folder were asked for, in that folder."""
-
-FULL: Final = "full"
-QUICK: Final = "quick"
-BRIEF: Final = "brief"
-VERSIONS: Final = (FULL, BRIEF, QUICK)
-"""The paper's sizes; the same with few calls of each; shorter clips, too. Variants of the presets, but the
-first."""
+"""Values of `--figures`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What of the paper is to be reproduced, and how."""
+class Version(StrEnum):
+    """How much is measured. All but the first are variants of the presets."""
 
-    methods: tuple[str, ...]  # of METHODS, in their order
-    figures: tuple[str, ...]  # of KEYS, in their order
-    version: str  # of VERSIONS
+    FULL = "full"  # the paper's sizes
+    BRIEF = "brief"  # the same with few calls of each
+    QUICK = "quick"  # shorter clips, too
+
+
+def known_figure(key: str) -> str:
+    """Raise BadInput for a figure that there is none of."""
+    if key not in KEYS:
+        raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
+    return key
+
+
+class Request(BaseModel):
+    """What of the paper is to be reproduced, and how, as paper.json has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    methods: tuple[Edition, ...] = Field(min_length=1)
+    figures: tuple[Annotated[str, AfterValidator(known_figure)], ...] = Field(min_length=1)
+    version: Version
 
     @property
-    def experiments(self) -> tuple[str, ...]:
-        """Those that the figures need."""
-        return tuple(name for name, keys in EXPERIMENTS.items() if set(keys) & set(self.figures))
+    def steps(self) -> list["Step"]:
+        """The runs in their order: the corrected ones, the faithful ones, then each fault off and on."""
+        names = [name for name, keys in EXPERIMENTS.items() if set(keys) & set(self.figures)]
+        found = [_experiment(edition, name, self.version) for edition in self.methods for name in names]
+        if FAULTS_KEY in self.figures:
+            found += [_fault(name, on=on) for name in FAULTS for on in (False, True)]
+        return found
+
+
+def request(
+    methods: Iterable[Edition] = tuple(Edition),
+    figures: Iterable[str] = KEYS,
+    version: Version = Version.FULL,
+) -> Request:
+    """Return a request, its parts in their order. Raises BadInput for a figure that there is none of."""
+    wanted = {known_figure(key) for key in figures}
+    return Request(
+        methods=tuple(edition for edition in Edition if edition in methods),
+        figures=tuple(key for key in KEYS if key in wanted),
+        version=version,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,47 +93,21 @@ class Step:
     method: Method | None = None  # of the paper's script; None: as any run is
 
 
-def request(methods: Sequence[str], figures: Sequence[str], *, version: str = FULL) -> Request:
-    """Raises BadInput for a figure that there is none of."""
-    for key in figures:
-        if key not in KEYS:
-            raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
-    return Request(
-        methods=tuple(edition for edition in METHODS if edition in methods),
-        figures=tuple(key for key in KEYS if not figures or key in figures),
-        version=version,
-    )
+def _experiment(edition: Edition, name: str, version: Version) -> Step:
+    thin = () if version is Version.FULL else (str(version),)
+    folder, preset = f"{edition}/{name}", f"paper/{name}"
+    if edition is Edition.CORRECTED:
+        return Step(folder=folder, preset=preset, variants=thin)
+    method = {*PAPER, Fault.ONE_PROCESS} if name == "frames" else PAPER
+    # The method comes last: what it asks for holds in the thin version, too.
+    return Step(folder=folder, preset=preset, variants=(*thin, str(edition)), method=method)
 
 
-def steps(wanted: Request) -> list[Step]:
-    """The runs in their order: the corrected experiments, the faithful ones, then each fault off and on."""
-    thin = () if wanted.version == FULL else (wanted.version,)
-    found = [
-        Step(
-            folder=f"{edition}/{name}",
-            preset=f"paper/{name}",
-            # The method comes last: what it asks for holds in the thin version, too.
-            variants=(*thin, *((FAITHFUL,) if edition == FAITHFUL else ())),
-            method=method.FAITHFUL[name] if edition == FAITHFUL else None,
-        )
-        for edition in wanted.methods
-        for name in wanted.experiments
-    ]
-    if FAULTS_KEY in wanted.figures:
-        found += [_of_fault(name, on=on) for name in FAULTS for on in (False, True)]
-    return found
-
-
-def _of_fault(name: str, *, on: bool) -> Step:
-    switched = method.FAULTS[name]
+def _fault(name: str, *, on: bool) -> Step:
+    switched = FAULTS[name]
     return Step(
-        folder=fault_folder(name, on=on),
+        folder=f"{FAULTS_KEY}/{name}/{'on' if on else 'off'}",
         preset=f"paper/faults/{name}",
         variants=("fault",) if on and switched is None else (),
         method=None if switched is None else switched[on],
     )
-
-
-def fault_folder(name: str, *, on: bool) -> str:
-    """Where the run with the fault off, or on, goes."""
-    return f"{FAULTS_KEY}/{name}/{'on' if on else 'off'}"

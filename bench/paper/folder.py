@@ -5,20 +5,18 @@ corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      run
 report.html report.md claims.csv figures/                                    derived (bench.paper.page)
 """
 
-import fcntl
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
-from bench.paper.experiments import FULL, KEYS, METHODS, PAPER_NAME, VERSIONS, Request, Step, steps
-from bench.records import SCHEMA_VERSION
-from bench.results.identity import shown
-from bench.results.run_about import read_json
+from pydantic import ValidationError
+
+from bench.paper.experiments import Request
+from bench.results.run_about import bad_field, read_json
 from bench.results.run_folder import RunFolder, free_path, is_begun
 from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
+
+PAPER_NAME: Final = "paper.json"
 
 
 def begin(folder: Path | None, wanted: Request) -> Path:
@@ -26,22 +24,20 @@ def begin(folder: Path | None, wanted: Request) -> Path:
 
     Raises BadInput for a folder that holds something else.
     """
-    if folder is None:
-        folder = free_path("paper")
+    folder = folder or free_path("paper")
     if (folder / PAPER_NAME).exists():
-        known = read_request(folder)
-        if known != wanted:
+        if (known := read_request(folder)) != wanted:
             raise BadInput(
-                f"{folder}: holds the paper's experiments as asked for otherwise ({_in_words(known)}); "
-                f"name another folder, or go on with it by --resume {folder}"
+                f"{folder}: holds the paper's experiments as asked for otherwise (method "
+                f"{' and '.join(known.methods)}, figures {', '.join(known.figures)}, {known.version}); name "
+                f"another folder, or go on with it by --resume {folder}"
             )
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(wanted)}, indent=2) + "\n"
-        create_whole(folder / PAPER_NAME, text)
+        create_whole(folder / PAPER_NAME, wanted.model_dump_json(indent=2) + "\n")
     except FileExistsError:  # another process was first
         return begin(folder, wanted)
     except OSError as error:
@@ -54,57 +50,21 @@ def read_request(folder: Path) -> Request:
     path = folder / PAPER_NAME
     if not path.is_file():
         raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
-    data = read_json(path)
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
-    kind = data.get("version")
-    if kind not in VERSIONS:
-        raise BadInput(f"{path}: version: should be one of {', '.join(VERSIONS)}, not {shown(kind)}")
-    return Request(
-        methods=_some_of(METHODS, data.get("methods"), f"{path}: methods"),
-        figures=_some_of(KEYS, data.get("figures"), f"{path}: figures"),
-        version=kind,
-    )
+    try:
+        return Request.model_validate(read_json(path))
+    except ValidationError as error:
+        raise bad_field(path, error) from None
 
 
-def _some_of(allowed: Sequence[str], found: object, place: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or not found or not all(item in allowed for item in found):
-        raise BadInput(f"{place}: should be a list of some of {', '.join(allowed)}, not {shown(found)}")
-    return tuple(item for item in allowed if item in found)
-
-
-def _in_words(known: Request) -> str:
-    version = "" if known.version == FULL else f", {known.version}"
-    return f"method {' and '.join(known.methods)}, figures {', '.join(known.figures)}{version}"
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While the block goes on no other process does these runs or writes their page.
-
-    Raises BadInput where one does already.
-    """
-    with (folder / PAPER_NAME).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{folder}: another process is making these runs") from None
-        yield
-
-
-def runs_of(folder: Path, wanted: Request) -> Sequence[tuple[Step, RunFolder]]:
-    """Return the runs that have begun."""
-    return [
-        (step, RunFolder.open(folder / step.folder))
-        for step in steps(wanted)
+def runs_of(folder: Path, wanted: Request) -> dict[str, RunFolder]:
+    """Return the runs that have begun, by their folders below."""
+    return {
+        step.folder: RunFolder.open(folder / step.folder)
+        for step in wanted.steps
         if is_begun(folder / step.folder)
-    ]
+    }
 
 
-def is_done(path: Path) -> bool:
+def is_done(run: RunFolder | None) -> bool:
     """Whether a run's every round has its record."""
-    if not is_begun(path):
-        return False
-    folder = RunFolder.open(path)
-    return len(folder.records()) == len(folder.cells()) * folder.experiment.measure.rounds
+    return run is not None and len(run.records()) == len(run.cells()) * run.experiment.measure.rounds

@@ -1,75 +1,55 @@
 """The faults of the course paper's way of measuring, as switches of bench.paper.script. Pure."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Final, Self
+from collections.abc import Set
+from enum import StrEnum
+from typing import Final
 
 
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """The faults that are on. With none, the script measures as one should."""
+class Fault(StrEnum):
+    """A switch; its value is what a run's environment.json and report say of it."""
 
-    unsynchronised: bool = False
-    """Nothing waits for the GPU before the clock is read: times are of launching the work, and of what a call
-    itself has to wait for."""
-    gradients: bool = False
-    """Autograd records each call, and keeps what a backward pass would need."""
-    first_call_counts: bool = False
-    """No call comes before those that count: libraries load, and cuDNN tunes, in a sample."""
-    all_in_timer: bool = False
-    """The clip's way to the GPU is in every sample, the context and the model's way in a process's first."""
-    one_process: bool = False
-    """All cells share a process, those of a backend before those of the next, which finds all set up."""
-    warp_off_cudnn: bool = False
-    """The warp of features runs without cuDNN, as everything does where cuDNN is switched off."""
-
-    def __str__(self) -> str:
-        faults = ", ".join(PHRASES[name] for name in self.on)
-        return f"the course paper's script: {faults}" if faults else "the course paper's script, no fault on"
-
-    @property
-    def on(self) -> tuple[str, ...]:
-        """The faults' names."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name))
-
-    @classmethod
-    def of(cls, text: object) -> Self | None:
-        """The method whose text this is; None for what is none."""
-        if not isinstance(text, str) or "the course paper's script" not in text:
-            return None
-        return cls(**{name: phrase in text for name, phrase in PHRASES.items()})
+    UNSYNCHRONISED = "the GPU is not waited for"  # times are of launching, and of what a call has to wait for
+    GRADIENTS = "gradients are recorded"  # and kept for a backward pass
+    FIRST_CALL_COUNTS = "the first call counts"  # libraries load, and cuDNN tunes, in a sample
+    ALL_IN_TIMER = "transfers and set-up are in the timer"  # the model's way to the GPU, in the first sample
+    ONE_PROCESS = "one process, a backend after the other"  # the next backend finds all set up
+    WARP_OFF_CUDNN = "the warp runs without cuDNN"  # as everything does where cuDNN is switched off
 
 
-PHRASES: Final = {
-    "unsynchronised": "the GPU is not waited for",
-    "gradients": "gradients are recorded",
-    "first_call_counts": "the first call counts",
-    "all_in_timer": "transfers and set-up are in the timer",
-    "one_process": "one process, a backend after the other",
-    "warp_off_cudnn": "the warp runs without cuDNN",
-}
-"""What a text says of each fault."""
+Method = Set[Fault]
+"""The faults that are on. With none, the script measures as one should."""
 
-PAPER: Final = Method(unsynchronised=True, gradients=True, first_call_counts=True, all_in_timer=True)
+_SCRIPT: Final = "the course paper's script"
 
-FAITHFUL: Final = {
-    "headline": PAPER,
-    "repetitions": PAPER,
-    "frames": replace(PAPER, one_process=True),
-    "memory": PAPER,
-    "stages": PAPER,
-}
-"""How the paper measured each of its experiments."""
 
-_SCRIPT: Final = Method(first_call_counts=True, all_in_timer=True)
+def text_of(method: Method) -> str:
+    """Return how a run was measured, in words that `method_of` reads."""
+    faults = ", ".join(fault for fault in Fault if fault in method)
+    return f"{_SCRIPT}: {faults}" if faults else f"{_SCRIPT}, no fault on"
+
+
+def method_of(text: object) -> Method | None:
+    """Return the method whose text this is; None for a run that was measured as any is."""
+    if not isinstance(text, str) or _SCRIPT not in text:
+        return None
+    return {fault for fault in Fault if fault in text}
+
+
+PAPER: Final[Method] = frozenset(
+    {Fault.UNSYNCHRONISED, Fault.GRADIENTS, Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER}
+)
+"""How the paper measured; behind its figure 15 was one process, too."""
+
+_FIRST_CALLS: Final = {Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER}
 
 FAULTS: Final[dict[str, tuple[Method, Method] | None]] = {
-    "synchronisation": (Method(), Method(unsynchronised=True)),
+    "synchronisation": (set(), {Fault.UNSYNCHRONISED}),
     "autotuning": None,
-    "order": (_SCRIPT, replace(_SCRIPT, one_process=True)),
-    "gradients": (Method(), Method(gradients=True)),
+    "order": (_FIRST_CALLS, {*_FIRST_CALLS, Fault.ONE_PROCESS}),
+    "gradients": (set(), {Fault.GRADIENTS}),
     "transfers": None,
     "tf32": None,
-    "cudnn_warp": (Method(), Method(warp_off_cudnn=True)),
+    "cudnn_warp": (set(), {Fault.WARP_OFF_CUDNN}),
 }
 """Experiments on one fault, each a preset of its own: the script without it, and with it. None: the fault is
 a setting of the backend, which the preset's variant `fault` changes."""

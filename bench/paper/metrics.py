@@ -5,7 +5,7 @@ A metric gives what is judged first, and then what it rests on. It raises NotKno
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Any, Final
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.paper.sources import Cell, NotKnownError, Role, Source
-from bench.statistics.stats import Ratio, Summary, median_interval, ratio, summarise
+from bench.paper.sources import PAPER, Cell, NotKnownError, Role, Source
+from bench.statistics.stats import Summary, median_interval, ratio, summarise
 from bench.units import BYTES, SECONDS, significant, with_unit
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
@@ -23,7 +23,7 @@ GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
 """The paper's "CUDA" and its "cuDNN"."""
 
 STAGES: Final = (ALIGNMENT, PROPAGATION, AGGREGATION, UPSAMPLING)
-"""BasicVSR's, which the paper timed."""
+OTHERS: Final = (ALIGNMENT, AGGREGATION, UPSAMPLING)
 
 LONG_FRAMES: Final = 10
 """Frames of a long clip at least: below, what a call costs whatever its length is a visible part of it."""
@@ -44,9 +44,8 @@ BEGINNING: Final = 0.1
 PARTS: Final = 4
 """Equal parts of the rise's time whose rates are compared."""
 
-RGB_BYTES: Final = 12
-SCALE: Final = 4
-"""Of a float32 pixel, and between the sides of an output and its input."""
+COPIED_BYTES: Final = 12 * (1 + 4**2)
+"""Per pixel of the clip: it and its output of four times the side, in float32."""
 
 CONVOLUTIONS: Final = re.compile(
     r"trunk\(|resblocks\(|compute_flow\(|get_flow\(|spynet\(|propagate_backward\(|aggregation\(|upsampling\(|"
@@ -72,31 +71,26 @@ class Figure:
     @property
     def amount(self) -> str:
         """The value and its interval, such as `3.45× (3.36× to 3.50×, n = 20)`."""
-        notes = []
+        notes = [] if self.n is None else [f"n = {self.n}"]
         if self.low is not None and self.high is not None:
-            notes.append(f"{shown(self.low, self.unit)} to {shown(self.high, self.unit)}")
-        if self.n is not None:
-            notes.append(f"n = {self.n}")
+            notes.insert(0, f"{shown(self.low, self.unit)} to {shown(self.high, self.unit)}")
         return shown(self.value, self.unit) + (f" ({', '.join(notes)})" if notes else "")
 
 
 def shown(value: float, unit: str) -> str:
     """Return the number for people."""
+    size, sign = abs(value), "−" if value < 0 else ""
     match unit:
         case "s":
-            return _signed(value, lambda size: with_unit(size, SECONDS))
+            return sign + with_unit(size, SECONDS)
         case "bytes" | "bytes/s":
-            return _signed(value, lambda size: with_unit(size, BYTES)) + unit.removeprefix("bytes")
+            return sign + with_unit(size, BYTES) + unit.removeprefix("bytes")
         case "%":
-            return f"{_signed(100 * value, significant)} %"
+            return f"{sign}{significant(100 * size)} %"
         case "":
             return f"{value:g}"
         case _:
-            return f"{_signed(value, significant)}{unit}"
-
-
-def _signed(value: float, say: Callable[[float], str]) -> str:
-    return f"−{say(-value)}" if value < 0 else say(value)
+            return f"{sign}{significant(size)}{unit}"
 
 
 Metric = Callable[[Source, Role], Sequence[Figure]]
@@ -108,6 +102,21 @@ def metric(function: Metric) -> Metric:
     """Have claims.yaml name the function."""
     METRICS[getattr(function, "__name__")] = function  # noqa: B009 - a Callable has none to mypy
     return function
+
+
+def figure_of(cell: Cell, what: str) -> Figure:
+    """Return a cell's speedup, the seconds of a stage, or a figure of cells.csv."""
+    if what.endswith(("_s", "_bytes", "_error")):
+        unit = {"_s": "s", "_bytes": "bytes", "_error": ""}[what[what.rindex("_") :]]
+        return Figure(name=what, value=cell.column(what), unit=unit)
+    if what == "speedup":
+        row, names, unit = cell.stage(), ("speedup", "speedup_low", "speedup_high"), "×"
+    else:
+        row, names, unit = cell.stage(what), ("median_s", "low_s", "high_s"), "s"
+    value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in names)
+    if value is None:
+        raise NotKnownError(f"{cell.backend} has no speedup")
+    return Figure(name=what, value=value, unit=unit, low=low, high=high)
 
 
 # Speedups.
@@ -131,14 +140,14 @@ def speedup_of_long_clips(source: Source, role: Role) -> list[Figure]:
 @metric
 def time_saved_on_long_clips(source: Source, role: Role) -> list[Figure]:
     (found,) = speedup_of_long_clips(source, role)
-    low, high = (None if bound is None else 1 - 1 / bound for bound in (found.low, found.high))
-    saved = Figure(name="time saved", value=1 - 1 / found.value, unit="%", low=low, high=high, n=found.n)
-    return [saved, found]
+    value, low, high = (None if one is None else 1 - 1 / one for one in (found.value, found.low, found.high))
+    assert value is not None
+    return [replace(found, name="time saved", unit="%", value=value, low=low, high=high), found]
 
 
 @metric
 def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
-    """By what the speedup is multiplied where a clip's length doubles: least squares on logarithms, over
+    """The factor that the speedup gains where a clip's length doubles: least squares on logarithms, over
     the lengths from a third of the longest on."""
     cells = _sweep(source, role)
     longest = cells[-1].frames
@@ -150,8 +159,7 @@ def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
             "the shortest"
         )
     found = _speedups(cells)
-    logs = [math.log2(cell.frames) for cell in cells], [math.log2(one.ratio) for _, one in found]
-    line = stats.linregress(*logs)
+    line = stats.linregress([math.log2(t) for t in found], [math.log2(one.value) for one in found.values()])
     # Where all are the same there is no error, which is a quotient of nothing to scipy.
     reach = stats.t.ppf(0.975, len(cells) - 2) * np.nan_to_num(line.stderr)
     low, value, high = (2**slope for slope in (line.slope - reach, line.slope, line.slope + reach))
@@ -165,20 +173,20 @@ def speedup_of_one_frame(source: Source, role: Role) -> list[Figure]:
     single = [cell for cell in source.run("frames").cells(role) if cell.frames == 1]
     if not single:
         raise NotKnownError("no clip of one frame was measured")
-    return [_ratio("speedup at t = 1", _speedup(single[0]))]
+    return [replace(figure_of(single[0], "speedup"), name="speedup at t = 1")]
 
 
 @metric
 def headline_speedup(source: Source, role: Role) -> list[Figure]:
-    source.run("headline").cells(Role.CPU)
-    cell = source.run("headline").cells(role)[-1]
-    return [_ratio(f"speedup, t = {cell.frames}", _speedup(cell))]
+    _last(source, "headline", Role.CPU)
+    cell = _last(source, "headline", role)
+    return [replace(figure_of(cell, "speedup"), name=f"speedup, t = {cell.frames}")]
 
 
 @metric
 def headline_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
-    plain, tuned = (_summary(source.run("headline").cells(role)[-1]) for role in GPU)
-    return [_ratio("cuDNN's time over CUDA's", ratio(tuned, plain)), *_both(plain, tuned)]
+    plain, tuned = (_summary(_last(source, "headline", role)) for role in GPU)
+    return [_ratio("cuDNN's time over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
 @metric
@@ -189,8 +197,8 @@ def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     if len(lengths) < 2 or lengths[-1] < LONG_FRAMES:
         raise NotKnownError(f"too few frame counts: two are needed, the longest {LONG_FRAMES} or more")
     longer = lengths[len(lengths) // 2 :]
-    ratios = [(t, ratio(_summary(plain[t]), _summary(tuned[t]))) for t in longer]
-    faster = sum(found.ratio > 1 for _, found in ratios)
+    ratios = {t: _ratio("", _summary(plain[t]), _summary(tuned[t])) for t in longer}
+    faster = sum(found.value > 1 for found in ratios.values())
     more = Figure(name=f"lengths at which cuDNN is faster, of {len(longer)}", value=faster, unit="")
     return [_middle(ratios, "cuDNN's speed over CUDA's"), more]
 
@@ -205,35 +213,23 @@ def _sweep(source: Source, role: Role) -> list[Cell]:
     return cells
 
 
-def _speedup(cell: Cell) -> Ratio:
-    row = cell.stage()
-    if pd.isna(row["speedup"]):
-        raise NotKnownError(f"{cell.backend} has no speedup")
-    return Ratio(ratio=row["speedup"], low=_known(row["speedup_low"]), high=_known(row["speedup_high"]))
+def _speedups(cells: Iterable[Cell]) -> dict[int, Figure]:
+    return {cell.frames: figure_of(cell, "speedup") for cell in cells}
 
 
-def _speedups(cells: Sequence[Cell]) -> list[tuple[int, Ratio]]:
-    return [(cell.frames, _speedup(cell)) for cell in cells]
-
-
-def _middle(ratios: Sequence[tuple[int, Ratio]], name: str = "speedup") -> Figure:
+def _middle(found: Mapping[int, Figure], name: str = "speedup") -> Figure:
     """The median over lengths; its interval is of theirs, where all have one, or of how they scatter."""
-    values = [found.ratio for _, found in ratios]
-    lows, highs = ([value for _, one in ratios if (value := of(one)) is not None] for of in (_low, _high))
-    bounds = median_interval(values)
-    if len(lows) == len(highs) == len(values):
-        bounds = median(lows), median(highs)
-    low, high = bounds or (None, None)
-    where = f"t = {ratios[0][0]} to {ratios[-1][0]}"
-    return Figure(name=f"{name}, {where}", value=median(values), low=low, high=high, n=len(values))
-
-
-def _low(found: Ratio) -> float | None:
-    return found.low
-
-
-def _high(found: Ratio) -> float | None:
-    return found.high
+    values = [one.value for one in found.values()]
+    low, high = median_interval(values) or (None, None)
+    if bounds := _bounds(found.values()):
+        low, high = map(median, bounds)
+    return Figure(
+        name=f"{name}, t = {min(found)} to {max(found)}",
+        value=median(values),
+        low=low,
+        high=high,
+        n=len(values),
+    )
 
 
 # Repeated calls.
@@ -242,18 +238,18 @@ def _high(found: Ratio) -> float | None:
 @metric
 def first_call_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (_first(source, role) for role in GPU)
-    return [_ratio("cuDNN's first call over CUDA's", ratio(tuned, plain)), *_both(plain, tuned)]
+    return [_ratio("cuDNN's first call over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
 @metric
 def first_call_over_later(source: Source, role: Role) -> list[Figure]:
-    return [_ratio("first call over later ones", ratio(_first(source, role), _later(source, role)))]
+    return [_ratio("first call over later ones", _first(source, role), _later(source, role))]
 
 
 @metric
 def later_calls_of_plain_over_tuned(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (_later(source, role) for role in GPU)
-    return [_ratio("CUDA's later calls over cuDNN's", ratio(plain, tuned)), *_both(plain, tuned)]
+    return [_ratio("CUDA's later calls over cuDNN's", plain, tuned), *_both(plain, tuned)]
 
 
 @metric
@@ -277,7 +273,7 @@ def variation(source: Source, role: Role) -> list[Figure]:
 
 @metric
 def farthest_from_the_line(source: Source, role: Role) -> list[Figure]:
-    """How far the cell that is farthest is from the line through all lengths (Theil and Sen)."""
+    """The largest distance of a cell from the line through all lengths (Theil and Sen)."""
     cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
     if len(cells) < MIN_ON_LINE:
         raise NotKnownError(f"too few frame counts: {len(cells)} beside t = 1, of {MIN_ON_LINE} needed")
@@ -292,8 +288,8 @@ def farthest_from_the_line(source: Source, role: Role) -> list[Figure]:
     ]
 
 
-def _rounds(source: Source, role: Role) -> list[tuple[list[float], list[float]]]:
-    cell = source.run("repetitions").cells(role)[-1]
+def _rounds(source: Source, role: Role) -> list[tuple[float, list[float]]]:
+    cell = _last(source, "repetitions", role)
     rounds = cell.calls()
     if not any(later for _, later in rounds):
         raise NotKnownError(f"too few samples: {cell.backend} has no call after its first")
@@ -301,15 +297,11 @@ def _rounds(source: Source, role: Role) -> list[tuple[list[float], list[float]]]
 
 
 def _first(source: Source, role: Role) -> Summary:
-    return summarise([first for first, _ in _rounds(source, role)])
+    return summarise([[first] for first, _ in _rounds(source, role)])
 
 
 def _later(source: Source, role: Role) -> Summary:
     return summarise([later for _, later in _rounds(source, role) if later])
-
-
-def _both(plain: Summary, tuned: Summary) -> list[Figure]:
-    return [_seconds(name, summary) for name, summary in (("CUDA", plain), ("cuDNN", tuned))]
 
 
 # Stages.
@@ -319,10 +311,12 @@ def _both(plain: Summary, tuned: Summary) -> list[Figure]:
 def propagation_over_others(source: Source, role: Role) -> list[Figure]:
     """Propagation over the stage that comes nearest to it."""
     found = _stages(source, role)
-    ratios = [ratio(found[PROPAGATION], one) for stage, one in found.items() if stage != PROPAGATION]
+    ratios = [_ratio("", found[PROPAGATION], found[stage]) for stage in OTHERS]
+    name = "propagation over the longest other stage"
+    least = Figure(name=name, value=min(one.value for one in ratios))
+    if bounds := _bounds(ratios):
+        least = replace(least, low=min(bounds[0]), high=min(bounds[1]))
     share = found[PROPAGATION].median / _whole(found)
-    least = _ratio("propagation over the longest other stage", min(ratios, key=lambda one: one.ratio))
-    least = replace(least, low=_outer(min, ratios, _low), high=_outer(min, ratios, _high))
     return [least, Figure(name="propagation's share", value=share, unit="%")]
 
 
@@ -330,27 +324,24 @@ def propagation_over_others(source: Source, role: Role) -> list[Figure]:
 def unevenness_of_stages(source: Source, role: Role) -> list[Figure]:
     """The largest of the stages' speedups over the smallest, at the farthest that their intervals allow."""
     cpu, gpu = _stages(source, Role.CPU), _stages(source, role)
-    speedups = [ratio(cpu[stage], gpu[stage]) for stage in STAGES]
-    lows, highs = (_outer(which, speedups, of) for which, of in ((max, _low), (min, _high)))
-    near = None if lows is None or highs is None else max(1.0, lows / highs)
-    lows, highs = (_outer(which, speedups, of) for which, of in ((min, _low), (max, _high)))
-    far = None if lows is None or highs is None else highs / lows
-    values = [found.ratio for found in speedups]
-    worst = Figure(name="the largest over the smallest", value=max(values) / min(values), low=near, high=far)
-    named = zip(STAGES, speedups, strict=True)
-    return [worst, *(_ratio(f"speedup of {stage}", found) for stage, found in named)]
+    speedups = [_ratio(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
+    values = [found.value for found in speedups]
+    worst = Figure(name="the largest over the smallest", value=max(values) / min(values))
+    if bounds := _bounds(speedups):
+        lows, highs = bounds
+        worst = replace(worst, low=max(1.0, max(lows) / min(highs)), high=max(highs) / min(lows))
+    return [worst, *speedups]
 
 
 @metric
 def lead_of_propagation(source: Source, _: Role) -> list[Figure]:
-    """By how much the time saved in propagation exceeds what all other stages change."""
+    """The time saved in propagation less what all other stages change."""
     plain, tuned = (_stages(source, role) for role in GPU)
     terms = [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
     saved = _sum("time saved in propagation", "s", terms)
-    for stage in STAGES:
-        if stage != PROPAGATION:
-            sign = math.copysign(1.0, plain[stage].median - tuned[stage].median)
-            terms += [(-sign, plain[stage]), (sign, tuned[stage])]
+    for stage in OTHERS:
+        sign = math.copysign(1.0, plain[stage].median - tuned[stage].median)
+        terms += [(-sign, plain[stage]), (sign, tuned[stage])]
     return [_sum("by how much that exceeds what the others change", "s", terms), saved]
 
 
@@ -358,28 +349,23 @@ def lead_of_propagation(source: Source, _: Role) -> list[Figure]:
 def largest_change_of_others(source: Source, _: Role) -> list[Figure]:
     """Of the stages but propagation, the largest change from "CUDA" to "cuDNN", of the whole forward."""
     plain, tuned = (_stages(source, role) for role in GPU)
-    total = _whole(plain)
     moved = [
-        _sum(f"change of {stage}, of the whole", "%", [(1.0, tuned[stage]), (-1.0, plain[stage])], total)
-        for stage in STAGES
-        if stage != PROPAGATION
+        _sum(f"change of {stage}, of the whole", "%", [(1, tuned[stage]), (-1, plain[stage])], _whole(plain))
+        for stage in OTHERS
     ]
-    bounds = [(one.low, one.high) for one in moved if one.low is not None and one.high is not None]
-    known = len(bounds) == len(moved)
-    nearest = [0.0 if low <= 0 <= high else min(abs(low), abs(high)) for low, high in bounds]
-    largest = Figure(
-        name="the largest change", value=max(abs(one.value) for one in moved), unit="%",
-        low=max(nearest) if known else None,
-        high=max(max(abs(low), abs(high)) for low, high in bounds) if known else None,
-    )  # fmt: skip
+    largest = Figure(name="the largest change", value=max(abs(one.value) for one in moved), unit="%")
+    if bounds := _bounds(moved):
+        ends = [sorted((abs(low), abs(high))) for low, high in zip(*bounds, strict=True)]
+        nearest = [0.0 if low <= 0 <= high else end[0] for end, low, high in zip(ends, *bounds, strict=True)]
+        largest = replace(largest, low=max(nearest), high=max(farther for _, farther in ends))
     return [largest, *moved]
 
 
 def _stages(source: Source, role: Role) -> dict[str, Summary]:
     """Each stage's seconds; of the paper, which printed three of each, the means, as it has them."""
-    cell = source.run("stages").cells(role)[-1]
+    cell = _last(source, "stages", role)
     found = {stage: _summary(cell, stage) for stage in STAGES}
-    if source.name == "paper":
+    if source.name == PAPER:
         samples = cell.rows("samples").groupby("stage")["wall_s"].mean()
         found = {stage: replace(one, median=float(samples[stage])) for stage, one in found.items()}
     if any(summary.median <= 0 for summary in found.values()):
@@ -391,32 +377,13 @@ def _whole(stages: Mapping[str, Summary]) -> float:
     return math.fsum(summary.median for summary in stages.values())
 
 
-def _outer(which: Any, ratios: Sequence[Ratio], of: Callable[[Ratio], float | None]) -> float | None:
-    bounds = [bound for found in ratios if (bound := of(found)) is not None]
-    return which(bounds) if len(bounds) == len(ratios) else None
-
-
-def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Figure:
-    """The sum of medians, each times its factor, over `per`; its interval by MOVER (Zou and Donner 2008)."""
-    value = math.fsum(factor * one.median for factor, one in terms) / per
-    ends = [
-        sorted((factor * (one.low - one.median), factor * (one.high - one.median)))
-        for factor, one in terms
-        if one.low is not None and one.high is not None
-    ]
-    if len(ends) < len(terms):
-        return Figure(name=name, value=value, unit=unit)
-    down, up = (math.hypot(*(end[place] for end in ends)) / per for place in (0, 1))
-    return Figure(name=name, value=value, unit=unit, low=value - down, high=value + up)
-
-
 # Memory.
 
 
 @metric
 def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
-    """How far the rate of one of four parts of the rise's time is from the whole's."""
-    seconds, size = _rise(_memory(source, role))
+    """The farthest that the rate of one of four parts of the rise's time is from the whole's."""
+    seconds, size = _rise(source, role)
     marks = np.interp(np.linspace(0, seconds[-1], PARTS + 1), seconds, size)
     overall = (size[-1] - size[0]) / seconds[-1]
     off = np.diff(marks) / (seconds[-1] / PARTS) / overall - 1
@@ -426,17 +393,16 @@ def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
 
 @metric
 def memory_kept(source: Source, role: Role) -> list[Figure]:
-    """What a forward adds to host memory, per frame and pixel of its input."""
-    cell = _memory(source, role)
-    pixels = cell.batch * cell.frames * cell.height * cell.width
+    """The growth of host memory in a forward, per frame and pixel of its input."""
+    cell = _last(source, "memory", role)
     grown = cell.column("peak_host_bytes") - cell.column("host_before_bytes")
-    return [Figure(name="growth per frame and input pixel", value=grown / pixels, unit="bytes")]
+    return [Figure(name="growth per frame and input pixel", value=grown / cell.pixels, unit="bytes")]
 
 
 @metric
 def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
     """The share of the curve's variance that a straight line explains (R squared)."""
-    seconds, size = _rise(_memory(source, role))
+    seconds, size = _rise(source, role)
     explained = float(stats.linregress(seconds, size).rvalue ** 2)
     name = "part of the rise that a straight line explains"
     return [Figure(name=name, value=explained, unit="%", n=len(size)), *rate_of_growth(source, role)]
@@ -444,14 +410,14 @@ def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
 
 @metric
 def rate_of_growth(source: Source, role: Role) -> list[Figure]:
-    seconds, size = _rise(_memory(source, role))
+    seconds, size = _rise(source, role)
     rate = float((size[-1] - size[0]) / seconds[-1])
     return [Figure(name="rate of the whole rise", value=rate, unit="bytes/s")]
 
 
 @metric
 def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
-    seconds, size = _rise(_memory(source, role))
+    seconds, size = _rise(source, role)
     half = float(np.interp(seconds[-1] / 2, seconds, size))
     share = (half - size[0]) / (size[-1] - size[0])
     return [Figure(name="part of the rise in the first half of its time", value=float(share), unit="%")]
@@ -460,11 +426,11 @@ def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
 @metric
 def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
     """The share of the growth by line of the forward that stands in lines whose calls convolve."""
-    lines = _memory(source, role).rows("memory_lines")
+    lines = _last(source, "memory", role).rows("memory_lines")
     grown = lines["increment_bytes"].clip(lower=0)
     if not grown.sum():
         raise NotKnownError("memory by line of the forward was not measured")
-    inside = grown[[bool(CONVOLUTIONS.search(text)) for text in lines["source"]]].sum()
+    inside = grown[lines["source"].str.contains(CONVOLUTIONS)].sum()
     name = "growth in lines whose calls convolve"
     return [Figure(name=name, value=float(inside / grown.sum()), unit="%")]
 
@@ -472,21 +438,16 @@ def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
 @metric
 def transfers_of_device_memory(source: Source, role: Role) -> list[Figure]:
     """The clip and its output over the peak of device memory."""
-    cell = _memory(source, role)
-    copied = RGB_BYTES * (1 + SCALE**2) * cell.batch * cell.frames * cell.height * cell.width
+    cell = _last(source, "memory", role)
+    copied, name = COPIED_BYTES * cell.pixels, "the clip and its output"
     share = copied / cell.column("peak_device_bytes")
-    return [
-        Figure(name="the clip and its output over the peak of device memory", value=share, unit="%"),
-        Figure(name="the clip and its output", value=copied, unit="bytes"),
-    ]
+    whole = Figure(name=f"{name} over the peak of device memory", value=share, unit="%")
+    return [whole, Figure(name=name, value=copied, unit="bytes")]
 
 
-def _memory(source: Source, role: Role) -> Cell:
-    return source.run("memory").cells(role)[-1]
-
-
-def _rise(cell: Cell) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _rise(source: Source, role: Role) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Seconds and bytes of the curve from where a tenth of its rise is done to its peak."""
+    cell = _last(source, "memory", role)
     points = cell.rows("memory")
     if not len(points):
         raise NotKnownError(f"memory of {cell.backend} over time was not measured")
@@ -504,55 +465,81 @@ def _rise(cell: Cell) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 @metric
 def saved_by_pinned_memory(source: Source, role: Role) -> list[Figure]:
-    """What pinned memory saves of copies and forward together."""
-    off, on = _pair(source, "transfers", role)
-    copies = [_summary(off, stage) for stage in ("host_to_device", "device_to_host")]
-    whole = math.fsum(copy.median for copy in copies) + _summary(off).median
-    after = [(-1.0, _summary(on, stage)) for stage in ("host_to_device", "device_to_host")]
-    saved = _sum("saved by pinned memory", "%", [*((1.0, copy) for copy in copies), *after], whole)
-    most = math.fsum(copy.median for copy in copies) / whole
-    return [saved, Figure(name="what copies that cost nothing would save", value=most, unit="%")]
+    """The part of copies and forward together that pinned memory saves."""
+    off, on = _pairs(source, "transfers", role)[-1]
+    before, after = (
+        [_summary(cell, stage) for stage in ("host_to_device", "device_to_host")] for cell in (off, on)
+    )
+    copies = math.fsum(copy.median for copy in before)
+    whole = copies + _summary(off).median
+    terms = [*((1.0, copy) for copy in before), *((-1.0, copy) for copy in after)]
+    most = Figure(name="what copies that cost nothing would save", value=copies / whole, unit="%")
+    return [_sum("saved by pinned memory", "%", terms, whole), most]
 
 
 @metric
 def first_point_after_another_backend(source: Source, role: Role) -> list[Figure]:
     """The first point in a process that another backend has started, over that in a process of its own."""
-    apart, shared = _pair(source, "order", role, longest=False)
-    value = shared.stage()["median_s"] / apart.stage()["median_s"]
-    return [Figure(name="first point in a shared process over that in its own", value=value)]
+    apart, shared = (cell.stage()["median_s"] for cell in _pairs(source, "order", role)[0])
+    return [Figure(name="first point in a shared process over that in its own", value=shared / apart)]
 
 
-def _pair(source: Source, fault: str, role: Role, *, longest: bool = True) -> tuple[Cell, Cell]:
-    """A cell without the fault and with it."""
+def _pairs(source: Source, fault: str, role: Role) -> list[tuple[Cell, Cell]]:
+    """Each length's cell without the fault and with it, shortest first."""
     off, on = (
         {cell.frames: cell for cell in source.run(f"{fault}/{which}").cells(role)} for which in ("off", "on")
     )
-    shared = sorted(off.keys() & on.keys())
-    if not shared:
+    if not off.keys() & on.keys():
         raise NotKnownError("no length ended well both with the fault and without")
-    frames = shared[-1 if longest else 0]
-    return off[frames], on[frames]
+    return [(off[frames], on[frames]) for frames in sorted(off.keys() & on.keys())]
 
 
-# What they are made of.
+# Common parts.
+
+
+def _last(source: Source, experiment: str, role: Role) -> Cell:
+    """The cell of the longest clip."""
+    return source.run(experiment).cells(role)[-1]
 
 
 def _summary(cell: Cell, stage: str = "forward") -> Summary:
     row = cell.stage(stage)
+    low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("low_s", "high_s"))
     return Summary(
         n_rounds=int(row["n_rounds"]), n=int(row["n"]), interval=row["interval"],
-        median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"],
-        low=_known(row["low_s"]), high=_known(row["high_s"]),
+        median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"], low=low, high=high,
     )  # fmt: skip
 
 
-def _known(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _ratio(name: str, found: Ratio) -> Figure:
+def _ratio(name: str, above: Summary, below: Summary) -> Figure:
+    found = ratio(above, below)
     return Figure(name=name, value=found.ratio, low=found.low, high=found.high)
 
 
-def _seconds(name: str, summary: Summary) -> Figure:
-    return Figure(name=name, value=summary.median, unit="s", low=summary.low, high=summary.high, n=summary.n)
+def _both(plain: Summary, tuned: Summary) -> list[Figure]:
+    return [
+        Figure(name=name, value=one.median, unit="s", low=one.low, high=one.high, n=one.n)
+        for name, one in (("CUDA", plain), ("cuDNN", tuned))
+    ]
+
+
+def _bounds(figures: Iterable[Figure]) -> tuple[list[float], list[float]] | None:
+    """All lower and all upper bounds; None where a figure has none."""
+    known = [(one.low, one.high) for one in figures]
+    lows = [low for low, _ in known if low is not None]
+    highs = [high for _, high in known if high is not None]
+    return (lows, highs) if len(lows) == len(highs) == len(known) else None
+
+
+def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Figure:
+    """The sum of medians, each times its factor, over `per`; its interval by MOVER (Zou and Donner 2008)."""
+    value = math.fsum(factor * one.median for factor, one in terms) / per
+    ends = [
+        sorted((factor * (one.low - one.median), factor * (one.high - one.median)))
+        for factor, one in terms
+        if one.low is not None and one.high is not None
+    ]
+    if len(ends) < len(terms):
+        return Figure(name=name, value=value, unit=unit)
+    down, up = (math.hypot(*(end[place] for end in ends)) / per for place in (0, 1))
+    return Figure(name=name, value=value, unit=unit, low=value - down, high=value + up)

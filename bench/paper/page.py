@@ -1,11 +1,11 @@
 """The reproduction's page from its runs: figures, claims.csv, report.md and report.html."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
-from itertools import starmap
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,27 +14,14 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure as Drawing
 
-from bench.machine.environment import in_short
-from bench.paper import published
-from bench.paper.claims import Finding, Form, Verdict, claims_table, findings, refuted, tallies
-from bench.paper.experiments import (
-    BRIEF,
-    CORRECTED,
-    EXPERIMENTS,
-    FAITHFUL,
-    FAULTS,
-    FAULTS_KEY,
-    FULL,
-    METHODS,
-    QUICK,
-    Request,
-    steps,
-)  # fmt: skip
-from bench.paper.folder import alone, is_done, runs_of
-from bench.paper.metrics import METRICS, Figure, shown
-from bench.paper.sources import Cell, NotKnownError, Role, Run, Source, together
+from bench.paper.claims import Finding, Form, claims_table, findings, tallies
+from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request
+from bench.paper.folder import is_done, runs_of
+from bench.paper.method import FAULTS
+from bench.paper.metrics import METRICS, Figure, figure_of, shown
+from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
 from bench.plotting.plots import FORMATS, data, figure, save
-from bench.reporting.html_files import relative, write_pages
+from bench.reporting.html_files import Pages, relative, write_pages
 from bench.reporting.markdown import Column, escape, image, table, target
 from bench.results.run_folder import RunFolder, to_csv
 from bench.results.whole_file import write_whole
@@ -43,108 +30,41 @@ CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"
 TITLE: Final = "A course paper reproduced"
 
-WAYS: Final = {
-    FAITHFUL: "measured by the paper's script: gradients recorded, nothing waits for the GPU, no warm-up, "
-    "the first call counts, and cuDNN on under the name CUDA",
-    CORRECTED: "measured properly: no gradients, synchronised, the first call apart, processes that no other "
-    "backend has used, and a backend that really has no cuDNN",
-}
-
-VERSIONS: Final = {
-    FULL: "",
-    QUICK: " A quick version: shorter clips and fewer calls than the paper's.",
-    BRIEF: " A brief version: the paper's clips, and few calls of each.",
-}
-
-_Cells = Sequence[tuple[Source, Cell]]
-
 LINES: Final = 5
 """Source lines of a forward that a table shows: those that add most memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class Written(Pages):
     """Where the page is, and what it came to."""
 
-    markdown: Path
-    html: Path
     claims: Path
-    verdicts: tuple[str, ...]  # counts in words
-    refuted: tuple[str, ...]  # claims that this machine refutes, by the best method that was run
+    found: list[Finding]
 
 
 def write(folder: Path, wanted: Request) -> Written:
-    """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun.
-
-    Raises BadInput where another process is at them.
-    """
-    with alone(folder):
-        return _write(folder, wanted)
-
-
-def _write(folder: Path, wanted: Request) -> Written:
+    """Make the page, its figures and claims.csv anew from the folder's runs, whole or begun."""
     runs = runs_of(folder, wanted)
     sources = sources_of(folder, wanted)
     found = findings(sources)
     write_whole(folder / CLAIMS_NAME, to_csv(claims_table(found)))
     drawn = _draw(sources, wanted, folder / FIGURES_NAME)
-    missing = sum(not is_done(folder / step.folder) for step in steps(wanted))
+    keys = [key for key in wanted.figures if key != FAULTS_KEY]
     text = _template().render(
         title=TITLE,
         sources=sources,
-        ways=WAYS,
-        versions=VERSIONS,
-        note=f"{missing} of the runs are not done yet." if missing else "",
+        missing=sum(not is_done(runs.get(step.folder)) for step in wanted.steps),
         tallies=list(tallies(found)),
         findings=found,
         verdicts=_verdicts(found),
-        details=_details(found),
-        figures=[
-            {
-                **section(key, sources),
-                "pictures": [image(relative(path, folder)) for path in drawn.get(key, ())],
-            }
-            for key in wanted.figures
-            if key != FAULTS_KEY
-        ],
-        faults=[_fault(name, sources[-1]) for name in FAULTS] if FAULTS_KEY in wanted.figures else (),
-        runs=_runs(runs),
+        figures=[section(key, sources) for key in keys],
+        pictures=[[image(relative(path, folder)) for path in drawn[key]] for key in keys],
+        faults=[fault_section(name, sources[-1]) for name in FAULTS] if FAULTS_KEY in wanted.figures else (),
+        runs=_table([_run(name, run) for name, run in runs.items()]),
     )
     pictures = [path for paths in drawn.values() for path in paths]
     pages = write_pages(folder, text, title=TITLE, pictures=pictures)
-    own = CORRECTED if CORRECTED in wanted.methods else FAITHFUL
-    return Written(
-        markdown=pages.markdown,
-        html=pages.html,
-        claims=folder / CLAIMS_NAME,
-        verdicts=tuple(tallies(found)),
-        refuted=tuple(refuted(found, own)),
-    )
-
-
-def sources_of(folder: Path, wanted: Request) -> list[Source]:
-    """Return the paper, and the methods whose runs are in the folder, the best last.
-
-    The experiments on faults are of this machine, and stand with the last.
-    """
-    read = {step.folder: run for step, run in runs_of(folder, wanted)}
-    sources = [published.source()]
-    for method in METHODS[::-1]:
-        runs = {name: _run(read[f"{method}/{name}"]) for name in EXPERIMENTS if f"{method}/{name}" in read}
-        if method == next(iter(wanted.methods)):
-            runs |= {
-                name.removeprefix(f"{FAULTS_KEY}/"): _run(run)
-                for name, run in read.items()
-                if name.startswith(FAULTS_KEY)
-            }
-        if runs:
-            machine = in_short(next(iter(read.values())).environment)
-            sources.append(Source(name=method, machine=machine, version=wanted.version, runs=runs))
-    return sources
-
-
-def _run(folder: RunFolder) -> Run:
-    return Run.of(folder.tables(), folder.experiment, folder.environment)
+    return Written(**vars(pages), claims=folder / CLAIMS_NAME, found=found)
 
 
 @cache
@@ -189,44 +109,61 @@ def _experiment(key: str) -> str:
 def _draw(sources: Sequence[Source], wanted: Request, folder: Path) -> dict[str, list[Path]]:
     """Draw the figures that there is something to draw for; return the .png of each."""
     folder.mkdir(exist_ok=True)
-    drawn: dict[str, list[Path]] = {}
-    kept = set()
-    for key in wanted.figures:
-        for name, drawing in drawings(key, sources) if key != FAULTS_KEY else ():
+    before = {path for path in folder.iterdir() if path.name.startswith(("figure-", "headline"))}
+    drawn: dict[str, list[Path]] = {key: [] for key in wanted.figures}
+    for key in drawn.keys() - {FAULTS_KEY}:
+        for name, drawing in drawings(key, sources):
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
             save(drawing, paths)
-            kept |= set(paths)
-            drawn.setdefault(key, []).append(next(path for path in paths if path.suffix == ".png"))
-    for path in folder.iterdir():
-        if path not in kept and path.name.startswith(("figure-", "headline")):
-            path.unlink()
+            before.difference_update(paths)
+            drawn[key].append(folder / f"{name}.png")
+    for path in before:
+        path.unlink()
     return drawn
 
 
 # Tables.
 
+_Row = Mapping[str, str]
+
+
+def _table(rows: Sequence[_Row] | pd.DataFrame, *, numbers: bool = False) -> str:
+    """Return rows of Markdown as a table; with `numbers` all columns are, but for those that say of what."""
+    frame = pd.DataFrame(rows).fillna("")
+    texts = {"source", "method", "line"} if numbers else set(frame)
+    return table(
+        [
+            Column(title=str(name), cells=list(cells), numeric=name not in texts)
+            for name, cells in frame.items()
+        ]
+    )
+
 
 def section(key: str, sources: Sequence[Source]) -> dict[str, Any]:
     """Return a figure's title, its numbers as a table, what is missing, and what is to be known of it."""
     entry, experiment = _texts()["figures"][key], _experiment(key)
-    cells = [(source, cell) for source in sources for cell in _cells(source, experiment)]
+    cells: list[tuple[Source, Cell]] = []
     reasons: dict[str, list[str]] = {}
     for source in sources:
         run = source.runs.get(experiment)
         for reason in ["it was not run"] if run is None else run.missing():
             reasons.setdefault(reason, []).append(source.name)
+        with suppress(NotKnownError):
+            cells += [(source, cell) for cell in source.run(experiment).cells()]
     missing = "; ".join(f"of {' and '.join(names)}, {escape(reason)}" for reason, names in reasons.items())
+    rows: Sequence[_Row] | pd.DataFrame
     if "by_length" in entry:
-        columns = _by_length(cells, entry["by_length"])
+        rows = _by_length(cells, entry["by_length"])
     elif key == "18":
-        columns = _lines(cells)
+        rows = [row for source, cell in cells for row in _lines(source, cell)]
     else:
-        columns = [*_heads(cells), *starmap(partial(_column, cells), entry.get("columns", {}).items())]
-    return {
-        **entry,
-        "table": table(columns) if len(columns) > len(_heads(())) or "by_length" in entry else "",
-        "missing": missing and f"Not shown: {missing}.",
-    }
+        columns = entry.get("columns", {})
+        rows = [
+            _head(source, cell) | {title: _amount(source, cell, what) for title, what in columns.items()}
+            for source, cell in cells
+            if columns
+        ]
+    return {**entry, "table": _table(rows, numbers=True), "missing": missing and f"Not shown: {missing}."}
 
 
 def markdown_of(key: str, sources: Sequence[Source]) -> str:
@@ -236,141 +173,91 @@ def markdown_of(key: str, sources: Sequence[Source]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def figure_of(source: Source, cell: Cell, what: str) -> Figure:
+def _head(source: Source, cell: Cell) -> dict[str, str]:
+    return {"source": source.name, "method": escape(cell.backend), "t": str(cell.frames)}
+
+
+def _figure(source: Source, cell: Cell, what: str) -> Figure:
     """Return a figure of a cell, by the name that figures.yaml has for it."""
-    if what in METRICS:
-        return METRICS[what](source, cell.role)[0]
-    if what.endswith(("_s", "_bytes", "_error")):
-        unit = {"_s": "s", "_bytes": "bytes", "_error": ""}[what[what.rindex("_") :]]
-        return Figure(name=what, value=cell.column(what), unit=unit)
-    if what == "speedup":
-        row, names, unit = cell.stage(), ("speedup", "speedup_low", "speedup_high"), "×"
-    else:
-        row, names, unit = cell.stage(what), ("median_s", "low_s", "high_s"), "s"
-    value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in names)
-    if value is None:
-        raise NotKnownError(f"{what} of {cell.backend} is not known")
-    return Figure(name=what, value=value, unit=unit, low=low, high=high)
-
-
-def _cells(source: Source, experiment: str) -> list[Cell]:
-    try:
-        return source.run(experiment).cells()
-    except NotKnownError:
-        return []
+    return METRICS[what](source, cell.role)[0] if what in METRICS else figure_of(cell, what)
 
 
 def _amount(source: Source, cell: Cell, what: str) -> str:
     try:
-        return escape(figure_of(source, cell, what).amount)
+        return escape(_figure(source, cell, what).amount)
     except NotKnownError:
         return ""
 
 
-def _heads(cells: _Cells) -> list[Column]:
-    return [
-        Column(title="source", cells=[source.name for source, _ in cells]),
-        Column(title="method", cells=[escape(cell.backend) for _, cell in cells]),
-        Column(title="t", cells=[str(cell.frames) for _, cell in cells], numeric=True),
-    ]
-
-
-def _column(cells: _Cells, title: str, what: str) -> Column:
-    return Column(title=title, cells=[_amount(*one, what) for one in cells], numeric=True)
-
-
-def _by_length(cells: _Cells, what: str) -> list[Column]:
-    """A row for each length and a column for each series."""
+def _by_length(cells: Sequence[tuple[Source, Cell]], what: str) -> pd.DataFrame:
+    """A row for each length, with a figure of each series."""
     series: dict[str, dict[int, str]] = {}
     for source, cell in cells:
         if what != "speedup" or cell.role is not Role.CPU:
-            own = series.setdefault(f"{source.name}: {cell.backend}", {})
+            own = series.setdefault(escape(f"{source.name}: {cell.backend}"), {})
             own[cell.frames] = _amount(source, cell, what)
-    lengths = sorted({frames for own in series.values() for frames in own})
-    return [
-        Column(title="t", cells=[str(frames) for frames in lengths], numeric=True),
-        *(
-            Column(title=escape(name), cells=[own.get(frames, "") for frames in lengths], numeric=True)
-            for name, own in series.items()
-        ),
-    ]
+    frame = pd.DataFrame(series).sort_index()
+    return frame.assign(t=frame.index.map(str))[["t", *frame]]
 
 
-def _lines(cells: _Cells) -> list[Column]:
+def _lines(source: Source, cell: Cell) -> list[_Row]:
     """The lines of the forward that add most memory."""
-    rows = []
-    for source, cell in cells:
-        lines = cell.rows("memory_lines").sort_values("increment_bytes", ascending=False).head(LINES)
-        rows += [(source, cell, line) for line in lines.to_dict("records") if line["increment_bytes"] > 0]
-    added = [shown(line["increment_bytes"], "bytes") for *_, line in rows]
+    lines = cell.rows("memory_lines").sort_values("increment_bytes", ascending=False).head(LINES)
     return [
-        *_heads([(source, cell) for source, cell, _ in rows]),
-        Column(title="line", cells=[escape(str(line["source"]).strip()) for *_, line in rows]),
-        Column(title="adds", cells=added, numeric=True),
+        _head(source, cell)
+        | {"line": escape(line["source"].strip()), "adds": shown(line["increment_bytes"], "bytes")}
+        for line in lines.to_dict("records")
+        if line["increment_bytes"] > 0
     ]
 
 
-def _fault(name: str, source: Source) -> dict[str, str]:
+def fault_section(name: str, source: Source) -> dict[str, str]:
     """Return an experiment on a fault: each figure without the fault, with it, and their ratio."""
     entry = _texts()["faults"][name]
     try:
         off, on = (source.run(f"{name}/{which}").cells() for which in ("off", "on"))
     except NotKnownError as error:
         return {**entry, "table": "", "missing": str(error)}
-    rows = []
-    for one, other in zip(off, on, strict=False):
-        for what in entry["compare"] if one.frames == other.frames else ():
-            texts = [_amount(source, cell, what) for cell in (one, other)]
-            if all(texts):
-                values = [figure_of(source, cell, what).value for cell in (one, other)]
-                backends = " and ".join(dict.fromkeys((one.backend, other.backend)))
-                over = shown(values[1] / values[0], "×") if values[0] > 0 else ""
-                rows.append((escape(what), escape(backends), str(one.frames), *texts, over))
-    titles = ("figure", "method", "t", "without", "with", "with / without")
-    return {**entry, "table": _table(titles, rows), "missing": "no figure is in both runs"}
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    columns = zip(titles, zip(*rows, strict=True), strict=True) if rows else ()
-    return table([Column(title=title, cells=cells) for title, cells in columns])
+    rows: list[_Row] = []
+    for pair in zip(off, on, strict=False):
+        for what in entry["compare"] if pair[0].frames == pair[1].frames else ():
+            try:
+                without, with_ = (_figure(source, cell, what) for cell in pair)
+            except NotKnownError:
+                continue
+            rows.append(
+                {
+                    "figure": escape(what),
+                    "method": escape(" and ".join(dict.fromkeys(cell.backend for cell in pair))),
+                    "t": str(pair[0].frames),
+                    "without": escape(without.amount),
+                    "with": escape(with_.amount),
+                    "with / without": shown(with_.value / without.value, "×") if without.value > 0 else "",
+                }
+            )
+    return {**entry, "table": _table(rows), "missing": "no figure is in both runs"}
 
 
 def _verdicts(found: Sequence[Finding]) -> str:
     """A row for each claim; columns for the paper's form and for each source's verdict on the general."""
-    marks = {Verdict.SUPPORTED: "supported", Verdict.REFUTED: "**refuted**", Verdict.CANNOT_TELL: "open"}
+    marks = {"refuted": "**refuted**", "cannot tell": "open"}
     titles: dict[str, dict[str, None]] = {}
-    verdicts: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for one in found:
         titles.setdefault(one.claim, {})[one.title] = None
         column = "paper's words" if one.form is Form.PAPER else one.edition
-        verdicts.setdefault(one.claim, {})[column] = marks[one.verdict]
-    columns = list(dict.fromkeys(column for own in verdicts.values() for column in own))
-    rows = [
-        (escape(f"{claim} {'. In general: '.join(titles[claim])}"), *(own[column] for column in columns))
-        for claim, own in verdicts.items()
-    ]
-    return _table(("claim", *columns), rows)
+        row = rows.setdefault(one.claim, {"claim": ""})
+        row["claim"] = escape(f"{one.claim} {'. In general: '.join(titles[one.claim])}")
+        row[column] = marks.get(one.verdict, str(one.verdict))
+    return _table(list(rows.values()))
 
 
-def _details(found: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The findings by claim, and within a claim by form."""
-    claims: dict[str, dict[Form, list[Finding]]] = {}
-    for one in found:
-        claims.setdefault(one.claim, {}).setdefault(one.form, []).append(one)
-    return [
-        {"id": id_, "source": next(iter(forms.values()))[0].source, "forms": list(forms.values())}
-        for id_, forms in claims.items()
-    ]
-
-
-def _runs(runs: Sequence[tuple[Any, RunFolder]]) -> str:
-    rows = []
-    for step, run in runs:
-        tables = run.tables()
-        statuses = Counter(map(str, tables.summary.drop_duplicates("cell")["status"]))
-        warned = Counter(map(str, tables.warnings["code"]))
-        link = f"[{escape(step.folder)}]({target(Path(step.folder) / 'report.md')})"
-        rows.append(
-            (link, *(", ".join(f"{n} {escape(name)}" for name, n in of.items()) for of in (statuses, warned)))
-        )
-    return _table(("run", "cells", "warned of"), rows)
+def _run(name: str, run: RunFolder) -> _Row:
+    tables = run.tables()
+    counts = (tables.summary.drop_duplicates("cell")["status"], tables.warnings["code"])
+    cells, warned = (
+        ", ".join(f"{n} {escape(value)}" for value, n in Counter(map(str, values)).items())
+        for values in counts
+    )
+    link = f"[{escape(name)}]({target(Path(name) / 'report.md')})"
+    return {"run": link, "cells": cells, "warned of": warned}

@@ -21,7 +21,7 @@ from bench.measure.draft import Draft, in_words
 from bench.measure.reference import ReferenceCheck
 from bench.measure.timing import Timed
 from bench.messages import Progress, Ready, Task
-from bench.paper.method import Method
+from bench.paper.method import Fault, text_of
 from bench.records import CellRecord, Pass, Phase, Status, WarmupEnd
 from bench.statistics.steady import tuning_calls
 from bench.statistics.stopping import Stop
@@ -43,7 +43,7 @@ def main(connection: Connection) -> None:
 
 
 def record_of(task: Task, connection: Connection) -> CellRecord:
-    """One cell's record, whatever becomes of it."""
+    """Return one cell's record, whatever becomes of it."""
     draft = Draft(task, origin_s=perf_counter())
     try:
         Script(task, draft, connection).run()
@@ -57,78 +57,68 @@ class Script:
     """Measures one cell."""
 
     def __init__(self, task: Task, draft: Draft, connection: Connection) -> None:
-        assert isinstance(task.method, Method)
-        self.method, self.measure, self.cell = task.method, task.measure, task.job.cell
-        self.task, self.draft, self.connection = task, draft, connection
+        assert isinstance(task.method, set | frozenset)
+        self.faults, self.measure, self.cell = task.method, task.measure, task.job.cell
+        self.waits = Fault.UNSYNCHRONISED not in self.faults
+        self.draft, self.values, self.connection = draft, draft.values, connection
         self.device = backends.device_of(self.cell.backend)
         self.network: nn.Module | None = None  # on the device
         self.output: Tensor | None = None
 
     def run(self) -> None:
         with backends.applied(self.cell.backend) as settings:
-            self.draft.values["settings"] = {**settings, "method": str(self.method)}
-            self.draft.values["threads"] = backends.thread_count()
+            self.values["settings"] = {**settings, "method": text_of(self.faults)}
+            self.values["threads"] = backends.thread_count()
             if self.lacks_memory():
                 return
             self.model, self.clip = networks.build(self.cell.model), workload.make_clip(self.cell)
-            self.draft.values["stages"] = tuple(self.model.facts.stages)
-            self.draft.values["scale"] = self.model.facts.scale
-            self.draft.values["parameters"] = sum(item.numel() for item in self.model.parameters())
+            self.values["stages"] = tuple(self.model.facts.stages)
+            self.values["scale"] = self.model.facts.scale
+            self.values["parameters"] = sum(item.numel() for item in self.model.parameters())
             self.connection.send(Ready())
             self.connection.recv()
             if self.measure.memory != "off":
                 self.profile_memory()
-            elif self.measure.stages != "off":
-                self.time_stages()
             else:
-                self.time_calls()
+                self.time_calls(staged=self.measure.stages != "off")
             self.device.synchronize()
             assert self.output is not None
             output = self.output.detach().to("cpu")
             self.network = self.output = None
         ReferenceCheck(self.draft, self.connection.send, self.say)(self.clip, output)
 
-    def time_calls(self) -> None:
-        """A clock before and after each call."""
-        if not (self.method.all_in_timer and not self.device.has_context()):
+    def time_calls(self, *, staged: bool) -> None:
+        """Read a clock before and after each call, and each stage where those are timed."""
+        pass_ = Pass.STAGE_SYNC if staged else Pass.END_TO_END
+        all_in_timer = Fault.ALL_IN_TIMER in self.faults and not staged
+        if not all_in_timer or self.device.has_context():
             self.set_up()
-        on_device = None if self.method.all_in_timer else self.clip.to(self.device.torch_device)
+        on_device = None if all_in_timer else self.clip.to(self.device.torch_device)
         walls = []
         for phase, repetition in self.calls():
             self.output = None  # and what autograd kept of its call
+            clock = StageClock(self.device if self.waits else None)
+            if staged:
+                self.device.synchronize()  # a queue that is full would have the launching wait
             begin = perf_counter()
             if self.network is None:
                 self.set_up()
             lrs = self.clip.to(self.device.torch_device) if on_device is None else on_device
-            self.output = self.forward(lrs)
-            if not self.method.unsynchronised:
+            self.output = self.forward(lrs, clock if staged else no_probe)
+            if self.waits:
                 self.device.synchronize()
             walls.append(perf_counter() - begin)
-            self.keep(Pass.END_TO_END, phase, repetition, FORWARD, begin, walls[-1])
-        self.draft.values["stop_end_to_end"] = Stop.COUNT
-        self.draft.values["tuning_calls"] = tuning_calls(walls)
-
-    def time_stages(self) -> None:
-        """A clock before and after each stage, too."""
-        self.set_up()
-        for phase, repetition in self.calls():
-            self.output = None
-            lrs = self.clip.to(self.device.torch_device)
-            self.device.synchronize()  # a queue that is full would have the launching wait
-            clock = StageClock(None if self.method.unsynchronised else self.device)
-            begin = perf_counter()
-            self.output = self.forward(lrs, clock)
-            if not self.method.unsynchronised:
-                self.device.synchronize()
-            whole = perf_counter() - begin
-            self.keep(Pass.STAGE_SYNC, phase, repetition, FORWARD, begin, whole)
+            self.keep(pass_, phase, repetition, FORWARD, begin, walls[-1])
             for stage, seconds in clock.took.items():
-                self.keep(Pass.STAGE_SYNC, phase, repetition, stage, clock.began[stage], seconds)
-            self.keep(Pass.STAGE_SYNC, phase, repetition, OTHER, begin, whole - sum(clock.took.values()))
-        self.draft.values["stop_stage_sync"] = Stop.COUNT
+                self.keep(pass_, phase, repetition, stage, clock.began[stage], seconds)
+            if staged:
+                self.keep(pass_, phase, repetition, OTHER, begin, walls[-1] - sum(clock.took.values()))
+        self.values[f"stop_{pass_}"] = Stop.COUNT
+        if not staged:
+            self.values["tuning_calls"] = tuning_calls(walls)
 
     def profile_memory(self) -> None:
-        """memory_profiler beside one call, and then through the lines of another."""
+        """Run memory_profiler beside one call, and then through the lines of another."""
         self.set_up()
         lrs = self.clip.to(self.device.torch_device)
 
@@ -140,44 +130,44 @@ class Script:
             self.device.synchronize()
             self.draft.measured_s += perf_counter() - begin
 
-        if not self.method.first_call_counts:
+        if Fault.FIRST_CALL_COUNTS not in self.faults:
             call()
             self.output = None
         self.device.reset_peak_bytes()
         profile = memory.curve(call, device=self.device)
-        self.draft.values |= {
+        self.values |= {
             "host_before_bytes": profile.before_bytes,
             "peak_host_bytes": profile.peak_bytes,
             "host_growth_bytes": max(0, profile.peak_bytes - profile.before_bytes),
             "memory": profile.points,
         }
         if peaks := self.device.peak_bytes():
-            self.draft.values["peak_device_bytes"], self.draft.values["peak_device_reserved_bytes"] = peaks
+            self.values["peak_device_bytes"], self.values["peak_device_reserved_bytes"] = peaks
         if self.measure.memory == "lines":
             self.output = None
-            self.draft.values["memory_lines"] = memory.by_line(type(self.model).forward, call)
+            self.values["memory_lines"] = memory.by_line(type(self.model).forward, call)
 
     def set_up(self) -> None:
         """Make the context, and bring the model to the device."""
         self.device.create_context()
         self.network = workload.prepare(self.model, self.cell.backend, self.device.torch_device)
-        if self.method.warp_off_cudnn:
+        if Fault.WARP_OFF_CUDNN in self.faults:
             # Its call is the warp of features, and nothing else; flow is estimated by another method.
             keep_from_cudnn(self.network.get_submodule("alignment"))
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         assert self.network is not None
-        with torch.enable_grad() if self.method.gradients else torch.inference_mode():
+        with torch.enable_grad() if Fault.GRADIENTS in self.faults else torch.inference_mode():
             output: Tensor = self.network(lrs, probe)
         return output
 
     def calls(self) -> Iterator[tuple[Phase, int]]:
-        """The calls to be made, and for what each counts."""
-        if not self.method.first_call_counts:
+        """Yield the calls to be made, and for what each counts."""
+        if Fault.FIRST_CALL_COUNTS not in self.faults:
             assert self.measure.warmup != "auto"
             yield Phase.COLD, 0
             yield from ((Phase.WARMUP, number) for number in range(self.measure.warmup))
-        self.draft.values["warmup_end"] = WarmupEnd.COUNT
+        self.values["warmup_end"] = WarmupEnd.COUNT
         yield from ((Phase.STEADY, number) for number in range(self.measure.repetitions.max))
 
     def keep(
@@ -185,22 +175,21 @@ class Script:
     ) -> None:
         self.draft.sample(pass_, phase, repetition, stage, Timed(start_s=begin, wall_s=seconds))
         if stage == FORWARD:
-            self.draft.values.setdefault("first_forward_s", seconds)
+            self.values.setdefault("first_forward_s", seconds)
             self.draft.measured_s += seconds
             self.draft.calls += 1
             self.say(f"call {self.draft.calls}")
 
     def say(self, doing: str) -> None:
         calls = self.draft.calls
-        self.connection.send(
-            Progress(doing=doing, done=calls, total=max(calls, self.measure.repetitions.max))
-        )
+        total = max(calls, self.measure.repetitions.max)
+        self.connection.send(Progress(doing=doing, done=calls, total=total))
 
     def lacks_memory(self) -> bool:
-        """Whether the host has too little for what autograd keeps; the cell is skipped then."""
+        """Skip the cell where the host has too little for what autograd keeps; return whether it is."""
         cell, free = self.cell, host_memory.available_bytes()
         need = KEPT_BYTES * cell.batch * cell.frames * cell.height * cell.width
-        if not self.method.gradients or cell.backend.is_cuda or free is None or need <= free:
+        if Fault.GRADIENTS not in self.faults or cell.backend.is_cuda or free is None or need <= free:
             return False
         self.draft.status = Status.SKIPPED
         self.draft.reason = (

@@ -1,20 +1,25 @@
-"""What claims and figures are made from: the paper, or a method on this machine, as ordinary tables."""
+"""The tables that claims and figures are made from: the paper's, and those of each method on this machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from bench.grid.config import Experiment
-from bench.paper.method import Method
+from bench.machine.environment import in_short
+from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request, Version
+from bench.paper.folder import runs_of
+from bench.paper.method import Fault, Method, method_of
+from bench.places import PACKAGE, ROOT
 from bench.records import Phase, Status
 from bench.results.analysis import Tables
+from bench.results.run_folder import RunFolder
 
 
 class Role(StrEnum):
-    """What a backend is, whatever a run calls it: the backend that it derives from."""
+    """The built-in backend that a run's backend derives from, whatever the run calls it."""
 
     CPU = "cpu"
     CUDA = "cuda"
@@ -22,12 +27,17 @@ class Role(StrEnum):
     CUDNN_AUTOTUNE = "cudnn_autotune"
 
 
+PAPER: Final = "paper"
+"""The source that is no edition of this machine."""
+
 PAPER_NAMES: Final = {Role.CPU: "CPU", Role.CUDNN: "CUDA", Role.CUDNN_AUTOTUNE: "cuDNN"}
-"""What the paper calls them: its "CUDA" never switched cuDNN off, and its "cuDNN" is cuDNN autotuned."""
+"""The paper's own names: its "CUDA" never switched cuDNN off, and its "cuDNN" is cuDNN autotuned."""
+
+PUBLISHED: Final = (PACKAGE / "paper" / "published", ROOT / "results" / "paper-tesla-k80")
+"""The paper's measurements as a run: in a wheel, and in a clone."""
 
 NO_DEVICE: Final = ("no CUDA", "no device cuda")
 """How the reasons of cells begin that were skipped for want of a GPU (bench.measure.backends)."""
-
 
 UNSYNCHRONISED: Final = (
     "the clock was read without waiting for the GPU, so that its times may be those of launching the work"
@@ -35,7 +45,7 @@ UNSYNCHRONISED: Final = (
 
 
 class NotKnownError(Exception):
-    """What a source lacks; the text says what."""
+    """A source lacks a figure; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,49 +55,42 @@ class Cell:
     name: str
     role: Role
     backend: str  # as the run calls it
-    batch: int
     frames: int
-    height: int
-    width: int
-    run: "Run"
+    pixels: int  # of the whole clip
+    tables: Tables
 
     def stage(self, stage: str = "forward") -> Mapping[str, Any]:
         """Return the stage's row of summary.csv. Raises NotKnownError where it was not timed."""
-        summary = self.run.tables.summary
-        rows = summary[(summary["cell"] == self.name) & (summary["stage"] == stage)]
+        rows = self._of(self.tables.summary)
+        rows = rows[rows["stage"] == stage]
         if not len(rows):
             raise NotKnownError(f"{stage} of {self.backend} was not timed")
         return {str(name): value for name, value in rows.iloc[0].items()}
 
     def column(self, name: str) -> float:
         """Return a figure of cells.csv, the worst of the rounds. Raises NotKnownError where there is none."""
-        cells = self.run.tables.cells
-        values = cells.loc[cells["cell"] == self.name, name].dropna()
+        values = self._of(self.tables.cells)[name].dropna()
         if not len(values):
             raise NotKnownError(f"{name} of {self.backend} was not measured")
-        return float(values.min() if name == "output_psnr_db" else values.max())
+        return float(values.max())
 
     def rows(self, table: str) -> pd.DataFrame:
         """Return the rows of a table, of the first round that has any."""
-        rows: pd.DataFrame = getattr(self.run.tables, table)
-        rows = rows[rows["cell"] == self.name]
+        rows = self._of(getattr(self.tables, table))
         first: pd.DataFrame = rows[rows["round"] == rows["round"].min()]
         return first
 
-    def calls(self) -> list[tuple[list[float], list[float]]]:
+    def calls(self) -> list[tuple[float, list[float]]]:
         """Return each round's calls in seconds: the first, and those after it that count."""
-        samples = self.run.tables.samples
-        samples = samples[
-            (samples["cell"] == self.name)
-            & (samples["pass"] == "end_to_end")
-            & (samples["stage"] == "forward")
-        ].sort_values("start_s", kind="stable")
+        samples = self._of(self.tables.samples).query("`pass` == 'end_to_end' and stage == 'forward'")
         rounds = []
-        for _, own in samples.groupby("round", sort=True):
+        for _, own in samples.sort_values("start_s", kind="stable").groupby("round", sort=True):
             later = own.iloc[1:]
-            later = later[later["phase"] == Phase.STEADY]
-            rounds.append((list(own["wall_s"].iloc[:1]), list(later["wall_s"])))
+            rounds.append((own["wall_s"].iloc[0], list(later.loc[later["phase"] == Phase.STEADY, "wall_s"])))
         return rounds
+
+    def _of(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["cell"] == self.name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +99,14 @@ class Run:
 
     tables: Tables
     roles: Mapping[str, Role]  # by the backend's name
-    method: Method | None  # of the paper's script; None: measured as any run is
+    method: Method | None = None  # of the paper's script; None: measured as any run is
     blind: bool = False  # its times of a GPU count as not measured
 
     @classmethod
-    def of(cls, tables: Tables, experiment: Experiment, environment: Mapping[str, Any]) -> "Run":
-        roles = {spec.name: Role(spec.from_ or spec.name) for spec in experiment.backends}
-        return cls(tables=tables, roles=roles, method=Method.of(environment.get("method")))
-
-    def only(self, input_: str) -> "Run":
-        """Return the part that is of one input."""
-        cells = set(self.tables.summary.loc[self.tables.summary["input"] == input_, "cell"])
-        kept = {
-            field.name: table[table["cell"].isin(cells)] if "cell" in table else table
-            for field in fields(Tables)
-            for table in (getattr(self.tables, field.name),)
-        }
-        return replace(self, tables=Tables(**kept))
+    def of(cls, folder: RunFolder) -> "Run":
+        """Return a folder's run."""
+        roles = {spec.name: Role(spec.from_ or spec.name) for spec in folder.experiment.backends}
+        return cls(tables=folder.tables(), roles=roles, method=method_of(folder.environment.get("method")))
 
     def cells(self, role: Role | None = None) -> list[Cell]:
         """Return the cells that ended well, shortest clip first.
@@ -131,8 +125,8 @@ class Run:
         return [
             Cell(
                 name=str(row["cell"]), role=self.roles[row["backend"]], backend=str(row["backend"]),
-                batch=int(row["batch"]), frames=int(row["frames"]), height=int(row["height"]),
-                width=int(row["width"]), run=self,
+                frames=int(row["frames"]), tables=self.tables,
+                pixels=int(row["batch"] * row["frames"] * row["height"] * row["width"]),
             )
             for row in good.to_dict("records")
         ]  # fmt: skip
@@ -140,15 +134,15 @@ class Run:
     def missing(self, role: Role | None = None) -> list[str]:
         """Return why cells did not end well, each reason once with the backends that it is of."""
         cells = self.tables.cells
-        backends: dict[tuple[str, str], dict[str, None]] = {}
-        for row in cells[cells["status"] != Status.OK].to_dict("records"):
-            if role in (None, self.roles[row["backend"]]):
-                backends.setdefault((row["status"], str(row["reason"])), {})[row["backend"]] = None
+        cells = cells[
+            (cells["status"] != Status.OK)
+            & cells["backend"].map(lambda name: role in (None, self.roles[name]))
+        ]
         return [
             f"no GPU ({reason})"
-            if reason.startswith(NO_DEVICE)
-            else f"{', '.join(names)} ended as {status} ({reason})"
-            for (status, reason), names in backends.items()
+            if str(reason).startswith(NO_DEVICE)
+            else f"{', '.join(own['backend'].unique())} ended as {status} ({reason})"
+            for (status, reason), own in cells.groupby(["status", "reason"], sort=False)
         ]
 
 
@@ -156,17 +150,15 @@ class Run:
 class Source:
     """The paper's experiments as one source tells them; those that were not run are not among `runs`."""
 
-    name: str  # paper | faithful | corrected
+    name: str  # `paper`, or an edition
     machine: str  # in a few words
-    version: str  # of bench.paper.experiments.VERSIONS
+    version: Version
     runs: Mapping[str, Run]  # by experiment; of a fault, by its folder below `faults`
 
     def waited_for(self) -> "Source":
         """Return the source without times of GPUs that nothing waited for: they may be of launching."""
         runs = {
-            name: replace(
-                run, blind=run.method is not None and run.method.unsynchronised and name != "memory"
-            )
+            name: replace(run, blind=Fault.UNSYNCHRONISED in (run.method or ()) and name != "memory")
             for name, run in self.runs.items()
         }
         return replace(self, runs=runs)
@@ -180,6 +172,40 @@ class Source:
         return self.runs[experiment]
 
 
+def published() -> Source:
+    """Return the paper's own figures, its methods by its own names."""
+    folder = RunFolder.open(next(path for path in PUBLISHED if path.is_dir()))
+    whole = Run.of(folder)
+    for table in (whole.tables.cells, whole.tables.summary):
+        table["backend"] = table["backend"].map(PAPER_NAMES)
+    whole = replace(whole, roles={name: role for role, name in PAPER_NAMES.items()})
+    summary = whole.tables.summary
+    runs = {
+        name: replace(whole, tables=_part(whole.tables, summary["input"] == name)) for name in EXPERIMENTS
+    }
+    return Source(name=PAPER, machine=in_short(folder.environment), version=Version.FULL, runs=runs)
+
+
+def sources_of(folder: Path, wanted: Request) -> list[Source]:
+    """Return the paper, and the methods whose runs are in the folder, the best last.
+
+    The experiments on faults are of this machine, and stand with the last.
+    """
+    read = runs_of(folder, wanted)
+    sources = [published()]
+    for edition in reversed(wanted.methods):
+        rooms = (edition, FAULTS_KEY) if edition == wanted.methods[0] else (edition,)
+        runs = {
+            name.partition("/")[2]: Run.of(run)
+            for name, run in read.items()
+            if name.partition("/")[0] in rooms
+        }
+        if runs:
+            machine = in_short(next(iter(read.values())).environment)
+            sources.append(Source(name=str(edition), machine=machine, version=wanted.version, runs=runs))
+    return sources
+
+
 def together(
     sources: Sequence[Source], experiment: str, *, frames: int | None = None, gpus: bool = False
 ) -> Tables | None:
@@ -187,32 +213,31 @@ def together(
 
     With `frames` only cells of so many, with `gpus` only those on one. None where no source has any.
     """
-    parts = [
-        _renamed(source.name, run, frames, gpus)
-        for source in sources
-        if (run := source.runs.get(experiment)) is not None
-    ]
+    parts = []
+    for source in sources:
+        if (run := source.runs.get(experiment)) is not None:
+            summary = run.tables.summary
+            wanted = (summary["frames"] == frames) | (frames is None)
+            wanted &= (summary["backend"].map(run.roles) != Role.CPU) | (not gpus)
+            parts.append(_part(run.tables, wanted, source.name))
     merged = {}
-    for field in fields(Tables):
-        filled = [part[field.name] for part in parts if len(part[field.name])]
-        filled = filled or [part[field.name] for part in parts[:1]]  # for its columns
-        merged[field.name] = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+    for name in (field.name for field in fields(Tables)):
+        tables = [getattr(part, name) for part in parts]
+        filled = [table for table in tables if len(table)] or tables[:1]  # one for its columns
+        merged[name] = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
     return Tables(**merged) if len(merged["cells"]) else None
 
 
-def _renamed(source: str, run: Run, frames: int | None, gpus: bool) -> dict[str, pd.DataFrame]:
-    """Return the tables of a run, of the cells that are wanted, with its name in each cell and backend."""
-    summary = run.tables.summary
-    wanted = (summary["frames"] == frames) | (frames is None)
-    wanted &= (summary["backend"].map(run.roles) != Role.CPU) | (not gpus)
-    cells = set(summary.loc[wanted, "cell"])
-    renamed = {}
-    for field in fields(Tables):
-        table = getattr(run.tables, field.name)
+def _part(tables: Tables, wanted: Any, source: str = "") -> Tables:
+    """Return the rows of the cells that are wanted of the summary, each called by its source, too."""
+    cells = set(tables.summary.loc[wanted, "cell"])
+    kept = {}
+    for name in (field.name for field in fields(Tables)):
+        table: pd.DataFrame = getattr(tables, name)
         if "cell" in table:
             table = table[table["cell"].isin(cells)].copy()
-            table["cell"] = table["cell"] + f" ({source})"
-        if "backend" in table:
-            table["backend"] = f"{source}: " + table["backend"]
-        renamed[field.name] = table
-    return renamed
+            table["cell"] += f" ({source})" if source else ""
+        if "backend" in table and source:
+            table = table.assign(backend=f"{source}: " + table["backend"])
+        kept[name] = table
+    return Tables(**kept)

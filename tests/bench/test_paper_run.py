@@ -21,13 +21,14 @@ import pytest
 import yaml
 
 from bench import cli, paper_run
-from bench.commands import paper as cli_paper
+from bench.commands import paper as command
 from bench.grid import presets
 from bench.messages import RunStoppedError
 from bench.paper import folder as folders
 from bench.paper import page as pages
-from bench.paper.experiments import EXPERIMENTS, FAULTS, METHODS, Step, request
-from bench.records import SCHEMA_VERSION, Status, read_journal
+from bench.paper.experiments import EXPERIMENTS, Edition, Version, request
+from bench.paper.method import FAULTS
+from bench.records import Status, read_journal
 from vsr_model.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-WANTED = request(METHODS, ["headline"], version="quick")
+WANTED = request(figures=["headline"], version=Version.QUICK)
 
 
 def no_display(*_: Any) -> Any:
@@ -106,30 +107,19 @@ def test_runs_figures_claims_and_pages_are_there(finished: tuple[Path, str, str]
     figures = {f"figures/{name}.{end}" for name in drawn for end in ("png", "svg")}
     assert made >= figures | {"paper.json", "report.md", "report.html", "claims.csv"}
     runs = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("journal.jsonl")}
-    assert runs == {
-        f"{method}/{name}" for method in ("corrected", "faithful") for name in ("frames", "memory")
-    }
+    assert runs == {f"{edition}/{name}" for edition in Edition for name in ("frames", "memory")}
     assert "4 of 4 runs" in out
     assert "[1/4] corrected/frames" in said
     assert "[4/4] faithful/memory" in said
-
-
-def test_every_claim_has_a_verdict_of_every_source(finished: tuple[Path, str, str]) -> None:
-    claims = pd.read_csv(finished[0] / "claims.csv", keep_default_na=False)
-    assert set(claims["edition"]) == {"paper", "faithful", "corrected"}
-    assert set(claims["verdict"]) <= {"supported", "refuted", "cannot tell"}
-    untold = claims[claims["verdict"] == "cannot tell"]
-    assert (untold["missing"] != "").all()
-    assert (claims[claims["verdict"] != "cannot tell"]["evidence"] != "").all()
-
-
-def test_the_page_shows_what_was_asked_for(finished: tuple[Path, str, str]) -> None:
-    text = (finished[0] / "report.md").read_text()
-    for heading in ("Figure 15", "Figure 16", "Figure 17"):
-        assert f"\n## {heading}" in text
-    for heading in ("Figure 14", "Table 1", "One fault at a time"):
-        assert f"\n## {heading}" not in text
-    assert "(corrected/frames/report.md)" in text
+    assert set(pd.read_csv(folder / "claims.csv")["edition"]) == {"paper", "faithful", "corrected"}
+    headings = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("## F")]
+    assert [line[:12] for line in headings] == ["## Figure 15", "## Figure 16", "## Figure 17"]
+    assert json.loads((folder / "paper.json").read_text()) == {
+        "schema_version": 2,
+        "methods": ["corrected", "faithful"],
+        "figures": ["15", "16", "17"],
+        "version": "full",
+    }
 
 
 def test_what_is_done_is_not_done_again(tiny_presets: Path, finished: tuple[Path, str, str]) -> None:
@@ -240,126 +230,63 @@ def test_a_place_that_is_taken_is_one_sentence(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_the_runs_go_on_though_nobody_reads_their_progress(tiny_presets: Path, tmp_path: Path) -> None:
-    process = begun(
-        tiny_presets, "--figures", "headline", "--method", "corrected", "--output", "out", cwd=tmp_path
-    )
-    assert process.stderr is not None
-    process.stderr.close()
-    out, _ = process.communicate(timeout=600)
-    assert process.returncode == 0
-    assert "1 of 1 runs" in out
-
-
 def refused(number: int, path: str | None = None) -> OSError:
     return OSError(number, os.strerror(number), *(() if path is None else (path,)))
 
 
-OF_ONE_RUN = "; what is done is kept, and the rest is for vsr-bench run --resume a"
-
-
 def of_run(error: Exception, number: int) -> Exception:
-    """What a run makes of what the system refused."""
+    """Return a run's error for what the system refused."""
     error.__cause__ = refused(number)
     return error
 
 
-class TestHowItEnds:
-    """Exit status and sentence, whatever made the runs or their page end. Nothing is measured."""
-
-    AGAIN = "what is done is kept: vsr-bench paper --resume out\n"
-
-    @pytest.fixture(autouse=True)
-    def out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(tmp_path)
-        folders.begin(Path("out"), WANTED)
-
-    def ended(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
-        def end(*_: Any) -> Any:
-            raise error
-
-        monkeypatch.setattr(paper_run, "reproduce", end)
-        return cli.main(["paper", "--resume", "out"])
-
-    @pytest.mark.parametrize(
-        ("error", "status", "said"),
-        [
-            (refused(errno.EROFS, "out/figures"), 2, "out/figures: Read-only file system"),
-            (refused(errno.EACCES, "out/claims.csv"), 2, "out/claims.csv: Permission denied"),
-            (refused(errno.ENOSPC), 70, "out: No space left on device"),
-            (refused(errno.EIO), 70, "out: Input/output error"),
-            (OSError("no number"), 70, "out: no number"),
-            # Whatever a run made of it: its own way to go on would do that run alone.
-            (of_run(RunStoppedError(f"a;b: full{OF_ONE_RUN}"), errno.ENOSPC), 70, "a;b: full"),
-            (of_run(RunStoppedError(f"a: taken{OF_ONE_RUN}"), errno.ENOTDIR), 2, "a: taken"),
-            (of_run(BadInput("a: cannot be made"), errno.EACCES), 2, "a: cannot be made"),
-            (of_run(BadInput("a: cannot be made"), errno.ENOSPC), 70, "a: cannot be made"),
-        ],
-        ids=lambda value: value if isinstance(value, str | int) else "",
-    )
-    def test_what_the_system_refuses_says_how_to_go_on(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-        error: Exception,
-        status: int,
-        said: str,
-    ) -> None:
-        assert self.ended(monkeypatch, error) == status
-        assert capsys.readouterr().err == f"vsr-bench: {said}; {self.AGAIN}"
-
-    def test_a_wrong_request_of_a_run_is_told_as_it_is(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert self.ended(monkeypatch, BadInput("a run: begun with another cpu")) == 2
-        assert capsys.readouterr().err == "vsr-bench: a run: begun with another cpu\n"
-
-    def test_an_output_that_nobody_reads_is_no_fault_of_the_disk(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def end(*_: Any) -> Any:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-        monkeypatch.setattr(paper_run, "reproduce", end)
-        with pytest.raises(BrokenPipeError):
-            cli_paper.paper(resume=Path("out"))
-
-    def test_a_full_disk_under_the_page(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        def full(path: Path, _: str) -> None:
-            raise refused(errno.ENOSPC, str(path))
-
-        made = paper_run.Reproduced(folder=Path("out"), statuses={}, done=2, planned=2, interrupted=False)
-        monkeypatch.setattr(paper_run, "reproduce", lambda *_: made)
-        monkeypatch.setattr(pages, "write_whole", full)
-        assert cli.main(["paper", "--resume", "out"]) == 70
-        said = f"out/claims.csv: No space left on device; {self.AGAIN}"
-        assert capsys.readouterr().err == f"vsr-bench: {said}"
-
-    def test_what_comes_next_is_said_as_plain_text(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        name = f"[red]faults[/red]/:warning:/{'long' * 40}"
-
-        def announced(_: Path, __: Any, ___: Any, announce: paper_run.Announce) -> Any:
-            announce(1, 2, Step(folder=name, preset="", variants=()))
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(paper_run, "reproduce", announced)
-        assert cli.main(["paper", "--resume", "out"]) == 130
-        out, said = capsys.readouterr()
-        assert said == f"[1/2] {name}\n"
-        assert out.endswith("interrupted; the rest, and the page: vsr-bench paper --resume out\n")
+OF_ONE_RUN = "; what is done is kept, and the rest is for vsr-bench run --resume a"
+AGAIN = "; what is done is kept: vsr-bench paper --resume out"
 
 
-def test_what_was_asked_for_is_kept(finished: tuple[Path, str, str]) -> None:
-    assert json.loads((finished[0] / "paper.json").read_text()) == {
-        "schema_version": SCHEMA_VERSION,
-        "methods": ["corrected", "faithful"],
-        "figures": ["15", "16", "17"],
-        "version": "full",
-    }
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (refused(errno.EROFS, "out/figures"), 2, f"out/figures: Read-only file system{AGAIN}"),
+        (refused(errno.ENOSPC), 70, f"out: No space left on device{AGAIN}"),
+        (OSError("no number"), 70, f"out: no number{AGAIN}"),
+        # A run's own way to go on would do that run alone.
+        (of_run(RunStoppedError(f"a;b: full{OF_ONE_RUN}"), errno.ENOSPC), 70, f"a;b: full{AGAIN}"),
+        (of_run(BadInput("a: cannot be made"), errno.EACCES), 2, f"a: cannot be made{AGAIN}"),
+        (BadInput("a run: begun with another cpu"), 2, "a run: begun with another cpu"),
+    ],
+    ids=lambda value: value if isinstance(value, str | int) else "",
+)
+@pytest.mark.parametrize("place", [(paper_run, "reproduce"), (pages, "write")], ids=["runs", "page"])
+def test_an_error_says_how_to_go_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: tuple[Any, str],
+    error: Exception,
+    status: int,
+    said: str,
+) -> None:
+    def end(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    folders.begin(Path("out"), WANTED)
+    monkeypatch.setattr(paper_run, "reproduce", lambda *_: None)
+    monkeypatch.setattr(*place, end)
+    assert cli.main(["paper", "--resume", "out"]) == status
+    assert capsys.readouterr().err == f"vsr-bench: {said}\n"
+
+
+def test_an_output_that_nobody_reads_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any) -> Any:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(paper_run, "reproduce", end)
+    with pytest.raises(BrokenPipeError):
+        command.paper(resume=folders.begin(tmp_path / "out", WANTED))
 
 
 def test_the_committed_reproduction_is_what_its_runs_say(tmp_path: Path) -> None:
@@ -406,8 +333,8 @@ class TestGoingOn:
     def test_only_one_process_makes_the_runs(self, begun: Path) -> None:
         with (begun / "paper.json").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            with pytest.raises(BadInput, match="out: another process is making these runs"):
-                paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
+            with pytest.raises(BadInput, match="out: another process is measuring there"):
+                command.paper(resume=begun)
 
     @pytest.mark.parametrize(
         ("name", "was", "becomes", "said"),
@@ -439,10 +366,7 @@ class TestGoingOn:
         assert (begun / "faithful" / "headline" / kept).exists()
 
     def test_what_was_killed_after_its_last_record_gets_its_tables(self, begun: Path) -> None:
-        wanted = request(["corrected"], ["headline"], version="quick")
-        (begun / "paper.json").unlink()
-        folders.begin(begun.parent / "other", wanted)
-        (begun.parent / "other" / "paper.json").rename(begun / "paper.json")
+        wanted = request([Edition.CORRECTED], ["headline"], Version.QUICK)
         run = begun / "corrected" / "headline"
         (run / "report.md").unlink()
         (run / ".references").mkdir()

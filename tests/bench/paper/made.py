@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.grid.baseline import Baseline
 from bench.grid.spans import FORWARD
-from bench.paper.experiments import CORRECTED
+from bench.paper.experiments import Edition, Version
 from bench.paper.method import Method
 from bench.paper.metrics import STAGES
 from bench.paper.sources import Role, Run, Source
@@ -110,10 +110,12 @@ def run(records: Sequence[CellRecord], method: Method | None = None) -> Run:
     return Run(tables=tables_of(records, Baseline(backend="cpu")), roles=roles, method=method)
 
 
-def source(*records: Sequence[CellRecord], name: str = CORRECTED, method: Method | None = None) -> Source:
+def source(
+    *records: Sequence[CellRecord], name: str = Edition.CORRECTED, method: Method | None = None
+) -> Source:
     """A source with a run for each input of the records."""
     by_experiment: dict[str, list[CellRecord]] = {}
     for one in (one for some in records for one in some):
         by_experiment.setdefault(one.input, []).append(one)
     runs = {experiment: run(some, method) for experiment, some in by_experiment.items()}
-    return Source(name=name, machine="a machine", version="full", runs=runs)
+    return Source(name=name, machine="a machine", version=Version.FULL, runs=runs)

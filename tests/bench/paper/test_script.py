@@ -1,6 +1,6 @@
 """The course paper's script: what each of its faults does to a record, and its runs beside others."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench.grid.spans import FORWARD
 from bench.measure import backends, networks
 from bench.messages import GO, Message, Ready
 from bench.paper import script
-from bench.paper.method import FAITHFUL, FAULTS, PAPER, PHRASES, Method
+from bench.paper.method import PAPER, Fault, Method, method_of, text_of
 from bench.records import CellRecord, Pass, Phase, Status
 from bench.results.run_folder import RunFolder
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, FakeNetwork, Watching, experiment, task_of
@@ -67,27 +67,27 @@ def walls(record: CellRecord, pass_: Pass, stage: str = FORWARD, phase: Phase = 
 
 
 def test_without_a_fault_it_measures_as_one_should(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, Method(), warmup=1)
+    record = exact(monkeypatch, tmp_path, set(), warmup=1)
     assert (record.status, record.reason) == (Status.OK, "")
     assert [sample.phase for sample in record.samples] == [Phase.COLD, Phase.WARMUP, *[Phase.STEADY] * 3]
     assert walls(record, Pass.END_TO_END) == [SYNCHRONISED_S] * 3
 
 
 def test_without_synchronisation_a_sample_is_the_launch(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, Method(unsynchronised=True))
+    record = exact(monkeypatch, tmp_path, {Fault.UNSYNCHRONISED})
     assert walls(record, Pass.END_TO_END) == [LAUNCH_S] * 3
     assert "the GPU is not waited for" in record.settings["method"]
 
 
 def test_the_first_call_counts_and_sets_the_device_up(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, Method(first_call_counts=True, all_in_timer=True))
+    record = exact(monkeypatch, tmp_path, {Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER})
     assert walls(record, Pass.END_TO_END) == [CONTEXT_S + SYNCHRONISED_S, *[SYNCHRONISED_S] * 2]
     assert record.first_forward_s == CONTEXT_S + SYNCHRONISED_S
 
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_stages_are_their_work_or_their_launches(monkeypatch, tmp_path, waits):
-    record = exact(monkeypatch, tmp_path, Method(unsynchronised=not waits), stages="sync")
+    record = exact(monkeypatch, tmp_path, set() if waits else {Fault.UNSYNCHRONISED}, stages="sync")
     for stage in STAGES:
         took = walls(record, Pass.STAGE_SYNC, stage)
         assert took == [TICK_S + COSTS[stage] if waits else TICK_S] * 3
@@ -101,7 +101,7 @@ def test_with_gradients_memory_grows_with_every_frame_and_the_output_is_right(tm
             model={"mid_channels": 32, "num_blocks": 8}, grid={"frames": [8], "size": [[48, 48]]},
             backends=[{"name": "other", "from": "cpu"}], measure={**CALLS, "memory": "lines"},
         )  # fmt: skip
-        record = record_of(one, replace(PAPER, gradients=on), tmp_path)
+        record = record_of(one, PAPER if on else PAPER - {Fault.GRADIENTS}, tmp_path)
         assert (record.status, record.reason) == (Status.OK, "")
         assert record.output_psnr_db is None or record.output_psnr_db > 100
         assert record.memory
@@ -116,7 +116,7 @@ def test_what_autograd_would_keep_must_fit(monkeypatch, tmp_path):
     record = record_of(experiment(), PAPER, tmp_path)
     assert record.status is Status.SKIPPED
     assert record.reason.startswith("too large for this machine now: autograd keeps about")
-    assert record_of(experiment(), replace(PAPER, gradients=False), tmp_path).status is Status.OK
+    assert record_of(experiment(), PAPER - {Fault.GRADIENTS}, tmp_path).status is Status.OK
 
 
 def test_what_fails_is_the_cells_record(monkeypatch, tmp_path):
@@ -150,15 +150,9 @@ def test_cudnn_is_off_inside_and_back_after_a_call_that_fails():
 
 
 def test_a_method_is_read_from_its_text():
-    assert list(PHRASES) == [field.name for field in fields(Method)]
-    for method in (Method(), *FAITHFUL.values(), *(one for pair in FAULTS.values() for one in pair or ())):
-        assert Method.of(str(method)) == method
-    assert Method.of(None) is None
-
-
-def test_each_fault_is_one_switch():
-    for off, on in filter(None, FAULTS.values()):
-        assert len({*on.on} - {*off.on}) == 1
+    for method in (set(), PAPER, *({fault} for fault in Fault)):
+        assert method_of(text_of(method)) == method
+    assert method_of(None) is None
 
 
 # A run by it.
@@ -169,16 +163,16 @@ def test_a_run_is_backend_by_backend_and_only_the_script_goes_on_with_it(tmp_pat
         grid={"frames": [2, 1], "size": [[16, 16]]}, backends=["cpu", {"name": "other", "from": "cpu"}],
         measure={**CALLS, "isolation": "experiment", "order": "random"},
     )  # fmt: skip
-    method = replace(PAPER, one_process=True)
-    paper = runs.Script(worker="bench.paper.script:main", method=method, says=str(method))
+    method = PAPER | {Fault.ONE_PROCESS}
+    paper = runs.Script(worker="bench.paper.script:main", method=method, says=text_of(method))
     watching = Watching()
     outcome = runs.start(one, lambda *_: watching, output=tmp_path / "run", script=paper)
     assert [(record.backend, record.frames, record.status) for record in watching.records] == [
         ("cpu", 2, "ok"), ("cpu", 1, "ok"), ("other", 2, "ok"), ("other", 1, "ok"),
     ]  # fmt: skip
     assert [record.first_in_process for record in watching.records] == [True, False, False, False]
-    assert f"Measured by {method}." in outcome.report.markdown.read_text(encoding="utf-8")
-    assert Method.of(RunFolder.open(outcome.folder).environment["method"]) == method
+    assert f"Measured by {text_of(method)}." in outcome.report.markdown.read_text(encoding="utf-8")
+    assert method_of(RunFolder.open(outcome.folder).environment["method"]) == method
 
     journal = outcome.folder / "journal.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
