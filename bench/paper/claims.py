@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.paper.experiments import Edition
-from bench.paper.metrics import METRICS, Figure
+from bench.paper.figure import Figure
+from bench.paper.metrics import METRICS
 from bench.paper.sources import PAPER, PAPER_NAMES, NotKnownError, Role, Source
 
 
@@ -50,7 +51,7 @@ class Condition(_Data):
         low, high = figure.low, figure.high
         if at_its_word or self.at_its_word:
             low = high = figure.value
-        if low is None or high is None:
+        if math.isnan(low):
             return Verdict.CANNOT_TELL, f"too few samples for an interval of the {figure.name}"
         if self.above < low and high < self.below:
             return Verdict.SUPPORTED, ""

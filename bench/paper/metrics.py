@@ -1,29 +1,31 @@
 """The figures that the paper's claims are about, each from a source's ordinary tables. Pure.
 
-A metric gives what is judged first, and then what it rests on. It raises NotKnownError for what is lacking.
+A metric, each function here without an underscore, gives what is judged first, and then what it rests on. It
+raises NotKnownError for what is lacking.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean, median, stdev
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from inspect import isfunction
+from statistics import fmean, stdev
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from bench.paper.figure import Figure, bounds_of, columns_of, figure_of, ratio_of, sum_of
 from bench.paper.sources import PAPER, Cell, NotKnownError, Role, Source
-from bench.statistics.stats import Summary, median_interval, ratio, summarise
-from bench.units import BYTES, SECONDS, significant, with_unit
+from bench.statistics.stats import Summary, median_interval, summarise
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
 """The paper's "CUDA" and its "cuDNN"."""
 
-STAGES: Final = (ALIGNMENT, PROPAGATION, AGGREGATION, UPSAMPLING)
 OTHERS: Final = (ALIGNMENT, AGGREGATION, UPSAMPLING)
+STAGES: Final = (ALIGNMENT, PROPAGATION, AGGREGATION, UPSAMPLING)
 
 LONG_FRAMES: Final = 10
 """Frames of a long clip at least: below, what a call costs whatever its length is a visible part of it."""
@@ -54,81 +56,14 @@ CONVOLUTIONS: Final = re.compile(
 """Calls in a source line of a forward under which convolutions run."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A named number with its unit; `low` and `high` where it has a 95 % interval."""
-
-    name: str
-    value: float
-    unit: str = "×"  # × | s | bytes | bytes/s | %, which is of a share
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None  # of values behind it
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.amount}"
-
-    @property
-    def amount(self) -> str:
-        """The value and its interval, such as `3.45× (3.36× to 3.50×, n = 20)`."""
-        notes = [] if self.n is None else [f"n = {self.n}"]
-        if self.low is not None and self.high is not None:
-            notes.insert(0, f"{shown(self.low, self.unit)} to {shown(self.high, self.unit)}")
-        return shown(self.value, self.unit) + (f" ({', '.join(notes)})" if notes else "")
-
-
-def shown(value: float, unit: str) -> str:
-    """Return the number for people."""
-    size, sign = abs(value), "−" if value < 0 else ""
-    match unit:
-        case "s":
-            return sign + with_unit(size, SECONDS)
-        case "bytes" | "bytes/s":
-            return sign + with_unit(size, BYTES) + unit.removeprefix("bytes")
-        case "%":
-            return f"{sign}{significant(100 * size)} %"
-        case "":
-            return f"{value:g}"
-        case _:
-            return f"{sign}{significant(size)}{unit}"
-
-
-Metric = Callable[[Source, Role], Sequence[Figure]]
-
-METRICS: Final[dict[str, Metric]] = {}
-
-
-def metric(function: Metric) -> Metric:
-    """Have claims.yaml name the function."""
-    METRICS[getattr(function, "__name__")] = function  # noqa: B009 - a Callable has none to mypy
-    return function
-
-
-def figure_of(cell: Cell, what: str) -> Figure:
-    """Return a cell's speedup, the seconds of a stage, or a figure of cells.csv."""
-    if what.endswith(("_s", "_bytes", "_error")):
-        unit = {"_s": "s", "_bytes": "bytes", "_error": ""}[what[what.rindex("_") :]]
-        return Figure(name=what, value=cell.column(what), unit=unit)
-    if what == "speedup":
-        row, names, unit = cell.stage(), ("speedup", "speedup_low", "speedup_high"), "×"
-    else:
-        row, names, unit = cell.stage(what), ("median_s", "low_s", "high_s"), "s"
-    value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in names)
-    if value is None:
-        raise NotKnownError(f"{cell.backend} has no speedup")
-    return Figure(name=what, value=value, unit=unit, low=low, high=high)
-
-
 # Speedups.
 
 
-@metric
 def median_speedup(source: Source, role: Role) -> list[Figure]:
     """Over all clips of more than one frame."""
     return [_middle(_speedups(_sweep(source, role)))]
 
 
-@metric
 def speedup_of_long_clips(source: Source, role: Role) -> list[Figure]:
     """Over the longest third of the clips, six at most."""
     cells = _sweep(source, role)
@@ -137,15 +72,12 @@ def speedup_of_long_clips(source: Source, role: Role) -> list[Figure]:
     return [_middle(_speedups(cells[-max(1, min(6, len(cells) // 3)) :]))]
 
 
-@metric
 def time_saved_on_long_clips(source: Source, role: Role) -> list[Figure]:
     (found,) = speedup_of_long_clips(source, role)
-    value, low, high = (None if one is None else 1 - 1 / one for one in (found.value, found.low, found.high))
-    assert value is not None
+    value, low, high = (1 - 1 / one for one in (found.value, found.low, found.high))
     return [replace(found, name="time saved", unit="%", value=value, low=low, high=high), found]
 
 
-@metric
 def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
     """The factor that the speedup gains where a clip's length doubles: least squares on logarithms, over
     the lengths from a third of the longest on."""
@@ -167,29 +99,25 @@ def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
     return [Figure(name=name, value=value, low=low, high=high, n=len(cells)), _middle(found)]
 
 
-@metric
 def speedup_of_one_frame(source: Source, role: Role) -> list[Figure]:
     source.run("frames").cells(Role.CPU)
     single = [cell for cell in source.run("frames").cells(role) if cell.frames == 1]
     if not single:
         raise NotKnownError("no clip of one frame was measured")
-    return [replace(figure_of(single[0], "speedup"), name="speedup at t = 1")]
+    return [figure_of(single[0], "speedup", "speedup at t = 1")]
 
 
-@metric
 def headline_speedup(source: Source, role: Role) -> list[Figure]:
     _last(source, "headline", Role.CPU)
     cell = _last(source, "headline", role)
-    return [replace(figure_of(cell, "speedup"), name=f"speedup, t = {cell.frames}")]
+    return [figure_of(cell, "speedup", f"speedup, t = {cell.frames}")]
 
 
-@metric
 def headline_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (_summary(_last(source, "headline", role)) for role in GPU)
-    return [_ratio("cuDNN's time over CUDA's", tuned, plain), *_both(plain, tuned)]
+    return [ratio_of("cuDNN's time over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
-@metric
 def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     """Over the longer half of the clips that both have."""
     plain, tuned = ({cell.frames: cell for cell in _sweep(source, role)} for role in GPU)
@@ -197,7 +125,7 @@ def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     if len(lengths) < 2 or lengths[-1] < LONG_FRAMES:
         raise NotKnownError(f"too few frame counts: two are needed, the longest {LONG_FRAMES} or more")
     longer = lengths[len(lengths) // 2 :]
-    ratios = {t: _ratio("", _summary(plain[t]), _summary(tuned[t])) for t in longer}
+    ratios = {t: ratio_of("", _summary(plain[t]), _summary(tuned[t])) for t in longer}
     faster = sum(found.value > 1 for found in ratios.values())
     more = Figure(name=f"lengths at which cuDNN is faster, of {len(longer)}", value=faster, unit="")
     return [_middle(ratios, "cuDNN's speed over CUDA's"), more]
@@ -219,46 +147,36 @@ def _speedups(cells: Iterable[Cell]) -> dict[int, Figure]:
 
 def _middle(found: Mapping[int, Figure], name: str = "speedup") -> Figure:
     """The median over lengths; its interval is of theirs, where all have one, or of how they scatter."""
-    values = [one.value for one in found.values()]
-    low, high = median_interval(values) or (None, None)
-    if bounds := _bounds(found.values()):
-        low, high = map(median, bounds)
-    return Figure(
-        name=f"{name}, t = {min(found)} to {max(found)}",
-        value=median(values),
-        low=low,
-        high=high,
-        n=len(values),
-    )
+    value, low, high = map(float, map(np.median, columns_of([*found.values()])))
+    if math.isnan(low):
+        values = [one.value for one in found.values()]
+        low, high = median_interval(values) or (math.nan, math.nan)
+    name = f"{name}, t = {min(found)} to {max(found)}"
+    return Figure(name=name, value=value, low=low, high=high, n=len(found))
 
 
 # Repeated calls.
 
 
-@metric
 def first_call_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (_first(source, role) for role in GPU)
-    return [_ratio("cuDNN's first call over CUDA's", tuned, plain), *_both(plain, tuned)]
+    return [ratio_of("cuDNN's first call over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
-@metric
 def first_call_over_later(source: Source, role: Role) -> list[Figure]:
-    return [_ratio("first call over later ones", _first(source, role), _later(source, role))]
+    return [ratio_of("first call over later ones", _first(source, role), _later(source, role))]
 
 
-@metric
 def later_calls_of_plain_over_tuned(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (_later(source, role) for role in GPU)
-    return [_ratio("CUDA's later calls over cuDNN's", plain, tuned), *_both(plain, tuned)]
+    return [ratio_of("CUDA's later calls over cuDNN's", plain, tuned), *_both(plain, tuned)]
 
 
-@metric
 def mean_saved_by_tuning(source: Source, _: Role) -> list[Figure]:
     plain, tuned = (fmean(value for _, later in _rounds(source, role) for value in later) for role in GPU)
     return [Figure(name="mean time saved after the first call", value=plain - tuned, unit="s")]
 
 
-@metric
 def variation(source: Source, role: Role) -> list[Figure]:
     """The coefficient of variation after the first call, processes taken together; chi squared's interval."""
     rounds = [later for _, later in _rounds(source, role) if len(later) > 1]
@@ -271,7 +189,6 @@ def variation(source: Source, role: Role) -> list[Figure]:
     return [Figure(name="coefficient of variation", value=value, unit="%", low=low, high=high, n=n)]
 
 
-@metric
 def farthest_from_the_line(source: Source, role: Role) -> list[Figure]:
     """The largest distance of a cell from the line through all lengths (Theil and Sen)."""
     cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
@@ -307,58 +224,47 @@ def _later(source: Source, role: Role) -> Summary:
 # Stages.
 
 
-@metric
 def propagation_over_others(source: Source, role: Role) -> list[Figure]:
     """Propagation over the stage that comes nearest to it."""
     found = _stages(source, role)
-    ratios = [_ratio("", found[PROPAGATION], found[stage]) for stage in OTHERS]
-    name = "propagation over the longest other stage"
-    least = Figure(name=name, value=min(one.value for one in ratios))
-    if bounds := _bounds(ratios):
-        least = replace(least, low=min(bounds[0]), high=min(bounds[1]))
-    share = found[PROPAGATION].median / _whole(found)
+    of_each = columns_of([ratio_of("", found[PROPAGATION], found[stage]) for stage in OTHERS])
+    value, low, high = (float(column.min()) for column in of_each)
+    name, share = "propagation over the longest other stage", found[PROPAGATION].median / _whole(found)
+    least = Figure(name=name, value=value, low=low, high=high)
     return [least, Figure(name="propagation's share", value=share, unit="%")]
 
 
-@metric
 def unevenness_of_stages(source: Source, role: Role) -> list[Figure]:
     """The largest of the stages' speedups over the smallest, at the farthest that their intervals allow."""
     cpu, gpu = _stages(source, Role.CPU), _stages(source, role)
-    speedups = [_ratio(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
-    values = [found.value for found in speedups]
-    worst = Figure(name="the largest over the smallest", value=max(values) / min(values))
-    if bounds := _bounds(speedups):
-        lows, highs = bounds
-        worst = replace(worst, low=max(1.0, max(lows) / min(highs)), high=max(highs) / min(lows))
-    return [worst, *speedups]
+    speedups = [ratio_of(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
+    values, lows, highs = columns_of(speedups)
+    low, high = float(np.maximum(1.0, lows.max() / highs.min())), float(highs.max() / lows.min())
+    name, value = "the largest over the smallest", float(values.max() / values.min())
+    return [Figure(name=name, value=value, low=low, high=high), *speedups]
 
 
-@metric
 def lead_of_propagation(source: Source, _: Role) -> list[Figure]:
     """The time saved in propagation less what all other stages change."""
     plain, tuned = (_stages(source, role) for role in GPU)
     terms = [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
-    saved = _sum("time saved in propagation", "s", terms)
+    saved = sum_of("time saved in propagation", "s", terms)
     for stage in OTHERS:
         sign = math.copysign(1.0, plain[stage].median - tuned[stage].median)
         terms += [(-sign, plain[stage]), (sign, tuned[stage])]
-    return [_sum("by how much that exceeds what the others change", "s", terms), saved]
+    return [sum_of("by how much that exceeds what the others change", "s", terms), saved]
 
 
-@metric
 def largest_change_of_others(source: Source, _: Role) -> list[Figure]:
     """Of the stages but propagation, the largest change from "CUDA" to "cuDNN", of the whole forward."""
     plain, tuned = (_stages(source, role) for role in GPU)
-    moved = [
-        _sum(f"change of {stage}, of the whole", "%", [(1, tuned[stage]), (-1, plain[stage])], _whole(plain))
-        for stage in OTHERS
-    ]
-    largest = Figure(name="the largest change", value=max(abs(one.value) for one in moved), unit="%")
-    if bounds := _bounds(moved):
-        ends = [sorted((abs(low), abs(high))) for low, high in zip(*bounds, strict=True)]
-        nearest = [0.0 if low <= 0 <= high else end[0] for end, low, high in zip(ends, *bounds, strict=True)]
-        largest = replace(largest, low=max(nearest), high=max(farther for _, farther in ends))
-    return [largest, *moved]
+    name, whole = "change of {}, of the whole", _whole(plain)
+    moved = [sum_of(name.format(of), "%", [(1, tuned[of]), (-1, plain[of])], whole) for of in OTHERS]
+    values, lows, highs = columns_of(moved)
+    low = float(np.maximum(0.0, np.maximum(lows, -highs)).max())  # of the nearest to 0 in each interval
+    high = float(np.maximum(-lows, highs).max())
+    value = float(np.abs(values).max())
+    return [Figure(name="the largest change", value=value, unit="%", low=low, high=high), *moved]
 
 
 def _stages(source: Source, role: Role) -> dict[str, Summary]:
@@ -380,7 +286,6 @@ def _whole(stages: Mapping[str, Summary]) -> float:
 # Memory.
 
 
-@metric
 def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
     """The farthest that the rate of one of four parts of the rise's time is from the whole's."""
     seconds, size = _rise(source, role)
@@ -391,7 +296,6 @@ def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
     return [Figure(name="the rate farthest from the whole's", value=worst, unit="%")]
 
 
-@metric
 def memory_kept(source: Source, role: Role) -> list[Figure]:
     """The growth of host memory in a forward, per frame and pixel of its input."""
     cell = _last(source, "memory", role)
@@ -399,7 +303,6 @@ def memory_kept(source: Source, role: Role) -> list[Figure]:
     return [Figure(name="growth per frame and input pixel", value=grown / cell.pixels, unit="bytes")]
 
 
-@metric
 def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
     """The share of the curve's variance that a straight line explains (R squared)."""
     seconds, size = _rise(source, role)
@@ -408,14 +311,12 @@ def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
     return [Figure(name=name, value=explained, unit="%", n=len(size)), *rate_of_growth(source, role)]
 
 
-@metric
 def rate_of_growth(source: Source, role: Role) -> list[Figure]:
     seconds, size = _rise(source, role)
     rate = float((size[-1] - size[0]) / seconds[-1])
     return [Figure(name="rate of the whole rise", value=rate, unit="bytes/s")]
 
 
-@metric
 def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
     seconds, size = _rise(source, role)
     half = float(np.interp(seconds[-1] / 2, seconds, size))
@@ -423,7 +324,6 @@ def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
     return [Figure(name="part of the rise in the first half of its time", value=float(share), unit="%")]
 
 
-@metric
 def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
     """The share of the growth by line of the forward that stands in lines whose calls convolve."""
     lines = _last(source, "memory", role).rows("memory_lines")
@@ -435,7 +335,6 @@ def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
     return [Figure(name=name, value=float(inside / grown.sum()), unit="%")]
 
 
-@metric
 def transfers_of_device_memory(source: Source, role: Role) -> list[Figure]:
     """The clip and its output over the peak of device memory."""
     cell = _last(source, "memory", role)
@@ -463,21 +362,18 @@ def _rise(source: Source, role: Role) -> tuple[np.ndarray[Any, Any], np.ndarray[
 # Experiments on one fault.
 
 
-@metric
 def saved_by_pinned_memory(source: Source, role: Role) -> list[Figure]:
     """The part of copies and forward together that pinned memory saves."""
     off, on = _pairs(source, "transfers", role)[-1]
-    before, after = (
-        [_summary(cell, stage) for stage in ("host_to_device", "device_to_host")] for cell in (off, on)
-    )
+    there, back = "host_to_device", "device_to_host"
+    before, after = ([_summary(cell, stage) for stage in (there, back)] for cell in (off, on))
     copies = math.fsum(copy.median for copy in before)
     whole = copies + _summary(off).median
     terms = [*((1.0, copy) for copy in before), *((-1.0, copy) for copy in after)]
     most = Figure(name="what copies that cost nothing would save", value=copies / whole, unit="%")
-    return [_sum("saved by pinned memory", "%", terms, whole), most]
+    return [sum_of("saved by pinned memory", "%", terms, whole), most]
 
 
-@metric
 def first_point_after_another_backend(source: Source, role: Role) -> list[Figure]:
     """The first point in a process that another backend has started, over that in a process of its own."""
     apart, shared = (cell.stage()["median_s"] for cell in _pairs(source, "order", role)[0])
@@ -511,35 +407,17 @@ def _summary(cell: Cell, stage: str = "forward") -> Summary:
     )  # fmt: skip
 
 
-def _ratio(name: str, above: Summary, below: Summary) -> Figure:
-    found = ratio(above, below)
-    return Figure(name=name, value=found.ratio, low=found.low, high=found.high)
-
-
 def _both(plain: Summary, tuned: Summary) -> list[Figure]:
+    named = (("CUDA", plain, *bounds_of(plain)), ("cuDNN", tuned, *bounds_of(tuned)))
     return [
-        Figure(name=name, value=one.median, unit="s", low=one.low, high=one.high, n=one.n)
-        for name, one in (("CUDA", plain), ("cuDNN", tuned))
+        Figure(name=name, value=one.median, unit="s", low=low, high=high, n=one.n)
+        for name, one, low, high in named
     ]
 
 
-def _bounds(figures: Iterable[Figure]) -> tuple[list[float], list[float]] | None:
-    """All lower and all upper bounds; None where a figure has none."""
-    known = [(one.low, one.high) for one in figures]
-    lows = [low for low, _ in known if low is not None]
-    highs = [high for _, high in known if high is not None]
-    return (lows, highs) if len(lows) == len(highs) == len(known) else None
-
-
-def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Figure:
-    """The sum of medians, each times its factor, over `per`; its interval by MOVER (Zou and Donner 2008)."""
-    value = math.fsum(factor * one.median for factor, one in terms) / per
-    ends = [
-        sorted((factor * (one.low - one.median), factor * (one.high - one.median)))
-        for factor, one in terms
-        if one.low is not None and one.high is not None
-    ]
-    if len(ends) < len(terms):
-        return Figure(name=name, value=value, unit=unit)
-    down, up = (math.hypot(*(end[place] for end in ends)) / per for place in (0, 1))
-    return Figure(name=name, value=value, unit=unit, low=value - down, high=value + up)
+METRICS: Final[dict[str, Callable[[Source, Role], list[Figure]]]] = {
+    name: found
+    for name, found in globals().items()
+    if isfunction(found) and found.__module__ == __name__ and not name.startswith("_")
+}
+"""By the names that claims.yaml and figures.yaml have for them."""

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure as Drawing
 
 from bench.paper.claims import Finding, Form, claims_table, findings, tallies
 from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request
+from bench.paper.figure import Figure, figure_of, shown
 from bench.paper.folder import is_done, runs_of
 from bench.paper.method import FAULTS
-from bench.paper.metrics import METRICS, Figure, figure_of, shown
+from bench.paper.metrics import METRICS
 from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
 from bench.plotting.plots import FORMATS, data, figure, save
 from bench.reporting.html_files import Pages, relative, write_pages

@@ -1,5 +1,6 @@
 """The verdicts: of the paper's own numbers all of them, and of each metric where it turns."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from bench.paper import claims
 from bench.paper.claims import COLUMNS, Condition, Finding, Form, Verdict, claims_table, findings
 from bench.paper.method import PAPER
-from bench.paper.metrics import METRICS, Figure
+from bench.paper.figure import Figure
+from bench.paper.metrics import METRICS
 from bench.paper.sources import UNSYNCHRONISED, Source, published
 from bench.records import CellRecord, Pass, Phase
 from tests.bench.paper.made import (
@@ -76,8 +78,8 @@ def test_every_claim_has_a_metric_or_says_what_it_needs():
         (1.5, 0.9, 1.8, False, OPEN),
         (0.5, 0.4, 1.0, False, REFUTED),
         (2.5, 2.0, 3.0, False, REFUTED),
-        (1.5, None, None, False, OPEN),
-        (1.5, None, None, True, SUPPORTED),
+        (1.5, math.nan, math.nan, False, OPEN),
+        (1.5, math.nan, math.nan, True, SUPPORTED),
         (1.5, 0.9, 1.8, True, SUPPORTED),
     ],
 )
