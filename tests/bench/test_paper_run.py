@@ -26,12 +26,12 @@ from bench.grid import presets
 from bench.messages import RunStoppedError
 from bench.paper import folder as folders
 from bench.paper import page as pages
-from bench.paper.experiments import EXPERIMENTS, Edition, Version, request
-from bench.paper.method import FAULTS
-from bench.records import Status, read_journal
+from bench.paper.experiments import Edition, Version, request
+from bench.records import read_journal
 from vsr_model.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "results" / "paper-quick-cpu"
 
 PROGRAM = """
 import sys
@@ -42,7 +42,6 @@ from bench.cli import main
 sys.exit(main(sys.argv[2:]))
 """
 
-
 WANTED = request(figures=["headline"], version=Version.QUICK)
 
 
@@ -50,26 +49,28 @@ def no_display(*_: Any) -> Any:
     raise AssertionError("nothing was to be measured")
 
 
-def tiny(name: str) -> dict[str, Any]:
+def go_on(folder: Path, wanted: Any = WANTED) -> paper_run.Reproduced:
+    return paper_run.reproduce(folder, wanted, no_display, lambda *_: None)
+
+
+def tiny(data: dict[str, Any], name: str) -> dict[str, Any]:
     """A preset with all that it says of how to measure, on a network and frames that take no time."""
-    data: dict[str, Any] = yaml.safe_load((presets.folder() / f"{name}.yaml").read_text())
     data["model"] |= {"mid_channels": 4, "num_blocks": 1}
-    data["grid"] = {"frames": [1, 2] if "frames" in name or "faults" in name else [2], "size": [[16, 16]]}
+    data["grid"] = {"frames": [1, 2] if name == "frames" else [2], "size": [[16, 16]]}
     measure = data["measure"]
-    measure |= {"rounds": 1, "warmup": min(1, measure["warmup"]) if measure["warmup"] != "auto" else 1}
+    measure |= {"rounds": 1, "warmup": 1 if measure["warmup"] == "auto" else 0}
     if isinstance(measure["repetitions"], dict):
         measure["repetitions"] = {"min": 2, "max": 2}
-    data.get("variants", {}).pop("quick", None)
     return data
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presets")
-    for name in (*(f"paper/{name}" for name in EXPERIMENTS), *(f"paper/faults/{name}" for name in FAULTS)):
-        path = folder / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(tiny(name)))
+    (folder / "paper").mkdir()
+    for path in (presets.folder() / "paper").glob("*.yaml"):
+        made = tiny(yaml.safe_load(path.read_text()), path.stem)
+        (folder / "paper" / path.name).write_text(yaml.safe_dump(made))
     return folder
 
 
@@ -100,14 +101,13 @@ def finished(tiny_presets: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return cwd / "out", out, said
 
 
-def test_runs_figures_claims_and_pages_are_there(finished: tuple[Path, str, str]) -> None:
+def test_runs_figures_claims_and_pages_are_there(finished):
     folder, out, said = finished
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     drawn = ("figure-15", "figure-17-t2", "figure-17-t40")  # the paper's clip is longer
     figures = {f"figures/{name}.{end}" for name in drawn for end in ("png", "svg")}
-    assert made >= figures | {"paper.json", "report.md", "report.html", "claims.csv"}
-    runs = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("journal.jsonl")}
-    assert runs == {f"{edition}/{name}" for edition in Edition for name in ("frames", "memory")}
+    runs = {f"{edition}/{name}/journal.jsonl" for edition in Edition for name in ("frames", "memory")}
+    assert made >= figures | runs | {"paper.json", "report.md", "report.html", "claims.csv"}
     assert "4 of 4 runs" in out
     assert "[1/4] corrected/frames" in said
     assert "[4/4] faithful/memory" in said
@@ -122,7 +122,7 @@ def test_runs_figures_claims_and_pages_are_there(finished: tuple[Path, str, str]
     }
 
 
-def test_what_is_done_is_not_done_again(tiny_presets: Path, finished: tuple[Path, str, str]) -> None:
+def test_what_is_done_is_not_done_again(tiny_presets, finished):
     folder, _, _ = finished
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     status, out, said = done(tiny_presets, "--figures", "15,16,17", "--output", "out", cwd=folder.parent)
@@ -136,20 +136,19 @@ def test_what_is_done_is_not_done_again(tiny_presets: Path, finished: tuple[Path
     [
         (["--figures", "14", "--output", "out"], "out: holds the paper's experiments as asked for otherwise"),
         (["--figures", "20"], "--figures: no '20'"),
-        (["--figures", ""], "--figures: no ''"),
+        (["--quick", "--brief"], "--quick and --brief: give one of the two"),
         (["--resume", "nothing"], "nothing: holds none of the paper's experiments"),
         (["--resume", "out", "--quick"], "--resume: method, figures and folder are those it began with"),
         (["--output", "out/corrected"], "out/corrected: is no empty folder"),
+        (["--resume", "a-list"], "a-list/paper.json: "),
+        (["--resume", "old"], "old/paper.json: schema_version"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(
-    finished: tuple[Path, str, str],
-    arguments: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_wrong_request_is_one_sentence(finished, arguments, said, monkeypatch, capsys):
     cwd = finished[0].parent
+    for name, damage in (("a-list", "[]"), ("old", '{"schema_version": 9}')):
+        (cwd / name).mkdir(exist_ok=True)
+        (cwd / name / "paper.json").write_text(damage)
     before = sorted(cwd.rglob("*"))
     monkeypatch.chdir(cwd)
     assert cli.main(["paper", *arguments]) == 2
@@ -161,26 +160,11 @@ def test_a_wrong_request_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "damage", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 2, "version": 1}']
-)
-def test_a_damaged_folder_is_refused(
-    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "paper.json").write_text(damage)
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["paper", "--resume", "out"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("vsr-bench: out/paper.json: ")
-    assert error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     "number",
     [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
     ids=lambda number: signal.Signals(number).name,
 )
-def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number):
     process = begun(tiny_presets, "--figures", "14", "--output", "out", cwd=tmp_path)
     journal = tmp_path / "out" / "faithful" / "repetitions" / "journal.jsonl"
     deadline = time.monotonic() + 600
@@ -203,13 +187,10 @@ def test_an_interrupted_one_carries_on(tiny_presets: Path, tmp_path: Path, numbe
     assert "corrected" not in said
     assert (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes() == first
     records = read_journal(journal)
-    assert len({(record.cell, record.round) for record in records}) == len(records) == 3
-    assert {record.status for record in records} <= {Status.OK, Status.SKIPPED}
+    assert len({record.cell for record in records}) == len(records) == 3
 
 
-def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(
-    tiny_presets: Path, finished: tuple[Path, str, str], tmp_path: Path
-) -> None:
+def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(tiny_presets, finished, tmp_path):
     copytree(finished[0], tmp_path / "out")
     status, _, _ = done(tiny_presets, "--resume", "out", "--fail-on-refuted", cwd=tmp_path)
     claims = pd.read_csv(tmp_path / "out" / "claims.csv")
@@ -218,15 +199,12 @@ def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(
     assert status == (1 if set(own["claim"]) - {"8a"} else 0)
 
 
-def test_a_place_that_is_taken_is_one_sentence(
-    tiny_presets: Path, finished: tuple[Path, str, str], tmp_path: Path
-) -> None:
+def test_a_place_that_is_taken_is_one_sentence(tiny_presets, finished, tmp_path):
     copytree(finished[0], tmp_path / "out", ignore=ignore_patterns("figures"))
     (tmp_path / "out" / "figures").touch()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     status, _, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
-    again = "what is done is kept: vsr-bench paper --resume out"
-    assert (status, said) == (2, f"vsr-bench: out/figures: File exists; {again}\n")
+    assert (status, said) == (2, f"vsr-bench: out/figures: File exists{AGAIN}\n")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -249,140 +227,104 @@ AGAIN = "; what is done is kept: vsr-bench paper --resume out"
     [
         (refused(errno.EROFS, "out/figures"), 2, f"out/figures: Read-only file system{AGAIN}"),
         (refused(errno.ENOSPC), 70, f"out: No space left on device{AGAIN}"),
-        (OSError("no number"), 70, f"out: no number{AGAIN}"),
         # A run's own way to go on would do that run alone.
         (of_run(RunStoppedError(f"a;b: full{OF_ONE_RUN}"), errno.ENOSPC), 70, f"a;b: full{AGAIN}"),
         (of_run(BadInput("a: cannot be made"), errno.EACCES), 2, f"a: cannot be made{AGAIN}"),
         (BadInput("a run: begun with another cpu"), 2, "a run: begun with another cpu"),
+        (refused(errno.EPIPE), 141, None),
     ],
-    ids=lambda value: value if isinstance(value, str | int) else "",
+    ids=lambda value: value if isinstance(value, int) else "",
 )
-@pytest.mark.parametrize("place", [(paper_run, "reproduce"), (pages, "write")], ids=["runs", "page"])
-def test_an_error_says_how_to_go_on(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    place: tuple[Any, str],
-    error: Exception,
-    status: int,
-    said: str,
-) -> None:
+@pytest.mark.parametrize("where", [(paper_run, "reproduce"), (pages, "write")], ids=["runs", "page"])
+def test_an_error_says_how_to_go_on(tmp_path, monkeypatch, capsys, where, error, status, said):
     def end(*_: Any) -> Any:
         raise error
 
     monkeypatch.chdir(tmp_path)
     folders.begin(Path("out"), WANTED)
     monkeypatch.setattr(paper_run, "reproduce", lambda *_: None)
-    monkeypatch.setattr(*place, end)
+    monkeypatch.setattr(*where, end)
+    if said is None:  # whoever read the output has enough, which is no fault of the disk
+        with pytest.raises(BrokenPipeError):
+            command.paper(resume=Path("out"))
+        return
     assert cli.main(["paper", "--resume", "out"]) == status
     assert capsys.readouterr().err == f"vsr-bench: {said}\n"
 
 
-def test_an_output_that_nobody_reads_is_no_fault_of_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def end(*_: Any) -> Any:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-    monkeypatch.setattr(paper_run, "reproduce", end)
-    with pytest.raises(BrokenPipeError):
-        command.paper(resume=folders.begin(tmp_path / "out", WANTED))
-
-
-def test_the_committed_reproduction_is_what_its_runs_say(tmp_path: Path) -> None:
-    committed = ROOT / "results" / "paper-quick-cpu"
-    copytree(committed, tmp_path / "run")
+def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
+    copytree(COMMITTED, tmp_path / "run", ignore=ignore_patterns("report.md", "claims.csv"))
+    page = pages.write(tmp_path / "run", folders.read_request(tmp_path / "run"))
     for name in ("report.md", "claims.csv"):
-        (tmp_path / "run" / name).unlink()
-    wanted = folders.read_request(tmp_path / "run")
-    page = pages.write(tmp_path / "run", wanted)
-    assert wanted.version == "quick"
-    for name in ("report.md", "claims.csv"):
-        assert (tmp_path / "run" / name).read_text() == (committed / name).read_text(), name
+        assert (tmp_path / "run" / name).read_text() == (COMMITTED / name).read_text(), name
     # What the README says of it.
     claims = pd.read_csv(page.claims, keep_default_na=False)
     counts = claims[claims["form"] == "paper"]["verdict"].value_counts()
     told = f"{counts['supported']} of its claims hold in its own words, {counts['refuted']} do not, and "
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"{told}{counts['cannot tell']} cannot be told" in readme
-    growth = {row["edition"]: row["verdict"] for _, row in claims[claims["claim"] == "8a"].iterrows()}
-    assert growth == {"paper": "supported", "faithful": "supported", "corrected": "refuted"}
+    growth = claims[claims["claim"] == "8a"].set_index("edition")["verdict"]
+    assert (growth["faithful"], growth["corrected"]) == ("supported", "refuted")
 
 
-class TestGoingOn:
-    """What stands between a begun folder and the rest of its runs. Nothing is measured."""
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The committed headline as it is done, on this machine, and the faithful one yet to be done."""
+    folder = folders.begin(tmp_path / "out", WANTED)
+    copytree(COMMITTED / "corrected" / "headline", folder / "corrected" / "headline")
+    described = json.loads((folder / "corrected" / "headline" / "environment.json").read_text())
+    monkeypatch.setattr("bench.machine.environment.collect", lambda *_, **__: described)
+    return folder
 
-    @pytest.fixture
-    def begun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """The committed headline as it is done, on this machine, and the faithful one yet to be done."""
-        folder = folders.begin(tmp_path / "out", WANTED)
-        committed = ROOT / "results" / "paper-quick-cpu" / "corrected" / "headline"
-        copytree(committed, folder / "corrected" / "headline")
-        described = json.loads((committed / "environment.json").read_text())
-        monkeypatch.setattr("bench.machine.environment.collect", lambda *_, **__: described)
-        return folder
 
-    def test_what_a_journal_holds_is_not_removed(self, begun: Path) -> None:
-        run = begun / "corrected" / "headline"
-        (run / "run.json").unlink()
-        before = sorted(run.iterdir())
-        with pytest.raises(BadInput, match=r"corrected/headline: holds no run that can be gone on with"):
-            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
-        assert sorted(run.iterdir()) == before
+def test_only_one_process_makes_the_runs(half):
+    with (half / "paper.json").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match="out: another process is measuring there"):
+            command.paper(resume=half)
 
-    def test_only_one_process_makes_the_runs(self, begun: Path) -> None:
-        with (begun / "paper.json").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with pytest.raises(BadInput, match="out: another process is measuring there"):
-                command.paper(resume=begun)
 
-    @pytest.mark.parametrize(
-        ("name", "was", "becomes", "said"),
-        [
-            ("environment.json", '"cpu": "', '"cpu": "Another ', "begun with another cpu"),
-            ("run.json", '"source_sha256": "', '"source_sha256": "0', "begun with other code"),
-            ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.0.num_blocks: 30"),
-        ],
-    )
-    def test_another_machines_runs_are_not_laid_beside_those_that_are_there(
-        self, begun: Path, name: str, was: str, becomes: str, said: str
-    ) -> None:
-        """Whatever its allocator, which the methods differ in."""
-        run = begun / "corrected" / "headline"
-        text = (run / name).read_text()
-        assert was in text
-        (run / name).write_text(text.replace(was, becomes))
-        with pytest.raises(BadInput, match=f"corrected/headline: {said}"):
-            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
-        assert not (begun / "faithful").exists()
+@pytest.mark.parametrize(
+    ("name", "was", "becomes", "said"),
+    [
+        ("environment.json", '"cpu": "', '"cpu": "Another ', "begun with another cpu"),
+        ("run.json", '"source_sha256": "', '"source_sha256": "0', "begun with other code"),
+        ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.0.num_blocks: 30"),
+    ],
+)
+def test_other_machines_and_other_code_are_not_laid_beside_it(half, name, was, becomes, said):
+    run = half / "corrected" / "headline"
+    text = (run / name).read_text()
+    assert was in text
+    (run / name).write_text(text.replace(was, becomes))
+    with pytest.raises(BadInput, match=f"corrected/headline: {said}"):
+        go_on(half)
+    assert not (half / "faithful").exists()
 
-    @pytest.mark.parametrize("kept", ["notes.txt", "cells.csv"])
-    def test_what_is_someones_is_not_removed(self, begun: Path, kept: str) -> None:
-        (begun / "faithful" / "headline").mkdir(parents=True)
-        for name in ("config.yaml", kept):
-            (begun / "faithful" / "headline" / name).touch()
-        with pytest.raises(BadInput, match="faithful/headline: holds no run that can be gone on with"):
-            paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
-        assert (begun / "faithful" / "headline" / kept).exists()
 
-    def test_what_was_killed_after_its_last_record_gets_its_tables(self, begun: Path) -> None:
-        wanted = request([Edition.CORRECTED], ["headline"], Version.QUICK)
-        run = begun / "corrected" / "headline"
-        (run / "report.md").unlink()
-        (run / ".references").mkdir()
-        ended = paper_run.reproduce(begun, wanted, no_display, lambda *_: None)
-        assert (ended.done, ended.interrupted) == (1, False)
-        assert (run / "summary.csv").exists()
-        assert (run / "report.md").exists()
-        assert not (run / ".references").exists()
+def test_what_is_someones_is_not_removed(half):
+    notes = half / "faithful" / "headline" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    with pytest.raises(BadInput, match="faithful/headline: holds no run that can be gone on with"):
+        go_on(half)
+    assert notes.exists()
 
-    def test_an_interrupt_while_a_run_begins_is_one_like_any_other(
-        self, begun: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def interrupt(*_: Any, **__: Any) -> Any:
-            raise KeyboardInterrupt
 
-        monkeypatch.setattr("bench.commands.lifecycle.preflight.ask", interrupt)
-        ended = paper_run.reproduce(begun, WANTED, no_display, lambda *_: None)
-        assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
-        assert not (begun / "faithful").exists()
+def test_what_was_killed_after_its_last_record_gets_its_tables(half):
+    run = half / "corrected" / "headline"
+    (run / "report.md").unlink()
+    ended = go_on(half, request([Edition.CORRECTED], ["headline"], Version.QUICK))
+    assert (ended.done, ended.interrupted) == (1, False)
+    assert (run / "summary.csv").exists()
+    assert (run / "report.md").exists()
+
+
+def test_an_interrupt_while_a_run_begins_is_one_like_any_other(half, monkeypatch):
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.commands.lifecycle.preflight.ask", interrupt)
+    ended = go_on(half)
+    assert (ended.interrupted, ended.done, ended.planned) == (True, 1, 2)
+    assert not (half / "faithful").exists()

@@ -9,8 +9,8 @@ import pytest
 
 from bench.paper import claims
 from bench.paper.claims import COLUMNS, Condition, Finding, Form, Verdict, claims_table, findings
-from bench.paper.method import PAPER
 from bench.paper.figure import Figure
+from bench.paper.method import PAPER
 from bench.paper.metrics import METRICS
 from bench.paper.sources import UNSYNCHRONISED, Source, published
 from bench.records import CellRecord, Pass, Phase

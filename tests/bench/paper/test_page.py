@@ -7,7 +7,7 @@ import pytest
 from bench.paper import page
 from bench.paper.experiments import KEYS
 from bench.paper.method import FAULTS, PAPER
-from bench.paper.sources import published, together
+from bench.paper.sources import published
 from tests.bench.paper.made import CPU, CUDNN, TUNED, calls, memory, repeated, run, skipped, source, staged
 
 CORRECTED = source(
@@ -24,17 +24,6 @@ SOURCES = [published(), FAITHFUL, CORRECTED]
 def rows(key: str) -> list[list[str]]:
     lines = page.section(key, SOURCES)["table"].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def test_tables_of_several_sources_keep_their_cells_apart():
-    tables = together(SOURCES, "headline")
-    assert tables is not None
-    assert set(tables.summary["backend"]) == {
-        "paper: CPU", "paper: CUDA", "paper: cuDNN", "faithful: cpu",
-        "corrected: cpu", "corrected: cudnn",
-    }  # fmt: skip
-    assert tables.cells["cell"].is_unique
-    assert together([FAITHFUL], "stages") is None
 
 
 DRAWN = {

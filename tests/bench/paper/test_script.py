@@ -66,23 +66,21 @@ def walls(record: CellRecord, pass_: Pass, stage: str = FORWARD, phase: Phase = 
     ]
 
 
-def test_without_a_fault_it_measures_as_one_should(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, set(), warmup=1)
+@pytest.mark.parametrize(
+    ("faults", "first", "later"),
+    [
+        (set(), SYNCHRONISED_S, SYNCHRONISED_S),
+        ({Fault.UNSYNCHRONISED}, LAUNCH_S, LAUNCH_S),
+        ({Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER}, CONTEXT_S + SYNCHRONISED_S, SYNCHRONISED_S),
+    ],
+)
+def test_a_sample_is_the_work_its_launch_or_the_set_up_too(monkeypatch, tmp_path, faults, first, later):
+    record = exact(monkeypatch, tmp_path, faults, warmup=1)
     assert (record.status, record.reason) == (Status.OK, "")
-    assert [sample.phase for sample in record.samples] == [Phase.COLD, Phase.WARMUP, *[Phase.STEADY] * 3]
-    assert walls(record, Pass.END_TO_END) == [SYNCHRONISED_S] * 3
-
-
-def test_without_synchronisation_a_sample_is_the_launch(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, {Fault.UNSYNCHRONISED})
-    assert walls(record, Pass.END_TO_END) == [LAUNCH_S] * 3
-    assert "the GPU is not waited for" in record.settings["method"]
-
-
-def test_the_first_call_counts_and_sets_the_device_up(monkeypatch, tmp_path):
-    record = exact(monkeypatch, tmp_path, {Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER})
-    assert walls(record, Pass.END_TO_END) == [CONTEXT_S + SYNCHRONISED_S, *[SYNCHRONISED_S] * 2]
-    assert record.first_forward_s == CONTEXT_S + SYNCHRONISED_S
+    apart = [] if Fault.FIRST_CALL_COUNTS in faults else [Phase.COLD, Phase.WARMUP]
+    assert [sample.phase for sample in record.samples] == [*apart, *[Phase.STEADY] * 3]
+    assert walls(record, Pass.END_TO_END) == [first, later, later]
+    assert method_of(record.settings["method"]) == faults
 
 
 @pytest.mark.parametrize("waits", [True, False])
