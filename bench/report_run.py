@@ -12,18 +12,14 @@ import pandas as pd
 
 from bench.grid import config
 from bench.grid.backend_spec import resolve
-from bench.plotting.plot_devices import devices_figure
-from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
-from bench.plotting.plots import FORMATS, place_names, save, write_plots
+from bench.plotting.plot_data import in_parts
+from bench.plotting.plots import FORMATS, data, figure, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
-from bench.reporting.devices import Devices, devices_of
 from bench.reporting.html_files import Pages
 from bench.reporting.ladder_files import read_ladder
 from bench.reporting.report import unfinished, write_report
-from bench.reporting.side_by_side import SideRun, sides_of, write_side_by_side
-from bench.reporting.side_by_side_devices import devices_plots
-from bench.reporting.side_by_side_many import MANY, MANY_KINDS
-from bench.reporting.side_by_side_relative import relative_overlays
+from bench.reporting.several import Cells, SideRun, cells_of, relative_plots
+from bench.reporting.side_by_side import write_side_by_side
 from bench.results.analysis import Tables
 from bench.results.csv_text import inert
 from bench.results.devices import device_name
@@ -75,7 +71,7 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
 
     A folder that is no run stands for all runs below it; one of those that cannot be read is left out, and
     named. One run's page goes into its own folder where no `output` is given, several runs' into
-    `./report-<names as given>`. `reference` is what devices are compared with (bench.reporting.devices).
+    `./report-<names as given>`. `reference` is what the runs are compared with (bench.reporting.several).
     Raises BadInput for what holds no run, or one without a record, for the same folder twice, for an unknown
     reference, and for an `output` that cannot be written to or holds another run.
     """
@@ -90,17 +86,13 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
     several = _sides(opened, names)
     if reference is not None and len(opened) == 1:
         raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
-    devices = devices_of(sides_of(several), reference)
     folder = output or (opened[0].folder.path if len(opened) == 1 else Path(default_folder(run_names(given))))
+    cells = cells_of(several, reference) if len(opened) > 1 else None
     if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
         raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pages = (
-            _one(opened[0], folder)
-            if len(opened) == 1
-            else _several(several, devices, folder, taken.left_out)
-        )
+        pages = _one(opened[0], folder) if cells is None else _several(several, cells, folder, taken.left_out)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -247,18 +239,24 @@ def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
     ]
 
 
-def _several(sides: Sequence[SideRun], devices: Devices, folder: Path, left_out: Sequence[str]) -> Pages:
-    drawn = [(plot.stem, devices_figure(plot)) for plot in devices_plots(devices)]
-    drawn += [(stem, overlay_figure(found)) for stem, found in relative_overlays(devices)]
-    overlaid = [OverlaidRun(name=side.name, baseline=side.baseline, tables=side.tables) for side in sides]
-    for kind in OVERLAY_KINDS if len(sides) <= MANY else MANY_KINDS:
-        found = overlays(kind, overlaid)
-        drawn += zip(place_names(kind, found), map(overlay_figure, found), strict=True)
-    for stem, figure in drawn:
-        for ending in FORMATS:
-            save(figure, [folder / "plots" / f"{stem}.{ending}"])
-    plots = [folder / "plots" / f"{stem}.png" for stem, _ in drawn]
-    return write_side_by_side(folder, sides, plots=plots, devices=devices, left_out=left_out)
+def _several(sides: Sequence[SideRun], cells: Cells, folder: Path, left_out: Sequence[str]) -> Pages:
+    plots = []
+    for kind in ("relative", "time", "speedup"):
+        groups = relative_plots(cells) if kind == "relative" else data(kind, cells.tables)
+        groups = [group for group in groups if not group.empty]
+        for name, group in zip(place_names(kind, groups), groups, strict=True):
+            for number, part in enumerate(in_parts(group), start=1):
+                stem = f"{name}-{number}" if part.labels.part else name
+                paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
+                over = str(cells.reference) if kind == "relative" else _baselines(sides)
+                save(figure(part, baseline=over), paths)
+                plots.append(paths[0])
+    return write_side_by_side(folder, sides, plots=plots, cells=cells, left_out=left_out)
+
+
+def _baselines(sides: Sequence[SideRun]) -> str:
+    names = {str(side.baseline) for side in sides}
+    return names.pop() if len(names) == 1 else "each run's baseline"
 
 
 def _files(run: Opened) -> list[Path]:

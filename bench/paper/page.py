@@ -97,7 +97,7 @@ def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, Drawing
         tables = every if frames is None else together(sources, experiment, frames=frames)
         assert tables is not None
         for group in data(kind, tables):
-            if group.series:
+            if not group.empty:
                 name = f"figure-{key}" if key.isdecimal() else key
                 place = f"-t{frames}" if frames is not None and len(lengths) > 1 else ""
                 yield name + place, figure(group, baseline="the CPU")

@@ -1,23 +1,25 @@
-"""The figures `time` and `speedup`: medians against the frame count, or by backend where there is but one."""
+"""Medians against the frame count, or by backend where there is but one: times, speedups, relative speed."""
 
-import math
-from collections.abc import Sequence
 from typing import Any, Final
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.plotting.plot_data import PlotGroup
+from bench.plotting.plot_data import Labels
 from bench.plotting.plot_labels import (
     REFERENCE_LINE,
     backend_rows,
     frames_of,
-    handle,
+    handles,
+    known,
+    look,
     missing,
     reference_handle,
+    series,
     title_of,
 )
-from bench.plotting.plot_series import Curve
-from bench.plotting.plot_style import LOG_RATIO, colour, frames_axis, line, logarithmic, marker, plain, sheet
+from bench.plotting.plot_style import LOG_RATIO, frames_axis, logarithmic, plain, sheet
 from bench.statistics.stats import CONFIDENCE, IntervalKind
 from bench.units import Unit, significant, unit_for
 
@@ -30,141 +32,98 @@ INTERVALS: Final = {
 _TIMES: Final = Unit(name="×", scale=1.0)
 
 
-def time_figure(group: PlotGroup, _baseline: str) -> Figure:
-    curves = [series for series in group.series if isinstance(series, Curve)]
-    unit = unit_for(point.value for curve in curves for point in curve.points)
-    return _curves(group, curves, "Time of one forward", f"forward time ({unit.name})", unit, reference="")
+def time_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+    unit = unit_for(known(table["value"]))
+    return _curves(table, labels, "Time of one forward", f"forward time ({unit.name})", unit)
 
 
-def speedup_figure(group: PlotGroup, baseline: str) -> Figure:
-    curves = [series for series in group.series if isinstance(series, Curve) and not series.is_unit]
+def speedup_figure(table: pd.DataFrame, labels: Labels, baseline: str) -> Figure:
     title = f"Speedup over {baseline}"
-    return _curves(group, curves, title, f"speedup over {plain(baseline)} (×)", _TIMES, reference=baseline)
+    return _curves(
+        table, labels, title, f"speedup over {plain(baseline)} (×)", _TIMES, f"{baseline} (baseline)"
+    )
+
+
+def relative_figure(table: pd.DataFrame, labels: Labels, reference: str) -> Figure:
+    return _curves(table, labels, f"Speed relative to {reference}", "relative speed (×)", _TIMES, reference)
 
 
 def _curves(
-    group: PlotGroup, curves: Sequence[Curve], title: str, label: str, unit: Unit, *, reference: str
+    table: pd.DataFrame, labels: Labels, title: str, label: str, unit: Unit, reference: str = ""
 ) -> Figure:
-    notes = [*interval_notes(curves), *missing(group)]
-    values = [
-        value / unit.scale
-        for curve in curves
-        for point in curve.points
-        for value in (point.value, point.low, point.high)
-        if value is not None
-    ] + ([1.0] if reference else [])
-    if len(group.frames) == 1:
-        return _dots(
-            group,
-            curves,
-            title=f"{title}, {frames_of(group)}",
-            label=label,
-            unit=unit,
-            notes=notes,
-            values=values,
-            reference=reference,
-        )
-    handles: list[tuple[Any, str]] = [(handle(group, curve.backend), curve.backend) for curve in curves]
-    if reference:
-        handles.insert(0, (reference_handle(), f"{reference} (baseline)"))
-    figure = sheet(title=title_of(group, title), legend=handles, notes=notes, axes_height_in=3.5).figure
+    """`table` has `value`, `low`, `high` and `interval` by `label` and `frames`."""
+    values = table[["value", "low", "high"]].astype(float) / unit.scale
+    shown = table.assign(low=values["low"], value=values["value"], high=values["high"])
+    ends = [end for name in values for end in known(values[name])] + [1.0] * bool(reference)
+    few = table["frames"].nunique() == 1
+    legend: list[tuple[Any, str]] = [(reference_handle(), reference)] * bool(reference)
+    figure = sheet(
+        title=title_of(labels, f"{title}, {frames_of(table)}" if few else title),
+        legend=legend if few else [*legend, *handles(table, labels)],
+        notes=[*interval_notes(table), *missing(labels)],
+        axes_height_in=0.75 + 0.38 * len(series(table)) if few else 3.5,
+    ).figure
     axes = figure.add_subplot()
     if reference:
-        axes.axhline(1, **REFERENCE_LINE)
-    for curve in curves:
-        place = group.backends.index(curve.backend)
-        frames = [point.frames for point in curve.points]
-        low, high = (
-            [math.nan if bound is None else bound / unit.scale for bound in bounds]
-            for bounds in ([p.low for p in curve.points], [p.high for p in curve.points])
+        (axes.axvline if few else axes.axhline)(1, **REFERENCE_LINE)
+    (_rows if few else _lines)(axes, shown, labels, unit, (min(ends), max(ends)))
+    (axes.set_xlabel if few else axes.set_ylabel)(label)
+    return figure
+
+
+def _lines(axes: Axes, table: pd.DataFrame, labels: Labels, _unit: Unit, ends: tuple[float, float]) -> None:
+    for _, rows in series(table):
+        style = look(rows, labels)
+        axes.fill_between(
+            rows["frames"], rows["low"], rows["high"], color=style["color"], alpha=0.18, linewidth=0
         )
-        axes.fill_between(frames, low, high, color=colour(place), alpha=0.18, linewidth=0)
         # Where only one of two neighbours has an interval there is no band.
-        axes.vlines(frames, low, high, color=colour(place), linewidth=1)
-        axes.plot(
-            frames,
-            [point.value / unit.scale for point in curve.points],
-            color=colour(place),
-            linestyle=line(place),
-            marker=marker(place),
-        )
-    if spread_of(curves) > LOG_RATIO:
-        logarithmic(axes, axes.yaxis, min(values), max(values))
+        axes.vlines(rows["frames"], rows["low"], rows["high"], color=style["color"], linewidth=1)
+        axes.plot(rows["frames"], rows["value"], **style)
+    if spread_of(table) > LOG_RATIO:
+        logarithmic(axes, axes.yaxis, *ends)
     else:
-        axes.set_ylim(0, max(values) * 1.06)
-    frames_axis(axes, group.frames)
+        axes.set_ylim(0, ends[1] * 1.06)
+    frames_axis(axes, sorted(table["frames"].unique()))
     axes.set_xlabel("frames")
-    axes.set_ylabel(label)
-    return figure
 
 
-def _dots(
-    group: PlotGroup,
-    curves: Sequence[Curve],
-    *,
-    title: str,
-    label: str,
-    unit: Unit,
-    notes: Sequence[str],
-    values: Sequence[float],
-    reference: str,
-) -> Figure:
-    """One frame count: a line of one point says nothing, a row per backend compares them."""
-    legend = [(reference_handle(), f"{reference} (baseline)")] if reference else []
-    height = 0.75 + 0.38 * len(curves)
-    figure = sheet(title=title_of(group, title), legend=legend, notes=notes, axes_height_in=height).figure
-    axes = figure.add_subplot()
-    if reference:
-        axes.axvline(1, **REFERENCE_LINE)
-    for row, curve in enumerate(curves):
-        (point,) = curve.points
-        place = group.backends.index(curve.backend)
-        value = point.value / unit.scale
-        low, high = (value if bound is None else bound / unit.scale for bound in (point.low, point.high))
+def _rows(axes: Axes, table: pd.DataFrame, labels: Labels, unit: Unit, ends: tuple[float, float]) -> None:
+    """One frame count: a line of one point says nothing, a row per series compares them."""
+    names = series(table)
+    for place, (_, rows) in enumerate(names):
+        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
+        low, high = (value if pd.isna(bound) else bound for bound in (low, high))
         axes.errorbar(
-            value,
-            row,
-            xerr=[[value - low], [high - value]],
-            color=colour(place),
-            marker=marker(place),
-            markersize=7,
-            elinewidth=1.5,
-            capsize=3,
-        )
+            value, place, xerr=[[value - low], [high - value]],
+            **(look(rows, labels) | {"linestyle": "none"}), markersize=7, elinewidth=1.5, capsize=3,
+        )  # fmt: skip
         axes.annotate(
-            f"{significant(value)}{unit.name}" if unit is _TIMES else f"{significant(value)} {unit.name}",
-            (high, row),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-        )
-    if spread_of(curves) > LOG_RATIO:
-        logarithmic(axes, axes.xaxis, min(values), max(values))
+            f"{significant(value)}{'' if unit is _TIMES else ' '}{unit.name}", (high, place),
+            xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5,
+            zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},  # of the line at 1
+        )  # fmt: skip
+    lowest, highest = ends
+    if spread_of(table) > LOG_RATIO:
+        logarithmic(axes, axes.xaxis, lowest, highest)
         # The room that the last label needs grows with the axis.
-        axes.set_xlim(min(values) / 1.25, max(values) * (max(values) / min(values)) ** 0.17)
+        axes.set_xlim(lowest / 1.25, highest * (highest / lowest) ** 0.17)
     else:
-        axes.set_xlim(0, max(values) * 1.2)
-    backend_rows(axes, [curve.backend for curve in curves])
-    axes.set_xlabel(label)
-    return figure
+        axes.set_xlim(0, highest * 1.2)
+    backend_rows(axes, [name for name, _ in names])
 
 
-def spread_of(curves: Sequence[Curve]) -> float:
-    """How many times the largest value is the smallest, at the frame count where that is most.
+def spread_of(table: pd.DataFrame) -> float:
+    """Return how many times the largest value is the smallest, at the frame count where that is most.
 
     Growth with the frames is no reason for a logarithmic axis: it would bend what is straight.
     """
-    at: dict[int, list[float]] = {}
-    for curve in curves:
-        for point in curve.points:
-            at.setdefault(point.frames, []).append(point.value)
-    return max(max(values) / min(values) for values in at.values())
+    values = table["value"].astype(float).groupby(table["frames"])
+    return float((values.max() / values.min()).max())
 
 
-def interval_notes(curves: Sequence[Curve]) -> list[str]:
-    points = [point for curve in curves if not curve.is_unit for point in curve.points]
-    kinds = {point.interval for point in points if point.low is not None}
+def interval_notes(table: pd.DataFrame) -> list[str]:
+    kinds = set(table[table["low"].notna()]["interval"])
     said = [text for kind, text in INTERVALS.items() if kind in kinds]
     if not said:
         return ["Medians of the steady calls; too few for an interval."]

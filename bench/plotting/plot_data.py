@@ -1,16 +1,19 @@
-"""What each figure shows, as values: tables in, typed groups out. No matplotlib here.
+"""The table that each figure shows: a run's tables in, a table per figure out. No matplotlib here.
 
 Only cells that ended `ok` are shown: a fast wrong answer is a failed cell. What is left out is named, with
-its reason, in `not_shown`.
+its reason, in `not_shown`. Several runs are one table with a `run` column (bench.reporting.several); figures
+then tell runs apart by their lines and markers.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bench.plotting.plot_series import FINDERS, Cell, Curve, Point, Roofline, Series, StageSplit, rows_in
-from bench.records import Status
+import pandas as pd
+
+from bench.grid.spans import FORWARD
+from bench.records import Pass, Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
 
@@ -19,56 +22,54 @@ PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long
 _OVER_FRAMES: Final = ("time", "speedup", "long_clips")
 """The kinds that show every frame count."""
 
-_Place = tuple[str, str, int, int, int]
-
 REASON_LENGTH: Final = 60
 """Characters of a reason that a figure's footnote has room for; the report gives it whole."""
 
+DRAWN: Final = 8
+"""Curves in one figure of several runs; more go on in another."""
+
+_PLACE: Final = ["model", "input", "batch", "height", "width"]
+_CELL: Final = ["cell", "run", "backend", "frames"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class PlotGroup:
-    """All that one figure shows. Without series there is no figure, and `empty` says why."""
+class Labels:
+    """What a figure says of its place in the grid, and what decides colours and lines in all of them."""
 
-    kind: str
     model: str
     input: str
     batch: int
     height: int
     width: int
-    frames: tuple[int, ...]  # the frame counts drawn; one only but in those over frames
-    backends: tuple[str, ...]  # of the whole run: a backend's place decides its colour in every figure
-    series: tuple[Series, ...]
-    not_shown: tuple[str, ...]
-    empty: str = ""
     models: int = 1  # of the whole run
-    run_stages: tuple[str, ...] = ()  # of the whole run: a stage's place decides its colour
+    backends: tuple[str, ...]  # of the whole run: a backend's place decides its colour
+    runs: tuple[str, ...] = ()  # where there are several: a run's place decides its line and marker
+    stages: tuple[str, ...] = ()  # of the whole run: a stage's place decides its colour
+    not_shown: tuple[str, ...] = ()
+    part: str = ""  # such as `1 of 2`
 
     @property
     def subject(self) -> str:
         """The input, and the network too where the run has several."""
-        return self.input if self.models == 1 else f"{self.model}, {self.input}"
+        names = [self.model] * (self.models > 1) + [self.input] * bool(self.input)
+        return ", ".join(names)
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Of all series that have any, in their order."""
-        return tuple(
-            dict.fromkeys(
-                stage
-                for one in self.series
-                for stage in (
-                    one.stages
-                    if isinstance(one, StageSplit)
-                    else [point.stage for point in one.points]
-                    if isinstance(one, Roofline)
-                    else ()
-                )
-            )
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class PlotGroup:
+    """A figure's table and labels. Without rows there is no figure, and `empty` says why.
+
+    Every table has `cell`, `run`, `backend` and `frames`; the others are those of its finder below.
+    """
+
+    kind: str
+    labels: Labels
+    table: pd.DataFrame
+    empty: str = ""
 
 
 def data(kind: str, tables: Tables) -> list[PlotGroup]:
-    """What the figures of a kind show: a group per (network, input, batch, height, width), in the order of
-    the data.
+    """Return the figures of a kind: one per (network, input, batch, height, width), in the order of the data.
 
     `stages`, `repetitions`, `memory` and `roofline` compare backends at one frame count: of those at which
     the most backends can be shown, the greatest.
@@ -77,102 +78,100 @@ def data(kind: str, tables: Tables) -> list[PlotGroup]:
     """
     if kind not in PLOT_KINDS:
         raise BadInput(f"no plot is called {kind!r}; there are {', '.join(PLOT_KINDS)}")
-    backends = tuple(dict.fromkeys(tables.cells["backend"]))
-    places: dict[_Place, list[Cell]] = {}
-    for row in rows_in(tables.cells.drop_duplicates("cell")):
-        place = (
-            str(row["model"]),
-            str(row["input"]),
-            int(row["batch"]),
-            int(row["height"]),
-            int(row["width"]),
-        )
-        places.setdefault(place, []).append(_cell(row, tables))
-    models = len({model for model, *_ in places})
-    staged = tables.summary[tables.summary["share"].notna()]
-    stages = tuple(dict.fromkeys(map(str, staged["stage"])))
+    cells = _cells(tables)
+    find, lacking = _FINDERS[kind]
+    found = find(tables)
+    found = cells[_CELL].merge(found.drop(columns=_CELL[1:], errors="ignore"), on="cell", sort=False)
+    whole = Labels(
+        model="", input="", batch=0, height=0, width=0,
+        models=cells["model"].nunique(),
+        backends=tuple(cells["backend"].unique()),
+        runs=tuple(run for run in cells["run"].unique() if run),
+        stages=tuple(tables.summary[tables.summary["share"].notna()]["stage"].unique()),
+    )  # fmt: skip
+    groups = []
+    for place, own in cells.groupby(_PLACE, sort=False):
+        labels = replace(whole, **dict(zip(_PLACE, _plain(place), strict=True)))
+        groups.append(_group(kind, labels, own, found[found["cell"].isin(own["cell"])], lacking))
+    return groups
+
+
+def in_parts(group: PlotGroup) -> list[PlotGroup]:
+    """Return the figure, or several of DRAWN curves at most, the curves of a run in a row."""
+    table, runs = group.table, group.labels.runs
+    keys = sorted(
+        dict.fromkeys(zip(table["run"], table["label"], strict=True)), key=lambda key: runs.index(key[0])
+    )
+    parts = [keys[start : start + DRAWN] for start in range(0, len(keys), DRAWN)]
     return [
-        replace(_group(kind, tables, place, cells, backends), models=models, run_stages=stages)
-        for place, cells in places.items()
+        replace(
+            group,
+            table=table[[key in part for key in zip(table["run"], table["label"], strict=True)]],
+            labels=replace(group.labels, part=f"{number} of {len(parts)}" if len(parts) > 1 else ""),
+        )
+        for number, part in enumerate(parts, start=1)
     ]
 
 
-def _cell(row: dict[Any, Any], tables: Tables) -> Cell:
-    """A cell with the status of its worst round and that round's reason."""
-    name = row["cell"]
-    status = Status(tables.summary.loc[tables.summary["cell"] == name, "status"].iloc[0])
-    rounds = tables.cells[(tables.cells["cell"] == name) & (tables.cells["status"] == status)]
-    return Cell(
-        cell=name,
-        backend=row["backend"],
-        frames=int(row["frames"]),
-        status=status,
-        reason=str(rounds["reason"].iloc[0]) if len(rounds) else "",
+def _plain(values: Iterable[Any]) -> list[Any]:
+    return [value if isinstance(value, str) else int(value) for value in values]
+
+
+def _cells(tables: Tables) -> pd.DataFrame:
+    """Return each cell once, with the status of its worst round and that round's reason."""
+    cells = tables.cells.drop_duplicates("cell")
+    statuses = tables.summary.drop_duplicates("cell").set_index("cell")["status"].map(str)
+    worst = tables.cells[tables.cells["status"].map(str) == tables.cells["cell"].map(statuses)]
+    reasons = worst.drop_duplicates("cell").set_index("cell")["reason"]
+    return cells.assign(
+        run=cells.get("run", ""),
+        status=cells["cell"].map(statuses),
+        reason=cells["cell"].map(reasons),
     )
 
 
-def _group(
-    kind: str,
-    tables: Tables,
-    place: _Place,
-    cells: Sequence[Cell],
-    backends: tuple[str, ...],
-) -> PlotGroup:
-    ok = [cell for cell in cells if cell.status is Status.OK]
-    find, lacking = FINDERS[kind]
-    found = find(tables, ok)
-    shown = [cell for cell in ok if cell.cell in found]
-    if kind not in _OVER_FRAMES and shown:
+def _group(kind: str, labels: Labels, cells: pd.DataFrame, found: pd.DataFrame, lacking: str) -> PlotGroup:
+    is_ok = cells["status"] == Status.OK
+    table = found[found["cell"].isin(cells[is_ok]["cell"])]
+    if kind not in _OVER_FRAMES and len(table):
         # Frame counts differ too much to be compared with each other: one for all backends.
-        counts = Counter(cell.frames for cell in shown)
+        counts = Counter(table.drop_duplicates("cell")["frames"])
         frames = max(counts, key=lambda count: (counts[count], count))
-        cells, shown = ([cell for cell in some if cell.frames == frames] for some in (cells, shown))
-    series = _merged([item for cell in shown for item in found[cell.cell]], backends)
-    empty = "no cell ended ok" if not ok else lacking if not shown else ""
-    if kind == "speedup" and not empty and all(isinstance(item, Curve) and item.is_unit for item in series):
-        series, shown, empty = (), [], "only the baseline itself has a speedup"
-    model, input_, batch, height, width = place
+        cells, table = cells[cells["frames"] == frames], table[table["frames"] == frames]
+    empty = "" if len(table) else lacking if is_ok.any() else "no cell ended ok"
+    shown = set(table["cell"])
+    if kind == "speedup" and not empty:
+        # A backend that is the baseline everywhere is the line at 1.
+        units = table.groupby(["run", "backend"])[["value", "low", "high"]].transform(
+            lambda one: (one == 1).all()
+        )
+        table = table[~units.all(axis="columns")]
+        empty = "" if len(table) else "only the baseline itself has a speedup"
+    by = pd.DataFrame(
+        {
+            "backend": table["backend"].map(labels.backends.index),
+            "run": table["run"].map(labels.runs.index) if labels.runs else 0,
+            "frames": table["frames"] if kind in _OVER_FRAMES else 0,
+        }
+    )
+    table = table.loc[by.sort_values(list(by.columns), kind="stable").index]
+    names = table["backend"] if not labels.runs else table["run"] + ": " + table["backend"]
     return PlotGroup(
         kind=kind,
-        model=model,
-        input=input_,
-        batch=batch,
-        height=height,
-        width=width,
-        frames=tuple(sorted({cell.frames for cell in shown})),
-        backends=backends,
-        series=series,
-        not_shown=tuple(not_shown(cells, {cell.cell for cell in shown}, lacking)),
+        labels=replace(labels, not_shown=() if labels.runs else tuple(not_shown(cells, shown, lacking))),
+        table=table.assign(label=names).reset_index(drop=True),
         empty=empty,
     )
 
 
-def _merged(series: Iterable[Series], backends: Sequence[str]) -> tuple[Series, ...]:
-    """Series in the backends' order, the points of a backend's cells joined to one curve by frame count."""
-    points: dict[str, list[Point]] = {}
-    others: list[Series] = []
-    for item in series:
-        if isinstance(item, Curve):
-            points.setdefault(item.backend, []).extend(item.points)
-        else:
-            others.append(item)
-    curves: list[Series] = [
-        Curve(backend=backend, points=tuple(sorted(its, key=lambda point: point.frames)))
-        for backend, its in points.items()
-    ]
-    return tuple(sorted([*curves, *others], key=lambda item: backends.index(item.backend)))
-
-
-def not_shown(cells: Sequence[Cell], shown: set[str], lacking: str) -> Iterable[str]:
-    """`cuda, cudnn (skipped: no CUDA device)`: a line per reason; frame counts only where some are shown."""
+def not_shown(cells: pd.DataFrame, shown: set[str], lacking: str) -> Iterable[str]:
+    """Yield `cuda, cudnn (skipped: no CUDA device)`, a line per reason; frame counts if some are shown."""
     left: dict[str, dict[str, list[int]]] = {}
-    for cell in cells:
-        if cell.cell in shown:
-            continue
-        reason = _short(cell.reason)
-        why = lacking if cell.status is Status.OK else f"{cell.status}: {reason}" if reason else cell.status
-        left.setdefault(why, {}).setdefault(cell.backend, []).append(cell.frames)
-    planned = Counter(cell.backend for cell in cells)
+    for row in cells[~cells["cell"].isin(shown)].to_dict("records"):
+        status, reason = str(row["status"]), _short(str(row["reason"] or ""))
+        why = lacking if status == Status.OK else f"{status}: {reason}" if reason else status
+        left.setdefault(why, {}).setdefault(row["backend"], []).append(int(row["frames"]))
+    planned = Counter(cells["backend"])
     for why, backends in left.items():
         names = [
             name
@@ -186,3 +185,74 @@ def not_shown(cells: Sequence[Cell], shown: set[str], lacking: str) -> Iterable[
 def _short(reason: str) -> str:
     line = " ".join(reason.split())
     return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1].rstrip() + "…"
+
+
+def medians(value: str, low: str, high: str, interval: str) -> Callable[[Tables], pd.DataFrame]:
+    """Return a finder of `value`, `low`, `high` and `interval` of the forward."""
+
+    def find(tables: Tables) -> pd.DataFrame:
+        rows = tables.summary[(tables.summary["stage"] == FORWARD) & tables.summary[value].notna()]
+        names = {value: "value", low: "low", high: "high", interval: "interval"}
+        return rows[["cell", *names]].rename(columns=names)
+
+    return find
+
+
+def _stages(tables: Tables) -> pd.DataFrame:
+    """Return `stage`, `seconds`, `share` and `clock`, in the network's order of stages."""
+    rows = tables.summary[tables.summary["share"].notna()]
+    return rows[["cell", "stage", "median_s", "share", "clock"]].rename(columns={"median_s": "seconds"})
+
+
+def _calls(tables: Tables) -> pd.DataFrame:
+    """Return `round`, `phase`, `seconds` and `call`, which counts from 1 within a process."""
+    samples = tables.samples[
+        (tables.samples["pass"] == Pass.END_TO_END) & (tables.samples["stage"] == FORWARD)
+    ].sort_values(["round", "start_s"], kind="stable")
+    numbers = samples.groupby(["cell", "round"]).cumcount() + 1
+    return samples[["cell", "round", "phase"]].assign(seconds=samples["wall_s"], call=numbers)
+
+
+def _traces(tables: Tables) -> pd.DataFrame:
+    """Return `round`, `elapsed_s`, `host_growth_bytes` and `device_bytes` since each round's first point."""
+    memory = tables.memory.sort_values(["round", "elapsed_s"], kind="stable")
+    first = memory.groupby(["cell", "round"])[["elapsed_s", "host_bytes"]].transform("first")
+    return memory[["cell", "round", "device_bytes"]].assign(
+        elapsed_s=memory["elapsed_s"] - first["elapsed_s"],
+        host_growth_bytes=memory["host_bytes"] - first["host_bytes"],
+    )
+
+
+def _needs(tables: Tables) -> pd.DataFrame:
+    """Return `seconds`, `host_bytes` (what a call adds) and `device_bytes` (the peak); None is not measured.
+
+    Memory is the greatest of the rounds; what is not above 0 has no place on a logarithmic axis.
+    """
+    timed = tables.summary[tables.summary["stage"] == FORWARD].set_index("cell")["median_s"]
+    names = {"host_growth_bytes": "host_bytes", "peak_device_bytes": "device_bytes"}
+    peaks = tables.cells[list(names)].astype(float).groupby(tables.cells["cell"], sort=False).max()
+    needs = peaks.rename(columns=names).assign(seconds=timed)
+    return needs.where(needs > 0).dropna(how="all").reset_index()
+
+
+def _roofline(tables: Tables) -> pd.DataFrame:
+    """Return the rows of roofline.csv of stages that have a limit."""
+    if tables.roofline.empty:
+        return pd.DataFrame({"cell": []})
+    known = tables.roofline.dropna(subset=["matmul_flops_per_s", "copy_bytes_per_s"])
+    return known[known["stage"] != FORWARD]
+
+
+_FINDERS: Final[dict[str, tuple[Callable[[Tables], pd.DataFrame], str]]] = {
+    # And what to say of a cell that ended well and yet has no such rows.
+    "time": (medians("median_s", "low_s", "high_s", "interval"), "no steady samples"),
+    "speedup": (
+        medians("speedup", "speedup_low", "speedup_high", "speedup_interval"),
+        "the baseline was not measured there",
+    ),
+    "stages": (_stages, "no stage pass"),
+    "repetitions": (_calls, "no samples"),
+    "memory": (_traces, "no memory pass"),
+    "long_clips": (_needs, "neither steady samples nor a memory pass"),
+    "roofline": (_roofline, "no stage times, or no ceilings to hold them against"),
+}

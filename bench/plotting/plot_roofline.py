@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plotting.plot_data import PlotGroup
-from bench.plotting.plot_labels import frames_of, missing, title_of
-from bench.plotting.plot_series import Roofline
+from bench.plotting.plot_data import Labels
+from bench.plotting.plot_labels import frames_of, missing, series, title_of
 from bench.plotting.plot_style import logarithmic, marker, plain, sheet, stage_looks
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
 
@@ -49,69 +49,68 @@ class _Roof:
     copy_bytes_per_s: float
 
 
-def roofline_figure(group: PlotGroup, _baseline: str) -> Figure:
-    shown = [series for series in group.series if isinstance(series, Roofline)]
-    roofs = _roofs(shown)
+def roofline_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+    roofs = _roofs(table)
     unit = unit_for([roof.flops_per_s for roof in roofs], FLOP_RATES)
-    looks = stage_looks(group.run_stages)
+    looks = stage_looks(labels.stages)
+    shapes = {name: marker(labels.backends.index(rows["backend"].iloc[0])) for name, rows in series(table)}
     legend: list[tuple[Any, str]] = [
-        *((_mark("o", looks[stage][0]), stage) for stage in group.stages),
-        *((_mark(marker(group.backends.index(one.backend)), "white"), one.backend) for one in shown),
+        *((_mark("o", looks[stage][0]), stage) for stage in table["stage"].unique()),
+        *((_mark(shape, "white"), name) for name, shape in shapes.items()),
         (Line2D([], [], **_ROOF), "copy, matrix multiply"),
     ]
     if any(roof.is_convolution for roof in roofs):
         legend.append((Line2D([], [], **_CONVOLUTION), "3×3 convolution"))
     figure = sheet(
-        title=title_of(group, f"Roofline, {frames_of(group)}"),
+        title=title_of(labels, f"Roofline, {frames_of(table)}"),
         legend=legend,
-        notes=[_NOTE, *missing(group)],
+        notes=[_NOTE, *missing(labels)],
         axes_height_in=_HEIGHT_IN,
     ).figure
     axes = figure.add_subplot()
-    _limits(axes, shown, roofs, unit)
+    _limits(axes, table, roofs, unit)
     _draw_roofs(axes, roofs, unit)
-    for one in shown:
-        _draw_points(axes, one, marker(group.backends.index(one.backend)), unit, looks)
+    for name, rows in series(table):
+        _draw_points(axes, rows, shapes[name], unit, looks)
     axes.set_xlabel("arithmetic intensity (FLOP/byte)")
     axes.set_ylabel(f"effective rate ({unit.name})")
     return figure
 
 
-def _roofs(shown: Sequence[Roofline]) -> list[_Roof]:
-    """Each roof once, labelled with its precision, and where there are several with device and threads."""
-    several = len({_place(one) for one in shown}) > 1
-    found: dict[_Roof, None] = {}
-    for one in shown:
-        for point in one.points:
-            pairs = ((False, point.matmul_flops_per_s), (True, point.convolution_flops_per_s))
-            for is_convolution, rate in pairs:
-                if rate is not None:
-                    roof = _Roof(
-                        label=f"{point.precision}, {_place(one)}" if several else point.precision,
-                        place=_place(one),
-                        flops_per_s=rate,
-                        is_convolution=is_convolution,
-                        copy_bytes_per_s=one.copy_bytes_per_s,
-                    )
-                    found.setdefault(roof)
-    return list(found)
+def _roofs(table: pd.DataFrame) -> list[_Roof]:
+    """Return each roof once, labelled with its precision, and of several places with device and threads."""
+    rows = table.to_dict("records")
+    several = len({_place(row) for row in rows}) > 1
+    return list(
+        dict.fromkeys(
+            _Roof(
+                label=f"{row['precision']}, {_place(row)}" if several else str(row["precision"]),
+                place=_place(row),
+                flops_per_s=float(row[name]),
+                is_convolution=name.startswith("convolution"),
+                copy_bytes_per_s=float(row["copy_bytes_per_s"]),
+            )
+            for row in rows
+            for name in ("matmul_flops_per_s", "convolution_flops_per_s")
+            if not pd.isna(row[name])
+        )
+    )
 
 
-def _place(one: Roofline) -> str:
-    """The device, with its threads where the grid asks for a number."""
-    if one.threads is None:
-        return one.device
-    return f"{one.device}, {one.threads} thread{'s' if one.threads > 1 else ''}"
+def _place(row: Mapping[Any, Any]) -> str:
+    """Return the device, with its threads where the grid asks for a number."""
+    if pd.isna(row["threads"]):
+        return str(row["device"])
+    return f"{row['device']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
 
 
-def _limits(axes: Axes, shown: Sequence[Roofline], roofs: Sequence[_Roof], unit: Unit) -> None:
-    points = [point for one in shown for point in one.points]
+def _limits(axes: Axes, table: pd.DataFrame, roofs: Sequence[_Roof], unit: Unit) -> None:
+    intensities = list(table["intensity"].astype(float))
     ridges = [roof.flops_per_s / roof.copy_bytes_per_s for roof in roofs]
-    across = [*(point.intensity for point in points), *ridges]
     # The slope of the memory roof is seen for a decade at least.
-    lowest = min(min(point.intensity for point in points) / _MARGIN, min(ridges) / 10)
-    logarithmic(axes, axes.xaxis, lowest, max(across) * _MARGIN)
-    up = [*(point.flops_per_s for point in points), *(roof.flops_per_s for roof in roofs)]
+    lowest = min(min(intensities) / _MARGIN, min(ridges) / 10)
+    logarithmic(axes, axes.xaxis, lowest, max(*intensities, *ridges) * _MARGIN)
+    up = [*table["flops_per_s"].astype(float), *(roof.flops_per_s for roof in roofs)]
     logarithmic(axes, axes.yaxis, min(up) / _MARGIN / unit.scale, max(up) * _MARGIN / unit.scale)
 
 
@@ -177,24 +176,17 @@ def _label_levels(axes: Axes, roofs: Sequence[_Roof], unit: Unit) -> None:
 
 
 def _draw_points(
-    axes: Axes, one: Roofline, shape: str, unit: Unit, looks: Mapping[str, tuple[str, str]]
+    axes: Axes, rows: pd.DataFrame, shape: str, unit: Unit, looks: Mapping[str, tuple[str, str]]
 ) -> None:
-    for point in one.points:
-        level = point.flops_per_s / unit.scale
-        if point.low is not None and point.high is not None:
-            bounds = [point.low / unit.scale, point.high / unit.scale]
-            axes.plot([point.intensity] * 2, bounds, color="black", linewidth=0.9, zorder=2.4)
+    for row in rows.to_dict("records"):
+        bounds = [row["flops_per_s_low"] / unit.scale, row["flops_per_s_high"] / unit.scale]
+        if not any(map(pd.isna, bounds)):
+            axes.plot([row["intensity"]] * 2, bounds, color="black", linewidth=0.9, zorder=2.4)
         axes.plot(
-            [point.intensity],
-            [level],
-            marker=shape,
-            markersize=7,
-            markeredgecolor="black",
-            markeredgewidth=0.8,
-            color=looks[point.stage][0],
-            linestyle="none",
+            [row["intensity"]], [row["flops_per_s"] / unit.scale], marker=shape, markersize=7,
+            markeredgecolor="black", markeredgewidth=0.8, color=looks[row["stage"]][0], linestyle="none",
             zorder=2.5,
-        )
+        )  # fmt: skip
 
 
 def _mark(shape: str, colour: str) -> Line2D:

@@ -2,120 +2,101 @@
 
 from typing import Any, Final
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plotting.plot_data import PlotGroup
-from bench.plotting.plot_labels import frames_of, handle, missing, title_of
-from bench.plotting.plot_series import Calls, MemoryTrace
-from bench.plotting.plot_style import GREY, LOG_RATIO, colour, frame_ticks, line, logarithmic, marker, sheet
+from bench.plotting.plot_data import Labels
+from bench.plotting.plot_labels import frames_of, handles, known, look, missing, series, title_of
+from bench.plotting.plot_style import GREY, LOG_RATIO, frame_ticks, logarithmic, sheet
 from bench.records import Phase
 from bench.units import BYTES, SECONDS, unit_for, with_unit
 
 COLD_RATIO: Final = 4.0
-"""The same for a cold call over the fastest one, where it is the small differences that one looks for."""
+"""A cold call so many times the fastest one makes the axis logarithmic: one looks for small differences."""
 
 _APART: Final[tuple[tuple[Phase, dict[str, Any], str], ...]] = (
     (Phase.COLD, {"marker": "*", "markersize": 10}, "cold call"),
-    (Phase.TUNING, {"marker": "X", "markerfacecolor": "white"}, "autotuning or compilation"),
-    (Phase.WARMUP, {"marker": "o", "markerfacecolor": "white"}, "warm-up"),
+    (Phase.TUNING, {"marker": "X", "markerfacecolor": "white", "markersize": 7}, "autotuning or compilation"),
+    (Phase.WARMUP, {"markerfacecolor": "white", "markersize": 4.5}, "warm-up"),
 )
 """Calls that count for nothing, as the legend shows those that there are."""
 
 
-def repetitions_figure(group: PlotGroup, _baseline: str) -> Figure:
-    runs = [series for series in group.series if isinstance(series, Calls)]
-    unit = unit_for(call.seconds for run in runs for call in run.calls)
-    names = list(dict.fromkeys(run.backend for run in runs))
-    rounds = len({run.round for run in runs})
-    seen = {call.phase for run in runs for call in run.calls}
+def repetitions_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+    unit = unit_for(known(table["seconds"]))
+    table = table.assign(value=table["seconds"] / unit.scale)
+    rounds = table["round"].nunique()
     phases: list[tuple[Any, str]] = [
-        (Line2D([], [], color=GREY, linestyle="", **shape), name)
+        (Line2D([], [], color=GREY, linestyle="", **({"marker": "o"} | shape)), name)
         for phase, shape, name in _APART
-        if phase in seen
+        if (table["phase"] == phase).any()
     ]
     figure = sheet(
-        title=title_of(group, f"Forward time, call by call, {frames_of(group)}"),
-        legend=[*((handle(group, name), name) for name in names), *phases],
-        notes=[*([f"A line per process ({rounds} of them)."] if rounds > 1 else []), *missing(group)],
+        title=title_of(labels, f"Forward time, call by call, {frames_of(table)}"),
+        legend=[*handles(table, labels), *phases],
+        notes=[*([f"A line per process ({rounds} of them)."] if rounds > 1 else []), *missing(labels)],
         axes_height_in=3.6,
     ).figure
     axes = figure.add_subplot()
-    for run in runs:
-        place = group.backends.index(run.backend)
-        look: dict[str, Any] = {"color": colour(place), "linestyle": "", "markeredgewidth": 0.9}
-        every = [(call.number, call.seconds / unit.scale, call.phase) for call in run.calls]
-        axes.plot(
-            [number for number, _, _ in every],
-            [value for _, value, _ in every],
-            color=colour(place),
-            linestyle=line(place),
-            linewidth=1.1 if rounds == 1 else 0.6,
-            alpha=0.9 if rounds == 1 else 0.6,
-        )
-        for phase, shape in (
-            (Phase.COLD, {"marker": "*", "markersize": 10}),
-            (Phase.TUNING, {"marker": "X", "markerfacecolor": "white", "markersize": 7}),
-            (Phase.WARMUP, {"marker": marker(place), "markerfacecolor": "white", "markersize": 4.5}),
-            (Phase.STEADY, {"marker": marker(place), "markersize": 4.5 if rounds == 1 else 3}),
-        ):
-            of_phase = [(number, value) for number, value, its in every if its is phase]
-            axes.plot([n for n, _ in of_phase], [v for _, v in of_phase], **look, **shape)
-    values = [call.seconds / unit.scale for run in runs for call in run.calls]
+    thin = {"linewidth": 1.1, "alpha": 0.9} if rounds == 1 else {"linewidth": 0.6, "alpha": 0.6}
+    steady = (Phase.STEADY, {"markersize": 4.5 if rounds == 1 else 3}, "")
+    for _, rows in series(table):
+        style = look(rows, labels)
+        for _, calls in rows.groupby("round"):
+            axes.plot(calls["call"], calls["value"], **(style | {"marker": ""} | thin))
+            for phase, shape, _ in (*_APART, steady):
+                own = calls[calls["phase"] == phase]
+                axes.plot(
+                    own["call"], own["value"], **(style | {"linestyle": "", "markeredgewidth": 0.9} | shape)
+                )
+    values = known(table["value"])
     if max(values) > COLD_RATIO * min(values):
         logarithmic(axes, axes.yaxis, min(values), max(values))
     else:
         axes.set_ylim(0, max(values) * 1.06)
-    last = max(call.number for run in runs for call in run.calls)
-    frame_ticks(axes, range(1, last + 1))
+    frame_ticks(axes, range(1, int(table["call"].max()) + 1))
     axes.set_xlabel("call in its process")
     axes.set_ylabel(f"forward time ({unit.name})")
     return figure
 
 
-def memory_figure(group: PlotGroup, _baseline: str) -> Figure:
-    traces = [series for series in group.series if isinstance(series, MemoryTrace)]
-    names = list(dict.fromkeys(trace.backend for trace in traces))
-    lengths = {name: max(trace.elapsed_s[-1] for trace in traces if trace.backend == name) for name in names}
+def memory_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+    lengths = {name: float(rows["elapsed_s"].max()) for name, rows in series(table)}
     # Lasting too differently for one time axis, each trace is stretched to its own length.
     stretched = max(lengths.values()) > LOG_RATIO * min(lengths.values())
     clock = unit_for([max(lengths.values())], SECONDS)
-    rounds = len({trace.round for trace in traces})
-    host = [(trace, trace.host_growth_bytes) for trace in traces]
-    device = [(trace, trace.device_bytes) for trace in traces if trace.device_bytes is not None]
-    legend: list[tuple[Any, str]] = [
-        (
-            Line2D([], [], color=colour(place), linestyle=line(place)),
-            f"{name} ({with_unit(lengths[name], digits=2)})" if stretched else name,
-        )
-        for name in names
-        for place in [group.backends.index(name)]
-    ]
+    panels = [("host_growth_bytes", "host memory, growth")]
+    if table["device_bytes"].notna().any():
+        panels.append(("device_bytes", "device memory, allocated"))
     figure = sheet(
-        title=title_of(group, f"Memory during a forward, {frames_of(group)}"),
-        legend=legend,
-        notes=missing(group),
-        axes_height_in=4.6 if device else 3.3,
-    ).figure
-    panels = figure.subplots(2 if device else 1, 1, sharex=True, squeeze=False)[:, 0]
-    for axes, label, lines in zip(
-        panels, ("host memory, growth", "device memory, allocated"), (host, device), strict=False
-    ):
-        every = [value for _, values in lines for value in values]
-        unit = unit_for([max(every)], BYTES)
-        for trace, values in lines:
-            place = group.backends.index(trace.backend)
-            whole = trace.elapsed_s[-1] or 1.0
-            axes.plot(
-                [100 * t / whole if stretched else t / clock.scale for t in trace.elapsed_s],
-                [value / unit.scale for value in values],
-                color=colour(place),
-                linestyle=line(place),
-                linewidth=1.5 if rounds == 1 else 0.9,
+        title=title_of(labels, f"Memory during a forward, {frames_of(table)}"),
+        legend=[
+            (
+                Line2D([], [], **(look(rows, labels) | {"marker": ""})),
+                f"{name} ({with_unit(lengths[name], digits=2)})" if stretched else name,
             )
-        axes.set_ylim(bottom=min(0, min(every) / unit.scale * 1.06))
+            for name, rows in series(table)
+        ],
+        notes=missing(labels),
+        axes_height_in=4.6 if len(panels) > 1 else 3.3,
+    ).figure
+    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (column, label) in zip(every, panels, strict=True):
+        values = known(table[column])
+        unit = unit_for([max(values)], BYTES)
+        for _, rows in series(table):
+            for _, points in rows.groupby("round"):
+                if points[column].isna().any():
+                    continue
+                whole = points["elapsed_s"].max() or 1.0
+                axes.plot(
+                    100 * points["elapsed_s"] / whole if stretched else points["elapsed_s"] / clock.scale,
+                    points[column].astype(float) / unit.scale,
+                    **(look(rows, labels) | {"marker": ""}),
+                    linewidth=1.5 if table["round"].nunique() == 1 else 0.9,
+                )
+        axes.set_ylim(bottom=min(0, min(values) / unit.scale * 1.06))
         axes.set_ylabel(f"{label} ({unit.name})")
-    panels[-1].set_xlabel(
-        "elapsed (% of each trace's own length)" if stretched else f"elapsed ({clock.name})"
-    )
+    axes.set_xlabel("elapsed (% of each trace's own length)" if stretched else f"elapsed ({clock.name})")
     return figure

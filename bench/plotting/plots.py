@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from matplotlib.figure import Figure
 
@@ -76,9 +76,9 @@ def write_plots(
         for name, group in zip(place_names(kind, groups), groups, strict=True):
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
             before = [drawn / path.name for path in paths] if drawn is not None else []
-            if group.series and before and all(path.is_file() for path in before):
+            if not group.empty and before and all(path.is_file() for path in before):
                 files += before
-            elif group.series:
+            elif not group.empty:
                 save(figure(group, baseline=str(baseline)), paths)
                 files += paths
             else:
@@ -88,27 +88,15 @@ def write_plots(
     return PlotsWritten(files=tuple(files), empty=tuple(empty))
 
 
-class Place(Protocol):
-    """What a figure is about, beside its kind."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-
-
-def place_names(kind: str, groups: Sequence[Place]) -> list[str]:
+def place_names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
     """A file name per group: the kind alone where there is one, its place beside it where there are more."""
     if len(groups) == 1:
         return [kind]
     names: list[str] = []
     for group in groups:
-        place = re.sub(r"[^A-Za-z0-9._-]+", "_", group.subject).strip("._-") or "input"
-        name = f"{kind}-{place}-b{group.batch}-{group.height}x{group.width}"
+        at = group.labels
+        place = re.sub(r"[^A-Za-z0-9._-]+", "_", at.subject).strip("._-") or "input" * bool(at.subject)
+        name = "-".join(filter(None, (kind, place, f"b{at.batch}", f"{at.height}x{at.width}")))
         same = sum(other == name or other.startswith(f"{name}-") for other in names)
         # Inputs that differ only in characters a file name cannot hold.
         names.append(f"{name}-{same + 1}" if same else name)

@@ -4,12 +4,9 @@ It knows nothing of runs. What Markdown shows is shown; what a page could obey i
 HTML is text, addresses outside the page's folder are text, and a policy in the page forbids the rest.
 """
 
-import base64
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from functools import cache
 from html import escape
-from importlib import resources
 from itertools import pairwise
 from typing import Any, Final
 
@@ -18,22 +15,12 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
+from bench.reporting.html_layout import Contents, data_address, layout
 from vsr_model.one_line import visible
-
-STYLE_NAME: Final = "page.css"
-
-POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-)
-"""The page's Content-Security-Policy: the style that it brings and the pictures that it brings."""
-
-LEAST_HEADINGS: Final = 3
-"""Fewer need no table of contents."""
 
 SHORT: Final = 32
 """Characters of a table's cell that are not broken into lines: names of backends have hyphens."""
 
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
 _ELSEWHERE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[/\\]")
 """How an address begins that leads out of the page's folder: with a scheme, or at a root."""
 
@@ -49,28 +36,13 @@ def render_html(markdown: str, *, title: str, images: Mapping[str, bytes]) -> st
     """
     parser = _parser(images)
     tokens = parser.parse(markdown)
-    headings = _identified(tokens)
+    contents = _identified(tokens)
     for token in tokens:
         if token.children:
             token.children = _without_ways_out(token.children)
     _frame_figures(tokens)
     body = parser.renderer.render(tokens, parser.options, {})
-    head, first_heading, rest = body.partition("</h1>\n")
-    contents = _contents(headings)
-    main = head + first_heading + contents + rest if first_heading else contents + body
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(visible(title))}</title>\n<style>\n{_style()}</style>\n</head>\n"
-        f"<body>\n<main>\n{main}</main>\n</body>\n</html>\n"
-    )
-
-
-@cache
-def _style() -> str:
-    return resources.files(__package__).joinpath(STYLE_NAME).read_text(encoding="utf-8")
+    return layout(body, contents.entries, title=title)
 
 
 def _parser(images: Mapping[str, bytes]) -> MarkdownIt:
@@ -108,9 +80,7 @@ def _picture(token: Token, alt: str, pictures: Mapping[str, bytes]) -> str:
     content = pictures.get(str(token.attrGet("src")))
     if content is None:
         return f"<em>(no picture: {escape(visible(alt))})</em>"
-    kind = "png" if content.startswith(_PNG) else "svg+xml"
-    data = base64.b64encode(content).decode("ascii")
-    picture = f'<img alt="{escape(visible(alt))}" src="data:image/{kind};base64,{data}">'
+    picture = f'<img alt="{escape(visible(alt))}" src="{data_address(content)}">'
     caption = token.attrGet("title")
     return f"{picture}<figcaption>{escape(visible(str(caption)))}</figcaption>" if caption else picture
 
@@ -143,36 +113,11 @@ def _frame_figures(tokens: Sequence[Token]) -> None:
                     frame.tag = "figure"
 
 
-def _identified(tokens: Sequence[Token]) -> list[tuple[int, str, str]]:
-    """Gives each heading an id of its own; level, id and text of those of the second and third level."""
-    taken: set[str] = set()
-    found: list[tuple[int, str, str]] = []
+def _identified(tokens: Sequence[Token]) -> Contents:
+    """Give each heading an id of its own; return them."""
+    contents = Contents()
     for token, inline in pairwise(tokens):
-        if token.type != "heading_open":
-            continue
-        text = "".join(
-            child.content for child in inline.children or () if child.type in ("text", "code_inline")
-        )
-        stem = re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") or "section"
-        name, number = stem, 0
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name)
-        token.attrSet("id", name)
-        if token.tag in ("h2", "h3"):
-            found.append((int(token.tag[1]), name, text))
-    return found
-
-
-def _contents(headings: Sequence[tuple[int, str, str]]) -> str:
-    if len(headings) < LEAST_HEADINGS:
-        return ""
-    items = "".join(
-        f'<li class="l{level}"><a href="#{escape(name)}">{escape(visible(text))}</a></li>\n'
-        for level, name, text in headings
-    )
-    return (
-        '<nav aria-label="Contents"><details><summary>Contents</summary>\n'
-        f"<ul>\n{items}</ul>\n</details></nav>\n"
-    )
+        if token.type == "heading_open":
+            said = (child.content for child in inline.children or () if child.type in ("text", "code_inline"))
+            token.attrSet("id", contents.add(int(token.tag[1]), "".join(said)))
+    return contents

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.plotting.plot_ladder import ladder_figure
 from bench.plotting.plots import FORMATS, save
-from bench.reporting.ladder_section import ladder_section
+from bench.reporting.ladder_section import LadderPart, ladder_section
 from bench.results.run_folder import RunFolder, to_csv
 from bench.results.whole_file import write_whole
 from bench.tuning.ladder import Ladder, ladders
@@ -19,7 +19,7 @@ TABLE_NAME: Final = "ladder.csv"
 class LadderFiles:
     """What a report needs of it; nothing where the run is no ladder."""
 
-    section: str = ""
+    section: tuple[LadderPart, ...] = ()
     images: tuple[Path, ...] = ()  # the .png files
 
 

@@ -1,35 +1,38 @@
-"""The report's section of a ladder: each step, what it adds, its gain and error, and where its time goes."""
+"""A ladder in words and tables: each step, what it adds, its gain and error, and where its time goes."""
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
 
-from bench.reporting.markdown import Column, escape, table
+from bench.reporting.cells import column
+from bench.reporting.markdown import Column
 from bench.statistics.stats import IntervalKind
 from bench.tuning.ladder import Ladder, Step, Verdict
 from bench.tuning.words import decibels, times, with_interval
 from bench.units import with_unit
 
-HOW: Final = (
-    "Each step is compared with the last one before it whose answer was right, and in all with the first. It "
-    "**pays** where the whole interval of its gain lies above 1, and **costs** where it lies below; an "
-    "interval within single processes tells neither."
-)
+
+@dataclass(frozen=True, kw_only=True)
+class LadderPart:
+    """One clip's ladder as a report shows it."""
+
+    clip: str
+    sentence: str
+    steps: Sequence[Column]
+    stages: Sequence[Column]
+    doubts: Sequence[str]
 
 
-def ladder_section(found: Sequence[Ladder]) -> str:
-    """Markdown from its heading on; empty without a ladder."""
-    if not found:
-        return ""
-    parts = ["## Ladder", HOW]
-    for ladder in found:
-        if len(found) > 1:
-            parts.append(f"### {escape(' '.join(ladder.clip_id))}")
-        parts += [escape(in_a_sentence(ladder)), table(step_columns(ladder, escaped=True))]
-        if stages := _stages(ladder):
-            parts.append(stages)
-        if told := doubts(ladder):
-            parts.append("\n".join(f"* {escape(text)}" for text in told))
-    return "\n\n".join(parts)
+def ladder_section(found: Sequence[Ladder]) -> tuple[LadderPart, ...]:
+    return tuple(
+        LadderPart(
+            clip=" ".join(ladder.clip_id),
+            sentence=in_a_sentence(ladder),
+            steps=step_columns(ladder),
+            stages=_stages(ladder),
+            doubts=doubts(ladder),
+        )
+        for ladder in found
+    )
 
 
 def in_a_sentence(ladder: Ladder) -> str:
@@ -83,42 +86,30 @@ def doubts(ladder: Ladder) -> list[str]:
     return told
 
 
-def step_columns(ladder: Ladder, *, escaped: bool = False) -> list[Column]:
-    """The table of the steps; texts are those of a page where they are to be `escaped`."""
+def step_columns(ladder: Ladder) -> list[Column]:
+    """Return the table of the steps."""
     steps = ladder.steps
-
-    def text(value: str) -> str:
-        return escape(value) if escaped else value
-
     return [
-        Column(title="step", cells=[str(step.number) for step in steps], numeric=True),
-        Column(title="backend", cells=[text(step.backend) for step in steps]),
-        Column(title="adds", cells=[text(", ".join(step.adds)) for step in steps]),
-        Column(
-            title="time",
-            cells=["" if step.time is None else with_unit(step.time.median) for step in steps],
-            numeric=True,
-        ),
-        Column(
-            title="this step",
-            cells=[
-                "" if step.gain is None or step.verdict is Verdict.START else with_interval(step.gain)
+        column("step", [step.number for step in steps], numeric=True),
+        column("backend", [step.backend for step in steps]),
+        column("adds", [", ".join(step.adds) for step in steps]),
+        column("time", [step.time and with_unit(step.time.median) for step in steps], numeric=True),
+        column(
+            "this step",
+            [
+                None if step.verdict is Verdict.START else step.gain and with_interval(step.gain)
                 for step in steps
             ],
             numeric=True,
         ),
-        Column(
-            title="in all",
-            cells=["" if step.speedup is None else times(step.speedup.ratio) for step in steps],
+        column("in all", [step.speedup and times(step.speedup.ratio) for step in steps], numeric=True),
+        column("output", [decibels(step.psnr_db) for step in steps], numeric=True),
+        column(
+            "max error",
+            [None if step.max_abs_error is None else f"{step.max_abs_error:.1e}" for step in steps],
             numeric=True,
         ),
-        Column(title="output", cells=[decibels(step.psnr_db) for step in steps], numeric=True),
-        Column(
-            title="max error",
-            cells=["" if step.max_abs_error is None else f"{step.max_abs_error:.1e}" for step in steps],
-            numeric=True,
-        ),
-        Column(title="in place", cells=[text(_told(step)) for step in steps]),
+        column("in place", map(_told, steps)),
     ]
 
 
@@ -128,22 +119,19 @@ def _told(step: Step) -> str:
     return f"{what}: {step.reason}" if explained and step.reason else what
 
 
-def _stages(ladder: Ladder) -> str:
-    """Seconds by stage, with the share of its time before that each step left of a stage."""
+def _stages(ladder: Ladder) -> list[Column]:
+    """Return seconds by stage, with the share of its time before that each step left of a stage."""
     steps = [step for step in ladder.steps if step.stages_s]
-    if not steps:
-        return ""
     by_name = {step.backend: step for step in steps}
-    columns = [Column(title="backend", cells=[escape(step.backend) for step in steps])]
-    columns += [
-        Column(
-            title=stage,
-            cells=[_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps],
+    columns = [
+        column(
+            stage,
+            [_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps],
             numeric=True,
         )
         for stage in ladder.stages
     ]
-    return f"Seconds by stage; in brackets how many times as fast as one step before.\n\n{table(columns)}"
+    return [column("backend", [step.backend for step in steps]), *columns] if steps else []
 
 
 def _stage(step: Step, before: Step | None, stage: str) -> str:

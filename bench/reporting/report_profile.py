@@ -1,12 +1,11 @@
-"""The report's section on what ran under the profiler: how busy the device was, and what took longest."""
+"""The tables of what ran under the profiler: how busy the device was, and what took longest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-import pandas as pd
-
-from bench.reporting.markdown import Column, escape, table
-from bench.reporting.report_cells import ReportCell, axes_columns, measure_column, number
+from bench.reporting.cells import Row, axes_columns, column, in_one_unit, rows_of
+from bench.reporting.markdown import Column
 from bench.results.analysis import Tables
 from bench.results.convolution_kernels import Algorithm
 from bench.units import significant
@@ -18,43 +17,44 @@ NAME_LENGTH: Final = 60
 """Characters of a name that are shown: some are templates a thousand long."""
 
 
-def profile(tables: Tables, cells: Sequence[ReportCell]) -> str:
-    """The launch-bound share, and the kernels, or operators on a CPU, that took longest; of first rounds."""
-    shown = [cell for cell in cells if number(cell.rounds[0], "profile_wall_s") is not None]
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One call of each cell's first round, and the longest kernels of each."""
+
+    columns: Sequence[Column]
+    longest: Sequence[Column]
+    has_idle: bool  # whether a launch-bound share is known
+    top: int = TOP
+
+
+def profile(tables: Tables, cells: Sequence[Row]) -> Profile | None:
+    """Return the launch-bound share, and the kernels, or operators on a CPU, that took longest."""
+    first = {row["cell"]: row for row in rows_of(tables.cells.drop_duplicates("cell"))}
+    shown = [cell for cell in cells if first[cell["cell"]]["profile_wall_s"] is not None]
     if not shown:
-        return ""
-    rounds = [cell.rounds[0] for cell in shown]
-    shares = [number(row, "launch_bound_share") for row in rounds]
+        return None
+    rounds = [first[cell["cell"]] for cell in shown]
+    shares = [row["launch_bound_share"] for row in rounds]
     columns = [
         *axes_columns(shown, cells),
-        measure_column("device at work", [number(row, "profile_busy_s") for row in rounds]),
-        Column(title="launch-bound", cells=[_share(share) for share in shares], numeric=True),
-        measure_column("call under the profiler", [number(row, "profile_wall_s") for row in rounds]),
-        Column(
-            title="trace",
-            cells=["" if pd.isna(row["profile_trace"]) else escape(row["profile_trace"]) for row in rounds],
-        ),
+        in_one_unit("device at work", [row["profile_busy_s"] for row in rounds]),
+        column("launch-bound", map(_share, shares), numeric=True),
+        in_one_unit("call under the profiler", [row["profile_wall_s"] for row in rounds]),
+        column("trace", [row["profile_trace"] for row in rounds]),
     ]
-    idle = (
-        " *Launch-bound* is the part of a plain forward's median in which the device had nothing to do: "
-        "its time less that in which a kernel or a copy ran."
-        if any(share is not None for share in shares)
-        else ""
-    )
-    return (
-        "## Under the profiler\n\nOne call of each cell's first round, after everything that was timed. The "
-        f"profiler slows the launching, and operators on a CPU.{idle} A trace opens in a trace viewer.\n\n"
-        f"{table(columns)}\n\nWhat took longest, {TOP} of each cell, all stages together; kernels.csv has "
-        f"the rest.\n\n{_longest(tables, shown, cells)}"
-    )
+    has_idle = any(share is not None for share in shares)
+    longest = _longest(tables, shown, [row["round"] for row in rounds], cells)
+    return Profile(columns=columns, longest=longest, has_idle=has_idle)
 
 
-def _longest(tables: Tables, shown: Sequence[ReportCell], cells: Sequence[ReportCell]) -> str:
-    whose: list[ReportCell] = []
-    rows: list[dict[Any, Any]] = []
-    for cell in shown:
+def _longest(
+    tables: Tables, shown: Sequence[Row], numbers: Sequence[int], cells: Sequence[Row]
+) -> list[Column]:
+    whose: list[Row] = []
+    rows: list[dict[str, Any]] = []
+    for cell, number in zip(shown, numbers, strict=True):
         uses = tables.kernels
-        uses = uses[(uses["cell"] == cell.cell) & (uses["round"] == cell.rounds[0]["round"])]
+        uses = uses[(uses["cell"] == cell["cell"]) & (uses["round"] == number)]
         seconds = uses["device_s"].fillna(uses["cpu_s"])
         whole_s = float(seconds.sum())
         by_name = uses.assign(seconds=seconds).groupby("name", sort=False)
@@ -63,15 +63,14 @@ def _longest(tables: Tables, shown: Sequence[ReportCell], cells: Sequence[Report
             whose.append(cell)
             share = row["seconds"] / whole_s if whole_s else None
             rows.append({"name": name, **row.to_dict(), "share": share})
-    columns = [
+    return [
         *axes_columns(whose, cells),
-        Column(title="kernel or operator", cells=[escape(_short(row["name"])) for row in rows]),
-        Column(title="convolution by", cells=[_algorithm(row["how"]) for row in rows]),
-        Column(title="calls", cells=[str(row["calls"]) for row in rows], numeric=True),
-        measure_column("time", [row["seconds"] for row in rows]),
-        Column(title="of all", cells=[_share(row["share"]) for row in rows], numeric=True),
+        column("kernel or operator", [_short(row["name"]) for row in rows]),
+        column("convolution by", [_algorithm(row["how"]) for row in rows]),
+        column("calls", [row["calls"] for row in rows], numeric=True),
+        in_one_unit("time", [row["seconds"] for row in rows]),
+        column("of all", [_share(row["share"]) for row in rows], numeric=True),
     ]
-    return table(columns)
 
 
 def _algorithm(how: object) -> str:

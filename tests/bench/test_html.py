@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.reporting.html import POLICY, render_html
+from bench.reporting.html import render_html
 from bench.reporting.html_files import write_pages
+from bench.reporting.html_layout import POLICY
 from bench.reporting.markdown import Column, escape, table
 from tests.html_page import Page
 from vsr_model.one_line import visible

@@ -8,11 +8,11 @@ from typing import Final
 import pytest
 
 from bench.paper import folder, page
-from bench.plotting.plot_overlay import OVERLAY_KINDS, OverlaidRun, overlay_figure, overlays
-from bench.plotting.plots import PLOT_KINDS, place_names, save, write_plots
+from bench.plotting.plots import PLOT_KINDS, data, figure, save, write_plots
 from bench.records import CellRecord, Status
 from bench.reporting.report import unfinished, write_report
-from bench.reporting.side_by_side import SideRun, write_side_by_side
+from bench.reporting.several import SideRun, cells_of
+from bench.reporting.side_by_side import write_side_by_side
 from bench.results.analysis import tables_of
 from tests.bench import synthetic
 from tests.bench.synthetic import BASELINE
@@ -88,14 +88,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         name: tables_of(hostile(synthetic.run(machines, frames=(1, 4, 7))), BASELINE)
         for name, machines in runs.items()
     }
-    images = []
-    for kind in OVERLAY_KINDS:
-        drawn = overlays(
-            kind, [OverlaidRun(name=name, baseline=BASELINE, tables=table) for name, table in made.items()]
-        )
-        for stem, overlay in zip(place_names(kind, drawn), drawn, strict=True):
-            images.append(several / f"{stem}.png")
-            save(overlay_figure(overlay), [images[-1], images[-1].with_suffix(".svg")])
     sides = [
         SideRun(
             name=name, experiment=LONG, baseline=BASELINE, tables=table, environment={"cpu": name},
@@ -103,11 +95,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for name, table in made.items()
     ]  # fmt: skip
+    cells = cells_of(sides)
+    images = [several / f"{kind}.png" for kind in ("time", "speedup")]
+    for path in images:
+        (group,) = data(path.stem, cells.tables)
+        save(figure(group, baseline="cpu"), [path, path.with_suffix(".svg")])
     paper = tmp_path_factory.mktemp("paper") / "run"
     copytree(ROOT / "results" / "paper-quick-cpu", paper)
     return {
         "single": one.html,
-        "several": write_side_by_side(several, sides, plots=images).html,
+        "several": write_side_by_side(several, sides, plots=images, cells=cells).html,
         "paper": page.write(paper, folder.read_request(paper)).html,
     }
 
@@ -125,7 +122,7 @@ def test_a_page_fits_loads_nothing_and_can_be_read(
     assert browser.requests() == [pages[name].resolve().as_uri()]
 
     images = browser.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.width])")
-    assert len(images) == {"single": 6, "several": 3, "paper": 10}[name]
+    assert len(images) == {"single": 6, "several": 2, "paper": 10}[name]
     assert all(complete and natural > 0 for complete, natural, _ in images)
     drawn_px = 6.8 * 96
     assert all(8.5 / 72 * 96 * shown / drawn_px >= LEAST_FIGURE_TEXT_PX for _, _, shown in images)

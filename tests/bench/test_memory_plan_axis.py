@@ -23,7 +23,6 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
 from bench.measure import backends, memory, output_check, preflight
-from bench.plotting.plot_series import Need
 from bench.plotting.plots import data, figure
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, OutputCheck, Pass, Status
@@ -411,19 +410,13 @@ def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
     ]
     tables = tables_of(records, BASELINE)
     (group,) = data("long_clips", tables)
-    assert group.frames == (10, 100, 1000)
     medians = tables.summary[tables.summary["stage"] == FORWARD].set_index(["backend", "frames"])["median_s"]
-    assert [series for series in group.series if isinstance(series, Need)] == [
-        Need(
-            backend=name,
-            frames=frames,
-            seconds=medians[name, frames],
-            host_bytes=2**20 * (frames if name == "cpu" else 50) + 1,
-            device_bytes=None,
-        )
+    assert group.table[["backend", "frames", "seconds", "host_bytes"]].values.tolist() == [
+        [name, frames, medians[name, frames], 2**20 * (frames if name == "cpu" else 50) + 1]
         for name in ("cpu", "cpu-1-thread")
         for frames in (10, 100, 1000)
     ]
+    assert group.table["device_bytes"].isna().all()
     drawn = figure(group, baseline="cpu")
     seconds, growth = drawn.axes
     assert {axes.get_xscale() for axes in drawn.axes} == {axes.get_yscale() for axes in drawn.axes} == {"log"}

@@ -9,7 +9,6 @@ import pytest
 from matplotlib.colors import to_hex
 
 from bench.grid.baseline import Baseline
-from bench.plotting.plot_series import Calls, Curve, MemoryTrace, Point, StageSplit
 from bench.plotting.plot_style import plain, style, wrapped
 from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, write_plots
 from bench.records import CellRecord, Phase, Status
@@ -38,31 +37,23 @@ def gpu() -> list[CellRecord]:
 
 def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables) -> None:
     (group,) = data("time", quickstart)
-    rows = quickstart.summary[quickstart.summary["stage"] == "forward"]
-    for curve in group.series:
-        assert isinstance(curve, Curve)
-        expected = [
-            Point(frames=r.frames, value=r.median_s, low=r.low_s, high=r.high_s, interval=r.interval)
-            for r in rows[rows["backend"] == curve.backend].sort_values("frames").itertuples()
-        ]
-        assert list(curve.points) == expected
-    assert [curve.backend for curve in group.series] == ["cpu", "cpu-1-thread"]
-    assert group.frames == (1, 4, 7, 10)
-    assert group.backends == ("cpu", "cpu-1-thread", "cuda", "cudnn")
-    assert group.not_shown == (
+    rows = quickstart.summary[(quickstart.summary["stage"] == "forward")].sort_values(["backend", "frames"])
+    assert (
+        group.table[["backend", "frames", "value", "low", "high", "interval"]].values.tolist()
+        == rows[["backend", "frames", "median_s", "low_s", "high_s", "interval"]].values.tolist()
+    )
+    assert list(group.table["backend"].unique()) == ["cpu", "cpu-1-thread"]
+    assert group.labels.backends == ("cpu", "cpu-1-thread", "cuda", "cudnn")
+    assert group.labels.not_shown == (
         "cuda, cudnn (skipped: no CUDA device on this machine (torch was built without CUD…)",
     )
 
 
-def test_speedup_holds_the_baseline_as_exactly_one(quickstart: Tables) -> None:
+def test_speedup_leaves_out_what_is_the_baseline_everywhere(quickstart: Tables) -> None:
     (group,) = data("speedup", quickstart)
-    baseline, other = group.series
-    assert isinstance(baseline, Curve)
-    assert isinstance(other, Curve)
-    assert baseline.is_unit
-    assert not other.is_unit
+    assert set(group.table["backend"]) == {"cpu-1-thread"}
     found = quickstart.summary.set_index(["backend", "frames", "stage"])["speedup"]
-    assert [p.value for p in other.points] == [found["cpu-1-thread", t, "forward"] for t in (1, 4, 7, 10)]
+    assert list(group.table["value"]) == [found["cpu-1-thread", t, "forward"] for t in (1, 4, 7, 10)]
 
 
 def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) -> None:
@@ -72,8 +63,8 @@ def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) 
     ]
     for kind in PLOT_KINDS:
         group = only(kind, wrong)
-        assert {series.backend for series in group.series} == {"cpu", "cuda", "cudnn_autotune"}
-        assert group.not_shown == ("cudnn (inaccurate: 12 dB)",)
+        assert set(group.table["backend"]) | {"cpu"} == {"cpu", "cuda", "cudnn_autotune"}
+        assert group.labels.not_shown == ("cudnn (inaccurate: 12 dB)",)
 
 
 def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[CellRecord]) -> None:
@@ -84,10 +75,10 @@ def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[Ce
         for record in gpu
     ]
     group = only("time", short)
-    assert group.not_shown == ("cuda at t=4 (oom: 12 GiB of 8)",)
-    assert [p.frames for p in group.series[1].points] == [1]  # type: ignore[union-attr]
+    assert group.labels.not_shown == ("cuda at t=4 (oom: 12 GiB of 8)",)
+    assert list(group.table[group.table["backend"] == "cuda"]["frames"]) == [1]
     # One frame count at which all four can be compared, and not the greatest, with three.
-    assert only("stages", short).frames == (1,)
+    assert set(only("stages", short).table["frames"]) == {1}
 
 
 def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord]) -> None:
@@ -95,43 +86,46 @@ def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord
         synthetic.ended(r, Status.ERROR, "") if r.cell == "basicvsr/random/b1/t4/64x64/cpu" else r
         for r in gpu
     ]
-    assert only("speedup", lost).not_shown == (
+    assert only("speedup", lost).labels.not_shown == (
         "cpu at t=4 (error)",
         "cuda at t=4, cudnn at t=4, cudnn_autotune at t=4 (the baseline was not measured there)",
     )
 
 
 def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord]) -> None:
-    group = only("stages", gpu)
-    assert group.frames == (4,)
-    assert [series.clock for series in group.series] == ["wall", "device", "device", "device"]  # type: ignore[union-attr]
-    for series in group.series:
-        assert isinstance(series, StageSplit)
-        shares = [seconds / sum(series.seconds) for seconds in series.seconds]
-        assert dict(zip(series.stages, shares, strict=True)) == pytest.approx(synthetic.BASICVSR.shares)
+    table = only("stages", gpu).table
+    assert set(table["frames"]) == {4}
+    clocks = table.drop_duplicates("backend").set_index("backend")["clock"]
+    assert dict(clocks) == {"cpu": "wall", **dict.fromkeys(("cuda", "cudnn", "cudnn_autotune"), "device")}
+    for _, rows in table.groupby("backend"):
+        assert dict(zip(rows["stage"], rows["share"], strict=True)) == pytest.approx(
+            synthetic.BASICVSR.shares
+        )
 
 
 def test_networks_have_figures_of_their_own_and_their_stages_one_look(tmp_path: Path) -> None:
     other = replace(synthetic.MINE, name="other", shares={"tail": 0.75, "mixing": 0.125, "other": 0.125})
     nets = (synthetic.BASICVSR, synthetic.MINE, other)
     tables = rooflines.tables(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,)), BASICVSR_ON_CPU)
-    groups = {group.model: group for group in data("stages", tables)}
-    assert [group.stages for group in groups.values()] == [tuple(net.shares) for net in nets]
-    assert groups["mine"].subject == "mine, random"
+    groups = {group.labels.model: group for group in data("stages", tables)}
+    stages = {name: list(group.table["stage"].unique()) for name, group in groups.items()}
+    assert stages == {net.name: list(net.shares) for net in nets}
+    assert groups["mine"].labels.subject == "mine, random"
 
     def drawn(group: PlotGroup) -> dict[str, tuple[str, str]]:
         axes = figure(group, baseline="basicvsr/cpu").axes[0]
         tints = [(to_hex(wedge.get_facecolor()).upper(), wedge.get_hatch() or "") for wedge in axes.patches]
-        return dict(zip(group.stages, tints, strict=True))  # type: ignore[arg-type]
+        return dict(zip(stages[group.labels.model], tints, strict=True))  # type: ignore[arg-type]
 
     looks = {name: drawn(group) for name, group in groups.items()}
     assert looks["mine"]["alignment"] == looks["basicvsr"]["alignment"]
     assert looks["mine"]["tail"] == looks["other"]["tail"]
     assert len({*looks["mine"].values(), looks["other"]["mixing"]}) == 5
     # The baseline of one network is a point like any other among those of another.
-    speedups = {group.model: [one.backend for one in group.series] for group in data("speedup", tables)}
-    assert speedups == {"basicvsr": ["cpu", "cuda"], "mine": ["cpu", "cuda"], "other": ["cpu", "cuda"]}
-    axes = {group.model: figure(group, baseline="basicvsr/cpu").axes[0] for group in data("speedup", tables)}
+    axes = {
+        group.labels.model: figure(group, baseline="basicvsr/cpu").axes[0]
+        for group in data("speedup", tables)
+    }
     assert [label.get_text() for label in axes["basicvsr"].get_yticklabels()] == ["cuda"]
     assert [label.get_text() for label in axes["mine"].get_yticklabels()] == ["cpu", "cuda"]
     written = write_plots(tables, baseline=BASICVSR_ON_CPU, kinds=("stages", "roofline"), folder=tmp_path)
@@ -141,31 +135,24 @@ def test_networks_have_figures_of_their_own_and_their_stages_one_look(tmp_path: 
 
 
 def test_repetitions_keep_every_call_with_its_phase(gpu: list[CellRecord]) -> None:
-    group = only("repetitions", gpu)
-    assert [(series.backend, series.round) for series in group.series[:3]] == [
-        ("cpu", 0),
-        ("cpu", 1),
-        ("cuda", 0),
-    ]  # type: ignore[union-attr]
+    table = only("repetitions", gpu).table
     record = next(r for r in gpu if r.backend == "cpu" and r.frames == 4)
-    first = group.series[0]
-    assert isinstance(first, Calls)
+    first = table[(table["backend"] == "cpu") & (table["round"] == 0)]
     samples = [s for s in record.samples if s.pass_ == "end_to_end" and s.stage == "forward"]
-    assert [(call.phase, call.seconds) for call in first.calls] == [(s.phase, s.wall_s) for s in samples]
-    assert [call.number for call in first.calls] == list(range(1, 11))
-    assert first.calls[0].phase is Phase.COLD
+    assert first[["phase", "seconds"]].values.tolist() == [[s.phase, s.wall_s] for s in samples]
+    assert list(first["call"]) == list(range(1, 11))
+    assert first["phase"].iloc[0] == Phase.COLD
 
 
 def test_memory_is_growth_on_the_host_and_level_on_the_device(gpu: list[CellRecord]) -> None:
-    traces = {series.backend: series for series in only("memory", gpu).series}
-    host, device = traces["cpu"], traces["cudnn"]
-    assert isinstance(host, MemoryTrace)
-    assert isinstance(device, MemoryTrace)
+    table = only("memory", gpu).table
+    host, device = (table[table["backend"] == name] for name in ("cpu", "cudnn"))
     record = next(r for r in gpu if r.backend == "cudnn" and r.frames == 4)
-    assert host.device_bytes is None
-    assert (host.elapsed_s[0], host.host_growth_bytes[0]) == (0, 0)
-    assert max(host.host_growth_bytes) == record.host_growth_bytes
-    assert device.device_bytes == tuple(point.device_bytes for point in record.memory)
+    assert host["device_bytes"].isna().all()
+    assert list(host[["elapsed_s", "host_growth_bytes"]].iloc[0]) == [0, 0]
+    assert host["host_growth_bytes"].max() == record.host_growth_bytes
+    own = device[device["round"] == record.round]
+    assert list(own["device_bytes"]) == [point.device_bytes for point in record.memory]
 
 
 def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bench.plotting.plots import write_plots
 from bench.records import JOURNAL_NAME, CellRecord, Status
 from bench.report_run import default_folder, report
 from bench.reporting.html_files import Pages
-from bench.reporting.side_by_side_many import MANY
+from bench.reporting.side_by_side import IN_COLUMNS
 from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder, run_names
 from tests.bench import synthetic
@@ -177,7 +177,7 @@ class TestOneRun:
             report(runs, tmp_path / "out")
         assert caught.value.errno == errno.EFBIG
         plots = tmp_path / "out" / "plots"
-        assert Path(caught.value.filename) == plots / ("devices.png" if several else "time.png")
+        assert Path(caught.value.filename) == plots / ("relative.png" if several else "time.png")
 
     def test_names_and_reasons_stay_text(self, tmp_path: Path) -> None:
         reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300
@@ -215,30 +215,31 @@ class TestSideBySide:
         ]
         summary = tables_of(records_of(second, 2.0), BASELINE).summary
         header, *cells = rows(section(text, "Forward time"))
-        assert header == ["frames", "backend", "first (ms)", "second (ms)"]
-        assert [row[:2] for row in cells] == [
-            [frames, name] for frames in ("1", "4", "7") for name in ("cpu", "cpu-1-thread")
+        named = [dict(zip(header, row, strict=True)) for row in cells]
+        assert [(row["frames"], row["backend"], row["run"]) for row in named] == [
+            (frames, name, run)
+            for frames, runs in (("1", ["first"]), ("4", ["first", "second"]), ("7", ["second"]))
+            for name in ("cpu", "cpu-1-thread")
+            for run in runs
         ]
         ours = summary[
             (summary["stage"] == FORWARD) & (summary["frames"] == 4) & (summary["backend"] == "cpu")
         ]
         ((_, row),) = ours.iterrows()
-        assert cells[2][3] == f"{1e3 * row.median_s:.1f} ({1e3 * row.low_s:.1f} … {1e3 * row.high_s:.1f})"
-        assert [row[3] for row in cells[:2]] == ["–", "–"]
-        assert [row[2] for row in cells[4:]] == ["–", "–"]
-        speedups = rows(section(text, "Speedup"))
-        assert [row[:2] for row in speedups[1:]] == [[n, "cpu-1-thread"] for n in ("1", "4", "7")]
-        assert rows(section(text, "Stages"))[0] == ["frames", "backend", "stage", "first (ms)", "second (ms)"]
-        assert ["4", "cpu", "host growth", "50.0 MiB", "50.0 MiB"] in rows(section(text, "Memory"))
+        assert named[3]["forward (ms)"] == f"{1e3 * row.median_s:.1f}"
+        assert named[3]["95 % interval (ms)"] == f"{1e3 * row.low_s:.1f} … {1e3 * row.high_s:.1f}"
+        assert named[3]["speedup"] == "baseline"
+        assert 0.45 < float(named[3]["relative (×)"].split()[0]) < 0.55
+        assert rows(section(text, "Stages"))[0][:3] == ["frames", "backend", "run"]
+        assert [row[-1] for row in rows(section(text, "Memory")) if row[:2] == ["4", "cpu"]] == ["50.0"] * 2
         assert [row[:3] for row in rows(section(text, "Cells that did not end ok"))[1:]] == [
-            ["first", "cuda", "2"], ["second", "cuda", "2"],
+            ["first", "cuda", "all 2"], ["second", "cuda", "all 2"],
         ]  # fmt: skip
         assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            "devices.png", "devices.svg", "relative.png", "relative.svg", "speedup.png", "speedup.svg",
-            "time.png", "time.svg",
+            "relative.png", "relative.svg", "speedup.png", "speedup.svg", "time.png", "time.svg",
         ]  # fmt: skip
         page = page_of(pages)
-        assert len(page.values("src")) == 4
+        assert len(page.values("src")) == 3
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
 
 
@@ -283,39 +284,22 @@ class TestFolderOfRuns:
         assert "Left out" in page.texts["h2"]
         assert set(pages.left_out) <= set(page.texts["li"])
 
-    def test_many_runs_make_a_page_of_rows(self, tmp_path: Path) -> None:
+    def test_of_more_runs_what_differs_has_a_row_per_value(self, tmp_path: Path) -> None:
         folder = make(tmp_path / "runs" / "run-0", frames=(4,))
-        for number in range(1, MANY + 1):
+        for number in range(1, IN_COLUMNS + 2):
             records = records_of(folder, 1 + number / 10)
-            environment = {"cpu": "Fast CPU" if number < 3 else "Slow CPU", "memory_bytes": number}
+            environment = {"cpu": "Slow CPU" if number > 1 else "Fast CPU"}
             make(tmp_path / "runs" / f"run-{number}", records=records, frames=(4,), environment=environment)
-        pages = report([tmp_path / "runs"], tmp_path / "out")
-        text = pages.markdown.read_text(encoding="utf-8")
-        page = page_of(pages)
-        assert page.texts["h1"] == [f"Side by side: {MANY + 1} runs"]
-        assert not {"Forward time", "Stages", "Memory"} & set(page.texts["h2"])
-        assert {"Relative speed", "Speedup"} <= set(page.texts["h2"])
-        assert ["cpu", "Slow CPU", "6", "run-3, run-4, run-5, and 3 more"] in rows(
-            section(text, "What differs in the environments")
-        )
-        memory = [
-            row[1:3]
-            for row in rows(section(text, "What differs in the environments"))
-            if row[0] == "memory_bytes"
-        ]
-        assert memory == [["–", "1"], *[[str(n), "1"] for n in range(1, 5)], ["4 other values", "4"]]
-        assert rows(section(text, "Cells that did not end ok"))[1][:5] == [
-            "cuda", "9", "9", "run-0, run-1, run-2, and 6 more", "skipped",
+        text = report([tmp_path / "runs"], tmp_path / "out").markdown.read_text(encoding="utf-8")
+        assert rows(section(text, "What differs in the environments"))[1:] == [
+            ["cpu", "Fast CPU", "2", "run-0, run-1"], ["cpu", "Slow CPU", "4", "run-2, run-3, run-4, run-5"],
         ]  # fmt: skip
-        assert max(len(row) for row in rows(section(text, "Devices"))) <= 9
-        assert len(rows(section(text, "Devices"))) == 1 + (MANY + 1) * len(BACKENDS)
-        assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            "devices-1.png", "devices-1.svg", "devices-2.png", "devices-2.svg",
-            "relative-1.png", "relative-1.svg", "relative-2.png", "relative-2.svg",
-            "relative-3.png", "relative-3.svg",
-            "speedup-noise-b1-64x64-2.png", "speedup-noise-b1-64x64-2.svg",
-            "speedup-noise-b1-64x64.png", "speedup-noise-b1-64x64.svg",
-        ]  # fmt: skip
+        assert len(rows(section(text, "Forward time"))) == 1 + 6 * 2
+        assert {path.name for path in (tmp_path / "out" / "plots").glob("*.png")} == {
+            f"{kind}-{part}.png"
+            for kind, last in (("relative", 2), ("time", 2))
+            for part in range(1, last + 1)
+        } | {"speedup.png"}
 
     def test_the_command_says_what_it_took_and_what_not(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -350,9 +334,9 @@ class TestReference:
         assert times_of(tmp_path) == before
         assert not (tmp_path / "out").exists()
         pages = report([one.path, two.path], tmp_path / "out", "two:cpu-1-thread")
-        text = section(pages.markdown.read_text(encoding="utf-8"), "Devices")
+        text = section(pages.markdown.read_text(encoding="utf-8"), "Forward time")
         header, *lines = rows(text)
-        assert [line[header.index("relative (×)")] for line in lines].index("reference") == 4
+        assert [line[header.index("relative (×)")] for line in lines].index("reference") == 3
         assert "as fast as **two:cpu-1-thread**" in text
         table = pd.read_csv(tmp_path / "out" / "devices.csv")
         assert list(table["device"]) == [*["Fast CPU"] * 2, "GPU, unknown"] * 2

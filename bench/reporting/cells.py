@@ -1,0 +1,175 @@
+"""The cells of runs as reports list them: a table with a row per cell, and the columns of pages."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from bench.grid.spans import FORWARD
+from bench.records import OutputCheck, Status
+from bench.reporting.legible import legible
+from bench.reporting.markdown import Column
+from bench.results.analysis import AXES, Tables
+from bench.statistics.stats import CONFIDENCE, IntervalKind
+from bench.units import BYTES, SECONDS, Unit, unit_for
+
+Row = dict[str, Any]
+
+DIGITS: Final = 4
+"""Significant digits of the forward time: enough for a tight interval to show its width."""
+
+PERCENT: Final = f"{100 * CONFIDENCE:g} %"
+
+KINDS: Final = {
+    IntervalKind.BETWEEN_ROUNDS: "between rounds",
+    IntervalKind.BETWEEN_ROUNDS_T: "between rounds, by Student's t",
+    IntervalKind.WITHIN_PROCESS: "within process",
+    IntervalKind.NONE: "none: too few",
+}
+
+MEDIANS: Final = (
+    "import_torch_s", "context_s", "model_to_device_s", "first_forward_s", "others_cores", "steal_share",
+    "cpu_mhz", "sm_clock_mhz", "power_w", "temperature_c", "energy_per_frame_j", "parameters", "scale",
+)  # fmt: skip
+PEAKS: Final = (
+    "peak_host_bytes", "host_growth_bytes", "peak_device_bytes", "peak_device_reserved_bytes",
+    "cold_peak_device_bytes", "tuning_calls", "output_max_abs_error",
+)  # fmt: skip
+LEAST: Final = ("output_psnr_db",)
+WORDS: Final = ("warmup_end", "stop_end_to_end")
+"""Columns of cells.csv, by what stands for a cell of all its rounds; of words each once."""
+
+ORDER: Final = ("model", "input", "size", "batch", "frames", "backend", "run")
+
+
+def cell_table(tables: Tables) -> pd.DataFrame:
+    """Return a row per cell: its axes, how it ended, its forward's figures, and its rounds' in one.
+
+    Rows stand in order: networks, inputs, sizes, batches and backends as they first come, frame counts
+    ascending.
+    """
+    cells, summary = tables.cells, tables.summary
+    status = summary.drop_duplicates("cell").set_index("cell")["status"]
+    forward = summary[summary["stage"] == FORWARD].drop(columns=["status", "run", *AXES], errors="ignore")
+    grouped = cells.groupby("cell", sort=False)
+    figures = {name: cells[name].astype(float).groupby(cells["cell"]) for name in (*MEDIANS, *PEAKS, *LEAST)}
+    own = ["cell", *(["run"] if "run" in cells else []), *AXES, "output_check"]
+    found = cells.drop_duplicates("cell")[own].set_index("cell")
+    found["size"] = [
+        f"{height}×{width}" for height, width in zip(found["height"], found["width"], strict=True)
+    ]
+    found["status"] = status
+    worst = cells[cells["status"].astype(str) == cells["cell"].map(status).astype(str)]
+    found["reason"] = worst.drop_duplicates("cell").set_index("cell")["reason"]
+    found["started_at"] = [min(filter(None, rows), default="") for _, rows in grouped["started_at"]]
+    found["rounds"] = grouped.size()
+    found["unchecked"] = (cells["output_check"] == OutputCheck.NOT_DONE).groupby(cells["cell"]).any()
+    for names, of in ((MEDIANS, "median"), (PEAKS, "max"), (LEAST, "min")):
+        for name in names:
+            found[name] = figures[name].agg(of)
+    for name in WORDS:
+        found[name] = [tuple(dict.fromkeys(values.dropna())) for _, values in grouped[name]]
+    return in_order(found.join(forward.set_index("cell")).reset_index())
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by the axes as they first come, frame counts ascending, runs beside each other."""
+    keys = pd.DataFrame(
+        {
+            name: table[name] if name == "frames" else pd.factorize(table[name])[0]
+            for name in ORDER
+            if name in table
+        }
+    )
+    return table.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
+
+
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """Return the table's rows by column name; what is missing is None."""
+    return [
+        {str(name): None if _is_missing(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def measured(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that have a time."""
+    return [row for row in rows if row["median_s"] is not None]
+
+
+def joined(rows: Iterable[Mapping[Any, Any]], cells: Sequence[Row]) -> list[Row]:
+    """Return rows of another table with their cells' axes, in the order of the cells."""
+    by_cell: dict[str, list[Row]] = {}
+    for row in rows:
+        by_cell.setdefault(row["cell"], []).append(dict(row))
+    return [{**{name: cell[name] for name in ("cell", "size", *AXES)}, **row}
+            for cell in cells for row in by_cell.get(cell["cell"], ())]  # fmt: skip
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def column(title: str, values: Iterable[object], *, numeric: bool = False) -> Column:
+    """Return a column of plain text; None is empty."""
+    return Column(
+        title=title, cells=["" if value is None else str(value) for value in values], numeric=numeric
+    )
+
+
+def numbers(title: str, values: Iterable[float | None], show: Callable[[float], str] = legible) -> Column:
+    return column(title, [None if value is None else show(value) for value in values], numeric=True)
+
+
+def in_one_unit(
+    title: str, values: Sequence[float | None], units: tuple[Unit, ...] = SECONDS, digits: int = 3
+) -> Column:
+    """Return a column of times or sizes in one unit, named in its title, so that its rows compare."""
+    unit = unit_for((value for value in values if value is not None), units)
+    return numbers(f"{title} ({unit.name})", values, lambda value: legible(value / unit.scale, digits))
+
+
+def in_bytes(title: str, values: Sequence[float | None]) -> Column:
+    return in_one_unit(title, values, BYTES)
+
+
+def bounds(low: float | None, high: float | None, scale: float = 1.0, digits: int = 3) -> str | None:
+    """Return such as `1.20 … 1.31`; None without an interval."""
+    if low is None or high is None:
+        return None
+    return f"{legible(low / scale, digits)} … {legible(high / scale, digits)}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def axes_columns(rows: Sequence[Row], every: Sequence[Row]) -> list[Column]:
+    """Return the columns that tell cells apart: an axis with one value everywhere is left to the summary."""
+    axes = (
+        ("network", "model"), ("input", "input"), ("size", "size"), ("batch", "batch"), ("frames", "frames"),
+    )  # fmt: skip
+    kept = [(title, name) for title, name in axes if len({row[name] for row in every}) > 1]
+    kept += [("backend", "backend")] + [("run", "run")] * any("run" in row for row in every)
+    return [
+        column(title, [row[name] for row in rows], numeric=title in ("size", "batch", "frames"))
+        for title, name in kept
+    ]
+
+
+def place_of(row: Row, every: Sequence[Row]) -> str:
+    """Return a cell's place in the grid in a few words, of the axes that vary: `random, 64×64, t=4`."""
+    words = (
+        ("model", row["model"]), ("input", row["input"]), ("size", row["size"]),
+        ("batch", f"b={row['batch']}"), ("frames", f"t={row['frames']}"),
+    )  # fmt: skip
+    kept = [str(word) for name, word in words if len({other[name] for other in every}) > 1]
+    return ", ".join(kept or [f"t={row['frames']}"])
+
+
+def ended_well(row: Row) -> bool:
+    return bool(row["status"] == Status.OK)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124
