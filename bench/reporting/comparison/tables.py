@@ -6,10 +6,10 @@ from typing import Final
 
 from bench.comparison.comparison import Amount, CellComparison, Change, Comparison, Method, Verdict
 from bench.comparison.policy import Failing
+from bench.reporting.cells import DIGITS, distinct
 from bench.reporting.comparison.words import decibels, found, interval, ratio
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column, escape, table
-from bench.reporting.report_cells import DIGITS, distinct
 from bench.units import BYTES, SECONDS, Unit, unit_for
 from vsr_model.one_line import one_line
 
