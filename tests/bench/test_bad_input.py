@@ -75,7 +75,7 @@ YAMLS: Final[dict[str, tuple[str | bytes, str]]] = {
     ),
     "an unknown network in a list": (
         GOOD.replace("model: {", "model: [egvsr, basicvrs] #"),
-        r"bad.yaml:2: model\[1\]: should be basicvsr or egvsr, .* not 'basicvrs' \(did you mean 'basicvsr'",
+        r"bad.yaml:2: model\[1\]: should be basicvsr or .* not 'basicvrs' \(did you mean 'basicvsr'",
     ),
 }
 """By what is wrong with it: the CONFIG, and what the sentence says (a regular expression)."""

@@ -173,7 +173,7 @@ PATH = "should be the path of a file, neither empty nor with a NUL character, no
 ORIGINS = "should be 'cpu', 'cuda', 'cudnn' or 'cudnn_autotune', not"
 PLOTS = "should be 'time', 'speedup', 'stages', 'repetitions', 'memory', 'long_clips' or 'roofline', not"
 ONCE = "stands there twice; each may stand there once"
-NETWORK = "should be basicvsr or egvsr, or name a class of your own by import, not"
+NETWORK = f"should be {' or '.join(NETWORKS)}, or name a class of your own by import, not"
 NO_IMPORT = "for a class of your own, and there is no import that names one"
 NO_STAGES = "is missing or empty; name a stage and its submodules, as in {trunk: [body]}"
 OWN = "model={{name: mine, import: 'a:B', stages: {{trunk: body}}, {}}}"

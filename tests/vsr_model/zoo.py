@@ -1,4 +1,4 @@
-"""Golden values of networks, and the recipe that rebuilds their weights (tests/data/README.md)."""
+"""Golden values of networks, and the recipe that rebuilds their weights."""
 
 import json
 import re
@@ -22,6 +22,7 @@ class Case:
 
     network: str
     name: str
+    output: str
     arguments: Mapping[str, Any]
     meta: Mapping[str, Any]
     values: Mapping[str, np.ndarray]
@@ -45,11 +46,11 @@ class Case:
 
 
 ARGUMENTS = {
-    ("egvsr", "tiny"): {"num_blocks": 2},
-    ("egvsr", "full"): {},
-    ("egvsr", "full_bi"): {"degradation": "BI"},
+    ("egvsr", "tiny", "output"): {"num_blocks": 2},
+    ("egvsr", "full", "output"): {},
+    ("egvsr", "full_bi", "output"): {"degradation": "BI"},
 }
-"""Of this project's classes, for each case of the golden files."""
+"""Of this project's classes, for each network, case and output of the golden files."""
 
 
 @cache
@@ -58,10 +59,10 @@ def cases() -> tuple[Case, ...]:
 
 
 def _cases() -> Iterator[Case]:
-    for (network, name), arguments in ARGUMENTS.items():
+    for (network, name, output), arguments in ARGUMENTS.items():
         with np.load(GOLDEN / f"{network}.npz") as file:
             meta = json.loads(str(file["meta"]))["cases"][name]
             values = {
                 key.removeprefix(f"{name}."): file[key] for key in file.files if key.startswith(f"{name}.")
             }
-        yield Case(network, name, arguments, meta, values)
+        yield Case(network, name, output, arguments, meta, values)
