@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
+    "rrn": "vsr_model.networks.rrn:RRN",
 }
 
 

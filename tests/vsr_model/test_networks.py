@@ -15,7 +15,11 @@ from vsr_model import NETWORKS, BadInput, Network, build_network, load_checkpoin
 from vsr_model.errors import BadField
 from vsr_model.registry import network_class, resolve
 
-SMALL = {"basicvsr": {"mid_channels": 8, "num_blocks": 1}, "egvsr": {"num_blocks": 1}}
+SMALL = {
+    "basicvsr": {"mid_channels": 8, "num_blocks": 1},
+    "egvsr": {"num_blocks": 1},
+    "rrn": {"mid_channels": 8, "num_blocks": 1},
+}
 """Arguments that make a network small; one line for each."""
 
 
@@ -199,8 +203,9 @@ def test_has_as_many_parameters_as_the_public_implementation(golden):
     assert sum(parameter.numel() for parameter in model.parameters()) == case.meta["params"]
 
 
-def test_egvsr_sees_no_later_frame():
-    model = build_network("egvsr", num_blocks=1)
+@pytest.mark.parametrize("name", ["egvsr", "rrn"])
+def test_no_frame_after_the_second_sees_a_later_one(name):
+    model = build_network(name, **SMALL[name])
     lrs = clip(model, frames=4)
     with torch.inference_mode():
         assert torch.equal(model(lrs)[:, :2], model(lrs[:, :2]))

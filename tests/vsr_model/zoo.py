@@ -49,6 +49,12 @@ ARGUMENTS = {
     ("egvsr", "tiny", "output"): {"num_blocks": 2},
     ("egvsr", "full", "output"): {},
     ("egvsr", "full_bi", "output"): {"degradation": "BI"},
+    ("rrn", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
+    ("rrn", "tiny", "output_selffirst"): {"mid_channels": 8, "num_blocks": 2, "before_first": "first"},
+    ("rrn", "5", "output"): {"num_blocks": 5},
+    ("rrn", "5", "output_selffirst"): {"num_blocks": 5, "before_first": "first"},
+    ("rrn", "10", "output"): {},
+    ("rrn", "10", "output_selffirst"): {"before_first": "first"},
 }
 """Of this project's classes, for each network, case and output of the golden files."""
 
