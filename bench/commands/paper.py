@@ -1,10 +1,8 @@
 """`vsr-bench paper`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -12,14 +10,11 @@ from bench import paper_run
 from bench.commands import exits
 from bench.commands.progress import ProgressConsole, shown
 from bench.commands.requests import alone
-from bench.messages import RunStoppedError
 from bench.paper import claims, page
 from bench.paper import folder as folders
 from bench.paper.experiments import KEYS, Edition, Step, Version, request
 from bench.records import Status
 from vsr_model.errors import BadInput
-
-KEPT: Final = "; what is done is kept"
 
 
 class Method(StrEnum):
@@ -92,11 +87,15 @@ def paper(
     def announce(number: int, planned: int, step: Step) -> None:
         ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
 
-    typer.echo(f"{folder}: {len(wanted.steps)} runs")
     again = f"vsr-bench paper --resume {folder}"
-    with _telling_how_to_go_on(folder, again), alone(folder, folders.PAPER_NAME):
-        done = paper_run.reproduce(folder, wanted, shown, announce)
-        written = page.write(folder, wanted)
+    typer.echo(f"{folder}: {len(wanted.steps)} runs; if they are stopped, {again} does the rest")
+    try:
+        with alone(folder, folders.PAPER_NAME):
+            done = paper_run.reproduce(folder, wanted, shown, announce)
+            written = page.write(folder, wanted)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the rest, and the page: {again}")
+        raise typer.Exit(exits.INTERRUPTED) from None
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
     typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
     for line in claims.tallies(written.found):
@@ -110,24 +109,3 @@ def paper(
         raise typer.Exit(exits.SOME_FAILED)
     if fail_on_refuted and claims.refuted(written.found, wanted.methods[0]):
         raise typer.Exit(exits.FOUND)
-
-
-@contextmanager
-def _telling_how_to_go_on(folder: Path, again: str) -> Iterator[None]:
-    """End the runs, or their page, with the command that does the rest, whatever ends them."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; the rest, and the page: {again}")
-        raise typer.Exit(exits.INTERRUPTED) from None
-    except BrokenPipeError:  # whoever read the output has enough
-        raise
-    except (OSError, RunStoppedError, BadInput) as error:
-        refused = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(refused, OSError):
-            raise
-        said = str(error).partition(KEPT)[0]  # what comes behind it leads to one run alone
-        if refused is error:
-            said = f"{error.filename or folder}: {error.strerror or error}"
-        kind = BadInput if refused.errno in exits.OF_THE_REQUEST else RunStoppedError
-        raise kind(f"{said}{KEPT}: {again}") from error

@@ -1,12 +1,10 @@
 """The paper's claims (claims.yaml) held against each source: verdicts, and what they rest on. Pure."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from importlib.resources import files
-from typing import Annotated, Final
+from typing import Annotated
 
 import pandas as pd
 import yaml
@@ -81,47 +79,29 @@ class Claim(_Data):
     general: Stated = Stated()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A verdict on one form of a claim by one source."""
-
-    claim: str
-    title: str
-    source: str  # where in the paper
-    edition: str  # whose numbers
-    form: Form
-    verdict: Verdict
-    statement: str
-    evidence: tuple[Figure, ...]
-    missing: str  # why a verdict cannot be told
-    by_design: bool  # this source's method is meant to refute it
-
-
-COLUMNS: Final = (
-    "claim", "title", "source", "edition", "form", "verdict", "statement", "evidence", "missing",
-)  # fmt: skip
-
-
 def load() -> list[Claim]:
     """Return the claims in their order."""
     text = files("bench.paper").joinpath("claims.yaml").read_text(encoding="utf-8")
     return [Claim.model_validate(entry) for entry in yaml.safe_load(text)]
 
 
-def findings(sources: Iterable[Source]) -> list[Finding]:
-    """Return a finding per claim, source and form; the paper's own form is of the paper alone."""
-    given = list(sources)
-    return [
+def findings(sources: Sequence[Source]) -> pd.DataFrame:
+    """Return a row per claim, source and form, all text (docs/paper.md has what is in each column).
+
+    The paper's own form is of the paper alone.
+    """
+    rows = [
         _finding(id_, role, claim, form, source)
         for claim in load()
         for id_, role in claim.ids.items()
-        for source in given
+        for source in sources
         for form in Form
         if form is Form.GENERAL or source.name == PAPER
     ]
+    return pd.DataFrame(rows, dtype=object)
 
 
-def _finding(id_: str, role: Role, claim: Claim, form: Form, source: Source) -> Finding:
+def _finding(id_: str, role: Role, claim: Claim, form: Form, source: Source) -> dict[str, str]:
     stated = claim.paper if form is Form.PAPER else claim.general
     title = stated.title or claim.title
     words = {"paper": PAPER_NAMES.get(role, ""), "role": str(role)}
@@ -143,51 +123,44 @@ def _finding(id_: str, role: Role, claim: Claim, form: Form, source: Source) -> 
     verdict = next(
         (kind for kind in (Verdict.REFUTED, Verdict.CANNOT_TELL) if kind in kinds), Verdict.SUPPORTED
     )
-    return Finding(
-        claim=id_,
-        title=title.format(**words),
-        source=claim.source,
-        edition=source.name,
-        form=form,
-        verdict=verdict,
-        statement=(stated.says or f"{title}.").format(**words),
-        evidence=tuple(evidence),
-        missing="; ".join(why for kind, why in verdicts if verdict is kind is Verdict.CANNOT_TELL),
-        by_design=claim.refuted_by_correction and source.name == Edition.CORRECTED and form is Form.GENERAL,
-    )
+    return {
+        "claim": id_,
+        "title": title.format(**words),
+        "source": claim.source,  # where in the paper
+        "edition": source.name,
+        "form": str(form),
+        "verdict": str(verdict),
+        "statement": (stated.says or f"{title}.").format(**words),
+        "evidence": "; ".join(map(str, evidence)),
+        "missing": "; ".join(why for kind, why in verdicts if verdict is kind is Verdict.CANNOT_TELL),
+    }
 
 
-def claims_table(found: Iterable[Finding]) -> pd.DataFrame:
-    """Return a row per finding, all columns text (docs/paper.md has what is in each)."""
-    rows = [
-        {
-            **{name: str(getattr(finding, name)) for name in COLUMNS},
-            "evidence": "; ".join(map(str, finding.evidence)),
-        }
-        for finding in found
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+def by_design(found: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which findings are of claims that the corrected method is meant to refute."""
+    meant = {id_ for claim in load() if claim.refuted_by_correction for id_ in claim.ids}
+    corrected: pd.Series[bool] = found["edition"] == Edition.CORRECTED
+    return corrected & found["claim"].isin(meant)
 
 
-def refuted(found: Iterable[Finding], source: str) -> list[str]:
+def refuted(found: pd.DataFrame, source: str) -> list[str]:
     """Return the claims that the source refutes in their general form, and not by design."""
-    asked = (source, Form.GENERAL, Verdict.REFUTED)
-    return [one.claim for one in found if (one.edition, one.form, one.verdict) == asked and not one.by_design]
+    asked = (
+        (found["edition"] == source) & (found["form"] == Form.GENERAL) & (found["verdict"] == Verdict.REFUTED)
+    )
+    return list(found.loc[asked & ~by_design(found), "claim"])
 
 
-def tallies(found: Iterable[Finding]) -> Iterator[str]:
+def tallies(found: pd.DataFrame) -> Iterator[str]:
     """Return the counts of the verdicts of each source and form, in words."""
-    counts = Counter((one.edition, one.form, one.verdict) for one in found)
-    for edition, form in dict.fromkeys((edition, form) for edition, form, _ in counts):
+    for (edition, form), own in found.groupby(["edition", "form"], sort=False):
         whose = (
-            "The paper's claims by its own numbers"
-            if form is Form.PAPER
-            else "The same in their general form"
+            "The paper's claims by its own numbers" if form == "paper" else "The same in their general form"
         )
         if edition != PAPER:
             whose = f"Claims on this machine, {edition}"
         yield f"{whose}: " + ", ".join(
             f"{number} {'cannot be told' if verdict is Verdict.CANNOT_TELL else verdict}"
             for verdict in Verdict
-            if (number := counts[edition, form, verdict])
+            if (number := (own["verdict"] == verdict).sum())
         )

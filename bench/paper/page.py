@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure as Drawing
 
-from bench.paper.claims import Finding, Form, claims_table, findings, tallies
+from bench.paper.claims import Form, by_design, findings, tallies
 from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request
 from bench.paper.figure import Figure, figure_of, shown
 from bench.paper.folder import is_done, runs_of
@@ -40,7 +40,7 @@ class Written(Pages):
     """Where the page is, and what it came to."""
 
     claims: Path
-    found: list[Finding]
+    found: pd.DataFrame
 
 
 def write(folder: Path, wanted: Request) -> Written:
@@ -48,7 +48,7 @@ def write(folder: Path, wanted: Request) -> Written:
     runs = runs_of(folder, wanted)
     sources = sources_of(folder, wanted)
     found = findings(sources)
-    write_whole(folder / CLAIMS_NAME, to_csv(claims_table(found)))
+    write_whole(folder / CLAIMS_NAME, to_csv(found))
     drawn = _draw(sources, wanted, folder / FIGURES_NAME)
     keys = [key for key in wanted.figures if key != FAULTS_KEY]
     text = _template().render(
@@ -56,7 +56,7 @@ def write(folder: Path, wanted: Request) -> Written:
         sources=sources,
         missing=sum(not is_done(runs.get(step.folder)) for step in wanted.steps),
         tallies=list(tallies(found)),
-        findings=found,
+        findings=found.assign(by_design=by_design(found)).to_dict("records"),
         verdicts=_verdicts(found),
         figures=[section(key, sources) for key in keys],
         pictures=[[image(relative(path, folder)) for path in drawn[key]] for key in keys],
@@ -239,18 +239,15 @@ def fault_section(name: str, source: Source) -> dict[str, str]:
     return {**entry, "table": _table(rows), "missing": "no figure is in both runs"}
 
 
-def _verdicts(found: Sequence[Finding]) -> str:
+def _verdicts(found: pd.DataFrame) -> str:
     """A row for each claim; columns for the paper's form and for each source's verdict on the general."""
-    marks = {"refuted": "**refuted**", "cannot tell": "open"}
-    titles: dict[str, dict[str, None]] = {}
-    rows: dict[str, dict[str, str]] = {}
-    for one in found:
-        titles.setdefault(one.claim, {})[one.title] = None
-        column = "paper's words" if one.form is Form.PAPER else one.edition
-        row = rows.setdefault(one.claim, {"claim": ""})
-        row["claim"] = escape(f"{one.claim} {'. In general: '.join(titles[one.claim])}")
-        row[column] = marks.get(one.verdict, str(one.verdict))
-    return _table(list(rows.values()))
+    titles = found.groupby("claim", sort=False)["title"].unique().map(". In general: ".join)
+    claims = (titles.index + " " + titles).map(escape)
+    columns = found["edition"].where(found["form"] != Form.PAPER, "paper's words")
+    marks = found["verdict"].replace({"refuted": "**refuted**", "cannot tell": "open"})
+    cells = found.assign(claim=found["claim"].map(claims), column=columns, mark=marks)
+    rows = cells.pivot(index="claim", columns="column", values="mark")
+    return _table(rows.reindex(index=claims, columns=columns.unique()).reset_index(names="claim"))
 
 
 def _run(name: str, run: RunFolder) -> _Row:
