@@ -164,6 +164,8 @@ def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None
     assert written.files == ()
     assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in PLOT_KINDS)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
+        data("pie", tables_of(synthetic.all_failed(), BASELINE))
 
 
 def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None:
@@ -183,12 +185,6 @@ def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None
     }
     with pytest.raises(ValueError, match="no stage pass"):
         figure(only("stages", bare), baseline="cpu")
-
-
-def test_an_unknown_kind_is_refused_before_anything_is_written(quickstart: Tables, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
-        write_plots(quickstart, baseline=BASELINE, kinds=("time", "pie"), folder=tmp_path / "plots")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(

@@ -5,17 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bench.cautions.caution import Caution, Notice
 from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
+from bench.reporting.html import render_html
 from bench.reporting.markdown import Column, escape, table
-from bench.reporting.report import render_markdown, write_report
+from bench.reporting.rendering import html, markdown
+from bench.reporting.report import TEMPLATE, render_markdown, view_of, write_report
 from bench.results.analysis import tables_of, warnings_table
 from bench.statistics.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
 from tests.bench.synthetic import BASELINE
+from tests.html_page import Page
+from vsr_model.one_line import visible
+
+MARKUP = "<>[]()!|`*_#-+=~$\\&;:/\"' \n\tabhtpsjvcriq.=10{}%"
 
 
 def render(records: list[CellRecord], baseline: str = "cpu", **options: object) -> str:
@@ -145,11 +153,9 @@ class TestNetworks:
     def test_a_baseline_of_one_network_is_named_with_it(self) -> None:
         report = self.report("basicvsr/cpu")
         assert "* backends: cpu, cuda\n* baseline: basicvsr/cpu\n" in report
-        assert "was not measured" not in report
         first, _, other, _ = [row[-2:] for row in rows(section(report, "Forward time and speedup"))[1:]]
         assert first == ["baseline", ""]
         assert float(other[0].removesuffix("×")) == pytest.approx(2.0, rel=0.1)  # MINE takes half of the time
-        assert " … " in other[1]
         assert "The baseline basicvsr/cuda2 was not measured" in self.report("basicvsr/cuda2")
 
 
@@ -220,10 +226,37 @@ def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
     tables = tables_of(synthetic.all_failed(), BASELINE)
     plot = tmp_path / "plots" / "time one.png"
     pages = write_report(tmp_path, tables, title="t", baseline=BASELINE, environment={}, plots=[plot])
-    assert pages.markdown == tmp_path / "report.md"
     assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
     assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
     assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
+    plot.parent.mkdir()
+    plot.with_suffix(".svg").write_bytes(b"<svg/>")
+    pages = write_report(tmp_path, tables, title="t", baseline=BASELINE, environment={}, plots=[plot])
+    assert 'src="data:image/svg+xml;base64,' in pages.html.read_text(encoding="utf-8")
+
+
+@settings(max_examples=50)
+@given((st.text(MARKUP) | st.text()).filter(lambda text: text.strip() != ""))
+@example("</main></style><!-- --> &lt;b&gt; \u202e")
+@example("](javascript:alert(1)) ![y](http://evil.example/y.png) {{ 1 }}")
+@example("a #")
+@example("=")
+@example("\x00\ud800")
+def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
+    tables = tables_of([], BASELINE)
+    view = view_of(tables, title=text, baseline=BASELINE, environment={"name": text}, plots=(), folder=Path(),
+                   exit_note=text)  # fmt: skip
+    shown = visible(" ".join(text.split()))
+    # The page itself, and what a repository site would make of its Markdown.
+    for source in (
+        html(TEMPLATE, view, title=text),
+        render_html(markdown(TEMPLATE, view), title=text, images={}),
+    ):
+        page = Page(source)
+        assert page.dangers() == []
+        assert page.texts["h1"] == [shown]
+        assert page.texts["blockquote"][0].strip() == shown
+        assert page.texts["td"] == ["name", shown]
 
 
 @pytest.mark.parametrize(
