@@ -17,7 +17,7 @@ from bench.plotting.plots import FORMATS, data, figure, place_names, save, write
 from bench.records import JOURNAL_NAME
 from bench.reporting.html_files import Pages
 from bench.reporting.ladder_files import read_ladder
-from bench.reporting.report import unfinished, write_report
+from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import Cells, SideRun, cells_of, relative_plots
 from bench.reporting.side_by_side import write_side_by_side
 from bench.results.analysis import Tables
@@ -206,9 +206,9 @@ def _one(run: Opened, folder: Path) -> Pages:
         drawn=own / "plots" if run.is_derived else None,
     )
     ladder = read_ladder(run.folder)
-    return write_report(
-        folder,
+    view = view_of(
         run.tables,
+        folder=folder,
         title=run.folder.experiment.name,
         baseline=run.folder.baseline,
         environment=run.folder.environment,
@@ -217,6 +217,7 @@ def _one(run: Opened, folder: Path) -> Pages:
         exit_note=" ".join(filter(None, (run.note, _stale(run)))) or None,
         ladder=ladder.section,
     )
+    return write_report(view)
 
 
 def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:

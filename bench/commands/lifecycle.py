@@ -25,7 +25,7 @@ from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, worst_status
 from bench.reporting.html_files import Pages
 from bench.reporting.ladder_files import write_ladder
-from bench.reporting.report import unfinished, write_report
+from bench.reporting.report import unfinished, view_of, write_report
 from bench.results.ceilings_file import append_ceiling, read_ceilings
 from bench.results.run_folder import RunFolder, check_free, default_path
 from bench.tuning.tuned import notes as tuned_notes
@@ -283,9 +283,9 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)
     missing = planned * folder.experiment.measure.rounds - sum(map(len, rounds.values()))
-    report = write_report(
-        folder.path,
+    view = view_of(
         tables,
+        folder=folder.path,
         title=folder.experiment.name,
         baseline=folder.baseline,
         environment=folder.environment,
@@ -300,7 +300,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         statuses=dict(Counter(worst_status(records) for records in rounds.values())),
         planned=planned,
         interrupted=interrupted,
-        report=report,
+        report=write_report(view),
         plots=plots,
         warnings=dict(Counter(tables.warnings["code"])),
         notes=notes,

@@ -38,10 +38,9 @@ def time_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
 
 
 def speedup_figure(table: pd.DataFrame, labels: Labels, baseline: str) -> Figure:
-    title = f"Speedup over {baseline}"
-    return _curves(
-        table, labels, title, f"speedup over {plain(baseline)} (×)", _TIMES, f"{baseline} (baseline)"
-    )
+    title, label = f"Speedup over {baseline}", f"speedup over {plain(baseline)} (×)"
+    said = "baseline" if labels.runs else f"{baseline} (baseline)"
+    return _curves(table, labels, title, label, _TIMES, said)
 
 
 def relative_figure(table: pd.DataFrame, labels: Labels, reference: str) -> Figure:

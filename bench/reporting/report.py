@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
@@ -56,6 +56,7 @@ class Harness:
 class Report:
     """All that the page of a run shows; sections without rows are left out."""
 
+    folder: Path  # that the page is to lie in
     title: str
     note: str | None
     counts: str
@@ -94,11 +95,11 @@ class Report:
 def view_of(
     tables: Tables,
     *,
+    folder: Path,
     title: str,
     baseline: Baseline,
     environment: Mapping[str, object],
     plots: Sequence[Path],
-    folder: Path,
     files: Sequence[Path] = (),
     exit_note: str | None = None,
     ladder: Sequence[LadderPart] = (),
@@ -133,6 +134,7 @@ def view_of(
     for plot in (File.beside(path, folder) for path in plots):
         pictures[plot.kind if kinds.get(plot.kind) else "other"].append(plot)
     return Report(
+        folder=folder,
         title=title,
         note=exit_note,
         counts=f"{counted(len(cells), 'cell')} in {counted(len(tables.cells), 'round')}" if cells else "",
@@ -172,30 +174,12 @@ def view_of(
     )
 
 
-def render_markdown(
-    tables: Tables,
-    *,
-    title: str,
-    baseline: Baseline,
-    environment: Mapping[str, object],
-    plots: Sequence[Path],
-    **options: Any,
-) -> str:
-    """Return the page as Markdown, to lie in the working directory; options are those of `view_of`."""
-    view = view_of(
-        tables, title=title, baseline=baseline, environment=environment, plots=plots, folder=Path(), **options
-    )
-    return rendering.markdown(TEMPLATE, view)
+def write_report(view: Report) -> Pages:
+    """Write the page as `report.md` and `report.html` into its folder, each whole or not at all.
 
-
-def write_report(folder: Path, tables: Tables, *, title: str, **options: Any) -> Pages:
-    """Write the page as `report.md` and `report.html` into `folder`; options are those of `view_of`.
-
-    Of a plot the HTML has the .svg beside the .png. Each page is written whole or not at all. Raises OSError
-    where the folder cannot be written.
+    Of a plot the HTML has the .svg beside the .png. Raises OSError where the folder cannot be written.
     """
-    view = view_of(tables, title=title, folder=folder, **options)
-    return rendering.write(folder, TEMPLATE, view, title=title)
+    return rendering.write(view.folder, TEMPLATE, view, title=view.title)
 
 
 def unfinished(missing: int, why: str = "the run was interrupted") -> str | None:

@@ -29,11 +29,11 @@ from bench.messages import blank_record
 from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
 from bench.reporting.markdown import escape
-from bench.reporting.report import render_markdown
 from bench.results.analysis import cells_table, tables_of
 from bench.results.csv_text import inert
 from bench.results.run_folder import RunFolder, to_csv
 from tests.bench.fakes import experiment
+from tests.bench.pages import render_markdown
 from tests.bench.synthetic import BASELINE
 from tests.fuzzing import damaged
 from tests.vsr_model.bad_files import CHECKPOINTS, MEDIA, File, picture

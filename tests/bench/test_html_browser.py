@@ -10,7 +10,7 @@ import pytest
 from bench.paper import folder, page
 from bench.plotting.plots import PLOT_KINDS, data, figure, save, write_plots
 from bench.records import CellRecord, Status
-from bench.reporting.report import unfinished, write_report
+from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import SideRun, cells_of
 from bench.reporting.side_by_side import write_side_by_side
 from bench.results.analysis import tables_of
@@ -77,8 +77,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), BASELINE)
     plots = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=single / "plots")
     (single / "summary.csv").touch()
-    one = write_report(
-        single, tables, title=LONG, baseline=BASELINE, environment={"cpu": LONG, LONG: HOSTILE},
+    view = view_of(
+        tables, folder=single, title=LONG, baseline=BASELINE, environment={"cpu": LONG, LONG: HOSTILE},
         plots=plots.images, files=[single / "summary.csv"], exit_note=unfinished(3),
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paper = tmp_path_factory.mktemp("paper") / "run"
     copytree(ROOT / "results" / "paper-quick-cpu", paper)
     return {
-        "single": one.html,
+        "single": write_report(view).html,
         "several": write_side_by_side(several, sides, plots=images, cells=cells).html,
         "paper": page.write(paper, folder.read_request(paper)).html,
     }

@@ -21,13 +21,13 @@ from bench.plotting.plot_ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
 from bench.reporting.ladder_files import ladders_of
 from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
-from bench.reporting.report import render_markdown
 from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder
 from bench.tuning.added import added
 from bench.tuning.ladder import Ladder, Verdict, ladders
 from bench.tuning.ladder_table import LADDER_COLUMNS, STAGE_COLUMN, ladder_table
 from tests.bench.interrupting import Stops
+from tests.bench.pages import render_markdown
 from tests.bench.sides import SHARES, experiment, record
 from tests.bench.synthetic import BASELINE
 from vsr_model.errors import BadInput

@@ -17,11 +17,11 @@ from bench.grid.estimate import expected_calls
 from bench.measure import profiling, worker
 from bench.measure.trace_reading import covered, launch_bound_share, read
 from bench.records import CellRecord, KernelUse, Pass, Phase, Sample, Status
-from bench.reporting.report import render_markdown
 from bench.results.analysis import kernels_table, tables_of
 from bench.results.convolution_kernels import Algorithm, algorithm_of
 from bench.results.run_folder import to_csv
 from tests.bench.fakes import experiment, task_of
+from tests.bench.pages import render_markdown
 from tests.bench.rounds import measure
 from tests.bench.test_cli import TINY, call
 from tests.networks import STAGES

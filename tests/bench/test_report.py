@@ -14,11 +14,12 @@ from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, Warm
 from bench.reporting.html import render_html
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.rendering import html, markdown
-from bench.reporting.report import TEMPLATE, render_markdown, view_of, write_report
+from bench.reporting.report import TEMPLATE, view_of, write_report
 from bench.results.analysis import tables_of, warnings_table
 from bench.statistics.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
+from tests.bench.pages import render_markdown
 from tests.bench.synthetic import BASELINE
 from tests.html_page import Page
 from vsr_model.one_line import visible
@@ -29,7 +30,7 @@ MARKUP = "<>[]()!|`*_#-+=~$\\&;:/\"' \n\tabhtpsjvcriq.=10{}%"
 def render(records: list[CellRecord], baseline: str = "cpu", **options: object) -> str:
     over = Baseline.of(baseline)
     given: dict[str, object] = {"title": "a run", "environment": {}, "plots": (), **options}
-    return render_markdown(tables_of(records, over), baseline=over, **given)  # type: ignore[arg-type]
+    return render_markdown(tables_of(records, over), baseline=over, **given)
 
 
 def section(report: str, title: str) -> str:
@@ -225,13 +226,14 @@ def test_failures_are_one_row_per_reason_with_their_places() -> None:
 def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
     tables = tables_of(synthetic.all_failed(), BASELINE)
     plot = tmp_path / "plots" / "time one.png"
-    pages = write_report(tmp_path, tables, title="t", baseline=BASELINE, environment={}, plots=[plot])
+    view = view_of(tables, folder=tmp_path, title="t", baseline=BASELINE, environment={}, plots=[plot])
+    pages = write_report(view)
     assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
     assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
     assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
     plot.parent.mkdir()
     plot.with_suffix(".svg").write_bytes(b"<svg/>")
-    pages = write_report(tmp_path, tables, title="t", baseline=BASELINE, environment={}, plots=[plot])
+    pages = write_report(view)
     assert 'src="data:image/svg+xml;base64,' in pages.html.read_text(encoding="utf-8")
 
 

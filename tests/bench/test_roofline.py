@@ -19,7 +19,6 @@ from bench.grid.ceilings import (
 )
 from bench.plotting.plots import data, figure
 from bench.records import CellRecord
-from bench.reporting.report import render_markdown
 from bench.results.analysis import tables_of
 from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
 from bench.results.roofline import (
@@ -36,6 +35,7 @@ from bench.results.roofline import (
 )
 from bench.results.run_folder import to_csv
 from tests.bench import fakes, rooflines, synthetic
+from tests.bench.pages import render_markdown
 from tests.bench.synthetic import BASELINE
 from tests.networks import STAGES
 from vsr_model.errors import BadInput
