@@ -1,7 +1,7 @@
 """The paper's experiments on this machine, one run after another (bench.paper.folder says where)."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,13 +15,10 @@ from bench.paper.folder import is_done, runs_of
 from bench.paper.method import Fault, text_of
 from bench.process.launcher import SharedLaunchers
 from bench.records import Status
-from bench.results.run_folder import clear_unbegun
+from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 
 SCRIPT: Final = "bench.paper.script:main"
 """The worker that measures as the paper did."""
-
-Announce = Callable[[int, int, Step], None]
-"""Told which run comes next, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,66 +27,57 @@ class Reproduced:
 
     statuses: Counter[Status]  # of the cells of all runs
     done: int  # runs
-    planned: int
     interrupted: bool
 
 
-def reproduce(folder: Path, wanted: Request, display: runs.DisplayFactory, announce: Announce) -> Reproduced:
+def reproduce(
+    folder: Path, wanted: Request, display: runs.DisplayFactory, tell: Callable[[str], None]
+) -> Reproduced:
     """Do every run that is not done yet, in order; Ctrl-C keeps what is done.
 
-    Raises BadInput where going on would lay another machine's figures, or other code's, beside those that
-    are there.
+    `tell` gets a line for each. Raises BadInput where going on would lay another machine's figures, or other
+    code's, beside those that are there.
     """
-    planned = wanted.steps
+    steps, begun = wanted.steps, runs_of(folder, wanted)
+    left = [step.folder for step in steps if not is_done(begun.get(step.folder))]
+    for step in steps:
+        if run := begun.get(step.folder):
+            # Presets that have changed since are no harm where nothing is added to what is there.
+            run.check_config(_experiment(step) if left else None)
     interrupted = False
-    with SharedLaunchers() as launch:
-        begun = runs_of(folder, wanted)
-        left = [step for step in planned if not is_done(begun.get(step.folder))]
-        for step in planned:
-            if run := begun.get(step.folder):
-                # Presets that have changed since are no harm where nothing is added to what is there.
-                run.check_config(_experiment(step) if left else None)
-        try:
-            for number, step in enumerate(planned, start=1):
-                if step in left:
-                    announce(number, len(planned), step)
-                    interrupted = _carry_out(folder, wanted, step, display, launch)
+    try:
+        with SharedLaunchers() as launch:
+            for number, step in enumerate(steps, start=1):
+                if step.folder in left:
+                    tell(f"[{number}/{len(steps)}] {step.folder}")
+                    beside = list(runs_of(folder, wanted).values())
+                    if interrupted := _carry_out(folder / step.folder, step, display, launch, beside):
+                        break
                 elif not report_run.is_derived(folder / step.folder):  # killed after its last record
                     runs.rebuild(folder / step.folder)
-                if interrupted:
-                    break
-        except KeyboardInterrupt:  # where a run begins or ends, and not while it measures
-            interrupted = True
+    except KeyboardInterrupt:  # where a run begins or ends, and not while it measures
+        interrupted = True
     begun = runs_of(folder, wanted)
-    statuses = [
-        Status(status)
-        for run in begun.values()
-        for status in run.tables().summary.drop_duplicates("cell")["status"]
-    ]
+    tables = [run.tables().summary.drop_duplicates("cell") for run in begun.values()]
     return Reproduced(
-        statuses=Counter(statuses),
+        statuses=Counter(Status(status) for table in tables for status in table["status"]),
         done=sum(map(is_done, begun.values())),
-        planned=len(planned),
         interrupted=interrupted,
     )
 
 
 def _carry_out(
-    folder: Path, wanted: Request, step: Step, display: runs.DisplayFactory, launch: runs.Launch
+    path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, beside: Sequence[RunFolder]
 ) -> bool:
     """Do one run, or the rest of it; return whether it was interrupted."""
-    experiment, path = _experiment(step), folder / step.folder
-    script = None
+    experiment, script = _experiment(step), None
     if step.method is not None:
         script = runs.Script(worker=SCRIPT, method=step.method, says=text_of(step.method))
-    begun = runs_of(folder, wanted)
-    if step.folder in begun:
+    if is_begun(path):
         return runs.resume(path, display, given=experiment, launch=launch, script=script).interrupted
     clear_unbegun(path)
-    beside = list(begun.values())
-    return runs.start(
-        experiment, display, output=path, launch=launch, beside=beside, script=script
-    ).interrupted
+    done = runs.start(experiment, display, output=path, launch=launch, beside=beside, script=script)
+    return done.interrupted
 
 
 def _experiment(step: Step) -> Experiment:

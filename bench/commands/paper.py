@@ -12,7 +12,7 @@ from bench.commands.progress import ProgressConsole, shown
 from bench.commands.requests import alone
 from bench.paper import claims, page
 from bench.paper import folder as folders
-from bench.paper.experiments import KEYS, Edition, Step, Version, request
+from bench.paper.experiments import KEYS, Edition, Version, request
 from bench.records import Status
 from vsr_model.errors import BadInput
 
@@ -83,21 +83,17 @@ def paper(
             Version.QUICK if quick else Version.BRIEF if brief else Version.FULL,
         )
         folder = folders.begin(output, wanted)
-
-    def announce(number: int, planned: int, step: Step) -> None:
-        ProgressConsole().out(f"[{number}/{planned}] {step.folder}", highlight=False)
-
     again = f"vsr-bench paper --resume {folder}"
     typer.echo(f"{folder}: {len(wanted.steps)} runs; if they are stopped, {again} does the rest")
     try:
         with alone(folder, folders.PAPER_NAME):
-            done = paper_run.reproduce(folder, wanted, shown, announce)
+            done = paper_run.reproduce(folder, wanted, shown, ProgressConsole().out)
             written = page.write(folder, wanted)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the rest, and the page: {again}")
         raise typer.Exit(exits.INTERRUPTED) from None
     counts = ", ".join(f"{n} {status}" for status, n in sorted(done.statuses.items())) or "none done"
-    typer.echo(f"\n{done.done} of {done.planned} runs; cells: {counts}")
+    typer.echo(f"\n{done.done} of {len(wanted.steps)} runs; cells: {counts}")
     for line in claims.tallies(written.found):
         typer.echo(line)
     typer.echo(f"claims  {written.claims}")

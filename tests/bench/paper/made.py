@@ -16,85 +16,62 @@ NO_GPU = "no CUDA device: torch finds no driver or no GPU"
 CPU, CUDNN, TUNED = Role.CPU, Role.CUDNN, Role.CUDNN_AUTOTUNE
 
 
-def repeated(seconds: float, spread: float = 0.005, calls: int = 9) -> list[float]:
-    """Calls about the value, whose median is it."""
-    middle = calls // 2
-    return [seconds * (1 + spread * (i - middle) / middle) for i in range(calls)]
+def repeated(seconds: float, spread: float = 0.005) -> list[float]:
+    """Nine calls about the value, whose median is it."""
+    return [seconds * (1 + spread * (i - 4) / 4) for i in range(9)]
 
 
-def record(
-    role: Role,
-    experiment: str,
-    *,
-    frames: int = 30,
-    samples: Sequence[Sample] = (),
-    round_: int = 0,
-    **fields: Any,
-) -> CellRecord:
+def record(role: Role, experiment: str, *, frames: int = 30, **fields: Any) -> CellRecord:
     made = CellRecord(
-        cell=f"basicvsr/{experiment}/b1/t{frames}/64x64/{role}", round=round_, model="basicvsr",
+        cell=f"basicvsr/{experiment}/b1/t{frames}/64x64/{role}", round=0, model="basicvsr",
         input=experiment, batch=1, frames=frames, height=64, width=64, backend=str(role), dtype="float32",
-        fp32_precision="ieee", memory_format="contiguous", status=Status.OK, samples=tuple(samples),
+        fp32_precision="ieee", memory_format="contiguous", status=Status.OK,
     )  # fmt: skip
     return made.model_copy(update=fields)
 
 
-def skipped(role: Role, experiment: str, reason: str = NO_GPU) -> CellRecord:
-    return record(role, experiment, status=Status.SKIPPED, reason=reason)
+def skipped(role: Role, experiment: str) -> CellRecord:
+    return record(role, experiment, status=Status.SKIPPED, reason=NO_GPU)
 
 
-def sample(pass_: Pass, phase: Phase, stage: str, number: int, seconds: float) -> Sample:
-    return Sample(
-        pass_=pass_, phase=phase, repetition=number, stage=stage, start_s=float(number), wall_s=seconds
-    )
+def samples(stage: str, seconds: Sequence[float], pass_: Pass = Pass.END_TO_END) -> list[Sample]:
+    return [
+        Sample(pass_=pass_, phase=Phase.STEADY, repetition=i, stage=stage, start_s=1.0 + i, wall_s=value)
+        for i, value in enumerate(seconds)
+    ]
 
 
 def calls(
-    role: Role,
-    experiment: str,
-    *rounds: Sequence[float],
-    frames: int = 30,
-    cold: float | None = None,
-    **fields: Any,
+    role: Role, experiment: str, *rounds: Sequence[float], frames: int = 30, cold: float | None = None
 ) -> list[CellRecord]:
     """A cell's rounds from their steady calls; `cold` is a first call that stands apart from them."""
-    first = [] if cold is None else [sample(Pass.END_TO_END, Phase.COLD, FORWARD, 0, cold)]
+    first = samples(FORWARD, [] if cold is None else [cold])
+    first = [sample.model_copy(update={"phase": Phase.COLD, "start_s": 0.0}) for sample in first]
     return [
         record(
-            role, experiment, frames=frames, round_=number, first_forward_s=cold or seconds[0],
-            samples=[
-                *first,
-                *(
-                    sample(Pass.END_TO_END, Phase.STEADY, FORWARD, place, value)
-                    for place, value in enumerate(seconds, start=len(first))
-                ),
-            ],
-            **fields,
+            role, experiment, frames=frames, round=number, first_forward_s=cold or seconds[0],
+            samples=(*first, *samples(FORWARD, seconds)),
         )
         for number, seconds in enumerate(rounds)
     ]  # fmt: skip
 
 
-def staged(
-    role: Role, *medians: float, experiment: str = "stages", spread: float = 0.005
-) -> list[CellRecord]:
+def staged(role: Role, *medians: float) -> list[CellRecord]:
     """Nine calls of alignment, propagation, aggregation and upsampling, of these medians."""
-    samples = [
-        sample(Pass.STAGE_SYNC, Phase.STEADY, stage, place, value)
+    of_each = [
+        samples(stage, repeated(median), Pass.STAGE_SYNC)
         for stage, median in zip(STAGES, medians, strict=True)
-        for place, value in enumerate(repeated(median, spread))
     ]
-    return [record(role, experiment, samples=samples, stages=STAGES)]
+    return [record(role, "stages", samples=tuple(one for some in of_each for one in some), stages=STAGES)]
 
 
 def memory(
-    role: Role, host_mib: Sequence[float], *, frames: int = 10, lines: Mapping[str, int] = {}, **fields: Any
+    role: Role, host_mib: Sequence[float], *, lines: Mapping[str, int] = {}, **fields: Any
 ) -> list[CellRecord]:
     size = [round(mib * 2**20) for mib in host_mib]
     return [
         record(
-            role, "memory", frames=frames, host_before_bytes=size[0], peak_host_bytes=max(size),
-            host_growth_bytes=max(size) - size[0],
+            role, "memory", frames=10, host_before_bytes=size[0], peak_host_bytes=max(size),
             memory=tuple(MemoryPoint(elapsed_s=0.1 * i, host_bytes=one) for i, one in enumerate(size)),
             memory_lines=tuple(
                 MemoryLine(line=i, source=source, occurrences=1, increment_bytes=grown, host_bytes=grown)

@@ -13,7 +13,6 @@ from bench.paper.figure import Figure
 from bench.paper.method import PAPER
 from bench.paper.metrics import METRICS
 from bench.paper.sources import UNSYNCHRONISED, Source, published
-from bench.records import CellRecord, Pass, Phase
 from tests.bench.paper.made import (
     CPU,
     CUDNN,
@@ -24,11 +23,11 @@ from tests.bench.paper.made import (
     record,
     repeated,
     run,
-    sample,
+    samples,
     skipped,
     source,
     staged,
-)  # fmt: skip
+)
 
 SUPPORTED, REFUTED, OPEN = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.CANNOT_TELL
 
@@ -92,19 +91,19 @@ def test_a_figure_is_judged_by_its_interval_or_at_its_word(value, low, high, at_
 
 
 LENGTHS = (1, 4, 10, 20, 30, 40, 50, 60)
+Seconds = Callable[[int], float]
 
 
-def sweep(gpu: Callable[[int], float], role: Any = CUDNN, lengths: Sequence[int] = LENGTHS) -> Source:
+def sweep(plain: Seconds, tuned: Seconds | None = None, lengths: Sequence[int] = LENGTHS) -> Source:
+    of = {CPU: lambda t: 0.2 * t, CUDNN: plain, TUNED: tuned}
     return source(
-        *(calls(CPU, "frames", repeated(0.2 * t), frames=t) for t in lengths),
-        *(calls(role, "frames", repeated(gpu(t)), frames=t) for t in lengths),
+        *(
+            calls(role, "frames", repeated(seconds(t)), frames=t)
+            for role, seconds in of.items()
+            if seconds is not None
+            for t in lengths
+        )
     )
-
-
-def tuned_sweep(tuned: Callable[[int], float]) -> Source:
-    records = [calls(TUNED, "frames", repeated(tuned(t)), frames=t) for t in LENGTHS]
-    plain = [calls(CUDNN, "frames", repeated(0.05 * t), frames=t) for t in LENGTHS]
-    return source(*(calls(CPU, "frames", repeated(0.2 * t), frames=t) for t in LENGTHS), *plain, *records)
 
 
 def headline(cpu: float, plain: float, tuned: float) -> Source:
@@ -122,22 +121,21 @@ def processes(plain: tuple[float, float], tuned: tuple[float, float], spread: fl
     )
 
 
-def with_fault(fault: str, off: Sequence[CellRecord], on: Sequence[CellRecord]) -> Source:
-    return replace(source(), runs={f"{fault}/off": run(off), f"{fault}/on": run(on)})
-
-
-def copies(there: float, back: float) -> list[CellRecord]:
-    stages = {"forward": 0.9, "host_to_device": there, "device_to_host": back}
-    samples = [
-        sample(Pass.END_TO_END, Phase.STEADY, stage, place, value)
-        for stage, middle in stages.items()
-        for place, value in enumerate(repeated(middle))
-    ]
-    return [record(CUDNN, "noise", samples=samples)]
+def copies(*halves: tuple[float, float]) -> Source:
+    """Without page-locked memory and with it: the copy there, and back."""
+    runs = {}
+    for which, (there, back) in zip(("off", "on"), halves, strict=True):
+        spans = {"forward": 0.9, "host_to_device": there, "device_to_host": back}
+        found = [one for span, seconds in spans.items() for one in samples(span, repeated(seconds))]
+        runs[f"transfers/{which}"] = run([record(CUDNN, "noise", samples=tuple(found))])
+    return replace(source(), runs=runs)
 
 
 def first_points(apart: float, shared: float) -> Source:
-    return with_fault("order", *(calls(TUNED, "noise", [seconds], frames=1) for seconds in (apart, shared)))
+    of = {"order/off": apart, "order/on": shared}
+    return replace(
+        source(), runs={name: run(calls(TUNED, "noise", [seconds], frames=1)) for name, seconds in of.items()}
+    )
 
 
 def rising(*steps: float) -> Source:
@@ -188,13 +186,13 @@ COPIED = 12 * 17 * 10 * 64 * 64
         ("8b", by_line(cat=5), REFUTED),
         ("9", source(memory(CUDNN, [1, 2], peak_device_bytes=int(1.5 * COPIED))), SUPPORTED),
         ("9", source(memory(CUDNN, [1, 2], peak_device_bytes=3 * COPIED)), REFUTED),
-        ("10c", with_fault("transfers", copies(0.05, 0.05), copies(0.01, 0.05)), SUPPORTED),
-        ("10c", with_fault("transfers", copies(0.05, 0.05), copies(0.049, 0.05)), REFUTED),
+        ("10c", copies((0.05, 0.05), (0.01, 0.05)), SUPPORTED),
+        ("10c", copies((0.05, 0.05), (0.049, 0.05)), REFUTED),
         ("11a", headline(10.0, 2.0, 1.5), SUPPORTED),
         ("11a", headline(1.0, 2.0, 1.5), REFUTED),
         ("11c", headline(10.0, 2.0, 1.5), REFUTED),
-        ("12", tuned_sweep(lambda t: 0.04 * t if t > 20 else 0.06 * t), SUPPORTED),
-        ("12", tuned_sweep(lambda t: 0.05 * t), REFUTED),
+        ("12", sweep(lambda t: 0.05 * t, lambda t: (0.04 if t > 20 else 0.06) * t), SUPPORTED),
+        ("12", sweep(lambda t: 0.05 * t, lambda t: 0.05 * t), REFUTED),
         ("13", first_points(3.0, 0.03), SUPPORTED),
         ("13", first_points(3.0, 2.9), REFUTED),
     ],
