@@ -79,6 +79,7 @@ class Display:
         self._worked_s = 0.0
         self._began = 0.0
         self._side = ""  # whose job it is, and a blank, where there are several
+        self._skipped: dict[str, list[str]] = {}  # cells that are not told yet, by their reason
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -102,6 +103,7 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._tell_skipped()
         if self._bar is not None:
             self._bar.stop()
 
@@ -111,6 +113,7 @@ class Display:
         return self
 
     def job_started(self, job: Job) -> None:
+        self._tell_skipped()
         self._began = monotonic()
         self._show(job, "starting", 0.0)
 
@@ -121,18 +124,30 @@ class Display:
         self._ended += 1
         weight = self._weights[_key(job)]
         self._left -= weight
-        if record.status is not Status.SKIPPED:
-            self._worked += weight
-            self._worked_s += monotonic() - self._began
+        if record.status is Status.SKIPPED:
+            self._skipped.setdefault(record.reason, []).append(f"{self._side}{record.cell}")
+            return
+        self._worked += weight
+        self._worked_s += monotonic() - self._began
         left = time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
-        line = visible(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}")
-        if self._bar is None:
-            self._console.print(escape(f"{line}  {left}".rstrip()), highlight=False, soft_wrap=True)
-        else:
-            self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
+        line = f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}"
+        self._print(f"{line}  {left}".rstrip() if self._bar is None else line)
+        if self._bar is not None:
             self._bar.update(self._task, completed=100 * (1 - self._left / self._total), refresh=True)
+
+    def _tell_skipped(self) -> None:
+        """Tell once per reason how many cells were skipped since the last time."""
+        for reason, cells in self._skipped.items():
+            different = list(dict.fromkeys(cells))
+            what = different[0] if len(different) == 1 else f"{len(different)} cells"
+            self._print(f"skipped {what}: {reason}")
+        self._skipped.clear()
+
+    def _print(self, line: str) -> None:
+        console = self._console if self._bar is None else self._bar.console
+        console.print(escape(visible(line)), highlight=False, soft_wrap=True)
 
     def _show(self, job: Job, doing: str, share: float) -> None:
         if self._bar is None:

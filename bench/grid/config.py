@@ -254,7 +254,7 @@ def load(
     for variant in variants.names(written):  # those that no one asks for are read by those who write them
         _validated(variants.chosen(written, [variant]))
     source = override(variants.chosen(written, wanted), assignments)
-    return _with_paths(_validated(source), path.parent.resolve()), source
+    return in_folder(_validated(source), path.parent.resolve()), source
 
 
 def _validated(source: Source) -> Experiment:
@@ -265,8 +265,8 @@ def _validated(source: Source) -> Experiment:
         raise as_bad_input(error, source) from None
 
 
-def _with_paths(experiment: Experiment, folder: Path) -> Experiment:
-    """Media, checkpoints and folders whose paths are relative to the folder, from the current folder.
+def in_folder(experiment: Experiment, folder: Path) -> Experiment:
+    """Return the experiment with the paths of its files, relative to a folder, from the current folder on.
 
     They stay relative, so that a run's config.yaml names no one's home; absolute ones stay as they are.
     """

@@ -167,7 +167,16 @@ class CostTracer:
         found = self._found[key]
         if isinstance(found, Untraceable):
             raise found
-        return found
+        if not cell.backend.cuda_graph:
+            return found
+        # The graph's own input, and the copy of its output that a call gives (vsr_model.cuda_graphs).
+        scale = self._networks[cell.model.name].facts.scale
+        clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
+        held_bytes = (1 + scale**2) * clip_bytes
+        return {
+            stage: cost.model_copy(update={"peak_bytes": cost.peak_bytes + held_bytes})
+            for stage, cost in found.items()
+        }
 
     def _trace(self, cell: Cell, variant: Backend) -> Costs:
         name = cell.model.name

@@ -152,7 +152,10 @@ class RunFolder:
                 f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
             )
         try:
-            begun_with = config.plain(config.of_plain(self.begun_with))
+            # By way of the folder, as it lies now: of `..` beyond the root nothing is left.
+            begun_with = config.resolved(
+                config.in_folder(config.of_plain(self.begun_with), self.path.resolve()), self.path
+            )
         except ValidationError as error:
             raise bad_field(self.path / RUN_NAME, error, "config") from None
         for name, experiment in ((CONFIG_NAME, self.experiment), ("the CONFIG given", given)):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.grid import presets
-from bench.grid.config import Experiment, dump, json_schema, load
+from bench.grid.config import Experiment, dump, in_folder, json_schema, load, of_plain, plain, resolved
 from bench.grid.config_backend import BACKEND_NAMES, BackendSpec, Convolution, Schedule, Transfer
 from bench.grid.config_base import Strict
 from bench.grid.config_measure import Measure
@@ -810,3 +810,11 @@ def test_repetitions_are_written_as_they_act(tmp_path: Path, given: str, dumped:
 def test_a_rule_that_has_no_say_is_refused(tmp_path: Path, idle: str) -> None:
     said = refusal(tmp_path, TEXT, f"measure.repetitions={{min: 7, max: 7, {idle}}}")
     assert said.endswith("has no effect where min and max are both 7; leave it out, or raise max")
+
+
+def test_paths_that_lead_beyond_the_root_are_those_of_where_a_folder_lies(tmp_path: Path) -> None:
+    far = f"{'../' * 60}clip.mp4"
+    written = load_text(tmp_path, TEXT, f"input={{name: clip, kind: video, path: {far}}}")
+    begun = {"input": [{"name": "clip", "kind": "video", "path": far}]}
+    there = in_folder(of_plain({**plain(written), **begun}), Path("/a/b"))
+    assert resolved(there, Path("/a/b"))["input"][0]["path"] == "../../clip.mp4"

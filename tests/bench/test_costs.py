@@ -97,6 +97,14 @@ def test_work_is_that_of_the_networks_own_convolutions(tracer: CostTracer, convo
     assert other[UPSAMPLING].peak_bytes > plain[UPSAMPLING].peak_bytes
 
 
+def test_a_cuda_graph_holds_its_own_input_and_the_copy_of_its_output(tracer: CostTracer) -> None:
+    plain = tracer.costs(cell_of(backend(**{"from": "cudnn"})))
+    graphed = tracer.costs(cell := cell_of(backend(**{"from": "cudnn"}, cuda_graph=True)))
+    clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
+    for stage, cost in graphed.items():
+        assert cost.peak_bytes == plain[stage].peak_bytes + 17 * clip_bytes
+
+
 def test_a_dtype_is_that_of_most_flops_and_winograd_keeps_features_in_float32(tracer: CostTracer) -> None:
     plain, narrow = tracer.costs(cell_of()), tracer.costs(cell_of(backend(dtype="bfloat16")))
     assert [narrow[stage].dtype for stage in STAGES] == ["float32", "bfloat16", "bfloat16", "bfloat16"]

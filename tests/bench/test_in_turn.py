@@ -273,11 +273,21 @@ def test_progress_says_which_side():
         for side in ("base", "head"):
             told = display.of_side(side)
             told.job_started(jobs[0])
-            told.job_ended(jobs[0], blank_record(jobs[0], Status.SKIPPED, "[/red] as it is"))
-    assert said.getvalue().splitlines() == [
-        "1/2  base basicvsr/noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
-        "2/2  head basicvsr/noise/b1/t1/16x16/cpu  skipped: [/red] as it is",
+            told.job_ended(jobs[0], blank_record(jobs[0], Status.ERROR, "[/red] as it is"))
+    assert said.getvalue().splitlines()[1:] == [
+        "2/2  head basicvsr/noise/b1/t1/16x16/cpu  error: [/red] as it is",
     ]
+    assert said.getvalue().startswith("1/2  base basicvsr/noise/b1/t1/16x16/cpu  error: [/red] as it is")
+
+
+def test_progress_tells_a_reason_of_skipped_cells_once():
+    one = experiment(**TWO_CELLS)
+    jobs = jobs_of(one)
+    said = StringIO()
+    with Display(jobs, one.measure, Console(file=said, width=200)) as display:
+        for job in jobs:
+            display.job_ended(job, blank_record(job, Status.SKIPPED, "no [room]"))
+    assert said.getvalue() == f"skipped {len({job.cell.id for job in jobs})} cells: no [room]\n"
 
 
 # Real workers.
