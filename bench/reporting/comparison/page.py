@@ -6,12 +6,14 @@ It fits a comment on a pull request, and can be shortened to what a comment may 
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from bench.comparison.comparison import Comparison, Side
 from bench.comparison.policy import Failing, failures
-from bench.reporting.comparison.guide import guide
+from bench.reporting import rendering
+from bench.reporting.cells import column
+from bench.reporting.comparison.guide import Guide, guide
 from bench.reporting.comparison.tables import Section, sections
 from bench.reporting.comparison.words import (
     LISTED,
@@ -24,7 +26,7 @@ from bench.reporting.comparison.words import (
     named,
     sensitivity,
 )
-from bench.reporting.markdown import Column, escape, table
+from bench.reporting.markdown import Column
 from vsr_model.one_line import one_line, visible
 
 COMMENT_CHARACTERS: Final = 65_536
@@ -37,8 +39,8 @@ _NAME: Final = 120
 _SENTENCE: Final = 400
 """Characters of a text of a run's in the summary."""
 
-_TITLE: Final = "Benchmark"
-_GUIDE: Final = "How to read this"
+TEMPLATE: Final = "compare.j2"
+
 _INVISIBLE: Final = "&#8203;"
 _CALLS: Final = re.compile(r"(?<=@)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=GH)(?=-\d)|"
                            r"(?<=:)(?!\d\d:)(?=[\w+-]+:)", re.IGNORECASE)  # fmt: skip
@@ -58,23 +60,50 @@ class _Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """A comparison in Markdown, before it is known how much of it is shown."""
+class Item:
+    """A cell in a list, with what was found of it."""
+
+    kinds: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A comparison, before it is known how much of it is shown."""
 
     sides: str
     headline: str
     fails: bool
-    summary: tuple[str, ...]
-    lists: Mapping[str, Sequence[str]]  # items by title
+    counted: str
+    sensitivity: str
+    table: Sequence[Column]  # of the two sides
+    lists: Mapping[str, Sequence[Item]]  # by title
     sections: Sequence[Section]
+
+    @property
+    def titles(self) -> list[str]:
+        return [section.heading for section in self.sections]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Document:
     headline: str
     look: str
-    told: Sequence[_Told]
-    guide: str
+    compared: Sequence[Compared]
+    guide: Guide
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the template shows."""
+
+    headline: str
+    look: str
+    compared: Sequence[Compared]
+    left: int  # comparisons that are left out
+    guide: Guide
+    layout: _Layout
+    is_several: bool
 
 
 def render(
@@ -85,7 +114,7 @@ def render(
     `failing` is what fails here (bench.comparison.policy.fail_on); `look` a sentence on how the comparison
     was looked at, such as what a second look found. With a `limit` in characters the page keeps to it: first
     tables lose rows, those that matter least first, then lists, then whole comparisons, those in which
-    nothing fails first; the summary stays, and every cut is told. Nobody is notified and
+    nothing fails first; the summary stays, and every cut is named. Nobody is notified and
     nothing is linked by a name in it. Raises ValueError for a limit under 1,000.
     """
     document = _document(comparisons, failing, look)
@@ -97,9 +126,11 @@ def render(
     return _shortened(document, limit)
 
 
-def render_open(comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = "") -> str:
-    """The same page for a document: nothing is folded, and each section has a heading."""
-    return _page(_document(comparisons, failing, look), _Layout(level=1, folded=False))
+def render_page(comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = "") -> str:
+    """Return the same page as HTML: nothing is folded or left out, and each section has a heading."""
+    names = ", ".join(f"{comparison.base.name} → {comparison.new.name}" for comparison in comparisons)
+    view = _view(_document(comparisons, failing, look), _Layout(level=1, folded=False))
+    return rendering.html(TEMPLATE, view, title=f"Comparison: {names}")
 
 
 def _shortened(document: _Document, limit: int) -> str:
@@ -111,11 +142,11 @@ def _shortened(document: _Document, limit: int) -> str:
         fitting = bisect_left(layouts, True, key=lambda layout: len(page(layout)) > limit)
         return page(layouts[fitting - 1]) if fitting else None
 
-    rows = max((len(section.ranks) for one in document.told for section in one.sections), default=0)
+    rows = max((len(section.ranks) for one in document.compared for section in one.sections), default=0)
     steps: tuple[Iterable[_Layout], ...] = (
         (*(_Layout(rows=number) for number in range(rows)), _Layout()),
         (_Layout(rows=0, listed=number) for number in range(LISTED)),
-        (_Layout(rows=0, listed=0, comparisons=number) for number in range(len(document.told))),
+        (_Layout(rows=0, listed=0, comparisons=number) for number in range(len(document.compared))),
         (_Layout(comparisons=0, look=False),),
     )
     return next(text for step in steps if (text := most(list(step))) is not None)
@@ -123,106 +154,65 @@ def _shortened(document: _Document, limit: int) -> str:
 
 def _document(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: str) -> _Document:
     return _Document(
-        headline=headline(comparisons, failing),
-        look=escape(one_line(look)),
-        told=[_told(comparison, failing) for comparison in comparisons],
+        headline=_begun(headline(comparisons, failing)),
+        look=one_line(look),
+        compared=[_compared(comparison, failing) for comparison in comparisons],
         guide=guide(comparisons, failing),
     )
 
 
-def _told(comparison: Comparison, failing: Sequence[Failing]) -> _Told:
-    return _Told(
-        sides=f"{_name(comparison.base)} → {_name(comparison.new)}",
-        headline=headline([comparison], failing),
+def _compared(comparison: Comparison, failing: Sequence[Failing]) -> Compared:
+    cautions = [Item(kinds="", text=_cut(text, _SENTENCE)) for text in comparison.cautions]
+    return Compared(
+        sides=f"{_cut(comparison.base.name, _NAME)} → {_cut(comparison.new.name, _NAME)}",
+        headline=_begun(headline([comparison], failing)),
         fails=bool(failures(comparison, failing)),
-        summary=(
-            counted(comparison, failing),
-            escape(_cut(sensitivity(comparison), _SENTENCE)),
-            _sides(comparison.base, comparison.new),
-        ),
+        counted=counted(comparison, failing),
+        sensitivity=_cut(sensitivity(comparison), _SENTENCE),
+        table=_sides(comparison.base, comparison.new),
         lists={
             "What fails": [_item(one) for one in found(comparison, failing)],
             "Worse, but does not fail here": [_item(one) for one in beside(comparison, failing)],
-            "Cautions": [escape(_cut(text, _SENTENCE)) for text in comparison.cautions],
+            "Cautions": cautions,
         },
         sections=sections(comparison, failing),
     )
 
 
 def _page(document: _Document, layout: _Layout) -> str:
-    shown = document.told
+    return rendering.markdown(TEMPLATE, _view(document, layout))
+
+
+def _view(document: _Document, layout: _Layout) -> View:
+    shown = document.compared
     if layout.comparisons is not None:  # what fails is cut last
         shown = sorted(shown, key=lambda one: not one.fails)[: layout.comparisons]
-    below = replace(layout, level=layout.level + 1)
-    several = len(document.told) > 1
-    parts = [
-        f"{'#' * layout.level} {_TITLE}: {_begun(document.headline)}",
-        document.look if layout.look else "",
-    ]
-    for one in shown:
-        if several or not layout.folded:
-            said = f": {_begun(one.headline)}" if several else ""
-            parts.append(f"{'#' * below.level} {one.sides}{said}")
-        parts += [*one.summary, *(_list(title, items, layout.listed) for title, items in one.lists.items())]
-        parts += _detail(one.sections, replace(below, level=below.level + 1))
-    if left := len(document.told) - len(shown):
-        parts.append(f"*{left} of {len(document.told)} comparisons are left out here, for length.*")
-    elif shown:
-        parts.append(_part(_GUIDE, document.guide, below))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _sides(base: Side, new: Side) -> str:
-    sides = (base, new)
-    return table(
-        [
-            Column(title="side", cells=["base", "new"]),
-            Column(title="run", cells=[f"**{_name(side)}**" for side in sides]),
-            Column(title="code", cells=[escape(_cut(side.code, _NAME)) for side in sides]),
-            Column(title="machine", cells=[escape(_cut(side.machine, _NAME)) for side in sides]),
-            Column(title="experiment", cells=[escape(_cut(side.experiment, _NAME)) for side in sides]),
-            Column(title="first round", cells=[escape(_cut(side.started_at, _NAME)) for side in sides]),
-        ]
+    return View(
+        headline=document.headline,
+        look=document.look if layout.look else "",
+        compared=shown,
+        left=len(document.compared) - len(shown),
+        guide=document.guide,
+        layout=layout,
+        is_several=len(document.compared) > 1,
     )
 
 
-def _item(one: Found) -> str:
-    kinds = ", ".join(one.kinds)
-    said = "; ".join(escape(_cut(clause, _SENTENCE)) for clause in clauses(one))
-    return f"**{kinds}** {escape(_cut(named(one.cell), _NAME))}: {said}"
+def _sides(base: Side, new: Side) -> list[Column]:
+    facts = {"run": "name", "code": "code", "machine": "machine", "experiment": "experiment",
+             "first round": "started_at"}  # fmt: skip
+    return [
+        column("side", ["base", "new"]),
+        *(
+            column(title, [_cut(getattr(side, name), _NAME) for side in (base, new)])
+            for title, name in facts.items()
+        ),
+    ]
 
 
-def _list(title: str, items: Sequence[str], most: int) -> str:
-    if not items:
-        return ""
-    if len(items) > most:
-        items = [
-            *items[:most],
-            f"and {len(items) - most} more" if most else f"{len(items)}, left out for length",
-        ]
-    return f"**{title}**\n\n" + "\n".join(f"* {item}" for item in items)
-
-
-def _detail(every: Sequence[Section], layout: _Layout) -> list[str]:
-    if layout.rows == 0:
-        titles = ", ".join(_titled(section) for section in every)
-        return [f"*Left out here, for length: {titles}.*"] if titles else []
-    return [_part(_titled(section), section.text(layout.rows), layout) for section in every]
-
-
-def _titled(section: Section) -> str:
-    return f"{section.title} ({len(section.ranks)})"
-
-
-def _part(title: str, body: str, layout: _Layout) -> str:
-    """A part that is folded, or under a heading. Its blank lines make GitHub read Markdown within HTML."""
-    if layout.folded:
-        return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
-    return f"{'#' * layout.level} {title}\n\n{body}"
-
-
-def _name(side: Side) -> str:
-    return escape(_cut(side.name, _NAME))
+def _item(one: Found) -> Item:
+    said = "; ".join(_cut(clause, _SENTENCE) for clause in clauses(one))
+    return Item(kinds=", ".join(one.kinds), text=f"{_cut(named(one.cell), _NAME)}: {said}")
 
 
 def _cut(text: str, most: int) -> str:

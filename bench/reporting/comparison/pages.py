@@ -8,10 +8,9 @@ from typing import Final
 from bench.comparison.comparison import Comparison
 from bench.comparison.policy import Failing
 from bench.records import JOURNAL_NAME
-from bench.reporting.comparison.html import render_page
 from bench.reporting.comparison.json import to_json
 from bench.reporting.comparison.junit import to_junit
-from bench.reporting.comparison.page import COMMENT_CHARACTERS, render
+from bench.reporting.comparison.page import COMMENT_CHARACTERS, render, render_page
 from bench.results.whole_file import write_whole
 from vsr_model.errors import BadInput
 

@@ -1,4 +1,4 @@
-"""A comparison's detail: its sections, each a table that may be shortened, and says so."""
+"""A comparison's detail: its sections, each a table that may be shortened. Text is plain."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,10 @@ from typing import Final
 
 from bench.comparison.comparison import Amount, CellComparison, Change, Comparison, Method, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.cells import DIGITS, distinct
+from bench.reporting.cells import DIGITS, Row, axes_columns, column, numbers
 from bench.reporting.comparison.words import decibels, found, interval, ratio
 from bench.reporting.legible import legible
-from bench.reporting.markdown import Column, escape, table
+from bench.reporting.markdown import Column
 from bench.units import BYTES, SECONDS, Unit, unit_for
 from vsr_model.one_line import one_line
 
@@ -34,15 +34,21 @@ class Section:
     columns: Sequence[Column]
     ranks: Sequence[int]
 
-    def text(self, rows: int | None = None) -> str:
-        """The table, with a sentence on the rows that are left out where there are more than `rows`."""
+    @property
+    def heading(self) -> str:
+        return f"{self.title} ({len(self.ranks)})"
+
+    def left(self, rows: int | None) -> int:
+        """Return how many rows are left out where there are so many at most."""
+        return 0 if rows is None else max(0, len(self.ranks) - rows)
+
+    def shown(self, rows: int | None) -> Sequence[Column]:
+        """Return the table, or the `rows` of it that matter most."""
         if rows is None or rows >= len(self.ranks):
-            return table(self.columns)
+            return self.columns
         order = sorted(range(len(self.ranks)), key=self.ranks.__getitem__)  # stable: first come, first kept
         kept = sorted(order[:rows])
-        shown = [replace(column, cells=[column.cells[row] for row in kept]) for column in self.columns]
-        left = f"*{len(self.ranks) - rows} of {len(self.ranks)} rows are left out here, for length.*"
-        return f"{table(shown)}\n\n{left}"
+        return [replace(one, cells=[one.cells[row] for row in kept]) for one in self.columns]
 
 
 def sections(comparison: Comparison, failing: Sequence[Failing]) -> list[Section]:
@@ -65,8 +71,8 @@ def _cells(comparison: Comparison, failing: Sequence[Failing]) -> Section:
     columns = [
         *_axes(cells, cells),
         *_times([cell.change for cell in cells]),
-        Column(title="verdict", cells=[cell.verdict for cell in cells]),
-        Column(title="fails for", cells=[", ".join(failed.get(id(cell), ())) for cell in cells]),
+        column("verdict", [cell.verdict for cell in cells]),
+        column("fails for", [", ".join(failed.get(id(cell), ())) for cell in cells]),
         _rounds([cell.change for cell in cells]),
     ]
     ranks = [_SEVERITY[cell.verdict] - len(_SEVERITY) * (id(cell) in failed) for cell in cells]
@@ -78,9 +84,9 @@ def _stages(every: Sequence[CellComparison]) -> Section:
     changes = [stage.change for _, stage in rows]
     columns = [
         *_axes([cell for cell, _ in rows], every),
-        Column(title="stage", cells=[escape(stage.stage) for _, stage in rows]),
+        column("stage", [stage.stage for _, stage in rows]),
         *_times(changes),
-        Column(title="verdict", cells=[stage.verdict for _, stage in rows]),
+        column("verdict", [stage.verdict for _, stage in rows]),
         _rounds(changes),
         _needed(changes),
     ]
@@ -93,15 +99,11 @@ def _memory(every: Sequence[CellComparison]) -> Section:
     unit = unit_for([*base, *new], BYTES)
     columns = [
         *_axes([cell for cell, _ in rows], every),
-        Column(title="what", cells=[escape(item.what) for _, item in rows]),
+        column("what", [item.what for _, item in rows]),
         _in_unit("base", base, unit, 3),
         _in_unit("new", new, unit, 3),
-        Column(
-            title="ratio",
-            cells=["" if item.ratio is None else ratio(item.ratio) for _, item in rows],
-            numeric=True,
-        ),
-        Column(title="verdict", cells=[item.amount for _, item in rows]),
+        numbers("ratio", [item.ratio for _, item in rows], ratio),
+        column("verdict", [item.amount for _, item in rows]),
     ]
     return Section(title="Memory", columns=columns, ranks=[_worth(item.amount, "more") for _, item in rows])
 
@@ -110,9 +112,9 @@ def _accuracy(every: Sequence[CellComparison]) -> Section:
     rows = [(cell, cell.accuracy) for cell in every if cell.accuracy is not None]
     columns = [
         *_axes([cell for cell, _ in rows], every),
-        Column(title="base PSNR (dB)", cells=[decibels(item.base_psnr_db) for _, item in rows], numeric=True),
-        Column(title="new PSNR (dB)", cells=[decibels(item.new_psnr_db) for _, item in rows], numeric=True),
-        Column(title="verdict", cells=[item.amount for _, item in rows]),
+        column("base PSNR (dB)", [decibels(item.base_psnr_db) for _, item in rows], numeric=True),
+        column("new PSNR (dB)", [decibels(item.new_psnr_db) for _, item in rows], numeric=True),
+        column("verdict", [item.amount for _, item in rows]),
     ]
     return Section(title="Accuracy", columns=columns, ranks=[_worth(item.amount, "less") for _, item in rows])
 
@@ -123,15 +125,15 @@ def _about(every: Sequence[CellComparison], verdict: Verdict, title: str) -> Sec
     ended = any(pair != ("ok", "ok") for pair in statuses)
     changes = [cell.change for cell in cells]
     columns = [
-        Column(title="cell", cells=[escape(cell.cell) for cell in cells]),
-        Column(title="cell in base", cells=[escape(_other(cell)) for cell in cells]),
-        Column(title="base", cells=[base if ended else "" for base, _ in statuses]),
-        Column(title="new", cells=[new if ended else "" for _, new in statuses]),
-        Column(title="ratio", cells=_of(changes, lambda change: ratio(change.ratio)), numeric=True),
-        Column(title="interval", cells=_of(changes, interval)),
+        column("cell", [cell.cell for cell in cells]),
+        column("cell in base", [_other(cell) for cell in cells]),
+        column("base", [base if ended else "" for base, _ in statuses]),
+        column("new", [new if ended else "" for _, new in statuses]),
+        column("ratio", _of(changes, lambda change: ratio(change.ratio)), numeric=True),
+        column("interval", _of(changes, interval)),
         _rounds(changes),
         _needed(changes),
-        Column(title="why", cells=[escape(one_line(cell.why)) for cell in cells]),
+        column("why", [one_line(cell.why) for cell in cells]),
     ]
     return Section(title=title, columns=columns, ranks=[0] * len(cells))
 
@@ -139,35 +141,23 @@ def _about(every: Sequence[CellComparison], verdict: Verdict, title: str) -> Sec
 def _differing(comparison: Comparison) -> Section:
     pairs = list(comparison.differing.items())
     columns = [
-        Column(title="what", cells=[escape(name) for name, _ in pairs]),
-        Column(title="base", cells=[escape(one_line(base)) or "–" for _, (base, _) in pairs]),
-        Column(title="new", cells=[escape(one_line(new)) or "–" for _, (_, new) in pairs]),
+        column("what", [name for name, _ in pairs]),
+        column("base", [one_line(base) or "–" for _, (base, _) in pairs]),
+        column("new", [one_line(new) or "–" for _, (_, new) in pairs]),
     ]
     return Section(title="What differs between the sides", columns=columns, ranks=[0] * len(pairs))
 
 
 def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> list[Column]:
-    """The columns that tell cells apart; the backend always, another axis where it varies."""
+    """Return the columns that tell cells apart; the backend always, another axis where it varies."""
 
-    def varies(of: Callable[[CellComparison], object]) -> bool:
-        return len(distinct(of(cell) for cell in every)) > 1
+    def row(cell: CellComparison) -> Row:
+        names = ("model", "input", "batch", "frames", "backend")
+        return {name: getattr(cell, name) for name in names} | {"size": f"{cell.height}×{cell.width}"}
 
-    axes: list[tuple[str, Callable[[CellComparison], str], bool]] = [
-        ("network", lambda cell: escape(cell.model), False),
-        ("input", lambda cell: escape(cell.input), False),
-        ("size", lambda cell: f"{cell.height}×{cell.width}", True),
-        ("batch", lambda cell: str(cell.batch), True),
-        ("frames", lambda cell: str(cell.frames), True),
-    ]
-    columns = [
-        Column(title=title, cells=[of(cell) for cell in cells], numeric=numeric)
-        for title, of, numeric in axes
-        if varies(of)
-    ]
     return [
-        *columns,
-        Column(title="backend", cells=[escape(cell.backend) for cell in cells]),
-        Column(title="cell in base", cells=[escape(_other(cell)) for cell in cells]),
+        *axes_columns([*map(row, cells)], [*map(row, every)]),
+        column("cell in base", [_other(cell) for cell in cells]),
     ]
 
 
@@ -180,8 +170,8 @@ def _times(changes: Sequence[Change | None]) -> list[Column]:
     return [
         _in_unit("base", base, unit, DIGITS),
         _in_unit("new", new, unit, DIGITS),
-        Column(title="ratio", cells=_of(changes, lambda change: ratio(change.ratio)), numeric=True),
-        Column(title="interval", cells=_of(changes, lambda change: interval(change) or "none")),
+        column("ratio", _of(changes, lambda change: ratio(change.ratio)), numeric=True),
+        column("interval", _of(changes, lambda change: interval(change) or "none")),
     ]
 
 
@@ -191,22 +181,16 @@ def _rounds(changes: Sequence[Change | None]) -> Column:
         changes,
         lambda change: str(change.rounds) + ("" if change.method is Method.NONE else f" {change.method}"),
     )
-    return Column(title="rounds", cells=cells, numeric=True)
+    return column("rounds", cells, numeric=True)
 
 
 def _needed(changes: Sequence[Change | None]) -> Column:
-    return Column(
-        title="rounds that would settle it",
-        cells=_of(
-            changes, lambda change: "" if change.rounds_needed is None else f"{change.rounds_needed:,}"
-        ),
-        numeric=True,
-    )
+    cells = _of(changes, lambda change: "" if change.rounds_needed is None else f"{change.rounds_needed:,}")
+    return column("rounds that would settle it", cells, numeric=True)
 
 
 def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
-    cells = ["" if value is None else legible(value / unit.scale, digits) for value in values]
-    return Column(title=f"{title} ({unit.name})", cells=cells, numeric=True)
+    return numbers(f"{title} ({unit.name})", values, lambda value: legible(value / unit.scale, digits))
 
 
 def _of(changes: Sequence[Change | None], shown: Callable[[Change], str]) -> list[str]:
