@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from bench.paper.experiments import Request
+from bench.paper.experiments import Request, request
 from bench.results.run_about import bad_field, read_json
 from bench.results.run_folder import RunFolder, free_path, is_begun
 from bench.results.whole_file import create_whole
@@ -51,9 +51,10 @@ def read_request(folder: Path) -> Request:
     if not path.is_file():
         raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
     try:
-        return Request.model_validate(read_json(path))
+        read = Request.model_validate(read_json(path))
     except ValidationError as error:
         raise bad_field(path, error) from None
+    return request(read.methods, read.figures, read.version)
 
 
 def runs_of(folder: Path, wanted: Request) -> dict[str, RunFolder]:
