@@ -61,7 +61,7 @@ def cell_table(tables: Tables) -> pd.DataFrame:
     found["status"] = status
     worst = cells[cells["status"].astype(str) == cells["cell"].map(status).astype(str)]
     found["reason"] = worst.drop_duplicates("cell").set_index("cell")["reason"]
-    found["started_at"] = [min(filter(None, rows), default="") for _, rows in grouped["started_at"]]
+    found["started_at"] = [min(filter(None, at.dropna()), default="") for _, at in grouped["started_at"]]
     found["rounds"] = grouped.size()
     found["unchecked"] = (cells["output_check"] == OutputCheck.NOT_DONE).groupby(cells["cell"]).any()
     for names, of in ((MEDIANS, "median"), (PEAKS, "max"), (LEAST, "min")):

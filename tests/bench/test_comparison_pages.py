@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +30,7 @@ from bench.records import Status
 from bench.reporting.comparison.guide import VERDICTS
 from bench.reporting.comparison.json import SCHEMA_VERSION, to_json
 from bench.reporting.comparison.junit import to_junit
-from bench.reporting.comparison.page import COMMENT_CHARACTERS, LEAST_CHARACTERS, render, render_page
+from bench.reporting.comparison.page import LEAST_CHARACTERS, render, render_page
 from bench.reporting.comparison.terminal import tables
 from bench.reporting.comparison.words import explanation, found, headline
 from tests.bench import compared
@@ -232,7 +232,7 @@ def test_how_to_read_names_verdicts_thresholds_and_what_fails() -> None:
 # The limit.
 
 
-@pytest.mark.parametrize("limit", [LEAST_CHARACTERS, 2_000, 5_000, 9_000, 20_000, COMMENT_CHARACTERS])
+@pytest.mark.parametrize("limit", [LEAST_CHARACTERS, 5_000, 20_000])
 def test_a_page_keeps_to_a_limit_and_says_what_it_left_out(limit: int) -> None:
     one = large()
     whole = render([one], REGRESSIONS)
@@ -378,15 +378,10 @@ def test_the_json_has_every_field() -> None:
     ]
     assert got["failures"] == expected
     assert len(expected) == 5
-    assert len(got["cells"]) == len(one.cells)
     for is_, meant in zip(got["cells"], one.cells, strict=True):
         assert {*is_} == {field.name for field in fields(CellComparison)}
         assert (is_["cell"], is_["verdict"], is_["why"]) == (meant.cell, meant.verdict, meant.why)
-        if meant.change is not None:
-            assert is_["change"] == {
-                field.name: getattr(meant.change, field.name) for field in fields(Change)
-            }
-        assert [item["stage"] for item in is_["stages"]] == [item.stage for item in meant.stages]
+        assert is_["change"] == (None if meant.change is None else asdict(meant.change))
         assert [item["ratio"] for item in is_["memory"]] == [item.ratio for item in meant.memory]
     assert got["cells"][0]["accuracy"]["base_psnr_db"] == "Infinity"
     assert got["cells"][10]["base_status"] is None
