@@ -35,7 +35,7 @@ _NO_STAGES: Final[dict[str, Any]] = {"color": "#9FB4C7"}
 
 
 def ladder_figure(ladder: Ladder, stages: Sequence[str]) -> Figure:
-    """The figure of one clip's ladder; save it inside `plot_style.style()`. `stages` are the whole run's.
+    """Draw one clip's ladder; save it inside `plot_style.style()`. `stages` are the whole run's.
 
     A bar is as long as the step's stages, as their own pass timed them, and a line marks its forward, timed
     without probes. Between it and the mark of the step that it is compared with lies what the step saved.

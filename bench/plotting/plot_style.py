@@ -92,7 +92,7 @@ _STYLE: Final[dict[str, Any]] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The settings of all figures, over matplotlib's defaults and not the user's; restored at the end."""
+    """Return the settings of all figures, over matplotlib's defaults; they end with the block."""
     return matplotlib.style.context(["default", _STYLE])
 
 
@@ -115,17 +115,17 @@ def marker(place: int) -> str:
 
 
 def line(place: int) -> Any:
-    """The line style at a place; shifted by one each time that the colours repeat."""
+    """Return the line style at a place; shifted by one each time that the colours repeat."""
     return LINES[(place + place // len(COLOURS)) % len(LINES)]
 
 
 def plain(text: str) -> str:
-    """The text in one line, with `?` for what the font cannot draw (matplotlib warns of each such glyph)."""
+    """Return the text in one line, with `?` for glyphs that the font lacks, of which matplotlib warns."""
     return "".join(char if _drawable(char) else "?" for char in " ".join(text.split()))
 
 
 def wrapped(text: str, width: int, lines: int = 3) -> str:
-    """The text broken after spaces, hyphens and underscores into at most so many lines of that width."""
+    """Break the text after spaces, hyphens and underscores into at most so many lines of that width."""
     # textwrap breaks at hyphens, and never at underscores.
     pieces = re.findall(r"[^ _-]*[ _-]?", plain(text))
     rows = [""]
@@ -154,7 +154,7 @@ class Sheet:
     def head(
         self, row: int, rows: int, column: int, columns: int, *, above_in: float, below_in: float
     ) -> Axes:
-        """The axes of one place of a grid over the upper area, with so much room above and below for text."""
+        """Return the axes of one place of a grid over the upper area, with room above and below for text."""
         inch = 1 / self.figure.get_figheight()
         height = self.head_height / rows
         bottom = self.head_bottom + (rows - 1 - row) * height + below_in * inch
@@ -215,7 +215,7 @@ def sheet(
 
 
 def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade (at 1 alone over many decades)."""
+    """Make the axis logarithmic, with plain numbers at 1, 2 and 5 of each decade (over many at 1)."""
     set_scale, set_limits = (
         (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
     )
@@ -227,7 +227,7 @@ def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
 
 
 def frames_axis(axes: Axes, frames: Sequence[int]) -> None:
-    """Ticks as of `frame_ticks`, on a logarithmic axis where the longest clip is many times the shortest."""
+    """Set ticks as `frame_ticks` does; make the axis logarithmic where clips differ very much."""
     if max(frames) > LONG_RATIO * min(frames):
         log_frames(axes, frames)
     else:
@@ -235,7 +235,7 @@ def frames_axis(axes: Axes, frames: Sequence[int]) -> None:
 
 
 def log_frames(axes: Axes, frames: Sequence[int]) -> None:
-    """A logarithmic axis with ticks at the measured frame counts, less those that would touch others."""
+    """Set a logarithmic axis with ticks at the measured frame counts, less those that would touch others."""
     logarithmic(axes, axes.xaxis, min(frames), max(frames))
     apart = (max(frames) / min(frames)) ** (1 / _MOST_TICKS)
     ticks: list[int] = []
@@ -247,7 +247,7 @@ def log_frames(axes: Axes, frames: Sequence[int]) -> None:
 
 
 def frame_ticks(axes: Axes, frames: Sequence[int]) -> None:
-    """Ticks at the measured frame counts; at round integers where they are too many to read."""
+    """Set ticks at the measured frame counts; at round integers where they are too many to read."""
     few = len(frames) <= 12
     axes.xaxis.set_major_locator(FixedLocator(list(frames)) if few else MaxNLocator(integer=True))
 

@@ -89,7 +89,7 @@ def write_plots(
 
 
 def place_names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
-    """A file name per group: the kind alone where there is one, its place beside it where there are more."""
+    """Return a file name per group: the kind alone where there is one, else with its place."""
     if len(groups) == 1:
         return [kind]
     names: list[str] = []
@@ -104,7 +104,7 @@ def place_names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
 
 
 def png(drawn: Figure) -> bytes:
-    """The figure as a picture, for a notebook."""
+    """Return the figure as a picture, for a notebook."""
     picture = BytesIO()
     with style():
         drawn.savefig(picture, format="png", dpi=NOTEBOOK_DPI)

@@ -28,7 +28,7 @@ _Rule = Callable[[RendererHTML, Sequence[Token], int, OptionsDict, MutableMappin
 
 
 def render_html(markdown: str, *, title: str, images: Mapping[str, bytes]) -> str:
-    """The page, ending in a newline; the same arguments give the same page, byte for byte.
+    """Return the page, ending in a newline; the same arguments give the same page, byte for byte.
 
     `images` has the SVG or PNG of each picture by its link target as the Markdown has it; a picture that is
     not there is named instead. Links stay links where they lead into the page or below or beside its folder;
@@ -104,7 +104,7 @@ def _without_ways_out(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _frame_figures(tokens: Sequence[Token]) -> None:
-    """A paragraph that is nothing but pictures becomes a figure."""
+    """Make a figure of a paragraph that is nothing but pictures."""
     for index, token in enumerate(tokens):
         inside = [child for child in token.children or () if child.type != "softbreak"]
         if token.type == "inline" and inside and all(child.type == "image" for child in inside):

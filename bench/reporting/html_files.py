@@ -42,5 +42,5 @@ def write_pages(
 
 
 def relative(path: Path, folder: Path) -> Path:
-    """The path as a page in `folder` links it; a browser follows such paths by their names alone."""
+    """Return the path as a page in `folder` links it; a browser follows such paths by their names."""
     return Path(os.path.relpath(path, folder))

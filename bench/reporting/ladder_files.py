@@ -24,7 +24,7 @@ class LadderFiles:
 
 
 def ladders_of(folder: RunFolder) -> list[Ladder]:
-    """The ladders of a run, one per clip; none of a run whose backends are no rungs."""
+    """Return the ladders of a run, one per clip; none of a run whose backends are no rungs."""
     return ladders(folder.cells(), folder.records()) if folder.experiment.ladder else []
 
 
@@ -48,6 +48,6 @@ def write_ladder(folder: RunFolder) -> LadderFiles:
 
 
 def read_ladder(folder: RunFolder) -> LadderFiles:
-    """The section of a run that is a ladder, and the figures of it that are there; nothing is written."""
+    """Return the section of a run that is a ladder, and its figures that are there; write nothing."""
     images = sorted((folder.path / "plots").glob("ladder*.png")) if folder.experiment.ladder else []
     return LadderFiles(section=ladder_section(ladders_of(folder)), images=tuple(images))

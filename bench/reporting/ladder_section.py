@@ -65,7 +65,7 @@ def in_a_sentence(ladder: Ladder) -> str:
 
 
 def doubts(ladder: Ladder) -> list[str]:
-    """What keeps the figures from saying what they seem to, a sentence each."""
+    """Return what keeps the figures from saying what they seem to, a sentence each."""
     told = []
     if overlapping := [step.backend for step in ladder.steps if step.stages_overlap]:
         told.append(

@@ -15,7 +15,7 @@ _SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A table's column; cells are escaped by whoever makes them."""
+    """A table's column: of plain text where a template shows it, of Markdown where `table` does."""
 
     title: str
     cells: Sequence[str]
@@ -23,7 +23,7 @@ class Column:
 
 
 def escape(text: object) -> str:
-    """Text that renders as it is, in one line, in a paragraph as in a table cell."""
+    """Return text that renders as it is, in one line, in a paragraph as in a table cell."""
     line = visible(" ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _SPECIAL.sub(r"\\\1", line)
@@ -37,7 +37,7 @@ def _opened(found: re.Match[str]) -> str:
 
 
 def table(columns: Sequence[Column]) -> str:
-    """A table, padded so that a terminal shows columns; columns in which nothing stands are left out."""
+    """Return a table of Markdown, padded for terminals; columns in which nothing stands are left out."""
     kept = [column for column in columns if any(column.cells)]
     if not kept:
         return ""
@@ -62,16 +62,11 @@ def table(columns: Sequence[Column]) -> str:
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
 
-def link(path: Path) -> str:
-    """A link, called by the file's name, to a path relative to the page."""
-    return f"[{escape(path.name)}]({target(path)})"
-
-
 def image(path: Path) -> str:
-    """The image at a path relative to the page, called by its name."""
+    """Return the image at a path relative to the page, called by its name."""
     return f"![{escape(path.stem)}]({target(path)})"
 
 
 def target(path: Path) -> str:
-    """A path relative to the page as a link's target."""
+    """Return a path relative to the page as a link's target."""
     return quote(os.fsencode(path.as_posix()))

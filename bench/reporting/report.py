@@ -183,7 +183,7 @@ def write_report(view: Report) -> Pages:
 
 
 def unfinished(missing: int, why: str = "the run was interrupted") -> str | None:
-    """The note of a run that lacks so many of its planned rounds."""
+    """Return the note of a run that lacks so many of its planned rounds."""
     if not missing:
         return None
     said = "1 round is" if missing == 1 else f"{missing} rounds are"

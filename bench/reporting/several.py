@@ -198,7 +198,7 @@ def _named(runs: Sequence[SideRun], rows: Sequence[Row], reference: str) -> Refe
 
 
 def _compares(row: Row) -> bool:
-    """Whether it can be compared: an output that is wrong cannot."""
+    """Return whether it can be compared: an output that is wrong cannot."""
     return ended_well(row) and (row["median_s"] or 0.0) > 0
 
 

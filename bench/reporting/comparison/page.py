@@ -109,7 +109,7 @@ class View:
 def render(
     comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = "", limit: int | None = None
 ) -> str:
-    """The page for a comment; ends in a newline.
+    """Return the page for a comment, ending in a newline.
 
     `failing` is what fails here (bench.comparison.policy.fail_on); `look` a sentence on how the comparison
     was looked at, such as what a second look found. With a `limit` in characters the page keeps to it: first
@@ -138,7 +138,7 @@ def _shortened(document: _Document, limit: int) -> str:
         return _compact(_unheard(_page(document, layout)))
 
     def most(layouts: Sequence[_Layout]) -> str | None:
-        """The page of the last layout that fits, of some that show more and more; None if none does."""
+        """Return the page of the last layout that fits, of layouts that show ever more; None if none does."""
         fitting = bisect_left(layouts, True, key=lambda layout: len(page(layout)) > limit)
         return page(layouts[fitting - 1]) if fitting else None
 
@@ -223,12 +223,12 @@ def _cut(text: str, most: int) -> str:
 
 
 def _begun(text: str) -> str:
-    """The headline as it goes on behind a colon."""
+    """Return the headline as it goes on behind a colon."""
     return text[:1].lower() + text[1:]
 
 
 def _unheard(markdown: str) -> str:
-    """The page as it reads, with what no one sees where GitHub would act upon plain text."""
+    """Return the page as it reads, with what no one sees where GitHub would act upon plain text."""
     return _CALLS.sub(_INVISIBLE, markdown)
 
 

@@ -52,7 +52,7 @@ class Section:
 
 
 def sections(comparison: Comparison, failing: Sequence[Failing]) -> list[Section]:
-    """The sections that have something to say."""
+    """Return the sections that have rows."""
     every = comparison.cells
     made = [
         _cells(comparison, failing),
@@ -176,7 +176,7 @@ def _times(changes: Sequence[Change | None]) -> list[Column]:
 
 
 def _rounds(changes: Sequence[Change | None]) -> Column:
-    """How many, and how they lay to each other: `20 pairs`."""
+    """Return how many rounds there were, and how they lay to each other: `20 pairs`."""
     cells = _of(
         changes,
         lambda change: str(change.rounds) + ("" if change.method is Method.NONE else f" {change.method}"),
@@ -198,7 +198,7 @@ def _of(changes: Sequence[Change | None], shown: Callable[[Change], str]) -> lis
 
 
 def _other(cell: CellComparison) -> str:
-    """The cell's id on the base side where it is another."""
+    """Return the cell's id on the base side where it is another."""
     return cell.base_cell if cell.base_cell is not None and cell.base_cell != cell.cell else ""
 
 
