@@ -242,7 +242,7 @@ def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
 
 def _several(sides: Sequence[SideRun], cells: Cells, folder: Path, left_out: Sequence[str]) -> Pages:
     plots = []
-    for kind in ("relative", "time", "speedup"):
+    for kind in ("relative", "time", "speedup", "stages"):
         groups = relative_plots(cells) if kind == "relative" else data(kind, cells.tables)
         groups = [group for group in groups if not group.empty]
         for name, group in zip(place_names(kind, groups), groups, strict=True):

@@ -72,15 +72,15 @@ def view_of(
 ) -> Runs:
     """Return what the page shows that is to lie in `folder`.
 
-    `plots` are images as in SideRun.files, called by what they show: `time...`, `speedup...` or
-    `relative...`. `left_out` says why of each folder that was to be here.
+    `plots` are images as in SideRun.files, called by what they show: `time...`, `speedup...`,
+    `relative...` or `stages...`. `left_out` says why of each folder that was to be here.
     """
     rows = rows_of(cells.table)
     having = Counter(
         (*(row[name] for name in ("model", "input", "size", "batch", "frames", "backend")),) for row in rows
     )
     common = sum(count == len(runs) for count in having.values())
-    pictures: dict[str, list[File]] = {"time": [], "speedup": [], "relative": []}
+    pictures: dict[str, list[File]] = {"time": [], "speedup": [], "relative": [], "stages": []}
     for plot in (File.beside(path, folder) for path in plots):
         pictures[plot.kind].append(plot)
     times = _times(rows)

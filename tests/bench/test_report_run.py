@@ -222,10 +222,12 @@ class TestSideBySide:
             ["first", "cuda", "all 2"], ["second", "cuda", "all 2"],
         ]  # fmt: skip
         assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            "relative.png", "relative.svg", "speedup.png", "speedup.svg", "time.png", "time.svg",
-        ]  # fmt: skip
+            f"{kind}.{ending}"
+            for kind in ("relative", "speedup", "stages", "time")
+            for ending in ("png", "svg")
+        ]
         page = page_of(pages)
-        assert len(page.values("src")) == 3
+        assert len(page.values("src")) == 4
         assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
 
 
@@ -282,9 +284,7 @@ class TestFolderOfRuns:
         ]  # fmt: skip
         assert len(rows(section(text, "Forward time"))) == 1 + 6 * 2
         assert {path.name for path in (tmp_path / "out" / "plots").glob("*.png")} == {
-            f"{kind}-{part}.png"
-            for kind, last in (("relative", 2), ("time", 2))
-            for part in range(1, last + 1)
+            f"{kind}-{part}.png" for kind in ("relative", "time", "stages") for part in (1, 2)
         } | {"speedup.png"}
 
     def test_the_command_says_what_it_took_and_what_not(
