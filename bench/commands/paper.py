@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench import paper_run
-from bench.commands import exits
+from bench.commands import exits, paper_runs
 from bench.commands.progress import ProgressConsole, shown
 from bench.commands.requests import alone
 from bench.paper import claims, page
@@ -87,7 +86,7 @@ def paper(
     typer.echo(f"{folder}: {len(wanted.steps)} runs; if they are stopped, {again} does the rest")
     try:
         with alone(folder, folders.PAPER_NAME):
-            done = paper_run.reproduce(folder, wanted, shown, ProgressConsole().out)
+            done = paper_runs.reproduce(folder, wanted, shown, ProgressConsole().out)
             written = page.write(folder, wanted)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the rest, and the page: {again}")

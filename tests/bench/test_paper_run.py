@@ -20,8 +20,9 @@ import psutil
 import pytest
 import yaml
 
-from bench import cli, paper_run
+from bench import cli
 from bench.commands import paper as command
+from bench.commands import paper_runs as paper_run
 from bench.grid import presets
 from bench.paper import folder as folders
 from bench.paper import page as pages
