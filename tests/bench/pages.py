@@ -1,13 +1,34 @@
-"""A run's page as Markdown, as most tests read it."""
+"""A run's page as Markdown, and its parts, as most tests read it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from bench.reporting import rendering
 from bench.reporting.report import TEMPLATE, view_of
 from bench.results.analysis import Tables
+from tests.bench.synthetic import BASELINE
 
 
 def render_markdown(tables: Tables, **options: Any) -> str:
     """Return the page that is to lie in the working directory; options are those of `view_of`."""
-    return rendering.markdown(TEMPLATE, view_of(tables, folder=Path(), **options))
+    given: dict[str, Any] = {
+        "title": "a run",
+        "baseline": BASELINE,
+        "environment": {},
+        "plots": (),
+        **options,
+    }
+    return rendering.markdown(TEMPLATE, view_of(tables, folder=Path(), **given))
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"## {title}\n")[1].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of a table, its header first; fail where a row has another number of them."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cut = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len({len(row) for row in cut}) == 1
+    return [cut[0], *cut[2:]]

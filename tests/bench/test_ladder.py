@@ -177,10 +177,7 @@ def test_a_ladder_per_clip() -> None:
     table = ladder_table(found)
     assert len(table) == 8
     assert list(table["step"]) == [0, 1, 2, 3] * 2
-    page = render_markdown(
-        tables_of([], BASELINE), title="t", baseline=BASELINE, environment={}, plots=(),
-        ladder=ladder_section(found),
-    )  # fmt: skip
+    page = render_markdown(tables_of([], BASELINE), ladder=ladder_section(found))
     assert page.count("### basicvsr noise b1 t") == 2
 
 

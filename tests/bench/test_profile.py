@@ -308,11 +308,7 @@ def test_the_table_of_kernels() -> None:
 
 def test_the_page_shows_what_took_longest_and_the_share() -> None:
     page = render_markdown(
-        tables_of([on_a_gpu()], Baseline(backend="cudnn")),
-        title="gpu",
-        baseline=Baseline(backend="cudnn"),
-        environment={},
-        plots=[],
+        tables_of([on_a_gpu()], Baseline(backend="cudnn")), baseline=Baseline(backend="cudnn")
     )
     section = page.partition("## Under the profiler\n")[2].partition("\n## ")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.split("\n") if "|" in line]
@@ -325,13 +321,7 @@ def test_a_page_without_the_pass_says_nothing_of_it() -> None:
     record = on_a_gpu().model_copy(
         update={"kernels": (), "profile_wall_s": None, "profile_busy_s": None, "launch_bound_share": None}
     )
-    page = render_markdown(
-        tables_of([record], Baseline(backend="cudnn")),
-        title="gpu",
-        baseline=Baseline(backend="cudnn"),
-        environment={},
-        plots=[],
-    )
+    page = render_markdown(tables_of([record], Baseline(backend="cudnn")), baseline=Baseline(backend="cudnn"))
     assert "profiler" not in page
 
 

@@ -19,7 +19,7 @@ from bench.results.analysis import tables_of, warnings_table
 from bench.statistics.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
-from tests.bench.pages import render_markdown
+from tests.bench.pages import render_markdown, rows, section
 from tests.bench.synthetic import BASELINE
 from tests.html_page import Page
 from vsr_model.one_line import visible
@@ -29,24 +29,11 @@ MARKUP = "<>[]()!|`*_#-+=~$\\&;:/\"' \n\tabhtpsjvcriq.=10{}%"
 
 def render(records: list[CellRecord], baseline: str = "cpu", **options: object) -> str:
     over = Baseline.of(baseline)
-    given: dict[str, object] = {"title": "a run", "environment": {}, "plots": (), **options}
-    return render_markdown(tables_of(records, over), baseline=over, **given)
-
-
-def section(report: str, title: str) -> str:
-    return report.split(f"## {title}\n")[1].partition("\n## ")[0]
+    return render_markdown(tables_of(records, over), baseline=over, **options)
 
 
 def headings(report: str) -> list[str]:
     return re.findall(r"^## (.*)$", report, flags=re.MULTILINE)
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of a table, its header first; fails where a row has another number of them."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cut = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len({len(row) for row in cut}) == 1
-    return [cut[0], *cut[2:]]
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +337,7 @@ def test_each_warning_names_its_cells_and_its_remedy() -> None:
     ]
     governor = Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another")
     given = replace(tables, warnings=warnings_table([*drifts, governor]))
-    text = render_markdown(given, title="x", baseline=BASELINE, environment={}, plots=())
+    text = render_markdown(given)
     first, second = section(text, "Warnings").strip().splitlines()
     assert first.startswith("* **drift** (t=1, ")
     assert "and 2 more): it is \\*0\\* % slower; and 4 like it. *What to do:* warm up." in first

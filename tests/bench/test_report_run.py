@@ -23,6 +23,7 @@ from bench.results.run_folder import RunFolder, run_names
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
 from tests.bench.full_disk import a_disk_of
+from tests.bench.pages import rows, section
 from tests.bench.synthetic import BASELINE
 from tests.html_page import Page
 from vsr_model.errors import BadInput
@@ -79,16 +80,6 @@ def page_of(pages: Pages) -> Page:
     page = Page(pages.html.read_text(encoding="utf-8"))
     assert page.dangers() == []
     return page
-
-
-def section(text: str, title: str) -> str:
-    return text.split(f"## {title}\n")[1].partition("\n## ")[0]
-
-
-def rows(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cut = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    return [cut[0], *cut[2:]]
 
 
 def times_of(root: Path) -> dict[Path, int]:

@@ -327,9 +327,7 @@ class TestFigure:
 
     def test_a_line_of_the_report_names_the_farthest(self) -> None:
         tables = rooflines.tables(of_gpu())
-        page = render_markdown(
-            tables, title="t", baseline=BASELINE, environment={}, plots=[Path("roofline.png")]
-        )
+        page = render_markdown(tables, plots=[Path("roofline.png")])
         said = page.partition("## Roofline\n\n")[2].partition("\n\n## ")[0]
         stages = tables.roofline[tables.roofline["stage"] != "forward"]
         last = stages.loc[stages["share"].idxmin()]
@@ -371,18 +369,16 @@ class TestFigure:
             )
         ]
         tables = with_roofline(tables_of(records, BASELINE), rooflines.experiment_of(records), known)
-        page = render_markdown(tables, title="t", baseline=BASELINE, environment={}, plots=[])
+        page = render_markdown(tables)
         assert "Between the two the best differ by 25.0 % at most (copy)" in page
 
     def test_more_than_all_of_a_limit_is_explained(self) -> None:
         fast = synthetic.Machine(name="cpu", per_frame_s=0.001, psnr_db=None)
         page = render_markdown(
             rooflines.tables(synthetic.run((fast,), frames=(2,))),
-            title="t", baseline=BASELINE, environment={}, plots=[],
+            plots=[],
         )  # fmt: skip
         assert "More than 100 % is no mistake" in page
         slow = synthetic.Machine(name="cpu", per_frame_s=1.0, psnr_db=None)
         tables = rooflines.tables(synthetic.run((slow,), frames=(2,)))
-        assert "More than 100 %" not in render_markdown(
-            tables, title="t", baseline=BASELINE, environment={}, plots=[]
-        )
+        assert "More than 100 %" not in render_markdown(tables, plots=[])
