@@ -56,10 +56,6 @@ class Measured:
     record: CellRecord
 
 
-class RunStoppedError(RuntimeError):
-    """A run that cannot go on for no fault of its cells; the message says what is kept and how to go on."""
-
-
 Message = Ready | Progress | Measured | CellRecord
 
 

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vsr_model.errors import BadInput
-from vsr_model.registry import NETWORKS, build_network
 from vsr_model.stages import StageProbe, no_probe
 
 if TYPE_CHECKING:
     from vsr_model.checkpoint import load_checkpoint
     from vsr_model.network import Facts, Network
     from vsr_model.networks.basicvsr import BasicVSR
+    from vsr_model.registry import NETWORKS, build_network
 
 __all__ = [
     "NETWORKS",
@@ -24,7 +24,9 @@ __all__ = [
     "no_probe",
 ]
 
-_NEEDS_TORCH = {
+_MODULES = {
+    "NETWORKS": "vsr_model.registry",
+    "build_network": "vsr_model.registry",
     "BasicVSR": "vsr_model.networks.basicvsr",
     "Facts": "vsr_model.network",
     "Network": "vsr_model.network",
@@ -33,7 +35,7 @@ _NEEDS_TORCH = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for (PEP 562): the benchmark's parent must stay light."""
-    if name in _NEEDS_TORCH:
-        return getattr(import_module(_NEEDS_TORCH[name]), name)
+    """Import what is asked for (PEP 562): the benchmark's parent must stay free of torch, its help quick."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

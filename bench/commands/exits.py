@@ -6,8 +6,7 @@ import sys
 import traceback
 from typing import Final
 
-from bench.messages import RunStoppedError
-from bench.process.launcher import ServerDiedError
+from bench.errors import RunStoppedError, ServerDiedError
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 
+from bench.errors import RunStoppedError
 from bench.grid import plan
 from bench.grid.backend_spec import resolve
 from bench.grid.ceilings import CeilingSpec, Moment, wanted
@@ -17,7 +18,6 @@ from bench.grid.yaml_source import places_named
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
 from bench.measure.preflight import Tell
-from bench.messages import RunStoppedError
 from bench.plotting.plots import PlotsWritten, write_plots
 from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher

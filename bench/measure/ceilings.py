@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Final
 
+from bench.errors import ServerDiedError
 from bench.grid.ceilings import Ceiling, CeilingSpec, Moment
-from bench.process.launcher import Launcher, ServerDiedError, WorkerProcess
+from bench.process.launcher import Launcher, WorkerProcess
 
 TIMEOUT_S: Final = 120.0
 """For one ceiling, of which most take less than a second."""

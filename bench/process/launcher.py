@@ -21,6 +21,7 @@ from typing import IO, Any, Final, Self
 
 import psutil
 
+from bench.errors import ServerDiedError
 from bench.places import ROOT
 
 START_TIMEOUT_S: Final = 300.0
@@ -33,10 +34,6 @@ MESSAGE_TIMEOUT_S: Final = 20
 """From the first byte of a worker's message to the next; a whole one takes milliseconds."""
 
 _MAX_MESSAGE_BYTES: Final = 65536
-
-
-class ServerDiedError(RuntimeError):
-    """The server process ended on its own; the message says how."""
 
 
 class ServerRefusedError(ServerDiedError):

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from time import monotonic
 from typing import Final, Protocol
 
+from bench.errors import ServerDiedError
 from bench.grid.config import Experiment
 from bench.grid.costs import Costs
 from bench.grid.estimate import peak_bytes
@@ -18,7 +19,7 @@ from bench.messages import GO, Measured, Progress, Ready, Task, blank_record
 from bench.process import launcher, verdicts
 from bench.process.admission import Admission
 from bench.process.interrupts import held_back
-from bench.process.launcher import ServerDiedError, WorkerProcess
+from bench.process.launcher import WorkerProcess
 from bench.process.verdicts import Heard
 from bench.records import CellRecord, Status
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from bench.errors import ServerDiedError
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.costs import Costs, StageCost
 from bench.grid.plan import Cell, Job
 from bench.grid.spans import OTHER
 from bench.messages import Message, Progress, Task
-from bench.process.launcher import ServerDiedError, WorkerProcess
+from bench.process.launcher import WorkerProcess
 from bench.records import CellRecord
 from tests.networks import STAGES
 from vsr_model.network import Network

@@ -20,7 +20,7 @@ LIGHT = (
 )  # fmt: skip
 
 ROOMS = (
-    "units", "places", "statistics", "grid", "records", "messages", "machine", "process", "measure",
+    "units", "places", "errors", "statistics", "grid", "records", "messages", "machine", "process", "measure",
     "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
     "paper",
 )  # fmt: skip
@@ -70,6 +70,19 @@ def test_the_parent_and_the_analysis_import_no_torch() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     )
     assert ended.stdout.strip() == ""
+
+
+def test_the_list_of_commands_imports_none_and_names_those_that_there_are() -> None:
+    program = (
+        "import importlib, inspect, sys; from bench import cli; cli.main(['--help'])\n"
+        "assert not {'pydantic', 'pandas', 'torch', 'bench.commands.run'} & {*sys.modules}\n"
+        "for name in cli.COMMANDS:\n"
+        "    assert inspect.getdoc(getattr(importlib.import_module(f'bench.commands.{name}'), name)), name\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
+    )
+    assert "Measure every cell of a grid" in ended.stdout
 
 
 def test_the_network_knows_nothing_of_the_benchmark() -> None:

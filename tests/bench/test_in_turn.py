@@ -18,11 +18,12 @@ from rich.console import Console
 from bench.commands import in_turn
 from bench.commands.in_turn import Outcome, ReadySide, Side
 from bench.commands.progress import Display
+from bench.errors import RunStoppedError
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.measure import preflight
-from bench.messages import RunStoppedError, blank_record
+from bench.messages import blank_record
 from bench.process import launcher, load
 from bench.process.launcher import Launcher
 from bench.process.runner import Run

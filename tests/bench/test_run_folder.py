@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from bench.commands import lifecycle as run
+from bench.errors import RunStoppedError
 from bench.grid import config
 from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
-from bench.messages import RunStoppedError, blank_record
+from bench.messages import blank_record
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.results.run_folder import RunFolder, check_free, default_path
 from tests.bench.fakes import Watching, experiment, jobs_of

@@ -13,7 +13,8 @@ import psutil
 import pytest
 import torch
 
-from bench.process.launcher import Launcher, ServerDiedError, ServerRefusedError, WorkerProcess
+from bench.errors import ServerDiedError
+from bench.process.launcher import Launcher, ServerRefusedError, WorkerProcess
 from bench.process.server import _YOUNGEST, _age_key
 
 ROOT = Path(__file__).resolve().parents[2]
