@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import report_run
 from bench.commands import lifecycle as runs
 from bench.grid import config, presets
 from bench.grid.config import Experiment
@@ -15,6 +14,7 @@ from bench.paper.folder import is_done, runs_of
 from bench.paper.method import Fault, text_of
 from bench.process.launcher import SharedLaunchers
 from bench.records import Status
+from bench.reporting import folders
 from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 
 SCRIPT: Final = "bench.paper.script:main"
@@ -53,7 +53,7 @@ def reproduce(
                     beside = list(runs_of(folder, wanted).values())
                     if interrupted := _carry_out(folder / step.folder, step, display, launch, beside):
                         break
-                elif not report_run.is_derived(folder / step.folder):  # killed after its last record
+                elif not folders.is_derived(folder / step.folder):  # killed after its last record
                     runs.rebuild(folder / step.folder)
     except KeyboardInterrupt:  # where a run begins or ends, and not while it measures
         interrupted = True

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bench import report_run
+from bench.reporting import folders
 from vsr_model.one_line import one_line
 
 LEFT_OUT_NAMED: Final = 5
@@ -39,7 +39,7 @@ def report(
 
     A folder that is no run stands for all runs below it; what of those cannot be read is named and left out.
     """
-    pages = report_run.report(runs, output, reference)
+    pages = folders.report(runs, output, reference)
     typer.echo(pages.html)
     typer.echo(pages.markdown)
     if pages.found:

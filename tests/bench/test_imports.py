@@ -22,7 +22,7 @@ LIGHT = (
 ROOMS = (
     "units", "places", "errors", "statistics", "grid", "records", "messages", "machine", "process", "measure",
     "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
-    "paper",
+    "paper", "commands", "cli", "__main__",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""
 
@@ -112,6 +112,10 @@ def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
 
 def test_nothing_imports_the_command_line_but_the_program() -> None:
     assert {name for name in BENCH if "bench.cli" in IMPORTS[name]} == {"bench.__main__"}
+
+
+def test_every_room_is_known() -> None:
+    assert {name.split(".")[1] for name in BENCH if "." in name} == {*ROOMS}
 
 
 def test_no_module_reaches_itself() -> None:

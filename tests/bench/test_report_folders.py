@@ -9,13 +9,14 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from bench import cli, report_run
+from bench import cli
 from bench.commands import exits
 from bench.commands.report import LEFT_OUT_NAMED
 from bench.grid.spans import FORWARD
 from bench.plotting.plots import write_plots
 from bench.records import JOURNAL_NAME, CellRecord, Status
-from bench.report_run import default_folder, report
+from bench.reporting import folders
+from bench.reporting.folders import default_folder, report
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side import IN_COLUMNS
 from bench.results.analysis import tables_of
@@ -141,7 +142,7 @@ class TestOneRun:
             raise OSError(errno.EROFS, "no")
 
         make(tmp_path / "run")
-        monkeypatch.setattr(report_run, "write_report", refuse)
+        monkeypatch.setattr(folders, "write_report", refuse)
         with pytest.raises(
             BadInput, match=r"run: cannot be written to \(no\); name another folder by --output"
         ):
