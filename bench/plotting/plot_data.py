@@ -8,16 +8,17 @@ then tell runs apart by their lines and markers.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pandas as pd
 
+from bench.grid.config import PlotKind
 from bench.grid.spans import FORWARD
 from bench.records import Pass, Status
 from bench.results.analysis import Tables
 from vsr_model.errors import BadInput
 
-PLOT_KINDS: Final = ("time", "speedup", "stages", "repetitions", "memory", "long_clips", "roofline")
+PLOT_KINDS: Final[tuple[str, ...]] = get_args(PlotKind)
 
 _OVER_FRAMES: Final = ("time", "speedup", "long_clips")
 """The kinds that show every frame count."""
