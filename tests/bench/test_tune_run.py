@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from bench.commands import tune_search as tune_run
 from bench.commands.tune_search import TABLE_COLUMNS
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
+from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, read_journal
 from bench.results.whole_file import write_whole
 from bench.tuning.request import Request, request
@@ -54,6 +57,18 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     return path
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SharedLaunchers]:
+    with SharedLaunchers() as shared:
+        yield shared
+
+
+@pytest.fixture
+def _warm(shared: SharedLaunchers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have searches of one process use the same servers, which import torch once."""
+    monkeypatch.setattr(tune_run, "SharedLaunchers", lambda: nullcontext(shared))
 
 
 def records_of(folder: Path) -> int:
@@ -124,6 +139,7 @@ def with_clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
         monkeypatch.setitem(of_function, "clock", clock)
 
 
+@pytest.mark.usefixtures("_warm")
 @pytest.mark.parametrize(("step_s", "measured"), [(40.0, 1), (100.0, 0)])  # the plain network once, or not
 def test_where_nothing_was_tried_an_earlier_backend_stays(
     tiny: Path,
@@ -155,6 +171,7 @@ def test_where_nothing_was_tried_an_earlier_backend_stays(
     assert Path("mine.yaml").read_text() == MINE
 
 
+@pytest.mark.usefixtures("_warm")
 def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +192,7 @@ def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
     assert config.backend_of("out/tuned.yaml").name == "tuned"
 
 
+@pytest.mark.usefixtures("_warm")
 def test_the_clock_leaves_time_for_the_confirmation(tiny: Path) -> None:
     """By a clock that the test moves: after the first stage so much is spent that only that has room."""
     now = [0.0]
@@ -244,6 +262,7 @@ def test_a_run_says_that_a_backend_was_tuned_elsewhere(
     assert "> backend fast: tuned on another" in Path("out/report.md").read_text()
 
 
+@pytest.mark.usefixtures("_warm")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -274,6 +293,7 @@ def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], sai
     assert not user_folder().exists()
 
 
+@pytest.mark.usefixtures("_warm")
 def test_where_the_plain_network_cannot_be_measured_that_is_said(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
