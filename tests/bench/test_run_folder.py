@@ -19,6 +19,7 @@ from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.messages import blank_record
+from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.results.run_folder import RunFolder, check_free, default_path
 from tests.bench.fakes import Watching, experiment, jobs_of
@@ -30,6 +31,19 @@ TWO_BY_TWO = {
     "backends": ["cpu", {"name": "one", "from": "cpu", "threads": 1}],
     "measure": {"warmup": 0, "repetitions": 2, "rounds": 2, "stages": "sync", "memory": "off"},
 }
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SharedLaunchers]:
+    with SharedLaunchers() as shared:
+        yield shared
+
+
+@pytest.fixture(autouse=True)
+def _warm(shared: SharedLaunchers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the runs of this process use the same servers, which import torch once."""
+    for function in (run.start, run.resume):
+        monkeypatch.setitem(function.__kwdefaults__, "launch", shared)  # type: ignore[arg-type]
 
 
 def create(path: Path, one: Experiment | None = None) -> RunFolder:
