@@ -1,8 +1,7 @@
 """Plans for clips of any length: where backward features lie meanwhile, and how frames are asked for.
 
 BasicVSR's backward branch must reach the first frame before the first output can be made, so that something
-of every frame has to wait for the forward branch. Free of torch; `vsr_model.plan_choice` chooses a plan, and
-`vsr_model.streaming` follows it.
+of every frame has to wait for the forward branch. Free of torch; `vsr_model.streaming` follows a plan.
 """
 
 from collections.abc import Iterator
@@ -49,31 +48,31 @@ class MemoryPlan:
             raise BadInput(f"folder is {self.folder}, and place is {self.place!r}; only 'disk' has a folder.")
 
     def kept_frames(self, frames: int) -> range:
-        """The frames of a clip whose backward features are kept at `place`: none of the first segment."""
+        """Return the frames whose backward features are kept at `place`: none of the first segment."""
         return range(self.interval, frames, self.interval)
 
     def recomputed_frames(self, frames: int) -> int:
-        """Of how many frames the backward features are computed twice."""
+        """Return of how many frames the backward features are computed twice."""
         return frames - min(self.interval, frames) - len(self.kept_frames(frames))
 
     def pairs_at_once(self, frames: int) -> int:
-        """For how many pairs of neighbouring frames flow is estimated in one call, at most."""
+        """Return for how many pairs of neighbouring frames flow is estimated in one call, at most."""
         whole = min(self.chunk, frames - 1)
         return min(whole, self.interval) if self.recomputed_frames(frames) else whole
 
     def is_one_call(self, frames: int) -> bool:
-        """Whether each direction's flow is estimated in one call, as `BasicVSR` itself does."""
+        """Tell whether each direction's flow is estimated in one call, as `BasicVSR` itself does."""
         return self.pairs_at_once(frames) == frames - 1
 
 
 def segment_end(plan: MemoryPlan, frames: int, index: int) -> int | None:
-    """The kept frame that ends the segment of frame `index`; None where the clip's end does."""
+    """Return the kept frame that ends the segment of frame `index`; None where the clip's end does."""
     end = -(-index // plan.interval) * plan.interval
     return end if end < frames else None
 
 
 def backward_requests(plan: MemoryPlan, frames: int, *, first: int, top: int) -> Iterator[range]:
-    """The frames that are asked for on the way from frame `top` down to `first`, both included.
+    """Yield the frames that are asked for on the way from frame `top` down to `first`, both included.
 
     The flow of a range's pairs is estimated in one call, with the pair that it makes with the range before.
     """
@@ -86,7 +85,7 @@ def backward_requests(plan: MemoryPlan, frames: int, *, first: int, top: int) ->
 
 
 def forward_requests(plan: MemoryPlan, frames: int) -> Iterator[range]:
-    """The frames that the forward branch asks for; with flow as for `backward_requests`.
+    """Yield the frames that the forward branch asks for; with flow as for `backward_requests`.
 
     Apart from the first frame, no range reaches beyond a segment whose features are computed again: all that
     is held of the clip while they are is one frame.
@@ -99,22 +98,3 @@ def forward_requests(plan: MemoryPlan, frames: int) -> Iterator[range]:
             stop = min(stop, -(-start // plan.interval) * plan.interval + 1)
         yield range(start, stop)
         start = stop
-
-
-def frame_requests(plan: MemoryPlan, frames: int) -> Iterator[range]:
-    """Every request for frames in the order in which a call makes them; each range is one request.
-
-    The backward branch asks for all frames, in ranges from last to first. The forward branch then asks for
-    all of them, first to last. Before it asks for those of a segment whose features are computed again, that
-    segment is asked for in ranges from last to first, the kept frame at its end included. So a frame is asked
-    for at most three times, and within a range frames are wanted in the order of time.
-    """
-    yield from backward_requests(plan, frames, first=0, top=frames - 1)
-    again = plan.recomputed_frames(frames) > 0
-    for request in forward_requests(plan, frames):
-        if again and request.start > plan.interval and request.start % plan.interval == 1:
-            end = segment_end(plan, frames, request.start)
-            yield from backward_requests(
-                plan, frames, first=request.start, top=frames - 1 if end is None else end
-            )
-        yield request

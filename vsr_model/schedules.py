@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from vsr_model.network import check_clip
-from vsr_model.networks.basicvsr import BasicVSR
-from vsr_model.recurrence import Step, propagate
+from vsr_model.networks.basicvsr import BasicVSR, Step, propagate
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 
 

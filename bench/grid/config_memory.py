@@ -1,5 +1,6 @@
 """Where a backend keeps what waits during a call, as the YAML says it. Pure."""
 
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_args
 
@@ -53,14 +54,13 @@ class MemoryPlanSpec(Strict):
         return self
 
     def of_clip(self, frames: int, folder: Path = Path()) -> "MemoryPlan":
-        """The plan of a clip of so many frames; `folder` is for the disk where none is given here."""
+        """Return the plan of a clip of so many frames; `folder` is for the disk where none is given here."""
         # A revision of the network that is measured by this program may have no plans yet.
         from vsr_model.memory_plan import MemoryPlan  # noqa: PLC0415
-        from vsr_model.plan_choice import least_interval  # noqa: PLC0415
 
         return MemoryPlan(
             place=self.place,
-            interval=least_interval(frames) if isinstance(self.interval, str) else self.interval,
+            interval=isqrt(max(frames - 1, 0)) + 1 if isinstance(self.interval, str) else self.interval,
             chunk=self.chunk,
             folder=Path(self.folder or folder) if self.place == "disk" else None,
         )

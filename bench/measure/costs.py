@@ -19,7 +19,6 @@ from bench.measure.draft import in_words
 from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
 from vsr_model.errors import BadField
-from vsr_model.frame_sources import TensorFrames
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
@@ -89,7 +88,7 @@ def streamed(network: Network, plan: MemoryPlan, *, holds_clip: bool) -> Callabl
     def forward(lrs: Tensor, probe: StageProbe) -> None:
         assert isinstance(network, BasicVSR)  # of all networks, the one that can be streamed
         n, t, c, h, w = lrs.shape
-        source = TensorFrames(lrs) if holds_clip else _FramesElsewhere((n, t, c, h, w))
+        source = workload.ClipFrames(lrs) if holds_clip else _FramesElsewhere((n, t, c, h, w))
         for output in upscale_frames(network, source, plan, probe):
             del output
 

@@ -326,19 +326,19 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
 
 
 def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
-    from vsr_model import video  # noqa: PLC0415 - torch and a decoder, in a worker only
+    from vsr_model import media  # noqa: PLC0415 - torch and a decoder, in a worker only
 
     sizes = {}
     for item, frames_read in inputs:
         if isinstance(item, RandomInput):
             continue
-        info = video.inspect(item.path)
+        info = media.inspect(item.path)
         if info.kind != item.kind:
             raise BadInput(
                 f"{item.path} is {'an image' if info.kind == 'image' else 'a video'}, and the input "
                 f"{item.name!r} has kind: {item.kind}"
             )
         # Decoded, since a container may state no count, or a wrong one.
-        frames = sum(1 for _ in video.iterate_frames(item.path, limit=frames_read))
+        frames = sum(1 for _ in media.iterate_frames(item.path, limit=frames_read))
         sizes[item.name] = MediaSize(frames=frames, height=info.height, width=info.width)
     return sizes

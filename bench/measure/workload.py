@@ -1,6 +1,6 @@
 """A cell's model, clip and call. Runs in a worker."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from bench.grid.config import RandomInput
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.measure import networks
-from vsr_model import video
 from vsr_model.network import Facts, Network
 from vsr_model.stages import StageProbe, no_probe
 
@@ -27,6 +26,19 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 class Unsupported(Exception):  # noqa: N818 - no error: the cell is skipped
     """A backend asks for what a network cannot have; the message says what, in a sentence."""
+
+
+class ClipFrames:
+    """A clip (n, t, 3, h, w) in memory as a source of frames, which are views of it."""
+
+    def __init__(self, lrs: Tensor) -> None:
+        self._lrs = lrs
+        n, t, c, h, w = lrs.shape
+        self.shape = n, t, c, h, w
+
+    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
+        """Return the frames from `start` to before `stop`, each (n, 3, h, w)."""
+        return self._lrs[:, start:stop].unbind(1)
 
 
 def rehearse() -> None:
@@ -99,10 +111,13 @@ def make_clip(cell: Cell) -> Tensor:
     """The cell's input (n, t, 3, h, w) on the host, float32 in [0, 1]. Raises BadInput for a media file."""
     item = cell.input
     if isinstance(item, RandomInput):
-        return video.random_clip(
-            batch=cell.batch, frames=cell.frames, height=cell.height, width=cell.width, seed=item.seed
-        )
-    return video.read_clip(
+        # The generator is its own and draws on one thread: the clip depends on the cell alone.
+        generator = torch.Generator().manual_seed(item.seed)
+        return torch.rand((cell.batch, cell.frames, 3, cell.height, cell.width), generator=generator)
+    # A revision of the network that is measured by this program may not have it yet.
+    from vsr_model.media import read_clip  # noqa: PLC0415
+
+    return read_clip(
         item.path,
         frames=cell.frames,
         stride=item.stride if item.kind == "video" else 1,
@@ -144,12 +159,11 @@ def _call_of(network: Network, backend: Backend) -> Callable[[Tensor, StageProbe
 def frames_of(network: Network, plan: "MemoryPlan") -> Frames:
     """The network in bounded memory. The clip may lie on the host: the call brings frames to the device."""
     # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.frame_sources import TensorFrames  # noqa: PLC0415
     from vsr_model.streaming import upscale_frames  # noqa: PLC0415
 
     @torch.inference_mode()  # as the plain call, whose time is compared with this one's
     def frames(lrs: Tensor, probe: StageProbe = no_probe) -> Iterator[Tensor]:
-        yield from upscale_frames(network, TensorFrames(lrs), plan, probe)  # type: ignore[arg-type]
+        yield from upscale_frames(network, ClipFrames(lrs), plan, probe)  # type: ignore[arg-type]
 
     return frames
 

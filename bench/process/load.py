@@ -39,7 +39,8 @@ def load(torch_imported: Callable[[float], None]) -> Path:
         )
     for name in PRELOAD[1:]:
         import_module(name)
-    with suppress(ImportError):
+    with suppress(ImportError):  # of a revision of the network that may not have it yet
+        import_module("vsr_model.media")
         import_module("av.subtitles.stream")  # which PyAV imports when it first opens a file
     Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
     import_module(WORKLOAD).rehearse()

@@ -9,8 +9,8 @@ import psutil
 from bench.units import BYTES, with_unit
 from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
-from vsr_model.spool import spool_frame_bytes
-from vsr_model.video import MediaInfo
+from vsr_model.media import MediaInfo
+from vsr_model.streaming.spool import spool_frame_bytes
 
 _VIDEO_BITS_PER_PIXEL: Final = 0.5
 """Of what the project's encoders make of ordinary footage; grain takes more, drawings less."""
@@ -66,7 +66,7 @@ def _same_disk(folder: Path, other: Path) -> bool:
 
 
 def in_memory(folder: Path) -> bool:
-    """Return whether what lies in a folder takes memory, as in one of tmpfs; False where nobody says."""
+    """Tell whether what lies in a folder takes memory, as in one of tmpfs; False where nobody says."""
     where = folder.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if where.is_relative_to(part.mountpoint)]
     nearest = max(mounts, key=lambda part: len(Path(part.mountpoint).parts), default=None)

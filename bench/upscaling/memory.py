@@ -2,25 +2,24 @@
 
 import ctypes
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import psutil
 import torch
 
-from bench.grid.backend_spec import Backend
+from bench.grid.config_memory import NAMES, MemoryPlanSpec, written_out
 from bench.machine import host_memory
 from bench.measure import backends
 from bench.measure.costs import Prepared, streamed
 from bench.upscaling.disk import in_memory, spooled_bytes
 from bench.upscaling.request import Request
 from vsr_model.errors import BadInput
+from vsr_model.media import MediaInfo
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
-from vsr_model.plan_choice import PLAN_NAMES, Limits, Needs, first_that_fits, named_plan
-from vsr_model.video import MediaInfo
 
 _SHARE_OF_HOST: Final = 0.8
 """Of the memory that is available, where no limit is given: the rest is for whatever else wants some."""
@@ -29,8 +28,7 @@ _SHARE_OF_DEVICE: Final = 0.9
 """Of a GPU's memory, where no limit is given: its driver and what else computes there have some of it."""
 
 _MIB: Final = 2**20
-_RGB: Final = 3
-_FLOAT_BYTES: Final = 4
+_PIXEL_BYTES: Final = 3 * 4  # RGB in float32
 
 _BASE_BYTES: Final = 136 * _MIB
 _BASE_BYTES_PER_CORE: Final = 8 * _MIB
@@ -64,7 +62,6 @@ OUTPUTS_WAITING: Final = 2
 _LOOSE: Final = 1.25
 """What is held over all that is counted here, where the heap keeps freed memory (`give_back_at_once`)."""
 
-
 _TRACED_CHUNKS: Final = 4
 """Chunks of frames, of as many as have their flow estimated at once, that are traced of a longer clip."""
 
@@ -74,63 +71,37 @@ _MMAP_THRESHOLD: Final = -3
 _LEAST_MAPPED_BYTES: Final = 2**20
 _MOST_KEPT_BYTES: Final = 2**22
 
+_MEMORIES: Final = {"host_bytes": "host memory", "device_bytes": "device memory", "disk_bytes": "disk space"}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Enlarging:
-    """A file's frames through the network, as far as memory is concerned."""
+class Needs:
+    """Bytes that a call takes, or may take. On a CPU all memory is the host's."""
 
-    tensors: "Tensors"
-    frames: int
-    output_pixels: int
-    is_video: bool
-    on_cpu: bool
-    makes_copies: bool  # whether convolutions work on reordered copies
-    cores: int
-    loose: bool  # whether the heap keeps what was freed
-    spool_bytes: int  # of decoded frames, in the scratch folder
-    scratch_in_memory: bool  # as a folder of tmpfs is
+    host_bytes: int
+    device_bytes: int = 0
+    disk_bytes: int = 0
 
-    def needs(self, plan: MemoryPlan) -> Needs:
-        """Return what the process takes beyond its start, and what lies on the device and on disk."""
-        kept_frames = len(plan.kept_frames(self.frames))
-        kept_bytes = kept_frames * self.tensors.features_bytes
-        working_bytes = self.tensors.working_bytes(plan, self.frames)
-        disk_bytes = kept_bytes if plan.place == "disk" else 0
-        host_bytes = _BASE_BYTES + self.cores * _BASE_BYTES_PER_CORE + self._file_bytes()
-        device_bytes = 0
-        if self.on_cpu:
-            copies = _CPU_WORKING if self.makes_copies else 1.0
-            host_bytes += round(copies * working_bytes)
-            host_bytes += 0 if plan.place == "disk" else kept_frames * self.tensors.storage_bytes
-        else:
-            host_bytes += _CUDA_BASE_BYTES + (kept_bytes if plan.place == "host" else 0)
-            waiting = OUTPUTS_WAITING * _RGB * _FLOAT_BYTES * self.output_pixels
-            on_device = kept_bytes if plan.place == "device" else 0
-            device_bytes = round(_CUDA_WORKING * (working_bytes + on_device + waiting))
-        host_bytes = round(_LOOSE * host_bytes) if self.loose else host_bytes
-        host_bytes += self.spool_bytes + disk_bytes if self.scratch_in_memory else 0
-        return Needs(device_bytes=device_bytes, host_bytes=host_bytes, disk_bytes=disk_bytes)
-
-    def _file_bytes(self) -> int:
-        """Return what frames take that are read and written, and the encoder."""
-        read = _FRAMES_READ * _RGB * _FLOAT_BYTES * self.tensors.height * self.tensors.width
-        per_pixel = _OUTPUTS_HELD * _RGB * _FLOAT_BYTES
-        if self.is_video:
-            per_pixel += _ENCODER_BYTES_PER_PIXEL + self.cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
-        return read + per_pixel * self.output_pixels
+    def beyond(self, limits: "Needs") -> dict[str, int]:
+        """Return the bytes of each memory that has fewer, by the field's name."""
+        sizes = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: size for name, size in sizes.items() if size > getattr(limits, name)}
 
 
-class Tensors:
-    """What a network holds while it enlarges frames of a size, traced on the meta device."""
+class Work:
+    """The frames of a file through a network, as far as memory is concerned."""
 
-    def __init__(self, network: Network, backend: Backend, height: int, width: int) -> None:
-        """`network` is on the CPU, and stays as it is."""
-        self.height, self.width = height, width
-        self._network, self._backend = network, backend
+    def __init__(self, request: Request, info: MediaInfo, network: Network) -> None:
+        """`network` is on the CPU, and stays as it is. Looks at the request's scratch folder."""
+        self._request, self._info, self._network = request, info, network
+        self._scratch_in_memory = in_memory(request.scratch_folder)
+        self._cores = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
         self._traced: dict[tuple[MemoryPlan, int], int] = {}
         prepared = self._prepared().network
         assert isinstance(prepared, BasicVSR)  # of all networks, the one that can be streamed
-        frame = torch.empty(1, _RGB, height, width, device="meta")
+        frame = torch.empty(1, 3, info.height, info.width, device="meta")
         with torch.device("meta"):
             trunk = prepared.propagation.backward_trunk
             features: torch.Tensor = trunk(frame, prepared.propagation.initial_features(frame.unsqueeze(1)))
@@ -138,6 +109,40 @@ class Tensors:
         """Of a frame's features in one direction."""
         self.storage_bytes = features.untyped_storage().nbytes()
         """Of the same where the network made them, with what fills its channels up."""
+
+    def needs(self, plan: MemoryPlan, frames: int) -> Needs:
+        """Return what the process takes beyond its start, and what lies on the device and on disk."""
+        backend = self._request.backend
+        kept_frames = len(plan.kept_frames(frames))
+        kept_bytes = kept_frames * self.features_bytes
+        working_bytes = self.working_bytes(plan, frames)
+        disk_bytes = kept_bytes if plan.place == "disk" else 0
+        host_bytes = _BASE_BYTES + self._cores * _BASE_BYTES_PER_CORE + self._file_bytes()
+        device_bytes = 0
+        if backend.is_cuda:
+            host_bytes += _CUDA_BASE_BYTES + (kept_bytes if plan.place == "host" else 0)
+            on_device = kept_bytes if plan.place == "device" else 0
+            waiting = OUTPUTS_WAITING * _PIXEL_BYTES * self._output_pixels
+            device_bytes = round(_CUDA_WORKING * (working_bytes + on_device + waiting))
+        else:
+            host_bytes += round((_CPU_WORKING if backend.convolution != "winograd" else 1) * working_bytes)
+            host_bytes += 0 if plan.place == "disk" else kept_frames * self.storage_bytes
+        host_bytes = host_bytes if self._request.heap_gives_back else round(_LOOSE * host_bytes)
+        if self._scratch_in_memory:
+            host_bytes += spooled_bytes(self._info, frames) + disk_bytes
+        return Needs(device_bytes=device_bytes, host_bytes=host_bytes, disk_bytes=disk_bytes)
+
+    @property
+    def _output_pixels(self) -> int:
+        return self._network.facts.scale**2 * self._info.height * self._info.width
+
+    def _file_bytes(self) -> int:
+        """Return what frames take that are read and written, and the encoder."""
+        read = _FRAMES_READ * _PIXEL_BYTES * self._info.height * self._info.width
+        per_pixel = _OUTPUTS_HELD * _PIXEL_BYTES
+        if self._info.kind == "video":
+            per_pixel += _ENCODER_BYTES_PER_PIXEL + self._cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
+        return read + per_pixel * self._output_pixels
 
     def working_bytes(self, plan: MemoryPlan, frames: int) -> int:
         """Return the most that is alive at once beside features that the plan keeps: weights, frames, flows,
@@ -155,7 +160,7 @@ class Tensors:
     def _trace(self, plan: MemoryPlan, frames: int) -> int:
         """Return the most that is alive at once where what is kept lies in another memory."""
         prepared = self._prepared()
-        clip = torch.empty(1, frames, _RGB, self.height, self.width, device="meta")
+        clip = torch.empty(1, frames, 3, self._info.height, self._info.width, device="meta")
         release_scratch()
         with torch.device("meta"):
             forward = streamed(prepared.network, plan, holds_clip=False)
@@ -163,26 +168,33 @@ class Tensors:
         return max(cost.peak_bytes for cost in costs.values())
 
     def _prepared(self) -> Prepared:
-        return Prepared.of(self._network, self._backend, torch.device("meta"))
+        return Prepared.of(self._network, self._request.backend, torch.device("meta"))
+
+    def plan(self, frames: int, limits: Needs) -> MemoryPlan:
+        """Return the first plan within the limits, or the one that the request names.
+
+        Raises BadInput with the least that works where none is.
+        """
+        request, beyond = self._request, {}
+        for name in NAMES if request.place is None else (request.place,):
+            spec = MemoryPlanSpec.model_validate(written_out(name))
+            plan = spec.of_clip(frames, request.scratch_folder)
+            beyond[name] = self.needs(plan, frames).beyond(limits)
+            if not beyond[name]:
+                return plan
+        # No option gives more disk space, so a plan that lacks it comes last.
+        name, sizes = min(
+            beyond.items(), key=lambda item: ("disk_bytes" in item[1], len(item[1]), sum(item[1].values()))
+        )
+        allowed = " and ".join(f"{getattr(limits, key) // _MIB} MiB of {_MEMORIES[key]}" for key in sizes)
+        least = " and ".join(f"{-(-size // _MIB)} MiB of {_MEMORIES[key]}" for key, size in sizes.items())
+        raise BadInput(
+            f"{request.source}: the clip does not fit into {allowed}: the least that works is {least}, with"
+            f" the memory plan {name!r}."
+        )
 
 
-def enlarging(info: MediaInfo, tensors: Tensors, scale: int, request: Request, frames: int) -> Enlarging:
-    """Return so many frames of a file as work. Looks at the request's scratch folder."""
-    return Enlarging(
-        tensors=tensors,
-        frames=frames,
-        output_pixels=scale**2 * info.height * info.width,
-        is_video=info.kind == "video",
-        on_cpu=not request.backend.is_cuda,
-        makes_copies=request.backend.convolution != "winograd",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        loose=not request.heap_gives_back,
-        spool_bytes=spooled_bytes(info, frames),
-        scratch_in_memory=in_memory(request.scratch_folder),
-    )
-
-
-def limits_of(request: Request, disk_bytes: int) -> Limits:
+def limits_of(request: Request, disk_bytes: int) -> Needs:
     """Return what the request or the machine allows; the scratch folder has `disk_bytes` for features."""
     host_bytes = request.memory_limit_bytes
     if host_bytes is None:
@@ -195,17 +207,7 @@ def limits_of(request: Request, disk_bytes: int) -> Limits:
         # All that the device has: what others hold of it shows only when memory runs out.
         index = backends.device_of(request.backend).torch_device.index
         device_bytes = round(_SHARE_OF_DEVICE * backends.describe_devices()["devices"][index]["memory_bytes"])
-    return Limits(host_bytes=host_bytes, device_bytes=device_bytes, disk_bytes=max(0, disk_bytes))
-
-
-def plan_of(work: Enlarging, limits: Limits, request: Request) -> MemoryPlan:
-    """Return the first plan within the limits, or the one that the request names. Raises BadInput."""
-    names = PLAN_NAMES if request.place is None else (request.place,)
-    plans = {name: named_plan(name, work.frames, request.scratch_folder) for name in names}
-    try:
-        return first_that_fits(plans, work.needs, limits)
-    except BadInput as error:
-        raise BadInput(f"{request.source}: {error}") from None
+    return Needs(host_bytes=host_bytes, device_bytes=device_bytes or 0, disk_bytes=max(0, disk_bytes))
 
 
 def give_back_at_once() -> bool:

@@ -13,7 +13,6 @@ from rich.progress import Progress as Bar
 
 from bench.units import significant, time_left
 
-COUNTING: Final = "counting frames"
 READING: Final = "reading (1 of 3)"
 LOOKING_AHEAD: Final = "propagating backward (2 of 3)"
 UPSCALING: Final = "upscaling (3 of 3)"
@@ -25,7 +24,7 @@ BETWEEN_LINES_S: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """`doing` is one of the five above, in that order; `done` of `total` frames are done (0: of unknown)."""
+    """`doing` is one of the four above, in that order; `done` of `total` frames are done."""
 
     doing: str
     done: int
@@ -33,10 +32,6 @@ class Progress:
 
 
 Listener: TypeAlias = Callable[[Progress], None]
-
-
-def unheard(_progress: Progress, /) -> None:
-    """For when no one listens."""
 
 
 class FileDisplay:
@@ -49,12 +44,12 @@ class FileDisplay:
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[done]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, said="")
+        self._task = self._bar.add_task("starting", total=None, done="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -68,20 +63,14 @@ class FileDisplay:
     def __call__(self, now: Progress, /) -> None:
         if now.doing != self._doing:
             self._doing, self._began_s = now.doing, monotonic()
-        said = self._frames_done(now)
+        done = f"{now.done}/{now.total} frames"
+        if now.done and (took_s := monotonic() - self._began_s) > 0:
+            left = time_left(took_s * (now.total - now.done) / now.done)
+            done += f", {significant(now.done / took_s)} frames/s, {left}"
         if not self._bar.disable:
             self._bar.update(
-                self._task, description=now.doing, completed=now.done, total=now.total or None, said=said
+                self._task, description=now.doing, completed=now.done, total=now.total, done=done
             )
         elif monotonic() - self._told_s >= BETWEEN_LINES_S:
             self._told_s = monotonic()
-            self._console.print(escape(f"{now.doing}: {said}"), highlight=False, soft_wrap=True)
-
-    def _frames_done(self, now: Progress) -> str:
-        took_s = monotonic() - self._began_s
-        said = [f"{now.done}/{now.total} frames" if now.total else f"{now.done} frames"]
-        if now.done and took_s > 0:
-            said.append(f"{significant(now.done / took_s)} frames/s")
-            if now.total:
-                said.append(time_left(took_s * (now.total - now.done) / now.done))
-        return ", ".join(said)
+            self._console.print(escape(f"{now.doing}: {done}"), highlight=False, soft_wrap=True)

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.grid.backend_spec import Backend
-from bench.grid.config_memory import MemoryPlanSpec
+from bench.grid.config_memory import NAMES, MemoryPlanSpec
 from bench.grid.config_model import Model
 from bench.grid.rules import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
-from vsr_model.media_write import IMAGE_OPTIONS, VIDEO_ENCODERS
-from vsr_model.plan_choice import PLAN_NAMES
-from vsr_model.video import MediaInfo
+from vsr_model.media import MediaInfo
+from vsr_model.media.writing import IMAGE_OPTIONS, VIDEO_ENCODERS
 
 if TYPE_CHECKING:
     from vsr_model.network import Facts
@@ -58,8 +57,8 @@ class Request:
             raise BadInput("--checkpoint and --random-weights exclude each other; give one of them.")
         if self.frames is not None and self.frames < 1:
             raise BadInput(f"--frames is {self.frames}, and 1 or more is allowed.")
-        if self.place is not None and self.place not in PLAN_NAMES:
-            *others, last = PLAN_NAMES
+        if self.place is not None and self.place not in NAMES:
+            *others, last = NAMES
             raise BadInput(
                 f"--memory-plan is {self.place!r}, and {', '.join(others)} and {last} are allowed."
             )
@@ -84,7 +83,7 @@ class Request:
                 raise BadInput(f"{name} is {with_unit(limit, BYTES)}, and more than 0 is allowed.")
 
     def check_files(self, info: MediaInfo, facts: "Facts") -> None:
-        """Refuse files that do not go together, and a place that cannot be written to."""
+        """Refuse files that do not go together."""
         output, kind = self.output, "an image" if info.kind == "image" else "a video"
         suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_ENCODERS
         if output.suffix.lower() not in suffixes:
@@ -103,12 +102,8 @@ class Request:
                 f"{info.path} has frames of {info.height} x {info.width}, and {facts.title} needs at least"
                 f" {facts.min_size} x {facts.min_size}."
             )
-        if output.is_dir():
-            raise BadInput(f"{output} is a folder, and a file is to be written.")
-        if output.exists() and not output.is_file():
+        if output.exists() and not output.is_dir() and not output.is_file():
             raise BadInput(f"{output} is a device or a pipe, and a file is to be written.")
-        if not output.parent.is_dir():
-            raise BadInput(f"{output} cannot be written: the folder {output.parent} does not exist.")
         if output.exists() and output.samefile(info.path):
             raise BadInput(f"{output} is the input itself; the output needs another name.")
         if self.scratch is not None and not self.scratch.is_dir():

@@ -20,27 +20,16 @@ from bench.measure import backends, networks, workload
 from bench.process.interrupts import held_back
 from bench.units import BYTES, significant, with_unit
 from bench.upscaling import disk, memory
-from bench.upscaling.progress import (
-    COUNTING,
-    FINISHING,
-    LOOKING_AHEAD,
-    READING,
-    UPSCALING,
-    Listener,
-    Progress,
-    unheard,
-)
+from bench.upscaling.output import Output
+from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Listener, Progress
 from bench.upscaling.request import Request, identity_of
-from bench.upscaling.sink import Sink
 from vsr_model.errors import BadInput
+from vsr_model.media import MediaInfo, count_packets, inspect, iterate_frames
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
-from vsr_model.plan_choice import Needs
 from vsr_model.registry import network_class
-from vsr_model.spool import FrameSpool
-from vsr_model.streaming import upscale_frames
-from vsr_model.video import MediaInfo, count_packets, inspect, iterate_frames
+from vsr_model.streaming import FrameSpool, upscale_frames
 
 _CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sound may be of either."
 
@@ -62,12 +51,12 @@ class Upscaled:
     frame_rate: Fraction | None
     clamped_share: float
     plan: MemoryPlan
-    needs: Needs
+    needs: memory.Needs
     took_s: float
     notes: tuple[str, ...]
 
 
-def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
+def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     """Enlarge what the request names.
 
     Every frame of the output draws on the whole clip, as the network itself would compute it with the clip in
@@ -85,13 +74,13 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     identity = identity_of(request.source)
     facts = network_class(request.model.name).facts
     request.check_files(info, facts)
-    expected = _expected_frames(info, request.frames, listener)
+    output = Output(info, request.output, facts.scale, sound=request.sound)
+    output.rehearse()
+    expected = max(1, info.frame_count or count_packets(info.path, request.frames))
+    expected = min(expected, request.frames or expected)
     network = networks.build(request.model)
-    tensors = memory.Tensors(network, request.backend, info.height, info.width)
-    job = _Job(request, info, facts.scale, tensors, listener)
-    job.plan_for(expected)
-    sink = Sink(info, request.output, facts.scale, sound=request.sound)
-    sink.rehearse()
+    job = _Job(request, info, facts.scale, memory.Work(request, info, network), listener)
+    job.plan_for(expected, spool_frames=expected)
     with FrameSpool(
         request.scratch_folder,
         height=info.height,
@@ -101,39 +90,28 @@ def upscale(request: Request, listener: Listener = unheard) -> Upscaled:
     ) as spool:
         times_s, is_cut = job.read_into(spool, expected)
         frames = len(times_s)
-        sink.check_times(times_s)
-        plan, needs = job.plan_for(frames, spooled=expected)
-        with sink.opened(times_s, cut=is_cut) as write:
+        output.check_times(times_s)
+        plan, needs = job.plan_for(frames)
+        with output.opened(times_s, cut=is_cut) as write:
             clamped_share = job.enlarge(network, spool, plan, needs, write)
             listener(Progress(doing=FINISHING, done=frames, total=frames))
-    varies = info.kind == "video" and sink.varies(times_s)
     return Upscaled(
         output=request.output,
         kind=info.kind,
         frames=frames,
         height=facts.scale * info.height,
         width=facts.scale * info.width,
-        frame_rate=sink.frame_rate,
+        frame_rate=output.frame_rate,
         clamped_share=clamped_share,
         plan=plan,
         needs=needs,
         took_s=perf_counter() - began,
         notes=(
-            *_notes(info, request, frames, clamped_share, is_cut=is_cut, varies=varies),
-            *sink.notes,
+            *_notes(info, request, frames, clamped_share, is_cut=is_cut, varies=output.varies(times_s)),
+            *output.notes,
             *([] if identity_of(request.source) == identity else [_CHANGED]),
         ),
     )
-
-
-def _expected_frames(info: MediaInfo, limit: int | None, listener: Listener) -> int:
-    """Return how many frames there are to enlarge, as the file's header tells, or else about how many."""
-
-    def counted(done: int) -> None:
-        listener(Progress(doing=COUNTING, done=done, total=0))
-
-    count = max(1, info.frame_count or count_packets(info.path, counted, limit=limit))
-    return count if limit is None else min(count, limit)
 
 
 @dataclass(frozen=True)
@@ -143,27 +121,25 @@ class _Job:
     request: Request
     info: MediaInfo
     scale: int
-    tensors: memory.Tensors
+    work: memory.Work
     listener: Listener
 
-    def plan_for(self, frames: int, *, spooled: int = 0) -> tuple[MemoryPlan, Needs]:
+    def plan_for(self, frames: int, *, spool_frames: int = 0) -> tuple[MemoryPlan, memory.Needs]:
         """Return how so many frames are enlarged, and what that takes.
 
-        The spool has the space of `spooled` of them already. Raises BadInput where memory or a disk is too
+        The spool still needs the space of `spool_frames`. Raises BadInput where memory or a disk is too
         small.
         """
-        request = self.request
         room_bytes = disk.room_for_features(
-            request,
-            spool_bytes=disk.spooled_bytes(self.info, max(0, frames - spooled)),
-            output_bytes=disk.output_bytes(self.info, self.scale, frames, sound=request.sound),
+            self.request,
+            spool_bytes=disk.spooled_bytes(self.info, spool_frames),
+            output_bytes=disk.output_bytes(self.info, self.scale, frames, sound=self.request.sound),
         )
-        work = memory.enlarging(self.info, self.tensors, self.scale, request, frames)
-        plan = memory.plan_of(work, memory.limits_of(request, room_bytes), request)
-        return plan, work.needs(plan)
+        plan = self.work.plan(frames, memory.limits_of(self.request, room_bytes))
+        return plan, self.work.needs(plan, frames)
 
     def read_into(self, spool: FrameSpool, expected: int) -> tuple[list[float], bool]:
-        """Decode the file, or its first frames, and return when each is shown and whether there are more.
+        """Decode the file, or its first frames; return when each is shown, and whether there are more.
 
         Raises BadInput for a damaged file, and for frames that change their size or depth.
         """
@@ -195,7 +171,7 @@ class _Job:
         network: Network,
         spool: FrameSpool,
         plan: MemoryPlan,
-        needs: Needs,
+        needs: memory.Needs,
         write: Callable[[Tensor, int], float],
     ) -> float:
         """Have every frame of the spool written, enlarged, and return the share of values clamped."""
@@ -291,8 +267,8 @@ def _notes(
         yield f"The video has {frames} frames, fewer than the {request.frames} that --frames asks for."
     if is_cut:
         yield f"Only the first {frames} frames were taken, as --frames asks for."
-    if info.rotation_degrees:
-        yield f"The frames are stored turned; they were turned upright, by {info.rotation_degrees} degrees."
+    if info.turned:
+        yield "The frames are stored turned; they were turned upright."
     if varies:
         yield "The frame rate varies; each frame kept its time."
     if info.has_audio and not request.sound:

@@ -29,7 +29,7 @@ from bench.statistics.stats import paired_ratio
 from benchmarks import common
 from benchmarks.common import Evidence
 from benchmarks.peers.others import PEERS, PLAIN, AbsentError, peer_with_weights
-from vsr_model import clips
+from vsr_model import media
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
 from vsr_model.network import Network
@@ -128,7 +128,7 @@ def clip_of(size: str, batch: int, frames: int) -> Tensor:
     if read is None or min(map(int, read.groups())) < least:
         raise BadInput(f"--size {size}: should be height x width as in 64x64, both at least {least}")
     height, width = map(int, read.groups())
-    return torch.stack([clips.moving_texture(frames, height, width, i) for i in range(batch)])
+    return torch.stack([media.moving_texture(frames, height, width, i) for i in range(batch)])
 
 
 def compare(ours: Mapping[str, Backend], clip: Tensor, options: argparse.Namespace) -> tuple[Evidence, str]:

@@ -13,7 +13,7 @@ from bench.places import ROOT
 from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import upscale
-from vsr_model.video import VideoWriter, moving_texture
+from vsr_model.media import VideoWriter, moving_texture
 
 
 def held_bytes(

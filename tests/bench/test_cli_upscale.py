@@ -16,8 +16,8 @@ from rich.console import Console
 from bench.cli import main
 from bench.commands import exits
 from bench.upscaling import progress
-from bench.upscaling.progress import COUNTING, UPSCALING, FileDisplay, Progress
-from vsr_model.video import VideoWriter, inspect, moving_texture, write_image
+from bench.upscaling.progress import READING, UPSCALING, FileDisplay, Progress
+from vsr_model.media import VideoWriter, inspect, moving_texture, write_image
 
 SMALL = ("--mid-channels", "8", "--num-blocks", "1", "--random-weights")
 
@@ -133,12 +133,12 @@ def test_lines_where_there_is_no_terminal(
     monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
     with FileDisplay(Console()) as display:
         for clock[0], doing, done in (
-            (0.0, COUNTING, 0), (20.0, COUNTING, 100), (40.0, COUNTING, 700), (60.0, COUNTING, 900),
+            (0.0, READING, 0), (20.0, READING, 1), (40.0, READING, 7), (60.0, READING, 9),
             (60.0, UPSCALING, 0), (65.0, UPSCALING, 1), (4060.0, UPSCALING, 3), (4070.0, UPSCALING, 4),
         ):  # fmt: skip
-            display(Progress(doing=doing, done=done, total=9 if doing == UPSCALING else 0))
+            display(Progress(doing=doing, done=done, total=9))
     assert capsys.readouterr().out.splitlines() == [
-        "counting frames: 700 frames, 17.5 frames/s",
+        "reading (1 of 3): 7/9 frames, 0.175 frames/s, about 11 s left",
         "upscaling (3 of 3): 3/9 frames, 0.000750 frames/s, about 2.2 h left",
     ]
 

@@ -16,7 +16,7 @@ LIGHT = (
     "bench.results.analysis", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
     "bench.comparison.compare", "bench.export.formats",
     "bench.tuning.search", "bench.tuning.tuned", "bench.reporting.ladder_files",
-    "vsr_model", "vsr_model.registry", "vsr_model.memory_plan", "vsr_model.plan_choice",
+    "vsr_model", "vsr_model.registry", "vsr_model.memory_plan",
 )  # fmt: skip
 
 ROOMS = (

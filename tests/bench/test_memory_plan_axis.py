@@ -35,7 +35,6 @@ from tests.bench.synthetic import BASELINE
 from vsr_model import streaming
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.plan_choice import least_interval
 
 FRAMES = 6
 PLANS: dict[str, Any] = {
@@ -205,10 +204,12 @@ def test_only_the_plain_network_is_the_reference() -> None:
     assert not resolve(config.backend_of("{from: cpu, memory_plan: device}")).is_reference
 
 
-@pytest.mark.parametrize("frames", [1, 2, 10, 1000])
-def test_recompute_keeps_at_the_root_of_the_cells_own_frames(frames: int) -> None:
+@pytest.mark.parametrize(("frames", "interval"), [(1, 1), (2, 2), (10, 4), (1000, 32)])
+def test_recompute_keeps_at_the_root_of_the_cells_own_frames(frames: int, interval: int) -> None:
     cell, _ = cell_of("recompute", frames)
-    assert cell.memory_plan() == MemoryPlan(interval=least_interval(frames))
+    assert cell.memory_plan() == MemoryPlan(interval=interval)
+    held = [min(k, frames) + len(MemoryPlan(interval=k).kept_frames(frames)) for k in range(1, frames + 1)]
+    assert held[interval - 1] == min(held)
 
 
 def test_the_disk_is_in_the_runs_folder_unless_one_is_named() -> None:

@@ -20,8 +20,8 @@ from bench.measure.preflight import Answer, skip_reason
 from bench.process.launcher import Launcher, WorkerProcess
 from tests.bench.fakes import experiment
 from tests.networks import build_basicvsr
-from vsr_model import video
 from vsr_model.errors import BadInput
+from vsr_model.media import VideoWriter, moving_texture, write_image
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 TINY = {"name": "basicvsr", "mid_channels": 8, "num_blocks": 1}
@@ -87,11 +87,9 @@ def ask(launcher: Any = None, **changes: Any) -> Asked:
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
-    images = video.moving_texture(FRAMES, HEIGHT, WIDTH, 0)
-    video.write_image(folder / "picture.png", images[0])
-    with video.VideoWriter(
-        folder / "clip.mp4", frame_rate=Fraction(25), height=HEIGHT, width=WIDTH
-    ) as writer:
+    images = moving_texture(FRAMES, HEIGHT, WIDTH, 0)
+    write_image(folder / "picture.png", images[0])
+    with VideoWriter(folder / "clip.mp4", frame_rate=Fraction(25), height=HEIGHT, width=WIDTH) as writer:
         for image in images:
             writer.write(image)
     (folder / "text.mp4").write_text("this is no video")

@@ -19,21 +19,21 @@ from bench.grid.config_model import Model
 from bench.measure.costs import Prepared
 from bench.measure.networks import build
 from bench.units import size_bytes
-from bench.upscaling import disk
-from bench.upscaling.memory import OUTPUTS_WAITING, Enlarging, Tensors, enlarging, limits_of, plan_of
+from bench.upscaling import disk, memory
+from bench.upscaling.memory import OUTPUTS_WAITING, Needs, Work, limits_of
+from bench.upscaling.output import Output
 from bench.upscaling.request import Request
-from bench.upscaling.sink import Sink
 from bench.upscaling.upscale import _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
 from tests.compiler import needs_compiler
 from vsr_model.errors import BadInput
+from vsr_model.media import MediaInfo, VideoWriter, inspect, iterate_frames, moving_texture
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.native.scratch import release_scratch
 from vsr_model.native.tiles import thread_bytes
 from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.stages import StageProbe
 from vsr_model.streaming import upscale_frames
-from vsr_model.video import MediaInfo, VideoWriter, inspect, iterate_frames, moving_texture
 
 TINY = Model(mid_channels=8, num_blocks=1, seed=3)
 
@@ -60,7 +60,7 @@ def written(clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **options
         return write(writer, image, time_s)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sink, "rehearse", lambda _sink: None)
+        patched.setattr(Output, "rehearse", lambda _output: None)
         patched.setattr(VideoWriter, "write", kept)
         request = Request(
             source=clip,
@@ -171,12 +171,10 @@ def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
 # What it takes ----------------------------------------------------------------------------------------------
 
 
-def info_of(height: int, width: int, **fields: object) -> MediaInfo:
-    info = MediaInfo(
-        path=Path("in.mp4"), kind="video", width=width, height=height, frame_count=None, frame_rate=None,
-        rotation_degrees=0, has_audio=False, eight_bit=True,
-    )  # fmt: skip
-    return replace(info, **fields)  # type: ignore[arg-type]
+def info_of(height: int, width: int) -> MediaInfo:
+    return MediaInfo(
+        path=Path("in.mp4"), kind="video", width=width, height=height, frame_count=None, eight_bit=True
+    )
 
 
 def request_of(folder: Path, **fields: object) -> Request:
@@ -189,26 +187,70 @@ def request_of(folder: Path, **fields: object) -> Request:
     )
 
 
-def work_of(info: MediaInfo, request: Request, frames: int) -> Enlarging:
-    network = build(request.model)
-    tensors = Tensors(network, request.backend, info.height, info.width)
-    return enlarging(info, tensors, network.facts.scale, request, frames)
+def work_of(request: Request, height: int = 180, width: int = 320) -> Work:
+    return Work(request, info_of(height, width), build(request.model))
 
 
-@pytest.mark.parametrize(("frames", "place"), [(10, "device"), (300, "disk")])
-def test_the_plan_that_is_chosen_keeps_to_the_limit(tmp_path: Path, frames: int, place: str):
-    limit = 2 * 2**30
-    request = request_of(tmp_path, memory_limit_bytes=limit)
-    work = work_of(info_of(180, 320), request, frames)
-    plan = plan_of(work, limits_of(request, disk_bytes=10 * 2**30), request)
-    assert (plan.place, plan.interval) == (place, 1)
-    assert work.needs(plan).host_bytes <= limit
+@pytest.mark.parametrize(
+    ("frames", "gibibytes", "disk_bytes", "plan"),
+    [
+        (10, 2, 10 * 2**30, MemoryPlan()),
+        (300, 2, 10 * 2**30, MemoryPlan(place="disk", folder=Path("/scratch"))),
+        (300, 3, 2**30, MemoryPlan(interval=18)),
+    ],
+)
+def test_the_first_plan_within_the_limits_is_taken(
+    tmp_path: Path, frames: int, gibibytes: int, disk_bytes: int, plan: MemoryPlan
+):
+    request = request_of(tmp_path, memory_limit_bytes=gibibytes * 2**30)
+    work = work_of(request)
+    chosen = work.plan(frames, limits_of(request, disk_bytes))
+    assert chosen == replace(plan, folder=tmp_path if plan.folder else None)
+    assert work.needs(chosen, frames).host_bytes <= gibibytes * 2**30
 
 
-def test_a_disk_without_room_has_features_computed_again(tmp_path: Path):
-    request = request_of(tmp_path, memory_limit_bytes=3 * 2**30)
-    work = work_of(info_of(180, 320), request, 300)
-    assert plan_of(work, limits_of(request, disk_bytes=2**30), request) == MemoryPlan(interval=18)
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (
+            Needs(device_bytes=2, host_bytes=2),
+            "2 MiB of device memory: the least that works is 4 MiB of device memory, with the memory plan "
+            "'recompute'.",
+        ),
+        (
+            Needs(device_bytes=2, host_bytes=8, disk_bytes=9),
+            "2 MiB of device memory: the least that works is 3 MiB of device memory, with the memory plan "
+            "'host'.",
+        ),
+        (
+            Needs(device_bytes=2, host_bytes=0, disk_bytes=9),
+            "0 MiB of host memory and 2 MiB of device memory: the least that works is 1 MiB of host memory "
+            "and 3 MiB of device memory, with the memory plan 'disk'.",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_the_least_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Needs, said: str
+):
+    def in_mib(needs: Needs) -> Needs:
+        return Needs(**{name: size * 2**20 for name, size in vars(needs).items()})
+
+    def needs(_work: Work, plan: MemoryPlan, _frames: int) -> Needs:
+        if plan.interval > 1:
+            return in_mib(Needs(device_bytes=4, host_bytes=1))
+        return in_mib(
+            {
+                "device": Needs(device_bytes=9, host_bytes=1),
+                "host": Needs(device_bytes=3, host_bytes=7),
+                "disk": Needs(device_bytes=3, host_bytes=1, disk_bytes=6),
+            }[plan.place]
+        )
+
+    work = work_of(request_of(tmp_path), 16, 24)
+    monkeypatch.setattr(Work, "needs", needs)
+    with pytest.raises(BadInput) as caught:
+        work.plan(10, in_mib(limits))
+    assert str(caught.value) == f"in.mp4: the clip does not fit into {said}"
 
 
 def test_disks_are_looked_at_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -241,17 +283,15 @@ def test_the_spool_is_not_wanted_twice(clip: Path, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
-def test_what_lies_in_memory_counts_as_memory(tmp_path: Path):
+def test_what_lies_in_memory_counts_as_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert disk.in_memory(Path("/dev/shm"))
     assert not disk.in_memory(Path("/proc"))
-    info = info_of(180, 320)
     plan = MemoryPlan(place="disk", folder=tmp_path)
-    on_disk, in_memory = (
-        replace(work_of(info, request, 100), scratch_in_memory=memory)
-        for request, memory in ((request_of(tmp_path), False), (request_of(tmp_path), True))
-    )
-    more = in_memory.needs(plan).host_bytes - on_disk.needs(plan).host_bytes
-    assert more == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
+    held = []
+    for in_memory in (False, True):
+        monkeypatch.setattr(memory, "in_memory", lambda _folder, in_memory=in_memory: in_memory)
+        held.append(work_of(request_of(tmp_path, heap_gives_back=True)).needs(plan, 100).host_bytes)
+    assert held[1] - held[0] == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
 
 
 class NewFrames:
@@ -284,9 +324,9 @@ def test_what_is_traced_is_what_a_real_call_holds(
     """To the byte, or with the features of one frame more, which may wait elsewhere meanwhile."""
     plan = MemoryPlan(**fields, folder=tmp_path if fields.get("place") == "disk" else None)
     backend = replace(BUILT_IN["cpu"], convolution=convolution)
-    tensors = Tensors(build(TINY), backend, 16, 24)
-    per_frame = tensors.features_bytes if plan.place == "disk" else tensors.storage_bytes
-    traced = tensors.working_bytes(plan, frames) + len(plan.kept_frames(frames)) * per_frame
+    work = work_of(replace(request_of(tmp_path), model=TINY, backend=backend), 16, 24)
+    per_frame = work.features_bytes if plan.place == "disk" else work.storage_bytes
+    traced = work.working_bytes(plan, frames) + len(plan.kept_frames(frames)) * per_frame
 
     release_scratch()
     real = Prepared.of(build(TINY), backend, torch.device("cpu"))
@@ -298,11 +338,9 @@ def test_what_is_traced_is_what_a_real_call_holds(
 
     costs = real.tracer.trace(forward, torch.empty(0), holds_clip=False)
     held = max(cost.peak_bytes for cost in costs.values())
-    if plan.place == "disk":
-        held -= tensors.features_bytes  # of the form of features, which the store keeps on the meta device
     if convolution == "winograd":
         held += torch.get_num_threads() * thread_bytes(64 + 256)  # which the kernel allocates
-    assert 0 <= traced - held <= tensors.storage_bytes
+    assert 0 <= traced - held <= work.storage_bytes
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count")
@@ -325,12 +363,10 @@ def test_what_is_traced_is_what_a_real_call_holds(
 def test_a_process_keeps_to_the_least_limit_that_works(
     tmp_path: Path, frames: int, height: int, width: int, convolution: str
 ):
-    info = info_of(height, width)
     backend = replace(BUILT_IN["cpu"], convolution=convolution)
     request = replace(request_of(tmp_path, heap_gives_back=True, memory_limit_bytes=2**20), backend=backend)
-    work = work_of(info, request, frames)
     with pytest.raises(BadInput) as caught:
-        plan_of(work, limits_of(request, disk_bytes=2**40), request)
+        work_of(request, height, width).plan(frames, limits_of(request, disk_bytes=2**40))
     [least] = re.findall(r"the least that works is (\d+) MiB", str(caught.value))
     limit_bytes = int(least) * 2**20
     held = held_bytes(
@@ -349,7 +385,3 @@ def test_a_process_keeps_to_the_least_limit_that_works(
 )  # fmt: skip
 def test_sizes_as_users_write_them(text: str, size: int | None):
     assert size_bytes(text) == size
-
-
-def test_the_sample_clip_is_eight_bit(clip: Path):
-    assert inspect(clip).eight_bit

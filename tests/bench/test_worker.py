@@ -27,7 +27,7 @@ from tests.bench.fakes import (
 )
 from tests.bench.rounds import COSTS, WORK_S, Ran, exact, measure, steady, uneven
 from tests.networks import STAGES, build_basicvsr
-from vsr_model import video
+from vsr_model import media
 
 ROOT = Path(__file__).parents[2]
 
@@ -330,8 +330,8 @@ def test_threads_are_applied_and_restored(run):
 
 def test_a_video(run, tmp_path):
     path = tmp_path / "clip.mp4"
-    frames = video.moving_texture(4, 32, 48, 0)
-    with video.VideoWriter(path, frame_rate=Fraction(25), height=32, width=48) as writer:
+    frames = media.moving_texture(4, 32, 48, 0)
+    with media.VideoWriter(path, frame_rate=Fraction(25), height=32, width=48) as writer:
         for frame in frames:
             writer.write(frame)
     clip = {"name": "clip", "kind": "video", "path": str(path), "fit": "crop", "stride": 2}

@@ -21,7 +21,7 @@ from tests.networks import build_basicvsr
 from tests.vsr_model.bad_files import CANARY, CHECKPOINTS, LYING, MEDIA, encoded, picture, saved, weights
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadInput
-from vsr_model.video import inspect, iterate_frames
+from vsr_model.media import inspect, iterate_frames
 
 EXAMPLES: Final = [40, pytest.param(3000, marks=pytest.mark.slow)]
 """Of each fuzz test: a look in make test, a search in make test-slow."""
@@ -194,7 +194,7 @@ def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
     program = (
         "import resource, sys\n"
         "from vsr_model.errors import BadInput\n"
-        "from vsr_model.video import inspect\n"
+        "from vsr_model.media import inspect\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for name in sys.argv[1:]:\n"
         "    try: inspect(name)\n"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tests.networks import build_basicvsr, golden_basicvsr
 from vsr_model import build_network
-from vsr_model.clips import moving_texture
+from vsr_model.media.clips import moving_texture
 from vsr_model.native import build, convolutions, scratch
 from vsr_model.native.convolutions import Step, image, prepare, run
 from vsr_model.native.scratch import release_scratch, scratch_image

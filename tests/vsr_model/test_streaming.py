@@ -1,8 +1,10 @@
+"""Clips of any length in bounded memory: the network's own frames, whatever the plan."""
+
 import gc
-import re
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +14,11 @@ from torch import Tensor
 
 from tests import golden
 from tests.networks import STAGES, Spans, build_basicvsr, golden_basicvsr
-from vsr_model import BasicVSR, feature_stores, streaming
-from vsr_model.feature_stores import DeviceStore
-from vsr_model.frame_sources import TensorFrames
-from vsr_model.memory_plan import MemoryPlan, Place, frame_requests
+from vsr_model import BadInput, BasicVSR
+from vsr_model.memory_plan import PLACES, MemoryPlan, Place
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
-from vsr_model.streaming import upscale_frames
-
-PLACES: tuple[Place, ...] = ("device", "host", "disk")
+from vsr_model.streaming import frames as streaming
+from vsr_model.streaming import stores, upscale_frames
 
 MOST_BY_CHUNKS = 1e-5
 """Of an output whose values are about 1, when flow is estimated in more than one call."""
@@ -30,16 +29,17 @@ def smallest() -> BasicVSR:
     return build_basicvsr(4, 1, seed=0)
 
 
-class Asked(TensorFrames):
-    """Keeps what it is asked for."""
+class Clip:
+    """A clip in memory, that keeps what it is asked for."""
 
     def __init__(self, lrs: Tensor) -> None:
-        super().__init__(lrs)
+        self._lrs = lrs
+        self.shape: Any = tuple(lrs.shape)
         self.requests: list[range] = []
 
     def frames(self, start: int, stop: int) -> Iterable[Tensor]:
         self.requests.append(range(start, stop))
-        return super().frames(start, stop)
+        return self._lrs[:, start:stop].unbind(1)
 
 
 def plan_of(place: Place, interval: int, chunk: int, folder: Path) -> MemoryPlan:
@@ -47,7 +47,7 @@ def plan_of(place: Place, interval: int, chunk: int, folder: Path) -> MemoryPlan
 
 
 def upscaled(network: BasicVSR, lrs: Tensor, plan: MemoryPlan) -> Tensor:
-    return torch.stack(list(upscale_frames(network, TensorFrames(lrs), plan)), 1)
+    return torch.stack(list(upscale_frames(network, Clip(lrs), plan)), 1)
 
 
 def clip(batch: int, frames: int, height: int, width: int) -> Tensor:
@@ -66,11 +66,11 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def host_is_another_memory(monkeypatch):
     """On a CPU nothing would be copied to the host: here the place `host` copies there, too."""
-    plain = feature_stores.open_store
+    plain = stores.open_store
 
-    def open_store(plan: MemoryPlan, *, device: torch.device, **sizes: int) -> feature_stores.FeatureStore:
+    def open_store(plan: MemoryPlan, *, device: torch.device, **sizes: int) -> stores.FeatureStore:
         if plan.place == "host":
-            return feature_stores.HostStore(feature_stores.carrier_for(device))
+            return stores.HostStore(stores.carrier_for(device))
         return plain(plan, device=device, **sizes)
 
     monkeypatch.setattr(streaming, "open_store", open_store)
@@ -97,11 +97,16 @@ def test_a_longer_clip_with_the_recipes_weights(tmp_path, place):
     interval=st.integers(1, 7),
     chunk=st.integers(1, 7),
     narrow=st.booleans(),
+    channels_last=st.booleans(),
     size=st.sampled_from([(16, 17), (33, 40)]),
 )
 @settings(max_examples=15)
-def test_any_plan_gives_the_same(tmp_path_factory, batch, t, place, interval, chunk, narrow, size):
+def test_any_plan_gives_the_same(
+    tmp_path_factory, batch, t, place, interval, chunk, narrow, channels_last, size
+):
     network = build_basicvsr(4, 1, seed=0)
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
     if narrow:
         network.cast_features(torch.bfloat16)
     lrs = clip(batch, t, *size)
@@ -116,51 +121,12 @@ def test_any_plan_gives_the_same(tmp_path_factory, batch, t, place, interval, ch
         torch.testing.assert_close(output, expected, atol=2e-2 if narrow else MOST_BY_CHUNKS, rtol=0)
 
 
-def test_channels_last_is_kept_on_the_way(tmp_path):
-    network = golden_basicvsr("tiny").to(memory_format=torch.channels_last)
-    lrs = clip(2, 4, 17, 20)
-    with torch.inference_mode():
-        expected = network(lrs)
-    for place in PLACES:
-        assert torch.equal(upscaled(network, lrs, plan_of(place, 1, 3, tmp_path)), expected)
-
-
-def test_frames_are_asked_for_as_the_plan_says(tmp_path, smallest):
-    for t in (1, 2, 6):
-        lrs = clip(1, t, 16, 16)
-        for interval in range(1, t + 2):
-            plan = MemoryPlan(interval=interval, chunk=1 + interval % 3)
-            source = Asked(lrs)
-            for _ in upscale_frames(smallest, source, plan):
-                pass
-            assert source.requests == list(frame_requests(plan, t))
-
-
-def test_the_documented_order():
-    requests = frame_requests(MemoryPlan(interval=4, chunk=3), 10)
-    told = ["-".join(dict.fromkeys((str(request[0]), str(request[-1])))) for request in requests]
-    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text()
-    rows = re.findall(r"^\| (?:backward|forward).*? \| ([-0-9, ]+) \|$", page, re.MULTILINE)
-    assert ", ".join(rows).split(", ") == told
-
-
-@given(t=st.integers(1, 60), interval=st.integers(1, 61), chunk=st.integers(1, 61))
-def test_requests_are_what_a_decoder_is_told(t, interval, chunk):
-    plan = MemoryPlan(interval=interval, chunk=chunk)
-    requests = list(frame_requests(plan, t))
-    assert all(0 < len(request) <= plan.pairs_at_once(t) + 1 for request in requests)
-    assert all(0 <= request.start < request.stop <= t for request in requests)
-    frames = [frame for request in requests for frame in request]
-    times = [frames.count(frame) for frame in range(t)]
-    again = plan.recomputed_frames(t)
-    assert min(times) >= 2
-    assert max(times) == (3 if again else 2)
-    ends = [sum(map(len, requests[: i + 1])) for i in range(len(requests))]
-    backward = requests[: ends.index(t) + 1]
-    assert [frame for request in reversed(backward) for frame in request] == list(range(t))
-    # Passing over what is asked for again, the forward branch goes from the first frame to the last.
-    last = {frame: number for number, request in enumerate(requests) for frame in request}
-    assert sorted(range(t), key=lambda frame: (last[frame], frame)) == list(range(t))
+def test_frames_are_asked_for_in_few_neighbouring_ranges(smallest):
+    source = Clip(clip(1, 10, 16, 16))
+    for _ in upscale_frames(smallest, source, MemoryPlan(interval=4, chunk=3)):
+        pass
+    told = ["-".join(dict.fromkeys((str(request[0]), str(request[-1])))) for request in source.requests]
+    assert told == ["6-9", "3-5", "0-2", "0", "1-3", "4", "5-8", "5-7", "8", "9", "9"]
 
 
 @pytest.mark.parametrize(("interval", "starts", "again"), [(1, 2, 0), (3, 2, 2), (2, 3, 2), (7, 2, 0)])
@@ -168,7 +134,8 @@ def test_stages_are_reported_apart(smallest, interval, starts, again):
     t = 6 if interval == 2 else 7  # then the last segment, of one frame, starts from the end of the clip
     spans = Spans()
     plan = MemoryPlan(interval=interval, chunk=1)
-    assert len(list(upscale_frames(smallest, TensorFrames(clip(1, t, 16, 16)), plan, spans))) == t
+    assert plan.recomputed_frames(t) == again
+    assert len(list(upscale_frames(smallest, Clip(clip(1, t, 16, 16)), plan, spans))) == t
     flows = 2 * (t - 1) + again - (starts - 2)
     assert {stage: spans.stages.count(stage) for stage in STAGES} == {
         ALIGNMENT: 2 * flows,  # each is estimated, and warped along
@@ -182,42 +149,23 @@ def test_works_with_and_without_inference_mode_and_records_nothing(tmp_path, sma
     lrs = clip(1, 5, 16, 16).requires_grad_()
     for place in PLACES:
         plan = plan_of(place, 2, 2, tmp_path)
-        outputs = upscale_frames(smallest, TensorFrames(lrs), plan)
+        outputs = upscale_frames(smallest, Clip(lrs), plan)
         first = next(outputs)
         assert torch.is_grad_enabled()  # between the frames everything is the caller's
         assert not first.requires_grad
-        with torch.inference_mode():
+        with torch.inference_mode():  # and another call while this one is under way
             again = upscaled(smallest, lrs, plan)
         assert torch.equal(torch.stack([first, *outputs], 1), again)
 
 
-def test_nothing_is_kept_between_calls(smallest):
-    state = {name: dict(vars(module)) for name, module in smallest.named_modules()}
-    lrs = clip(1, 4, 16, 24)
-    plan = MemoryPlan(interval=2)
-    first = upscaled(smallest, lrs, plan)
-    abandoned = upscale_frames(smallest, TensorFrames(clip(1, 3, 20, 16)), plan)
-    next(abandoned)  # and another call while this one is under way
-    assert torch.equal(upscaled(smallest, lrs, plan), first)
-    assert {name: dict(vars(module)) for name, module in smallest.named_modules()} == state
-
-
 @pytest.mark.parametrize("place", PLACES)
-def test_whoever_stops_early_has_everything_let_go(monkeypatch, tmp_path, smallest, place):
+def test_whoever_stops_early_has_everything_let_go(tmp_path, smallest, place):
     kept: list[weakref.ref[Tensor]] = []
     trunk = smallest.propagation.backward_trunk
     hook = trunk.register_forward_hook(lambda _module, _inputs, features: kept.append(weakref.ref(features)))
-    closed = []
-    for store in (DeviceStore, feature_stores.HostStore, feature_stores.DiskStore):
-        leave = store.__exit__
-
-        def noted(self, *error, leave=leave):
-            closed.append(type(self).__name__)
-            return leave(self, *error)
-
-        monkeypatch.setattr(store, "__exit__", noted)
+    files = len(list(Path("/proc/self/fd").iterdir()))
     try:
-        outputs = upscale_frames(smallest, TensorFrames(clip(1, 6, 16, 16)), plan_of(place, 2, 2, tmp_path))
+        outputs = upscale_frames(smallest, Clip(clip(1, 6, 16, 16)), plan_of(place, 2, 2, tmp_path))
         next(outputs)
         assert any(features() is not None for features in kept)
         assert list(tmp_path.iterdir()) == []
@@ -225,7 +173,7 @@ def test_whoever_stops_early_has_everything_let_go(monkeypatch, tmp_path, smalle
         gc.collect()
         assert len(kept) >= 6
         assert all(features() is None for features in kept)
-        assert len(closed) == 1
+        assert len(list(Path("/proc/self/fd").iterdir())) == files
     finally:
         hook.remove()
 
@@ -233,10 +181,10 @@ def test_whoever_stops_early_has_everything_let_go(monkeypatch, tmp_path, smalle
 @pytest.mark.parametrize("shape", [(1, 3, 1, 32, 32), (1, 3, 3, 15, 32), (1, 0, 3, 32, 32)])
 def test_refuses_other_shapes_at_once(smallest, shape):
     with pytest.raises(ValueError, match=r"^BasicVSR needs a clip of shape \(n, t, 3, h, w\) .*\.$"):
-        upscale_frames(smallest, TensorFrames(torch.zeros(shape)), MemoryPlan())
+        upscale_frames(smallest, Clip(torch.zeros(shape)), MemoryPlan())
 
 
-class Wrong(TensorFrames):
+class Wrong(Clip):
     """Gives one frame too few, or frames of another size, from the third on."""
 
     def __init__(self, lrs: Tensor, wrong: str) -> None:
@@ -259,10 +207,27 @@ def test_refuses_frames_that_are_not_the_clips(smallest, wrong):
 
 def test_a_disk_that_cannot_hold_it_is_told_before_the_network_runs(tmp_path, smallest):
     missing = tmp_path / "missing"
-    source = Asked(clip(1, 4, 16, 16))
+    source = Clip(clip(1, 4, 16, 16))
     with pytest.raises(FileNotFoundError, match="missing"):
         next(upscale_frames(smallest, source, MemoryPlan(place="disk", folder=missing)))
     assert source.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"place": "tape"}, "place is 'tape', and 'device', 'host' and 'disk' are allowed."),
+        ({"interval": 0}, "interval is 0, and a whole number of at least 1 is allowed."),
+        ({"interval": True}, "interval is True, and a whole number of at least 1 is allowed."),
+        ({"chunk": 1.5}, "chunk is 1.5, and a whole number of at least 1 is allowed."),
+        ({"place": "disk"}, "place is 'disk' and there is no folder; give the folder to keep features in."),
+        ({"folder": Path("/f")}, "folder is /f, and place is 'device'; only 'disk' has a folder."),
+    ],
+)
+def test_plans_that_cannot_be(fields, message):
+    with pytest.raises(BadInput) as caught:
+        MemoryPlan(**fields)
+    assert str(caught.value) == message
 
 
 @pytest.mark.gpu

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vsr_model import whole_output
 from vsr_model.errors import BadInput
-from vsr_model.video import VideoWriter, iterate_frames, write_image
-from vsr_model.whole_output import appearing
+from vsr_model.media import VideoWriter, iterate_frames, whole_output, write_image
+from vsr_model.media.whole_output import appearing
 
 ROOT = Path(__file__).parents[2]
 NOISE = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -61,7 +60,7 @@ def test_a_file_appears_at_the_end(tmp_path: Path, kind: str) -> None:
     assert path.stat().st_mode == plain.stat().st_mode
 
 
-def test_a_failed_block_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
+def test_a_failed_block_and_a_rehearsal_leave_what_was_there(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "out.txt"
     path.write_text("old")
 
@@ -72,6 +71,8 @@ def test_a_failed_block_leaves_what_was_there(tmp_path: Path, kind: str) -> None
 
     with pytest.raises(KeyError):
         fail()
+    with appearing(path, rehearsal=True) as partial:
+        partial.write_text("new")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
 
@@ -98,7 +99,7 @@ def killed_while_writing(path: Path, kind: str) -> None:
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from vsr_model import whole_output\n"
+        "from vsr_model.media import whole_output\n"
         "if sys.argv[2] == 'hidden': whole_output._nameless = lambda folder: None\n"
         "with whole_output.appearing(Path(sys.argv[1])) as partial:\n"
         "    partial.write_text('half')\n"
@@ -115,15 +116,14 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path, kind: str) -> None:
     assert path.read_text() == "old"
     left = ["out.txt"] if kind == "nameless" else ["out.txt", left_behind(tmp_path)]
     assert names(tmp_path) == sorted(left)
-    # What a system without nameless files cannot help is removed by the next of the same name, and only that.
-    of_the_living = tmp_path / whole_output._hidden_name(path, 1)
-    of_the_living.touch()
+    # What a system without nameless files cannot help goes with the next of the same name, and only that.
     with appearing(tmp_path / "other.txt") as partial:
         partial.write_text("other")
-    assert names(tmp_path) == sorted([*left, "other.txt", of_the_living.name])
+    assert names(tmp_path) == sorted([*left, "other.txt"])
     with appearing(path) as partial:
         partial.write_text("new")
-    assert names(tmp_path) == sorted(["out.txt", "other.txt", of_the_living.name])
+    assert names(tmp_path) == ["other.txt", "out.txt"]
+    assert path.read_text() == "new"
 
 
 def left_behind(folder: Path) -> str:
@@ -133,15 +133,17 @@ def left_behind(folder: Path) -> str:
 
 
 def test_videos_and_pictures_have_no_name_before_they_are_whole(tmp_path: Path, kind: str) -> None:
-    with VideoWriter(tmp_path / "a.mp4", frame_rate=Fraction(25), height=64, width=96) as writer:
-        for _ in range(3):
-            writer.write(NOISE)
-        assert not (tmp_path / "a.mp4").exists()
-        assert kind == "hidden" or names(tmp_path) == []
-    write_image(tmp_path / "a.png", NOISE)
-    assert names(tmp_path) == ["a.mp4", "a.png"]
+    for rehearsal in (True, False):
+        with VideoWriter(
+            tmp_path / "a.mp4", frame_rate=Fraction(25), height=64, width=96, rehearsal=rehearsal
+        ) as writer:
+            for _ in range(3):
+                writer.write(NOISE)
+            assert not (tmp_path / "a.mp4").exists()
+            assert kind == "hidden" or names(tmp_path) == []
+        write_image(tmp_path / "a.png", NOISE, rehearsal=rehearsal)
+        assert names(tmp_path) == ([] if rehearsal else ["a.mp4", "a.png"])
     assert len(list(iterate_frames(tmp_path / "a.mp4"))) == 3
-    assert len(list(iterate_frames(tmp_path / "a.png"))) == 1
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -4,6 +4,7 @@ Chan et al., "BasicVSR: The Search for Essential Components in Video Super-Resol
 section 3; checkpoints of the implementations in BasicSR and mmagic fit it (`vsr_model.checkpoint`).
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, Literal, TypeAlias
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, pixel_shuffle, resize
 from vsr_model.network import Facts, Network, Published, check_clip
-from vsr_model.recurrence import propagate
 from vsr_model.spynet import SPyNet
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 from vsr_model.warp import warp
@@ -22,6 +22,9 @@ OUTPUT_CHANNELS: Final = 64  # of the layers at the output's size, whatever mid_
 
 ResizeMode: TypeAlias = Literal["bilinear", "nearest"]
 Direction: TypeAlias = Literal["backward", "forward"]  # of a branch and its flow, in time
+Step: TypeAlias = tuple[int, Tensor, Tensor | None]
+"""A frame's index in the clip, the frame (n, 3, h, w), and the flow (n, 2, h, w) that starts at it and points
+into the frame that a branch comes from. It is None where a branch starts."""
 
 
 class Alignment(nn.Module):
@@ -193,7 +196,7 @@ class BasicVSR(Network):
 
         with probe(PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
-        # `recurrence.forward_branch` is this loop for clips of any length. Here it is written out, so that a
+        # `streaming.upscale_frames` has this loop for clips of any length. Here it is written out, so that a
         # profile of this function by line shows what each stage adds.
         outputs = []
         for i, frame in enumerate(lrs.unbind(1)):
@@ -234,3 +237,21 @@ class BasicVSR(Network):
 def _neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
     """The earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
     return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
+
+
+def propagate(
+    trunk: nn.Module, alignment: nn.Module, steps: Iterable[Step], feat_prop: Tensor, probe: StageProbe
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield index, frame, and features (n, mid_channels, h, w) of each step, in the order of the steps.
+
+    `feat_prop` is what the first step is given: zeros where the branch starts, else the features of the frame
+    that its flow points into. Nothing is kept but what one step hands to the next.
+    """
+    for index, frame, flow in steps:
+        if flow is not None:
+            with probe(ALIGNMENT):
+                feat_prop = alignment(feat_prop, flow)
+        del flow  # it keeps those that were estimated with it
+        with probe(PROPAGATION):
+            feat_prop = trunk(frame, feat_prop)
+        yield index, frame, feat_prop

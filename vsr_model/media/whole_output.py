@@ -2,13 +2,11 @@
 
 import errno
 import os
-import platform
 import shutil
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from vsr_model.errors import BadInput
 
@@ -19,7 +17,7 @@ _OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTA
 
 
 def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
-    """An OSError that names `path` if writing it failed by the machine's state, None if by the request.
+    """Return an OSError that names `path` if the machine's state made writing it fail, None if the request.
 
     `error` is what a library raised: FFmpeg's errors are not all OSErrors, and they name files of their own.
     """
@@ -28,12 +26,12 @@ def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A name to open and write under; what is there when the block ends appears as `path`, or replaces it.
+def appearing(path: Path, *, rehearsal: bool = False) -> Iterator[Path]:
+    """Give a name to write under; what is there when the block ends appears as `path`, or replaces it.
 
-    Nothing is left if the block ends by an exception. Where the system can (Linux, most file systems) the
-    file has no name until it is whole, so that a process that is killed leaves nothing either; elsewhere it
-    has a hidden name beside `path`, and the next block for the same output removes what dead processes left.
+    Nothing is left if the block ends by an exception, or is a `rehearsal`. Where the system can (Linux, most
+    file systems) the file has no name until it is whole, so that a process that is killed leaves nothing
+    either; elsewhere it has a hidden name beside `path`, which the next block for the same output takes over.
 
     Raises BadInput for a folder as `path` and for a missing one around it, OSError for what the system says.
     """
@@ -42,30 +40,38 @@ def appearing(path: Path) -> Iterator[Path]:
         raise BadInput(f"{path} is a folder, and a file is to be written.")
     if not path.parent.is_dir():
         raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
-    _remove_leftovers(path)
     mode = path.stat().st_mode & 0o777 if path.exists() else None  # what was private stays so
-    hidden = path.with_name(_hidden_name(path, os.getpid()))
+    hidden = _hidden(path)
     descriptor = _nameless(path.parent)
     try:
         if descriptor is None:
             yield hidden
-            _to_disk(hidden)
+            if not rehearsal:
+                _to_disk(hidden)
         else:
             nameless = Path(f"/proc/self/fd/{descriptor}")
             yield nameless
-            os.fsync(descriptor)
-            _name(nameless, hidden)
-        if mode is not None:
-            hidden.chmod(mode)
-        hidden.replace(path)
+            if not rehearsal:
+                os.fsync(descriptor)
+                _name(nameless, hidden)
+        if not rehearsal:
+            if mode is not None:
+                hidden.chmod(mode)
+            hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)
         if descriptor is not None:
             os.close(descriptor)
 
 
+def _hidden(path: Path) -> Path:
+    """Return a name beside `path` that is its own, and never too long."""
+    own = zlib.crc32(os.fsencode(path.name))
+    return path.with_name(f".{path.stem[:_NAME_LENGTH]}.{own:08x}.partial{path.suffix}")
+
+
 def _nameless(folder: Path) -> int | None:
-    """The descriptor of an open file without a name in `folder`; None where there are none."""
+    """Open a file without a name in `folder`; return None where there are none."""
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
@@ -79,6 +85,7 @@ def _nameless(folder: Path) -> int | None:
 
 
 def _name(nameless: Path, hidden: Path) -> None:
+    hidden.unlink(missing_ok=True)
     folder = os.open(hidden.parent, os.O_PATH)
     try:
         # With a folder given the system follows the link in /proc to the file, else it would link the link.
@@ -97,18 +104,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _hidden_name(path: Path, process: int | str) -> str:
-    # With the machine's name, because a process can be looked for only where it ran.
-    return f".{path.stem[:_NAME_LENGTH]}.{platform.node()[:_NAME_LENGTH]}.{process}.partial{path.suffix}"
-
-
-def _remove_leftovers(path: Path) -> None:
-    before, after = _hidden_name(path, "/").split("/")
-    with suppress(OSError):  # in a folder that cannot be listed
-        for file in path.parent.iterdir():
-            process = file.name.removeprefix(before).removesuffix(after)
-            is_one = file.name == f"{before}{process}{after}" and process.isdecimal()
-            if is_one and not psutil.pid_exists(int(process[:9])):
-                file.unlink()

@@ -13,11 +13,15 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media_info import MAX_ANIMATED_PIXELS, MediaInfo, check_size, refusing
-from vsr_model.orientation import EXIF_ORIENTATIONS, UPRIGHT, Orientation
+from vsr_model.media.info import MediaInfo, check_size, refusing
+from vsr_model.media.orientation import EXIF_ORIENTATIONS, UPRIGHT, Orientation
 
 PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Pillow's names of the formats that are read. Its MPEG reader, for one, is a header and no decoder."""
+
+MAX_ANIMATED_PIXELS = 2**31
+"""Pixels of all frames of an animated picture, which are decoded to learn its times: 1,000 frames at
+1920 x 1080. Empty frames cost a file twenty bytes each, whatever size its header states."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _DELAY_IF_NONE_MS = 100  # what browsers show for a frame that states no delay
@@ -28,7 +32,7 @@ _PROFILE_SPACE = slice(16, 20)  # of an ICC profile's header
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image | None]:
-    """The picture in `path`, None where Pillow knows no picture in it."""
+    """Open the picture in `path`; give None where Pillow knows no picture in it."""
     with refusing(path):
         try:
             with _quiet():
@@ -50,8 +54,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def picture_count(path: Path, picture: Image.Image) -> int:
-    """How many frames an animated picture has, else 1; BadInput for several pages, and for too much."""
+def _picture_count(path: Path, picture: Image.Image) -> int:
+    """Return how many frames an animated picture has, else 1; refuse several pages, and too much."""
     if picture.format == "MPO":
         return 1  # the further pictures of a camera's multi-picture JPEG are previews and depth maps
     with _quiet():
@@ -67,9 +71,9 @@ def picture_count(path: Path, picture: Image.Image) -> int:
 
 
 def picture_times(path: Path, picture: Image.Image) -> list[Fraction]:
-    """When each frame of an animated picture begins, and last when the last one ends, in seconds."""
+    """Return when each frame of an animated picture begins, and last when the last one ends, in seconds."""
     times = [Fraction(0)]
-    for index in range(picture_count(path, picture)):
+    for index in range(_picture_count(path, picture)):
         with _quiet():
             picture.seek(index)
             picture.load()  # WebP states the delay only once the frame is decoded
@@ -79,8 +83,8 @@ def picture_times(path: Path, picture: Image.Image) -> list[Fraction]:
 
 
 def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
-    """What the picture is, after decoding it."""
-    picture_count(path, picture)  # refuses too much of it before any of it is decoded
+    """Return what the picture is, after decoding it."""
+    _picture_count(path, picture)  # refuses too much of it before any of it is decoded
     image = picture_rgb(path, picture)
     orientation = _orientation(picture)
     times = picture_times(path, picture)
@@ -94,8 +98,7 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
         height=image.shape[1],
         frame_count=count,
         frame_rate=count / times[-1] if count > 1 else None,
-        rotation_degrees=orientation.degrees,
-        has_audio=False,
+        turned=orientation != UPRIGHT,
         eight_bit=picture.mode in _MODES_8_BIT and not _is_deep_png(path, picture),
         colour_profile=profile if is_rgb else None,
         notes=("The colour profile was not applied.",) if profile and not is_rgb else (),
@@ -103,18 +106,16 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
 
 
 def picture_rgb(path: Path, picture: Image.Image) -> Tensor:
-    """The frame that `picture` stands at, as (3, h, w), upright."""
+    """Return the frame that `picture` stands at, as (3, h, w), upright."""
     with _quiet():
         picture.load()
         # Pillow keeps 8 of the 16 bits of a colour PNG, FFmpeg's decoder keeps all. `load` has told whether
         # the file is whole, where FFmpeg would make up what is missing.
         samples = _deep_png(path) if _is_deep_png(path, picture) else _pillow_samples(path, picture)
-        orientation = _orientation(picture)
-    if samples.shape[2] == 4:
-        if (samples[:, :, 3] < 1).any():
-            raise BadInput(f"{path} has transparent pixels, and must be flattened onto a background first.")
-        samples = samples[:, :, :3]
-    return orientation.apply(torch.from_numpy(samples).permute(2, 0, 1)).contiguous()
+    if samples.shape[2] == 4 and (samples[:, :, 3] < 1).any():
+        raise BadInput(f"{path} has transparent pixels, and must be flattened onto a background first.")
+    image = torch.from_numpy(samples[:, :, :3]).permute(2, 0, 1)
+    return _orientation(picture).apply(image).contiguous()
 
 
 def _orientation(picture: Image.Image) -> Orientation:
@@ -123,7 +124,7 @@ def _orientation(picture: Image.Image) -> Orientation:
 
 
 def _is_deep_png(path: Path, picture: Image.Image) -> bool:
-    if picture.format != "PNG" or picture_count(path, picture) > 1:
+    if picture.format != "PNG" or _picture_count(path, picture) > 1:
         return False
     with path.open("rb") as file:
         return file.read(25)[24:] == b"\x10"  # the bit depth in the header chunk, which comes first
@@ -137,7 +138,7 @@ def _deep_png(path: Path) -> np.ndarray:
 
 
 def _pillow_samples(path: Path, picture: Image.Image) -> np.ndarray:
-    """(h, w, 3 or 4) float32 in [0, 1]."""
+    """Return (h, w, 3 or 4) float32 in [0, 1]."""
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         grey = np.asarray(picture).astype(np.float32)
         if grey.min() < 0 or grey.max() > 65535:

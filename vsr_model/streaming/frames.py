@@ -1,24 +1,43 @@
 """Clips of any length through BasicVSR in bounded memory, frame by frame, with the network's own results."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vsr_model.feature_stores import FeatureStore, open_store
-from vsr_model.frame_sources import FrameSource
 from vsr_model.memory_plan import MemoryPlan, backward_requests, forward_requests, segment_end
 from vsr_model.network import check_clip
-from vsr_model.networks.basicvsr import BasicVSR, Direction
-from vsr_model.recurrence import Step, forward_branch, propagate
-from vsr_model.stages import ALIGNMENT, PROPAGATION, StageProbe, no_probe
+from vsr_model.networks.basicvsr import BasicVSR, Direction, Step, propagate
+from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
+from vsr_model.streaming.stores import FeatureStore, open_store
+
+
+class FrameSource(Protocol):
+    """A clip that is asked for a few neighbouring frames at a time.
+
+    All frames of a request are taken before the next one. The backward branch asks for all frames once, from
+    last to first, before anything else is asked for.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(n, t, 3, h, w) of the whole clip."""
+        ...
+
+    def frames(self, start: int, stop: int) -> Iterable[Tensor]:
+        """Return the frames from `start` to before `stop` in the order of time, each (n, 3, h, w).
+
+        They may be on any device, and must be the same whenever they are asked for.
+        """
+        ...
 
 
 def upscale_frames(
     network: BasicVSR, source: FrameSource, plan: MemoryPlan, probe: StageProbe = no_probe
 ) -> Iterator[Tensor]:
-    """The outputs (n, 3, 4h, 4w) of all frames of `source`, first to last, as `network` itself computes them.
+    """Yield the outputs (n, 3, 4h, 4w) of all frames of `source`, as `network` itself computes them.
 
     They are those of `network(lrs)` bit for bit in float32 where `plan.is_one_call`. In smaller calls the
     convolutions of flow estimation may add up in another order; docs/memory.md says how far that goes. No
@@ -40,21 +59,23 @@ def _outputs(network: BasicVSR, source: FrameSource, plan: MemoryPlan, probe: St
     ) as store:
         feats_backward = _BackwardFeatures(inputs, store)
         feats_backward.compute()
-        yield from forward_branch(
-            network,
-            inputs.forward_steps(),
-            feats_backward,
-            inputs.initial_features(),
-            probe,
-            frames=inputs.count,
+        steps = inputs.forward_steps()
+        propagated = propagate(
+            network.propagation.forward_trunk, network.alignment, steps, inputs.initial_features(), probe
         )
-
-
-def features_bytes(network: BasicVSR, shape: tuple[int, int, int, int, int]) -> int:
-    """Return the bytes of one frame's features in one direction, for a clip (n, t, 3, h, w)."""
-    n, _, _, h, w = shape
-    weight = network.propagation.backward_trunk.conv_in.weight
-    return n * network.propagation.mid_channels * h * w * weight.itemsize
+        for index in range(inputs.count):
+            # Before the frame's step is asked for: where they are computed again, no more frames and flows
+            # are held meanwhile than need be.
+            feat_backward = feats_backward.take(index)
+            _, frame, feat_forward = next(propagated)
+            with probe(AGGREGATION):
+                features = network.aggregation(feat_backward, feat_forward)
+            del feat_backward, feat_forward
+            with probe(UPSAMPLING):
+                output = network.upsampling(features, frame)
+            del features, frame
+            yield output
+            del output  # its receiver alone decides how long it lives
 
 
 class _Inputs:
@@ -68,14 +89,14 @@ class _Inputs:
         weight = network.propagation.backward_trunk.conv_in.weight
         self.device = weight.device
         self._no_frames = weight.new_empty(n, 0, c, h, w)
-        self.features_bytes = features_bytes(network, source.shape)
+        self.features_bytes = n * network.propagation.mid_channels * h * w * weight.itemsize
 
     def initial_features(self) -> Tensor:
         with self.probe(PROPAGATION):
             return self.network.propagation.initial_features(self._no_frames)
 
     def backward_steps(self, *, first: int, top: int, from_kept: bool) -> Iterator[Step]:
-        """From frame `top`, or from the one before if its features are there already, down to `first`."""
+        """Yield from frame `top`, or from the one before if its features are there already, to `first`."""
         held: list[Tensor] = []
         for request in backward_requests(self.plan, self.count, first=first, top=top):
             held = [*self._frames(request), *held]
@@ -87,7 +108,7 @@ class _Inputs:
                 yield request.start + len(flows) - 1, held[-1], flows.pop()
 
     def forward_steps(self) -> Iterator[Step]:
-        """From the first frame to the last."""
+        """Yield from the first frame to the last."""
         held: deque[Tensor] = deque()
         for request in forward_requests(self.plan, self.count):
             held += self._frames(request)
@@ -109,7 +130,7 @@ class _Inputs:
         return frames
 
     def _flows(self, frames: Sequence[Tensor], direction: Direction) -> list[Tensor]:
-        """The flow of each pair of neighbours, estimated in one call; of a single frame there is none."""
+        """Return the flow of each pair of neighbours, estimated in one call; none of a single frame."""
         if len(frames) == 1:
             return []
         with self.probe(ALIGNMENT):
@@ -133,7 +154,8 @@ class _BackwardFeatures:
             elif index < self._inputs.plan.interval:
                 self._segment[index] = features
 
-    def __call__(self, index: int) -> Tensor:
+    def take(self, index: int) -> Tensor:
+        """Return the features of a frame, which is asked for once."""
         if index not in self._segment:
             self._fill(index)
         return self._segment.pop(index)

@@ -1,4 +1,4 @@
-"""RGB tensors to pictures and videos that common players show as they were, nothing clipped silently."""
+"""RGB tensors to pictures and videos that common players show as they were."""
 
 import io
 import math
@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.sound import Sound
-from vsr_model.whole_output import appearing, fault_of_the_system
+from vsr_model.media.sound import Sound
+from vsr_model.media.whole_output import appearing, fault_of_the_system
 
 IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -34,14 +34,13 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
 """The suffixes of pictures that are written, and how: lossless, or JPEG of high quality with full chroma."""
 
 _X264 = ("libx264", {"crf": "14", "preset": "medium"})
-_OPENH264 = ("libopenh264", {"b": "20M", "rc_mode": "quality"})
 _MPEG4 = ("mpeg4", {"qmin": "2", "qmax": "2", "b": "100M"})
 _FFV1 = ("ffv1", {"level": "3"})
 _VP9 = ("libvpx-vp9", {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "4"})
 VIDEO_ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
-    ".mp4": (_X264, _OPENH264, _MPEG4),
-    ".mov": (_X264, _OPENH264, _MPEG4),
-    ".mkv": (_X264, _FFV1, _OPENH264, _MPEG4),
+    ".mp4": (_X264, _MPEG4),
+    ".mov": (_X264, _MPEG4),
+    ".mkv": (_X264, _FFV1),
     ".webm": (_VP9,),
 }
 """The suffixes of videos that are written, and encoders of near-transparent quality, best first."""
@@ -62,13 +61,16 @@ _BT709 = 1  # ITU-T H.273's number, of matrix, primaries and transfer alike
 _LIMITED = 1  # FFmpeg's number of the range
 
 
-def write_image(path: str | Path, image: Tensor, colour_profile: bytes | None = None) -> float:
+def write_image(
+    path: str | Path, image: Tensor, colour_profile: bytes | None = None, *, rehearsal: bool = False
+) -> float:
     """Write (3, h, w) RGB as an 8-bit picture of the kind that the suffix names.
 
     Values are rounded to the nearest of 256 levels; those outside [0, 1] are clamped, and their share (0 to
     1) is returned so that a caller can say so. An ICC `colour_profile` goes along in all kinds but BMP. The
-    file appears under its name once it is whole. Raises BadInput for an unknown suffix, a missing folder, a
-    tensor that is no picture, and what cannot be stored, OSError for a disk that is full or fails.
+    file appears under its name once it is whole, and not at all in a `rehearsal`. Raises BadInput for an
+    unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored, OSError for a
+    disk that is full or fails.
     """
     path = Path(path)
     options = IMAGE_OPTIONS.get(path.suffix.lower())
@@ -86,7 +88,7 @@ def write_image(path: str | Path, image: Tensor, colour_profile: bytes | None = 
         raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
     # Pillow itself would leave half a JPEG on a full disk and say nothing.
     try:
-        with appearing(path) as partial:
+        with appearing(path, rehearsal=rehearsal) as partial:
             partial.write_bytes(encoded.getbuffer())
     except OSError as error:
         refusal = BadInput(f"{path} cannot be written ({error.strerror}).")
@@ -97,16 +99,16 @@ def write_image(path: str | Path, image: Tensor, colour_profile: bytes | None = 
 class VideoWriter:
     """A video file, written frame by frame inside a `with` block.
 
-    H.264 where PyAV has x264 (`encoder` says what it is), 4:2:0, BT.709 limited range and tagged so, which is
-    what players expect. `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and
-    nothing is to be cropped or padded silently; frames that BasicVSR made always are. Frames follow each
-    other at `frame_rate` unless times are given. Pixels are
-    `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never
-    if the block is left by an exception or the process is killed.
+    H.264 where PyAV has x264, 4:2:0, BT.709 limited range and tagged so, which is what players expect.
+    `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and nothing is to be cropped or
+    padded silently. Frames follow each other at `frame_rate` unless times are given. Pixels are
+    `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never if the
+    block is left by an exception, the process is killed, or this is a `rehearsal`.
 
     `sound` is a video file all of whose sound is copied: its first frame's time is that of the first frame
-    written. `cut_sound` ends it with the last frame, for when that is not the source's last. What of it was
-    left out is said in `sound_notes`.
+    written. `cut_sound` ends it with the last frame, for when that is not the source's last. Sentences on
+    what of it was left out are in `sound_notes` when the block has ended. A rehearsal raises BadInput for
+    sound of which the container takes nothing.
 
     Calls may come from several threads, one after another.
 
@@ -125,8 +127,10 @@ class VideoWriter:
         pixel_aspect: Fraction = Fraction(1),
         sound: Path | None = None,
         cut_sound: bool = False,
+        rehearsal: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.sound_notes: tuple[str, ...] = ()
         self._pixel_aspect = pixel_aspect
         if height < 2 or width < 2 or height % 2 or width % 2:
             raise BadInput(
@@ -138,14 +142,13 @@ class VideoWriter:
             )
         self.frame_rate = Fraction(frame_rate).limit_denominator(_TICKS_PER_S)
         self.height, self.width = height, width
-        self.encoder, self._options = _best_encoder(self.path)
+        self._encoder, self._options = _best_encoder(self.path)
         # A multiple of the rate's numerator, so that a frame period is a whole number of ticks.
         ticks = self.frame_rate.numerator * max(1, _TICKS_PER_S // self.frame_rate.numerator)
         self._time_base = Fraction(1, ticks)
         self._period = int(ticks / self.frame_rate)
         self._last_pts: int | None = None
-        self._container_format = _CONTAINERS[self.path.suffix.lower()]
-        self._sound_source, self._cut_sound = sound, cut_sound
+        self._sound_source, self._cut_sound, self._rehearsal = sound, cut_sound, rehearsal
         self._sound: Sound | None = None
         self._stack = ExitStack()
         self._container: OutputContainer | None = None
@@ -153,12 +156,12 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         with self._refusing(), ExitStack() as stack:
-            partial = stack.enter_context(appearing(self.path))
-            container = av.open(
-                f"file:{partial}", "w", format=self._container_format, container_options=_MUXER_OPTIONS
+            partial = stack.enter_context(appearing(self.path, rehearsal=self._rehearsal))
+            kind = _CONTAINERS[self.path.suffix.lower()]
+            container = stack.enter_context(
+                av.open(f"file:{partial}", "w", format=kind, container_options=_MUXER_OPTIONS)
             )
-            stack.enter_context(container)
-            stream = container.add_stream(self.encoder, rate=self.frame_rate, options=self._options)
+            stream = container.add_stream(self._encoder, rate=self.frame_rate, options=self._options)
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             context = stream.codec_context
@@ -199,16 +202,6 @@ class VideoWriter:
         self._last_pts = pts
         return clamped
 
-    @property
-    def sound_notes(self) -> tuple[str, ...]:
-        """What of the sound was left out so far, in sentences for the user."""
-        return () if self._sound is None else self._sound.notes
-
-    @property
-    def refuses_sound(self) -> bool:
-        """Whether the container has refused all that it was given of some track so far."""
-        return self._sound is not None and self._sound.is_refused
-
     def _next_pts(self, time_s: float | None) -> int:
         if time_s is None:
             return 0 if self._last_pts is None else self._last_pts + self._period
@@ -234,7 +227,7 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            refusal = BadInput(f"{self.path} cannot be written by {self.encoder} ({error.strerror}).")
+            refusal = BadInput(f"{self.path} cannot be written by {self._encoder} ({error.strerror}).")
             raise fault_of_the_system(error, self.path) or refusal from error
 
     def __exit__(
@@ -245,10 +238,15 @@ class VideoWriter:
                 if self._last_pts is None:
                     raise BadInput(f"{self.path} would be empty, and at least one frame must be written.")
                 self._encode(None)
-                if self._sound is not None and self._cut_sound:
-                    self._sound.write_before((self._last_pts + self._period) * self._time_base)
-                elif self._sound is not None:
-                    self._sound.write_until()
+                if self._sound is not None:
+                    end_s = (self._last_pts + self._period) * self._time_base
+                    self._sound.write_rest(end_s if self._cut_sound else None)
+                    self.sound_notes = self._sound.notes
+                    if self._rehearsal and self._sound.is_refused:
+                        raise BadInput(
+                            f"{self._sound_source} has sound that {self.path} does not take; --no-sound"
+                            " leaves it out."
+                        )
         else:
             with suppress(av.FFmpegError, OSError):  # of the trailer, where the disk is full already
                 self._stack.__exit__(kind, error, trace)
@@ -256,22 +254,18 @@ class VideoWriter:
 
 
 def _best_encoder(path: Path) -> tuple[str, dict[str, str]]:
-    suffixes = [suffix for suffix, encoders in VIDEO_ENCODERS.items() if any(map(_has_encoder, encoders))]
-    if path.suffix.lower() not in suffixes:
-        raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(suffixes)}.")
-    return next(filter(_has_encoder, VIDEO_ENCODERS[path.suffix.lower()]))
-
-
-def _has_encoder(encoder: tuple[str, dict[str, str]]) -> bool:
-    try:
-        av.Codec(encoder[0], "w")
-    except (av.FFmpegError, ValueError):  # PyAV's UnknownCodecError is a ValueError
-        return False
-    return True
+    best = {
+        suffix: next((encoder for encoder in encoders if encoder[0] in av.codecs_available), None)
+        for suffix, encoders in VIDEO_ENCODERS.items()
+    }
+    if (found := best.get(path.suffix.lower())) is None:
+        suffixes = ", ".join(suffix for suffix, encoder in best.items() if encoder is not None)
+        raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {suffixes}.")
+    return found
 
 
 def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
-    """`image` on the host, float32 and clamped, and the share of its values that were outside [0, 1]."""
+    """Return `image` on the host, float32 and clamped, and the share of its values outside [0, 1]."""
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0 or not image.is_floating_point():
         raise BadInput(
             f"{path} is to hold {image.dtype} values of shape {tuple(image.shape)},"
@@ -285,7 +279,7 @@ def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
 
 
 def _yuv420(pixels: Tensor) -> np.ndarray:
-    """(3, h, w) RGB in [0, 1], h and w even, to planar 4:2:0 bytes (3h/2, w): BT.709, limited range."""
+    """Return (3, h, w) RGB, h and w even, as planar 4:2:0 bytes (3h/2, w): BT.709, limited range."""
     red, green, blue = pixels
     luma = _RED * red + _GREEN * green + _BLUE * blue
     chroma = torch.stack([(blue - luma) / (2 * (1 - _BLUE)), (red - luma) / (2 * (1 - _RED))])

@@ -1,7 +1,6 @@
 """The sound of a video file, copied to another file beside frames that were made anew.
 
-The time of the source's first frame becomes 0, where the new frames start; sound that begins before it or
-after it stays where it was.
+The time of the source's first frame becomes 0, where the new frames start; sound keeps its distance to it.
 """
 
 from collections.abc import Generator, Mapping
@@ -20,8 +19,8 @@ from av.packet import Packet
 from av.stream import Discard
 
 from vsr_model.errors import BadInput
-from vsr_model.media_info import existing_file, refusing
-from vsr_model.video_decoder import decoded, open_video
+from vsr_model.media.info import existing_file, refusing
+from vsr_model.media.videos import decoded, open_video
 
 _PCM_OF_QUICKTIME = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"}
 _MPEG_FAMILY = {"aac", "mp3", "ac3", "eac3", "alac"}
@@ -87,19 +86,19 @@ class Sound:
         except av.FFmpegError:
             self._broken_off = True
 
-    def write_until(self, time_s: Fraction | None = None) -> None:
-        """Write what starts up to `time_s`, as far as it is stored in that order, or all that is left."""
-        while self._next is not None and (time_s is None or self._next[0] <= time_s):
+    def write_until(self, time_s: Fraction) -> None:
+        """Write what starts up to `time_s`, as far as it is stored in that order."""
+        while self._next is not None and self._next[0] <= time_s:
             start_s, track, packet = self._next
             track.put(packet, start_s)
             self._next = next(self._packets, None)
 
-    def write_before(self, end_s: Fraction) -> None:
-        """Write the rest of what starts before `end_s`, in whatever order it is stored."""
+    def write_rest(self, end_s: Fraction | None) -> None:
+        """Write all that is left, or what of it starts before `end_s`, in whatever order it is stored."""
         ended: set[_Track] = set()
         while self._next is not None and len(ended) < len(self._tracks):
             start_s, track, packet = self._next
-            if start_s < end_s:
+            if end_s is None or start_s < end_s:
                 track.put(packet, start_s)
             else:
                 ended.add(track)
@@ -107,12 +106,12 @@ class Sound:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the target has refused all that it was given of some track so far."""
+        """Tell whether the target has refused all that it was given of some track so far."""
         return any(track.lost_packets and not track.written_packets for track in self._tracks.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user, of what was so far."""
+        """Return sentences for the user on what was so far."""
         lost = sum(track.lost_packets for track in self._tracks.values())
         notes = [f"Damaged sound was left out: {lost} of its packets."] if lost else []
         if self._broken_off:
@@ -202,7 +201,7 @@ class _Track:
 
 
 def _kept_tags(tags: Mapping[str, str], container: str) -> dict[str, str]:
-    """Return what `container` is told of a track. FFmpeg reads "name" in mp4 where it wrote a "title"."""
+    """Return the tags of a track for `container`. FFmpeg reads "name" in mp4 where it wrote a "title"."""
     kept = {"language": tags.get("language"), "title": tags.get("title", tags.get("name"))}
     if container in _WITH_EDIT_LISTS:  # where some players look for the title
         kept["handler_name"] = tags.get("handler_name", kept["title"])

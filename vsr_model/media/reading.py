@@ -1,6 +1,6 @@
 """Pictures and videos to RGB tensors: one frame, or frame by frame, whichever of the two a file is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -10,9 +10,9 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media_info import MediaInfo, existing_file
-from vsr_model.picture_decoder import inspect_picture, open_picture, picture_count, picture_rgb, picture_times
-from vsr_model.video_decoder import decoded, frame_rgb, inspect_video, open_video, shown_packets
+from vsr_model.media.info import MediaInfo, existing_file
+from vsr_model.media.pictures import inspect_picture, open_picture, picture_rgb, picture_times
+from vsr_model.media.videos import decoded, frame_rgb, inspect_video, open_video, shown_packets
 
 _RATE_IF_NONE = Fraction(25)  # of raw streams that carry neither timestamps nor a rate
 
@@ -26,7 +26,7 @@ class VideoFrame:
 
 
 def inspect(path: str | Path) -> MediaInfo:
-    """What `path` holds; decodes its first frame, so that what passes here opens.
+    """Return what `path` holds, after decoding its first frame, so that what passes here opens.
 
     Raises BadInput for a missing, empty or damaged file, a folder, and what is neither picture nor video.
     """
@@ -39,7 +39,7 @@ def inspect(path: str | Path) -> MediaInfo:
 
 
 def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = None) -> Iterator[VideoFrame]:
-    """Every `stride`-th frame of `path` in the order shown, at most `limit` of them, one in memory at a time.
+    """Yield every `stride`-th frame of `path` in the order shown, at most `limit`, one in memory at a time.
 
     YCbCr becomes RGB by the matrix and range that the stream states; where it states none, BT.709 from 720
     lines on and BT.601 below, limited range. Rotation is applied, so frames stand upright. Fields stay
@@ -50,35 +50,17 @@ def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = Non
     """
     if stride < 1 or (limit is not None and limit < 0):
         raise BadInput(f"stride is {stride} and limit {limit}, and at least 1 and 0 are allowed.")
-    frames = _frames(existing_file(path), stride)
-    return frames if limit is None else _at_most(limit, frames)
+    return islice(_frames(existing_file(path), stride), limit)
 
 
-def _at_most(limit: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    for _, frame in zip(range(limit), frames, strict=False):
-        yield frame
+def count_packets(path: Path, limit: int | None = None) -> int:
+    """Return about how many frames a video holds, at most `limit`, at the price of reading the file.
 
-
-def count_packets(
-    path: str | Path, on_count: Callable[[int], None] | None = None, *, limit: int | None = None
-) -> int:
-    """About how many frames `path` holds, at the price of reading the file: exact for pictures.
-
-    For containers that state no count. Nothing is decoded: packets are counted, and a video whose packets
-    hold no frame or several, or that is damaged, has another number of frames. `on_count` is told the count
-    so far after every packet; nothing is counted beyond `limit`. Raises BadInput as `iterate_frames`, for
-    damage that shows without decoding.
+    For containers that state no count. Nothing is decoded: a video whose packets hold no frame or several,
+    or that is damaged, has another number of frames. Raises BadInput for damage that shows without decoding.
     """
-    path = existing_file(path)
-    with open_picture(path) as picture:
-        if picture is not None:
-            return picture_count(path, picture)
     with open_video(path) as (container, stream):
-        count = 0
-        for count, _ in enumerate(islice(shown_packets(container, stream), limit), start=1):
-            if on_count is not None:
-                on_count(count)
-        return count
+        return sum(1 for _ in islice(shown_packets(container, stream), limit))
 
 
 def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:

@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media_info import MediaInfo, check_size, refusing
-from vsr_model.orientation import UPRIGHT, Orientation
+from vsr_model.media.info import MediaInfo, check_size, refusing
+from vsr_model.media.orientation import UPRIGHT, Orientation
 
 VIDEO_CONTAINERS = frozenset(
     {"mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "nut", "mxf", "dv"}
@@ -50,7 +50,7 @@ _EXACT = int(
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container in `path` and its first video stream; BadInput where there is none."""
+    """Open the container in `path` and find its first video stream; raise BadInput where there is none."""
     with path.open("rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
@@ -79,7 +79,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Every frame in the order shown; BadInput where one is damaged or none is there."""
+    """Yield every frame in the order shown; raise BadInput where one is damaged or none is there."""
     count = 0
     for packet in container.demux(stream):
         frames = [] if packet.is_corrupt else stream.decode(packet)
@@ -94,7 +94,7 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
 
 
 def shown_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """The packets of `stream` that frames come from, in the order stored, undecoded."""
+    """Yield the packets of `stream` that frames come from, in the order stored, undecoded."""
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all  # most containers then skip their bytes
@@ -104,14 +104,14 @@ def shown_packets(container: InputContainer, stream: VideoStream) -> "Iterator[P
 
 
 def inspect_video(path: Path, container: InputContainer, stream: VideoStream) -> MediaInfo:
-    """What the video is, after decoding its first frame."""
+    """Return what the video is, after decoding its first frame."""
     size = path.stat().st_size
     end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     if end > size:
         raise BadInput(f"{path} is cut short: its index reaches to byte {end}, and it has {size}.")
     frame = next(decoded(path, container, stream))
     image = frame_rgb(path, frame)
-    degrees = _orientation(path, frame).degrees
+    orientation = _orientation(path, frame)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     notes = []
     if container.streams.subtitles:
@@ -128,13 +128,13 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         height=image.shape[1],
         frame_count=stream.frames or None,
         frame_rate=stream.average_rate or stream.guessed_rate,
-        rotation_degrees=degrees,
+        turned=orientation != UPRIGHT,
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
         is_hdr=frame.color_trc in _HDR_TRANSFERS,
         guessed_times=container.format.name == "avi",
         # Stated of the frames as they are stored.
-        pixel_aspect=1 / aspect if degrees in (90, 270) else aspect,
+        pixel_aspect=1 / aspect if orientation.a == 0 else aspect,
         notes=tuple(notes),
     )
 
@@ -159,7 +159,7 @@ def _is_limited_grey(frame: av.VideoFrame) -> bool:
 
 
 def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> Tensor:
-    """`frame` as (3, h, w) float32 RGB in [0, 1], upright.
+    """Return `frame` as (3, h, w) float32 RGB in [0, 1], upright.
 
     A `reformatter` that is kept from frame to frame sets its tables up once. The arithmetic is numpy's: torch
     would start its threads here, which spin while the decoder needs the cores.

@@ -19,7 +19,7 @@ class Orientation:
 
     @classmethod
     def of_matrix(cls, a: float, b: float, c: float, d: float) -> Self | None:
-        """The orientation of a display matrix, whatever its scale; None where it is oblique or singular."""
+        """Return the orientation of a display matrix of any scale; None where it is oblique or singular."""
         straight, crossed = max(abs(a), abs(d)), max(abs(b), abs(c))
         if min(straight, crossed) > _OBLIQUE * max(straight, crossed):
             return None
@@ -31,15 +31,8 @@ class Orientation:
             return None
         return cls(*((value > 0) - (value < 0) for value in (a, b, c, d)))
 
-    @property
-    def degrees(self) -> int:
-        """How far it turns clockwise (0, 90, 180 or 270), after the mirroring if it mirrors."""
-        mirrored = self.a * self.d - self.b * self.c < 0
-        cosine, sine = (-self.a, -self.b) if mirrored else (self.a, self.b)
-        return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[cosine, sine]
-
     def apply(self, image: Tensor) -> Tensor:
-        """`image` (..., h, w) upright; (..., w, h) where it turns by a quarter."""
+        """Return `image` (..., h, w) upright; (..., w, h) where it turns by a quarter."""
         if self.a == 0:
             image = image.transpose(-1, -2)
         flipped = [axis for axis, sign in ((-1, self.a + self.c), (-2, self.b + self.d)) if sign < 0]

@@ -1,0 +1,609 @@
+"""Pictures and videos, read and written: real files, made here with Pillow, PyAV or byte by byte."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+from vsr_model.errors import BadInput
+from vsr_model.media import (
+    VideoWriter,
+    count_packets,
+    inspect,
+    iterate_frames,
+    moving_texture,
+    orientation,
+    read_clip,
+    write_image,
+    writing,
+)
+
+SAMPLE = Path(__file__).parents[2] / "configs" / "media" / "moving_texture.mp4"
+RATE = Fraction(25)
+GREY = np.full((3, 32, 48), 128, np.uint8)
+
+
+def read_image(path: Path) -> Tensor:
+    return next(iterate_frames(path)).image
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def as_tensor(pixels: np.ndarray, top: int = 255) -> Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / np.float32(top)).permute(2, 0, 1)
+
+
+def deep_png(path: Path, samples: np.ndarray, colour_type: int) -> Path:
+    """A 16-bit PNG, byte by byte: no library at hand writes every kind."""
+    height, width = samples.shape[:2]
+    rows = samples.reshape(height, -1).astype(">u2")
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+def patches(height: int, width: int) -> Tensor:
+    """Red, green, blue and grey quarters with a white mark in the top left and a black in the top right."""
+    image = torch.empty(3, height, width)
+    rows, columns = height // 2, width // 2
+    for top, left, colour in (
+        (0, 0, (1.0, 0.0, 0.0)),
+        (0, columns, (0.0, 1.0, 0.0)),
+        (rows, 0, (0.0, 0.0, 1.0)),
+        (rows, columns, (0.5, 0.5, 0.5)),
+    ):
+        image[:, top : top + rows, left : left + columns] = torch.tensor(colour)[:, None, None]
+    mark = height // 4  # wide enough that codecs leave its centre alone
+    image[:, :mark, :mark] = 1
+    image[:, :mark, -mark:] = 0
+    return image
+
+
+PATCHES = patches(64, 96)
+
+
+def patch_error(image: Tensor, expected: Tensor = PATCHES) -> float:
+    """The largest error in 255ths at the centres of patches and marks, away from where colours meet."""
+    _, height, width = expected.shape
+    mark = height // 8
+    centres = [(mark, mark), (mark, width - mark)]
+    # The middle of a quarter's lower outer part, which no mark reaches.
+    centres += [
+        (top + height * 3 // 8, left + width // 4) for top in (0, height // 2) for left in (0, width // 2)
+    ]
+    areas = [(slice(None), slice(y - 1, y + 1), slice(x - 1, x + 1)) for y, x in centres]
+    return 255 * max(float((image[area] - expected[area]).abs().max()) for area in areas)
+
+
+def write(path: Path, images: Sequence[Tensor], rate: Fraction = RATE) -> Path:
+    _, height, width = images[0].shape
+    with VideoWriter(path, frame_rate=rate, height=height, width=width) as writer:
+        for image in images:
+            writer.write(image)
+    return path
+
+
+def encode(
+    path: Path, frame: av.VideoFrame | np.ndarray, codec: str, pix_fmt: str, *, rotation: int = 0, **tags: int
+) -> Path:
+    """A file of a frame of planes as given, tagged as given: what the project's own writer never makes."""
+    if isinstance(frame, np.ndarray):
+        frame = av.VideoFrame.from_ndarray(frame, format=pix_fmt)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"qp": "0"} if "x264" in codec else {})
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+            if name != "flags":
+                setattr(frame, name, value)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+# Pictures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp", ".tiff", ".PNG"])
+def test_lossless_pictures_come_back_exactly(tmp_path: Path, suffix: str):
+    pixels = as_tensor(noise(13, 17))
+    path = tmp_path / f"picture{suffix}"
+    assert write_image(path, pixels) == 0
+    assert torch.equal(read_image(path), pixels)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    info = inspect(path)
+    assert (info.kind, info.height, info.width, info.frame_count) == ("image", 13, 17, 1)
+    assert (info.frame_rate, info.turned, info.eight_bit) == (None, False, True)
+
+
+def test_values_are_rounded_and_clamping_is_reported(tmp_path: Path):
+    image = torch.tensor([0.4 / 255, 0.6 / 255, 254.4 / 255, 254.6 / 255, -0.5, 1.5]).reshape(1, 1, 6)
+    assert write_image(tmp_path / "a.png", image.expand(3, 1, 6)) == pytest.approx(2 / 6)
+    levels = (read_image(tmp_path / "a.png")[0, 0] * 255).round().int().tolist()
+    assert levels == [0, 1, 254, 255, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "message"),
+    [
+        ("a.xyz", torch.zeros(3, 2, 2), r"suffix '.xyz', and allowed are .png"),
+        ("no/a.png", torch.zeros(3, 2, 2), "folder .* does not exist"),
+        ("a.png", torch.zeros(1, 2, 2), r"shape \(1, 2, 2\)"),
+        ("a.png", torch.zeros(3, 2, 2, dtype=torch.uint8), "uint8"),
+        ("a.png", torch.full((3, 2, 2), float("nan")), "not finite"),
+        ("a.webp", torch.zeros(3, 2, 20_000), "cannot be written as a picture of 2 x 20000"),
+    ],
+)
+def test_pictures_that_cannot_be_written(tmp_path: Path, name: str, image: Tensor, message: str):
+    with pytest.raises(BadInput, match=message):
+        write_image(tmp_path / name, image)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA"])
+def test_other_modes_become_rgb_and_transparency_is_refused(tmp_path: Path, mode: str):
+    picture = Image.fromarray(noise(9, 14)).convert(mode)
+    picture.save(tmp_path / "a.png")
+    assert torch.equal(read_image(tmp_path / "a.png"), as_tensor(np.asarray(picture.convert("RGB"))))
+    if mode.endswith("A"):
+        picture.putalpha(Image.fromarray(np.full((9, 14), 254, dtype=np.uint8)))
+        picture.save(tmp_path / "clear.png")
+        with pytest.raises(BadInput, match="transparent pixels, and must be flattened"):
+            read_image(tmp_path / "clear.png")
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2), (2, 4), (4, 6)])
+def test_16_bit_png_keeps_its_precision(tmp_path: Path, channels: int, colour_type: int):
+    samples = np.random.default_rng(1).integers(0, 65536, (40, 40, channels), dtype=np.uint16)
+    samples[0, :3, 0] = (0, 1, 65535)
+    if channels in (2, 4):
+        samples[:, :, -1] = 65535
+    path = deep_png(tmp_path / "a.png", samples, colour_type)
+    colours = samples[:, :, :1].repeat(3, axis=2) if channels < 3 else samples[:, :, :3]
+    assert torch.equal(read_image(path), as_tensor(colours, 65535))
+    assert not inspect(path).eight_bit
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(BadInput, match="cut short or damaged"):
+        read_image(path)
+
+
+def test_16_bit_grey_tiff(tmp_path: Path):
+    grey = np.array([[0, 1, 256], [40_000, 65_534, 65_535]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.tiff")
+    assert torch.equal(read_image(tmp_path / "a.tiff"), as_tensor(grey[:, :, None].repeat(3, axis=2), 65535))
+    assert not inspect(tmp_path / "a.tiff").eight_bit
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_jpeg_keeps_colours(tmp_path: Path, mode: str):
+    picture = Image.fromarray((PATCHES * 255).byte().permute(1, 2, 0).numpy()).convert(mode)
+    picture.save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    assert patch_error(read_image(tmp_path / "a.jpg")) <= 3
+    write_image(tmp_path / "b.jpg", PATCHES)
+    assert patch_error(read_image(tmp_path / "b.jpg")) <= 2
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, tag: int):
+    picture = Image.fromarray((PATCHES * 255).byte().permute(1, 2, 0).numpy())
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    picture.save(tmp_path / "a.png", exif=exif)
+    expected = as_tensor(np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))))
+    assert torch.equal(read_image(tmp_path / "a.png"), expected)
+    info = inspect(tmp_path / "a.png")
+    assert (info.height, info.width, info.turned) == (*expected.shape[1:], tag != 1)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animated_picture_is_a_video(tmp_path: Path, suffix: str):
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    pictures = [Image.new("RGB", (12, 10), colour) for colour in colours]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    path = tmp_path / f"a{suffix}"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=[40, 80, 40], **options)
+    info = inspect(path)
+    assert (info.kind, info.frame_count, info.frame_rate) == ("video", 3, Fraction(3000, 160))
+    frames = list(iterate_frames(path))
+    assert [frame.time_s for frame in frames] == [0, 0.04, 0.12]
+    for frame, colour in zip(frames, colours, strict=True):
+        assert torch.equal(frame.image[:, 5, 5] * 255, torch.tensor(colour).float())
+
+
+def test_several_pages_are_refused(tmp_path: Path):
+    page = Image.new("RGB", (4, 4))
+    page.save(tmp_path / "a.tiff", save_all=True, append_images=[page])
+    for read in (read_image, inspect):
+        with pytest.raises(BadInput, match="2 pages"):
+            read(tmp_path / "a.tiff")
+
+
+def test_a_colour_profile_is_told(tmp_path: Path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png", icc_profile=profile)
+    info = inspect(tmp_path / "rgb.png")
+    assert (info.colour_profile, info.notes) == (profile, ())
+    other = profile[:16] + b"CMYK" + profile[20:]
+    Image.new("CMYK", (4, 4)).save(tmp_path / "cmyk.jpg", icc_profile=other)
+    info = inspect(tmp_path / "cmyk.jpg")
+    assert (info.colour_profile, info.notes) == (None, ("The colour profile was not applied.",))
+
+
+# Files that are wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+def test_truncated_pictures(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, as_tensor(noise(40, 40)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for read in (read_image, inspect):
+        with pytest.raises(BadInput, match=r"a\."):
+            read(path)
+
+
+def test_a_video_cut_short(tmp_path: Path):
+    whole = write(tmp_path / "whole.mp4", [as_tensor(noise(64, 64, i)) for i in range(6)]).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match="cut short"):
+        inspect(cut)
+    # The same with its index in front, as on web pages: it opens, and the frames run out.
+    options = {"movflags": "+faststart"}
+    with (
+        av.open(str(tmp_path / "whole.mp4")) as source,
+        av.open(str(tmp_path / "front.mp4"), "w", options=options) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    front = (tmp_path / "front.mp4").read_bytes()
+    cut.write_bytes(front[: len(front) * 2 // 3])
+    with pytest.raises(BadInput, match="cut short: its index reaches to byte"):
+        inspect(cut)
+    with pytest.raises(BadInput, match="cut short or damaged"):
+        list(iterate_frames(cut))
+
+
+def test_a_title_that_is_not_utf_8(tmp_path: Path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(SAMPLE.read_bytes().replace(b"isom", b"is\xf6m", 1))
+    assert inspect(path).frame_count == 30
+
+
+def test_a_sound_file_has_no_video(tmp_path: Path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadInput, match="no video stream"):
+        inspect(tmp_path / "a.mkv")
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"msf1"])
+def test_a_picture_in_heif_is_refused_by_name(tmp_path: Path, brand: bytes):
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(8) + b"heic" + bytes(100))
+    for read in (inspect, read_image):
+        with pytest.raises(BadInput, match="is a picture in HEIF"):
+            read(path)
+
+
+# Videos written ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "rate"),
+    [(".mp4", RATE), (".mkv", RATE), (".mov", Fraction(30_000, 1001)), (".webm", Fraction(30_000, 1001))],
+)
+def test_a_video_comes_back_upright_and_in_its_colours(tmp_path: Path, suffix: str, rate: Fraction):
+    path = write(tmp_path / f"a{suffix}", [PATCHES] * 5, rate)
+    info = inspect(path)
+    assert (info.height, info.width, info.frame_rate, info.notes) == (64, 96, rate, ())
+    assert info.frame_count == (5 if suffix in (".mp4", ".mov") else None)
+    assert [count_packets(path), count_packets(path, 3)] == [5, 3]
+    frames = list(iterate_frames(path))
+    assert [f.time_s for f in frames] == pytest.approx([float(i / rate) for i in range(5)], abs=1e-3)
+    assert max(patch_error(frame.image) for frame in frames) <= 3
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_colour_tags_say_what_was_written(tmp_path: Path):
+    path = write(tmp_path / "a.mp4", [PATCHES])
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)
+        # Published BT.709 values of pure red in limited range.
+        luma = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
+        assert abs(int(luma[12, 20]) - 63) <= 1
+
+
+def test_another_encoder_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    encoders = (("no-such-encoder", {}), writing._MPEG4)
+    monkeypatch.setitem(writing.VIDEO_ENCODERS, ".mp4", encoders)
+    monkeypatch.setitem(writing.VIDEO_ENCODERS, ".webm", (("no-such-encoder", {}),))
+    path = write(tmp_path / "a.mp4", [PATCHES] * 4, Fraction(30_000, 1001))
+    assert inspect(path).frame_rate == Fraction(30_000, 1001)
+    # MPEG-4 carries no matrix in its stream; the container's tag must do.
+    assert patch_error(read_image(path)) <= 5
+    with pytest.raises(BadInput, match=r"allowed are .mp4, .mov, .mkv\."):
+        VideoWriter(tmp_path / "a.webm", frame_rate=RATE, height=4, width=4)
+
+
+def test_variable_times_are_kept(tmp_path: Path):
+    times = [0.0, 0.04, 0.1, 0.2, 0.23, 0.5]
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, frame_rate=RATE, height=64, width=96) as writer:
+        for time_s in times:
+            assert writer.write(PATCHES, time_s) == 0
+        assert writer.write(torch.full((3, 64, 96), 1.1)) == 1  # all of it was clamped
+    assert [f.time_s for f in iterate_frames(path)] == pytest.approx([*times, 0.54], abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "rate", "times", "message"),
+    [
+        ("a.avi", (64, 96), RATE, [], r"suffix '.avi', and allowed are .mp4"),
+        ("a.mp4", (5, 96), RATE, [], "5 x 96, and even sizes"),
+        ("a.mp4", (64, 0), RATE, [], "64 x 0, and even sizes"),
+        ("a.mp4", (64, 96), Fraction(0), [], "more than 0 is allowed"),
+        ("no/a.mp4", (64, 96), RATE, [], "folder .* does not exist"),
+        ("a.mp4", (64, 96), RATE, [], "at least one frame"),
+        ("a.mp4", (96, 64), RATE, [0.0], "96 x 64, and one of 64 x 96 was given"),
+        ("a.mp4", (64, 96), RATE, [0.1, 0.1], "to show a frame at"),
+        ("a.mp4", (64, 96), RATE, [-0.1], "to show a frame at"),
+        ("a.mp4", (64, 96), RATE, [float("nan")], "to show a frame at"),
+    ],
+)
+def test_videos_that_cannot_be_written(
+    tmp_path: Path, name: str, size: tuple[int, int], rate: Fraction, times: list[float], message: str
+):
+    def write_all() -> None:
+        with VideoWriter(tmp_path / name, frame_rate=rate, height=size[0], width=size[1]) as writer:
+            for time_s in times:
+                writer.write(PATCHES, time_s)
+
+    with pytest.raises(BadInput, match=message):
+        write_all()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_shape_of_pixels_is_kept(tmp_path: Path, suffix: str):
+    path = tmp_path / f"wide{suffix}"
+    with VideoWriter(path, frame_rate=RATE, height=64, width=96, pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(PATCHES)
+    assert inspect(path).pixel_aspect == Fraction(4, 3)
+
+
+# Videos read ------------------------------------------------------------------------------------------------
+
+
+# The weights of red and blue in luma, from the standards.
+_WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
+
+
+@pytest.mark.parametrize(
+    ("tag", "matrix", "full", "height"),
+    [
+        (1, 1, False, 32),
+        (1, 1, True, 32),
+        (5, 5, True, 32),
+        (6, 5, False, 32),
+        (9, 9, False, 32),
+        (2, 5, False, 32),  # untagged
+        (2, 1, False, 720),
+    ],
+)
+def test_colours_follow_the_streams_own_matrix_and_range(
+    tmp_path: Path, tag: int, matrix: int, full: bool, height: int
+):
+    red, blue = _WEIGHTS[matrix]
+    luma, chroma, offset = (255, 255, 0) if full else (219, 224, 16)
+    pure_red = (offset + luma * red, 128 - chroma * red / (2 * (1 - blue)), min(255, 128 + chroma * 0.5))
+    planes = np.stack([np.full((height, 48), round(value), np.uint8) for value in pure_red])
+    tags = {"colorspace": tag, "color_range": 2 if full else 1}
+    path = encode(tmp_path / "a.mp4", planes, "libx264", "yuv444p", **tags)
+    colour = read_image(path)[:, 16, 24]
+    assert torch.allclose(colour, torch.tensor([1.0, 0.0, 0.0]), atol=3 / 255)
+
+
+def test_rgb_and_grey_videos(tmp_path: Path):
+    pixels = noise(32, 48)
+    path = encode(tmp_path / "a.mkv", pixels, "libx264rgb", "rgb24")
+    assert torch.equal(read_image(path), as_tensor(pixels))
+    for value, color_range, expected in ((235, 1, 1.0), (16, 1, 0.0), (51, 2, 0.2)):
+        grey = np.full((32, 48), value, np.uint8)
+        path = encode(tmp_path / "g.mp4", grey, "libx264", "gray", color_range=color_range)
+        assert read_image(path).mean() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "full"),
+    [("yuv444p10le", False), ("yuv444p10le", True), ("gbrp10le", True), ("gray10le", True)],
+)
+def test_10_bit_video_keeps_its_precision(tmp_path: Path, pix_fmt: str, full: bool):
+    first, last = (0, 1023) if full else (64, 940)
+    width = last - first + 1
+    frame = av.VideoFrame(width, 4, pix_fmt)
+    for index, plane in enumerate(frame.planes):
+        rows = np.full((4, plane.line_size // 2), 512, np.uint16)
+        if index == 0 or pix_fmt.startswith("gbr"):
+            rows[:, :width] = np.arange(first, last + 1)
+        plane.update(rows.tobytes())
+    path = encode(tmp_path / "a.mkv", frame, "ffv1", pix_fmt, color_range=2 if full else 1)
+    assert torch.allclose(read_image(path), torch.linspace(0, 1, width).expand(3, 4, width), atol=2e-4)
+    assert not inspect(path).eight_bit
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "color_range", "eight_bit"),
+    [("yuv420p", 1, True), ("yuv444p", 2, True), ("gray", 2, True), ("gray", 1, False)],
+)
+def test_values_of_eight_bits_are_told(tmp_path: Path, pix_fmt: str, color_range: int, eight_bit: bool):
+    frame = av.VideoFrame(48, 32, pix_fmt)
+    for plane in frame.planes:
+        plane.update(np.random.default_rng(0).integers(16, 235, plane.buffer_size, dtype=np.uint8).tobytes())
+    path = encode(tmp_path / "a.mkv", frame, "ffv1", pix_fmt, color_range=color_range)
+    image = read_image(path)
+    assert inspect(path).eight_bit == torch.equal((image * 255).round() / 255, image) == eight_bit
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int):
+    upright = PATCHES if degrees == 180 else patches(96, 64)
+    # Stored turned counter-clockwise, to be shown turned clockwise by as much.
+    planes = writing._yuv420(torch.rot90(upright, degrees // 90, dims=(1, 2)))
+    tags = {"colorspace": 1, "color_range": 1, "rotation": -degrees}
+    path = encode(tmp_path / "a.mp4", planes, "libx264", "yuv420p", **tags)
+    info = inspect(path)
+    assert (info.turned, info.height, info.width) == (True, *upright.shape[1:])
+    assert patch_error(read_image(path), upright) <= 3
+
+
+def test_an_oblique_rotation_is_refused(tmp_path: Path):
+    path = encode(tmp_path / "a.mp4", GREY, "libx264", "yuv444p", rotation=30)
+    with pytest.raises(BadInput, match="oblique angle"):
+        inspect(path)
+    assert orientation.Orientation.of_matrix(0, 0, 0, 0) is None
+
+
+@pytest.mark.parametrize("size", [(33, 47), (1, 1)])
+def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]):
+    path = encode(tmp_path / "a.mp4", np.full((3, *size), 128, np.uint8), "libx264", "yuv444p")
+    assert read_image(path).shape == (3, *size)
+
+
+@pytest.mark.parametrize(("transfer", "is_hdr"), [(1, False), (14, False), (16, True), (18, True)])
+def test_high_dynamic_range_is_told(tmp_path: Path, transfer: int, is_hdr: bool):
+    path = encode(tmp_path / "a.mp4", GREY, "libx264", "yuv444p", color_trc=transfer)
+    assert inspect(path).is_hdr == is_hdr
+
+
+@pytest.mark.parametrize(("primaries", "said"), [(1, ""), (9, "BT.2020"), (12, "Display P3")])
+def test_wide_colours_are_told(tmp_path: Path, primaries: int, said: str):
+    path = encode(tmp_path / "a.mp4", GREY, "libx264", "yuv444p", color_primaries=primaries)
+    assert said in "".join(inspect(path).notes)
+    assert len(inspect(path).notes) == bool(said)
+
+
+def test_interlacing_is_told(tmp_path: Path):
+    interlaced = int(av.codec.context.Flags.interlaced_dct)
+    frame = av.VideoFrame(48, 32, "yuv420p")
+    path = encode(tmp_path / "a.mp4", frame, "mpeg2video", "yuv420p", flags=interlaced)
+    assert "is interlaced" in inspect(path).notes[0]
+
+
+def test_no_warning_and_no_message_leaks(tmp_path: Path):
+    """A process of its own, as FFmpeg writes to the real standard error."""
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(SAMPLE.read_bytes()[:30_000])
+    program = (
+        "import sys; from vsr_model import errors, media\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: media.read_clip(path, frames=2, height=8, width=8, fit='resize')\n"
+        "    except errors.BadInput: pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", program, SAMPLE, tmp_path / "text.mp4", cut],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# Clips ------------------------------------------------------------------------------------------------------
+
+
+def test_the_texture_moves_as_stated_and_the_sample_is_read():
+    clip = moving_texture(3, 40, 60, 3)
+    assert torch.equal(clip[2], clip[0].roll((2, 4), dims=(-2, -1)))
+    assert torch.equal(clip, moving_texture(3, 40, 60, 3))
+    assert not torch.equal(clip, moving_texture(3, 40, 60, 4))
+    assert (clip.dtype, 0 <= float(clip.min()) <= float(clip.max()) <= 1) == (torch.float32, True)
+    info = inspect(SAMPLE)
+    assert (info.kind, info.height, info.width, info.frame_count) == ("video", 128, 180, 30)
+    assert (info.frame_rate, info.turned, info.has_audio) == (RATE, False, False)
+    assert read_clip(SAMPLE, frames=30, height=128, width=180, fit="crop").shape == (1, 30, 3, 128, 180)
+
+
+@pytest.fixture
+def grey_steps(tmp_path: Path) -> Path:
+    """Eight frames of 10, 20, ... 255ths."""
+    return write(tmp_path / "a.mp4", [torch.full((3, 32, 48), 10 * (i + 1) / 255) for i in range(8)])
+
+
+def test_stride_and_limit(grey_steps: Path):
+    def levels(**options: int) -> list[int]:
+        return [round(float(f.image.mean()) * 25.5) for f in iterate_frames(grey_steps, **options)]
+
+    assert levels() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert levels(stride=3) == [1, 4, 7]
+    assert levels(stride=2, limit=2) == [1, 3]
+    assert levels(limit=0) == []
+    for options in ({"stride": 0}, {"limit": -1}):
+        with pytest.raises(BadInput, match="at least 1 and 0"):
+            iterate_frames(grey_steps, **options)
+
+
+def test_a_clip_repeats_along_the_batch_and_constants_stay_constant(grey_steps: Path):
+    clip = read_clip(grey_steps, frames=3, stride=3, height=20, width=64, fit="resize", batch=2)
+    assert clip.shape == (2, 3, 3, 20, 64)
+    assert clip.is_contiguous()
+    assert torch.equal(clip[0], clip[1])
+    assert torch.allclose(clip.amax(dim=(2, 3, 4)), clip.amin(dim=(2, 3, 4)), atol=1e-6)
+    assert clip[0].mean(dim=(1, 2, 3)).tolist() == pytest.approx([10 / 255, 40 / 255, 70 / 255], abs=2 / 255)
+    with pytest.raises(BadInput, match="has 8 frames, and 4 frames with a stride of 3 take at least 10"):
+        read_clip(grey_steps, frames=4, stride=3, height=8, width=8, fit="crop")
+
+
+def test_a_crop_is_a_slice(tmp_path: Path):
+    pixels = as_tensor(noise(13, 18))
+    write_image(tmp_path / "a.png", pixels)
+    clip = read_clip(tmp_path / "a.png", frames=1, height=6, width=8, fit="crop")
+    assert torch.equal(clip[0, 0], pixels[:, 3:9, 5:13])
+    same = read_clip(tmp_path / "a.png", frames=1, height=13, width=18, fit="resize")
+    assert torch.equal(same[0, 0], pixels)
+    with pytest.raises(BadInput, match="frames of 13 x 18, and a crop of 14 x 8 must be no larger"):
+        read_clip(tmp_path / "a.png", frames=1, height=14, width=8, fit="crop")
+
+
+def test_resizing_is_antialiased_and_in_range(tmp_path: Path):
+    # Stripes finer than the target must become grey, not one of the two colours.
+    stripes = torch.zeros(3, 32, 32)
+    stripes[:, :, ::2] = 1
+    write_image(tmp_path / "a.png", stripes)
+    small = read_clip(tmp_path / "a.png", frames=1, height=8, width=8, fit="resize")
+    assert torch.allclose(small[..., 1:-1], torch.tensor(0.5), atol=0.05)
+    large = read_clip(tmp_path / "a.png", frames=1, height=96, width=96, fit="resize")
+    assert 0 <= float(large.min()) <= float(large.max()) <= 1

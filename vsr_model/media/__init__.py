@@ -1,0 +1,24 @@
+"""Pictures and videos to frames and clips, and frames to pictures and videos.
+
+Everything is float32 RGB in [0, 1], upright. `reading` says how a file becomes frames (by `pictures` and
+`videos`), `writing` how frames become a file (with the `sound` of another; `whole_output` has it appear once
+it is whole), `clips` how a file becomes a network's input. What is wrong with a file or a request is one
+`BadInput` sentence.
+"""
+
+from vsr_model.media.clips import moving_texture, read_clip
+from vsr_model.media.info import MediaInfo
+from vsr_model.media.reading import VideoFrame, count_packets, inspect, iterate_frames
+from vsr_model.media.writing import VideoWriter, write_image
+
+__all__ = [
+    "MediaInfo",
+    "VideoFrame",
+    "VideoWriter",
+    "count_packets",
+    "inspect",
+    "iterate_frames",
+    "moving_texture",
+    "read_clip",
+    "write_image",
+]

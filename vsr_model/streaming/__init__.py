@@ -1,0 +1,11 @@
+"""Clips of any length through BasicVSR in bounded memory.
+
+`frames` runs the network frame by frame; `vsr_model.memory_plan` says where features wait meanwhile (free of
+torch), `stores` keeps them there, by `copies` from a GPU, and `spool` keeps decoded frames in a
+`scratch_file`.
+"""
+
+from vsr_model.streaming.frames import FrameSource, upscale_frames
+from vsr_model.streaming.spool import FrameSpool
+
+__all__ = ["FrameSource", "FrameSpool", "upscale_frames"]

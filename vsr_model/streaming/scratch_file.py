@@ -1,0 +1,58 @@
+"""Files for what does not fit into memory, which nobody has to remove."""
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+class ScratchFile:
+    """A file in `folder` without a name, of arrays that are written and read at offsets.
+
+    It has no name from the moment it is there (where the system has such files; else from the next moment),
+    so that whatever ends the process, the system takes its space back. `size_bytes` are claimed at once: a
+    disk that cannot hold them refuses here, not half way. It grows where more is written. What is in it
+    counts as nobody's memory. Raises OSError that names the folder.
+    """
+
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        self._folder = folder
+        try:
+            if shutil.disk_usage(folder).free < size_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
+            try:
+                if size_bytes and hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(self._file.fileno(), 0, size_bytes)
+            except BaseException:
+                self._file.close()
+                raise
+        except OSError as error:
+            reason = f"{error.strerror}; {size_bytes} bytes are needed for intermediate results"
+            raise OSError(error.errno, reason, str(folder)) from None
+
+    def write(self, offset: int, array: np.ndarray) -> None:
+        """Write a contiguous array; raise OSError that names the folder where its disk is full."""
+        data = array.reshape(-1).view(np.uint8).data
+        try:
+            while data:
+                count = os.pwrite(self._file.fileno(), data, offset)
+                data, offset = data[count:], offset + count
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._folder)) from None
+
+    def read(self, offset: int, array: np.ndarray) -> None:
+        """Fill a contiguous array with what was written there."""
+        data = array.reshape(-1).view(np.uint8).data
+        while data:
+            count = os.preadv(self._file.fileno(), [data], offset)
+            if count == 0:
+                raise OSError(f"{self._folder}: intermediate results can no longer be read.")
+            data, offset = data[count:], offset + count
+
+    def close(self) -> None:
+        """Give the space back; a second time does nothing."""
+        self._file.close()
