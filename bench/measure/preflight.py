@@ -326,12 +326,13 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
 
 
 def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
-    from vsr_model import media  # noqa: PLC0415 - torch and a decoder, in a worker only
-
     sizes = {}
     for item, frames_read in inputs:
         if isinstance(item, RandomInput):
             continue
+        # A revision of the network that is measured by this program may not have it yet.
+        from vsr_model import media  # noqa: PLC0415
+
         info = media.inspect(item.path)
         if info.kind != item.kind:
             raise BadInput(
