@@ -16,7 +16,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.grid.costs import StageCost
-from bench.statistics.stopping import Stop
+from bench.stats.stopping import Stop
 from vsr_model.errors import BadInput
 
 SCHEMA_VERSION: Final = 2
@@ -196,7 +196,7 @@ class CellRecord(_Frozen):
     first_forward_s: float | None = None
     compile_s: float | None = None  # of the calls, what torch.compile took; None without `compile: true`
 
-    # How warm-up and the passes ended (bench.statistics.steady, bench.statistics.stopping).
+    # How warm-up and the passes ended (bench.stats.steady, bench.stats.stopping).
     warmup_end: WarmupEnd | None = None
     tuning_calls: int | None = (
         None  # of the first calls, the cold one counted, those far above the steady level

@@ -21,7 +21,7 @@ from bench.grid.spans import FORWARD
 from bench.places import ROOT
 from bench.records import Pass, Phase
 from bench.results.run_about import read_json
-from bench.statistics.stats import ratio, summarise
+from bench.stats.intervals import ratio, summarise
 from benchmarks import common
 from benchmarks.common import Evidence
 from vsr_model.errors import BadInput

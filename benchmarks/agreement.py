@@ -25,7 +25,7 @@ from bench.grid.config import RandomInput
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.process.launcher import Launcher
-from bench.statistics.stats import Summary, paired_ratio
+from bench.stats.intervals import Summary, paired_ratio
 from benchmarks import common
 from benchmarks.common import Evidence
 

@@ -20,7 +20,7 @@ from bench.measure import preflight
 from bench.places import ROOT
 from bench.process.launcher import Launcher
 from bench.reporting import markdown
-from bench.statistics.stats import Summary
+from bench.stats.intervals import Summary
 from vsr_model.errors import BadInput
 
 DATA: Final = ROOT / "benchmarks" / "data"

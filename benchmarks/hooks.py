@@ -20,7 +20,7 @@ import pandas as pd
 
 from bench.grid.config_model import Model
 from bench.process.launcher import Launcher
-from bench.statistics.stats import Summary, paired_ratio
+from bench.stats.intervals import Summary, paired_ratio
 from benchmarks import common
 from benchmarks.common import Evidence
 

@@ -26,7 +26,7 @@ from bench.grid.spans import FORWARD, FORWARD_UNPROBED
 from bench.messages import GO, Ready, Task
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, Pass, Phase, Status
-from bench.statistics.stats import Summary, paired_ratio, summarise
+from bench.stats.intervals import Summary, paired_ratio, summarise
 from benchmarks import common
 from benchmarks.common import Evidence
 from vsr_model.errors import BadInput

@@ -8,8 +8,8 @@ from bench.cautions.caution import Caution, Notice
 from bench.cautions.cautions_machine import steady_figure_s
 from bench.grid.spans import FORWARD
 from bench.records import CellRecord, Pass, Phase
-from bench.statistics import patterns
-from bench.statistics.stats import IntervalKind, spread, summarise
+from bench.stats import patterns
+from bench.stats.intervals import IntervalKind, spread, summarise
 
 WIDE: Final = 0.05
 """A standard deviation as a share of the median. With ten samples the median's interval is then about as wide

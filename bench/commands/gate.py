@@ -37,7 +37,7 @@ from bench.reporting.comparison.words import UNTOLD
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
 from bench.results.whole_file import write_whole
-from bench.statistics.changes import MIN_ROUNDS, least_rounds
+from bench.stats.changes import MIN_ROUNDS, least_rounds
 from vsr_model.errors import BadInput
 
 BASE: Final = "base"

@@ -19,7 +19,7 @@ from bench.grid.plan import Job
 from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
 from bench.records import CellRecord, Pass, Phase, Status
-from bench.statistics.stats import summarise
+from bench.stats.intervals import summarise
 from bench.units import time_left
 from vsr_model.one_line import visible
 

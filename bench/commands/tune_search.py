@@ -36,7 +36,7 @@ from bench.reporting.html_files import REPORT_STEM
 from bench.results.run_about import read_json
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun, to_csv
 from bench.results.whole_file import write_whole
-from bench.statistics.changes import MIN_ROUNDS
+from bench.stats.changes import MIN_ROUNDS
 from bench.tuning import answers
 from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
 from bench.tuning.request import REQUEST_NAME, Request, check_file

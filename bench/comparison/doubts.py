@@ -7,7 +7,7 @@ from typing import Final
 from bench.comparison.cells import MEMORY, MeasuredCell
 from bench.comparison.comparison import CellComparison, Method
 from bench.comparison.turns import turns
-from bench.statistics.changes import least_rounds
+from bench.stats.changes import least_rounds
 
 _ASSUMED: Final = (Method.PAIRS_T, Method.APART_T)
 

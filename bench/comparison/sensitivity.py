@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from bench.statistics.changes import of_pairs
+from bench.stats.changes import of_pairs
 
 BLOCK: Final = 4
 """Neighbouring pairs that are drawn together, so that what the machine does for a while stays together. An

@@ -20,8 +20,8 @@ from bench.measure.trace_reading import launch_bound_share
 from bench.measure.watch import Watch
 from bench.messages import Message, Progress, Task
 from bench.records import Pass, Phase, WarmupEnd
-from bench.statistics.steady import Steadiness, steadiness, tuning_calls
-from bench.statistics.stopping import Rule, Stop, decide
+from bench.stats.steady import Steadiness, steadiness, tuning_calls
+from bench.stats.stopping import Rule, Stop, decide
 from vsr_model.network import Network
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.paper.sources import Cell, NotKnownError
-from bench.statistics.stats import Summary, ratio
+from bench.stats.intervals import Summary, ratio
 from bench.units import BYTES, SECONDS, significant, with_unit
 
 

@@ -18,7 +18,7 @@ from scipy import stats
 
 from bench.paper.figure import Figure, bounds_of, columns_of, figure_of, ratio_of, sum_of
 from bench.paper.sources import PAPER, Cell, NotKnownError, Role, Source
-from bench.statistics.stats import Summary, median_interval, summarise
+from bench.stats.intervals import Summary, median_interval, summarise
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)

@@ -23,8 +23,8 @@ from bench.measure.timing import Timed
 from bench.messages import Progress, Ready, Task
 from bench.paper.method import Fault, text_of
 from bench.records import CellRecord, Pass, Phase, Status, WarmupEnd
-from bench.statistics.steady import tuning_calls
-from bench.statistics.stopping import Stop
+from bench.stats.steady import tuning_calls
+from bench.stats.stopping import Stop
 from bench.units import BYTES, with_unit
 from vsr_model.stages import StageProbe, no_probe
 

@@ -20,7 +20,7 @@ from bench.plotting.plot_labels import (
     title_of,
 )
 from bench.plotting.plot_style import LOG_RATIO, frames_axis, logarithmic, plain, sheet
-from bench.statistics.stats import CONFIDENCE, IntervalKind
+from bench.stats.intervals import CONFIDENCE, IntervalKind
 from bench.units import Unit, significant, unit_for
 
 INTERVALS: Final = {

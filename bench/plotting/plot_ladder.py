@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from bench.plotting.plot_labels import backend_rows
 from bench.plotting.plot_style import GREY, plain, sheet, stage_looks, style
 from bench.records import Status
-from bench.statistics.stats import IntervalKind, Ratio
+from bench.stats.intervals import IntervalKind, Ratio
 from bench.tuning.ladder import Ladder, Step, Verdict
 from bench.tuning.words import decibels, times
 from bench.units import Unit, significant, unit_for

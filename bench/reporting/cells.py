@@ -10,7 +10,7 @@ from bench.records import OutputCheck, Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column
 from bench.results.analysis import AXES, Tables
-from bench.statistics.stats import CONFIDENCE, IntervalKind
+from bench.stats.intervals import CONFIDENCE, IntervalKind
 from bench.units import BYTES, SECONDS, Unit, unit_for
 
 Row = dict[str, Any]

@@ -20,7 +20,7 @@ from bench.reporting.cells import (
 from bench.reporting.markdown import Column
 from bench.results.analysis import Tables
 from bench.results.roofline import COMPUTE, MEMORY
-from bench.statistics.stats import IntervalKind
+from bench.stats.intervals import IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, significant, with_unit
 from vsr_model.stages import PROPAGATION, UPSAMPLING
 

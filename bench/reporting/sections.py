@@ -31,8 +31,8 @@ from bench.reporting.cells import (
 )
 from bench.reporting.markdown import Column
 from bench.results.analysis import Tables
-from bench.statistics.stats import IntervalKind
-from bench.statistics.stopping import Stop
+from bench.stats.intervals import IntervalKind
+from bench.stats.stopping import Stop
 from bench.units import FLOPS, significant, unit_for
 
 Columns = list[Column]

@@ -16,7 +16,7 @@ from bench.plotting.plot_data import Labels, PlotGroup
 from bench.reporting.cells import Row, cell_table, distinct, ended_well, rows_of
 from bench.results.analysis import AXES, Tables
 from bench.results.devices import UNKNOWN
-from bench.statistics.stats import IntervalKind, Summary, ratio, weaker
+from bench.stats.intervals import IntervalKind, Summary, ratio, weaker
 from vsr_model.errors import BadInput
 
 DEVICES_NAME: Final = "devices.csv"

@@ -21,7 +21,7 @@ from bench.reporting.several import DEVICES_NAME, Cells, SideRun, cells_of, devi
 from bench.results.differing import differing_facts, facts
 from bench.results.run_folder import to_csv
 from bench.results.whole_file import write_whole
-from bench.statistics.stats import IntervalKind
+from bench.stats.intervals import IntervalKind
 
 Columns = Sequence[Column]
 

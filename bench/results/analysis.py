@@ -19,7 +19,7 @@ from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
 from bench.records import CellRecord, Pass, Status, TelemetryReading, worst_status
 from bench.results.convolution_kernels import algorithm_of
 from bench.results.samples import sampled, stages_of, steady_samples
-from bench.statistics.stats import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
+from bench.stats.intervals import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
 

@@ -11,8 +11,8 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.records import CellRecord, Pass, Status, worst_status
 from bench.results.samples import samples_of
-from bench.statistics.changes import RatioInterval, least_rounds, of_pairs
-from bench.statistics.stats import CONFIDENCE
+from bench.stats.changes import RatioInterval, least_rounds, of_pairs
+from bench.stats.intervals import CONFIDENCE
 from bench.tuning.search import Answer, Done, Stage
 from bench.tuning.space import PLAIN_NAME, Candidate
 from bench.units import counted

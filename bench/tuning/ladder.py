@@ -15,7 +15,7 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD, OTHER, TOTAL
 from bench.records import CellRecord, Phase, Status, worst_status
 from bench.results.samples import figure_of, sampled, stages_of, steady_samples
-from bench.statistics.stats import IntervalKind, Ratio, Summary, ratio, summarise, weaker
+from bench.stats.intervals import IntervalKind, Ratio, Summary, ratio, summarise, weaker
 from bench.tuning.added import added
 
 OVERLAP: Final = 1.02

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.statistics.stats import Ratio
+from bench.stats.intervals import Ratio
 from bench.tuning.ladder import Ladder, Step
 
 STAGE_COLUMN: Final = "stage_<stage>_s"

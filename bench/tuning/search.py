@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Final
 
 from bench.records import Status
-from bench.statistics.changes import of_pairs
-from bench.statistics.stats import CONFIDENCE
+from bench.stats.changes import of_pairs
+from bench.stats.intervals import CONFIDENCE
 from bench.tuning.space import Axis, Candidate, alone, is_possible, neighbours
 
 ALONE: Final = "alone"

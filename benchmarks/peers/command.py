@@ -25,7 +25,7 @@ from bench.measure.backends import Device
 from bench.measure.draft import in_words
 from bench.measure.timing import MONOTONIC, Clock, timed
 from bench.reporting.markdown import escape
-from bench.statistics.stats import paired_ratio
+from bench.stats.intervals import paired_ratio
 from benchmarks import common
 from benchmarks.common import Evidence
 from benchmarks.peers.others import PEERS, PLAIN, AbsentError, peer_with_weights

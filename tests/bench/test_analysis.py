@@ -40,8 +40,8 @@ from bench.results.analysis import (
     warnings_table,
 )
 from bench.results.run_folder import to_csv
-from bench.statistics import stats
-from bench.statistics.stopping import Stop
+from bench.stats import intervals
+from bench.stats.stopping import Stop
 from tests.bench.synthetic import BASELINE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -416,7 +416,7 @@ def test_the_document_names_every_word_of_a_closed_set() -> None:
         *Phase,
         *WarmupEnd,
         *Stop,
-        *stats.IntervalKind,
+        *intervals.IntervalKind,
         *SPANS,
     ]
     assert [word for word in words if f"`{word}`" not in text] == []

@@ -11,7 +11,7 @@ from bench.grid.spans import FORWARD, FORWARD_UNPROBED
 from bench.measure import networks
 from bench.process.launcher import Launcher
 from bench.records import Pass
-from bench.statistics.stats import IntervalKind
+from bench.stats.intervals import IntervalKind
 from benchmarks import a_a, agreement, common, hooks, known_length
 from benchmarks.a_a import alarms, far_apart, first_rounds, in_turn, neighbours, runs_of
 from benchmarks.agreement import OURS, PYTEST, TORCH, ratio_of, verdict

@@ -22,7 +22,7 @@ from bench.records import (
     Status,
     TelemetryReading,
 )
-from bench.statistics import patterns
+from bench.stats import patterns
 from tests.bench import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics.changes import (
+from bench.stats.changes import (
     RatioInterval,
     least_rounds,
     of_levels,

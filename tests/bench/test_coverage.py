@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from bench.statistics.stats import CONFIDENCE, Summary, differs, paired_ratio, spread, summarise
-from bench.statistics.stopping import Rule, decide
+from bench.stats.intervals import CONFIDENCE, Summary, differs, paired_ratio, spread, summarise
+from bench.stats.stopping import Rule, decide
 
 RUNS: Final = 800
 WITHIN: Final = 0.01

@@ -20,7 +20,7 @@ LIGHT = (
 )  # fmt: skip
 
 ROOMS = (
-    "units", "places", "errors", "statistics", "grid", "records", "messages", "machine", "process", "measure",
+    "units", "places", "errors", "stats", "grid", "records", "messages", "machine", "process", "measure",
     "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
     "paper", "commands", "cli", "__main__",
 )  # fmt: skip

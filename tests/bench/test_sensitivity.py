@@ -9,7 +9,7 @@ import pytest
 from bench.comparison.compare import compare
 from bench.comparison.comparison import Limits
 from bench.comparison.sensitivity import least_slowdown
-from bench.statistics.changes import of_pairs
+from bench.stats.changes import of_pairs
 from benchmarks import common
 from tests.bench.sides import side, taking_turns
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, t
 
-from bench.statistics.stats import (
+from bench.stats.intervals import (
     CONFIDENCE,
     MIN_VALUES_FOR_INTERVAL,
     STUDENT_T,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics.steady import (
+from bench.stats.steady import (
     MAX_CALLS,
     MAX_S,
     MAX_SHORT_CALLS,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics.stats import MIN_VALUES_FOR_INTERVAL, median_interval
-from bench.statistics.stopping import STOPPING_CONFIDENCE, Rule, Stop, decide, half_width, look_counts
+from bench.stats.intervals import MIN_VALUES_FOR_INTERVAL, median_interval
+from bench.stats.stopping import STOPPING_CONFIDENCE, Rule, Stop, decide, half_width, look_counts
 
 QUIET = [1.0, 1.001, 0.999, 1.002, 0.998, 1.003, 0.997, 1.0]
 LOUD = [1.0, 1.5, 0.7, 1.2, 0.8, 1.4, 0.6, 1.1]

@@ -16,7 +16,7 @@ from bench.grid.costs import StageCost
 from bench.measure import backends, calls, networks, output_check, passes, worker, workload
 from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
-from bench.statistics.stopping import Stop, half_width, look_counts
+from bench.stats.stopping import Stop, half_width, look_counts
 from tests.bench.fakes import (
     TICK_S,
     CpuAsCuda,

@@ -11,7 +11,7 @@ from bench.grid.plan import Cell
 from bench.measure import backends, networks, workload
 from bench.measure.backends import Device
 from bench.measure.timing import timed
-from bench.statistics.steady import Steadiness, steadiness
+from bench.stats.steady import Steadiness, steadiness
 from vsr_model.network import Network
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def warm_up(
     call: Callable[[], object], first_s: float, wanted: int | Literal["auto"], device: Device
 ) -> list[float]:
     """Seconds of calls that count for nothing, after a first one that took `first_s`: as many as wanted, or
-    until two windows of them take the same time (bench.statistics.steady)."""
+    until two windows of them take the same time (bench.stats.steady)."""
     walls: list[float] = []
     while len(walls) < wanted if wanted != "auto" else steadiness(first_s, walls) is Steadiness.NOT_YET:
         walls.append(timed(call, device=device)[1].wall_s)

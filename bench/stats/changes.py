@@ -7,7 +7,7 @@ The value of a round (process) is the median of its samples; nothing here looks 
   Wilcoxon's signed ranks (Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3rd edition, 3.3):
   exact for every distribution that is symmetric about its middle. As the sides take turns in going first, a
   pair of the same program is as likely to give a ratio as its inverse, which is just that.
-* `of_levels`: each side by its own rounds (bench.statistics.stats.ratio). What changed between the two, be it
+* `of_levels`: each side by its own rounds (bench.stats.intervals.ratio). What changed between the two, be it
   the machine, counts as a difference.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from bench.statistics.stats import IntervalKind, Summary, median_interval, ratio
+from bench.stats.intervals import IntervalKind, Summary, median_interval, ratio
 
 MIN_ROUNDS: Final = 3
 """With two, Student's interval is 12.7 deviations wide: as good as none."""

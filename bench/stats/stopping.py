@@ -13,7 +13,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Final
 
-from bench.statistics.stats import median_interval
+from bench.stats.intervals import median_interval
 
 STOPPING_CONFIDENCE: Final = 0.98
 """Of the interval that has to meet the target; the one that is reported has 95 %. It needs seven samples."""
