@@ -1,4 +1,4 @@
-"""`vsr-bench upscale`: parses and prints, nothing else."""
+"""`vsr-bench upscale`."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,7 +15,7 @@ from bench.machine import environment
 from bench.measure.backends import describe_devices
 from bench.tuning.tuned import frame_by_frame
 from bench.tuning.tuned import note as note_of
-from bench.units import BYTES, size_bytes, with_unit
+from bench.units import BYTES, counted, size_bytes, with_unit
 from bench.upscaling import upscale as upscaling
 from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.progress import FileDisplay
@@ -113,7 +113,6 @@ def upscale(
     computed again, with the same result (docs/memory.md). The output appears once it is whole; an
     interrupted command leaves nothing behind.
     """
-
     spec = config.backend_of(backend)
     chosen, notes = _of_a_file(spec, resolve(spec), backend)
     if chosen.memory_plan is not None:
@@ -147,8 +146,8 @@ def upscale(
 
 
 def _of_a_file(spec: BackendSpec, backend: Backend, given: str) -> tuple[Backend, list[str]]:
-    """A backend that comes from a file, less what is for whole clips, and what is to be said of that and of
-    where it was tuned; any other as it is, and what it cannot have here is refused."""
+    """Return a backend from a file less what is for whole clips, and notes on that and on where it was tuned;
+    any other as it is."""
     value = value_of(given, "--backend")
     origin = value.get("from", value.get("name")) if isinstance(value, dict) else given
     if spec.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):
@@ -170,24 +169,21 @@ def _size(option: str, text: str | None) -> int | None:
 
 def _print(done: Upscaled) -> None:
     rate = f" at {float(done.frame_rate):.4g} frames per second" if done.frame_rate else ""
-    frame = "frame" if done.frames == 1 else "frames"
-    typer.echo(f"{one_line(str(done.output))}: {done.frames} {frame} of {done.width}x{done.height}{rate}")
-    typer.echo(f"time    {done.took_s:.1f} s")
-    typer.echo(f"memory  {_memory(done)}")
-    for note in done.notes:
-        typer.echo(note)
-
-
-def _memory(done: Upscaled) -> str:
     plan, needs = done.plan, done.needs
-    how = f"features wait on {'the device' if plan.place == 'device' else plan.place}"
-    if plan.place == "host":
-        how = "features wait in host memory"
-    if again := plan.recomputed_frames(done.frames):
-        how += f", those of {again} frames were computed again"
-    sizes = [f"about {with_unit(needs.host_bytes, BYTES)} of host memory"]
-    if needs.device_bytes:
-        sizes.append(f"{with_unit(needs.device_bytes, BYTES)} on the device")
-    if needs.disk_bytes:
-        sizes.append(f"{with_unit(needs.disk_bytes, BYTES)} on disk")
-    return f"{how}; at most {', '.join(sizes)}"
+    where = {"device": "the device", "host": "host memory", "disk": "disk"}[plan.place]
+    again = plan.recomputed_frames(done.frames)
+    sizes = (
+        (needs.host_bytes, "of host memory"),
+        (needs.device_bytes, "on the device"),
+        (needs.disk_bytes, "on disk"),
+    )
+    for line in (
+        f"{one_line(str(done.output))}: {counted(done.frames, 'frame')} of {done.width}x{done.height}{rate}",
+        f"time    {done.took_s:.1f} s",
+        f"memory  features wait on {where}"
+        + (f", those of {again} frames were computed again" if again else "")
+        + "; at most about "
+        + ", ".join(f"{with_unit(size, BYTES)} {what}" for size, what in sizes if size),
+        *done.notes,
+    ):
+        typer.echo(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 from torch import Tensor
 
@@ -39,17 +39,15 @@ class Upscaled:
     """What was written.
 
     `height` and `width` are the output's. `frame_rate` is None for a picture, and the average where frames
-    keep times of their own. `clamped_share` (0 to 1) is that of values outside [0, 1]. `needs` is what the
-    plan was expected to take. `notes` are sentences for the user.
+    keep times of their own. `needs` is what the plan was expected to take. `notes` are sentences for the
+    user.
     """
 
     output: Path
-    kind: Literal["image", "video"]
     frames: int
     height: int
     width: int
     frame_rate: Fraction | None
-    clamped_share: float
     plan: MemoryPlan
     needs: memory.Needs
     took_s: float
@@ -81,13 +79,7 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     network = networks.build(request.model)
     job = _Job(request, info, facts.scale, memory.Work(request, info, network), listener)
     job.plan_for(expected, spool_frames=expected)
-    with FrameSpool(
-        request.scratch_folder,
-        height=info.height,
-        width=info.width,
-        frames=expected,
-        eight_bit=info.eight_bit,
-    ) as spool:
+    with _HeardSpool(info, request.scratch_folder, expected, listener) as spool:
         times_s, is_cut = job.read_into(spool, expected)
         frames = len(times_s)
         output.check_times(times_s)
@@ -97,12 +89,10 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
             listener(Progress(doing=FINISHING, done=frames, total=frames))
     return Upscaled(
         output=request.output,
-        kind=info.kind,
         frames=frames,
         height=facts.scale * info.height,
         width=facts.scale * info.width,
         frame_rate=output.frame_rate,
-        clamped_share=clamped_share,
         plan=plan,
         needs=needs,
         took_s=perf_counter() - began,
@@ -182,9 +172,7 @@ class _Job:
                 network = workload.prepare(network, backend, device)
                 assert isinstance(network, BasicVSR)
                 # A generator, which can be told to end.
-                outputs = cast(
-                    "Generator[Tensor]", upscale_frames(network, _Heard(spool, self.listener), plan)
-                )
+                outputs = cast("Generator[Tensor]", upscale_frames(network, spool, plan))
                 clamped = 0.0
                 with closing(outputs), _one_thread() as thread:
                     for done, share in enumerate(_written(outputs, write, thread), start=1):
@@ -203,20 +191,15 @@ class _Job:
             ) from error
 
 
-class _Heard:
-    """The frames of a spool, whose listener is told how far the backward branch is.
+class _HeardSpool(FrameSpool):
+    """The frames of a file, whose listener is told how far the backward branch is, which asks first."""
 
-    That asks for all frames once, before anything else is asked for.
-    """
-
-    def __init__(self, spool: FrameSpool, listener: Listener) -> None:
-        self._spool, self._listener = spool, listener
+    def __init__(self, info: MediaInfo, folder: Path, frames: int, listener: Listener) -> None:
+        super().__init__(
+            folder, height=info.height, width=info.width, frames=frames, eight_bit=info.eight_bit
+        )
+        self._listener = listener
         self._asked = 0
-
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """(1, t, 3, h, w)."""
-        return self._spool.shape
 
     def frames(self, start: int, stop: int) -> Iterator[Tensor]:
         """As `FrameSource.frames`."""
@@ -226,7 +209,7 @@ class _Heard:
         elif self._asked == total:
             self._listener(Progress(doing=UPSCALING, done=0, total=total))
         self._asked += stop - start
-        return self._spool.frames(start, stop)
+        return super().frames(start, stop)
 
 
 def _written(

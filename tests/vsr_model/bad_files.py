@@ -33,6 +33,9 @@ class Hostile:
         return os.system, (f"touch {CANARY}",)
 
 
+HOSTILE: Final = pickle.dumps(Hostile(), 2)
+
+
 # Checkpoints, for a network of 4 channels and 1 block.
 
 
@@ -57,6 +60,18 @@ def with_one(value: float) -> Maker:
         return saved({**weights(), name: torch.full_like(weights()[name], value)})
 
     return make
+
+
+def with_name(name: str) -> Maker:
+    return lambda: saved({**weights(), name: torch.zeros(1)})
+
+
+VERSION: Final = ("a/version", b"3\n")
+
+
+def bomb() -> bytes:
+    entry = ("a/data.pkl", pickle.dumps({}, 2) + bytes(8 << 20))
+    return archive(entry, VERSION, compression=zipfile.ZIP_DEFLATED)
 
 
 def archive(*entries: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -86,93 +101,43 @@ def tensor(begin: int, end: int, shape: tuple[int, ...] = (2,), dtype: str = "F3
 DAMAGED: Final = "is not a checkpoint, or it is damaged"
 COULD_RUN: Final = "could run code"
 UNFIT: Final = "does not fit the model"
+ST: Final = "a.safetensors"
+OLD_FORMAT: Final = {"_use_new_zipfile_serialization": False}
 
 CHECKPOINTS: Final[dict[str, File]] = {
-    "code in a pickle": ("a.pth", lambda: pickle.dumps(Hostile(), 2), COULD_RUN),
+    "code in a pickle": ("a.pth", lambda: HOSTILE, COULD_RUN),
     "code beside weights": ("a.pth", lambda: saved({**weights(), "z": Hostile()}), COULD_RUN),
-    "code in the old format": (
-        "a.pth",
-        lambda: saved({"params": Hostile()}, _use_new_zipfile_serialization=False),
-        COULD_RUN,
-    ),
-    "code in a bare archive": (
-        "a.pth",
-        lambda: archive(("a/data.pkl", pickle.dumps(Hostile(), 2)), ("a/version", b"3\n")),
-        COULD_RUN,
-    ),
-    "a pickle as safetensors": ("a.safetensors", lambda: pickle.dumps(Hostile()), DAMAGED),
+    "code in the old format": ("a.pth", lambda: saved(Hostile(), **OLD_FORMAT), COULD_RUN),
+    "code in a bare archive": ("a.pth", lambda: archive(("a/data.pkl", HOSTILE), VERSION), COULD_RUN),
+    "a pickle as safetensors": (ST, lambda: pickle.dumps(Hostile()), DAMAGED),
     "a whole module": ("a.pth", lambda: saved(torch.nn.Linear(1, 1)), COULD_RUN),
     "an empty file": ("a.pth", lambda: b"", DAMAGED),
     "a pointer of Git LFS": ("a.pth", lambda: b"version https://git-lfs.github.com/spec/v1\n", DAMAGED),
     "cut": ("a.pth", lambda: saved(weights())[:-1000], DAMAGED),
     "an empty archive": ("a.pth", archive, DAMAGED),
-    "an archive that unpacks to much": (
-        "a.pth",
-        lambda: archive(
-            ("a/data.pkl", pickle.dumps({}, 2) + bytes(8 << 20)),
-            ("a/version", b"3\n"),
-            compression=zipfile.ZIP_DEFLATED,
-        ),
-        "unpacks to more than its",
-    ),
-    "a pickle of a length beyond memory": (
-        "a.pth",
-        lambda: b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f",
-        DAMAGED,
-    ),
+    "an archive that unpacks to much": ("a.pth", bomb, "unpacks to more than its"),
+    "a pickle of a length beyond memory": ("a.pth", lambda: b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f", DAMAGED),
     "a pickle nested deeply": ("a.pth", lambda: b"\x80\x02" + b"]" * 9999 + b"a" * 9998 + b".", DAMAGED),
     "a list": ("a.pth", lambda: saved([torch.zeros(1)]), "holds a list, not a state dict"),
     "nothing in it": ("a.pth", lambda: saved({}), "holds no weights"),
     "in itself seven times": ("a.pth", nested_in_itself, UNFIT),
     "another network": ("a.pth", lambda: saved(torch.nn.Conv2d(3, 3, 3).state_dict()), UNFIT),
-    "a wider network": (
-        "a.pth",
-        lambda: saved(build_basicvsr(mid_channels=8, num_blocks=1, seed=0).state_dict()),
-        "wrongly shaped",
-    ),
+    "a wider network": ("a.pth", lambda: saved(build_basicvsr(8, 1, seed=0).state_dict()), "wrongly shaped"),
     "not a number": ("a.pth", with_one(float("nan")), "not finite: aggregation.fusion.bias"),
     "beyond float32": ("a.pth", with_all(lambda t: t.double() * 1e300), "not finite"),
     "complex": ("a.pth", with_all(lambda t: t.to(torch.complex64)), "not dense numbers"),
     "sparse": ("a.pth", with_all(lambda t: t.to_sparse()), "not dense numbers|damaged"),
-    "a shape of 10^12 values": (
-        "a.pth",
-        with_all(lambda _: torch.zeros(1).expand(10**6, 10**6)),
-        "wrongly shaped",
-    ),
-    "a name that colours a terminal": (
-        "a.pth",
-        lambda: saved({**weights(), "\x1b[31m\nred": torch.zeros(1)}),
-        r"\\x1b",
-    ),
-    "a name of 100,000 characters": (
-        "a.pth",
-        lambda: saved({**weights(), "a" * 100_000: torch.zeros(1)}),
-        r"unexpected: a+\.\.\.a+",
-    ),
-    "safetensors, empty": ("a.safetensors", lambda: b"", DAMAGED),
-    "safetensors, a header beyond the file": (
-        "a.safetensors",
-        lambda: safetensors({}, length=10**8),
-        DAMAGED,
-    ),
-    "safetensors, no JSON": ("a.safetensors", lambda: safetensors(b'{"a":'), DAMAGED),
-    "safetensors, overlapping": (
-        "a.safetensors",
-        lambda: safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}),
-        DAMAGED,
-    ),
-    "safetensors, beyond the file": ("a.safetensors", lambda: safetensors({"a": tensor(0, 2**62)}), DAMAGED),
-    "safetensors, a shape that overflows": (
-        "a.safetensors",
-        lambda: safetensors({"a": tensor(0, 16, (2**40, 2**40))}),
-        DAMAGED,
-    ),
-    "safetensors, an unknown type": (
-        "a.safetensors",
-        lambda: safetensors({"a": tensor(0, 16, (4,), "F99")}),
-        DAMAGED,
-    ),
-}
+    "10^12 values": ("a.pth", with_all(lambda _: torch.zeros(1).expand(10**6, 10**6)), "wrongly shaped"),
+    "a name that colours a terminal": ("a.pth", with_name("\x1b[31m\nred"), r"\\x1b"),
+    "a name of 100,000 letters": ("a.pth", with_name("a" * 10**5), r"unexpected: a+\.\.\.a+"),
+    "safetensors, empty": (ST, lambda: b"", DAMAGED),
+    "safetensors, a longer header": (ST, lambda: safetensors({}, length=10**8), DAMAGED),
+    "safetensors, no JSON": (ST, lambda: safetensors(b'{"a":'), DAMAGED),
+    "safetensors, overlap": (ST, lambda: safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}), DAMAGED),
+    "safetensors, beyond the file": (ST, lambda: safetensors({"a": tensor(0, 2**62)}), DAMAGED),
+    "safetensors, an overflow": (ST, lambda: safetensors({"a": tensor(0, 16, (2**40, 2**40))}), DAMAGED),
+    "safetensors, an unknown type": (ST, lambda: safetensors({"a": tensor(0, 16, (4,), "F99")}), DAMAGED),
+}  # fmt: skip
 
 
 # Pictures and videos.
@@ -180,7 +145,8 @@ CHECKPOINTS: Final[dict[str, File]] = {
 
 def png(width: int, height: int, data: bytes, *, bits: int = 8, extra: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    lines = chunk(b"IDAT", zlib.compress(data))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + lines + chunk(b"IEND", b"")
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -242,78 +208,46 @@ def picture(form: str) -> bytes:
 
 
 HUGE: Final = struct.pack(">I", 0x7FFFFFFF)
+MANY_FRAMES: Final = chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+JPEG_HEADER: Final = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc0001108ffffffff03011100")
+Y4M_HEADER: Final = b"YUV4MPEG2 W100000 H100000 F25:1 C420\nFRAME\n"
+IVF_HEADER: Final = b"DKIF\0\0\x20\0VP80" + struct.pack(
+    "<HHIIIIIQ", 65535, 65535, 30, 1, 2**32 - 1, 0, 2**31 - 1, 0
+)
 NO_MEDIA: Final = "no picture or video"
 TOO_LARGE: Final = "pixels, and at most|pixels\\) exceeds limit"
 BROKEN: Final = "cannot be decoded|no picture or video|cut short|damaged|no frame|no video stream"
+ANY: Final = f"{TOO_LARGE}|{BROKEN}"
 
 MEDIA: Final[dict[str, File]] = {
     "a text": ("a.mp4", lambda: b"hello world\n" * 100, NO_MEDIA),
+    "zeros": ("a.png", lambda: bytes(1000), NO_MEDIA),
     "an empty file": ("a.png", lambda: b"", "is empty"),
-    "SVG": (
-        "a.svg",
-        lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/etc/passwd"/></svg>',
-        NO_MEDIA,
-    ),
-    "a playlist of files": (
-        "a.m3u8",
-        lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
-        NO_MEDIA,
-    ),
+    "SVG": ("a.svg", lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/x"/></svg>', NO_MEDIA),
+    "a playlist": ("a.m3u8", lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", NO_MEDIA),
     "a list of files to join": ("a.mp4", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", NO_MEDIA),
-    "a PNG of 60,000 x 60,000": ("a.png", lambda: png(60_000, 60_000, zlib.compress(bytes(1000))), TOO_LARGE),
-    "a PNG of no size": ("a.png", lambda: png(0, 0, zlib.compress(b"")), BROKEN),
-    "a deep PNG that lies": ("a.png", lambda: png(60_000, 60_000, zlib.compress(b"\0"), bits=16), TOO_LARGE),
-    "a PNG that announces frames": (
-        "a.png",
-        lambda: png(
-            16, 16, zlib.compress(bytes(784)), extra=chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
-        ),
-        "",
-    ),
+    "a PNG of 60,000 x 60,000": ("a.png", lambda: png(60_000, 60_000, bytes(1000)), TOO_LARGE),
+    "a PNG of no size": ("a.png", lambda: png(0, 0, b""), BROKEN),
+    "a deep PNG that lies": ("a.png", lambda: png(60_000, 60_000, b"\0", bits=16), TOO_LARGE),
     "a GIF of 65,535 x 65,535": ("a.gif", lambda: gif(65_535, 65_535, 1), TOO_LARGE),
-    "a GIF of 25 large frames in 1 KB": (
-        "a.gif",
-        lambda: gif(9400, 9400, 25),
-        "pixels of an animated picture",
-    ),
+    "a GIF of 25 large frames in 1 KB": ("a.gif", lambda: gif(9400, 9400, 25), "pixels of an animated"),
     "a TIFF of junk": ("a.tiff", lambda: b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 500, BROKEN),
     "a BMP of 30,000 x 30,000": ("a.bmp", lambda: bmp(30_000, 30_000), TOO_LARGE),
-    "a PPM beyond all numbers": (
-        "a.ppm",
-        lambda: b"P6\n99999999999 99999999999\n255\nx",
-        TOO_LARGE + "|" + BROKEN,
-    ),
-    "a JPEG of a header": (
-        "a.jpg",
-        lambda: b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x11\0",
-        TOO_LARGE + "|" + BROKEN,
-    ),
+    "a PPM beyond all numbers": ("a.ppm", lambda: b"P6\n99999999999 99999999999\n255\nx", ANY),
+    "a JPEG of a header": ("a.jpg", lambda: JPEG_HEADER, ANY),
     "a JPEG cut short": ("a.jpg", lambda: picture("JPEG")[:400], BROKEN),
     "an MP4 cut short": ("a.mp4", lambda: encoded("mp4", "mpeg4")[:300], BROKEN),
     "an MP4 of samples beyond the file": ("a.mp4", box(b"stco", 8, HUGE), BROKEN),
-    "raw video of 100,000 x 100,000": (
-        "a.y4m",
-        lambda: b"YUV4MPEG2 W100000 H100000 F25:1 C420\nFRAME\n" + bytes(1000),
-        BROKEN,
-    ),
-    "IVF of 65,535 x 65,535": (
-        "a.ivf",
-        lambda: (
-            b"DKIF\0\0\x20\0VP80" + struct.pack("<HHIIIIIQ", 65535, 65535, 30, 1, 2**32 - 1, 0, 2**31 - 1, 0)
-        ),
-        BROKEN,
-    ),
+    "raw video of 100,000 x 100,000": ("a.y4m", lambda: Y4M_HEADER + bytes(1000), BROKEN),
+    "IVF of 65,535 x 65,535": ("a.ivf", lambda: IVF_HEADER, BROKEN),
     "Matroska of a header": ("a.mkv", lambda: b"\x1aE\xdf\xa3\xff" + b"\xff" * 50, BROKEN),
-    "an AVI of 60,000 x 60,000": ("a.avi", large_avi, BROKEN + "|" + TOO_LARGE),
-}
+    "an AVI of 60,000 x 60,000": ("a.avi", large_avi, ANY),
+}  # fmt: skip
 LYING: Final[dict[str, File]] = {
+    "a PNG that announces frames": ("a.png", lambda: png(16, 16, bytes(784), extra=MANY_FRAMES), ""),
     "an MP4 whose index is empty": ("a.mp4", box(b"moov", -8, struct.pack(">I", 8)), ""),
-    "an MP4 that states another size": (
-        "a.mp4",
-        box(b"tkhd", 76, struct.pack(">II", 65535 << 16, 65535 << 16)),
-        "",
-    ),
+    "an MP4 of another size": ("a.mp4", box(b"tkhd", 76, struct.pack(">II", 65535 << 16, 65535 << 16)), ""),
     "an MP4 of 2^31 frames": ("a.mp4", box(b"stsz", 8, HUGE), ""),
     "an MP4 of one frame 2^31 times": ("a.mp4", box(b"stts", 8, HUGE), ""),
-}
+}  # fmt: skip
 """Headers that lie: the file is refused, or read as what it holds."""

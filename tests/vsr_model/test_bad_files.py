@@ -142,7 +142,7 @@ def test_any_damage_to_a_checkpoint_is_harmless_or_refused(
 READERS: Final = inspect, lambda path: sum(1 for _ in iterate_frames(path, limit=50))
 
 
-@pytest.mark.parametrize("what", [what for what, (_, _, said) in MEDIA.items() if said])
+@pytest.mark.parametrize("what", MEDIA)
 def test_a_bad_picture_or_video(what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     name, make, said = MEDIA[what]
     (tmp_path / name).write_bytes(make())
@@ -152,9 +152,9 @@ def test_a_bad_picture_or_video(what: str, tmp_path: Path, capfd: pytest.Capture
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("what", [*LYING, *(what for what, (_, _, said) in MEDIA.items() if not said)])
+@pytest.mark.parametrize("what", LYING)
 def test_a_header_that_lies_is_not_believed(what: str, tmp_path: Path) -> None:
-    name, make, _ = (MEDIA | LYING)[what]
+    name, make, _ = LYING[what]
     (tmp_path / name).write_bytes(make())
     for read in READERS:
         signal.alarm(WAIT_S)
