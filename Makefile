@@ -11,7 +11,7 @@ SETUP := $(VENV)/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check lint types gpu gpu-paper benchmarks bench-suite clean
+.PHONY: help setup run test test-slow check docs lint types gpu gpu-paper benchmarks bench-suite clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,7 +39,10 @@ lint: $(SETUP)
 types: $(SETUP)
 	$(PY) -m mypy
 
-check: lint types test ## lint, format check, strict types and tests
+docs: $(SETUP) ## build the documentation into build/docs; a broken link is an error
+	$(PY) -m mkdocs build --quiet --strict
+
+check: lint types docs test ## lint, format check, strict types, documentation and tests
 
 gpu: $(SETUP) ## the GPU tests, the clocks, configs/gpu.yaml, and the paper at its full size, whatever the tests say
 	@# Versions are the machine's own here: what their libraries deprecate is no fault of the tests.
