@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 
@@ -31,41 +32,28 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def ended(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench", "upscale", *map(str, arguments)],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
-def test_what_it_says(clip: Path, tmp_path: Path):
+def test_what_it_says(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     output = tmp_path / "out.mp4"
-    limits = ("--memory-limit", "500MiB", "--memory-plan", "disk")
-    done = ended(clip, output, *SMALL, "--frames", "5", *limits)
-    assert (done.returncode, done.stderr) == (exits.OK, "")
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"{output}: 5 frames of 192x128 at 25 frames per second"
-    assert re.fullmatch(r"time    \d+\.\d s", lines[1])
-    assert re.fullmatch(
-        r"memory  features wait on disk; at most about [\d.]+ MiB of host memory, [\d.]+ [KM]iB on disk",
-        lines[2],
-    )
-    assert lines[3] == "The weights are random: the output shows that the network runs, and no more."
-    assert lines[4] == "Only the first 5 frames were taken, as --frames asks for."
+    options = (*SMALL, "--frames", "5", "--memory-plan", "disk", "--scratch", str(tmp_path))
+    assert main(["upscale", str(clip), str(output), *options]) == exits.OK
+    printed, complained = capsys.readouterr()
+    assert complained == ""
+    first, time, memory, *notes = printed.splitlines()
+    assert first == f"{output}: 5 frames of 192x128 at 25 frames per second"
+    assert re.fullmatch(r"time    \d+\.\d s", time)
+    held = r"at most about [\d.]+ MiB of host memory, [\d.]+ [KM]iB on disk"
+    assert re.fullmatch(f"memory  features wait on disk; {held}", memory)
+    assert notes[:2] == [
+        "The weights are random: the output shows that the network runs, and no more.",
+        "Only the first 5 frames were taken, as --frames asks for.",
+    ]
     assert inspect(output).frame_count == 5
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (
-            ("--memory-limit", "much"),
-            "--memory-limit is 'much', and a size such as 1.5GiB or 800M is allowed.",
-        ),
+        (("--memory-limit", "much"), "is 'much', and a size such as 1.5GiB or 800M is allowed."),
         (("--tile", "512"), "dtype: bfloat16 halves what a frame takes."),
         (("--tile-overlap", "4"), "dtype: bfloat16 halves what a frame takes."),
         (("--backend", "{from: cpu, memory_plan: disk}"), "memory_plan is --memory-plan here."),
@@ -115,14 +103,11 @@ def test_whatever_ends_it_leaves_what_was_there(
 
 
 def open_files(process: int) -> list[str]:
-    """What a process has open or mapped: the spool is one without a name."""
-    folder = Path(f"/proc/{process}/fd")
+    """What a process has open: the spool is a file without a name."""
     names = []
-    for file in folder.iterdir():
-        try:
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
             names.append(str(file.readlink()))
-        except OSError:  # closed meanwhile
-            continue
     return names
 
 
@@ -152,14 +137,9 @@ def test_a_bar_on_a_terminal(tmp_path: Path):
     ) as process:
         os.close(theirs)
         shown = b""
-        while True:
-            try:
-                read = os.read(ours, 4096)
-            except OSError:  # the other side is closed
-                break
-            shown += read
-            if not read:
-                break
+        with suppress(OSError):  # the other side is closed
+            while read := os.read(ours, 4096):
+                shown += read
         assert process.wait(600) == exits.OK
     os.close(ours)
     assert b"1/1 frames" in shown

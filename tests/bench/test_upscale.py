@@ -408,7 +408,7 @@ def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypa
     monkeypatch.setattr(subject, "inspect", lambda _path: info)
     monkeypatch.setattr(av, "open", refuse)
     message = refused(folder, "in.mp4", "out.mp4", model)
-    assert message.endswith("out.mp4 cannot be written by libx264 (Permission denied).")
+    assert "out.mp4 cannot be written (Permission denied)" in message
 
 
 def test_a_damaged_video(folder: Path, model: Model):

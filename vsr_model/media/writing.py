@@ -227,7 +227,10 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            refusal = BadInput(f"{self.path} cannot be written by {self._encoder} ({error.strerror}).")
+            refusal = BadInput(
+                f"{self.path} cannot be written ({error.strerror}); it was tried with {self._encoder} and frames"
+                f" of {self.height} x {self.width}."
+            )
             raise fault_of_the_system(error, self.path) or refusal from error
 
     def __exit__(
