@@ -228,8 +228,8 @@ class VideoWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             refusal = BadInput(
-                f"{self.path} cannot be written ({error.strerror}); it was tried with {self._encoder} and frames"
-                f" of {self.height} x {self.width}."
+                f"{self.path} cannot be written ({error.strerror}), by {self._encoder} with frames of"
+                f" {self.height} x {self.width}."
             )
             raise fault_of_the_system(error, self.path) or refusal from error
 
