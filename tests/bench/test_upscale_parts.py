@@ -166,8 +166,15 @@ def test_no_signal_takes_files_from_under_a_thread(number: signal.Signals):
     ],
 )
 def test_the_first_plan_within_the_limits_is_taken(
-    tmp_path: Path, frames: int, gibibytes: int, disk_bytes: int, plan: MemoryPlan
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    frames: int,
+    gibibytes: int,
+    disk_bytes: int,
+    plan: MemoryPlan,
 ):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
+    monkeypatch.setattr(memory, "in_memory", lambda _folder: False)  # as /tmp is on some machines
     request = request_of(tmp_path, memory_limit_bytes=gibibytes * 2**30)
     work = work_of(request)
     chosen = work.plan(frames, limits_of(request, disk_bytes))
