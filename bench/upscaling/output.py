@@ -13,7 +13,6 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media import MediaInfo, VideoWriter, write_image
 
-_RATE_IF_NONE: Final = Fraction(25)  # of raw streams that state none, as they are read
 _COARSEST_CLOCK_S: Final = 0.001  # Matroska's: frames at a constant rate are off it by up to that
 _LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may choose
 
@@ -24,15 +23,10 @@ class Output:
     def __init__(self, info: MediaInfo, path: Path, scale: int, *, sound: bool = True) -> None:
         self._info, self._path = info, path
         self._height, self._width = scale * info.height, scale * info.width
-        self._rate = info.frame_rate or _RATE_IF_NONE
+        self._rate = info.frame_rate or Fraction(1)  # of a picture, which has none
         self._sound = info.path if sound and info.has_audio else None
         self.notes: tuple[str, ...] = ()
         """Sentences on what was left out, once the file is whole."""
-
-    @property
-    def frame_rate(self) -> Fraction | None:
-        """The average frame rate; None of a picture."""
-        return self._rate if self._info.kind == "video" else None
 
     def rehearse(self) -> None:
         """Write a black frame, with the sound that goes with it, and let go of it.

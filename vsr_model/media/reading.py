@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media.info import MediaInfo, existing_file
 from vsr_model.media.pictures import inspect_picture, open_picture, picture_rgb, picture_times
-from vsr_model.media.videos import decoded, frame_rgb, inspect_video, open_video, shown_packets
-
-_RATE_IF_NONE = Fraction(25)  # of raw streams that carry neither timestamps nor a rate
+from vsr_model.media.videos import decoded, frame_rate, frame_rgb, inspect_video, open_video, shown_packets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:
                     yield VideoFrame(image=picture_rgb(path, picture), time_s=float(time_s))
             return
     with open_video(path) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate or _RATE_IF_NONE
+        rate = frame_rate(stream)
         first_s: float | None = None
         reformatter = VideoReformatter()
         for index, frame in enumerate(decoded(path, container, stream)):

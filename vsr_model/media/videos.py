@@ -35,6 +35,7 @@ _HEIF_BRANDS = frozenset(
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 _MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 10: _BT2020}
+_RATE_IF_NONE = Fraction(25)
 _HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
 _LIMITED, _FULL = 1, 2
 _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as H.273 numbers them
@@ -127,7 +128,7 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         width=image.shape[2],
         height=image.shape[1],
         frame_count=stream.frames or None,
-        frame_rate=stream.average_rate or stream.guessed_rate,
+        frame_rate=frame_rate(stream),
         turned=orientation != UPRIGHT,
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
@@ -137,6 +138,11 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         pixel_aspect=1 / aspect if orientation.a == 0 else aspect,
         notes=tuple(notes),
     )
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Return the average frames per second, or 25 of raw streams that state none."""
+    return stream.average_rate or stream.guessed_rate or _RATE_IF_NONE
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
