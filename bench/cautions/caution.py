@@ -1,40 +1,83 @@
-"""The closed set of what can make a figure doubtful, each with its remedy; docs/warnings.md explains them."""
+"""The types of cautions: what can make a figure doubtful, before a run and after it."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Any
+
+from bench.machine.now import Now
+from bench.records import CellRecord, TelemetryReading
+
+Environment = Mapping[str, Any]  # of environment.json; it may lack any field, as those of older runs do
+Readings = Sequence[TelemetryReading]
 
 
-class Caution(StrEnum):
-    """What was seen; a test holds docs/warnings.md against these."""
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine before a run: what environment.json would hold, and what changes from moment to moment."""
 
-    CLOCKS_SAGGED = "clocks_sagged"
-    CLOCKS_THROTTLED = "clocks_throttled"
-    DEVICE_SHARED = "device_shared"
-    CORES_BUSY = "cores_busy"
-    STEAL = "steal"
-    CPU_QUOTA = "cpu_quota"
-    PREEMPTED = "preempted"
-    AFFINITY_NARROW = "affinity_narrow"
-    SPREAD_WIDE = "spread_wide"
-    FIRST_OUTLIER = "first_outlier"
-    DRIFT = "drift"
-    BIMODAL = "bimodal"
-    FEW_SAMPLES = "few_samples"
-    POWER_SAVING = "power_saving"
-    SWAPPED = "swapped"
-    PAGE_FAULTS = "page_faults"
-    TIMER_COARSE = "timer_coarse"
+    environment: Environment
+    now: Now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round of a cell, with the readings around its steady calls."""
+
+    record: CellRecord
+    readings: Readings
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """All rounds of a cell, and the seconds of the steady forwards of those that have some."""
+
+    records: Sequence[CellRecord]
+    samples: Sequence[Sequence[float]]
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All cells of a run."""
+
+    cells: Sequence[Cell]
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One thing that was seen."""
+
+    text: str  # with its figures
+    size: float = 0.0  # how bad it is: a cell is told of the round that shows it most
+    remedy: str = ""  # in place of the caution's, where it depends on what was seen
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A row of the table: a code, a remedy, and where to look for it."""
+
+    code: str
+    remedy: str
+    in_run: Callable[[Run], Iterable[Seen]] | None = None
+    in_cell: Callable[[Cell], Seen | None] | None = None
+    in_round: Callable[[Round], Seen | None] | None = None
+    in_readings: Callable[[Readings], Seen | None] | None = None  # of a round, and before a run
+    before: Callable[[Machine], Iterable[Seen]] | None = None
+    spoils: bool = True  # figures are wrong or not repeatable; else it is worth knowing of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One caution about one cell, or about the whole run where `cell` is empty."""
+    """One caution about one cell; about the whole run, or the machine before it, where `cell` is empty."""
 
-    code: Caution
+    code: str
     cell: str = ""
     round: int | None = None  # the one that shows it most, where it is a round's
-    seen: str  # with its figures
+    seen: str
     remedy: str  # what to do about it
+    spoils: bool = True
 
     @property
     def sentence(self) -> str:

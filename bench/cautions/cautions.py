@@ -1,34 +1,205 @@
-"""Warnings that name their remedy, from a run's records and environment. Pure: a rebuild makes them anew.
+"""The table of all cautions, and those who read it: a run's warnings, and `env --check` before a run.
 
-Telemetry of every round is looked at between the readings around its steady calls: neither the cold call nor
-the memory pass speaks for the samples. A caution stands once for a cell, with the round that shows it most.
-What a record or an environment does not hold, as those of older runs, gives no caution.
+Pure: a rebuild makes the warnings anew from the journal and environment.json. docs/warnings.md explains each
+code that a run can have.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from bench.cautions.caution import Caution, Notice
-from bench.cautions.cautions_machine import of_machine, of_telemetry
-from bench.cautions.cautions_samples import of_run, of_samples
+from bench.cautions import machine_looks as machine
+from bench.cautions import samples
+from bench.cautions.caution import Caution, Cell, Environment, Machine, Notice, Round, Run, Seen
+from bench.cautions.machine_state import around_steady
 from bench.records import CellRecord, Status
 
-__all__ = ["Caution", "Notice", "cautions"]
+CAUTIONS: Final = (
+    Caution(
+        "clocks_sagged",
+        "let the machine cool, and fix its clocks below what it holds (`nvidia-smi --lock-gpu-clocks`, "
+        "`cpupower frequency-set --max`)",
+        in_readings=machine.clocks_sagged,
+    ),
+    Caution(
+        "clocks_throttled",
+        "cool it, raise its power limit, or fix its clocks below what it holds "
+        "(`nvidia-smi --lock-gpu-clocks`)",
+        in_readings=machine.clocks_throttled,
+        before=machine.gpus_throttled,
+    ),
+    Caution(
+        "device_shared",
+        "end the other process, or measure on another GPU (`device: cuda:1`)",
+        in_round=machine.device_shared,
+        before=machine.gpus_shared,
+    ),
+    Caution(
+        "cores_busy",
+        "end what else is running, or measure with fewer `threads` than there are cores",
+        in_round=machine.cores_busy,
+        before=machine.cores_busy_before,
+    ),
+    Caution(
+        "steal",
+        "measure on a host that is not overcommitted (a dedicated or bare-metal machine)",
+        in_readings=machine.steal,
+    ),
+    Caution(
+        "cpu_quota",
+        "raise the container's CPU limit, or set `threads` to no more than it allows",
+        in_readings=machine.cpu_quota,
+        before=machine.quota_below_cores,
+    ),
+    Caution(
+        "preempted",
+        "end what else is running, use fewer `threads`, or raise the priority with `nice`",
+        in_round=machine.preempted,
+    ),
+    Caution(
+        "affinity_narrow",
+        "set `threads` to the cores that may be used, or allow more (taskset, the container's limit)",
+        in_round=machine.affinity_narrow,
+    ),
+    Caution(
+        "spread_wide",
+        "quiet the machine, or ask for more `repetitions` (`{min, max, target}`)",
+        in_cell=samples.spread_wide,
+    ),
+    Caution("first_outlier", "ask for more `warmup`, or for `warmup: auto`", in_cell=samples.first_outlier),
+    Caution(
+        "drift",
+        "let the machine cool, and look at its clocks",
+        in_run=samples.drift_of_run,
+        in_cell=samples.drift,
+    ),
+    Caution(
+        "bimodal",
+        "look at samples.csv for what alternates (clocks, another process, memory that is freed in turn), "
+        "and ask for more `rounds`",
+        in_cell=samples.bimodal,
+    ),
+    Caution(
+        "few_samples", "ask for at least 6 `repetitions`, or for 6 `rounds`", in_cell=samples.few_samples
+    ),
+    Caution(
+        "power_saving",
+        "set another with `sudo cpupower frequency-set --governor performance`",
+        in_run=machine.power_saving,
+        before=machine.power_saving,
+    ),
+    Caution(
+        "swapped",
+        "free memory or measure smaller cells, and run `sudo swapoff --all` before",
+        in_readings=machine.swapped,
+    ),
+    Caution(
+        "page_faults",
+        "use `allocator: retain` (`measure`), which keeps freed memory, or warm up longer",
+        in_round=machine.page_faults,
+    ),
+    Caution(
+        "timer_coarse",
+        "measure a larger `size`, more `frames` or a larger `batch`",
+        in_cell=samples.timer_coarse,
+        before=machine.timer_slow,
+    ),
+    # From here on before a run only.
+    Caution("memory_low", "end what holds the rest", before=machine.memory_low),
+    Caution("on_battery", "plug it in", before=machine.on_battery),
+    Caution("variable_harmful", "unset it", before=machine.harmful_variables),
+    Caution("variable_set", "unset it", before=machine.other_variables, spoils=False),
+    Caution(
+        "cores_withheld",
+        "start it without taskset or a cpuset to have all",
+        before=machine.cores_withheld,
+        spoils=False,
+    ),
+    Caution(
+        "turbo",
+        "for steadier, slower figures write 1 to /sys/devices/system/cpu/intel_pstate/no_turbo, or 0 "
+        "to /sys/devices/system/cpu/cpufreq/boost",
+        before=machine.turbo,
+        spoils=False,
+    ),
+    Caution(
+        "virtual_machine",
+        "repeat in more `rounds` and at other hours, or measure on bare metal",
+        before=machine.virtual_machine,
+        spoils=False,
+    ),
+    Caution(
+        "gpu_power_limited",
+        "raise its limit with `sudo nvidia-smi --power-limit`",
+        before=machine.gpu_power_limited,
+        spoils=False,
+    ),
+    Caution(
+        "gpu_unreadable",
+        "install a driver that nvidia-ml-py knows",
+        before=machine.gpu_unreadable,
+        spoils=False,
+    ),
+)
 
 
-def cautions(records: Sequence[CellRecord], environment: Mapping[str, Any]) -> tuple[Notice, ...]:
-    """Every caution about a run: the whole run's first, then cell by cell in the order of the records.
+def cautions(records: Sequence[CellRecord], environment: Environment) -> tuple[Notice, ...]:
+    """Return every caution about a run: the whole run's first, then cell by cell in the order of the records.
 
-    `environment` is environment.json's content, and may be empty.
+    A caution stands once for a cell, with the round that shows it most. What a record or environment.json
+    does not hold, as those of older runs, gives none.
     """
-    measured = [record for record in records if record.status in (Status.OK, Status.INACCURATE)]
-    if not measured:
-        return ()
-    cells: dict[str, list[CellRecord]] = {}
-    for record in measured:
-        cells.setdefault(record.cell, []).append(record)
-    found = [*of_machine(environment), *of_run(list(cells.values()))]
-    for rounds in cells.values():
-        found += of_telemetry(rounds, environment)
-        found += of_samples(rounds, environment)
-    return tuple(found)
+    by_cell: dict[str, list[CellRecord]] = {}
+    for record in records:
+        if record.status in (Status.OK, Status.INACCURATE):
+            by_cell.setdefault(record.cell, []).append(record)
+    cells = []
+    for rounds in by_cell.values():
+        values = [found for record in rounds if (found := samples.forward_s(record))]
+        cells.append(Cell(records=rounds, samples=values, environment=environment))
+    run = Run(cells=cells, environment=environment)
+    of_run = [_notice(row, seen) for row in CAUTIONS if cells and row.in_run for seen in row.in_run(run)]
+    return (*of_run, *(notice for cell in cells for notice in _of_cell(cell)))
+
+
+def check(of: Machine) -> tuple[Notice, ...]:
+    """Return what is wrong with a machine before a run: what spoils first, then what is worth knowing."""
+    found = []
+    for row in CAUTIONS:
+        if row.in_readings and (seen := row.in_readings(of.now.readings)):
+            found.append(_notice(row, seen))
+        found += [_notice(row, seen) for seen in (row.before(of) if row.before else ())]
+    return tuple(sorted(found, key=lambda notice: not notice.spoils))
+
+
+def _of_cell(cell: Cell) -> Iterator[Notice]:
+    """Yield what is to be said of a cell, of whose rounds the telemetry around the steady calls counts."""
+    name = cell.records[0].cell
+    rounds = [
+        Round(record=record, readings=around_steady(record), environment=cell.environment)
+        for record in cell.records
+    ]
+    for row in CAUTIONS:
+        seen = [(looked, of.record.round) for of in rounds if (looked := _in_round(row, of))]
+        if seen:
+            worst, number = max(seen, key=lambda item: item[0].size)
+            often = f" (in {len(seen)} of {len(rounds)} rounds, round {number} the most)"
+            yield _notice(row, worst, name, number, often if rounds[1:] else "")
+        if cell.samples and row.in_cell and (found := row.in_cell(cell)):
+            yield _notice(row, found, name)
+
+
+def _in_round(row: Caution, of: Round) -> Seen | None:
+    if row.in_readings:
+        return row.in_readings(of.readings)
+    return row.in_round(of) if row.in_round else None
+
+
+def _notice(row: Caution, seen: Seen, cell: str = "", number: int | None = None, often: str = "") -> Notice:
+    return Notice(
+        code=row.code,
+        cell=cell,
+        round=number,
+        seen=seen.text + often,
+        remedy=seen.remedy or row.remedy,
+        spoils=row.spoils,
+    )

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.cautions.cautions_machine import around_steady
 from bench.grid.spans import TOTAL
-from bench.machine.telemetry import others_cores
+from bench.machine.telemetry import growth, others_cores
 from bench.records import CellRecord, Pass, Phase, TelemetryReading
 
 MIN_ENERGY_S: Final = 1.0
@@ -29,53 +28,52 @@ class MachineState:
 
 
 def machine_state(record: CellRecord) -> MachineState:
-    """Of the time from before the first steady call of any pass to after the last; energy of the end-to-end
-    pass alone."""
+    """Return the figures from before the first steady call of any pass to after the last; energy is of the
+    end-to-end pass alone."""
     readings = around_steady(record)
+    stolen, cores = growth(readings, "steal_s"), record.affinity_cores
+
+    def levels(name: str) -> list[float]:
+        return [value for item in readings if (value := getattr(item, name)) is not None]
+
+    def middle(name: str) -> float | None:
+        return median(levels(name)) if levels(name) else None
+
     return MachineState(
         others_cores=others_cores(readings),
-        steal_share=_steal_share(record, readings),
-        cpu_mhz=_median([item.cpu_mhz for item in readings]),
-        sm_clock_mhz=_median([item.sm_clock_mhz for item in readings]),
-        power_w=_median([item.power_w for item in readings]),
-        temperature_c=max((c for item in readings if (c := item.temperature_c) is not None), default=None),
+        steal_share=stolen[1] / stolen[0] / cores if stolen and cores else None,
+        cpu_mhz=middle("cpu_mhz"),
+        sm_clock_mhz=middle("sm_clock_mhz"),
+        power_w=middle("power_w"),
+        temperature_c=max(levels("temperature_c"), default=None),
         energy_per_frame_j=_energy_per_frame_j(record),
     )
 
 
-def _steal_share(record: CellRecord, readings: Sequence[TelemetryReading]) -> float | None:
-    rate = _rate([(item.elapsed_s, item.steal_s) for item in readings if item.steal_s is not None])
-    return None if rate is None or not record.affinity_cores else rate / record.affinity_cores
+def around_steady(record: CellRecord) -> Sequence[TelemetryReading]:
+    """Return the readings from the last before the first steady call to the first after the last."""
+    readings = record.telemetry
+    steady = [item for item in record.samples if item.phase is Phase.STEADY]
+    if not steady:
+        return readings
+    begin = min(item.start_s for item in steady)
+    end = max(item.start_s + item.wall_s for item in steady)
+    first = max((i for i, item in enumerate(readings) if item.elapsed_s <= begin), default=0)
+    last = next((i for i, item in enumerate(readings) if item.elapsed_s >= end), len(readings) - 1)
+    return readings[first : last + 1]
 
 
 def _energy_per_frame_j(record: CellRecord) -> float | None:
-    """The energy of the end-to-end pass over its frames; the gaps between its calls count too. None where
-    clips were streamed: more went through than its samples tell."""
-    if record.settings.get("transfer") == "overlapped":
-        return None
-    calls = [
-        item
-        for item in record.samples
-        if (item.pass_, item.phase, item.stage) == (Pass.END_TO_END, Phase.STEADY, TOTAL)
-    ]
-    known = [(item.elapsed_s, item.energy_j) for item in record.telemetry if item.energy_j is not None]
-    if not calls:
+    """Return the energy of the end-to-end pass over its frames; the gaps between its calls count too. None
+    where clips were streamed: more went through than its samples tell."""
+    wanted = (Pass.END_TO_END, Phase.STEADY, TOTAL)
+    calls = [item for item in record.samples if (item.pass_, item.phase, item.stage) == wanted]
+    if not calls or record.settings.get("transfer") == "overlapped":
         return None
     begin, end = calls[0].start_s, calls[-1].start_s + calls[-1].wall_s
-    before = [reading for reading in known if reading[0] <= begin]
-    after = [reading for reading in known if reading[0] >= end]
+    known = [(item.elapsed_s, item.energy_j) for item in record.telemetry if item.energy_j is not None]
+    before = [energy_j for elapsed_s, energy_j in known if elapsed_s <= begin]
+    after = [energy_j for elapsed_s, energy_j in known if elapsed_s >= end]
     if not before or not after or end - begin < MIN_ENERGY_S:
         return None
-    return (after[0][1] - before[-1][1]) / (len(calls) * record.batch * record.frames)
-
-
-def _rate(counter: Sequence[tuple[float, float]]) -> float | None:
-    """How fast a counter rose between the first and the last of (seconds, count)."""
-    if len(counter) < 2 or counter[-1][0] <= counter[0][0]:
-        return None
-    return (counter[-1][1] - counter[0][1]) / (counter[-1][0] - counter[0][0])
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
+    return (after[0] - before[-1]) / (len(calls) * record.batch * record.frames)

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cautions.environment_check import Weight, findings, in_short, look
+from bench.cautions.caution import Machine
+from bench.cautions.cautions import check as check_machine
 from bench.commands import exits
 from bench.machine import environment, timer
+from bench.machine.now import look
 from bench.measure import preflight
 from bench.process.launcher import Launcher
 
@@ -31,14 +33,27 @@ def env(
         typer.echo(json.dumps(described, indent=2))
         return
     now = look()
-    found = findings(described, now)
+    found = check_machine(Machine(environment=described, now=now))
+    spoiling = sum(notice.spoils for notice in found)
+    rows = [
+        {
+            "code": notice.code,
+            "weight": "spoils" if notice.spoils else "note",
+            "seen": notice.seen,
+            "remedy": notice.remedy,
+        }
+        for notice in found
+    ]
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+        typer.echo(json.dumps(rows, indent=2))
     else:
-        for finding in found:
-            typer.echo(f"{finding.weight}: {finding.seen}\n  {finding.remedy}")
-        typer.echo(in_short(found, now))
-    if any(finding.weight is Weight.SPOILS for finding in found):
+        for row in rows:
+            typer.echo("{weight}: {seen}\n  {remedy}".format_map(row))
+        typer.echo(
+            f"{spoiling or 'nothing'} found that would spoil a measurement, {len(found) - spoiling} to note; "
+            f"asking the timer costs {1e9 * now.timer.cost_s:.0f} ns"
+        )
+    if spoiling:
         raise typer.Exit(exits.FOUND)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psutil
 
 from bench import __version__
-from bench.machine import environment_host, telemetry_nvidia
+from bench.machine import gpu, host
 from bench.places import ROOT
 
 PACKAGES: Final = (
@@ -43,7 +43,7 @@ _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 def collect(
     torch_side: Mapping[str, Any], workers_environment: Mapping[str, str], *, with_host_name: bool = False
 ) -> dict[str, Any]:
-    """environment.json: this machine, its software and the settings that workers start with.
+    """Return environment.json: this machine, its software and the settings that workers start with.
 
     `torch_side` is what a worker said of torch and its devices (bench.measure.backends.describe_devices).
     """
@@ -55,16 +55,15 @@ def collect(
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()).strip(),
         "machine": platform.machine(),
-        "cpu": _cpu_model(),
         "cpu_physical_cores": psutil.cpu_count(logical=False),
         "cpu_logical_cores": psutil.cpu_count(),
-        "cpu_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpu_affinity": len(host.allowed_cores()),
         "memory_bytes": psutil.virtual_memory().total,
         "swap_bytes": psutil.swap_memory().total,
-        **environment_host.describe(),
+        **host.describe(),
         "packages": {name: _version(name) for name in PACKAGES},
         "torch": dict(torch_side),
-        **telemetry_nvidia.describe(),
+        **gpu.describe(),
         "workers_environment": dict(workers_environment),
         "inherited_environment": {
             name: _without_names(value)
@@ -78,7 +77,7 @@ def collect(
 
 
 def in_short(environment: Mapping[str, Any]) -> str:
-    """The machine in a line, from an environment.json: processor, GPUs, torch, as far as known."""
+    """Return the machine in a line, from an environment.json: processor, GPUs, torch, as far as known."""
     torch_side = environment.get("torch")
     torch_side = torch_side if isinstance(torch_side, Mapping) else {}
     parts = []
@@ -98,7 +97,7 @@ def in_short(environment: Mapping[str, Any]) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of the clone that this package runs from, `-dirty` where files differ; None outside one."""
+    """Return the commit of the clone that this runs from, `-dirty` where files differ; None outside one."""
     if not (ROOT / ".git").exists():
         return None
     try:
@@ -120,13 +119,6 @@ def _os_name() -> str:
         return platform.system()
 
 
-def _cpu_model() -> str:
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -135,7 +127,7 @@ def _version(package: str) -> str | None:
 
 
 def _without_names(value: str) -> str:
-    """The value with neither the home folder nor the user's name in its paths."""
+    """Return the value with neither the home folder nor the user's name in its paths."""
     home = str(Path.home())
     if home != "/":
         value = re.sub(rf"{re.escape(home)}(?=$|[/:;, ])", "~", value)
@@ -144,10 +136,3 @@ def _without_names(value: str) -> str:
     except (KeyError, OSError):  # a process whose user has no name
         return value
     return re.sub(rf"(?<=/){re.escape(user)}(?=$|[/:;, ])", "<user>", value)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []

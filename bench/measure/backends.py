@@ -16,7 +16,6 @@ from torch import Tensor
 
 from bench.grid.backend_spec import Backend
 from bench.grid.rules import impossible
-from bench.machine.telemetry_nvidia import GpuIdentity
 
 BFLOAT16_SINCE: Final = 8
 """The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
@@ -32,8 +31,8 @@ class Device(Protocol):
     has_events: bool
 
     @property
-    def gpu(self) -> GpuIdentity | None:
-        """Which GPU it is; None for a CPU."""
+    def gpu(self) -> str | None:
+        """The GPU's UUID; None for a CPU."""
 
     def synchronize(self) -> None:
         """Wait until all work queued on the device is done."""
@@ -71,7 +70,7 @@ class CpuDevice:
 
     torch_device = torch.device("cpu")
     has_events = False
-    gpu: GpuIdentity | None = None
+    gpu: str | None = None
 
     def synchronize(self) -> None:
         """Nothing is queued."""
@@ -116,14 +115,9 @@ class CudaDevice:
         self.torch_device = torch.device("cuda", 0 if index is None else index)
 
     @property
-    def gpu(self) -> GpuIdentity:
-        """Which GPU it is, whatever CUDA_VISIBLE_DEVICES makes of their order."""
+    def gpu(self) -> str:
         properties: Any = torch.cuda.get_device_properties(self.torch_device)
-        uuid = getattr(properties, "uuid", None)  # since torch 2.4
-        bus = getattr(properties, "pci_bus_id", None)  # since torch 2.5
-        slot = None if bus is None else (properties.pci_domain_id, bus, properties.pci_device_id)
-        pci = None if slot is None else f"{slot[0]:08x}:{slot[1]:02x}:{slot[2]:02x}.0"
-        return GpuIdentity(uuid=None if uuid is None else str(uuid), pci=pci)
+        return str(properties.uuid)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch_device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.grid.backend_spec import BUILT_IN, CPU, Backend
 from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment
-from bench.machine.cpu_caches import last_cache_bytes
+from bench.machine.host import last_cache_bytes
 from bench.machine.host_memory import available_bytes
 from bench.measure import backends
 from bench.measure.backends import Device

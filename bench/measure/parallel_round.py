@@ -124,8 +124,8 @@ class RanksWatch(Watch):
         others = self._draft.values["others"]
         self._draft.values["others"] = tuple(other for other in others if other.pid not in self._ranks.pids)
 
-    def _read(self, *, sparing: bool) -> None:
-        super()._read(sparing=sparing)
+    def look(self) -> None:
+        super().look()
         reading = self._readings[-1]
         if reading.own_cpu_s is not None:
             own_s = reading.own_cpu_s + self._ranks.cpu_s()

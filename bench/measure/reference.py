@@ -98,7 +98,7 @@ class ReferenceCheck:
         if cell.backend.memory_plan is None or self._task.measure.memory_check == "force":
             return
         need, free = self._task.plain_peak_bytes, host_memory.available_bytes()
-        if free is not None and need is not None and need * NEEDED_SHARE > free:
+        if need is not None and need * NEEDED_SHARE > free:
             raise MemoryError(
                 f"the plain network's tensors take about {with_unit(need, BYTES)}, and "
                 f"{with_unit(free, BYTES)} of host memory is free (measure.memory_check: force would try)"

@@ -189,7 +189,7 @@ class Script:
         """Skip the cell where the host has too little for what autograd keeps; return whether it is."""
         cell, free = self.cell, host_memory.available_bytes()
         need = KEPT_BYTES * cell.batch * cell.frames * cell.height * cell.width
-        if Fault.GRADIENTS not in self.faults or cell.backend.is_cuda or free is None or need <= free:
+        if Fault.GRADIENTS not in self.faults or cell.backend.is_cuda or need <= free:
             return False
         self.draft.status = Status.SKIPPED
         self.draft.reason = (

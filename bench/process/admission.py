@@ -41,8 +41,7 @@ def rooms(free_device_bytes: dict[str, int]) -> Rooms:
 
     def room(backend: Backend) -> Room | None:
         if not backend.is_cuda:
-            host = host_memory.available_bytes()
-            return None if host is None else Room(available_bytes=host, place="host memory")
+            return Room(available_bytes=host_memory.available_bytes(), place="host memory")
         device = free_device_bytes.get(backend.device)
         place = f"memory on {backend.device} when the run began"
         return None if device is None else Room(available_bytes=device, place=place)

@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-import psutil
 import torch
 
 from bench.grid.config_memory import NAMES, MemoryPlanSpec, written_out
@@ -198,10 +197,7 @@ def limits_of(request: Request, disk_bytes: int) -> Needs:
     """Return what the request or the machine allows; the scratch folder has `disk_bytes` for features."""
     host_bytes = request.memory_limit_bytes
     if host_bytes is None:
-        available = host_memory.available_bytes()
-        if available is None:
-            available = psutil.virtual_memory().available
-        host_bytes = round(_SHARE_OF_HOST * available)
+        host_bytes = round(_SHARE_OF_HOST * host_memory.available_bytes())
     device_bytes = request.device_memory_limit_bytes
     if device_bytes is None and request.backend.is_cuda:
         # All that the device has: what others hold of it shows only when memory runs out.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
-from bench.cautions.caution import Caution, Notice
+from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
 from bench.grid.spans import SPANS
@@ -452,8 +452,8 @@ def test_telemetry() -> None:
 
 def test_warnings_name_their_remedy() -> None:
     notices = (
-        Notice(code=Caution.DRIFT, cell="a", round=2, seen="it drifts", remedy="warm up"),
-        Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another"),
+        Notice(code="drift", cell="a", round=2, seen="it drifts", remedy="warm up"),
+        Notice(code="power_saving", seen="powersave", remedy="set another"),
     )
     assert to_csv(warnings_table(notices)) == (
         "code,cell,round,seen,remedy\ndrift,a,2,it drifts,warm up\npower_saving,,,powersave,set another\n"

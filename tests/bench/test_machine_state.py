@@ -7,26 +7,24 @@ import pytest
 from bench.cautions.machine_state import MachineState, machine_state
 from bench.records import CellRecord, Pass, Phase, Sample, Status, TelemetryReading
 
-
-def sample(pass_: Pass, start_s: float, wall_s: float, phase: Phase = Phase.STEADY) -> Sample:
-    return Sample(pass_=pass_, phase=phase, repetition=0, stage="total", start_s=start_s, wall_s=wall_s)
-
-
 # A cold call, two steady ones of 2 s with a gap between, and a stage pass.
-SAMPLES = (
-    sample(Pass.END_TO_END, 1.0, 3.0, Phase.COLD),
-    sample(Pass.END_TO_END, 5.0, 2.0),
-    sample(Pass.END_TO_END, 8.0, 2.0),
-    sample(Pass.STAGE_SYNC, 12.0, 4.0),
+SAMPLES = tuple(
+    Sample(pass_=pass_, phase=phase, repetition=0, stage="total", start_s=start_s, wall_s=wall_s)
+    for pass_, phase, start_s, wall_s in (
+        (Pass.END_TO_END, Phase.COLD, 1.0, 3.0),
+        (Pass.END_TO_END, Phase.STEADY, 5.0, 2.0),
+        (Pass.END_TO_END, Phase.STEADY, 8.0, 2.0),
+        (Pass.STAGE_SYNC, Phase.STEADY, 12.0, 4.0),
+    )
 )
 
 
-def state(*readings: dict[str, Any], samples: tuple[Sample, ...] = SAMPLES) -> MachineState:
+def state(*readings: dict[str, Any]) -> MachineState:
     return machine_state(
         CellRecord(
             cell="x", round=0, model="basicvsr", input="noise", batch=2, frames=5, height=64, width=64,
             backend="cudnn", dtype="float32", fp32_precision="ieee", memory_format="contiguous",
-            status=Status.OK, samples=samples, affinity_cores=4,
+            status=Status.OK, samples=SAMPLES, affinity_cores=4,
             telemetry=tuple(TelemetryReading(**reading) for reading in readings),
         )
     )  # fmt: skip
@@ -53,31 +51,18 @@ def test_energy_is_that_of_the_end_to_end_pass_over_its_frames() -> None:
     found = state(
         {"elapsed_s": 4.0, "energy_j": 100.0, "power_w": 90.0, "temperature_c": 50.0},
         {"elapsed_s": 4.9, "energy_j": 1000.0, "power_w": 95.0, "temperature_c": 60.0},
-        {
-            "elapsed_s": 7.5,
-            "energy_j": 1300.0,
-            "power_w": 300.0,
-            "temperature_c": 70.0,
-            "sm_clock_mhz": 1500.0,
-        },
-        {"elapsed_s": 10.1, "energy_j": 1500.0, "power_w": 310.0, "temperature_c": 65.0},
+        {"elapsed_s": 7.5, "energy_j": 1300.0, "power_w": 300.0, "temperature_c": 70.0},
+        {"elapsed_s": 10.1, "energy_j": 1500.0, "power_w": 310.0, "sm_clock_mhz": 1500.0},
         {"elapsed_s": 16.2, "energy_j": 9000.0, "power_w": 305.0, "temperature_c": 64.0},
-    )
+    )  # fmt: skip
     assert found.energy_per_frame_j == 500.0 / (2 * 2 * 5)  # calls, clips, frames
     assert found.power_w == 302.5
     assert found.temperature_c == 70.0
     assert found.sm_clock_mhz == 1500.0
 
 
-@pytest.mark.parametrize(
-    "readings",
-    [
-        [
-            {"elapsed_s": 4.9, "energy_j": 1.0},
-            {"elapsed_s": 9.0, "energy_j": 2.0},
-        ],  # none after the last call
-        [{"elapsed_s": 5.5, "energy_j": 1.0}, {"elapsed_s": 11.0, "energy_j": 2.0}],  # none before the first
-    ],
-)
-def test_energy_needs_a_reading_on_both_sides(readings: list[dict[str, Any]]) -> None:
-    assert state(*readings).energy_per_frame_j is None
+# No reading after the last call, then none before the first.
+@pytest.mark.parametrize("moments", [(4.9, 9.0), (5.5, 11.0)])
+def test_energy_needs_a_reading_on_both_sides(moments: tuple[float, float]) -> None:
+    first, last = ({"elapsed_s": moment, "energy_j": moment} for moment in moments)
+    assert state(first, last).energy_per_frame_j is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.cautions.caution import Caution, Notice
+from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
 from bench.reporting.html import render_html
@@ -332,10 +332,10 @@ def test_each_warning_names_its_cells_and_its_remedy() -> None:
     tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), BASELINE)
     ids = list(dict.fromkeys(tables.cells["cell"]))
     drifts = [
-        Notice(code=Caution.DRIFT, cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
+        Notice(code="drift", cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
         for place, cell in enumerate(ids[:5])
     ]
-    governor = Notice(code=Caution.POWER_SAVING, seen="powersave", remedy="set another")
+    governor = Notice(code="power_saving", seen="powersave", remedy="set another")
     given = replace(tables, warnings=warnings_table([*drifts, governor]))
     text = render_markdown(given)
     first, second = section(text, "Warnings").strip().splitlines()
