@@ -5,6 +5,7 @@ code that a run can have.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from bench.cautions import machine_looks as machine
@@ -14,132 +15,63 @@ from bench.cautions.machine_state import around_steady
 from bench.records import CellRecord, Status
 
 CAUTIONS: Final = (
-    Caution(
-        "clocks_sagged",
-        "let the machine cool, and fix its clocks below what it holds (`nvidia-smi --lock-gpu-clocks`, "
-        "`cpupower frequency-set --max`)",
-        in_readings=machine.clocks_sagged,
-    ),
-    Caution(
-        "clocks_throttled",
-        "cool it, raise its power limit, or fix its clocks below what it holds "
-        "(`nvidia-smi --lock-gpu-clocks`)",
-        in_readings=machine.clocks_throttled,
-        before=machine.gpus_throttled,
-    ),
-    Caution(
-        "device_shared",
-        "end the other process, or measure on another GPU (`device: cuda:1`)",
-        in_round=machine.device_shared,
-        before=machine.gpus_shared,
-    ),
-    Caution(
-        "cores_busy",
-        "end what else is running, or measure with fewer `threads` than there are cores",
-        in_round=machine.cores_busy,
-        before=machine.cores_busy_before,
-    ),
-    Caution(
-        "steal",
-        "measure on a host that is not overcommitted (a dedicated or bare-metal machine)",
-        in_readings=machine.steal,
-    ),
-    Caution(
-        "cpu_quota",
-        "raise the container's CPU limit, or set `threads` to no more than it allows",
-        in_readings=machine.cpu_quota,
-        before=machine.quota_below_cores,
-    ),
-    Caution(
-        "preempted",
-        "end what else is running, use fewer `threads`, or raise the priority with `nice`",
-        in_round=machine.preempted,
-    ),
-    Caution(
-        "affinity_narrow",
-        "set `threads` to the cores that may be used, or allow more (taskset, the container's limit)",
-        in_round=machine.affinity_narrow,
-    ),
-    Caution(
-        "spread_wide",
-        "quiet the machine, or ask for more `repetitions` (`{min, max, target}`)",
-        in_cell=samples.spread_wide,
-    ),
-    Caution("first_outlier", "ask for more `warmup`, or for `warmup: auto`", in_cell=samples.first_outlier),
-    Caution(
-        "drift",
-        "let the machine cool, and look at its clocks",
-        in_run=samples.drift_of_run,
-        in_cell=samples.drift,
-    ),
-    Caution(
-        "bimodal",
-        "look at samples.csv for what alternates (clocks, another process, memory that is freed in turn), "
-        "and ask for more `rounds`",
-        in_cell=samples.bimodal,
-    ),
-    Caution(
-        "few_samples", "ask for at least 6 `repetitions`, or for 6 `rounds`", in_cell=samples.few_samples
-    ),
-    Caution(
-        "power_saving",
-        "set another with `sudo cpupower frequency-set --governor performance`",
-        in_run=machine.power_saving,
-        before=machine.power_saving,
-    ),
-    Caution(
-        "swapped",
-        "free memory or measure smaller cells, and run `sudo swapoff --all` before",
-        in_readings=machine.swapped,
-    ),
-    Caution(
-        "page_faults",
-        "use `allocator: retain` (`measure`), which keeps freed memory, or warm up longer",
-        in_round=machine.page_faults,
-    ),
-    Caution(
-        "timer_coarse",
-        "measure a larger `size`, more `frames` or a larger `batch`",
-        in_cell=samples.timer_coarse,
-        before=machine.timer_slow,
-    ),
+    Caution("clocks_sagged", in_readings=machine.clocks_sagged,
+            remedy="let the machine cool, and fix its clocks below what it holds "
+            "(`nvidia-smi --lock-gpu-clocks`, `cpupower frequency-set --max`)"),
+    Caution("clocks_throttled", in_readings=machine.clocks_throttled, before=machine.gpus_throttled,
+            remedy="cool it, raise its power limit, or fix its clocks below what it holds "
+            "(`nvidia-smi --lock-gpu-clocks`)"),
+    Caution("device_shared", in_round=machine.device_shared, before=machine.gpus_shared,
+            remedy="end the other process, or measure on another GPU (`device: cuda:1`)"),
+    Caution("cores_busy", in_round=machine.cores_busy, before=machine.cores_busy_before,
+            remedy="end what else is running, or measure with fewer `threads` than there are cores"),
+    Caution("steal", in_readings=machine.steal,
+            remedy="measure on a host that is not overcommitted (a dedicated or bare-metal machine)"),
+    Caution("cpu_quota", in_readings=machine.cpu_quota, before=machine.quota_below_cores,
+            remedy="raise the container's CPU limit, or set `threads` to no more than it allows"),
+    Caution("preempted", in_round=machine.preempted,
+            remedy="end what else is running, use fewer `threads`, or raise the priority with `nice`"),
+    Caution("affinity_narrow", in_round=machine.affinity_narrow,
+            remedy="set `threads` to the cores that may be used, or allow more (taskset, the container's "
+            "limit)"),
+    Caution("spread_wide", in_cell=samples.spread_wide,
+            remedy="quiet the machine, or ask for more `repetitions` (`{min, max, target}`)"),
+    Caution("first_outlier", in_cell=samples.first_outlier,
+            remedy="ask for more `warmup`, or for `warmup: auto`"),
+    Caution("drift", in_run=samples.drift_of_run, in_cell=samples.drift,
+            remedy="let the machine cool, and look at its clocks"),
+    Caution("bimodal", in_cell=samples.bimodal,
+            remedy="look at samples.csv for what alternates (clocks, another process, memory that is freed "
+            "in turn), and ask for more `rounds`"),
+    Caution("few_samples", in_cell=samples.few_samples,
+            remedy="ask for at least 6 `repetitions`, or for 6 `rounds`"),
+    Caution("power_saving", in_run=machine.power_saving, before=machine.power_saving,
+            remedy="set another with `sudo cpupower frequency-set --governor performance`"),
+    Caution("swapped", in_readings=machine.swapped,
+            remedy="free memory or measure smaller cells, and run `sudo swapoff --all` before"),
+    Caution("page_faults", in_round=machine.page_faults,
+            remedy="use `allocator: retain` (`measure`), which keeps freed memory, or warm up longer"),
+    Caution("timer_coarse", in_cell=samples.timer_coarse, before=machine.timer_slow,
+            remedy="measure a larger `size`, more `frames` or a larger `batch`"),
     # From here on before a run only.
-    Caution("memory_low", "end what holds the rest", before=machine.memory_low),
-    Caution("on_battery", "plug it in", before=machine.on_battery),
-    Caution("variable_harmful", "unset it", before=machine.harmful_variables),
-    Caution("variable_set", "unset it", before=machine.other_variables, spoils=False),
-    Caution(
-        "cores_withheld",
-        "start it without taskset or a cpuset to have all",
-        before=machine.cores_withheld,
-        spoils=False,
-    ),
-    Caution(
-        "turbo",
-        "for steadier, slower figures write 1 to /sys/devices/system/cpu/intel_pstate/no_turbo, or 0 "
-        "to /sys/devices/system/cpu/cpufreq/boost",
-        before=machine.turbo,
-        spoils=False,
-    ),
-    Caution(
-        "virtual_machine",
-        "repeat in more `rounds` and at other hours, or measure on bare metal",
-        before=machine.virtual_machine,
-        spoils=False,
-    ),
-    Caution(
-        "gpu_power_limited",
-        "raise its limit with `sudo nvidia-smi --power-limit`",
-        before=machine.gpu_power_limited,
-        spoils=False,
-    ),
-    Caution(
-        "gpu_unreadable",
-        "install a driver that nvidia-ml-py knows",
-        before=machine.gpu_unreadable,
-        spoils=False,
-    ),
-)
+    Caution("memory_low", before=machine.memory_low, remedy="end what holds the rest"),
+    Caution("on_battery", before=machine.on_battery, remedy="plug it in"),
+    Caution("variable_harmful", before=partial(machine.variables_set, machine.HARMFUL_VARIABLES),
+            remedy="unset it"),
+    Caution("variable_set", before=partial(machine.variables_set, machine.OTHER_VARIABLES),
+            remedy="unset it", spoils=False),
+    Caution("cores_withheld", before=machine.cores_withheld, spoils=False,
+            remedy="start it without taskset or a cpuset to have all"),
+    Caution("turbo", before=machine.turbo, spoils=False,
+            remedy="for steadier, slower figures write 1 to /sys/devices/system/cpu/intel_pstate/no_turbo, "
+            "or 0 to /sys/devices/system/cpu/cpufreq/boost"),
+    Caution("virtual_machine", before=machine.virtual_machine, spoils=False,
+            remedy="repeat in more `rounds` and at other hours, or measure on bare metal"),
+    Caution("gpu_power_limited", before=machine.gpu_power_limited, spoils=False,
+            remedy="raise its limit with `sudo nvidia-smi --power-limit`"),
+    Caution("gpu_unreadable", before=machine.gpu_unreadable, spoils=False,
+            remedy="install a driver that nvidia-ml-py knows"),
+)  # fmt: skip
 
 
 def cautions(records: Sequence[CellRecord], environment: Environment) -> tuple[Notice, ...]:

@@ -231,15 +231,7 @@ def virtual_machine(machine: Machine) -> Iterator[Seen]:
         yield Seen(text="this is a virtual machine: clocks cannot be seen, and neighbours only as steal time")
 
 
-def harmful_variables(machine: Machine) -> Iterator[Seen]:
-    return _set(machine, HARMFUL_VARIABLES)
-
-
-def other_variables(machine: Machine) -> Iterator[Seen]:
-    return _set(machine, OTHER_VARIABLES)
-
-
-def _set(machine: Machine, variables: Mapping[str, str]) -> Iterator[Seen]:
+def variables_set(variables: Mapping[str, str], machine: Machine) -> Iterator[Seen]:
     values = machine.environment.get("inherited_environment") or {}
     for name, why in variables.items():
         value = values.get(name)

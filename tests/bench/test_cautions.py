@@ -24,7 +24,6 @@ from bench.records import (
     TelemetryReading,
 )
 from bench.stats import patterns
-from tests.bench import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = "basicvsr/random/b1/t4/64x64/cpu"
@@ -42,14 +41,13 @@ def a_round(
     number: int = 0,
     cell: str = CELL,
     device_s: float | None = None,
-    warm_s: float = 1.0,
     **values: Any,
 ) -> CellRecord:
     """A record whose steady calls begin at 2 s; readings stand around and between them, evenly."""
-    steady = []
     clock = 2.0
-    for repetition, wall_s in enumerate(samples):
-        steady.append(a_sample(Phase.STEADY, repetition, clock, wall_s, device_s))
+    calls = [(Phase.COLD, 0.5, 1.0)]
+    for wall_s in samples:
+        calls.append((Phase.STEADY, clock, wall_s))
         clock += wall_s
     step = (clock - 2.0 + 0.2) / max(1, len(readings) - 1)
     telemetry = tuple(
@@ -60,16 +58,14 @@ def a_round(
         cell=cell, round=number, model="basicvsr", input="random", batch=1, frames=4, height=64, width=64,
         backend="cpu", dtype="float32", fp32_precision="ieee", memory_format="contiguous", status=Status.OK,
         threads=4, affinity_cores=4, started_at=f"2026-01-02T03:{number:02}:00Z",
-        samples=(a_sample(Phase.COLD, 0, 0.5, warm_s, device_s), *steady), telemetry=telemetry,
+        telemetry=telemetry,
+        samples=tuple(
+            Sample(pass_=Pass.END_TO_END, phase=phase, repetition=max(0, number - 1), stage="forward",
+                   start_s=start_s, wall_s=wall_s, device_s=device_s)
+            for number, (phase, start_s, wall_s) in enumerate(calls)
+        ),
     )  # fmt: skip
     return base.model_copy(update=values)
-
-
-def a_sample(phase: Phase, repetition: int, start_s: float, wall_s: float, device_s: float | None) -> Sample:
-    return Sample(
-        pass_=Pass.END_TO_END, phase=phase, repetition=repetition, stage="forward", start_s=start_s,
-        wall_s=wall_s, device_s=device_s,
-    )  # fmt: skip
 
 
 def found(*rounds: CellRecord, environment: Mapping[str, Any] = ENVIRONMENT) -> dict[str, Notice]:
@@ -100,12 +96,8 @@ def used(by: float, own: float, threads: int = 4, cores: int = 4, **values: Any)
     return a_round(readings=readings, threads=threads, affinity_cores=cores, **values)
 
 
-def capped(*reasons: str) -> CellRecord:
-    return a_round(readings=[{"throttle_reasons": reasons}, {"throttle_reasons": ()}])
-
-
-def shared(count: int, held: int) -> CellRecord:
-    return a_round(readings=[{"other_device_processes": count, "other_device_bytes": held}] * 2)
+def always(**reading: Any) -> CellRecord:
+    return a_round(readings=[reading] * 2)
 
 
 def grew(name: str, by: float, **others: float) -> CellRecord:
@@ -114,70 +106,57 @@ def grew(name: str, by: float, **others: float) -> CellRecord:
 
 QUOTA = {"cgroup": {"cpu_quota_cores": 2.0}}
 SAVING = {"cpu_governor": "powersave"}
-ON_GPU = {"device": "cuda:0"}
+CUDA = {"device": "cuda:0"}
+TRAIN, MAKE = (
+    OtherProcess(pid=7, name="train", device_bytes=2**30),
+    OtherProcess(pid=8, name="make", cores=1.0),
+)
 Case = CellRecord | tuple[CellRecord, Mapping[str, Any]]
 
 CASES: Mapping[str, tuple[list[Case], list[Case]]] = {
     "clocks_sagged": (
-        [
-            clocks("sm_clock_mhz", *(1900,) * 3, *(1800,) * 3, *(1700,) * 3),
-            clocks("cpu_mhz", *(3000,) * 6, *(2500,) * 3),
-            clocks("cpu_mhz", *(2500,) * 3, *(3000,) * 6),
-        ],
-        [
-            clocks("sm_clock_mhz", *(1900,) * 4, 1890, 1880, 1860, 1830, 1820),
-            clocks("cpu_mhz", *(3000,) * 7, 800, 3000),
-            clocks("cpu_mhz", *(3000, 800) * 4),  # too few to say
-        ],
+        [clocks("sm_clock_mhz", *(1900,) * 3, *(1800,) * 3, *(1700,) * 3),
+         clocks("cpu_mhz", *(3000,) * 6, *(2500,) * 3), clocks("cpu_mhz", *(2500,) * 3, *(3000,) * 6)],
+        [clocks("sm_clock_mhz", *(1900,) * 4, 1890, 1880, 1860, 1830, 1820),
+         clocks("cpu_mhz", *(3000,) * 7, 800, 3000),
+         clocks("cpu_mhz", *(3000, 800) * 4)],  # too few to say
     ),
     "clocks_throttled": (
-        [
-            capped("heat"),
-            grew("heat_capped_s", 0.1),
-            grew("power_capped_s", 0.1),
-            grew("cpu_throttle_events", 1),
-        ],
-        [capped("idle", "application clocks"), grew("heat_capped_s", 0.001), grew("cpu_throttle_events", 0)],
+        [always(throttle_reasons=("heat",)), grew("heat_capped_s", 0.1), grew("power_capped_s", 0.1),
+         grew("cpu_throttle_events", 1)],
+        [always(throttle_reasons=("idle", "application clocks")), grew("heat_capped_s", 0.001),
+         grew("cpu_throttle_events", 0)],
     ),
     "device_shared": (
-        [shared(1, 2**30), a_round(others=(OtherProcess(pid=7, name="train", device_bytes=2**30),))],
-        [shared(0, 0), a_round(others=(OtherProcess(pid=7, name="make", cores=1.0),))],
+        [always(other_device_processes=1, other_device_bytes=2**30), a_round(others=(TRAIN,))],
+        [always(other_device_processes=0, other_device_bytes=0), a_round(others=(MAKE,))],
     ),
     "cores_busy": (
-        # One of 16 cores: there is room, until the worker needs them all.
-        [used(3.0, 2.5), used(15.0, 14.0, 16, 16), used(3.0, 0.5, 1, 16)],
-        [
-            used(3.04, 3.0),  # four ticks are rounding
-            used(1.9, 0.9, 1, 16),
-            used(1.9, 0.9, 16, 16, settings=ON_GPU),
-            used(2.0, 3.0),
-        ],
+        [used(3.0, 2.5),
+         used(15.0, 14.0, 16, 16),  # one of 16 cores: there is room, until the worker needs them all
+         used(3.0, 0.5, 1, 16)],
+        [used(3.04, 3.0),  # four ticks are rounding
+         used(1.9, 0.9, 1, 16), used(1.9, 0.9, 16, 16, settings=CUDA), used(2.0, 3.0)],
     ),
     "steal": ([grew("steal_s", 0.2, busy_s=3.0)], [grew("steal_s", 0.06, busy_s=9.0)]),
     "cpu_quota": (
-        [grew("throttled_periods", 1, throttled_s=0.05)],
-        [grew("throttled_periods", 0, throttled_s=0)],
+        [grew("throttled_periods", 1, throttled_s=0.05)], [grew("throttled_periods", 0, throttled_s=0)]
     ),
     "preempted": (
         [grew("involuntary_switches", 200, own_cpu_s=3.0)],
-        [
-            grew("involuntary_switches", 100, own_cpu_s=3.0),
-            grew("involuntary_switches", 9, own_cpu_s=0.01),
-            grew("involuntary_switches", 900, own_cpu_s=0.0),
-        ],
+        [grew("involuntary_switches", number, own_cpu_s=own_s)
+         for number, own_s in ((100, 3.0), (9, 0.01), (900, 0.0))],
     ),
     "affinity_narrow": (
         [a_round(threads=8), a_round(threads=8, affinity_cores=None), (a_round(threads=4), QUOTA)],
-        [(a_round(threads=2), QUOTA), (a_round(threads=None), QUOTA), a_round(threads=8, settings=ON_GPU)],
+        [(a_round(threads=2), QUOTA), (a_round(threads=None), QUOTA), a_round(threads=8, settings=CUDA)],
     ),
     "spread_wide": ([a_round((0.1, 0.12, 0.09, 0.13, 0.1, 0.115, 0.085, 0.105))], [a_round()]),
     "first_outlier": (
         [a_round((0.15, *QUIET))],
-        [
-            a_round((0.104, *QUIET)),  # too little to matter
-            a_round((0.15, *QUIET, 0.145)),  # not the only one
-            a_round((*QUIET, 0.15)),
-        ],
+        [a_round((0.104, *QUIET)),  # too little to matter
+         a_round((0.15, *QUIET, 0.145)),  # not the only one
+         a_round((*QUIET, 0.15))],
     ),
     "drift": (
         [a_round(UP), a_round(UP[::-1])],
@@ -185,40 +164,29 @@ CASES: Mapping[str, tuple[list[Case], list[Case]]] = {
     ),
     "bimodal": (
         [a_round(TWO)],
-        [
-            a_round(tuple(0.1 + (value - 0.1) / 10 for value in TWO)),  # too near to matter
-            a_round((*QUIET, 0.12, 0.12)),  # two outliers are no mode
-        ],
+        [a_round(tuple(0.1 + (value - 0.1) / 10 for value in TWO)),  # too near to matter
+         a_round((*QUIET, 0.12, 0.12))],  # two outliers are no mode
     ),
     "few_samples": ([a_round(QUIET[:1]), a_round(QUIET[:5])], [a_round(QUIET[:6])]),
     "power_saving": (
-        [(a_round(), SAVING), (a_round(), {**SAVING, "cpu_energy_preference": "balance_power"})],
-        [
-            (a_round(), {"cpu_governor": "schedutil"}),
-            (a_round(), {"cpu_governor": None}),
-            (a_round(), {**SAVING, "cpu_energy_preference": "performance"}),
-        ],
+        [(a_round(), SAVING), (a_round(), SAVING | {"cpu_energy_preference": "balance_power"})],
+        [(a_round(), {"cpu_governor": "schedutil"}), (a_round(), {"cpu_governor": None}),
+         (a_round(), SAVING | {"cpu_energy_preference": "performance"})],
     ),
     "swapped": ([grew("swap_pages", 256)], [grew("swap_pages", 255)]),
     "page_faults": (
-        [a_round(page_faults_per_forward=100_000.0)],
-        [a_round(page_faults_per_forward=10_000.0), a_round(page_faults_per_forward=0.0)],
+        [a_round(page_faults_per_forward=1e5)],
+        [a_round(page_faults_per_forward=1e4), a_round(page_faults_per_forward=0.0)],
     ),
     "timer_coarse": (
-        [
-            a_round((2e-6,) * 8),
-            (a_round(FAST), {"timer": {"cost_s": 2e-6, "resolution_s": 1e-9}}),
-            (a_round(FAST), {"timer": {"cost_s": 1e-8, "resolution_s": 1e-3}}),
-            a_round((0.001,) * 8, device_s=20e-6, settings=ON_GPU),
-        ],
-        [
-            a_round(FAST),
-            (a_round(FAST), {"timer": {"cost_s": 60e-9, "resolution_s": 1e-9}}),
-            (a_round(FAST), {"timer": None}),
-            a_round((0.001,) * 8, device_s=900e-6, settings=ON_GPU),
-        ],
+        [a_round((2e-6,) * 8), a_round((0.001,) * 8, device_s=20e-6, settings=CUDA),
+         (a_round(FAST), {"timer": {"cost_s": 2e-6, "resolution_s": 1e-9}}),
+         (a_round(FAST), {"timer": {"cost_s": 1e-8, "resolution_s": 1e-3}})],
+        [a_round(FAST), a_round((0.001,) * 8, device_s=900e-6, settings=CUDA),
+         (a_round(FAST), {"timer": {"cost_s": 60e-9, "resolution_s": 1e-9}}),
+         (a_round(FAST), {"timer": None})],
     ),
-}
+}  # fmt: skip
 """Of each code what provokes it, and what is near that and does not."""
 
 
@@ -258,8 +226,6 @@ def test_old_records_and_skipped_ones_and_none_at_all():
     old = a_round(affinity_cores=None, threads=None, telemetry=())
     assert cautions([old], {}) == ()
     assert cautions([a_round(samples=())], {}) == ()
-    assert cautions(synthetic.run(), {}) is not None
-    assert cautions(synthetic.all_failed(), {}) == ()
 
 
 def test_others_are_named_with_what_they_took():
@@ -268,21 +234,14 @@ def test_others_are_named_with_what_they_took():
         others=(OtherProcess(pid=41, name="cc1plus", cores=1.25), OtherProcess(pid=42, name="ld", cores=0.5)),
     )
     assert "among them cc1plus (pid 41) 1.2, ld (pid 42) 0.5" in found(record)["cores_busy"].seen
-    shared = a_round(
-        readings=[{"other_device_processes": 2}] * 2,
-        others=(OtherProcess(pid=7, name="train", device_bytes=3 * 2**30),),
-    )
+    shared = a_round(readings=[{"other_device_processes": 2}] * 2, others=(TRAIN,))
     seen = found(shared)["device_shared"].seen
-    assert seen == "2 other processes had the GPU open, among them train (pid 7) 3072 MiB"
+    assert seen == "2 other processes had the GPU open, among them train (pid 7) 1024 MiB"
 
 
 def test_one_notice_speaks_for_all_rounds_and_names_the_worst():
-    rounds = [
-        a_round(number=0, readings=growing("swap_pages", 300)),
-        a_round(number=1, readings=growing("swap_pages", 0)),
-        a_round(number=2, readings=growing("swap_pages", 900)),
-    ]
-    notice = found(*rounds)["swapped"]
+    pages = enumerate((300, 0, 900))
+    notice = found(*(a_round(number=n, readings=growing("swap_pages", by)) for n, by in pages))["swapped"]
     assert notice.round == 2
     assert notice.seen.startswith("900 pages")
     assert notice.seen.endswith("(in 2 of 3 rounds, round 2 the most)")
@@ -290,11 +249,8 @@ def test_one_notice_speaks_for_all_rounds_and_names_the_worst():
 
 def test_what_happened_before_and_after_the_steady_calls_is_not_theirs():
     record = a_round()
-    times = (0.0, 1.0, 1.99, 2.5, 2.9, 3.5, 4.0)
-    pages = (0, 5000, 9000, 9000, 9000, 9001, 70000)
-    readings = tuple(
-        TelemetryReading(elapsed_s=time, swap_pages=count) for time, count in zip(times, pages, strict=True)
-    )
+    swapped = ((0.0, 0), (1.0, 5000), (1.99, 9000), (2.5, 9000), (2.9, 9000), (3.5, 9001), (4.0, 70000))
+    readings = tuple(TelemetryReading(elapsed_s=time, swap_pages=pages) for time, pages in swapped)
     assert "swapped" not in found(record.model_copy(update={"telemetry": readings}))
     later = tuple(item.model_copy(update={"elapsed_s": item.elapsed_s + 0.9}) for item in readings)
     assert "swapped" in found(record.model_copy(update={"telemetry": later}))
@@ -335,6 +291,7 @@ def test_the_page_explains_every_caution():
     of_runs = [row.code for row in CAUTIONS if row.in_run or row.in_cell or row.in_round or row.in_readings]
     assert [row[0] for row in rows] == of_runs == [*CASES]
     assert all(cell.strip() for row in rows for cell in row)
+    assert all(f"`{row.code}`" in page for row in CAUTIONS)
 
 
 # The patterns behind drift, first_outlier and bimodal.

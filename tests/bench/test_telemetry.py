@@ -1,10 +1,10 @@
 """Telemetry: counters from made-up files, psutil's from made-up answers, and a fake NVML."""
-# ruff: noqa: N802, N815 - NVML's names
 
 import mmap
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import psutil
@@ -134,62 +134,45 @@ class FakeNvml:
     """What is used of pynvml, with one GPU and pynvml's own constants; what is `refused` raises."""
 
     def __init__(
-        self, *refused: str, processes: tuple[tuple[int, int | None], ...] = ((OWN_PID, 5),)
+        self, refused: str = "", processes: Sequence[tuple[int, int | None]] = ((OWN_PID, 5),)
     ) -> None:
-        self.refused, self.processes, self.opened = refused, processes, 0
-        self.clocks = {pynvml.NVML_CLOCK_SM: 1410, pynvml.NVML_CLOCK_MEM: 1593}
-        self.capped = {
+        self.opened = 0
+        clocks = {pynvml.NVML_CLOCK_SM: 1410, pynvml.NVML_CLOCK_MEM: 1593}
+        capped_ns = {
             pynvml.NVML_PERF_POLICY_POWER: 2_500_000_000,
             pynvml.NVML_PERF_POLICY_THERMAL: 500_000_000,
         }
-
-    def __getattribute__(self, name: str) -> object:
-        if name.startswith("nvml") and name in object.__getattribute__(self, "refused"):
-            return object.__getattribute__(self, "_refuse")
-        return object.__getattribute__(self, name)
+        listed = [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in processes]
+        self.functions: dict[str, Callable[..., object]] = {
+            "nvmlInit": lambda: self.open(1),
+            "nvmlShutdown": lambda: self.open(-1),
+            "nvmlDeviceGetHandleByUUID": lambda uuid: "gpu" if uuid == f"GPU-{UUID}" else self.refuse(),
+            "nvmlDeviceGetClockInfo": lambda _, kind: clocks[kind],
+            "nvmlDeviceGetMaxClockInfo": lambda _, kind: clocks[kind],
+            "nvmlDeviceGetViolationStatus": lambda _, kind: SimpleNamespace(violationTime=capped_ns[kind]),
+            "nvmlDeviceGetComputeRunningProcesses": lambda _: listed,
+            "nvmlSystemGetDriverVersion": lambda: "575.51.03",
+            "nvmlDeviceGetCount": lambda: 1,
+            "nvmlDeviceGetHandleByIndex": lambda index: ["gpu"][index],
+        }
+        for name, value in {
+            "Name": "Fast GPU", "PowerUsage": 350_500, "TotalEnergyConsumption": 9_000_250, "Temperature": 61,
+            "CurrentClocksEventReasons": pynvml.nvmlClocksEventReasonSwPowerCap | 1 << 40,
+            "PowerManagementLimit": 600_000, "PowerManagementDefaultLimit": 700_000, "PersistenceMode": 0,
+            "EccMode": [1, 1], "MigMode": [0, 0], "MaxPcieLinkGeneration": 5, "MaxPcieLinkWidth": 16,
+        }.items():  # fmt: skip
+            self.functions[f"nvmlDeviceGet{name}"] = lambda *_, value=value: value
+        if refused:
+            self.functions[refused] = self.refuse
 
     def __getattr__(self, name: str) -> object:
-        return getattr(pynvml, name) if name.startswith("NVML") else self._answers[name]
+        return getattr(pynvml, name) if name.startswith("NVML") else self.functions[name]
 
-    def _refuse(self, *_: object) -> None:
+    def open(self, by: int) -> None:
+        self.opened += by
+
+    def refuse(self, *_: object) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-
-    def nvmlInit(self):
-        self.opened += 1
-
-    def nvmlShutdown(self):
-        self.opened -= 1
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):
-        return "gpu" if uuid == f"GPU-{UUID}" else self._refuse()
-
-    def nvmlDeviceGetClockInfo(self, handle, kind):
-        return self.clocks[kind]
-
-    nvmlDeviceGetMaxClockInfo = nvmlDeviceGetClockInfo
-
-    def nvmlDeviceGetViolationStatus(self, handle, policy):
-        return SimpleNamespace(violationTime=self.capped[policy])
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle):
-        return [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in self.processes]
-
-    @property
-    def _answers(self):
-        return {
-            name: lambda *_, value=value: value
-            for name, value in {
-                "nvmlDeviceGetCount": 1, "nvmlDeviceGetHandleByIndex": "gpu",
-                "nvmlSystemGetDriverVersion": "575.51.03", "nvmlDeviceGetName": "Fast GPU",
-                "nvmlDeviceGetPowerUsage": 350_500, "nvmlDeviceGetTotalEnergyConsumption": 9_000_250,
-                "nvmlDeviceGetTemperature": 61,
-                "nvmlDeviceGetCurrentClocksEventReasons": pynvml.nvmlClocksEventReasonSwPowerCap | 1 << 40,
-                "nvmlDeviceGetPowerManagementLimit": 600_000,
-                "nvmlDeviceGetPowerManagementDefaultLimit": 700_000, "nvmlDeviceGetPersistenceMode": 0,
-                "nvmlDeviceGetEccMode": [1, 1], "nvmlDeviceGetMigMode": [0, 0],
-                "nvmlDeviceGetMaxPcieLinkGeneration": 5, "nvmlDeviceGetMaxPcieLinkWidth": 16,
-            }.items()
-        }  # fmt: skip
 
 
 @pytest.fixture
@@ -197,17 +180,16 @@ def nvml(monkeypatch):
     """Put a fake in NVML's place; what was opened is closed in the end."""
     fakes = []
 
-    def use(*refused: str, **values: object) -> None:
-        fakes.append(FakeNvml(*refused, **values))
+    def use(*args: object, **values: object) -> None:
+        fakes.append(FakeNvml(*args, **values))
         monkeypatch.setattr(gpu, "pynvml", fakes[-1])
 
     yield use
-    assert {fake.opened for fake in fakes} <= {0}
+    assert {fake.opened for fake in fakes} == {0}
 
 
 def test_every_function_of_the_fake_and_every_reason_is_nvidias_own():
-    for name in [*(name for name in vars(FakeNvml) if name.startswith("nvml")), *FakeNvml()._answers]:
-        assert hasattr(pynvml, name)
+    assert [name for name in FakeNvml().functions if not hasattr(pynvml, name)] == []
     known = {
         "GpuIdle": "idle", "ApplicationsClocksSetting": "application clocks", "SwPowerCap": "power cap",
         "HwSlowdown": "hardware slowdown", "SyncBoost": "sync boost", "SwThermalSlowdown": "heat",
@@ -239,7 +221,7 @@ GPU_VALUES = {
     ],
 )
 def test_what_a_gpu_does_not_tell_is_none_and_the_rest_stands(nvml, refused, unknown):
-    nvml(f"nvmlDeviceGet{refused}")
+    nvml(refused and f"nvmlDeviceGet{refused}")
     with Telemetry(origin=0.0, gpu=UUID) as machine:
         got = machine.read().model_dump()
     assert machine.notes == ()
