@@ -79,7 +79,7 @@ MEASURED: Final = (Status.OK, Status.INACCURATE)
 
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per (cell, round)."""
+    """Return a row per (cell, round)."""
     rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
     table = _table(rows, CELLS_COLUMNS)
     integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes")]
@@ -90,7 +90,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per repetition and stage, cold and warm-up samples included."""
+    """Return a row per repetition and stage, cold and warm-up samples included."""
     rows = [
         {"cell": record.cell, "round": record.round, **sample.model_dump(by_alias=True, mode="json")}
         for record in records
@@ -100,7 +100,7 @@ def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def memory_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per moment of the memory pass."""
+    """Return a row per moment of the memory pass."""
     rows = [
         {"cell": record.cell, "round": record.round, **point.model_dump()}
         for record in records
@@ -110,7 +110,7 @@ def memory_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per source line of the network's forward, where line-by-line memory was asked for."""
+    """Return a row per source line of the network's forward, where line-by-line memory was asked for."""
     rows = [
         {"cell": record.cell, "round": record.round, **line.model_dump()}
         for record in records
@@ -120,7 +120,7 @@ def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def kernels_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per kernel, or operator on a CPU, and stage that ran under the profiler; longest first."""
+    """Return a row per stage and kernel (on a CPU, operator) that the profiler recorded, longest first."""
     rows = [
         {
             "cell": record.cell,
@@ -135,7 +135,7 @@ def kernels_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per reading of the machine between calls."""
+    """Return a row per reading of the machine between calls."""
     rows = [
         {
             "cell": record.cell,
@@ -153,13 +153,13 @@ def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def warnings_table(notices: Iterable[Notice]) -> pd.DataFrame:
-    """A row per caution, with what to do about it."""
+    """Return a row per caution, with what to do about it."""
     rows = [{name: getattr(notice, name) for name in WARNINGS_COLUMNS} for notice in notices]
     return _table(rows, WARNINGS_COLUMNS).astype({"round": "Int64"})
 
 
 def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataFrame:
-    """A row per (cell, stage), cells in the order in which they first ended.
+    """Return a row per (cell, stage), cells in the order in which they first ended.
 
     The network's stages and `other` come from `stage_events` (clock `device`) where there is one, otherwise
     from `stage_sync`; `forward`, `total` and the transfers come from the end-to-end pass (clock `wall`).
@@ -231,7 +231,7 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
 
 
 def costs_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """A row per (cell, stage), in the stages' order: what one forward takes, as traced."""
+    """Return what one forward takes, as traced: a row per (cell, stage), in the stages' order."""
     of_cell = {record.cell: record for record in records if record.costs}
     rows: list[dict[str, object]] = [
         {"cell": cell, "stage": stage, **record.costs[stage].model_dump()}
@@ -243,7 +243,7 @@ def costs_table(records: Iterable[CellRecord]) -> pd.DataFrame:
 
 
 def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
-    """What the stage probes cost: a row per (cell, stage pass), the median of probe on over probe off.
+    """Return what the stage probes cost: the median of probe on over probe off per (cell, stage pass).
 
     The two calls of a pair follow each other; blocks of calls run one after another differ by more than the
     probes cost.
@@ -293,7 +293,7 @@ class Tables:
 def tables_of(
     records: Sequence[CellRecord], baseline: Baseline, environment: Mapping[str, Any] | None = None
 ) -> Tables:
-    """Every table. `environment`, as environment.json has it, has a say in the warnings alone."""
+    """Derive every table. Only the warnings depend on `environment`, the content of environment.json."""
     return Tables(
         cells=cells_table(records),
         samples=samples_table(records),
@@ -342,12 +342,12 @@ def _measured_rounds(records: Iterable[CellRecord]) -> dict[str, list[CellRecord
 
 
 def _position(record: CellRecord, model: str) -> tuple[str, str, int, int, int, int]:
-    """Return the place in the grid of a cell's backends, for this network."""
+    """Return the position in the grid of a cell's backends, for this network."""
     return model, record.input, record.batch, record.frames, record.height, record.width
 
 
 def _settings(rounds: Sequence[CellRecord]) -> dict[str, object]:
-    """What tells the row of a backend without knowing what its name means."""
+    """Return the settings that distinguish a backend's row without its name."""
     first = rounds[0]
     threads = next((record.threads for record in rounds if record.threads is not None), None)
     return {
@@ -357,7 +357,7 @@ def _settings(rounds: Sequence[CellRecord]) -> dict[str, object]:
 
 
 def _with_forward(costs: Mapping[str, StageCost]) -> dict[str, StageCost]:
-    """Costs by stage, and of the whole forward."""
+    """Return the costs by stage, and of the whole forward."""
     if not costs:
         return {}
     whole = StageCost(
@@ -374,7 +374,7 @@ def _axes(record: CellRecord) -> dict[str, object]:
 
 
 def _are_wide(values: Iterable[object]) -> bool:
-    """Whether a whole number does not fit into 64 bits: FLOPs of cells that no machine can run."""
+    """Return whether a whole number exceeds 64 bits, as do the FLOPs of cells that no machine can run."""
     return any(isinstance(value, int) and value >= 2**63 for value in values)
 
 
@@ -384,7 +384,7 @@ def _plain(record: CellRecord) -> dict[str, object]:
 
 
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as a table; a figure's column is of floats even where every figure is missing."""
+    """Build a table of the rows; a figure's column is of floats even where every figure is missing."""
     table = pd.DataFrame(list(rows), columns=list(columns))
     types = {name: "float64" for name in columns if name.endswith(_FIGURES)}
     return table.astype(types | {name: "boolean" for name in columns if name in _FLAGS})

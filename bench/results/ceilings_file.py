@@ -17,7 +17,7 @@ CEILINGS_NAME: Final = "ceilings.jsonl"
 
 
 def read_ceilings(path: Path) -> list[Ceiling]:
-    """Those of a run's folder; none where the file is not there. Of one that was tried again, the last try.
+    """Read the ceilings of a run's folder; none where the file is missing. The last try of each counts.
 
     A last line without its newline is what a kill left, and is passed over. Raises BadInput for any other
     line that holds no ceiling.
@@ -42,7 +42,7 @@ def read_ceilings(path: Path) -> list[Ceiling]:
 
 
 def append_ceiling(path: Path, ceiling: Ceiling) -> None:
-    """On disk when this returns. Raises OSError that names the file."""
+    """Append a ceiling, which is on disk on return. Raises OSError that names the file."""
     file = path / CEILINGS_NAME
     with naming(file), file.open("ab", buffering=0) as opened:
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # what a kill in the middle of a line left

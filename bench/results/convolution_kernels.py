@@ -1,4 +1,4 @@
-"""How a convolution is computed on an NVIDIA GPU, as the name of a kernel tells it. Pure.
+"""The algorithm of a convolution on an NVIDIA GPU, from the name of its kernel. Pure.
 
 Names are not documented. These rules are of those that cuDNN 7 to 9, CUTLASS, cuFFT, cuBLAS, torch's own CUDA
 kernels and torch.compile's give theirs; what they do not know is `other`.
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Algorithm(StrEnum):
-    """What a kernel's name says of the convolution that it is part of."""
+    """The convolution algorithm that a kernel's name indicates."""
 
     IMPLICIT_GEMM = "implicit_gemm"  # a matrix product whose one factor is gathered while it is multiplied
     EXPLICIT_GEMM = "explicit_gemm"  # neighbourhoods written out as a matrix, and any plain matrix product
@@ -38,5 +38,5 @@ _RULES: Final = tuple(
 
 
 def algorithm_of(kernel: str) -> Algorithm:
-    """The algorithm that a kernel's name tells."""
+    """Return the algorithm that a kernel's name indicates."""
     return next((algorithm for algorithm, rule in _RULES if rule.search(kernel)), Algorithm.OTHER)

@@ -10,14 +10,14 @@ NO_GPU: Final = "no CUDA device"
 
 
 def cuda_devices(environment: Mapping[str, Any]) -> list[Any] | None:
-    """What torch said of each GPU, in its order; None where it is not recorded."""
+    """Return torch's description of each GPU, in torch's order; None where it is not recorded."""
     torch_side = environment.get("torch")
     found = torch_side.get("devices") if isinstance(torch_side, Mapping) else None
     return found if isinstance(found, list) else None
 
 
 def device_name(environment: Mapping[str, Any], device: str) -> str:
-    """What an environment.json calls the device of a backend: `cpu`, `cuda` or `cuda:<index>`."""
+    """Return environment.json's name for a backend's device: `cpu`, `cuda` or `cuda:<index>`."""
     if not device.startswith("cuda"):
         return str(environment.get("cpu") or f"CPU, {UNKNOWN}")
     known = cuda_devices(environment)

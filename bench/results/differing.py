@@ -1,4 +1,4 @@
-"""What of their recorded facts differs between runs: of environments, or of configurations. Pure."""
+"""The recorded facts, of environments or configurations, that differ between runs. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -7,8 +7,11 @@ Facts = Mapping[str, str]
 
 
 def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested value as names and texts: `outer.inner` in mappings, a list of plain values in one text, other
-    lists by position; what is None is left out."""
+    """Flatten a nested value into texts by name.
+
+    Mappings give `outer.inner`, a list of plain values one text, and other lists names by position. None is
+    left out.
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
@@ -22,13 +25,16 @@ def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def facts(values: Mapping[str, object], but: Iterable[str] = ()) -> Facts:
-    """The values as names and texts; what stands at the top under one of the names in `but` is left out."""
+    """Return the values as texts by name, without the top-level names in `but`."""
     left_out = {*but}
     return dict(flat({name: value for name, value in values.items() if name not in left_out}))
 
 
 def differing_facts(sides: Sequence[Facts]) -> dict[str, tuple[str | None, ...]]:
-    """What is not the same on all sides, in the order in which it first comes; None: that side has none."""
+    """Return the facts that differ between the sides, in the order of first appearance.
+
+    None: that side lacks the fact.
+    """
     return {
         name: texts
         for name in dict.fromkeys(name for side in sides for name in side)

@@ -1,4 +1,4 @@
-"""What a run is known by: hashes of its configuration, its code and its machine, and how two of them differ.
+"""The identity of a run: hashes of its configuration, code and machine, and their differences.
 
 Each hash is the SHA-256 of a canonical text, the same in every process: two runs of the same YAML, code and
 machine have the same three.
@@ -19,8 +19,8 @@ from bench.places import ROOT
 MAY_DIFFER: Final = (
     "host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "harness_commit", "timer",
 )  # fmt: skip
-"""Of an environment, while it is the same: unasked for, measured anew, counted anew when a machine starts, or
-told by the code's own hash."""
+"""Fields that may differ in the same environment: names, what changes at each start, and what the code's hash
+covers."""
 
 SHOWN: Final = 60
 """Characters of a value that a message repeats."""
@@ -34,7 +34,7 @@ CACHES: Final = ("__pycache__", "*.pyc")
 
 
 class CodeVersion(BaseModel):
-    """What measured."""
+    """The version of the code that measured."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,9 @@ def package_files(folder: Path, package: str) -> Iterator[Path]:
 
 
 def code_version(described_commit: str | None, network: Path | None = None) -> CodeVersion:
-    """This program's. `described_commit` is the environment's git_commit, `-dirty` at its end or not.
+    """Return the version of this program.
+
+    `described_commit` is the environment's git_commit, with or without `-dirty`.
 
     `network`: the folder that `vsr_model` is measured from, where that is not this program's own.
     """
@@ -76,8 +78,11 @@ def code_version(described_commit: str | None, network: Path | None = None) -> C
 
 
 def config_sha256(config: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    """Of a configuration with every field written out. What media and checkpoint hold counts (`files`, their
-    SHA-256 by name), and not where they lie, nor where a memory plan's file does."""
+    """Hash a configuration with every field written out.
+
+    The content of media and checkpoints counts (`files`, their SHA-256 by name). Their paths, and that of a
+    memory plan's file, do not.
+    """
     without_paths = {
         **config,
         "model": [_without(item, "checkpoint", "folder") for item in config["model"]],
@@ -88,17 +93,17 @@ def config_sha256(config: Mapping[str, Any], files: Mapping[str, str]) -> str:
 
 
 def environment_sha256(environment: Mapping[str, Any]) -> str:
-    """Of an environment.json, less what changes without the machine changing."""
+    """Hash an environment.json without the fields that change while the machine stays the same."""
     return _sha256(lasting(environment))
 
 
 def lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """An environment as it stays while the machine and what is installed on it stay the same."""
+    """Return the part of an environment that stays while the machine and its installation stay the same."""
     return _without(json.loads(json.dumps(environment)), *MAY_DIFFER)
 
 
 def differences(was: Any, now: Any, field: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The fields in which two nested values differ, as dotted paths, with both values; None is absent."""
+    """Yield the dotted paths at which two nested values differ, with both values; None is absent."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys((*was, *now)):
             inner = f"{field}.{name}" if field else str(name)
@@ -111,7 +116,7 @@ def differences(was: Any, now: Any, field: str = "") -> Iterator[tuple[str, Any,
 
 
 def shown(value: object) -> str:
-    """A value in a message."""
+    """Format a value for a message."""
     text = json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 

@@ -1,4 +1,4 @@
-"""How far two runs' CPU float32 results of a clip lie apart: whether the network is still the same."""
+"""Differences between two runs' CPU float32 results of a clip, which show whether the network is the same."""
 
 import json
 import math
@@ -16,7 +16,7 @@ _INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDifference:
-    """One clip, output of one run against that of another."""
+    """The difference between two runs' outputs of one clip."""
 
     clip: str
     psnr_db: float | None  # peak 1.0; infinite for equal outputs; None where their shapes differ
@@ -25,7 +25,7 @@ class OutputDifference:
 
 
 def output_differences(base: Path, other: Path) -> Iterator[OutputDifference]:
-    """Of the clips whose result both folders have kept (bench.measure.output_check.keep), by name."""
+    """Compare the outputs that both folders kept (bench.measure.output_check.keep), by clip name."""
     for path in sorted(base.glob("*.npy")):
         twin = other / path.name
         if twin.is_file():
@@ -52,13 +52,13 @@ def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
 
 
 def to_json(found: Sequence[OutputDifference]) -> str:
-    """As text; numbers that JSON lacks are texts."""
+    """Serialise the differences as JSON; numbers that JSON lacks become texts."""
     rows = [{name: _INFINITE.get(value, value) for name, value in asdict(item).items()} for item in found]
     return json.dumps(rows, indent=2) + "\n"
 
 
 def of_json(path: Path) -> list[OutputDifference]:
-    """What `to_json` wrote. Raises BadInput for a file that holds something else."""
+    """Parse the output of `to_json`. Raises BadInput for a file that holds something else."""
     try:
         return [
             OutputDifference(

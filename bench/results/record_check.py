@@ -1,4 +1,4 @@
-"""What a record says of itself held against the plan and against what can have been measured. Pure."""
+"""Checks of a record against the plan, and against what can have been measured. Pure."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _CALLS: Final = (FORWARD, FORWARD_UNPROBED, TOTAL)
 
 
 def fault(record: CellRecord, cell: Cell, rounds: int) -> str | None:
-    """Why this cannot be a round of the cell, which has so many; None where it can.
+    """Return why the record cannot be a round of a cell with this many rounds; None where it can.
 
     Types are the record's own matter. A journal that was damaged or edited may still have the right ones.
     """
@@ -50,16 +50,16 @@ def _faults(record: CellRecord, cell: Cell, rounds: int) -> Iterator[str]:
             yield f"{name}: {getattr(record, name)}, where {record.cell} has {value}"
     yield from _field_faults(record)
     for index, sample in enumerate(record.samples):
-        yield from (f"samples.{index}.{said}" for said in _sample_faults(sample, record.stages))
+        yield from (f"samples.{index}.{text}" for text in _sample_faults(sample, record.stages))
     for stage, cost in record.costs.items():
-        yield from (f"costs.{stage}.{said}" for said in _cost_faults(cost))
+        yield from (f"costs.{stage}.{text}" for text in _cost_faults(cost))
     for field in ("memory", "memory_lines", "kernels", "telemetry", "others"):
         for index, item in enumerate(getattr(record, field)):
-            yield from (f"{field}.{index}.{said}" for said in _number_faults(item))
+            yield from (f"{field}.{index}.{text}" for text in _number_faults(item))
 
 
 def _field_faults(record: CellRecord) -> Iterator[str]:
-    """Numbers of the record itself that cannot have been measured."""
+    """Yield the record's own numbers that cannot have been measured."""
     for name, value in record:
         if isinstance(value, float) and name not in _MAY_BE_WILD:
             if not math.isfinite(value) or (value < 0 and name not in _MAY_BE_NEGATIVE):
@@ -72,7 +72,7 @@ def _field_faults(record: CellRecord) -> Iterator[str]:
 
 
 def _cost_faults(cost: StageCost) -> Iterator[str]:
-    """Costs below zero; they may be larger than any column takes, of cells that nothing runs."""
+    """Yield costs below zero. They may exceed any column's range, in cells that nothing runs."""
     for name, value in cost:
         if isinstance(value, int) and value < 0:
             yield f"{name}: {value}"
@@ -93,7 +93,7 @@ def _sample_faults(sample: Sample, stages: Sequence[str]) -> Iterator[str]:
 
 
 def _number_faults(item: BaseModel) -> Iterator[str]:
-    """Numbers that are not finite, below zero where they cannot be, or too large for a column."""
+    """Yield numbers that are not finite, negative where they cannot be, or too large for a column."""
     for name, value in item:
         if not isinstance(value, int | float):
             continue

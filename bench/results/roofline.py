@@ -51,7 +51,7 @@ _WIDE: Final = ("batch", "frames", "height", "width", "flops", "bytes", "bytes_f
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The least time that a machine allows for some work, as the seconds that each of two limits binds."""
+    """The least time that a machine allows for some work, in seconds by limit."""
 
     compute_s: float
     memory_s: float
@@ -62,7 +62,7 @@ class Bound:
 
     @property
     def binds(self) -> str:
-        """Which of the two does for longer."""
+        """The limit that binds for longer."""
         return COMPUTE if self.compute_s >= self.memory_s else MEMORY
 
 
@@ -76,7 +76,7 @@ class Ceilings:
 
     @property
     def arithmetic(self) -> dict[str, float | None]:
-        """The higher of the two: what was seen is a ceiling only where nothing was seen above it."""
+        """The higher of the two measured rates by precision: the lower one is no limit."""
         return {
             name: max(filter(None, (self.matmul[name], self.convolution[name])), default=None)
             for name in self.matmul
@@ -94,7 +94,7 @@ class Part:
 
 
 def with_roofline(tables: Tables, experiment: Experiment, ceilings: Sequence[Ceiling]) -> Tables:
-    """The tables with those of the roofline, empty where no ceiling was measured."""
+    """Add the roofline's tables, which are empty where no ceiling was measured."""
     return replace(
         tables,
         ceilings=ceilings_table(ceilings),
@@ -103,7 +103,7 @@ def with_roofline(tables: Tables, experiment: Experiment, ceilings: Sequence[Cei
 
 
 def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
-    """A row per ceiling and moment."""
+    """Return a row per ceiling and moment."""
     rows = []
     for ceiling in ceilings:
         spec, samples = ceiling.spec, ceiling.samples_s
@@ -127,7 +127,7 @@ def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
 def roofline_table(
     summary: pd.DataFrame, costs: pd.DataFrame, experiment: Experiment, ceilings: Sequence[Ceiling]
 ) -> pd.DataFrame:
-    """A row per cell and stage, and the whole `forward`, that was timed and does some work.
+    """Return a row per timed cell and stage, `forward` included, that does some work.
 
     FLOPs and bytes are the published network's, whatever algorithm computes it. Left out are backends with a
     memory_plan, whose calls do other work, or several processes, which one's ceilings do not limit. Empty
@@ -158,7 +158,7 @@ def roofline_table(
 
 
 def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:
-    """The best that was seen of what a backend is held against."""
+    """Return the highest ceilings measured for a backend."""
     precisions = precisions_of(backend)
     return Ceilings(
         matmul={name: best(ceilings, CeilingKind.MATMUL, backend, name) for name in precisions},
@@ -188,7 +188,7 @@ def bound(
     fused: bool = False,
     overlapping: bool = False,
 ) -> Bound | None:
-    """The least time for parts done one after another; None where a ceiling is not known.
+    """Return the least time for parts done one after another; None where a ceiling is not known.
 
     Within a part computing and moving may overlap, so that the longer of the two binds. With `overlapping`
     those of all parts may, as where stages run beside each other.
@@ -248,7 +248,7 @@ def _row(
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as a table; FLOPs and bytes stay whole, however many."""
+    """Build a table of the rows; FLOPs and bytes stay integers of any size."""
     table = pd.DataFrame(list(rows), columns=list(columns))
     for name in columns:
         if name in _WHOLE:

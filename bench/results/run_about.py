@@ -11,11 +11,14 @@ from bench.results.identity import CodeVersion
 from vsr_model.errors import BadInput
 
 MAX_JSON_BYTES: Final = 2**27
-"""Of run.json and environment.json: far above the largest configuration written out."""
+"""Most bytes of run.json and of environment.json: far above the largest configuration written out."""
 
 
 class About(BaseModel):
-    """run.json. What was begun by a version that did not keep the later fields can still be rebuilt."""
+    """The content of run.json.
+
+    Fields that were added later are optional, so that older runs can be rebuilt.
+    """
 
     schema_version: int
     started_at: str
@@ -28,7 +31,7 @@ class About(BaseModel):
 
 
 def read_about(path: Path) -> About:
-    """Raises BadInput for what is no run.json of this version."""
+    """Read run.json. Raises BadInput for one that is not of this version."""
     data = read_json(path)
     if data.get("schema_version") != SCHEMA_VERSION:
         version = data.get("schema_version")
@@ -40,14 +43,14 @@ def read_about(path: Path) -> About:
 
 
 def bad_field(path: Path, error: ValidationError, *above: str) -> BadInput:
-    """The first of the errors in a sentence; `above` stands before the field's name."""
+    """Describe the first of the errors in a sentence; `above` precedes the field's name."""
     first = error.errors(include_url=False)[0]
     field = ".".join((*above, *map(str, first["loc"])))
     return BadInput(f"{path}: {field}: {first['msg']}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """One of a run's JSON files. Raises BadInput for what cannot be read as an object."""
+    """Read a JSON object of a run. Raises BadInput for anything else."""
     if path.exists() and not path.is_file():  # opening a pipe would wait for someone to write
         raise BadInput(f"{path}: not a file")
     try:

@@ -49,12 +49,12 @@ FILES: Final = (
     "perturbation.csv", "roofline.csv", "ceilings.csv",
     "telemetry.csv", "warnings.csv", JOURNAL_NAME, CEILINGS_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
 )  # fmt: skip
-"""What a page links, in the order in which a reader wants it."""
+"""The files that a page links, in the order in which a reader wants them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """A folder that holds a run, begun or done."""
+    """A folder that holds a run, begun or finished."""
 
     path: Path
     experiment: Experiment
@@ -125,7 +125,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """A folder that holds a run. Raises BadInput for one that does not, or holds another version's."""
+        """Open a folder that holds a run. Raises BadInput for one without, or of another version."""
         if not (path / JOURNAL_NAME).is_file():
             raise BadInput(f"{path}: holds no run (there is no {JOURNAL_NAME} in it)")
         if not (path / RUN_NAME).exists() and not (path / JOURNAL_NAME).stat().st_size:
@@ -145,8 +145,11 @@ class RunFolder:
         )
 
     def check_config(self, given: Experiment | None = None) -> None:
-        """Raises BadInput where config.yaml, or the experiment that is `given`, is not what the run began
-        with, naming the first difference. Arguments of a network that are not given are the run's."""
+        """Check that config.yaml and the experiment `given`, if any, are what the run began with.
+
+        Raises BadInput that names the first difference. Arguments of a network that are not given are the
+        run's.
+        """
         if self.begun_with is None:
             raise BadInput(
                 f"{self.path / RUN_NAME}: config: is missing; what the run began with is not known"
@@ -173,7 +176,9 @@ class RunFolder:
     def check_same(
         self, environment: Mapping[str, Any], *, but: Sequence[str] = (), code: CodeVersion | None = None
     ) -> None:
-        """Raises BadInput where going on here would mix machines, versions, weights or clips in one run.
+        """Check that going on here does not mix machines, versions, weights or clips in one run.
+
+        Raises BadInput where it would.
 
         `but`: fields of the environment that may differ. `code`: as of `create`."""
         was_here, here = identity.lasting(self.environment), identity.lasting(environment)
@@ -204,20 +209,23 @@ class RunFolder:
 
     @property
     def references(self) -> Path:
-        """Where CPU float32 results are kept while the run goes on."""
+        """The folder of CPU float32 results, which are kept while the run goes on."""
         return self.path / REFERENCES_NAME
 
     @property
     def profiles(self) -> Path:
-        """Where profilers' traces are kept, for measure.profile."""
+        """The folder of profilers' traces, for measure.profile."""
         return self.path / PROFILES_NAME
 
     def cells(self) -> list[Cell]:
-        """The cells that the run is to measure."""
+        """Return the cells that the run measures."""
         return plan.cells(self.experiment, self.filters)
 
     def records(self) -> list[CellRecord]:
-        """What the journal holds, in the order of the plan: skipped cells end first, and belong elsewhere."""
+        """Read the journal's records in the order of the plan.
+
+        Skipped cells end first, and are moved to their place.
+        """
         cells = self.cells()
         place = {cell.id: index for index, cell in enumerate(cells)}
         records = read_journal(self.path / JOURNAL_NAME)
@@ -235,7 +243,7 @@ class RunFolder:
         return sorted(records, key=lambda record: (place[record.cell], record.round))
 
     def journal(self) -> Journal:
-        """The journal, to append to; a torn last line is cut off.
+        """Open the journal to append to it, and cut off a torn last line.
 
         Raises BadInput if a run is going on, and, before anything is changed, as `records` does.
         """
@@ -246,11 +254,11 @@ class RunFolder:
             raise BadInput(f"{self.path}: another run is writing to it") from None
 
     def written(self) -> list[Path]:
-        """The tables and what they come from, those that are there."""
+        """Return the tables and their source files that exist."""
         return [path for name in FILES if (path := self.path / name).is_file()]
 
     def tables(self, records: Sequence[CellRecord] | None = None) -> Tables:
-        """Every table, of the journal (whose `records` may be given) and the ceilings; nothing is written."""
+        """Derive every table from the journal, or from `records`, and the ceilings. Nothing is written."""
         known = self.records() if records is None else records
         tables = tables_of(known, self.baseline, self.environment)
         return with_roofline(tables, self.experiment, read_ceilings(self.path))
@@ -279,7 +287,7 @@ class RunFolder:
 
 
 def _filled(given: Sequence[dict[str, Any]], begun_with: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The networks with the arguments that a run has written out."""
+    """Return the networks with the arguments that a run has written out."""
     known = {
         model["name"]: {name: value for name, value in model.items() if name not in ("seed", "checkpoint")}
         for model in begun_with
@@ -288,7 +296,9 @@ def _filled(given: Sequence[dict[str, Any]], begun_with: Sequence[dict[str, Any]
 
 
 def file_digests(experiment: Experiment) -> dict[str, str]:
-    """SHA-256 of each media file, by its input's name, each checkpoint and each imported class's file."""
+    """Return the SHA-256 of each media file by its input's name, each checkpoint and each imported class's
+    file.
+    """
     paths = {item.name: item.path for item in experiment.input if not isinstance(item, config.RandomInput)}
     for model in experiment.models:
         if model.checkpoint is not None:
@@ -303,17 +313,17 @@ def file_digests(experiment: Experiment) -> dict[str, str]:
 
 
 def checkpoint_of(model: str) -> str:
-    """The name under which run.json keeps the digest of a network's checkpoint."""
+    """Return the name of a network's checkpoint among the digests of run.json."""
     return f"checkpoint of {model}"
 
 
 def is_begun(path: Path) -> bool:
-    """Whether the folder holds a run that can be gone on with."""
+    """Return whether the folder holds a run that can be continued."""
     return (path / RUN_NAME).is_file() and (path / JOURNAL_NAME).is_file()
 
 
 def clear_unbegun(path: Path) -> None:
-    """Remove what a run that was ended before its first cell has left, and nothing else.
+    """Remove the files of a run that was ended before its first cell, and nothing else.
 
     Raises BadInput where there is more: it is someone's.
     """
@@ -333,7 +343,7 @@ def clear_unbegun(path: Path) -> None:
 
 
 def check_free(path: Path) -> None:
-    """Raises BadInput where a new run must not go."""
+    """Check that a new run may use the path. Raises BadInput where it may not."""
     if path.is_symlink() and not path.exists():
         raise BadInput(f"{path}: is a link that leads nowhere; a run needs a folder that is new or empty")
     if path.exists() and not path.is_dir():
@@ -354,12 +364,12 @@ def _taken(path: Path) -> BadInput:
 
 
 def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
-    """Where a run of the experiment goes if nothing is said."""
+    """Return the folder for a run of the experiment where none is given."""
     return free_path(experiment.name, root)
 
 
 def free_path(name: str, root: Path = Path("results")) -> Path:
-    """results/<name>-<UTC time>, with a number behind it where that is taken."""
+    """Return results/<name>-<UTC time>, with a number appended where that exists."""
     stem = f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     path, number = root / stem, 2
     while path.exists() or path.is_symlink():  # a link that leads nowhere is taken, too
@@ -368,7 +378,7 @@ def free_path(name: str, root: Path = Path("results")) -> Path:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each run: its folder's, with as many folders above as tell it from the others.
+    """Return a name for each run: its folder's, with as many parent folders as make it unique.
 
     The paths are absolute, and differ.
     """
@@ -384,7 +394,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as CSV, floats in full, missing values empty; text is inert (bench.results.csv_text)."""
+    """Format the table as CSV: floats in full, missing values empty, texts inert (bench.results.csv_text)."""
     shown = table.copy(deep=False)
     for name in (name for name in shown if not pd.api.types.is_numeric_dtype(shown[name])):
         texts = {cell: inert(cell) for cell in set(shown[name]) if isinstance(cell, str)}

@@ -12,7 +12,7 @@ Source = tuple[Pass, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """A stage's steady samples in seconds, and where they come from."""
+    """A stage's steady samples in seconds, with their source."""
 
     stage: str
     pass_: Pass
@@ -21,7 +21,7 @@ class Sampled:
 
 
 def sources_of(stage: str) -> list[Source]:
-    """The passes that a stage's figures may come from, each with its clock; the first with samples counts."""
+    """Return the (pass, clock) pairs that may hold a stage's figures; the first with samples counts."""
     if stage == OTHER or stage not in SPANS:
         return [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
     return [(Pass.END_TO_END, "wall_s")]
@@ -30,7 +30,7 @@ def sources_of(stage: str) -> list[Source]:
 def samples_of(
     record: CellRecord, pass_: Pass, stage: str, clock: str, *, steady: bool = True
 ) -> list[float]:
-    """A round's samples of a stage in the order in which they were taken: the steady ones, or all before."""
+    """Return a round's samples of a stage in the order taken: the steady ones, or all before them."""
     return [
         value
         for sample in record.samples
@@ -42,12 +42,12 @@ def samples_of(
 
 
 def steady_samples(rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str) -> list[list[float]]:
-    """The steady samples of a stage, a list per round, empty where a round has none."""
+    """Return the steady samples of a stage, a list per round, empty where a round has none."""
     return [samples_of(record, pass_, stage, clock) for record in rounds]
 
 
 def sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
-    """A stage's steady samples from the first source that has any; None where none has."""
+    """Return a stage's steady samples from the first source that has any; None where none has."""
     for pass_, clock in sources_of(stage):
         found = tuple(tuple(of_one) for of_one in steady_samples(rounds, pass_, stage, clock) if of_one)
         if found:
@@ -56,7 +56,7 @@ def sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
 
 
 def figure_of(rounds: Sequence[CellRecord]) -> Sampled | None:
-    """A cell's time, which is its forward's; None where nothing was timed end to end."""
+    """Return a cell's time, which is its forward's; None where nothing was timed end to end."""
     return sampled(rounds, FORWARD)
 
 

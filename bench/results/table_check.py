@@ -1,4 +1,4 @@
-"""Whether the CSV tables beside a journal are whole: a copy that was cut off must not pass for a run."""
+"""Check that the CSV tables beside a journal are whole: a copy that was cut off must not pass for a run."""
 
 import csv
 from collections.abc import Sequence
@@ -12,8 +12,11 @@ _MAX_FIELD: Final = 2**27
 
 
 def check_tables(path: Path, records: Sequence[CellRecord]) -> None:
-    """Raises BadInput where a table in a run's folder ends in the middle of a line, or has not the rows that
-    the journal's `records` give. One that is not there was not derived yet, or not copied: no fault."""
+    """Check that the tables in a run's folder are whole and have the rows that `records` give.
+
+    Raises BadInput for one that does not. A missing table was not derived yet, or not copied, and is no
+    fault.
+    """
     expected = {
         "cells.csv": len(records),
         "samples.csv": sum(len(record.samples) for record in records),
@@ -43,7 +46,7 @@ def check_tables(path: Path, records: Sequence[CellRecord]) -> None:
 
 
 def _rows(text: str) -> int | None:
-    """Lines of a CSV below its header; None where the last is not whole."""
+    """Return the lines of a CSV below its header; None where the last is incomplete."""
     if not text.endswith("\n"):
         return None
     csv.field_size_limit(_MAX_FIELD)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write the text as UTF-8; a reader, and whoever comes after a kill, sees the old file or the new one.
+    """Write the text as UTF-8. Readers see the old file or the new one, also after a kill.
 
     Raises OSError that names the file.
     """
@@ -24,8 +24,7 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Whatever the system refuses in the block names a file: this one where the error has none, as that of a
-    full disk."""
+    """Name the file in an OSError of the block that names none, as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -35,7 +34,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def create_whole(path: Path, text: str) -> None:
-    """As `write_whole`, where there must be no such file yet: of several that try at once one succeeds.
+    """Write as `write_whole` does, where no such file may exist. Of several that try at once one succeeds.
 
     Raises FileExistsError for the others.
     """
