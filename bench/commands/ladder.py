@@ -66,8 +66,10 @@ def ladder(
         else:
             experiment, source_of = experiment_of(source or PRESET, variants, assignments)
             _check_ladder(experiment, experiment.name)
-            with places_named(source_of.named), tracing() as tell:
-                outcome = lifecycle.start(experiment, shown, filters=filters or (), output=output, tell=tell)
+            with places_named(source_of.named):
+                outcome = lifecycle.start(
+                    experiment, shown, filters=filters or (), output=output, tracing=tracing
+                )
     _print(outcome)
     if outcome.interrupted:
         raise typer.Exit(exits.INTERRUPTED)

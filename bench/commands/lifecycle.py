@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -75,11 +75,11 @@ def start(
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
-    tell: Tell | None = None,
+    tracing: Callable[[], AbstractContextManager[Tell]] | None = None,
 ) -> Outcome:
     """Run the experiment into a new folder, measured by the ordinary worker or by a `script`.
 
-    `tell` is told how far the cells' costs are traced.
+    `tracing` gives, while it lasts, what is told how far the cells' costs are traced.
     Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
     results will stand was made by another machine or other code.
     """
@@ -87,7 +87,9 @@ def start(
     check_free(output or default_path(experiment))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
-        answer = preflight.ask(launcher, cells, tell=tell)
+        # It ends before anything is measured: what it shows is drawn by a thread.
+        with nullcontext() if tracing is None else tracing() as tell:
+            answer = preflight.ask(launcher, cells, tell=tell)
         experiment = _written_out(experiment, answer)
         cells = plan.cells(experiment, filters)
         described = {

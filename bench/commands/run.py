@@ -57,10 +57,10 @@ def run(
         raise BadInput(f"run: needs a CONFIG; presets are {', '.join(presets.names())}")
     else:
         experiment, source_of = experiment_of(source, variants, assignments)
-        with places_named(source_of.named), tracing() as tell:
+        with places_named(source_of.named):
             outcome = lifecycle.start(
                 experiment, shown, filters=filters or (), output=output, with_host_name=record_host_name,
-                tell=tell,
+                tracing=tracing,
             )  # fmt: skip
     print_outcome(outcome)
     if outcome.interrupted:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -18,7 +19,7 @@ import pytest
 import yaml
 
 from bench import cli
-from bench.commands import progress
+from bench.commands import lifecycle, progress
 from bench.commands.lifecycle import Outcome
 from bench.commands.run import print_outcome
 from bench.grid import presets
@@ -26,6 +27,7 @@ from bench.plotting.plots import EmptyPlot, PlotsWritten
 from bench.process.launcher import Launcher
 from bench.records import Status, read_journal
 from bench.reporting.html_files import Pages
+from tests.bench.fakes import experiment
 
 TINY = {
     "name": "tiny",
@@ -512,3 +514,25 @@ def test_a_reader_of_the_progress_that_goes_away_does_not_end_the_run(grid: Path
     assert process.wait(600) == 0
     assert "report" in out
     assert len(read_journal(grid.parent / "out" / "journal.jsonl")) == 6
+
+
+def test_what_is_shown_of_tracing_ends_before_anything_is_measured(tmp_path: Path) -> None:
+    """Its line is drawn by a thread, which would do so beside what is measured."""
+    shown: list[str] = []
+
+    @contextmanager
+    def tracing() -> Iterator[Callable[[int, int], None]]:
+        shown.append("tracing")
+        yield lambda done, total: None
+        shown.append("traced")
+
+    @contextmanager
+    def display(*_: Any) -> Iterator[Any]:
+        shown.append("measuring")
+        raise KeyboardInterrupt
+        yield
+
+    one = experiment()
+    outcome = lifecycle.start(one, display, output=tmp_path / "run", tracing=tracing)
+    assert outcome.interrupted
+    assert shown == ["tracing", "traced", "measuring"]
