@@ -12,7 +12,7 @@ from bench.machine.host import describe, last_cache_bytes
 
 CPU = "sys/devices/system/cpu"
 CLOCK = f"{CPU}/cpu0/cpufreq"
-KIB, MIB = 2**10, 2**20
+MIB = 2**20
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -93,48 +93,28 @@ def test_a_machine_that_says_all(tmp_path):
         "proc/cpuinfo": "model name\t: Fast CPU\nmicrocode\t: 0x42\nflags\t: fpu hypervisor sse\n\n"
         "model name\t: Another\nmicrocode\t: 0x43\n",
         "proc/cmdline": "root=UUID=1-2-3 user=me mitigations=off nosmt quiet isolcpus=2,3",
-        "proc/sys/vm/swappiness": "10",
-        "proc/sys/kernel/randomize_va_space": "2",
-        f"{CPU}/smt/active": "1",
-        f"{CPU}/intel_pstate/no_turbo": "1",
-        f"{CLOCK}/scaling_governor": "powersave",
-        f"{CLOCK}/scaling_driver": "intel_pstate",
-        f"{CLOCK}/energy_performance_preference": "balance_power",
-        f"{CLOCK}/cpuinfo_max_freq": "4700000",
-        f"{CPU}/vulnerabilities/meltdown": "Not affected",
-        f"{CPU}/vulnerabilities/spectre_v2": "Mitigation: IBRS",
-        "sys/devices/system/node/node0/cpulist": "0-1",
-        "sys/devices/system/node/node1/cpulist": "2-3",
+        "proc/sys/vm/swappiness": "10", "proc/sys/kernel/randomize_va_space": "2",
+        f"{CPU}/smt/active": "1", f"{CPU}/intel_pstate/no_turbo": "1",
+        f"{CLOCK}/scaling_governor": "powersave", f"{CLOCK}/scaling_driver": "intel_pstate",
+        f"{CLOCK}/energy_performance_preference": "balance_power", f"{CLOCK}/cpuinfo_max_freq": "4700000",
+        f"{CPU}/vulnerabilities/mds": "Not affected", f"{CPU}/vulnerabilities/spectre": "Mitigation: IBRS",
+        "sys/devices/system/node/node0/cpulist": "0-1", "sys/devices/system/node/node1/cpulist": "2-3",
         "sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc",
         "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never",
-        "sys/class/dmi/id/sys_vendor": "Amazon EC2",
-        "sys/class/dmi/id/product_name": "m7i.large",
-        "sys/class/dmi/id/product_serial": "private",
-        ".dockerenv": "",
+        "sys/class/dmi/id/sys_vendor": "Amazon EC2", "sys/class/dmi/id/product_name": "m7i.large",
+        "sys/class/dmi/id/product_serial": "private", ".dockerenv": "",
         **caches(0, (1, "Data", "48K", "0"), (3, "Unified", "32768K", "0-3")),
-    }
+    }  # fmt: skip
     assert describe(tree(tmp_path, files)) == {
-        "cpu": "Fast CPU",
-        "cpu_caches": {"L1d": "48K", "L3": "32768K"},
-        "cpu_microcode": "0x42",
-        "cpu_smt": True,
-        "cpu_turbo": False,
-        "cpu_governor": "powersave",
-        "cpu_frequency_driver": "intel_pstate",
-        "cpu_energy_preference": "balance_power",
-        "cpu_max_mhz": 4700,
-        "cpu_mitigations": {"spectre_v2": "Mitigation: IBRS"},
-        "numa_nodes": 2,
-        "clocksource": "tsc",
-        "transparent_huge_pages": "madvise",
-        "swappiness": 10,
-        "address_randomisation": 2,
-        "kernel_options": ["mitigations=off", "nosmt", "isolcpus=2,3"],
-        "hypervisor": True,
-        "machine_model": "Amazon EC2 m7i.large",
-        "container": "docker",
+        "cpu": "Fast CPU", "cpu_caches": {"L1d": "48K", "L3": "32768K"}, "cpu_microcode": "0x42",
+        "cpu_smt": True, "cpu_turbo": False, "cpu_governor": "powersave",
+        "cpu_frequency_driver": "intel_pstate", "cpu_energy_preference": "balance_power", "cpu_max_mhz": 4700,
+        "cpu_mitigations": {"spectre": "Mitigation: IBRS"}, "numa_nodes": 2, "clocksource": "tsc",
+        "transparent_huge_pages": "madvise", "swappiness": 10, "address_randomisation": 2,
+        "kernel_options": ["mitigations=off", "nosmt", "isolcpus=2,3"], "hypervisor": True,
+        "machine_model": "Amazon EC2 m7i.large", "container": "docker",
         "cgroup": {"version": None, "cpu_quota_cores": None, "memory_bytes": None},
-    }
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -183,14 +163,8 @@ def test_each_last_cache_counts_once(tmp_path, cores, held):
     assert last_cache_bytes(tmp_path, cores) == held
 
 
-def test_caches_of_the_cores_own_may_hold_more_than_the_one_they_share(tmp_path):
+def test_the_level_that_holds_most_counts_and_no_sharing_means_own_caches(tmp_path):
     for core in range(4):
-        tree(tmp_path, caches(core, (2, "Unified", "2048K", str(core)), (3, "Unified", "6M", "0-3")))
+        tree(tmp_path, caches(core, (2, "Unified", "2048K", ""), (3, "Unified", "6M", "0-3")))
     assert last_cache_bytes(tmp_path, range(4)) == 8 * MIB
-
-
-def test_where_nobody_is_said_to_share_each_core_has_its_own(tmp_path):
-    for core in range(2):
-        tree(tmp_path, caches(core, (2, "Unified", "512K", "")))
-    assert last_cache_bytes(tmp_path, range(2)) == 1024 * KIB
     assert last_cache_bytes(tree(tmp_path, caches(7, (3, "Unified", "no size", "7"))), (7, 8)) == 0
