@@ -254,7 +254,7 @@ def _run(name: str, run: RunFolder) -> _Row:
     tables = run.tables()
     counts = (tables.summary.drop_duplicates("cell")["status"], tables.warnings["code"])
     cells, warned = (
-        ", ".join(f"{n} {escape(value)}" for value, n in Counter(map(str, values)).items())
+        ", ".join(f"{n} {escape(value)}" for value, n in Counter(sorted(map(str, values))).items())
         for values in counts
     )
     link = f"[{escape(name)}]({target(Path(name) / 'report.md')})"
