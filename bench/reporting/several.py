@@ -119,7 +119,8 @@ def _together(runs: Sequence[SideRun], name: str) -> pd.DataFrame:
 
 
 def relative_plots(cells: Cells) -> list[PlotGroup]:
-    """Return the figures of speed over the reference: one per batch and size, whatever inputs are called.
+    """Return the figures of speed over the reference: one per network, batch and size, whatever inputs are
+    called.
 
     Several of them where there are more curves than one holds.
     """
@@ -135,13 +136,14 @@ def relative_plots(cells: Cells) -> list[PlotGroup]:
     in_range = table["value"].between(*DRAWN)
     runs = tuple(cells.tables.cells["run"].unique())
     groups = []
-    for place, own in table[in_range].groupby(["batch", "height", "width"], sort=False):
-        clips = own["model"] + " " + own["input"] if own["model"].nunique() > 1 else own["input"]
-        several = clips.groupby([own["run"], own["backend"]]).transform("nunique") > 1
-        said = (", " + clips).where(several, "")
-        batch, height, width = (int(str(number)) for number in place)
+    models = cells.tables.cells["model"].nunique()
+    for place, own in table[in_range].groupby(["model", "batch", "height", "width"], sort=False):
+        several = own.groupby(["run", "backend"])["input"].transform("nunique") > 1
+        said = (", " + own["input"]).where(several, "")
+        model, *shape = place
+        batch, height, width = (int(str(number)) for number in shape)
         labels = Labels(
-            model="", input="", batch=batch, height=height, width=width, runs=runs,
+            model=str(model), models=models, input="", batch=batch, height=height, width=width, runs=runs,
             backends=tuple(cells.tables.cells["backend"].unique()),
         )  # fmt: skip
         titles = own["run"] + ": " + own["backend"] + said

@@ -10,7 +10,7 @@ import pytest
 
 from bench.grid.baseline import Baseline
 from bench.plotting.plot_data import DRAWN, data, in_parts
-from bench.plotting.plots import figure
+from bench.plotting.plots import figure, place_names
 from bench.records import CellRecord, Status
 from bench.reporting.cells import Row, rows_of
 from bench.reporting.rendering import html, markdown
@@ -213,6 +213,14 @@ class TestFigures:
         assert len(drawn.axes[0].lines) == 1 + 3
         (legend,) = drawn.legends
         assert legend.get_texts()[0].get_text() == "slow:cuda"
+
+    def test_networks_which_never_compare_have_a_figure_each(self) -> None:
+        records = synthetic.run((CUDA, CUDNN), nets=(synthetic.BASICVSR, synthetic.MINE), frames=(1, 4))
+        groups = relative_plots(cells_of([side("one", records)]))
+        names = [synthetic.BASICVSR.name, synthetic.MINE.name]
+        assert [group.labels.subject for group in groups] == names
+        assert [set(group.table["model"]) for group in groups] == [{name} for name in names]
+        assert place_names("relative", groups) == [f"relative-{name}-b1-64x64" for name in names]
 
     def test_a_backend_with_several_inputs_has_a_curve_each(self) -> None:
         cells = cells_of([*two(), side("both", synthetic.run((CUDA,), frames=(4,), inputs=("a", "b")))])
