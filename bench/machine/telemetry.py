@@ -6,8 +6,9 @@ Read between calls, never during one, so that a reading can disturb a sample thr
 
 import os
 import resource
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Final, Self
@@ -18,7 +19,7 @@ import pynvml
 from bench.machine import control_groups
 from bench.machine.gpu import NvidiaGpu, unreadable
 from bench.machine.host import allowed_cores
-from bench.machine.kernel_files import numbers, whole
+from bench.machine.kernel_files import numbers, text, whole
 from bench.records import OtherProcess, TelemetryReading
 
 MAX_CLOCKS_READ: Final = 8
@@ -144,16 +145,25 @@ def own_use() -> dict[str, Any]:
     }
 
 
-def core_times(cores: Collection[int]) -> dict[str, Any]:
-    """Return what the cores did that this process may use."""
-    every = psutil.cpu_times(percpu=True)
-    mine = every if len(cores) >= len(every) else [every[core] for core in cores]
+def core_times(cores: Collection[int], root: Path = Path("/")) -> dict[str, Any]:
+    """Return what the cores did that this process may use. `root` stands before /sys, for tests."""
+    # Cores that are switched off have a number and no times.
+    times = dict(zip(_online(root), psutil.cpu_times(percpu=True), strict=False))
+    mine = [times[core] for core in cores if core in times]
     # Guests are counted in user; idle and iowait are not busy.
     busy = ("user", "nice", "system", "irq", "softirq")
     return {
-        "busy_s": sum(getattr(times, name, 0.0) for times in mine for name in busy),
-        "steal_s": sum(getattr(times, "steal", 0.0) for times in mine),
+        "busy_s": sum(getattr(item, name, 0.0) for item in mine for name in busy),
+        "steal_s": sum(getattr(item, "steal", 0.0) for item in mine),
     }
+
+
+def _online(root: Path) -> Iterable[int]:
+    """Return the numbers of the cores that are switched on, in the order in which the kernel lists them."""
+    ranges = [part.split("-") for part in text(root / "sys/devices/system/cpu/online").split(",")]
+    if ranges == [[""]]:
+        return count()
+    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
 
 
 def throttling(groups: Sequence[Path], root: Path = Path("/")) -> dict[str, Any]:

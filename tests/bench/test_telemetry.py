@@ -35,7 +35,7 @@ def test_this_machine_is_read_and_its_counters_never_fall():
     assert (machine.notes, before.power_w) == ((), None)
 
 
-def test_only_the_cores_that_may_be_used_count(monkeypatch):
+def test_only_the_cores_that_may_be_used_count(monkeypatch, tmp_path):
     names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
     cores = [
         SimpleNamespace(**dict(zip(names, (100.0, 1.0, 2.0, 5.0, 7.0, 3.0, 4.0, 9.0), strict=True))),
@@ -43,8 +43,14 @@ def test_only_the_cores_that_may_be_used_count(monkeypatch):
         SimpleNamespace(user=1.0, nice=0.0, system=0.0, idle=5.0),  # a system that counts no more
     ]
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: cores)
-    assert telemetry.core_times([1]) == {"busy_s": 10, "steal_s": 1}
-    assert telemetry.core_times([0, 1, 2]) == {"busy_s": 121, "steal_s": 10}
+    assert telemetry.core_times([1], tmp_path) == {"busy_s": 10, "steal_s": 1}
+    assert telemetry.core_times([0, 1, 2], tmp_path) == {"busy_s": 121, "steal_s": 10}
+    # Two of five are switched off, and have no times.
+    online = tmp_path / "sys" / "devices" / "system" / "cpu" / "online"
+    online.parent.mkdir(parents=True)
+    online.write_text("0,2-3\n")
+    assert telemetry.core_times([2], tmp_path) == {"busy_s": 10, "steal_s": 1}
+    assert telemetry.core_times([0, 3], tmp_path) == {"busy_s": 111, "steal_s": 9}
 
 
 @pytest.mark.parametrize(
