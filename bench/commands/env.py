@@ -57,11 +57,9 @@ def env(
         raise typer.Exit(exits.FOUND)
 
 
-def here(*, with_host_name: bool = False) -> dict[str, Any]:
+def here() -> dict[str, Any]:
     """Return what environment.json of a run begun now would hold."""
     variables = environment.ALLOCATOR_VARIABLES["retain"]
     with Launcher(variables) as launcher:
         answer = preflight.ask(launcher, [])
-    return environment.collect(answer.torch, variables, with_host_name=with_host_name) | {
-        "timer": asdict(timer.measure())
-    }
+    return environment.collect(answer.torch, variables) | {"timer": asdict(timer.measure())}

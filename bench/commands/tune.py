@@ -12,6 +12,7 @@ from bench.commands.progress import shown
 from bench.commands.tune_search import Tuned
 from bench.grid import presets
 from bench.grid.yaml_source import places_named
+from bench.machine.host import allowed_cores
 from bench.reporting.markdown import Column
 from bench.tuning.request import Request, request
 from bench.tuning.tuned import in_words, over_runner_up_in_words
@@ -139,7 +140,7 @@ def tune(
             def ask(on: str) -> Request:
                 return request(
                     device=on,
-                    cores=tune_search.cores_here(),
+                    cores=len(allowed_cores()),
                     within="5min" if within is None else within,
                     min_psnr_db=80.0 if min_psnr_db is None else min_psnr_db,
                     without=without or (),

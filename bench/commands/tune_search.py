@@ -8,7 +8,6 @@ spent.json                      the seconds that it has taken so far
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -117,11 +116,6 @@ def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock
 def again(folder: Path) -> str:
     """The command that goes on."""
     return f"vsr-bench tune --resume {folder}"
-
-
-def cores_here() -> int:
-    """Logical cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _OutOfTime(KeyboardInterrupt):

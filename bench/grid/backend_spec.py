@@ -56,11 +56,6 @@ class Backend:
         return "channels_last" if self.convolution == "winograd" else self.memory_format
 
     @property
-    def feature_bytes(self) -> int:
-        """Bytes of one value of a feature, the type that memory mostly goes to."""
-        return 2 if self.has_narrow_features else 4
-
-    @property
     def stages_overlap(self) -> bool:
         """Whether its stages run beside each other, so that no probe can tell one's time from another's."""
         return self.schedule == "pipelined"

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import psutil
+import pynvml
 
 from bench.grid.backend_spec import Backend
 from bench.grid.config_measure import Measure, Repetitions
@@ -140,10 +141,8 @@ def _cpu_rate() -> float:
 
 def _gpu_rate() -> float | None:
     try:
-        import pynvml  # noqa: PLC0415 - absent on many machines
-
         pynvml.nvmlInit()
-    except Exception:
+    except pynvml.NVMLError:
         return None
     try:
         device = pynvml.nvmlDeviceGetHandleByIndex(0)

@@ -55,11 +55,6 @@ class Answer:
     reason: str = ""
     psnr_db: float | None = None  # the worst
 
-    @property
-    def is_measured(self) -> bool:
-        """Whether there is any time of it, with the right answer or not."""
-        return any(self.levels.values())
-
 
 @dataclass(frozen=True, kw_only=True)
 class Done:

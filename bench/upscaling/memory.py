@@ -1,7 +1,6 @@
 """What enlarging a file takes of memory, and the plan that keeps to its limits."""
 
 import ctypes
-import os
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -9,6 +8,7 @@ import torch
 
 from bench.grid.config_memory import NAMES, MemoryPlanSpec, written_out
 from bench.machine import host_memory
+from bench.machine.host import allowed_cores
 from bench.measure import backends
 from bench.measure.costs import Prepared, streamed
 from bench.upscaling.disk import in_memory, spooled_bytes
@@ -94,9 +94,7 @@ class Work:
         """`network` is on the CPU, and stays as it is. Looks at the request's scratch folder."""
         self._request, self._info, self._network = request, info, network
         self._scratch_in_memory = in_memory(request.scratch_folder)
-        self._cores = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        self._cores = len(allowed_cores())
         self._traced: dict[tuple[MemoryPlan, int], int] = {}
         prepared = self._prepared().network
         assert isinstance(prepared, BasicVSR)  # of all networks, the one that can be streamed
