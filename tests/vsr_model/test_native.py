@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.compiler import needs_compiler
 from tests.networks import build_basicvsr, golden_basicvsr
 from vsr_model import build_network
 from vsr_model.media.clips import moving_texture
@@ -88,6 +89,7 @@ def exactly(conv: nn.Conv2d, inputs: Tensor) -> Tensor:
 ALLOWED = {3: 1e-5, 7: 6e-5}
 
 
+@needs_compiler
 @needs_kernel
 @pytest.mark.parametrize("kernel", [3, 7])
 @pytest.mark.parametrize(
@@ -337,6 +339,7 @@ def compiler(folder: Path, script: str) -> str:
     return str(path)
 
 
+@needs_compiler
 @needs_kernel
 def test_it_is_compiled_once(anew: Path) -> None:
     build.library()
@@ -365,6 +368,7 @@ def test_a_compiler_that_fails(
     assert why.partition(r" \(")[0] in (build.unavailable() or "")
 
 
+@needs_compiler
 @needs_kernel
 def test_products_in_bfloat16_are_refused_where_there_are_none(
     library_of_lanes: ctypes.CDLL, kernel_of_lanes: None, monkeypatch: pytest.MonkeyPatch
@@ -376,6 +380,7 @@ def test_products_in_bfloat16_are_refused_where_there_are_none(
         prepare(conv_of(16, 16, 3), in_bfloat16=True)
 
 
+@needs_compiler
 @needs_kernel
 def test_a_compiler_may_have_arguments(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [path] = build.find_compiler()
@@ -429,6 +434,7 @@ def from_which_nothing_may_be_loaded(cache: Path, patched: pytest.MonkeyPatch) -
     patched.setattr(build.ctypes, "CDLL", refusing)  # type: ignore[attr-defined]
 
 
+@needs_compiler
 @needs_kernel
 @pytest.mark.parametrize(
     "cache_is", [no_home, a_link, that_others_may_write_to, from_which_nothing_may_be_loaded]
