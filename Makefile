@@ -54,13 +54,13 @@ gpu: $(SETUP) ## the GPU tests, the clocks, configs/gpu.yaml, and the paper at i
 gpu-paper: $(SETUP) ## the paper at its full size with few calls of each, into results/paper-gpu; goes on where it stopped
 	$(PY) -m bench paper --brief --output results/paper-gpu
 
-benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; tables into docs/agreement.md
+benchmarks: $(SETUP) ## put the harness itself to the test on an idle machine; tables into docs/evidence.md
 	$(PY) -m benchmarks.agreement --write-docs
 	$(PY) -m benchmarks.known_length --write-docs
 	$(PY) -m benchmarks.hooks --write-docs
 	$(PY) -m benchmarks.a_a --write-docs
 
-bench-suite: $(SETUP) ## the pytest-benchmark suite (docs/pytest_benchmark.md); saved into .benchmarks
+bench-suite: $(SETUP) ## the pytest-benchmark suite (docs/compare.md); saved into .benchmarks
 	$(PY) -m pytest tests/benchmarks --benchmark-autosave
 
 clean: ## remove the virtual environment and caches

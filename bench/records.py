@@ -127,7 +127,7 @@ class TelemetryReading(_Frozen):
     memory_clock_mhz: float | None = None
     power_w: float | None = None
     temperature_c: float | None = None
-    throttle_reasons: tuple[str, ...] | None = None  # why the GPU's clocks are not higher (docs/warnings.md)
+    throttle_reasons: tuple[str, ...] | None = None  # why the clocks are not higher (docs/measurement.md)
     other_device_processes: int | None = None  # beside the run's own, with a context on the GPU
     other_device_bytes: int | None = None  # in use on the GPU by them
 

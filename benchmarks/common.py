@@ -24,7 +24,7 @@ from bench.stats.intervals import Summary
 from vsr_model.errors import BadInput
 
 DATA: Final = ROOT / "benchmarks" / "data"
-PAGE: Final = ROOT / "docs" / "agreement.md"
+PAGE: Final = ROOT / "docs" / "evidence.md"
 
 RETAIN: Final = environment.ALLOCATOR_VARIABLES["retain"]
 """The allocator that the workers of a run have."""
@@ -104,7 +104,7 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
     made.add_argument("--output", type=Path, default=DATA, help="folder of samples and environment")
     made.add_argument("--quick", action="store_true", help="too little to quote, to see that it works")
     made.add_argument("--report", action="store_true", help="measure nothing: the table of what was kept")
-    made.add_argument("--write-docs", action="store_true", help="put the table into docs/agreement.md")
+    made.add_argument("--write-docs", action="store_true", help="put the table into docs/evidence.md")
     return made
 
 

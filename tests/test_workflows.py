@@ -165,7 +165,7 @@ def test_scripts_and_targets_that_steps_call_are_there() -> None:
     assert called == {path.name for path in SCRIPTS if path.suffix == ".py"}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"make (\w+)", text)
-    assert targets == ["lint", "types", "test"]
+    assert targets == ["lint", "types", "docs", "test"]
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 

@@ -1,7 +1,7 @@
 """The table of all cautions, and those who read it: a run's warnings, and `env --check` before a run.
 
-Pure: a rebuild makes the warnings anew from the journal and environment.json. docs/warnings.md explains each
-code that a run can have.
+Pure: a rebuild makes the warnings anew from the journal and environment.json. docs/measurement.md explains
+each code that a run can have.
 """
 
 from collections.abc import Iterator, Sequence

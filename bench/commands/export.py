@@ -42,7 +42,7 @@ def export(
 ) -> None:
     """Write a run's results as another tool reads them; nothing is measured.
 
-    Only cells that ended `ok` are in it; what is left out is told on standard error. docs/export.md says
+    Only cells that ended `ok` are in it; what is left out is told on standard error. docs/compare.md says
     what each format carries and how its tool takes it.
     """
 

@@ -110,7 +110,7 @@ def upscale(
     """Run the network on a file: four times the height and width, the same frame rate and sound.
 
     Every frame draws on the whole clip, however long: what does not fit into memory waits on disk or is
-    computed again, with the same result (docs/memory.md). The output appears once it is whole; an
+    computed again, with the same result (docs/upscale.md). The output appears once it is whole; an
     interrupted command leaves nothing behind.
     """
     spec = config.backend_of(backend)

@@ -1,7 +1,7 @@
 """What limits a machine: which ceilings a run's backends need measured, and what one was found to be. Pure.
 
 Ceilings are a device's, with a number of threads and a precision; they are not a cell's. How each is measured
-is bench.measure.ceiling_calls' business, and docs/roofline.md tells it.
+is bench.measure.ceiling_calls' business, and docs/costs.md tells it.
 """
 
 from collections.abc import Iterable, Iterator

@@ -28,7 +28,7 @@ def _whole_or_root(value: Any) -> Any:
 
 
 class MemoryPlanSpec(Strict):
-    """How a call's memory is bounded (docs/memory.md). Given by its name alone: `device`, `host`, `disk`, or
+    """How a call's memory is bounded (docs/upscale.md). Given by its name alone: `device`, `host`, `disk`, or
     `recompute`, which is {place: device, interval: root}."""
 
     place: Place = "device"

@@ -1,7 +1,7 @@
 """The machine beside the samples: what it was doing between timed calls, and who else was at work.
 
 Read between calls, never during one, so that a reading can disturb a sample through caches alone
-(docs/warnings.md has by how much). Nothing here raises: what a machine has not got is None.
+(docs/measurement.md has by how much). Nothing here raises: what a machine has not got is None.
 """
 
 import os

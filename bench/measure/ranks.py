@@ -1,4 +1,4 @@
-"""A worker's side of a cell whose clips are divided over processes (docs/parallel.md).
+"""A worker's side of a cell whose clips are divided over processes (docs/cuda.md).
 
 The processes (bench.measure.rank) are the worker's children: whoever ends the worker's tree, ends them.
 """

@@ -1,4 +1,4 @@
-"""Stage times and ceilings to the roofline's tables (docs/roofline.md). No torch, no plotting, no files."""
+"""Stage times and ceilings to the roofline's tables (docs/costs.md). No torch, no plotting, no files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -3,7 +3,7 @@
 The interval of a median is the one of order statistics (a sign test turned round): it holds for any
 continuous distribution and any number of values, and needs at least six values for 95 %. A bootstrap was
 not taken: of seven values it covers 88 % where 95 % is claimed. Three to five rounds have Student's interval,
-which needs an assumption and is named for it. docs/statistics.md has the coverage of each by simulation.
+which needs an assumption and is named for it. docs/evidence.md has the coverage of each by simulation.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Patterns in a cell's steady samples that make its median a poor figure. Pure.
 
 Each test speaks for a whole cell, a sequence of samples per round. They are tuned so that on samples without
-the pattern a cell is called less than once in a hundred by all three together: docs/warnings.md has the rates
+the pattern a cell is called less than once in a hundred by all three together: docs/evidence.md has the rates
 by simulation. A test that finds something gives how large it is, and its caller decides whether that matters.
 """
 

@@ -3,7 +3,7 @@
 A rule that looks at the interval again and again stops where the samples happen to lie close together, and
 the interval that it then leaves covers less than it says. Against that the target has to be met at a higher
 confidence than the interval that is reported. Looking seldom instead, with counts that grow by a quarter or
-a half, costs more samples for the same coverage: docs/statistics.md has both by simulation, and what is left.
+a half, costs more samples for the same coverage: docs/evidence.md has both by simulation, and what is left.
 """
 
 from collections.abc import Sequence

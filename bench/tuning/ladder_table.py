@@ -1,4 +1,4 @@
-"""ladder.csv: a row per step. Pure; docs/ladder.md lists the columns."""
+"""ladder.csv: a row per step. Pure; docs/tables.md lists the columns."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -9,6 +9,16 @@ from bench.reporting.report import TEMPLATE, view_of
 from bench.results.analysis import Tables
 from tests.bench.synthetic import BASELINE
 
+TABLES = Path(__file__).parents[2] / "docs" / "tables.md"
+"""The page that explains every column."""
+
+
+def documented_columns(table: str) -> list[str]:
+    """Return the columns that docs/tables.md lists of a table, in its order."""
+    listed = TABLES.read_text(encoding="utf-8").partition(f"\n### {table}.csv\n")[2].partition("\n#")[0]
+    first = re.findall(r"^\| (`.+?`) \|", listed, flags=re.MULTILINE)
+    return [name for cell in first for name in re.findall("`([^`]+)`", cell)]
+
 
 def render_markdown(tables: Tables, **options: Any) -> str:
     """Return the page that is to lie in the working directory; options are those of `view_of`."""

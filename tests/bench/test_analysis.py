@@ -2,9 +2,7 @@
 
 import io
 import math
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -42,9 +40,8 @@ from bench.results.analysis import (
 from bench.results.run_folder import to_csv
 from bench.stats import intervals
 from bench.stats.stopping import Stop
+from tests.bench.pages import TABLES, documented_columns
 from tests.bench.synthetic import BASELINE
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
 E2E, SYNC, EVENTS = Pass.END_TO_END, Pass.STAGE_SYNC, Pass.STAGE_EVENTS
 
@@ -403,12 +400,11 @@ def test_a_run_without_figures_has_every_table(records: list[CellRecord]) -> Non
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_columns_are_those_of_the_document(name: str) -> None:
-    section = DOCUMENT.read_text(encoding="utf-8").partition(f"\n### {name}.csv\n")[2].partition("\n#")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [*COLUMNS[name]]
+    assert documented_columns(name) == [*COLUMNS[name]]
 
 
 def test_the_document_names_every_word_of_a_closed_set() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
+    text = TABLES.read_text(encoding="utf-8")
     words = [
         *Status,
         *OutputCheck,

@@ -286,7 +286,7 @@ def test_a_run_that_becomes_slower_is_said_once_and_of_the_run():
 
 
 def test_the_page_explains_every_caution():
-    page = (ROOT / "docs" / "warnings.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_]+)` \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
     of_runs = [row.code for row in CAUTIONS if row.in_run or row.in_cell or row.in_round or row.in_readings]
     assert [row[0] for row in rows] == of_runs == [*CASES]

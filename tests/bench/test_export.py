@@ -512,7 +512,7 @@ class TestWithoutTheTools:
         assert ended.stdout.strip() == ""
 
     def test_the_page_names_every_format(self) -> None:
-        page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
         assert all(f"\n| `{format_}` | " in page for format_ in Format)
 
 

@@ -21,7 +21,7 @@ from bench.results.analysis import kernels_table, tables_of
 from bench.results.convolution_kernels import Algorithm, algorithm_of
 from bench.results.run_folder import to_csv
 from tests.bench.fakes import experiment, task_of
-from tests.bench.pages import render_markdown
+from tests.bench.pages import TABLES, render_markdown
 from tests.bench.rounds import measure
 from tests.bench.test_cli import TINY, call
 from tests.networks import STAGES
@@ -326,7 +326,7 @@ def test_a_page_without_the_pass_says_nothing_of_it() -> None:
 
 
 def test_the_closed_set_is_in_the_document() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    text = TABLES.read_text(encoding="utf-8")
     assert [word for word in Algorithm if f"`{word}`" not in text] == []
 
 

@@ -1,1 +1,1 @@
-"""BasicVSR and its stages for users of pytest-benchmark (docs/pytest_benchmark.md)."""
+"""BasicVSR and its stages for users of pytest-benchmark (docs/compare.md)."""

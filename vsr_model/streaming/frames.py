@@ -40,7 +40,7 @@ def upscale_frames(
     """Yield the outputs (n, 3, 4h, 4w) of all frames of `source`, as `network` itself computes them.
 
     They are those of `network(lrs)` bit for bit in float32 where `plan.is_one_call`. In smaller calls the
-    convolutions of flow estimation may add up in another order; docs/memory.md says how far that goes. No
+    convolutions of flow estimation may add up in another order; docs/upscale.md says how far that goes. No
     output is kept, and nothing is recorded for autograd. The first output comes after the whole backward
     branch. An iterator that is dropped early lets go of all that it holds.
 
