@@ -1,4 +1,4 @@
-"""What the parent and a worker say to each other. No torch: both sides import it."""
+"""The messages between the parent and a worker. No torch: both sides import it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from bench.records import CellRecord, Status
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a worker is asked to do."""
+    """A round for a worker to measure."""
 
     job: Job
     costs: Mapping[str, StageCost] = field(default_factory=dict)  # of a forward, by stage; empty: not known
@@ -33,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The model and the clip are made, and nothing has been measured: the worker waits for GO."""
+    """The worker has made the model and the clip, has measured nothing, and waits for GO."""
 
 
 GO: Final = "go"
@@ -42,7 +42,7 @@ GO: Final = "go"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What the worker is doing, and how many of its calls are behind it."""
+    """The activity of the worker, and the number of calls that it has finished."""
 
     doing: str
     done: int
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All but the output check is done; should that fail to end, this is the round's record."""
+    """All but the output check is done. This is the round's record if that check fails to end."""
 
     record: CellRecord
 
@@ -60,7 +60,7 @@ Message = Ready | Progress | Measured | CellRecord
 
 
 def blank_record(job: Job, status: Status, reason: str) -> CellRecord:
-    """A record of a round that holds no figures."""
+    """Make a record of a round that holds no figures."""
     cell = job.cell
     return CellRecord(
         cell=cell.id,

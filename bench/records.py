@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 
 class OutputCheck(StrEnum):
-    """What became of the comparison with the CPU float32 result of the same weights and clip."""
+    """The outcome of the comparison with the CPU float32 result of the same weights and clip."""
 
     REFERENCE = "reference"  # this output is that result
     COMPARED = "compared"
@@ -50,7 +50,7 @@ SEVERITY: Final = {status: rank for rank, status in enumerate(Status)}
 
 
 class Pass(StrEnum):
-    """Which pass over the cell a sample comes from. Passes never share a call."""
+    """The pass over the cell that a sample comes from. Passes never share a call."""
 
     END_TO_END = "end_to_end"  # nothing inside the network is instrumented
     STAGE_SYNC = "stage_sync"  # the device is synchronised at every stage boundary
@@ -58,7 +58,7 @@ class Pass(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where in its pass a sample stands."""
+    """The phase of its pass that a sample belongs to."""
 
     COLD = "cold"  # the first call in the process: libraries load, algorithms are chosen
     TUNING = "tuning"  # calls of warm-up that took much longer than the later ones: autotuning, compilation
@@ -73,7 +73,7 @@ class _Frozen(BaseModel):
 
 
 class WarmupEnd(StrEnum):
-    """Why the steady calls began where they did."""
+    """The reason why the steady calls began where they did."""
 
     COUNT = "count"  # a number of calls was asked for
     STEADY = "steady"
@@ -101,7 +101,7 @@ class MemoryPoint(_Frozen):
 
 
 class TelemetryReading(_Frozen):
-    """The machine at one moment between timed calls; None where it does not say (bench.machine.telemetry)."""
+    """A reading of the machine between timed calls; None is not reported (bench.machine.telemetry)."""
 
     elapsed_s: float  # since the round began, as the samples' start_s
 
@@ -142,7 +142,7 @@ class OtherProcess(_Frozen):
 
 
 class MemoryLine(_Frozen):
-    """What one source line of the network's forward added to host memory."""
+    """The host memory that one source line of the network's forward added."""
 
     line: int
     source: str
@@ -152,8 +152,7 @@ class MemoryLine(_Frozen):
 
 
 class KernelUse(_Frozen):
-    """What ran under the profiler: a kernel or copy on a device, on a CPU an operator; a stage's calls of it
-    together."""
+    """A stage's calls of a kernel or copy on a device, or of an operator on a CPU, under the profiler."""
 
     stage: str | None = None  # None where it lies in none, or that is not known
     name: str
@@ -168,7 +167,7 @@ class KernelUse(_Frozen):
 
 
 class CellRecord(_Frozen):
-    """All that one round of one cell left: a line of the journal."""
+    """The record of one round of one cell: a line of the journal."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     cell: str
@@ -290,7 +289,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[CellRecord]:
-    """The records of a journal, in the order in which they ended.
+    """Read the records of a journal, in the order in which they ended.
 
     A last line without its newline is what a kill in the middle of a write leaves; it is passed over.
     Raises BadInput for any other line that is no record, naming it.
@@ -328,5 +327,5 @@ def _parse(path: Path, number: int, line: bytes) -> CellRecord:
 
 
 def worst_status(records: Iterable[CellRecord]) -> Status:
-    """The status of a cell, from the records of its rounds."""
+    """Return the status of a cell, from the records of its rounds."""
     return max((record.status for record in records), key=SEVERITY.__getitem__)

@@ -51,7 +51,7 @@ _SIZE: Final = re.compile(
 
 
 def size_bytes(text: str) -> int | None:
-    """Bytes that a user wrote as `1.5GiB`, `800M` or a plain number; None for anything else.
+    """Parse a size such as `1.5GiB`, `800M` or a plain number into bytes; None for anything else.
 
     K, M, G and T are powers of 1024, whether a B or iB follows or not, as memory is counted.
     """
@@ -60,7 +60,7 @@ def size_bytes(text: str) -> int | None:
 
 
 def unit_for(values: Iterable[float], units: tuple[Unit, ...] = SECONDS) -> Unit:
-    """One unit for all the values: the largest in which their middle is at least 1, or the smallest there is.
+    """Choose one unit for all values: the largest in which their middle is at least 1, or else the smallest.
 
     The middle is the geometric mean of the extremes: 0.2 ms beside 5 s reads better in ms than in either.
     """
@@ -70,7 +70,7 @@ def unit_for(values: Iterable[float], units: tuple[Unit, ...] = SECONDS) -> Unit
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """The value with so many significant digits and no exponent; whole digits are never rounded away."""
+    """Format a number with so many significant digits, without an exponent; whole digits are kept."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "−∞" if value < 0 else "–"
     if value == 0:
@@ -82,12 +82,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def counted(number: int, one: str, several: str = "") -> str:
-    """`1 round`, `2 rounds`; `several` where it is not `one` with an s."""
+    """Format a count with its noun: `1 round`, `2 rounds`. `several` is an irregular plural."""
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def with_unit(value: float, units: tuple[Unit, ...] = SECONDS, digits: int = 3) -> str:
-    """The value in the unit that suits it alone, such as `12.3 ms`."""
+    """Format the value in the unit that suits it, such as `12.3 ms`."""
     unit = unit_for([abs(float(f"{value:.{digits - 1}e}"))], units) if value else units[0]
     return f"{significant(value / unit.scale, digits)} {unit.name}"
 

@@ -48,7 +48,7 @@ class RatioInterval:
 
 
 def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> RatioInterval:
-    """From the positive values of rounds that were measured in turn, pair by pair.
+    """Estimate the ratio from the positive values of rounds that were measured in turn, pair by pair.
 
     The ratio is the middle of the interval's own kind, the median of the means of all pairs of pairs (Hodges
     and Lehmann). With too few pairs for `confidence` without an assumption, Student's interval stands in,
@@ -75,7 +75,7 @@ def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> 
 def of_levels(
     base: Sequence[float], new: Sequence[float], confidence: float, *, apart: float = 0.0
 ) -> RatioInterval:
-    """From the positive values of each side's rounds.
+    """Estimate the ratio from the positive values of each side's rounds.
 
     `apart` is by how much, as a share, the machine itself may have changed from one side's rounds to the
     other's: it widens the interval as a further source of error, independent of theirs.
@@ -97,7 +97,7 @@ def of_levels(
 
 
 def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> int | None:
-    """How many rounds would settle on which side of a threshold the ratio lies, going by its scatter so far.
+    """Return how many rounds would settle on which side of a threshold the ratio lies, by its scatter so far.
 
     An interval shrinks with the root of the rounds. None where that is not to be foreseen: the ratio lies on
     a threshold, as nearly as can be told, or there is no interval to go by.
@@ -125,7 +125,7 @@ def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> 
 
 
 def least_rounds(confidence: float) -> int:
-    """The fewest rounds that give an interval of this confidence without an assumption.
+    """Return the fewest rounds that give an interval of this confidence without an assumption.
 
     For pairs and for levels alike: all signs the same have a chance of 2 / 2**n.
     """
@@ -146,7 +146,7 @@ def _level(values: Sequence[float], confidence: float) -> Summary:
 
 
 def _signed_rank(means: NDArray[np.float64], pairs: int, confidence: float) -> tuple[float, float] | None:
-    """The interval from the sorted means of all pairs of values, a value with itself included.
+    """Return the interval from the sorted means of all pairs of values, a value with itself included.
 
     The k-th mean from either end, for the largest k at which both tails of the signed ranks' sum are within
     what `confidence` leaves. None where even the outermost leave too much.
@@ -157,7 +157,7 @@ def _signed_rank(means: NDArray[np.float64], pairs: int, confidence: float) -> t
 
 @lru_cache
 def _left_out(pairs: int, confidence: float) -> int:
-    """How many of the lowest sums of signed ranks have a chance of half what `confidence` leaves, at most."""
+    """Return how many of the lowest signed-rank sums have at most half the chance `confidence` leaves."""
     chance = (1 - confidence) / 2
     if pairs > MAX_EXACT_PAIRS:
         middle = pairs * (pairs + 1) / 4

@@ -30,7 +30,7 @@ _LARGEST_LOGARITHM: Final = 709.0
 
 
 class IntervalKind(StrEnum):
-    """What an interval speaks of: how a summary's `low` and `high` were made."""
+    """How a summary's `low` and `high` were made, and so what they hold for."""
 
     BETWEEN_ROUNDS = "between_rounds"  # of the medians of six rounds or more: holds for the next process too
     BETWEEN_ROUNDS_T = "between_rounds_t"  # of three to five; holds too, where they scatter about normally
@@ -75,7 +75,7 @@ class Ratio:
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """The narrowest symmetric pair of order statistics that covers the median with at least `confidence`.
+    """Return the narrowest symmetric order statistics that cover the median with at least `confidence`.
 
     None where there are too few values for it.
     """
@@ -96,7 +96,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """The first and third quartile, interpolated between values (the method of most spreadsheets)."""
+    """Return the first and third quartile, interpolated between values (the method of most spreadsheets)."""
     if len(values) == 1:
         return values[0], values[0]
     first, _, third = quantiles(values, n=4, method="inclusive")
@@ -104,7 +104,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval of three to five values, on logarithms where all are positive.
+    """Return Student's 95 % interval of three to five values, on logarithms where all are positive.
 
     It assumes that the values, or their logarithms, scatter normally about the figure. Where they do not, as
     where some processes run another algorithm, it can lie inside their range, which covers 94 % of five
@@ -122,7 +122,7 @@ def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
-    """The figure of a cell from its steady samples, one sequence per round (process).
+    """Summarise a cell's steady samples, one sequence per round (process).
 
     The round is the unit of repetition: the figure is the median of the rounds' medians, and so is its
     interval with three rounds or more. Samples of one process are not independent of each other, so that
@@ -162,7 +162,7 @@ def _interval(
 def _fixed_processes_interval(
     rounds: Sequence[Sequence[float]], medians: Sequence[float]
 ) -> tuple[float, float] | None:
-    """Of the mean of one or two processes' medians, these processes taken as they are.
+    """Return the interval of the mean of one or two processes' medians, for these very processes.
 
     Each process's own interval of order statistics, two of them combined as in `ratio` (MOVER). None where
     a process has too few samples for its own.
@@ -177,7 +177,7 @@ def _fixed_processes_interval(
 
 
 def spread(rounds: Sequence[Sequence[float]]) -> Spread:
-    """How much the samples scatter within a process and the processes' levels between each other.
+    """Estimate the scatter of the samples within a process, and of the processes' levels.
 
     Within: the median absolute deviation of each round's samples from their median, times what makes it a
     normal distribution's standard deviation for that many samples (Croux and Rousseeuw 1992), as a fraction
@@ -204,7 +204,7 @@ _DEVIATION_FACTORS: Final = (1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.
 
 
 def _robust_deviation(samples: Sequence[float]) -> float:
-    """The median absolute deviation as a standard deviation, as a fraction of the median."""
+    """Return the median absolute deviation as a standard deviation, as a fraction of the median."""
     n = len(samples)
     middle = median(samples)
     factor = _DEVIATION_FACTORS[n - 2] if n - 2 < len(_DEVIATION_FACTORS) else n / (n - 0.8)
@@ -212,17 +212,17 @@ def _robust_deviation(samples: Sequence[float]) -> float:
 
 
 def _median_variance(n: int) -> float:
-    """The variance of the median of n normal values, in one value's: 1 for one, pi / 2n for many."""
+    """Return the variance of the median of n normal values, in one value's: 1 for one, pi / 2n for many."""
     return math.pi / (2 * n + math.pi - 2)
 
 
 def weaker(one: IntervalKind, other: IntervalKind) -> IntervalKind:
-    """The kind of an interval that is made of these two: it holds for no more than the weaker does."""
+    """Return the kind of an interval made of these two: it holds for no more than the weaker does."""
     return max(one, other, key=list(IntervalKind).index)
 
 
 def ratio(numerator: Summary, denominator: Summary) -> Ratio:
-    """The ratio of two positive medians, its interval from both sides.
+    """Return the ratio of two positive medians, with its interval from both sides.
 
     The interval is MOVER's (Zou and Donner, Statistics in Medicine 27, 2008) on logarithms: each bound
     combines the distances of both medians to the bounds that move the ratio that way, as the root of the
@@ -247,7 +247,7 @@ def ratio(numerator: Summary, denominator: Summary) -> Ratio:
 
 
 def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[Sequence[float]]) -> Summary:
-    """The median of the ratios of pairs measured one right after the other, a sequence of them per round."""
+    """Return the median ratio of pairs measured one right after the other, a sequence of pairs per round."""
     return summarise(
         [
             [a / b for a, b in zip(above, below, strict=True)]
@@ -257,7 +257,7 @@ def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[S
 
 
 def differs(base: Summary, new: Summary) -> bool | None:
-    """Whether two runs of a cell differ: the interval of their ratio leaves out 1.
+    """Return whether two runs of a cell differ, that is, whether the interval of their ratio leaves out 1.
 
     None where it cannot be told, since a side has no interval that holds for another process. Two runs of
     the same program differ so in 5 % of all comparisons at most.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_SAMPLES: Final = 6
-"""Of a round; with five, any order of the values is too likely by chance to say something."""
+"""Fewest samples of a round: with five, any order of the values is too likely by chance to say something."""
 
 DRIFT_ALPHA: Final = 0.003
 """Chance of calling a trend in samples that have none. Of six values in a row all rising or all falling are
@@ -43,7 +43,7 @@ class Modes:
 
 
 def drift(rounds: Sequence[Sequence[float]]) -> float | None:
-    """The change over a round, relative to its median, where samples trend in time; None where they do not.
+    """Return the change over a round, relative to its median, where samples trend in time; otherwise None.
 
     Kendall's rank test of each round against its order, the scores added up over rounds (the seasonal
     Kendall test; Hirsch, Slack and Smith 1982), exact for few samples. The change is the Theil-Sen slope
@@ -63,7 +63,7 @@ def drift(rounds: Sequence[Sequence[float]]) -> float | None:
 
 
 def first_excess(rounds: Sequence[Sequence[float]]) -> float | None:
-    """By how much the first sample exceeds the others' median, relative to it, where it stands apart.
+    """Return by how much the first sample exceeds the others' median, relative to it, if it stands apart.
 
     It does where its distance above all other samples exceeds their whole range by a factor that falls with
     their number (8 / (n - 3) + 0.35, from simulation), in more than half of the rounds.
@@ -83,7 +83,8 @@ def first_excess(rounds: Sequence[Sequence[float]]) -> float | None:
 
 
 def modes(rounds: Sequence[Sequence[float]]) -> Modes | None:
-    """The two groups that the samples fall into, each relative to its round's median; None for one group.
+    """Return the two groups that the samples fall into, relative to their rounds' medians; None for one
+    group.
 
     The split with the least squares within both groups; it counts where the groups' means are more than
     4.5 + 21 / (n - 3) of the deviations within apart (from simulation: the best split of a single group
@@ -122,7 +123,7 @@ def _condensed(samples: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _chance(sizes: Sequence[int], score: int) -> float:
-    """The two-sided chance of a sum of Kendall scores at least as far from nought, without a trend."""
+    """Return the two-sided chance of a sum of Kendall scores at least as far from zero, without a trend."""
     pairs = sum(n * (n - 1) // 2 for n in sizes)
     if pairs > MAX_EXACT_PAIRS:
         deviation = math.sqrt(sum(n * (n - 1) * (2 * n + 5) / 18 for n in sizes))

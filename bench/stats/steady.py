@@ -1,4 +1,4 @@
-"""Whether warm-up has reached the steady level, and which first calls were autotuning or compilation.
+"""Decide when warm-up has reached the steady level, and which first calls were autotuning or compilation.
 
 Pure: wall times in, a word or a number out. The two newest windows of calls are compared with each other.
 A window's level is its lower median, so that in a window of two calls one slow outlier does not count, and
@@ -37,7 +37,7 @@ TUNING_FACTOR: Final = 1.5
 
 
 class Steadiness(StrEnum):
-    """What the warm-up so far says."""
+    """The state of a warm-up."""
 
     STEADY = "steady"
     NOT_YET = "not_yet"
@@ -45,7 +45,7 @@ class Steadiness(StrEnum):
 
 
 def steadiness(cold_s: float, warmup_s: Sequence[float]) -> Steadiness:
-    """Whether to measure now (STEADY, GAVE_UP) or to make another call of warm-up (NOT_YET).
+    """Decide whether to measure now (STEADY, GAVE_UP) or to make another call of warm-up (NOT_YET).
 
     `cold_s` is the first call's wall time and `warmup_s` those of the calls after it, in seconds and in
     their order. A quiet series is steady after three calls of warm-up.
@@ -61,7 +61,7 @@ def steadiness(cold_s: float, warmup_s: Sequence[float]) -> Steadiness:
 
 
 def tuning_calls(walls_s: Sequence[float]) -> int:
-    """How many of the first calls did more than the later ones: autotuning, compilation, lazy loading.
+    """Count the first calls that did more than the later ones: autotuning, compilation, lazy loading.
 
     `walls_s` are the wall times of all calls in their order, the cold one first, those of warm-up and, where
     they are known, the steady ones after it. The calls counted are those before the first that is near the
@@ -77,7 +77,7 @@ def tuning_calls(walls_s: Sequence[float]) -> int:
 
 
 def _window_calls(walls: Sequence[float]) -> int:
-    """How many of the last calls make a window."""
+    """Return the number of calls in a window that ends with the last call."""
     window, length_s = 0, 0.0
     for wall in reversed(walls):
         window += 1
@@ -95,6 +95,6 @@ def _agree(older: Sequence[float], newer: Sequence[float]) -> bool:
 
 
 def _noise(walls: Sequence[float]) -> float:
-    """Twice the median distance from the lower median: of two calls their difference."""
+    """Return twice the median distance from the lower median: of two calls their difference."""
     level = median_low(walls)
     return 2 * median(abs(wall - level) for wall in walls)

@@ -16,14 +16,14 @@ from typing import Final
 from bench.stats.intervals import median_interval
 
 STOPPING_CONFIDENCE: Final = 0.98
-"""Of the interval that has to meet the target; the one that is reported has 95 %. It needs seven samples."""
+"""Confidence of the interval that must meet the target (95 % is reported). It needs seven samples."""
 
 LOOK_GROWTH: Final = 1.05
 """A look comes at this many times the count of the last, at least one more: some 90 up to a thousand."""
 
 
 class Stop(StrEnum):
-    """Why a round's sampling ended."""
+    """The reason why a round's sampling ended."""
 
     COUNT = "count"  # a fixed number was asked for
     TARGET = "target"  # the median's interval is within the target
@@ -33,7 +33,7 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How many samples a round takes: at least `min`, whatever they cost, and at most `max`.
+    """The number of samples of a round: at least `min`, at any cost, and at most `max`.
 
     Between the two it ends where the target is met or `budget_s` seconds are spent. `target` is a fraction:
     0.02 is met where both ends of the median's interval, at STOPPING_CONFIDENCE, lie within 2 % of the
@@ -47,12 +47,12 @@ class Rule:
 
     @classmethod
     def fixed(cls, count: int) -> "Rule":
-        """Exactly so many samples."""
+        """Make a rule of exactly `count` samples."""
         return cls(min=count, max=count)
 
 
 def decide(rule: Rule, values: Sequence[float], elapsed_s: float) -> Stop | None:
-    """Why to stop after these samples, taken in `elapsed_s` seconds, or None to take another.
+    """Return why to stop after these samples, taken in `elapsed_s` seconds, or None to take another.
 
     Cheap between two timed calls: the samples are sorted only at a look.
     """
@@ -74,7 +74,7 @@ def decide(rule: Rule, values: Sequence[float], elapsed_s: float) -> Stop | None
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """How far the further end of the median's interval is from it, as a fraction of it.
+    """Return the distance of the further end of the median's interval, as a fraction of the median.
 
     At STOPPING_CONFIDENCE. None where there are too few samples for an interval, or the median is not
     positive.
@@ -88,7 +88,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 @lru_cache(maxsize=64)
 def look_counts(minimum: int, maximum: int) -> frozenset[int]:
-    """The counts at which a rule compares the interval with its target."""
+    """Return the counts at which a rule compares the interval with its target."""
     counts = []
     count = minimum
     while count < maximum:
