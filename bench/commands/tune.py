@@ -14,9 +14,9 @@ from bench.grid import presets
 from bench.grid.yaml_source import places_named
 from bench.machine.host import allowed_cores
 from bench.reporting.markdown import Column
+from bench.tuning.format import decibels
 from bench.tuning.request import Request, request
-from bench.tuning.tuned import in_words, over_runner_up_in_words
-from bench.tuning.words import decibels
+from bench.tuning.tuned import format_runner_up_gain, format_verdict
 from bench.units import counted
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
@@ -177,11 +177,11 @@ def _print(found: Tuned) -> None:
         typer.echo(f"\nno backend is written: {one_line(found.no_answer)}")
         typer.echo(f"folder  {one_line(str(found.folder))}")
         return
-    typer.echo(f"\n{verdict.chosen.name}: {in_words(verdict)}")
+    typer.echo(f"\n{verdict.chosen.name}: {format_verdict(verdict)}")
     if verdict.psnr_db is not None:
         typer.echo(f"output  {decibels(verdict.psnr_db)} against the CPU float32 result")
     if verdict.over_runner_up is not None:
-        typer.echo(f"beside the runner-up  {over_runner_up_in_words(verdict.over_runner_up)}")
+        typer.echo(f"beside the runner-up  {format_runner_up_gain(verdict.over_runner_up)}")
     for note in verdict.notes:
         typer.echo(f"note    {one_line(note)}")
     if found.out_of_time:

@@ -41,7 +41,7 @@ from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
 from bench.tuning.request import REQUEST_NAME, Request, check_file
 from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Done, Search, Stage
 from bench.tuning.space import PLAIN_NAME, axes, plain
-from bench.tuning.tuned import Circumstances, file_text, seconds_in_words, standing, tuned_on
+from bench.tuning.tuned import Circumstances, file_text, format_budget, standing, tuned_on
 from vsr_model.errors import BadInput
 
 STEM: Final = "tune"
@@ -207,7 +207,7 @@ class _Tuning:
     def _no_answer(self, found: Sequence[Done], confirmed: Done | None) -> str:
         """Why the search says nothing, in a sentence; empty where it does. What it does not know must take no
         one's backend away."""
-        within = seconds_in_words(self.asked.within_s)
+        within = format_budget(self.asked.within_s)
         over = f"the time, {within}, was over before any backend was measured beside the plain network"
         if not found:
             return over
@@ -335,7 +335,7 @@ class _Tuning:
                 machine=in_short(run.environment),
                 code=run.code.in_short if run.code else "not known",
                 when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-                within=seconds_in_words(self.asked.within_s),
+                within=format_budget(self.asked.within_s),
                 min_psnr_db=self.asked.min_psnr_db,
                 tried=tried(everything),
                 folder=self.folder.name,

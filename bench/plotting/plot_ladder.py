@@ -14,8 +14,8 @@ from bench.plotting.plot_labels import backend_rows
 from bench.plotting.plot_style import GREY, plain, sheet, stage_looks, style
 from bench.records import Status
 from bench.stats.intervals import IntervalKind, Ratio
+from bench.tuning.format import decibels, times
 from bench.tuning.ladder import Ladder, Step, Verdict
-from bench.tuning.words import decibels, times
 from bench.units import Unit, significant, unit_for
 
 BARS: Final = 0.41

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from bench.reporting.cells import column
 from bench.reporting.markdown import Column
 from bench.stats.intervals import IntervalKind
+from bench.tuning.format import decibels, times, with_interval
 from bench.tuning.ladder import Ladder, Step, Verdict
-from bench.tuning.words import decibels, times, with_interval
 from bench.units import with_unit
 
 

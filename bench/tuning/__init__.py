@@ -1,1 +1,1 @@
-"""Which optimisations pay: the steps of a ladder, and the search for the best backend. Pure; no torch."""
+"""The steps of a ladder of optimisations, and the search for the best backend. Pure; no torch."""

@@ -1,4 +1,4 @@
-"""What one backend has that another has not, in the words of a plot's label. Pure."""
+"""The settings that one backend has and another lacks, as a plot's label. Pure."""
 
 from dataclasses import fields
 from typing import Any, Final
@@ -6,10 +6,10 @@ from typing import Any, Final
 from bench.grid.backend_spec import Backend
 
 _NO_SETTING: Final = ("name", "min_psnr_db")
-"""Neither changes what is computed."""
+"""Fields that do not change what is computed."""
 
 _BY_VALUE: Final = ("dtype", "fp32_precision", "memory_format")
-"""Fields whose value says by itself what it is of."""
+"""Fields whose value needs no name beside it."""
 
 _SWITCHES: Final = {
     "cudnn_enabled": "cuDNN",
@@ -20,8 +20,8 @@ _SWITCHES: Final = {
 
 
 def added(before: Backend, after: Backend) -> tuple[str, ...]:
-    """What `after` has that `before` has not, a text per field: `channels_last`, `convolution: winograd`,
-    `without compile`. In the order of the fields; empty where both compute the same.
+    """Return the settings that `after` has and `before` lacks, in the order of the fields, as a text each:
+    `channels_last`, `convolution: winograd`, `without compile`. Empty where both compute the same.
 
     The winograd kernel has its features in one format whatever is asked for: with it a memory_format adds
     nothing."""

@@ -1,4 +1,4 @@
-"""A stage's records to its answers, and the confirmation to a verdict. Pure."""
+"""Turn a stage's records into its answers, and the confirmation into a verdict. Pure."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,7 @@ NOT_MEASURED: Final = "not measured"
 
 
 def done(stage: Stage, plain: Candidate, cells: Sequence[Cell], records: Iterable[CellRecord]) -> Done:
-    """What a stage's run, whole or not, says of its candidates."""
+    """Collect the answers of a stage's candidates from the records of its run, whole or not."""
     by_cell: dict[str, list[CellRecord]] = defaultdict(list)
     for record in records:
         by_cell[record.cell].append(record)
@@ -60,7 +60,7 @@ def _answer(
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """How many times as fast one is as another, with the interval of the rounds that confirmed it."""
+    """The ratio of two speeds, with the interval of the rounds that confirmed it."""
 
     ratio: float
     low: float | None
@@ -71,8 +71,9 @@ class Gain:
 
 
 def gain(found: Done, base: Candidate, new: Candidate) -> Gain | None:
-    """Of `new` over `base`, by the rounds that both have; over all clips the mean of each round. None where
-    there is no round that both have with the right answer."""
+    """Return the gain of `new` over `base` in the rounds that both have; over all clips, the mean of each
+    round. None where no round of both has the right answer.
+    """
     one, other = found.answers.get(base), found.answers.get(new)
     if one is None or other is None or not one.levels:
         return None
@@ -96,14 +97,14 @@ def gain(found: Done, base: Candidate, new: Candidate) -> Gain | None:
 
 
 def _over_clips(answer: Answer, rounds: Sequence[int]) -> list[float]:
-    """The geometric mean of the clips' seconds, round by round."""
+    """Return the geometric mean of the clips' seconds, round by round."""
     return [
         math.exp(fmean(math.log(levels[number]) for levels in answer.levels.values())) for number in rounds
     ]
 
 
 def _inverse(found: RatioInterval, by_clip: Mapping[str, float]) -> Gain:
-    """Of a ratio of times the ratio of speeds."""
+    """Invert a ratio of times into one of speeds."""
     return Gain(
         ratio=1 / found.ratio,
         low=None if found.high is None else 1 / found.high,
@@ -116,7 +117,7 @@ def _inverse(found: RatioInterval, by_clip: Mapping[str, float]) -> Gain:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the confirmation says: which backend to use, and its gain over the plain one in it alone."""
+    """The result of the confirmation: the backend to use, and its gain over the plain one in it alone."""
 
     chosen: Candidate
     gain: Gain | None  # None of the plain network itself
@@ -126,8 +127,10 @@ class Verdict:
 
 
 def verdict(found: Done | None, plain: Candidate, best: Candidate, runner_up: Candidate | None) -> Verdict:
-    """The best of the search, unless its confirmation shows the other to be faster, or neither right and
-    faster than the plain network."""
+    """Return the best of the search, unless the confirmation shows the runner-up to be faster.
+
+    The plain network stays where neither is right and faster.
+    """
     if found is None or best == plain:
         return _plain(plain, "nothing was found that is faster than the plain network")
     notes: list[str] = []
@@ -163,7 +166,7 @@ def verdict(found: Done | None, plain: Candidate, best: Candidate, runner_up: Ca
 
 
 def _doubt(its: Gain) -> str:
-    """What keeps a gain from being sure; empty where nothing does."""
+    """Return why a gain is not sure; empty where it is."""
     rounds = counted(its.rounds, "round")
     if its.low is None or its.high is None:
         return f"{rounds} are too few for an interval: the gain is not sure; search for longer"

@@ -23,7 +23,7 @@ OVERLAP: Final = 1.02
 
 
 class Verdict(StrEnum):
-    """What a step did in its place."""
+    """The effect of a step in its place."""
 
     START = "start"  # the first rung: there is nothing to compare it with
     PAYS = "pays"  # the whole interval of its gain, which is between rounds, lies above 1
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One rung, with what it adds to the rung that it is compared with, and what that did."""
+    """One rung, with its settings and effect relative to the rung that it is compared with."""
 
     number: int  # from 0, the plain rung
     cell: Cell
@@ -81,27 +81,27 @@ class Ladder:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Those that any step has times of."""
+        """The stages that any step has times of."""
         return tuple(dict.fromkeys(stage for step in self.steps for stage in step.stages_s))
 
     @property
     def measured(self) -> tuple[Step, ...]:
-        """Those that have a time and the right answer."""
+        """The steps that have a time and the right answer."""
         return tuple(step for step in self.steps if step.time is not None and step.status is Status.OK)
 
     @property
     def last(self) -> Step | None:
-        """The last with the right answer: which one it is no time has a say in."""
+        """The last step with the right answer; times have no influence on which one it is."""
         return self.measured[-1] if self.measured else None
 
     @property
     def best(self) -> Step | None:
-        """The fastest with the right answer: of these rounds, whose luck is in its time."""
+        """The fastest step with the right answer. Chance in these rounds favours its time."""
         return min(self.measured, key=lambda step: step.time.median if step.time else 0.0, default=None)
 
 
 def ladders(cells: Sequence[Cell], records: Iterable[CellRecord]) -> list[Ladder]:
-    """A ladder per clip, in the order of the cells; a clip's rungs are its cells in theirs."""
+    """Build a ladder per clip, in the order of the cells; a clip's rungs are its cells in theirs."""
     rounds: dict[str, list[CellRecord]] = defaultdict(list)
     for record in records:
         rounds[record.cell].append(record)
@@ -179,7 +179,7 @@ def _step(
 
 
 def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | None]:
-    """Seconds by stage, and those of the forward that they are of; empty where none were probed."""
+    """Return the seconds by stage, and of the forward that holds them; empty where none were probed."""
     found = {
         stage: one for stage in (*stages_of(records), OTHER) if (one := sampled(records, stage)) is not None
     }
@@ -195,7 +195,7 @@ def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | No
 
 
 def _overlap(records: Sequence[CellRecord]) -> bool:
-    """Call by call, so that what the machine does between calls has no say."""
+    """Return whether stages overlap, by single calls: time between calls has no influence."""
     stages = stages_of(records)
     found = next((one for stage in stages if (one := sampled(records, stage)) is not None), None)
     if found is None:
@@ -224,7 +224,7 @@ def _unmeasured(status: Status | None) -> Verdict:
 
 
 def _verdict(number: int, gain: Ratio | None, interval: IntervalKind) -> tuple[Verdict, str]:
-    """The verdict, and why there is none where it is unclear."""
+    """Return the verdict, and the reason where it is unclear."""
     if number == 0:
         return Verdict.START, ""
     if gain is None:

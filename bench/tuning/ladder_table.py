@@ -25,7 +25,7 @@ SEPARATOR: Final = "; "
 
 
 def ladder_table(found: Sequence[Ladder]) -> pd.DataFrame:
-    """The steps of all ladders, ladder by ladder; what was not measured is missing."""
+    """Return the steps of all ladders, ladder by ladder; what was not measured is missing."""
     stages = dict.fromkeys(stage for ladder in found for stage in ladder.stages)
     columns = [
         name

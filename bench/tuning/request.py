@@ -1,4 +1,4 @@
-"""request.json: what a `vsr-bench tune` was asked for, so that it can be gone on with."""
+"""request.json: the arguments of a `vsr-bench tune`, so that it can be continued."""
 
 import re
 import tempfile
@@ -23,11 +23,11 @@ MIN_WITHIN_S: Final = 1.0
 MAX_WITHIN_S: Final = 86_400.0
 
 CLIP_AXES: Final = ("model", "input", "batch", "frames", "size")
-"""What a search's cells may be filtered by: its backends are its own."""
+"""Axes that may filter a search's cells: its backends are its own."""
 
 
 class Request(BaseModel):
-    """What is searched, within which limits, and where the answer goes."""
+    """The subject of a search, its limits, and the file for its result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,8 +45,10 @@ class Request(BaseModel):
         return user_folder() / f"{self.name}.yaml" if self.output is None else Path(self.output)
 
     def used_as(self, file: Path) -> str:
-        """What a command line names the backend of that file by: its name where that is looked up and leads
-        there, once there is such a file; otherwise its path."""
+        """Return the name of the file's backend for a command line.
+
+        This is its own name if looking that up leads to the file, once it exists, and otherwise the path.
+        """
         for place in folders():
             for path in (place / f"{self.name}{suffix}" for suffix in SUFFIXES):
                 if path.resolve() == file.resolve():
@@ -67,7 +69,10 @@ def request(
     output: Path | None = None,
     filters: Sequence[str] = (),
 ) -> Request:
-    """What is asked for. Raises BadInput for what is not allowed, and for a file that is someone's."""
+    """Check the arguments and make the request.
+
+    Raises BadInput for what is not allowed, and for a file that must not be overwritten.
+    """
     if not re.match(DEVICE_PATTERN, device):
         raise BadInput(f"--device: should be cpu, cuda or a GPU by its number as in cuda:1, not {device!r}")
     if not re.match(NAME_PATTERN, name) or len(name) > 64:
@@ -104,7 +109,7 @@ def request(
 
 
 def check_filter(text: str) -> None:
-    """Raises BadInput for a filter that reaches the backends: those of a search are its own."""
+    """Check that a filter leaves the search's own backends alone. Raises BadInput where it does not."""
     axis, equals, _ = text.partition("=")
     if not equals or axis in ("backend", "cell"):
         raise BadInput(
@@ -114,8 +119,10 @@ def check_filter(text: str) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raises BadInput where the backend must not be written to, what is there being no file of backends, and
-    where it cannot be: that is tried, and leaves nothing."""
+    """Check that the backend can be written to the path, which leaves nothing behind.
+
+    Raises BadInput where it cannot, or where the path holds anything but a file of backends.
+    """
     if path.suffix not in SUFFIXES:
         raise BadInput(f"--output: {path}: should end in .yaml, so that it can be used as a backend's file")
     if path.is_dir():
@@ -138,8 +145,10 @@ def check_file(path: Path) -> None:
 
 
 def seconds_of(text: str) -> float:
-    """The seconds of `5min`, `90s`, `1h` or a plain number. Raises BadInput for anything else, and for what
-    is below MIN_WITHIN_S or above MAX_WITHIN_S."""
+    """Parse `5min`, `90s`, `1h` or a plain number into seconds.
+
+    Raises BadInput for anything else, and for less than MIN_WITHIN_S or more than MAX_WITHIN_S.
+    """
     read = _DURATION.fullmatch(text)
     seconds = 0.0 if read is None else float(read[1]) * _UNIT_S[(read[2] or "s").lower()]
     if not MIN_WITHIN_S <= seconds <= MAX_WITHIN_S:

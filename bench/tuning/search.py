@@ -1,4 +1,4 @@
-"""What a search measures next, from what it has measured. Pure: the same answers lead to the same questions.
+"""Decide what a search measures next. Pure: the same answers lead to the same questions.
 
 A greedy search over fields, in stages. The first measures every value alone against the plain network; each
 later one starts from the fastest so far, which it measures again, and changes one field at a time, and the
@@ -24,13 +24,13 @@ CONFIRM: Final = "confirm"
 ALONE_ROUNDS: Final = 2
 TOGETHER_ROUNDS: Final = 3
 CONFIRM_ROUNDS: Final = 6
-"""The fewest that give an interval without an assumption."""
+"""The fewest rounds that give an interval without an assumption."""
 
 MIN_GAIN: Final = 0.01
-"""A stage that brings less ends the search: what is left is within what such few rounds tell."""
+"""A stage that brings less ends the search: so few rounds cannot resolve a smaller gain."""
 
 HOPELESS: Final = 1.5
-"""What alone takes so many times as long as the plain network is not tried with others."""
+"""A value that alone takes this many times as long as the plain network is not tried with others."""
 
 Levels = Mapping[str, Mapping[int, float]]
 """A candidate's seconds by clip and round."""
@@ -38,7 +38,7 @@ Levels = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What is to be measured in one go: a run, whose backends are the plain one and these."""
+    """A run of the plain backend and these candidates."""
 
     name: str
     candidates: tuple[Candidate, ...]  # without the plain one
@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What became of a candidate in a stage."""
+    """The outcome of a candidate in a stage."""
 
     candidate: Candidate
     levels: Levels = field(default_factory=dict)  # of the rounds with the right answer
@@ -64,7 +64,8 @@ class Done:
     answers: Mapping[Candidate, Answer]
 
     def ratio(self, candidate: Candidate, plain: Candidate, *, right: bool = True) -> float | None:
-        """Its time over the plain network's, round by round, the mean over the clips that both have.
+        """Return a candidate's time over the plain network's, by rounds, the mean over the clips that both
+        have.
 
         None where there is none: a stage that is ended early comes to some clips only, or to no candidate.
 
@@ -90,13 +91,13 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What a search is over."""
+    """The space of a search, and its decisions."""
 
     plain: Candidate
     axes: tuple[Axis, ...]
 
     def next_stage(self, done: Sequence[Done]) -> Stage | None:
-        """What to measure now; None where the search has come to its end."""
+        """Return the stage to measure next; None where the search has come to its end."""
         if not done:
             return Stage(name=ALONE, candidates=tuple(alone(self.plain, self.axes)), rounds=ALONE_ROUNDS)
         start = self.best(done)
@@ -112,7 +113,9 @@ class Search:
         return Stage(name=f"{TOGETHER}-{len(done)}", candidates=(*again, *new), rounds=TOGETHER_ROUNDS)
 
     def best(self, done: Sequence[Done]) -> Candidate:
-        """The fastest of the last stage that has any answer; the plain network where nothing is faster."""
+        """Return the fastest of the last stage that has any answer; the plain network where nothing is
+        faster.
+        """
         for one in reversed(done):
             found = self._ranked(one)
             if found:
@@ -120,7 +123,7 @@ class Search:
         return self.plain
 
     def runner_up(self, done: Sequence[Done]) -> Candidate | None:
-        """The fastest of all but the best, by its latest answer; None where no other is faster than plain."""
+        """Return the fastest but the best, by its latest answer; None where no other is faster than plain."""
         best = self.best(done)
         latest = {
             candidate: ratio
@@ -132,7 +135,7 @@ class Search:
         return min(others, key=lambda one: latest[one], default=None)
 
     def confirmation(self, done: Sequence[Done]) -> Stage:
-        """The last, fresh measurement of the best, beside the plain network and the runner-up."""
+        """Return the last stage: a fresh measurement of the best, the plain network and the runner-up."""
         best, other = self.best(done), self.runner_up(done)
         candidates = () if best.is_plain else (best,)
         return Stage(
@@ -140,7 +143,7 @@ class Search:
         )
 
     def _ranked(self, one: Done) -> list[Candidate]:
-        """The candidates of a stage that have a ratio, the fastest first."""
+        """Return the candidates of a stage that have a ratio, the fastest first."""
         ratios = {
             candidate: ratio
             for candidate in one.answers
@@ -149,7 +152,7 @@ class Search:
         return sorted(ratios, key=lambda candidate: ratios[candidate])
 
     def _has_improved(self, done: Sequence[Done]) -> bool:
-        """Whether the last stage's best is clearly faster than what it started from."""
+        """Return whether the last stage's best is clearly faster than its starting point."""
         before, best = self.best(done[:-1]), self.best(done)
         if best == before:
             return False
@@ -158,8 +161,10 @@ class Search:
         return was is not None and now is not None and now < was * (1 - MIN_GAIN)
 
     def _hopeful(self, first: Done) -> tuple[Axis, ...]:
-        """The axes, less the values that alone failed, or were far too slow. What alone is inaccurate may be
-        right with others, which do a part of its work otherwise."""
+        """Return the axes without the values that alone failed or were far too slow.
+
+        A value that is inaccurate alone may be right with others, which do a part of its work otherwise.
+        """
         kept = []
         for axis in self.axes:
             values = []
@@ -174,7 +179,7 @@ class Search:
         return tuple(kept)
 
     def _everything_that_paid(self, done: Sequence[Done]) -> list[Candidate]:
-        """Of each field the fastest value, if faster alone, less what contradicts those before it."""
+        """Combine each field's fastest value, if faster alone, less what contradicts those before it."""
         if len(done) > 1:
             return []
         found = self.plain

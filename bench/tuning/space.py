@@ -16,11 +16,11 @@ PLAIN_NAME: Final = "plain"
 MAX_NAME: Final = 64
 
 PRECISION_REACHES_DB: Final = {"tf32": 90.0, "float16": 90.0, "bfloat16": 75.0}
-"""What no output of a precision comes up to, generously: about 70 to 76 dB are seen of the first two, and 50
-to 54 of the last by itself (bench.grid.backend_spec). Where more is asked for they are not tried."""
+"""An upper bound on the PSNR of a precision's outputs: about 70 to 76 dB are seen of the first two, and 50
+to 54 of the last by itself (bench.grid.backend_spec). They are not tried where more is required."""
 
 MANY_CORES: Final = 4
-"""From so many on, other numbers of threads than PyTorch's own are tried."""
+"""From this many cores on, other numbers of threads than PyTorch's own are tried."""
 
 _SHORT: Final = {"cudnn_autotune": "autotune", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -35,7 +35,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A backend that may be tried: what it derives from, its device, and fields with their values."""
+    """A backend that may be tried: its origin, its device, and fields with their values."""
 
     origin: str
     device: str | None = None
@@ -47,7 +47,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """By what it has, `im2col-channels_last`; cut off, with a digest, where that is too long."""
+        """The settings, as in `im2col-channels_last`; cut off, with a digest, where that is too long."""
         if self.is_plain:
             return PLAIN_NAME
         text = "-".join(_named(field, value) for field, value in self.fields)
@@ -56,7 +56,7 @@ class Candidate:
         return f"{text[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def with_value(self, field: str, value: Any) -> "Candidate":
-        """With the field set so; with its default for None.
+        """Return the candidate with the field set, or at its default for None.
 
         The winograd kernel has its features in one format whatever is asked for: with it there is no
         memory_format, so that one computation is one candidate.
@@ -72,7 +72,7 @@ class Candidate:
         return dict(self.fields).get(field)
 
     def entry(self, name: str | None = None, min_psnr_db: float | None = None) -> dict[str, Any]:
-        """As a grid has it."""
+        """Return the candidate as a grid's backend."""
         fields = dict(self.fields)
         entry = {"name": name or self.name, "from": fields.pop("from", self.origin)}
         if self.device is not None:
@@ -89,8 +89,10 @@ class Candidate:
 
 
 def plain(device: str) -> Candidate:
-    """The network as published on that device (`cpu`, `cuda` or `cuda:1`): on a GPU with cuDNN, as PyTorch
-    has it by itself, in full float32."""
+    """Return the network as published on that device (`cpu`, `cuda` or `cuda:1`).
+
+    On a GPU that is cuDNN with PyTorch's defaults, in full float32.
+    """
     if device == "cpu":
         return Candidate(origin="cpu")
     return Candidate(origin="cudnn", device=None if device == "cuda" else device)
@@ -99,7 +101,7 @@ def plain(device: str) -> Candidate:
 def axes(
     device: str, *, cores: int = 1, min_psnr_db: float = 80.0, without: Sequence[str] = ()
 ) -> tuple[Axis, ...]:
-    """What is tried on a device, the most promising first; `without` are fields to leave alone.
+    """Return what is tried on a device, the most promising first; `without` are fields to leave alone.
 
     `cores` are the logical ones that the process may run on.
     """
@@ -117,12 +119,12 @@ def axes(
 
 
 def fields_tried(device: str) -> tuple[str, ...]:
-    """The fields that a search on the device has a say in."""
+    """Return the fields that a search on the device may set."""
     return tuple(axis.field for axis in axes(device, cores=MANY_CORES, min_psnr_db=1.0))
 
 
 def alone(start: Candidate, of: Sequence[Axis]) -> list[Candidate]:
-    """The start with one value of one field each; what no machine can run is left out."""
+    """Return the start with one value of one field each, without what no machine can run."""
     return [
         found
         for axis in of
@@ -132,13 +134,13 @@ def alone(start: Candidate, of: Sequence[Axis]) -> list[Candidate]:
 
 
 def neighbours(start: Candidate, of: Sequence[Axis]) -> list[Candidate]:
-    """As `alone`, and the start with one field back at its default."""
+    """Return the result of `alone`, and the start with one field back at its default."""
     back = (start.with_value(axis.field, None) for axis in of if start.value(axis.field) is not None)
     return [*alone(start, of), *(found for found in back if is_possible(found))]
 
 
 def is_possible(candidate: Candidate) -> bool:
-    """Whether some machine can run it."""
+    """Return whether some machine can run the candidate."""
     return impossible(candidate.backend) is None
 
 

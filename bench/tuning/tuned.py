@@ -12,21 +12,21 @@ import yaml
 from bench.grid.backend_spec import Backend
 from bench.grid.config_backend import BackendSpec, TunedOn
 from bench.tuning.answers import Gain, Verdict
+from bench.tuning.format import decibels, times
 from bench.tuning.search import Done
 from bench.tuning.space import Candidate
-from bench.tuning.words import decibels, times
 from bench.units import counted, with_unit
 from vsr_model.one_line import one_line
 
 WHOLE_CLIPS: Final = ("compile", "schedule", "cuda_graph", "transfer")
-"""What a call on a whole clip has, and `upscale`, which goes frame by frame, has not."""
+"""Settings of calls on whole clips, which `upscale`, going frame by frame, does not support."""
 
 WIDTH: Final = 118
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """What the search was for, for the file's comments."""
+    """The setting of the search, for the file's comments."""
 
     experiment: str
     clips: tuple[str, ...]
@@ -42,7 +42,7 @@ class Circumstances:
 
 
 def tuned_on(environment: Mapping[str, Any], device: str) -> TunedOn:
-    """What of an environment.json decides which backend is the fastest."""
+    """Return the facts of an environment.json that decide which backend is the fastest."""
     torch_side = environment.get("torch") or {}
     gpu = None
     if device != "cpu":
@@ -58,8 +58,7 @@ def tuned_on(environment: Mapping[str, Any], device: str) -> TunedOn:
 
 
 def note(spec: BackendSpec, device: str, environment: Mapping[str, Any]) -> str | None:
-    """A sentence where the backend was tuned on another machine, or with another torch; None where that is
-    not so, and of a backend that was not tuned."""
+    """Return a sentence if the backend was tuned on another machine or with another torch, or else None."""
     was = spec.tuned_on
     if was is None:
         return None
@@ -83,22 +82,22 @@ def note(spec: BackendSpec, device: str, environment: Mapping[str, Any]) -> str 
 
 
 def notes(specs: Iterable[tuple[BackendSpec, str]], environment: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of all of a run's backends, each with its device."""
+    """Return the notes on all of a run's backends, each with its device."""
     found = (note(spec, device, environment) for spec, device in specs)
     return tuple(text for text in found if text is not None)
 
 
 def frame_by_frame(backend: Backend) -> tuple[Backend, str | None]:
-    """The backend without what needs whole clips, and a sentence that says what was left out, if anything."""
+    """Return the backend without what needs whole clips, and a sentence on what was left out, if anything."""
     plain = Backend(name=backend.name, device=backend.device)
     left = {
         name: getattr(plain, name) for name in WHOLE_CLIPS if getattr(backend, name) != getattr(plain, name)
     }
     if not left:
         return backend, None
-    said = ", ".join(f"{name}: {_yaml(getattr(backend, name))}" for name in left)
+    settings = ", ".join(f"{name}: {_yaml(getattr(backend, name))}" for name in left)
     return replace(backend, **left), (
-        f"backend {backend.name}: without {said}, which is for whole clips in memory; frames come one by "
+        f"backend {backend.name}: without {settings}, which is for whole clips in memory; frames come one by "
         "one here"
     )
 
@@ -106,7 +105,7 @@ def frame_by_frame(backend: Backend) -> tuple[Backend, str | None]:
 def file_text(
     name: str, verdict: Verdict, found_on: TunedOn, circumstances: Circumstances, done: Sequence[Done]
 ) -> str:
-    """The YAML file of the backend, with what was measured as comments; ends in a newline."""
+    """Return the YAML file of the backend, with the measurements as comments, ending in a newline."""
     entry = {
         **verdict.chosen.entry(name, circumstances.min_psnr_db),
         "tuned_on": found_on.model_dump(exclude_none=True),
@@ -116,8 +115,8 @@ def file_text(
     return "\n".join(lines) + "\n" + body
 
 
-def in_words(verdict: Verdict) -> str:
-    """The gain that the confirmation shows."""
+def format_verdict(verdict: Verdict) -> str:
+    """Format the gain that the confirmation shows."""
     if verdict.gain is None:
         return "the plain network"
     gain = verdict.gain
@@ -127,13 +126,13 @@ def in_words(verdict: Verdict) -> str:
     )
 
 
-def over_runner_up_in_words(gain: Gain) -> str:
-    """How it did beside the runner-up, whether that is sure or not."""
+def format_runner_up_gain(gain: Gain) -> str:
+    """Format the gain over the runner-up, whether that is sure or not."""
     return f"{times(gain.ratio)} as fast{_between(gain)}"
 
 
 def _between(gain: Gain) -> str:
-    """In brackets what kind of interval there is."""
+    """Format the interval in brackets, with its kind."""
     if gain.low is None or gain.high is None:
         return f" (no interval: {counted(gain.rounds, 'round')})"
     kind = ", Student's" if gain.assumed else ""
@@ -141,7 +140,7 @@ def _between(gain: Gain) -> str:
 
 
 def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Done]) -> Iterable[str]:
-    yield f"The fastest backend that vsr-bench tune found, {of.when}: {in_words(verdict)}"
+    yield f"The fastest backend that vsr-bench tune found, {of.when}: {format_verdict(verdict)}"
     if verdict.psnr_db is not None:
         yield (
             f"Output: {decibels(verdict.psnr_db)} against the CPU float32 result; "
@@ -151,7 +150,7 @@ def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Don
         each = ", ".join(f"{clip} {times(ratio)}" for clip, ratio in verdict.gain.by_clip.items())
         yield f"By clip: {each}"
     if verdict.over_runner_up is not None:
-        yield f"Beside the runner-up: {over_runner_up_in_words(verdict.over_runner_up)}"
+        yield f"Beside the runner-up: {format_runner_up_gain(verdict.over_runner_up)}"
     for text in verdict.notes:
         yield f"Note: {text}"
     yield f"Machine: {of.machine}"
@@ -165,7 +164,7 @@ def _comments(name: str, verdict: Verdict, of: Circumstances, done: Sequence[Don
 
 
 def _in_a_grid(name: str, used_as: str) -> str:
-    """A path in a grid starts at the grid's folder."""
+    """Format the backend's entry in a grid, whose paths start at the grid's folder."""
     if used_as == name:
         return f"in a grid {{name: {name}, from: {name}}}"
     return f"in a grid beside this file {{name: {name}, from: {_yaml(PurePath(used_as).name)}}}"
@@ -182,7 +181,7 @@ def _standings(done: Sequence[Done]) -> Iterable[str]:
 
 
 def standing(one: Done, candidate: Candidate, plain: Candidate) -> str:
-    """How a candidate did in a stage: its speed, or why it has none."""
+    """Return how a candidate did in a stage: its speed, or why it has none."""
     answer, ratio = one.answers[candidate], one.ratio(candidate, plain)
     if ratio is None:
         return f"{answer.status}: {answer.reason}" if answer.reason else answer.status
@@ -190,11 +189,11 @@ def standing(one: Done, candidate: Candidate, plain: Candidate) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """In a line of YAML."""
+    """Format a value in a line of YAML."""
     text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf)
     return text.strip().removeprefix("[").removesuffix("]")
 
 
-def seconds_in_words(seconds: float) -> str:
-    """A time budget as it was given, about."""
+def format_budget(seconds: float) -> str:
+    """Format a time budget, rounded."""
     return f"{seconds / 60:g} min" if seconds >= 60 else with_unit(seconds)

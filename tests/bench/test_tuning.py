@@ -21,10 +21,10 @@ from bench.tuning.space import Axis, Candidate, alone, axes, is_possible, plain
 from bench.tuning.tuned import (
     Circumstances,
     file_text,
+    format_runner_up_gain,
+    format_verdict,
     frame_by_frame,
-    in_words,
     note,
-    over_runner_up_in_words,
     tuned_on,
 )
 from tests.bench.sides import ENVIRONMENT, experiment, record
@@ -245,9 +245,9 @@ def test_no_interval_one_that_assumes_and_one_that_does_not_are_told_apart(
     assert found.notes == (() if note is None else (note,))
     assert found.gain is not None
     assert found.gain.assumed == (count in (3, 4))
-    assert between in in_words(found)
+    assert between in format_verdict(found)
     assert found.over_runner_up is not None
-    over = over_runner_up_in_words(found.over_runner_up)
+    over = format_runner_up_gain(found.over_runner_up)
     assert (" to " in over) == (count > 2)
     assert ("Student's" in over) == (count in (3, 4))
     assert ("(no interval: 2 rounds)" in over) == (count == 2)

@@ -1,4 +1,4 @@
-"""The figures of steps and searches as people read them. Pure."""
+"""Format the figures of steps and searches. Pure."""
 
 import math
 from typing import Protocol
@@ -20,19 +20,19 @@ class Interval(Protocol):
 
 
 def times(value: float) -> str:
-    """`1.43×`: three digits, and no more than two behind the point."""
+    """Format a ratio as `1.43×`: three digits, and no more than two behind the point."""
     return f"{value:.2f}×" if value < 10 else f"{significant(value)}×"
 
 
 def with_interval(found: Interval) -> str:
-    """`1.43× (1.40 to 1.46)`; without an interval the ratio alone."""
+    """Format a ratio as `1.43× (1.40 to 1.46)`; without an interval the ratio alone."""
     if found.low is None or found.high is None:
         return times(found.ratio)
     return f"{times(found.ratio)} ({times(found.low)[:-1]} to {times(found.high)[:-1]})"
 
 
 def decibels(psnr_db: float | None) -> str:
-    """`123 dB`, or `equal` without any error; nothing where it is not known, as of the reference itself."""
+    """Format as `123 dB`, or `equal` without any error; empty where not known, as of the reference itself."""
     if psnr_db is None:
         return ""
     return "equal" if psnr_db == math.inf else f"{psnr_db:.0f} dB"
