@@ -99,7 +99,7 @@ def ready(
             try:
                 answer = preflight.ask(launcher, cells)
             except BadPlace as error:
-                raise BadPlace(error.place, f"{side.origin}: {error.said}") from error
+                raise BadPlace(error.place, f"{side.origin}: {error.message}") from error
             except BadInput as error:
                 raise BadInput(f"{side.origin}: {error}") from error
             described = environment.collect(answer.torch, variables)

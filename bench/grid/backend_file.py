@@ -24,28 +24,28 @@ SUFFIXES: Final = (".yaml", ".yml")
 
 
 class BackendFile(Strict):
-    """What such a file says."""
+    """A file of named backends."""
 
     backends: tuple[BackendSpec, ...] = Field(min_length=1)
     """As in a grid; each derives from a backend that needs no file."""
 
 
 def folders() -> tuple[Path, ...]:
-    """Where a backend is looked up by its name: beside what is worked on, and for this user."""
+    """Return the folders where a backend is looked up by its name: the project's, then the user's."""
     return Path("backends"), user_folder()
 
 
 def user_folder() -> Path:
-    """The user's own backends: $XDG_CONFIG_HOME/vsr-bench/backends, by default below ~/.config."""
+    """Return the folder of the user's backends: $XDG_CONFIG_HOME/vsr-bench/backends, or below ~/.config."""
     given = os.environ.get("XDG_CONFIG_HOME", "")
     root = Path(given) if Path(given).is_absolute() else Path("~/.config").expanduser()
     return root / "vsr-bench" / "backends"
 
 
 def find(text: str, folder: Path = Path()) -> Path | None:
-    """The file that a text means: a path that ends in .yaml or .yml, from `folder` on, or a name.
+    """Return the file that a text names: a path from `folder` on that ends in .yaml or .yml, or a name.
 
-    None for the names that need no file, and for those of which there is none.
+    Return None for names that need no file, and for names without a file.
     """
     if text in BACKEND_NAMES:
         return None
@@ -58,7 +58,7 @@ def find(text: str, folder: Path = Path()) -> Path | None:
 
 
 def read_backends(path: Path) -> dict[str, dict[str, Any]]:
-    """The fields of each backend of a file, by its name. Raises BadInput for what is no such file."""
+    """Return the fields of each backend of a file, by its name. Raises BadInput for an invalid file."""
     source = read(path)
     data = {name: named(value) if name == "backends" else value for name, value in source.data.items()}
     if "backends" not in data:
@@ -71,8 +71,10 @@ def read_backends(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def fields_of(path: Path, name: str | None) -> dict[str, Any]:
-    """The fields of the backend of that name, or of the only one. Raises BadInput where it is not to be told
-    which is meant."""
+    """Return the fields of the backend of that name, or of the only backend.
+
+    Raises BadInput where it is ambiguous which backend is meant.
+    """
     known = read_backends(path)
     if name in known:
         return known[name]
@@ -85,7 +87,10 @@ def fields_of(path: Path, name: str | None) -> dict[str, Any]:
 
 
 def included(source: Source) -> Source:
-    """The grid with the fields of files in place of what names them. Raises BadInput as `read_backends`."""
+    """Return the grid with the fields of files in place of their names.
+
+    Raises BadInput as `read_backends`.
+    """
     backends = source.data.get("backends")
     if not isinstance(backends, tuple):
         return source
@@ -102,7 +107,7 @@ def included(source: Source) -> Source:
 
 
 def with_file(item: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any] | None:
-    """A backend's own fields over those of the file that it derives from; None where it derives from none."""
+    """Return a backend's own fields over those of the file that it derives from, or None without a file."""
     name, origin = item.get("name"), item.get("from")
     text = origin if isinstance(origin, str) else name if origin is None else None
     path = find(text, folder) if isinstance(text, str) else None

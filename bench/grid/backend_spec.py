@@ -1,4 +1,4 @@
-"""What a backend is: a named, frozen set of device, library and precision settings. No torch.
+"""A backend: a named, frozen set of device, library and precision settings. No torch.
 
 bench.measure.backends applies one; here they are defined, derived from each other and checked.
 """
@@ -37,32 +37,32 @@ class Backend:
 
     @property
     def locks_pages(self) -> bool:
-        """Whether clips and outputs lie in page-locked host memory."""
+        """True if clips and outputs lie in page-locked host memory."""
         return self.transfer != "pageable"
 
     @property
     def overlaps_transfers(self) -> bool:
-        """Whether clips come and outputs go while others are computed."""
+        """True if clips and outputs are transferred while others are computed."""
         return self.transfer == "overlapped"
 
     @property
     def has_narrow_features(self) -> bool:
-        """Whether features are of a type narrower than float32: by the winograd kernel factors alone are."""
+        """True if features are narrower than float32; the winograd kernel narrows only its factors."""
         return self.dtype != "float32" and self.convolution != "winograd"
 
     @property
     def features_format(self) -> str:
-        """How features lie in memory; the winograd kernel's have one format, whatever is asked for."""
+        """Memory format of features; the winograd kernel has only one, whichever is configured."""
         return "channels_last" if self.convolution == "winograd" else self.memory_format
 
     @property
     def stages_overlap(self) -> bool:
-        """Whether its stages run beside each other, so that no probe can tell one's time from another's."""
+        """True if its stages run at the same time, so that no probe can time them separately."""
         return self.schedule == "pipelined"
 
     @property
     def no_stages(self) -> str | None:
-        """Why its calls have no stage times, or None."""
+        """Reason why its calls have no stage times, or None."""
         if self.is_divided:
             return "no stage times: each of the processes has its own, and they make no one figure"
         if self.cuda_graph:
@@ -76,12 +76,12 @@ class Backend:
 
     @property
     def is_divided(self) -> bool:
-        """Whether its clips are divided over processes that run beside each other."""
+        """True if its clips are divided over processes that run at the same time."""
         return self.processes > 1
 
     @property
     def is_reference(self) -> bool:
-        """Whether its output is the CPU float32 result that the others are checked against."""
+        """True if its output is the CPU float32 result that the others are checked against."""
         plain = replace(CPU, name=self.name, min_psnr_db=self.min_psnr_db)
         return self == plain
 
@@ -105,7 +105,7 @@ Warp coordinates that drop to bfloat16, a common fault, give 39 dB, and are to b
 
 
 def resolve(spec: BackendSpec) -> Backend:
-    """The backend that a YAML entry means; bench.grid.config has checked that its fields agree."""
+    """Return the backend of a YAML entry; bench.grid.config has checked that its fields agree."""
     backend = BUILT_IN[spec.from_ or spec.name]
     given = {
         field.name: value

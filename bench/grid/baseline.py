@@ -1,4 +1,4 @@
-"""What speedups compare with. Pure."""
+"""The baseline that speedups compare with. Pure."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,7 +1,7 @@
-"""What limits a machine: which ceilings a run's backends need measured, and what one was found to be. Pure.
+"""Ceilings of a machine: those that a run's backends need measured, and the measured ones. Pure.
 
 Ceilings are a device's, with a number of threads and a precision; they are not a cell's. How each is measured
-is bench.measure.ceiling_calls' business, and docs/costs.md tells it.
+is defined in bench.measure.ceiling_calls and described in docs/costs.md.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ MEMORY_FORMATS: Final = ("contiguous", "channels_last")
 
 
 class CeilingKind(StrEnum):
-    """What was timed."""
+    """Kind of a ceiling: the operation that was timed."""
 
     MATMUL = "matmul"  # of two large square matrices
     CONVOLUTION = "convolution"  # 3x3 with bias, the library's own
@@ -39,7 +39,7 @@ TRANSFERS: Final = tuple(kind for kind in CeilingKind if "host" in kind)
 
 
 class Moment(StrEnum):
-    """When in its run a ceiling was measured."""
+    """Time in the run at which a ceiling was measured."""
 
     BEFORE = "before"  # the first cell
     AFTER = "after"  # the last
@@ -50,7 +50,7 @@ class _Frozen(BaseModel):
 
 
 class CeilingSpec(_Frozen):
-    """A ceiling to measure; fields that mean nothing for its kind are None."""
+    """A ceiling to measure; fields without a meaning for its kind are None."""
 
     kind: CeilingKind
     device: str
@@ -62,11 +62,11 @@ class CeilingSpec(_Frozen):
 
 
 class Ceiling(_Frozen):
-    """What was measured, or the reason why it was not."""
+    """A measured ceiling, or the reason why it was not measured."""
 
     spec: CeilingSpec
     moment: Moment
-    what: str = ""  # its size in words, such as `2048 x 2048 x 2048`
+    what: str = ""  # its size as text, such as `2048 x 2048 x 2048`
     flops: int | None = Field(None, gt=0)  # of one repetition
     moved_bytes: int | None = Field(None, gt=0)  # in one repetition: read and written, or transferred
     clock: str = "wall"  # or device
@@ -99,7 +99,7 @@ class Ceiling(_Frozen):
 
 
 def precision_of(backend: Backend, stage: str, dtype: str) -> str:
-    """Return what a stage's convolutions are computed in, where its features are of `dtype`.
+    """Return the precision of a stage's convolutions, where its features are of `dtype`.
 
     The winograd kernel multiplies in a narrow type in residual blocks alone: propagation is of that type,
     though its first convolution is in float32.
@@ -110,29 +110,31 @@ def precision_of(backend: Backend, stage: str, dtype: str) -> str:
 
 
 def precisions_of(backend: Backend) -> tuple[str, ...]:
-    """Return all that a backend may compute in: float32's own first, and its dtype where that is narrower."""
+    """Return the precisions that a backend may compute in: float32's own, then its dtype if narrower."""
     full = "tf32" if backend.fp32_precision == "tf32" else "float32"
     return (full,) if backend.dtype == "float32" else (full, backend.dtype)
 
 
 def has_narrow_blocks_alone(backend: Backend) -> bool:
-    """Whether residual blocks multiply in a type narrower than float32, and nothing else does."""
+    """Return whether only residual blocks multiply in a type narrower than float32."""
     return backend.dtype != "float32" and not backend.has_narrow_features
 
 
 def has_roofline(backend: Backend) -> bool:
-    """Whether one process's calls do the published network's work, which its ceilings are of: not in bounded
-    memory, nor divided over processes."""
+    """Return whether one process's calls do the published network's work, so that its ceilings apply.
+
+    They do not in bounded memory, nor when clips are divided over processes.
+    """
     return backend.memory_plan is None and not backend.is_divided
 
 
 def threads_of(backend: Backend) -> int | None:
-    """What tells its ceilings from those of the same device: on a GPU the host's threads do not."""
+    """Return the threads that its ceilings depend on; None on a GPU, where the host's do not matter."""
     return None if backend.is_cuda else backend.threads
 
 
 def wanted(backends: Iterable[Backend]) -> tuple[CeilingSpec, ...]:
-    """The ceilings of the backends, each once."""
+    """Return the ceilings of the backends, each once."""
     return tuple(dict.fromkeys(spec for item in backends if has_roofline(item) for spec in _of(item)))
 
 
@@ -162,7 +164,7 @@ def _of(backend: Backend) -> Iterator[CeilingSpec]:
 def best(
     ceilings: Iterable[Ceiling], kind: CeilingKind, backend: Backend, precision: str | None = None
 ) -> float | None:
-    """The highest rate that was seen of a kind, in FLOP/s or bytes/s: over sizes, formats and moments."""
+    """Return the highest rate measured of a kind, in FLOP/s or bytes/s, over sizes, formats and moments."""
     rates = [
         rate
         for ceiling in ceilings

@@ -1,4 +1,4 @@
-"""YAML to Experiment, strictly: what is not known is refused, with the nearest right name.
+"""Read a YAML file strictly into an Experiment: an unknown name is refused, with the nearest right one.
 
 The classes are the reference for every field; `vsr-bench schema` prints them as a JSON Schema for editors.
 """
@@ -183,19 +183,19 @@ class Experiment(Strict):
                 (baseline.backend, "backends", names),
             ):
                 if name is not None and name not in allowed:
-                    said = (
+                    message = (
                         f"{name!r} is none of the {kind}{nearest(name, allowed)}; "
                         f"allowed are {', '.join(allowed)}"
                     )
-                    raise field_error("baseline", said)
+                    raise field_error("baseline", message)
         if self.ladder and len(self.backends) < 2:
             raise field_error("ladder", "is true, and a ladder has two backends at least; there is one")
         if self.ladder and self.baseline not in (None, names[0]):
-            said = f"is {self.baseline!r}; that of a ladder is its first rung, {names[0]!r}"
-            raise field_error("baseline", said)
+            message = f"is {self.baseline!r}; that of a ladder is its first rung, {names[0]!r}"
+            raise field_error("baseline", message)
         if self.measure.order == "blocked" and self.measure.isolation != "cell":
-            said = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
-            raise field_error("measure", said)
+            message = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
+            raise field_error("measure", message)
         if (refused := self._against_memory_plans()) is not None:
             raise field_error("measure", refused)
         if (refused := disagreement(self.backends, self.measure)) is not None:
@@ -216,7 +216,7 @@ class Experiment(Strict):
         return self
 
     def _against_memory_plans(self) -> str | None:
-        """What the measure asks for that calls in bounded memory cannot do, in words."""
+        """Return what the measure asks for that calls in bounded memory cannot do, or None."""
         planned = next((item.name for item in self.backends if item.memory_plan is not None), None)
         if planned is not None and self.measure.memory == "lines":
             return (
@@ -226,7 +226,7 @@ class Experiment(Strict):
         return None
 
     def axes_of(self, item: Input) -> Grid:
-        """The grid of one input: its own axes where it has them."""
+        """Return the grid of one input: its own axes where it has them."""
         return Grid(
             batch=item.grid.batch or self.grid.batch,
             frames=item.grid.frames or self.grid.frames,
@@ -234,7 +234,7 @@ class Experiment(Strict):
         )
 
     def cell_count(self) -> int:
-        """How many cells the grid has, without making them."""
+        """Return the number of cells of the grid without building them."""
         axes = [self.axes_of(item) for item in self.input]
         clips = sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes)
         return clips * len(self.backends) * len(self.models)
@@ -243,12 +243,11 @@ class Experiment(Strict):
 def load(
     path: Path, assignments: Sequence[str] = (), wanted: Sequence[str] = ()
 ) -> tuple[Experiment, Source]:
-    """The experiment of a YAML file, with the wanted of its variants and then `field.subfield=value`
-    assignments on top.
+    """Return the experiment of a YAML file with its source.
 
-    Relative paths in it start at the file's folder; in the experiment they start at the current one.
-    Raises BadInput, one sentence that names the file, the line, the field, what was given and what is
-    allowed.
+    The `wanted` variants are merged into the file, then the `field.subfield=value` assignments. Relative
+    paths start at the file's folder; in the experiment they start at the current one. Raises BadInput: one
+    sentence that names the file, the line, the field, the given value and the allowed ones.
     """
     written = read(path)
     for variant in variants.names(written):  # those that no one asks for are read by those who write them
@@ -299,7 +298,7 @@ def _with_folder(backend: BackendSpec, moved: Callable[[str], str]) -> BackendSp
 
 
 def dump(experiment: Experiment, folder: Path) -> str:
-    """The experiment as YAML with every field written out, its paths relative to the folder.
+    """Return the experiment as YAML with every field written out, its paths relative to the folder.
 
     Absolute paths stay as they were given. The text loads to an equal experiment from that folder.
     """
@@ -307,7 +306,7 @@ def dump(experiment: Experiment, folder: Path) -> str:
 
 
 def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """What `dump` writes, as plain data: JSON holds it too."""
+    """Return what `dump` writes as plain data, which JSON can hold."""
 
     def relative(path: str) -> str:
         return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
@@ -322,17 +321,17 @@ def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
-    """Every field as plain data, its paths as they are."""
+    """Return every field as plain data, with unchanged paths."""
     return experiment.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 def of_plain(data: Mapping[str, Any]) -> Experiment:
-    """The experiment that `plain` or `resolved` wrote out. Raises ValidationError for what is none."""
+    """Return the experiment that `plain` or `resolved` wrote. Raises ValidationError for invalid data."""
     return Experiment.model_validate(_with_tuples(data))
 
 
 def _with_tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that strict validation wants."""
+    """Return JSON data with the tuples that strict validation needs in place of lists."""
     if isinstance(value, Mapping):
         return {name: _with_tuples(item) for name, item in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
@@ -350,10 +349,10 @@ def json_schema(networks: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
 
 
 def backend_of(text: str) -> BackendSpec:
-    """The backend that a command line names: as text, as a mapping like a grid's, or by its file.
+    """Return the backend that a command line names: as text, as a mapping like a grid's, or by its file.
 
     A mapping needs no name there; a file is named by its path or, where `tune` puts it, by its name. Raises
-    BadInput for what is none of them.
+    BadInput for anything else.
     """
     value = value_of(text, "--backend")
     data = {"name": "backend", **value} if isinstance(value, dict) else {"name": text}

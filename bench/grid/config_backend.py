@@ -1,4 +1,4 @@
-"""What a backend is in YAML: a device, its libraries, a precision, and the optimisations it runs with."""
+"""A backend in YAML: a device, its libraries, a precision, and its optimisations."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self, get_args
@@ -13,7 +13,7 @@ from vsr_model.errors import nearest
 
 BackendName = Literal["cpu", "cuda", "cudnn", "cudnn_autotune"]
 BACKEND_NAMES: Final[tuple[str, ...]] = get_args(BackendName)
-"""The backends that need no definition (bench.grid.backend_spec has theirs)."""
+"""Backends that need no definition in the YAML (bench.grid.backend_spec defines them)."""
 
 Convolution = Literal["library", "im2col", "winograd", "fft"]
 Schedule = Literal["sequential", "pipelined"]

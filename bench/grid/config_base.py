@@ -1,4 +1,4 @@
-"""What the parts of an experiment are made of: strict models, names, axes and sizes. Pure."""
+"""Base types of an experiment: strict models, names, axes and sizes. Pure."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
@@ -13,7 +13,7 @@ MAX_CELLS: Final = 100_000
 MAX_ROUNDS_OF_CELLS: Final = 1_000_000
 MAX_CALLS: Final = 100_000
 MAX_TIMEOUT_S: Final = 1_000_000.0
-"""Eleven days; the system's calls that wait end at about twice that."""
+"""Eleven days; the system's waiting calls are limited to about twice that."""
 
 
 class Strict(BaseModel):
@@ -52,7 +52,7 @@ class Range(Strict):
 
 
 def _expand_axis(value: Any) -> Any:
-    """A single number is an axis of one value; a range is written out."""
+    """Return a single number as an axis of one value, and a range as its values."""
     if isinstance(value, dict):
         limits = Range.model_validate(value)
         if limits.stop < limits.start:
@@ -64,7 +64,7 @@ def _expand_axis(value: Any) -> Any:
 
 
 def _expand_sizes(value: Any) -> Any:
-    """A single [height, width] is a list of one."""
+    """Return a single [height, width] as a list of one."""
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
         return (value,)
     for size in value if isinstance(value, tuple) else ():
@@ -78,19 +78,19 @@ def as_list(value: Any) -> Any:
 
 
 def off_as_text(value: Any) -> Any:
-    """YAML 1.1 reads a bare `off` as false."""
+    """Return `off` for false: YAML 1.1 reads a bare `off` as false."""
     return "off" if value is False else value
 
 
 def named(value: Any) -> Any:
-    """A backend that is only named is written as text."""
+    """Return each backend that is only a text as the mapping with that name."""
     if isinstance(value, tuple):
         return tuple({"name": item} if isinstance(item, str) else item for item in value)
     return value
 
 
 def unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a value, or the name of a named one, that stands there twice."""
+    """Return the values. Refuses a value, or the name of a named one, that occurs twice."""
     keys = [getattr(value, "name", value) for value in values]
     seen = set()
     for index, key in enumerate(keys):

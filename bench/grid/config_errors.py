@@ -1,4 +1,4 @@
-"""A validation error of the YAML as one sentence: where, which field, what was given, what is allowed."""
+"""Format a validation error of the YAML as one sentence: where, which field, the value, what is allowed."""
 
 from typing import Any, Final
 
@@ -36,18 +36,18 @@ _SHOULD_BE: Final = {
 
 
 def unknown_field(name: str, allowed: list[str]) -> PydanticCustomError:
-    """The error that a model raises for a field that it does not have."""
-    said = f"unknown field {shown(name)}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
-    return PydanticCustomError("unknown_field", "{said}", {"said": said, "key": name})
+    """Return the error that a model raises for a field that it does not have."""
+    message = f"unknown field {shown(name)}{nearest(name, allowed)}; allowed are {', '.join(allowed)}"
+    return PydanticCustomError("unknown_field", "{message}", {"message": message, "key": name})
 
 
-def field_error(field: str | int, said: str) -> PydanticCustomError:
-    """The error that a model raises for a field or an item, which only the others show to be wrong."""
-    return PydanticCustomError("field_error", "{said}", {"said": said, "key": field})
+def field_error(field: str | int, message: str) -> PydanticCustomError:
+    """Return the error for a field or an item that is wrong only in view of the others."""
+    return PydanticCustomError("field_error", "{message}", {"message": message, "key": field})
 
 
 def as_bad_input(error: ValidationError, source: Source) -> BadInput:
-    """The sentence for the first of the errors."""
+    """Return the sentence for the first of the errors."""
     errors = error.errors(include_url=False)
     # Of several, an unknown field explains the missing one that it was meant to be.
     first = min(errors, key=lambda item: item["type"] != "unknown_field")
@@ -72,7 +72,7 @@ def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind
     if kind == "missing":
         return "is missing"
     if kind in ("unknown_field", "field_error"):
-        return str(context["said"])
+        return str(context["message"])
     if kind == "value_error":
         return str(context["error"])
     if kind == "union_tag_not_found":
@@ -96,8 +96,8 @@ def _sentence(item: ErrorDetails) -> str:  # noqa: PLR0911 - one return per kind
         return f"should have at most {context['max_length']} characters, not {given}"
     if kind == "float_type" and isinstance(item["input"], str) and "e" in item["input"].lower():
         given += " (YAML reads powers of ten only as in 1.0e+3)"
-    said = _SHOULD_BE.get(kind) or item["msg"].replace("Input ", "").replace("Value ", "")
-    return f"{said}, not {given}"
+    message = _SHOULD_BE.get(kind) or item["msg"].replace("Input ", "").replace("Value ", "")
+    return f"{message}, not {given}"
 
 
 def shown(value: Any) -> str:
@@ -109,7 +109,7 @@ def shown(value: Any) -> str:
 
 
 def _in_source(location: tuple[int | str, ...], data: Any) -> Location:
-    """The location without the parts that only the models have.
+    """Return the location without the parts that only the models have.
 
     These are the kind of an input, the index of a single value where a list may stand, and the fields of
     what may be given by its name alone.

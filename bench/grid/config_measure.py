@@ -1,4 +1,4 @@
-"""How cells are measured, as the YAML says it. Pure."""
+"""YAML settings for how cells are measured. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from bench.grid.config_base import MAX_CALLS, MAX_TIMEOUT_S, Seed, Strict, off_a
 from bench.grid.config_errors import field_error
 
 MAX_TARGET: Final = 0.5
-"""A target wider than this is a slip of the pen, such as 2 for 2 %."""
+"""A target wider than this is a typing mistake, such as 2 for 2 %."""
 
 _PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*")
 
@@ -24,7 +24,7 @@ Calls = Annotated[int, Field(ge=1, le=MAX_CALLS)]
 
 
 def _share(value: Any) -> Any:
-    """`2%` is 0.02."""
+    """Return a percentage as a fraction: `2%` is 0.02."""
     if isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
         return float(found[1]) / 100
     if isinstance(value, str):
@@ -33,7 +33,7 @@ def _share(value: Any) -> Any:
 
 
 def _fixed(value: Any) -> Any:
-    """A number of calls is a rule that leaves no choice."""
+    """Return a number of calls as a rule that allows only this number."""
     if isinstance(value, int) and not isinstance(value, bool):
         return {"min": value, "max": value}
     if not isinstance(value, dict | Repetitions):
@@ -87,12 +87,12 @@ class Repetitions(Strict):
 
     @model_serializer(mode="wrap")
     def _as_number(self, as_mapping: SerializerFunctionWrapHandler) -> Any:
-        """A number where it is one: target and budget have no say."""
+        """Return a fixed number of calls as a number: target and budget have no effect."""
         return self.min if self.is_fixed else as_mapping(self)
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the number of samples is known beforehand."""
+        """True if the number of samples is known beforehand."""
         return self.min == self.max
 
 
@@ -161,9 +161,9 @@ class Measure(Strict):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.profile and self.isolation != "cell":
-            said = (
+            message = (
                 f"is true, which needs isolation: cell, not {self.isolation}; a process that was profiled "
                 "is no longer one to time the next cell in"
             )
-            raise field_error("profile", said)
+            raise field_error("profile", message)
         return self

@@ -1,4 +1,4 @@
-"""Where a backend keeps what waits during a call, as the YAML says it. Pure."""
+"""YAML settings for where a backend keeps waiting data during a call. Pure."""
 
 from math import isqrt
 from pathlib import Path
@@ -54,7 +54,7 @@ class MemoryPlanSpec(Strict):
         return self
 
     def of_clip(self, frames: int, folder: Path = Path()) -> "MemoryPlan":
-        """Return the plan of a clip of so many frames; `folder` is for the disk where none is given here."""
+        """Return the plan of a clip with so many frames; `folder` is for the disk if none is given here."""
         # A revision of the network that is measured by this program may have no plans yet.
         from vsr_model.memory_plan import MemoryPlan  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ class MemoryPlanSpec(Strict):
 
 
 def written_out(value: Any) -> Any:
-    """A plan that is only named, as the mapping that it means."""
+    """Return a plan that is only named as the mapping that it stands for."""
     if value is None or isinstance(value, dict | MemoryPlanSpec):
         return value
     if value == "recompute":

@@ -1,4 +1,4 @@
-"""The network and its weights, as the YAML says it. Pure."""
+"""YAML settings for the network and its weights. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def _class_path(value: str) -> str:
 
 
 def _patterns(value: Any) -> Any:
-    """A single submodule is a list of one."""
+    """Return a single submodule as a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -86,7 +86,7 @@ class Model(Strict):
     @model_validator(mode="before")
     @classmethod
     def _known_fields_only(cls, data: Any) -> Any:
-        """Take what a registered network has beside the common fields for its parameters."""
+        """Move the fields that a registered network has beside the common ones to its parameters."""
         if not isinstance(data, dict):
             return data
         if data.get("import", data.get("import_")) is not None:
@@ -96,8 +96,8 @@ class Model(Strict):
             return data
         for name in data:
             if name in _OF_OWN and data[name] is not None:
-                said = "is for a class of your own, and there is no import that names one"
-                raise field_error(name, said)
+                message = "is for a class of your own, and there is no import that names one"
+                raise field_error(name, message)
         common = {name: value for name, value in data.items() if name in _OF_ANY}
         own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
         if isinstance(given := own.get("parameters"), dict):
@@ -110,11 +110,11 @@ class Model(Strict):
             raise ValueError("has both a seed and a checkpoint; weights come from one of them")
         if self.import_ is None:
             if self.name not in NETWORKS:
-                said = (
+                message = (
                     f"should be {' or '.join(NETWORKS)}, or name a class of your own by import, not "
                     f"{self.name!r}{nearest(self.name, list(NETWORKS))}"
                 )
-                raise field_error("name", said)
+                raise field_error("name", message)
             return self
         if "name" not in self.model_fields_set:
             raise field_error("name", "is missing; a class of your own needs one, for tables and plots")
@@ -139,7 +139,7 @@ class Model(Strict):
 
     @property
     def in_short(self) -> str:
-        """The network and what it is made with, in a line."""
+        """The network and its arguments in one line."""
         made = {**self.parameters, **self.arguments}
         return ", ".join([self.name, *(f"{name} {value}" for name, value in made.items())])
 
@@ -153,7 +153,7 @@ class Model(Strict):
 
     @model_serializer(mode="wrap")
     def _flat(self, as_mapping: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The parameters beside the name, and nothing that the other kind of network has."""
+        """Return the parameters beside the name, without the fields of the other kind of network."""
         data = as_mapping(self)
         if self.import_ is not None:
             dropped = {"parameters"} if self.input == "window" else {"parameters", "window", "ends"}
@@ -191,7 +191,7 @@ def model_schemas(
 
 
 def as_models(value: Any) -> Any:
-    """One network, or a list; one that is only named is written as text."""
+    """Return one network, or a list, as a list; each that is only a text as the mapping with that name."""
     items = value if isinstance(value, tuple | list) else (value,)
     return tuple({"name": item} if isinstance(item, str) else item for item in items)
 

@@ -1,4 +1,4 @@
-"""What one forward takes, stage by stage. Pure."""
+"""The cost of one forward, stage by stage. Pure."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StageCost(BaseModel):
-    """What a stage of one forward takes, as traced (bench.measure.tracing)."""
+    """Cost of a stage of one forward, as traced (bench.measure.tracing)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,4 +19,4 @@ class StageCost(BaseModel):
 
 
 Costs: TypeAlias = Mapping[str, StageCost]
-"""Of one forward, by stage; those of no stage under `other`."""
+"""Costs of one forward, by stage; those of no stage are under `other`."""

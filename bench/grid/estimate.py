@@ -1,4 +1,4 @@
-"""What rounds of cells will take, before they run, from traced costs and a rate of this machine. No torch."""
+"""Estimate what rounds of cells will take, from traced costs and a rate of this machine. No torch."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _PROBE_CALLS: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What one round of a cell is expected to take."""
+    """Expected cost of one round of a cell."""
 
     cell: Cell
     flops: int | None  # of one forward; None where it is not known, as the next
@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """Calls of forward in one round, by pass, as expected."""
+    """Expected calls of forward in one round, by pass."""
 
     first: int  # cold and warm-up
     end_to_end: int
@@ -58,7 +58,7 @@ class Calls:
 
 
 def expected_calls(measure: Measure, backend: Backend, call_s: float | None = None) -> Calls:
-    """How many calls a round will make, if one takes `call_s` seconds.
+    """Return how many calls a round will make, if one takes `call_s` seconds.
 
     Exact where the measure gives numbers; where it gives a rule, the rule is taken to be content after
     TYPICAL_REPETITIONS, or when its budget is spent.
@@ -113,15 +113,18 @@ def peak_bytes(costs: Costs | None) -> int | None:
 
 
 def _threads(backend: Backend) -> int | None:
-    """Of all its processes together; None where PyTorch takes what there is."""
+    """Return the threads of all its processes together; None where PyTorch takes all that there are."""
     if backend.is_divided:
         return backend.processes * (backend.threads or 1)
     return backend.threads
 
 
 def machine_rates(cells: Sequence[Cell]) -> dict[str, float | None]:
-    """FLOP/s that convolutions are expected to reach here: on the CPU from a matrix product of a tenth of a
-    second, on a GPU from its cores and clock; None for what is not needed or not known."""
+    """Return the FLOP/s that convolutions are expected to reach here, by device kind.
+
+    On the CPU they come from a matrix product of a tenth of a second, on a GPU from its cores and clock. A
+    rate that is not needed or not known is None.
+    """
     needs_cpu = any(not cell.backend.is_cuda for cell in cells)
     return {
         "cpu": _cpu_rate() * CONVOLUTION_SHARE["cpu"] if needs_cpu else None,

@@ -1,4 +1,4 @@
-"""Experiment to cells, their order, and what they will cost. Pure; no torch."""
+"""The cells of an experiment, their order, and the jobs of a run. Pure; no torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,24 +35,26 @@ class Cell:
     backend: Backend
 
     def memory_plan(self, folder: Path = Path()) -> "MemoryPlan | None":
-        """How the backend bounds the memory of a call on this clip, with `folder` for the disk where it names
-        none; None where the plain network takes the whole clip."""
+        """Return the backend's memory plan of a call on this clip, or None if it takes the whole clip.
+
+        `folder` is for the disk where the backend names none.
+        """
         plan = self.backend.memory_plan
         return None if plan is None else plan.of_clip(self.frames, folder)
 
     @property
     def reference(self) -> "Cell":
-        """The call whose output this cell's is held against; its id is no other cell's."""
+        """The cell whose output this one's is checked against; its id is no other cell's."""
         return replace(self, backend=replace(CPU, name=""))
 
     @property
     def id(self) -> str:
-        """Names the cell by what it measures, the same in every run: basicvsr/noise/b1/t4/64x64/cpu."""
+        """Name of the cell by what it measures, the same in every run: basicvsr/noise/b1/t4/64x64/cpu."""
         return "/".join((*self.clip_id, self.backend.name))
 
     @property
     def clip_id(self) -> tuple[str, ...]:
-        """Names the cell's network and clip, which its backends share."""
+        """Name of the cell's network and clip, which its backends share."""
         return (
             self.model.name,
             self.input.name,
@@ -71,11 +73,10 @@ class Job:
 
 
 def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
-    """The cells in the order networks, inputs, batches, sizes, frames, backends, those left that every filter
-    keeps.
+    """Return the cells that every filter keeps, by network, input, batch, size, frames and backend.
 
-    A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for
-    a filter that is none, and for filters that leave nothing.
+    A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for an
+    invalid filter, and if the filters leave nothing.
     """
     backends = [resolve(spec) for spec in experiment.backends]
     every = [
@@ -101,7 +102,7 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
 
 
 def _check_values(text: str, every: Sequence[Cell]) -> None:
-    """Raises BadInput for a value that no cell has on the filter's axis: beside others, a typo would hide."""
+    """Raise BadInput for a value that no cell has on the filter's axis: beside others, a typo would hide."""
     axis, equals, values = text.partition("=")
     if not equals or axis not in FILTER_AXES:
         return
@@ -116,7 +117,7 @@ def _check_values(text: str, every: Sequence[Cell]) -> None:
 
 
 def _value(cell: Cell, axis: str) -> str:
-    """As a filter names it."""
+    """Return the cell's value on an axis as a filter names it."""
     if axis == "size":
         return f"{cell.height}x{cell.width}"
     named = {
@@ -145,7 +146,7 @@ def _keeps(text: str, cell: Cell) -> bool:
 
 
 def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
-    """The jobs in the order in which they run; of the measure it is `rounds`, `order` and `seed` that count.
+    """Return the jobs in the order in which they run, by the measure's `rounds`, `order` and `seed`.
 
     `interleaved`: one round of every cell, then the next, so that a drift of the machine hits all backends
     alike. `blocked`: all rounds of a cell, then the next cell. `random`: as interleaved, and each round in an
@@ -164,7 +165,7 @@ def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
 
 
 def groups(jobs: Iterable[Job], *, isolation: str) -> Iterator[list[Job]]:
-    """The jobs that share a worker process, in order.
+    """Yield the jobs that share a worker process, in order.
 
     `cell`: none do. `backend`: a backend's cells of one round. `experiment`: all cells of one round.
     """

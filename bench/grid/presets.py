@@ -10,7 +10,7 @@ _FOLDERS: Final = (PACKAGE / "configs", ROOT / "configs")
 
 
 def folder() -> Path:
-    """The folder of the presets. Raises FileNotFoundError for a broken installation."""
+    """Return the folder of the presets. Raises FileNotFoundError for a broken installation."""
     for candidate in _FOLDERS:
         if (candidate / "quickstart.yaml").is_file():
             return candidate
@@ -18,16 +18,13 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Names that stand for a preset, such as quickstart and paper/frames."""
+    """Return the names of the presets, such as quickstart and paper/frames."""
     root = folder()
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
 
 
 def find(config: str) -> Path:
-    """The file that a command's CONFIG means: a path, or the name of a preset.
-
-    Raises BadInput for what is neither.
-    """
+    """Return the file of a command's CONFIG: a path, or the name of a preset. Raises BadInput for neither."""
     path = Path(config)
     if path.suffix or path.is_file():
         return path

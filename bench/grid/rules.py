@@ -1,7 +1,7 @@
-"""What cannot go together: one table of rules, each with its sentence. Pure; no torch.
+"""Settings that exclude each other: one table of rules, each with its sentence. Pure; no torch.
 
 A backend that a rule is against is no mistake in a grid that crosses optimisations with devices: its cells
-are skipped, with the reason, before they start. What this machine lacks is told by
+are skipped, with the reason, before they start. What this machine lacks is reported by
 `bench.measure.backends.unavailable`.
 """
 
@@ -74,12 +74,12 @@ BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
         "transfer: {transfer} is for one process, and here are {processes}",
     ),
 )
-"""Which backends no machine can run, and why; braces hold fields of the backend."""
+"""Backends that no machine can run, and the reason; braces hold fields of the backend."""
 
 
 def impossible(backend: Backend) -> str | None:
     """Return why no machine can run the backend, or None."""
-    return next((said.format_map(vars(backend)) for against, said in BACKEND_RULES if against(backend)), None)
+    return next((why.format_map(vars(backend)) for against, why in BACKEND_RULES if against(backend)), None)
 
 
 def undivided(backend: Backend, batch: int) -> str | None:

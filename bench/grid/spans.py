@@ -1,4 +1,4 @@
-"""What tables call the spans of a call that are no stage of a network. Pure."""
+"""Names that tables give to spans of a call which are no stage of a network. Pure."""
 
 from typing import Final
 
@@ -10,4 +10,4 @@ HOST_TO_DEVICE: Final = "host_to_device"
 DEVICE_TO_HOST: Final = "device_to_host"
 
 SPANS: Final = (OTHER, FORWARD, FORWARD_UNPROBED, HOST_TO_DEVICE, DEVICE_TO_HOST, TOTAL)
-"""What a sample's stage may be beside the network's own, in the order of tables."""
+"""Stages of samples beside the network's own, in the order of tables."""

@@ -17,7 +17,7 @@ FIELD: Final = "variants"
 
 
 def names(source: Source) -> tuple[str, ...]:
-    """The variants that a file has. Raises BadInput for what is no mapping of names to fields."""
+    """Return the variants of a file. Raises BadInput where they do not map names to fields."""
     found = source.data.get(FIELD, {})
     if not isinstance(found, dict):
         raise BadInput(
@@ -39,10 +39,10 @@ def names(source: Source) -> tuple[str, ...]:
 
 
 def chosen(source: Source, wanted: Sequence[str]) -> Source:
-    """The file with the fields of the wanted variants over its own, the later ones over the earlier.
+    """Return the file with the fields of the wanted variants merged into it, in their order.
 
-    Mappings are merged, everything else replaces; each variant's name is put behind the experiment's.
-    Raises BadInput for a variant that the file does not have.
+    Mappings are merged, everything else replaces; each variant's name is appended to the experiment's. Raises
+    BadInput for a variant that the file does not have.
     """
     have = names(source)
     data = {name: value for name, value in source.data.items() if name != FIELD}
@@ -69,7 +69,7 @@ def _merged(below: Any, above: Any) -> Any:
 
 
 def _replaced_at(fields: Any, at: Location = ()) -> list[Location]:
-    """Where the fields put something that is no mapping: what stood there and below is gone."""
+    """Return where the fields replace values: what the file had there and below is gone."""
     if not isinstance(fields, dict):
         return [at]
     return [found for name, value in fields.items() for found in _replaced_at(value, (*at, name))]

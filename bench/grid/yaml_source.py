@@ -24,7 +24,7 @@ MAX_SHOWN: Final = 60
 """Characters of a given value that a message repeats."""
 
 MAX_BYTES: Final = 2**20
-"""Of one file; a grid of ten thousand sizes written out has a tenth of it."""
+"""Limit for one file; a grid of ten thousand sizes written out has a tenth of it."""
 
 _AMBIGUOUS: Final = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads in base 8 or 60, and YAML 1.2 and people as something else: 010, 1:30."""
@@ -49,7 +49,7 @@ class Source:
     overrides: dict[Location, str] = field(default_factory=dict)
 
     def where(self, location: Location) -> str:
-        """The place to name in a message: the override that set the value, otherwise file and line."""
+        """Return the place to name in a message: the override that set the value, otherwise file and line."""
         for length in range(len(location), 0, -1):
             if location[:length] in self.overrides:
                 return f"--set {self.overrides[location[:length]]}"
@@ -62,17 +62,17 @@ class Source:
         return str(self.path)
 
     def named(self, place: Sequence[str]) -> str:
-        """Name a field for a message, with its place; see `located`."""
+        """Return the name of a field for a message, with its place; see `located`."""
         location = located(self.data, place)
         return f"{self.where(location)}: {dotted(location)}"
 
 
 class BadPlace(BadInput):
-    """A value of a grid that cannot be as given: its `place` (see `located`), and a sentence without it."""
+    """A value of a grid that is not allowed: its `place` (see `located`), and a sentence without it."""
 
-    def __init__(self, place: Sequence[str], said: str) -> None:
-        super().__init__(f"{'.'.join(place)}: {said}")
-        self.place, self.said = place, said
+    def __init__(self, place: Sequence[str], message: str) -> None:
+        super().__init__(f"{'.'.join(place)}: {message}")
+        self.place, self.message = place, message
 
 
 @contextmanager
@@ -81,16 +81,16 @@ def places_named(named: Callable[[Sequence[str]], str]) -> Iterator[None]:
     try:
         yield
     except BadPlace as error:
-        raise BadInput(f"{named(error.place)}: {error.said}") from None
+        raise BadInput(f"{named(error.place)}: {error.message}") from None
 
 
 def dotted(location: Location) -> str:
-    """Write a location as a message does: backends[1].threads."""
+    """Return a location as messages write it: backends[1].threads."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
 def located(data: Mapping[str, Any], place: Sequence[str]) -> Location:
-    """Return where a field stands: `input` and `model` hold one item or a list, told apart by their names."""
+    """Return the location of a field: `input` and `model` hold one item, or a list of named items."""
     kind, *rest = place
     if kind not in ("input", "model"):
         return tuple(place)
@@ -102,11 +102,11 @@ def located(data: Mapping[str, Any], place: Sequence[str]) -> Location:
 
 
 class _TooLargeError(Exception):
-    """A document with more values than any grid."""
+    """A document with more values than any grid has."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads dates as the text that they are: no field is a date, and a name may look like one.
+    """A loader that reads dates as text: no field is a date, and a name may look like one.
 
     Raises _TooLargeError as soon as the text has too many values: the rest would take seconds to read.
     """
@@ -180,7 +180,7 @@ def override(source: Source, assignments: Sequence[str]) -> Source:
 
 
 def value_of(text: str, place: str) -> Any:
-    """The data of a text that stands on the command line. Raises BadInput for what is no plain YAML."""
+    """Return the data of a text from the command line. Raises BadInput for anything but plain YAML."""
     return _parse(text, lambda _: place)[0]
 
 
@@ -204,7 +204,7 @@ def _near(path: Path) -> str:
 
 
 def _locate(data: Any, parts: Sequence[str], shown: str) -> Location:
-    """Where the parts lead: indices in lists, field names elsewhere, in mappings yet to be made too."""
+    """Return the location of the parts: indices in lists, otherwise field names, also of new mappings."""
     location: list[str | int] = []
     for part in parts:
         if isinstance(data, tuple):
@@ -222,7 +222,7 @@ def _locate(data: Any, parts: Sequence[str], shown: str) -> Location:
 
 
 def _replaced(data: Any, location: Location, value: Any) -> Any:
-    """A copy of the data with the value at the location; missing mappings on the way are made."""
+    """Return a copy of the data with the value at the location; missing mappings on the way are made."""
     if not location:
         return value
     first, *rest = location
@@ -235,9 +235,9 @@ def _replaced(data: Any, location: Location, value: Any) -> Any:
 
 
 def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Location, int]]:
-    """The data of a YAML text (None for an empty one) and the line of each value.
+    """Return the data of a YAML text (None for an empty one) and the line of each value.
 
-    `at` words the place of a line, or of the whole text. Raises BadInput for what is no plain YAML.
+    `at` formats the place of a line, or of the whole text. Raises BadInput for anything but plain YAML.
     """
     lines: dict[Location, int] = {}
     try:
@@ -254,8 +254,8 @@ def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Locati
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = ", ".join(filter(None, (error.context, error.problem)))
-        raise BadInput(f"{at(mark.line + 1 if mark else None)}: not valid YAML ({said})") from None
+        message = ", ".join(filter(None, (error.context, error.problem)))
+        raise BadInput(f"{at(mark.line + 1 if mark else None)}: not valid YAML ({message})") from None
     except BadInput:
         raise
     except ValueError:  # chr() of an escape beyond the last character
@@ -275,7 +275,7 @@ def _survey(
     lines: dict[Location, int],
     at: Callable[[int | None], str],
 ) -> None:
-    """Note every value's line; refuse what is no plain data, and aliases that unfold without end."""
+    """Record the line of every value; refuse tags, and aliases that expand without end."""
     if len(lines) > MAX_NODES or len(location) > MAX_DEPTH:
         raise BadInput(f"{at(None)}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
     line = node.start_mark.line + 1
@@ -328,7 +328,7 @@ def _shown(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Lists as tuples, so that the result is hashable where it can be."""
+    """Return lists as tuples, so that the result is hashable where possible."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
