@@ -129,7 +129,7 @@ def _round(launcher: Launcher, task: Task) -> tuple[CellRecord, list[dict[str, f
                     connection.send(GO)
             calls: list[dict[str, float]] = connection.recv()
         except EOFError:
-            raise BadInput(f"{task.job.cell.id}: the worker ended ({launcher.last_words()})") from None
+            raise BadInput(f"{task.job.cell.id}: the worker ended ({launcher.last_line()})") from None
     launcher.exit_status(worker)
     if record.status is not Status.OK:
         raise BadInput(f"{record.cell}: {record.status} ({record.reason})")

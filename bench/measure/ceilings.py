@@ -37,7 +37,7 @@ def measure(
             raise
         if left and not reason:
             reason = f"the process that measures ceilings ended with exit status {status}"
-            if words := launcher.last_words():
+            if words := launcher.last_line():
                 reason += f" ({words})"
     except ServerDiedError as error:
         reason = f"the process that workers come from ended ({error})"

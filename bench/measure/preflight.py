@@ -144,7 +144,7 @@ def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | No
                 tell(*message)
     status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
     if answer is None:
-        words = launcher.last_words()
+        words = launcher.last_line()
         raise BadInput(
             f"{subject}: the process that looks at them ended with exit status {status}"
             + (f" ({words})" if words else "")

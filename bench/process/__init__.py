@@ -1,1 +1,1 @@
-"""The parent's side of processes: the fork server, the workers, why one was lost, what may start."""
+"""The parent's side of processes: the fork server, the workers, lost workers, and admission of cells."""

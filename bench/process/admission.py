@@ -1,7 +1,7 @@
-"""Whether a cell may start, by what is known at that moment: what ran out of memory before, what is free now.
+"""Admit cells by the memory that is free now, and by what ran out of memory before.
 
-What is known is the tensors of one forward pass, as traced, which is less than a process takes, so that no
-cell is kept from starting that could have run; one that starts may still run out.
+The need of a cell is the tensors of one forward pass, as traced. This is less than a process takes: no cell
+is refused that could have run, and one that starts may still run out.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,26 +18,29 @@ from bench.records import CellRecord, Status
 from bench.units import BYTES, with_unit
 
 NEEDED_SHARE: Final = 0.9
-"""Of the estimate, that a cell takes at the least: the estimate is within 5 % of the tensors that are alive,
+"""Share of the estimate that a cell takes at least: the estimate is within 5 % of the tensors that are alive,
 and a process has more than those. On a CPU, resident memory grew by 1.36 to 1.55 of it in every cell that was
 looked at; on a GPU the allocator's rounding and the libraries' workspaces come on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Memory that a cell may take, and where."""
+    """Free memory that a cell may take, and where it is."""
 
     available_bytes: int
     place: str
 
 
 Rooms = Callable[[Backend], Room | None]
-"""What a backend's device has free at this moment; None where that is not known."""
+"""Free memory of a backend's device at this moment; None where it is not known."""
 
 
 def rooms(free_device_bytes: dict[str, int]) -> Rooms:
-    """The host's memory as it is when asked; the devices' as they were when the run began, since only torch
-    knows which device is which, and the parent has none."""
+    """Return a function that gives the free memory of a backend's device.
+
+    The host's memory is read when asked for. A device's is what was free when the run began: only torch knows
+    which device is which, and the parent does not import it.
+    """
 
     def room(backend: Backend) -> Room | None:
         if not backend.is_cuda:
@@ -50,7 +53,7 @@ def rooms(free_device_bytes: dict[str, int]) -> Rooms:
 
 
 class Admission:
-    """Knows what has run out of memory in this run, parts of it that were interrupted included."""
+    """Decision on which cells may start, by what ran out of memory in this run and its interrupted parts."""
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Admission:
         costs_of: Callable[[Cell], Costs | None],
         finished: Iterable[tuple[Cell, CellRecord]] = (),
     ) -> None:
-        """`costs_of` gives a forward's costs, if known; `finished` is what earlier parts of the run left."""
+        """`costs_of` returns a forward's costs, if known; `finished` has the records of earlier parts."""
         self._measure = measure
         self._costs_of = costs_of
         self._skips_larger = self._measure.after_oom == "skip_larger"
@@ -70,7 +73,7 @@ class Admission:
             self.learn(cell, record)
 
     def learn(self, cell: Cell, record: CellRecord) -> None:
-        """Remember how a round of the cell ended."""
+        """Record how a round of the cell ended."""
         if record.status is not Status.OOM:
             return
         need = peak_bytes(self._costs_of(cell))
@@ -81,7 +84,7 @@ class Admission:
             self._too_large[cell.backend.name] = (need, record)
 
     def refusal(self, cell: Cell, make_room: Callable[[], None]) -> str | None:
-        """Why the cell is not to start, or None. `make_room` ends what this run still has in memory."""
+        """Return why the cell must not start, or None. `make_room` frees what this run holds in memory."""
         need = peak_bytes(self._costs_of(cell))
         if need is None:
             return None

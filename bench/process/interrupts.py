@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: each is the same as Ctrl-C, and none may tear what is being written."""
+"""Signals that end a run: each acts as Ctrl-C does, and none may tear what is being written."""
 
 import signal
 import threading
@@ -8,11 +8,11 @@ from types import FrameType
 from typing import Final
 
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, kill, and the terminal that was closed."""
+"""Ctrl-C, kill, and a closed terminal."""
 
 
 def listen() -> None:
-    """Have each of them raise KeyboardInterrupt, but those that the caller chose to ignore (nohup)."""
+    """Make each of them raise KeyboardInterrupt, except those that the caller ignores (nohup)."""
     for number in ASKING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -20,19 +20,19 @@ def listen() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """What arrives during the block takes effect when it ends. Only the main thread is ever interrupted."""
+    """Delay signals of the block until it ends. Only the main thread is ever interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[int] = []
     before = {number: signal.getsignal(number) for number in ASKING}
-    heard = [number for number, handler in before.items() if callable(handler)]
-    for number in heard:
+    handled = [number for number, handler in before.items() if callable(handler)]
+    for number in handled:
         signal.signal(number, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, before[number])
     if arrived:
         signal.raise_signal(arrived[0])

@@ -31,32 +31,32 @@ NETWORK_TIMEOUT_S: Final = 120.0
 """Importing what is to be measured, once torch is there, takes about a second."""
 
 MESSAGE_TIMEOUT_S: Final = 20
-"""From the first byte of a worker's message to the next; a whole one takes milliseconds."""
+"""Limit between the bytes of a worker's message; a whole one takes milliseconds."""
 
 _MAX_MESSAGE_BYTES: Final = 65536
 
 
 class ServerRefusedError(ServerDiedError):
-    """The server process ended before it could serve, most likely by what it was to import."""
+    """The server process ended before it could serve, most likely because an import failed."""
 
 
 class NotLoadedError(ServerRefusedError):
-    """What the server process was to import takes too long."""
+    """The imports of the server process take too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerProcess:
-    """A worker that runs."""
+    """A running worker."""
 
     pid: int
     connection: Connection
 
 
 class Launcher:
-    """Starts a server process and has it fork workers. A context manager: nothing outlives it."""
+    """A context manager that starts a server process and has it fork workers; nothing outlives it."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, network: Path | None = None) -> None:
-        """`environment`: variables for the workers on top of this process's; fixed from here on.
+        """Prepare a launcher with `environment`, variables for the workers on top of this process's.
 
         `network`: a folder whose `vsr_model` the workers import in place of the one beside `bench`.
         """
@@ -117,14 +117,17 @@ class Launcher:
             )
 
     def _loaded(self, what: str, timeout_s: float) -> Any:
-        """What the server says of it. Raises TimeoutError, and ServerRefusedError where it cannot."""
+        """Return the server's answer on an import.
+
+        Raises TimeoutError, or ServerRefusedError if it failed.
+        """
         answer = self._receive(timeout_s)
         if "refused" in answer:
             raise ServerRefusedError(answer["refused"])
         return answer[what]
 
     def _kill_unready(self) -> None:
-        """Kill a server that imports, with what was started there."""
+        """Kill a server that is still importing, with the processes that it started."""
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(self._process.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
@@ -132,12 +135,12 @@ class Launcher:
         self._process.kill()
 
     def restart(self) -> None:
-        """Begin again with a new server process, after one has died."""
+        """Start a new server process after one has died."""
         self.__exit__(None, None, None)
         self.__enter__()
 
     def spawn(self, target: str) -> WorkerProcess:
-        """A new worker that calls `target` ("module:function") with its end of a connection."""
+        """Return a new worker that calls `target` ("module:function") with its end of a connection."""
         ours, theirs = Pipe()
         try:
             _limit_receiving(ours)
@@ -152,31 +155,31 @@ class Launcher:
             raise
 
     def kill(self, worker: WorkerProcess) -> None:
-        """Kill the worker and all that it started. Its exit is still to be asked for."""
+        """Kill the worker and all that it started. Its exit status can still be read."""
         self._send({"kill": worker.pid})
 
     def exit_status(self, worker: WorkerProcess, timeout_s: float = 30.0) -> int:
-        """The worker's wait status (os.waitpid), waited for. Raises TimeoutError if it does not end."""
+        """Wait for the worker and return its wait status (os.waitpid). Raises TimeoutError."""
         deadline = monotonic() + timeout_s
         while worker.pid not in self._exits:
             self._note(self._receive(max(0.0, deadline - monotonic())))
         return self._exits.pop(worker.pid)
 
-    def last_words(self) -> str:
-        """The last line that the server or a worker printed; empty if none did."""
+    def last_line(self) -> str:
+        """Return the last line that the server or a worker printed, or an empty text."""
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - 4096))
         lines = self._output.read().decode(errors="replace").strip().splitlines()
         self._output.seek(0, os.SEEK_END)
         return lines[-1].strip() if lines else ""
 
-    def forget_words(self) -> None:
-        """Start afresh: what is printed from here on belongs to the next worker."""
+    def clear_output(self) -> None:
+        """Discard the output so far; later output belongs to the next worker."""
         self._output.truncate(0)
         self._output.seek(0)
 
     def _note(self, answer: dict[str, Any]) -> bool:
-        """Remember what the server said of a worker; whether it was that one has started."""
+        """Record the server's message about a worker; return whether the message is that one has started."""
         if "pid" in answer:
             self._running.add(answer["pid"])
             return True
@@ -206,15 +209,15 @@ class Launcher:
     def _death(self) -> ServerDiedError:
         status = self._process.wait(10)
         self._kill_orphans()
-        told = f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
-        words = self.last_words() if status >= 0 or not self._serves else ""  # any worker's, if killed
-        told += f" ({words})" if words else ""
+        how = f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
+        line = self.last_line() if status >= 0 or not self._serves else ""  # any worker's, if killed
+        how += f" ({line})" if line else ""
         if self._serves:
-            return ServerDiedError(told)
-        return ServerRefusedError(f"it ended while it was being imported: {told}")
+            return ServerDiedError(how)
+        return ServerRefusedError(f"it ended while it was being imported: {how}")
 
     def _kill_orphans(self) -> None:
-        """Where the server is killed the kernel ends the workers with it; what these had started is left."""
+        """Kill what the workers started: where the server is killed, the kernel ends only the workers."""
         for pid in self._running:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -222,14 +225,14 @@ class Launcher:
 
 
 class SharedLaunchers:
-    """Launchers for runs one after another, which so wait for torch's import once. A context manager."""
+    """A context manager that shares launchers between consecutive runs, so that torch is imported once."""
 
     def __init__(self) -> None:
         self._opened = ExitStack()
         self._by_variables: dict[tuple[tuple[str, str], ...], Launcher] = {}
 
     def __call__(self, environment: Mapping[str, str]) -> AbstractContextManager[Launcher]:
-        """One with these variables, which the context that this gives leaves open."""
+        """Return the launcher for these variables; leaving its context does not close it."""
         key = tuple(sorted(environment.items()))
         if key not in self._by_variables:
             self._by_variables[key] = self._opened.enter_context(Launcher(environment))
@@ -245,14 +248,14 @@ class SharedLaunchers:
 
 
 def _limit_receiving(connection: Connection) -> None:
-    """Have a message that began and does not end raise BlockingIOError, as where its sender was stopped."""
+    """Make an incomplete message raise BlockingIOError after a while, as when its sender was stopped."""
     seconds = struct.pack("ll", MESSAGE_TIMEOUT_S, 0)
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
 
 def signal_name(number: int) -> str:
-    """SIGKILL for 9; the number where it has no name."""
+    """Return a signal's name, such as SIGKILL for 9, or its number if it has none."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -260,11 +263,11 @@ def signal_name(number: int) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    """This process's variables, less the one that would overrule every backend's precision unseen."""
+    """Return this process's variables, without the one that silently overrides every backend's precision."""
     return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
 
 
 def _python_path(network: Path) -> str:
-    """This process's, behind the folders of what is measured and of `bench`, which may be a clone's."""
+    """Return this process's PYTHONPATH behind the folders of the network and of `bench`, maybe a clone's."""
     first = dict.fromkeys((str(network), str(ROOT)))
     return os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))

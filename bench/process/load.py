@@ -1,4 +1,4 @@
-"""What the server process imports before it forks workers, and why it cannot, where it cannot."""
+"""Import what workers need in the server process, before it forks them, and explain failures."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,14 +19,14 @@ _MAX_MESSAGE_CHARACTERS: Final = 400
 
 
 class RefusedError(Exception):
-    """What was imported cannot be measured; the message says why, without a full stop."""
+    """The imported network cannot be measured; the message says why, without a full stop."""
 
 
 def load(torch_imported: Callable[[float], None]) -> Path:
-    """Import what workers need; the folder that what is measured came from.
+    """Import what workers need, and return the folder that the network was imported from.
 
-    `torch_imported` is told how many seconds torch took, before what is measured is imported. Raises
-    RefusedError, and whatever the import of what is measured raises, SystemExit and KeyboardInterrupt too.
+    `torch_imported` is called with the seconds that torch took, before the network is imported. Raises
+    RefusedError, and whichever error the network's import raises, SystemExit and KeyboardInterrupt included.
     """
     begin = perf_counter()
     import_module(PRELOAD[0])
@@ -51,14 +51,14 @@ def load(torch_imported: Callable[[float], None]) -> Path:
 
 
 def why(error: BaseException) -> str:
-    """What `load` raised, in a line: its type, and the first line of its message."""
+    """Return an error of `load` in one line: its type, and the first line of its message."""
     if isinstance(error, RefusedError):
         return str(error)
-    said = type(error).__name__
+    message = type(error).__name__
     with suppress(Exception):  # the message may be made by the code that is to be measured
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said += f": {lines[0][:_MAX_MESSAGE_CHARACTERS]}" if lines else ""
-    return f"it ended while it was being imported ({said})" if isinstance(error, SystemExit) else said
+        message += f": {lines[0][:_MAX_MESSAGE_CHARACTERS]}" if lines else ""
+    return f"it ended while it was being imported ({message})" if isinstance(error, SystemExit) else message
 
 
 def _children() -> set[int]:

@@ -1,4 +1,4 @@
-"""Runs the jobs: a worker per group, a deadline per job, one record per job whatever happens to it."""
+"""Run the jobs: a worker per group, a deadline per job, and one record per job, however it ends."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from bench.process import launcher, verdicts
 from bench.process.admission import Admission
 from bench.process.interrupts import held_back
 from bench.process.launcher import WorkerProcess
-from bench.process.verdicts import Heard
+from bench.process.verdicts import Received
 from bench.records import CellRecord, Status
 
 WORKER: Final = "bench.measure.worker:main"
@@ -30,20 +30,20 @@ EXIT_TIMEOUT_S: Final = 10.0
 
 
 class Workers(Protocol):
-    """What the runner asks of bench.process.launcher.Launcher."""
+    """The part of bench.process.launcher.Launcher that the runner uses."""
 
     import_torch_s: float
 
     def spawn(self, target: str) -> WorkerProcess: ...
     def kill(self, worker: WorkerProcess) -> None: ...
     def exit_status(self, worker: WorkerProcess, timeout_s: float) -> int: ...
-    def last_words(self) -> str: ...
-    def forget_words(self) -> None: ...
+    def last_line(self) -> str: ...
+    def clear_output(self) -> None: ...
     def restart(self) -> None: ...
 
 
 class Observer(Protocol):
-    """Told what happens, as it happens."""
+    """A listener to the events of a run."""
 
     def job_started(self, job: Job) -> None: ...
     def job_progressed(self, job: Job, progress: Progress) -> None: ...
@@ -52,7 +52,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What the jobs of a run share."""
+    """Settings that the jobs of a run share."""
 
     experiment: Experiment
     references: Path  # a folder where CPU float32 results are kept meanwhile
@@ -71,7 +71,7 @@ class Run:
 
 
 def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer) -> None:
-    """Run every job and keep its record. An interrupt loses the job at hand and nothing else."""
+    """Run every job and keep its record. An interrupt loses only the current job."""
     runnable = []
     for job in jobs:
         reason = run.skip_reason(job.cell)
@@ -103,7 +103,7 @@ def _keep(job: Job, record: CellRecord, run: Run, observer: Observer) -> None:
 
 
 class _Processes:
-    """The worker at hand, and the one that is leaving."""
+    """The current worker, and the one that is ending."""
 
     def __init__(self, run: Run, workers: Workers) -> None:
         self._run = run
@@ -112,86 +112,89 @@ class _Processes:
         self._leaving: WorkerProcess | None = None  # done, and giving its memory back
 
     def record_of(self, job: Job, observer: Observer, *, last: bool, tries: int = 2) -> CellRecord:
-        """Have the job done. The `last` of those that share a process ends it, and so does an error.
+        """Run the job and return its record.
 
-        Where the server is lost before the job measured anything, it has another try: it is not to blame.
+        The `last` of the jobs that share a process ends the process, and so does an error. If the server is
+        lost before the job measured anything, it is tried again: the job did not cause it.
         """
         began = self._run.clock()
-        heard = Heard()
+        received = Received()
         try:
-            record = self._attempt(job, observer, last=last, began=began, heard=heard)
+            record = self._attempt(job, observer, last=last, began=began, received=received)
         except (ServerDiedError, TimeoutError) as error:
             # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
             self._restart()
-            if tries > 1 and heard.record is None and not heard.may_measure:
+            if tries > 1 and received.record is None and not received.may_measure:
                 return self.record_of(job, observer, last=last, tries=tries - 1)
-            record = heard.record or verdicts.of_lost_server(job, heard, error)
+            record = received.record or verdicts.of_lost_server(job, received, error)
         wall_s = self._run.clock() - began
-        return _with_costs(record, round_wall_s=wall_s, worker_start_s=heard.worker_start_s)
+        return _with_costs(record, round_wall_s=wall_s, worker_start_s=received.worker_start_s)
 
-    def _attempt(self, job: Job, observer: Observer, *, last: bool, began: float, heard: Heard) -> CellRecord:
+    def _attempt(
+        self, job: Job, observer: Observer, *, last: bool, began: float, received: Received
+    ) -> CellRecord:
         run, workers = self._run, self._workers
         kills = run.oom_kills()
         fresh = self._worker is None
         if self._worker is None:
-            workers.forget_words()
+            workers.clear_output()
             self._worker = workers.spawn(run.worker)
         worker = self._worker
         task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
-        self._converse(worker, task, observer, began=began, heard=heard)
+        self._exchange(worker, task, observer, began=began, received=received)
         status = 0
-        if heard.record is None:
+        if received.record is None:
             self._worker = None
-            status = _end(worker, workers, by_force=_hangs(heard))
+            status = _end(worker, workers, by_force=_hangs(received))
         # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
-        elif last or heard.record.status in (Status.ERROR, Status.OOM):
-            self._see_off()  # where it ended before it was ready
+        elif last or received.record.status in (Status.ERROR, Status.OOM):
+            self._await_leaving()  # where it ended before it was ready
             self.dismiss()
-        return heard.record or verdicts.of_lost_worker(
+        return received.record or verdicts.of_lost_worker(
             job,
-            heard,
+            received,
             status,
             oom_evidence=oom_evidence(kills, run.oom_kills()),
-            last_words=workers.last_words(),
+            last_line=workers.last_line(),
         )
 
-    def _converse(
-        self, worker: WorkerProcess, task: Task, observer: Observer, *, began: float, heard: Heard
+    def _exchange(
+        self, worker: WorkerProcess, task: Task, observer: Observer, *, began: float, received: Received
     ) -> None:
-        """Send the task and listen until its record, the worker's end or the deadline; `heard` is filled."""
+        """Send the task and receive into `received` until its record, the worker's end or the deadline."""
         run = self._run
         timeout_s = run.experiment.measure.timeout_s
         deadline = began + timeout_s
         try:
             worker.connection.send(task)
-            while heard.record is None:
+            while received.record is None:
                 if not wait([worker.connection], max(0.0, deadline - run.clock())):
-                    heard.timed_out_s = timeout_s
+                    received.timed_out_s = timeout_s
                     break
                 message = worker.connection.recv()
-                if heard.worker_start_s is None:
-                    heard.worker_start_s = run.clock() - began
+                if received.worker_start_s is None:
+                    received.worker_start_s = run.clock() - began
                 if isinstance(message, CellRecord):
-                    heard.record = message
+                    received.record = message
                 elif isinstance(message, Ready):
                     if self._leaving is not None:
                         asked = run.clock()
-                        self._see_off()
-                        self._workers.forget_words()  # the other's last
+                        self._await_leaving()
+                        self._workers.clear_output()  # the other's last
                         deadline += run.clock() - asked  # which is not this job's
-                    heard.may_measure = True
+                    received.may_measure = True
                     worker.connection.send(GO)
                 elif isinstance(message, Measured):
                     # The reference is not what the user's limit is about; it has as long again.
-                    heard.measured, heard.doing = message.record, "the CPU float32 reference"
+                    received.measured, received.doing = message.record, "the CPU float32 reference"
                     deadline = run.clock() + timeout_s
                 else:
-                    heard.doing = message.doing
+                    received.doing = message.doing
                     observer.job_progressed(task.job, message)
         except TimeoutError:  # of the worker that leaves; an OSError, too
             raise
         except BlockingIOError:
-            heard.unfinished_s = launcher.MESSAGE_TIMEOUT_S
+            received.unfinished_s = launcher.MESSAGE_TIMEOUT_S
         except (EOFError, OSError, UnpicklingError):
             pass  # the worker has ended, perhaps in the middle of a message; its exit status says how
 
@@ -200,22 +203,22 @@ class _Processes:
         self._workers.restart()
 
     def dismiss(self) -> None:
-        """Tell the worker at hand that there is no more for it."""
+        """Signal the current worker that it gets no more tasks."""
         if self._worker is not None:
             self._worker.connection.close()
             self._worker, self._leaving = None, self._worker
 
     def make_room(self) -> None:
-        """Have nothing of this run in memory: a worker at hand keeps what it has freed, for its next cell."""
+        """Free the memory of this run: an idle worker keeps what it has freed, for its next cell."""
         try:
-            self._see_off()
+            self._await_leaving()
             self.dismiss()
-            self._see_off()
+            self._await_leaving()
         except (ServerDiedError, TimeoutError):
             self._restart()
 
-    def _see_off(self) -> None:
-        """Wait until the worker that is leaving has left.
+    def _await_leaving(self) -> None:
+        """Wait until the ending worker has exited.
 
         It gives hundreds of megabytes back to the kernel, which takes longer than a fork. Meanwhile the next
         one begins and builds its model; it measures nothing before both are done.
@@ -225,12 +228,14 @@ class _Processes:
             self._leaving = None
 
     def end(self) -> None:
-        """Leave no process behind. A worker that is at hand has been interrupted: alone it would go on
-        measuring, and writing references."""
+        """Leave no process behind.
+
+        A current worker has been interrupted: alone it would go on measuring, and writing references.
+        """
         with suppress(ServerDiedError, TimeoutError):
             if self._worker is not None:
                 _end(self._worker, self._workers, by_force=True)
-            self._see_off()
+            self._await_leaving()
 
 
 def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
@@ -250,13 +255,13 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
     )
 
 
-def _hangs(heard: Heard) -> bool:
-    """Whether the worker would go on if it were let."""
-    return heard.timed_out_s is not None or heard.unfinished_s is not None
+def _hangs(received: Received) -> bool:
+    """Return whether the worker would go on if it were not killed."""
+    return received.timed_out_s is not None or received.unfinished_s is not None
 
 
 def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:
-    """Let the worker end, or make it; its wait status."""
+    """Wait for the worker to end, or kill it; return its wait status."""
     if by_force:
         workers.kill(worker)
     worker.connection.close()

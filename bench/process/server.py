@@ -40,7 +40,7 @@ _YOUNGEST: Final = (sys.maxsize, 0)
 
 
 class Server:
-    """Forks workers and looks after them until the parent hangs up."""
+    """A loop that forks workers and supervises them until the parent disconnects."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -65,10 +65,10 @@ class Server:
         finally:
             for pid in list(self._workers):
                 _kill_tree(pid)
-            _kill_what_is_left()
+            _kill_remaining()
 
     def _answer(self) -> bool:
-        """Handle one message; False when the parent has gone."""
+        """Handle one message; return False when the parent has gone."""
         message, descriptors, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE_BYTES, 1)
         if not message:
             return False
@@ -88,11 +88,11 @@ class Server:
             self._control.close()
             os.close(self._wake[0])
             os.close(self._wake[1])
-            _be_worker(target, descriptor, server)
+            _run_worker(target, descriptor, server)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(descriptor)
         self._workers.add(pid)
-        self._tell({"pid": pid})
+        self._send({"pid": pid})
 
     def _reap(self) -> None:
         exits = []
@@ -111,10 +111,10 @@ class Server:
         if reaped:  # an orphan's end, too, since its children are handed on then
             self._kill_orphans()
         for pid, status in exits:
-            self._tell({"exited": pid, "status": status})
+            self._send({"exited": pid, "status": status})
 
     def _kill_orphans(self) -> None:
-        """Kill what workers that have ended left behind: it was handed to this process.
+        """Kill the children of ended workers, which were handed to this process.
 
         So is what a living worker's daemons become; those are younger than the worker.
         """
@@ -124,7 +124,7 @@ class Server:
             if pid not in self._workers and age < oldest:
                 _kill_tree(pid)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
             _say(self._control, message)
 
@@ -133,8 +133,8 @@ def _say(control: socket.socket, message: dict[str, Any]) -> None:
     control.send(json.dumps(message).encode())
 
 
-def _be_worker(target: str, descriptor: int, server: int) -> None:
-    """Become a worker in the forked process; never returns."""
+def _run_worker(target: str, descriptor: int, server: int) -> None:
+    """Turn the forked process into a worker; never returns."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -145,7 +145,7 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
             os._exit(1)
-        _offer_to_the_oom_killer()
+        _raise_oom_score()
         module, _, function = target.partition(":")
         getattr(import_module(module), function)(Connection(descriptor))
         status = 0
@@ -162,7 +162,7 @@ def _be_worker(target: str, descriptor: int, server: int) -> None:
 
 
 def _age_key(pid: int) -> tuple[int, int]:
-    """Sorts processes by age: the kernel's tick of their start, and within a tick (10 ms) their number."""
+    """Return a key that sorts processes by age: the kernel's start tick (10 ms), then the number."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -172,7 +172,7 @@ def _age_key(pid: int) -> tuple[int, int]:
 
 
 def _exit_status(request: SystemExit) -> int:
-    """As the interpreter has it: nothing is 0, and a text goes to stderr."""
+    """Return the status as the interpreter does: nothing is 0, and a text goes to stderr."""
     if request.code is None:
         return 0
     if isinstance(request.code, int):
@@ -181,18 +181,18 @@ def _exit_status(request: SystemExit) -> int:
     return 1
 
 
-def _offer_to_the_oom_killer() -> None:
-    """If memory runs out, the worker is what should go, not the parent or the user's desktop."""
+def _raise_oom_score() -> None:
+    """Have the kernel end the worker if memory runs out, not the parent or the user's desktop."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-class _AskedToEndError(BaseException):
-    """SIGTERM: ends the server by way of its clearing up."""
+class _TerminatedError(BaseException):
+    """SIGTERM has arrived; the server ends after clearing up."""
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise _AskedToEndError
+    raise _TerminatedError
 
 
 def _prctl(option: int, value: int) -> None:
@@ -211,8 +211,8 @@ def _kill_tree(pid: int) -> None:
                 process.kill()
 
 
-def _kill_what_is_left() -> None:
-    """Kill all that workers started and that was handed to this process when they ended, and wait for it."""
+def _kill_remaining() -> None:
+    """Kill and await all that workers started and that was handed to this process when they ended."""
     for _ in range(_SWEEPS):
         left = psutil.Process().children(recursive=True)
         if not left:
@@ -224,8 +224,8 @@ def _kill_what_is_left() -> None:
 
 
 def _refuse(control: socket.socket, reason: str) -> NoReturn:
-    """Tell the parent, and end with all that was started, whatever threads would hold up an exit."""
-    _kill_what_is_left()
+    """Report the reason to the parent, and end with all children, even if threads would delay an exit."""
+    _kill_remaining()
     with suppress(BrokenPipeError):
         _say(control, {"refused": reason})
     os._exit(1)
@@ -258,7 +258,7 @@ def main() -> None:
         _say(control, {"network": str(network)})
         try:
             Server(control).serve()
-        except _AskedToEndError:  # all is cleared up
+        except _TerminatedError:  # all is cleared up
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
     sys.stdout.flush()

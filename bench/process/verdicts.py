@@ -1,4 +1,4 @@
-"""Why a job has no record of its worker's own: a status, and a reason that names its evidence. Pure."""
+"""Records for jobs whose worker sent none: a status, and a reason that names its evidence. Pure."""
 
 import os
 import signal
@@ -10,13 +10,18 @@ from bench.messages import blank_record
 from bench.process.launcher import signal_name
 from bench.records import CellRecord, Status
 
-_SAY_OUT_OF_MEMORY: Final = ("MemoryError", "OutOfMemoryError", "std::bad_alloc", "can't allocate memory")
-"""What Python, torch and C++ print last where memory ran out and nothing caught that."""
+_OUT_OF_MEMORY_MESSAGES: Final = (
+    "MemoryError",
+    "OutOfMemoryError",
+    "std::bad_alloc",
+    "can't allocate memory",
+)
+"""Last output of Python, torch and C++ when memory ran out and nothing caught the error."""
 
 
 @dataclass(kw_only=True)
-class Heard:
-    """What a worker said of a job, and what kept it from saying more."""
+class Received:
+    """Messages received from a worker about a job, and what kept it from sending more."""
 
     record: CellRecord | None = None
     measured: CellRecord | None = None  # all but the output check
@@ -28,20 +33,23 @@ class Heard:
 
 
 def of_lost_worker(
-    job: Job, heard: Heard, status: int, *, oom_evidence: str | None, last_words: str
+    job: Job, received: Received, status: int, *, oom_evidence: str | None, last_line: str
 ) -> CellRecord:
-    """The record of a job whose worker sent none. `status` is the worker's wait status (os.waitpid),
-    `oom_evidence` what the kernel says of a kill for want of memory (bench.machine.host_memory)."""
-    at = f"while at: {heard.doing}"
+    """Return the record of a job whose worker sent none.
+
+    `status` is the worker's wait status (os.waitpid), `oom_evidence` the kernel's report of a kill for lack
+    of memory (bench.machine.host_memory).
+    """
+    at = f"while at: {received.doing}"
     kind = Status.ERROR
-    said = f" ({last_words})" if last_words else ""
-    if heard.timed_out_s is not None:
+    printed = f" ({last_line})" if last_line else ""
+    if received.timed_out_s is not None:
         kind = Status.TIMEOUT
-        reason = f"not done within {heard.timed_out_s:g} s ({at})"
-    elif heard.unfinished_s is not None:
+        reason = f"not done within {received.timed_out_s:g} s ({at})"
+    elif received.unfinished_s is not None:
         reason = (
             f"the worker began to send a message, of which the end never came: it was killed after "
-            f"{heard.unfinished_s:g} s ({at})"
+            f"{received.unfinished_s:g} s ({at})"
         )
     elif os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -49,27 +57,27 @@ def of_lost_worker(
         if number == signal.SIGKILL and oom_evidence is not None:
             kind = Status.OOM
             reason += f" ({oom_evidence})"
-        elif _speak_of_memory(last_words):  # C++ aborts on an allocation that nothing caught
+        elif _mentions_memory(last_line):  # C++ aborts on an allocation that nothing caught
             kind = Status.OOM
-            reason += said
+            reason += printed
     else:
-        kind = Status.OOM if _speak_of_memory(last_words) else Status.ERROR
-        reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}{said}"
-    return as_far_as_heard(job, heard, kind, reason)
+        kind = Status.OOM if _mentions_memory(last_line) else Status.ERROR
+        reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}{printed}"
+    return partial_record(job, received, kind, reason)
 
 
-def of_lost_server(job: Job, heard: Heard, error: Exception) -> CellRecord:
-    """The record of a job during which the process that starts workers was lost."""
-    return as_far_as_heard(job, heard, Status.ERROR, f"the process that starts workers was lost: {error}")
+def of_lost_server(job: Job, received: Received, error: Exception) -> CellRecord:
+    """Return the record of a job during which the process that starts workers was lost."""
+    return partial_record(job, received, Status.ERROR, f"the process that starts workers was lost: {error}")
 
 
-def as_far_as_heard(job: Job, heard: Heard, kind: Status, reason: str) -> CellRecord:
-    """What was measured, where only the output check is missing; otherwise a record without figures."""
-    if heard.measured is not None:
+def partial_record(job: Job, received: Received, kind: Status, reason: str) -> CellRecord:
+    """Return the measurements if only the output check is missing, otherwise a record without figures."""
+    if received.measured is not None:
         warning = f"output not checked: {reason}"
-        return heard.measured.model_copy(update={"warnings": (*heard.measured.warnings, warning)})
+        return received.measured.model_copy(update={"warnings": (*received.measured.warnings, warning)})
     return blank_record(job, kind, reason)
 
 
-def _speak_of_memory(words: str) -> bool:
-    return any(said in words for said in _SAY_OUT_OF_MEMORY)
+def _mentions_memory(line: str) -> bool:
+    return any(message in line for message in _OUT_OF_MEMORY_MESSAGES)

@@ -304,7 +304,7 @@ class FakeWorkers:
     clock: FakeClock
     scripts: Mapping[tuple[str, int], Script]
     spawn_s: float = 0.0
-    words: str = ""
+    line: str = ""
     lingering: bool = False  # workers do not end unless they are killed
     import_torch_s: float = 1.5
     log: list[str] = field(default_factory=list)
@@ -333,10 +333,10 @@ class FakeWorkers:
         self.log.append(f"ended {worker.pid}")
         return self.statuses.get(worker.pid, 0)
 
-    def last_words(self) -> str:
-        return self.words
+    def last_line(self) -> str:
+        return self.line
 
-    def forget_words(self) -> None:
+    def clear_output(self) -> None:
         self.log.append("forget")
 
     def restart(self) -> None:

@@ -27,7 +27,7 @@ def found(launcher: Launcher) -> Found:
     worker = launcher.spawn("tests.bench.faulty_workers:memory_of_calls")
     with worker.connection as connection:
         said = tuple(connection.recv() for _ in range(4))
-    assert launcher.exit_status(worker) == 0, launcher.last_words()
+    assert launcher.exit_status(worker) == 0, launcher.last_line()
     return said
 
 
@@ -73,5 +73,5 @@ def test_a_device_is_read_beside(launcher):
     worker = launcher.spawn("tests.bench.faulty_workers:memory_on_a_device")
     with worker.connection as connection:
         profile = connection.recv()
-    assert launcher.exit_status(worker) == 0, launcher.last_words()
+    assert launcher.exit_status(worker) == 0, launcher.last_line()
     assert {point.device_bytes for point in profile.points} == {500}

@@ -327,7 +327,7 @@ def test_a_worker_that_dies_over_it(launcher, monkeypatch, target, end):
         return worker
 
     monkeypatch.setattr(launcher, "spawn", spawn_faulty)
-    launcher.forget_words()
+    launcher.clear_output()
     with pytest.raises(
         BadInput, match=rf"devices: the process that looks at them ended with exit status {end}$"
     ):

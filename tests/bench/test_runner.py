@@ -220,22 +220,22 @@ def test_what_was_measured_survives_its_output_check(monkeypatch, end, why):
 )  # fmt: skip
 def test_a_lost_worker(monkeypatch, end, status, reason):
     script = [Says(0.5, Progress(doing="cold", done=0, total=1)), end]
-    (kept,) = Bench(experiment(), [script], monkeypatch, words="boo")()
+    (kept,) = Bench(experiment(), [script], monkeypatch, line="boo")()
     assert (kept.status, kept.reason) == (status, reason)
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "line"),
     [
         (1 << 8, "MemoryError"),
         (signal.SIGABRT, "what():  std::bad_alloc"),
         (1 << 8, "RuntimeError: DefaultCPUAllocator: can't allocate memory: no"),
     ],
 )
-def test_last_words_of_memory_are_evidence(monkeypatch, status, words):
-    (kept,) = Bench(experiment(), [[Dies(0.5, status=status)]], monkeypatch, words=words)()
+def test_a_last_line_on_memory_is_evidence(monkeypatch, status, line):
+    (kept,) = Bench(experiment(), [[Dies(0.5, status=status)]], monkeypatch, line=line)()
     assert kept.status is Status.OOM
-    assert words in kept.reason
+    assert line in kept.reason
 
 
 def test_a_kill_is_out_of_memory_on_the_kernels_word_alone(monkeypatch):

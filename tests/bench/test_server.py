@@ -29,7 +29,7 @@ def _launcher() -> Iterator[Launcher]:
 
 @pytest.fixture
 def launcher(_launcher: Launcher) -> Launcher:
-    _launcher.forget_words()
+    _launcher.clear_output()
     return _launcher
 
 
@@ -94,27 +94,27 @@ def test_how_a_worker_ended_is_known(launcher, target, status):
 
 
 @pytest.mark.parametrize(
-    ("argument", "status", "words"), [(None, 0, ""), (0, 0, ""), (7, 7, ""), ("said why", 1, "said why")]
+    ("argument", "status", "line"), [(None, 0, ""), (0, 0, ""), (7, 7, ""), ("said why", 1, "said why")]
 )
-def test_sys_exit(launcher, argument, status, words):
+def test_sys_exit(launcher, argument, status, line):
     worker = spawn(launcher, "sys_exits")
     worker.connection.send(argument)
     assert end(launcher, worker) == status
-    assert launcher.last_words() == words
+    assert launcher.last_line() == line
 
 
-def test_an_uncaught_exception_is_the_last_words(launcher):
+def test_an_uncaught_exception_is_the_last_line(launcher):
     worker = spawn(launcher, "raises")
     assert end(launcher, worker) == 1
-    assert launcher.last_words() == "LookupError: these are the last words"
-    launcher.forget_words()
-    assert launcher.last_words() == ""
+    assert launcher.last_line() == "LookupError: these are the last words"
+    launcher.clear_output()
+    assert launcher.last_line() == ""
 
 
 def test_a_target_that_is_not_there(launcher):
     worker = spawn(launcher, "no_such_function")
     assert end(launcher, worker) == 1
-    assert "no_such_function" in launcher.last_words()
+    assert "no_such_function" in launcher.last_line()
 
 
 def test_exit_status_waits_no_longer_than_told(launcher):
@@ -270,7 +270,7 @@ def test_a_servers_end_leaves_nothing_of_its_workers(own_launcher, number):
     family = worker.connection.recv()
     ours = [pid for pid in family if psutil.Process(pid).status() and os.getsid(pid) == worker.pid]
     assert len(ours) >= 3
-    own_launcher.forget_words()
+    own_launcher.clear_output()
     os.write(own_launcher._output.fileno(), b"what a worker printed last\n")
     os.kill(own_launcher._process.pid, number)
     worker.connection.close()
