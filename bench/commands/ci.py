@@ -141,7 +141,7 @@ def ci(
 
 
 def _given(context: typer.Context) -> set[str]:
-    """The parameters that the command line has, be it with their default."""
+    """Return the parameters that the command line gives, even with their default."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
@@ -153,8 +153,8 @@ def _print(found: Found) -> None:
         out.print()
         for table in tables([found.comparison], found.failing):
             out.print(table)
-    if found.said:
-        out.print(Text(one_line(found.said)))
+    if found.message:
+        out.print(Text(one_line(found.message)))
     if found.interrupted:
         typer.echo(f"interrupted; the rest: {one_line(gate.again(found.folder))}")
         return
@@ -167,4 +167,4 @@ def _status(found: Found) -> int:
         return exits.INTERRUPTED
     if found.confirmed:
         return exits.FOUND
-    return exits.SOME_FAILED if found.both_failed or found.untold else exits.OK
+    return exits.SOME_FAILED if found.both_failed or found.inconclusive else exits.OK

@@ -22,7 +22,7 @@ from vsr_model.one_line import one_line
 
 
 class Format(StrEnum):
-    """What is printed."""
+    """Values of `--format`."""
 
     TEXT = "text"
     MARKDOWN = "markdown"

@@ -22,18 +22,18 @@ OF_THE_REQUEST: Final = (
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
     errno.EPERM, errno.EROFS,
 )  # fmt: skip
-"""What the system says of a path that cannot be meant as it was given."""
+"""System errors for a path that is not usable as given."""
 
 
 def without_output() -> int:
-    """Nobody hears any more; Python's last flush must not complain about it."""
+    """Return the exit status of a command whose output has no reader; silence Python's last flush."""
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return OUTPUT_CLOSED
 
 
 def explain(error: Exception) -> int:
-    """Say what a command raised; the exit status for it."""
+    """Print the reason for an error, and return its exit status."""
     # A wrong use of the command line: its base class has had several homes, its methods have not.
     if hasattr(error, "show") and hasattr(error, "format_message"):
         if len(error.format_message().splitlines()) > 1:  # the help, where nothing was asked for
@@ -55,6 +55,6 @@ def explain(error: Exception) -> int:
 
 
 def refuse(sentence: str) -> int:
-    """Say why, in one line that a terminal only shows, whatever a name in it holds."""
+    """Print the reason in one line without control characters, and return the exit status."""
     print("vsr-bench:", one_line(sentence), file=sys.stderr)  # noqa: T201 - the command line prints
     return BAD_REQUEST

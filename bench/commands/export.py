@@ -1,4 +1,4 @@
-"""The command `export`: reads a run's folder, and prints or writes it as another tool reads it."""
+"""The command `export`: reads a run's folder, and prints or writes it in another tool's format."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ def export(
 
 
 def _read(run: Path, stages: Sequence[str]) -> Export:
-    """Raises BadInput for a folder that holds no run, or one of which nothing can be exported."""
+    """Return the run of a folder for an export. Raises BadInput without a run or exportable figures."""
 
     folder = RunFolder.open(run)
     return export_of(
@@ -78,7 +78,7 @@ def _read(run: Path, stages: Sequence[str]) -> Export:
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    """Raises BadInput where no file may be put: writing replaces whatever has the name."""
+    """Raise BadInput where no file may be written: writing replaces an existing one."""
     if not output.parent.is_dir():
         raise BadInput(f"--output {output}: cannot be written, the folder {output.parent} does not exist")
     if output.is_symlink() or (output.exists() and not output.is_file()):

@@ -1,4 +1,4 @@
-"""Two revisions of the network compared on this machine: measured in turn, and anew where something fails.
+"""Compare two revisions of the network on this machine: measure in turn, and again where something fails.
 
 ci.json config.yaml                 what was asked for
 base/  head/                        runs like any other, measured in turn
@@ -52,11 +52,11 @@ MARKER: Final = "<!-- vsr-bench ci -->\n"
 """The comment's first line, by which a workflow finds the one that it made before."""
 
 Say = Callable[[str], None]
-"""Told, in a sentence, what a user should know meanwhile."""
+"""Receives sentences about the progress, for the user."""
 
 
 class Request(BaseModel):
-    """Which revisions are compared, in which cells, and what fails."""
+    """Revisions and cells to compare, and which verdicts fail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,13 +70,13 @@ class Request(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """How the comparison ended."""
+    """Result of a comparison of revisions."""
 
     folder: Path
     failing: tuple[Failing, ...]  # what was to fail
     comparison: Comparison | None = None  # None where it was interrupted before all was there
     confirmed: tuple[Failure, ...] = ()
-    said: str = ""  # how it was looked at
+    message: str = ""  # how the verdict was found
     pages: tuple[Path, ...] = ()
 
     @property
@@ -84,9 +84,9 @@ class Found:
         return self.comparison is None
 
     @property
-    def untold(self) -> bool:
-        """Whether it was compared, and of not one cell could anything be said."""
-        return self.comparison is not None and _untold(self.comparison)
+    def inconclusive(self) -> bool:
+        """True if it was compared, without a result for any cell."""
+        return self.comparison is not None and _is_inconclusive(self.comparison)
 
     @property
     def both_failed(self) -> int:
@@ -105,8 +105,11 @@ def start(
     output: Path | None = None,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Compare the revisions in a new folder. Raises BadInput where it cannot be, and KeyboardInterrupt where
-    it is interrupted too early for anything to be kept; nothing is written then."""
+    """Compare the revisions in a new folder.
+
+    Raises BadInput where that is not possible, and KeyboardInterrupt where it is interrupted too early for
+    anything to be kept; nothing is written then.
+    """
     _check_place(output or free_path("ci"))
     folder: Path | None = None
     try:
@@ -130,20 +133,23 @@ def resume(
     *,
     launch: in_turn.Launch = Launcher,
 ) -> Found:
-    """Go on where it stopped. Raises BadInput for a folder that holds none, and where machine, program or
-    revisions are not those that it began with; KeyboardInterrupt where it is interrupted before that."""
+    """Continue an interrupted comparison.
+
+    Raises BadInput for a folder without one, and where machine, program or revisions are not those that it
+    began with; KeyboardInterrupt where it is interrupted before that.
+    """
     request, experiment = read_request(folder, CI_NAME, Request, "comparison of revisions")
     with alone(folder, CI_NAME), _ready(request, experiment, repository, say, launch) as sides:
         return _carry_out(_Gate(folder, request, experiment, sides, display, say))
 
 
 def again(folder: Path) -> str:
-    """The command that goes on."""
+    """Return the command that resumes a comparison."""
     return f"vsr-bench ci --resume {folder}"
 
 
 def _check_place(folder: Path) -> None:
-    """Raise BadInput where a new comparison must not go."""
+    """Raise BadInput where a new comparison must not be written."""
     if (folder / CI_NAME).is_file():
         raise BadInput(
             f"{folder}: holds a comparison of revisions already; name another folder, or go on with it by "
@@ -155,7 +161,7 @@ def _check_place(folder: Path) -> None:
 
 
 def _check_rounds(rounds: int, cells: int) -> None:
-    """Raise BadInput for so few rounds that no cell could ever be told to be slower."""
+    """Raise BadInput if there are too few rounds to show that any cell is slower."""
     if rounds < MIN_ROUNDS:
         raise BadInput(
             f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
@@ -197,7 +203,7 @@ def _same_network(sides: Sequence[ReadySide]) -> bool:
 
 @dataclass(frozen=True)
 class _Gate:
-    """All that a comparison is carried out with."""
+    """All that a comparison needs to be carried out."""
 
     folder: Path
     request: Request
@@ -219,7 +225,7 @@ def _carry_out(gate: _Gate) -> Found:
 def _compared(gate: _Gate) -> Found:
     request = gate.request
     comparison = _look(gate, gate.folder, request.filters)
-    said = "Both sides have the same vsr_model. " if _same_network(gate.sides) else ""
+    message = "Both sides have the same vsr_model. " if _same_network(gate.sides) else ""
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
         gate.say("something fails: its cells are measured anew")
@@ -228,22 +234,22 @@ def _compared(gate: _Gate) -> Found:
         filters = (*request.filters, *filters_of(confirmed))
         second = _look(gate, gate.folder / SECOND, filters, family=asked_about)
         settled = settle(comparison, confirmed, second, request.fail_on)
-        comparison, confirmed, said = settled.comparison, settled.confirmed, said + settled.said
-    if _untold(comparison):
-        said = f"{_why_untold(comparison)} {said}"
-    said = said.strip()
+        comparison, confirmed, message = settled.comparison, settled.confirmed, message + settled.said
+    if _is_inconclusive(comparison):
+        message = f"{_inconclusive_reason(comparison)} {message}"
+    message = message.strip()
     return Found(
         folder=gate.folder,
         failing=request.fail_on,
         comparison=comparison,
         confirmed=confirmed,
-        said=said,
-        pages=_write(gate.folder, comparison, request.fail_on, said),
+        message=message,
+        pages=_write(gate.folder, comparison, request.fail_on, message),
     )
 
 
 def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) -> Comparison:
-    """Measure both sides in turn, and compare them. Raises KeyboardInterrupt where that was interrupted."""
+    """Measure both sides in turn, and return their comparison. Raises KeyboardInterrupt if interrupted."""
     paths = [place / BASE, place / HEAD]
     done = in_turn.measure(
         gate.experiment, gate.sides, paths, gate.display, again=again(gate.folder), filters=filters
@@ -253,25 +259,25 @@ def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) 
         raise KeyboardInterrupt
     names = (gate.request.base.asked, gate.request.head.asked)
     (found,) = compare_run.compare(paths[0], paths[1:], gate.request.limits, names=names, family=family)
-    told = outputs_caution(outputs)
-    return replace(found, cautions=(told, *found.cautions)) if told else found
+    caution = outputs_caution(outputs)
+    return replace(found, cautions=(caution, *found.cautions)) if caution else found
 
 
-def _untold(comparison: Comparison) -> bool:
-    """An unclear cell with an interval is no such: how much slower it is at most stands there."""
+def _is_inconclusive(comparison: Comparison) -> bool:
+    """Return whether no cell has a result; an interval is one: it bounds how much slower a cell is."""
     return all(
         cell.verdict in UNTOLD and (cell.change is None or cell.change.low is None)
         for cell in comparison.cells
     )
 
 
-def _why_untold(comparison: Comparison) -> str:
+def _inconclusive_reason(comparison: Comparison) -> str:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
     return f"Nothing is known of any cell, a regression as little as its absence ({counts})."
 
 
 def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[OutputDifference]:
-    """What was found now, and of other clips what was found before an interrupt; kept for the next time."""
+    """Return and keep the differences found now, and those of other clips found before an interrupt."""
     path = place / OUTPUTS_NAME
     before = of_json(path) if path.is_file() else []
     if not found:
@@ -282,8 +288,10 @@ def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[Ou
     return kept
 
 
-def _write(folder: Path, comparison: Comparison, failing: Sequence[Failing], said: str) -> tuple[Path, ...]:
-    pages = compare_pages.write(folder, [comparison], failing, look=said)
+def _write(
+    folder: Path, comparison: Comparison, failing: Sequence[Failing], message: str
+) -> tuple[Path, ...]:
+    pages = compare_pages.write(folder, [comparison], failing, look=message)
     comment = folder / COMMENT_NAME
     write_whole(comment, MARKER + pages.markdown.read_text(encoding="utf-8"))
     return pages.html, comment, pages.markdown, pages.json, pages.junit

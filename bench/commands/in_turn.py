@@ -1,9 +1,9 @@
-"""Several sides of one experiment measured in turn: what the machine does meanwhile, it does to all of them.
+"""Measure several sides of one experiment in turn, so that changes of the machine affect all of them alike.
 
 Group by group (bench.grid.plan.groups; with `isolation: cell` a group is one round of one cell) every side is
 measured before any goes on to the next group: A B in even rounds and B A in odd ones, so that neither always
 follows the other, and a drift within a pair has the other sign in the next. Each side is a run like any
-other, in a folder of its own, whose records tell by their `started_at` that they were made so.
+other, in a folder of its own, whose records show by their `started_at` that they were measured so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,23 +34,23 @@ _T = TypeVar("_T")
 
 
 class SidesObserver(Protocol):
-    """Shows one progress of all sides."""
+    """An observer that shows one progress of all sides."""
 
     def of_side(self, name: str, /) -> Observer: ...
 
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[SidesObserver]]
-"""Makes what shows the progress of so many jobs, those of all sides."""
+"""Factory of the display of the progress of all sides' jobs."""
 
 Launch = Callable[[Mapping[str, str], Path], AbstractContextManager[Launcher]]
-"""Gives a launcher whose workers have the variables and the network."""
+"""Factory of a launcher whose workers have the variables and the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A network among those that are measured in turn."""
+    """A network that is measured in turn with others."""
 
-    name: str  # by which progress and pages tell it from the others
+    name: str  # shown in progress and on pages
     network: Path  # the folder that its vsr_model is imported from
     commit: str  # of that vsr_model, `-dirty` at its end where files differ from it
     origin: str  # what a message calls that vsr_model
@@ -58,7 +58,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadySide:
-    """A side whose workers can be started, and all that must be known before they are."""
+    """A side whose workers can be started, with what must be known before they are."""
 
     side: Side
     launcher: Launcher
@@ -69,7 +69,7 @@ class ReadySide:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How it ended."""
+    """Result of a measurement in turn."""
 
     interrupted: bool
     outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both made a clip's now
@@ -79,7 +79,7 @@ class Outcome:
 def ready(
     experiment: Experiment, cells: Sequence[Cell], sides: Sequence[Side], *, launch: Launch = Launcher
 ) -> Iterator[tuple[ReadySide, ...]]:
-    """Every side with its server started and its questions answered; nothing is written.
+    """Yield every side with its server started and its questions answered; nothing is written.
 
     Raises BadInput for cells that cannot be met, and for a network that this program cannot use.
     """
@@ -116,7 +116,7 @@ def ready(
 
 
 def check_measurable(cells: Sequence[Cell], sides: Sequence[ReadySide]) -> None:
-    """Raises BadInput where this machine can measure not one of the cells."""
+    """Raise BadInput if this machine can measure none of the cells."""
     reasons = [preflight.skip_reason(cell, sides[0].answer) for cell in cells]
     if all(reasons):
         raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
@@ -131,7 +131,7 @@ def measure(
     again: str,
     filters: Sequence[str] = (),
 ) -> Outcome:
-    """Measure every side into its folder, or what is missing there; `again` is the command that goes on.
+    """Measure what is missing of every side in its folder; `again` is the command that resumes it.
 
     Raises BadInput, before anything is written, where a folder holds another run, or one that another machine
     or other code began; RunStoppedError where the system refuses to write.
@@ -159,7 +159,7 @@ def measure(
 def _execute(
     turns: Sequence["_Turn"], cells: Sequence[Cell], measure: Measure, display: DisplayFactory
 ) -> bool:
-    """Do what is left, in turn; whether it was interrupted."""
+    """Run the remaining jobs in turn; return whether they were interrupted."""
     try:
         with display([job for turn in turns for job in turn.left.values()], measure) as shown:
             for jobs, turn in in_order(plan.schedule(cells, measure), turns, measure):
@@ -172,7 +172,7 @@ def _execute(
 
 
 def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iterator[tuple[list[Job], _T]]:
-    """The jobs of each group with the side that does them: forth in even rounds, and back in odd ones."""
+    """Yield the jobs of each group with their side: in order in even rounds, reversed in odd ones."""
     for group in plan.groups(jobs, isolation=measure.isolation):
         for side in sides if group[0].round % 2 == 0 else reversed(sides):
             yield group, side
@@ -180,7 +180,7 @@ def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iter
 
 @dataclass(frozen=True, kw_only=True)
 class _Turn:
-    """A side, its folder, and what is left to do there."""
+    """A side, its folder, and the jobs left to run there."""
 
     side: ReadySide
     folder: RunFolder

@@ -1,4 +1,4 @@
-"""A run from its plan to its report; nothing is written before all that can be checked has been."""
+"""A run from its plan to its report; nothing is written before everything that can be checked has been."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,15 +31,15 @@ from bench.results.run_folder import RunFolder, check_free, default_path
 from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
-"""Makes what shows the progress of so many jobs."""
+"""Factory of the display of the jobs' progress."""
 
 Launch = Callable[[Mapping[str, str]], AbstractContextManager[Launcher]]
-"""Gives a launcher whose workers have the variables."""
+"""Factory of a launcher whose workers have the variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """Another worker that measures, in a way of its own: all cells of a backend before those of the next."""
+    """A different measuring worker with its own method: all cells of a backend before those of the next."""
 
     worker: str  # bench.process.runner.Run.worker
     method: object  # goes to the worker with every task
@@ -48,7 +48,7 @@ class Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended, and where its results are."""
+    """End of a run, and the paths of its results."""
 
     folder: Path
     statuses: dict[Status, int]  # of the cells that have a record
@@ -77,9 +77,9 @@ def start(
     script: Script | None = None,
     tracing: Callable[[], AbstractContextManager[Tell]] | None = None,
 ) -> Outcome:
-    """Run the experiment into a new folder, measured by the ordinary worker or by a `script`.
+    """Run the experiment in a new folder, measured by the ordinary worker or by a `script`.
 
-    `tracing` gives, while it lasts, what is told how far the cells' costs are traced.
+    `tracing` opens a context whose value is called with the progress of tracing the cells' costs.
     Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
     results will stand was made by another machine or other code.
     """
@@ -124,8 +124,11 @@ def resume(
     launch: Launch = Launcher,
     script: Script | None = None,
 ) -> Outcome:
-    """Run what a folder's run has not yet done. Raises BadInput for a folder that holds none, and where that
-    would be another run: its configuration (and `given`, if any), machine, code or files are not the same."""
+    """Run what a folder's run has not done yet.
+
+    Raises BadInput for a folder without a run, and where the run would be another one: its configuration (and
+    `given`, if any), machine, code or files are not the same.
+    """
     folder = RunFolder.open(path)
     folder.check_config(given)
     cells = folder.cells()
@@ -141,12 +144,12 @@ def resume(
 
 
 def _method(script: Script | None) -> dict[str, str]:
-    """What environment.json has of a script, so that no other goes on with its run."""
+    """Return what environment.json records of a script, so that no other one resumes its run."""
     return {} if script is None else {"method": script.says}
 
 
 def rebuild(path: Path) -> Outcome:
-    """Derive a run's tables, plots and report from its journal anew."""
+    """Derive a run's tables, plots and report from its journal again."""
     folder = RunFolder.open(path)
     with folder.journal():
         rmtree(folder.references, ignore_errors=True)  # of a run that was killed
@@ -184,7 +187,7 @@ def _carry_out(
 
 
 def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:
-    """Each round in the order of the grid, all cells of a backend before those of the next."""
+    """Return each round in the order of the grid, all cells of a backend before those of the next."""
     backends = list(dict.fromkeys(cell.backend.name for cell in cells))
     place = {cell.id: (backends.index(cell.backend.name), index) for index, cell in enumerate(cells)}
     return sorted(jobs, key=lambda job: (job.round, place[job.cell.id]))
@@ -197,7 +200,7 @@ def _measure_ceilings(
     answer: preflight.Answer,
     moment: Moment,
 ) -> None:
-    """What limits the machine, as far as the run asks for it and does not have it yet."""
+    """Measure the ceilings that the run asks for and does not have yet."""
     ceilings.measure(
         launcher,
         _ceilings_missing(folder, cells, answer, moment),
@@ -209,7 +212,7 @@ def _measure_ceilings(
 def _ceilings_missing(
     folder: RunFolder, cells: Sequence[Cell], answer: preflight.Answer, moment: Moment
 ) -> list[CeilingSpec]:
-    """Those that the run asks for and has no samples of: what failed once may be measured now."""
+    """Return the ceilings that the run needs and has no samples of, including failed ones."""
     if not folder.experiment.measure.ceilings:
         return []
     backends = {cell.backend.name: cell.backend for cell in cells}
@@ -225,7 +228,7 @@ def _ceilings_missing(
 def left_to_do(
     folder: RunFolder, journal: Journal, cells: Sequence[Cell], answer: preflight.Answer
 ) -> tuple[list[Job], Run]:
-    """The rounds that a run has no record of, in order, and what they share."""
+    """Return the rounds that a run has no record of, in order, and the settings that they share."""
     records = folder.records()
     finished = {(record.cell, record.round) for record in records}
     planned = plan.schedule(cells, folder.experiment.measure)
@@ -254,8 +257,10 @@ def _again(folder: RunFolder) -> str:
 
 
 def stopped(error: OSError, path: Path, again: str) -> RunStoppedError:
-    """For what the system refuses while results are written, most often for want of space; `again` is the
-    command that does the rest."""
+    """Return the error for a failed write of results, most often for lack of space.
+
+    `again` is the command that does the rest.
+    """
     return RunStoppedError(
         f"{error.filename or path}: {error.strerror or error}; what is done is kept, and the rest is for "
         f"{again}"
@@ -263,7 +268,7 @@ def stopped(error: OSError, path: Path, again: str) -> RunStoppedError:
 
 
 def derive(folder: RunFolder, planned: int, *, again: str, interrupted: bool) -> Outcome:
-    """Tables, plots and report from the journal. Raises RunStoppedError that names the command `again`."""
+    """Derive tables, plots and report from the journal. Raises RunStoppedError naming the command `again`."""
     try:
         return _derived(folder, planned, interrupted=interrupted)
     except OSError as error:

@@ -87,7 +87,7 @@ FailOn = Annotated[
 def experiment_of(
     source: str, variants: Sequence[str] | None, assignments: Sequence[str] | None
 ) -> tuple[Experiment, Source]:
-    """Return what a CONFIG, its variants and the fields set on top mean, and where each value stands.
+    """Return the experiment of a CONFIG with its variants and fields set on top, and its source.
 
     Raises BadInput.
     """

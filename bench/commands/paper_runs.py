@@ -18,12 +18,12 @@ from bench.reporting import folders
 from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 
 SCRIPT: Final = "bench.paper.script:main"
-"""The worker that measures as the paper did."""
+"""Worker that measures with the method of the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduced:
-    """How far the experiments came."""
+    """Result of a reproduction: the runs done so far."""
 
     statuses: Counter[Status]  # of the cells of all runs
     done: int  # runs
@@ -31,12 +31,12 @@ class Reproduced:
 
 
 def reproduce(
-    folder: Path, wanted: Request, display: runs.DisplayFactory, tell: Callable[[str], None]
+    folder: Path, wanted: Request, display: runs.DisplayFactory, progress: Callable[[str], None]
 ) -> Reproduced:
-    """Do every run that is not done yet, in order; Ctrl-C keeps what is done.
+    """Do every missing run, in order; Ctrl-C keeps what is done.
 
-    `tell` gets a line for each. Raises BadInput where going on would lay another machine's figures, or other
-    code's, beside those that are there.
+    `progress` is called with a line for each. Raises BadInput where going on would mix in figures of another
+    machine or of other code.
     """
     steps, begun = wanted.steps, runs_of(folder, wanted)
     left = [step.folder for step in steps if not is_done(begun.get(step.folder))]
@@ -49,7 +49,7 @@ def reproduce(
         with SharedLaunchers() as launch:
             for number, step in enumerate(steps, start=1):
                 if step.folder in left:
-                    tell(f"[{number}/{len(steps)}] {step.folder}")
+                    progress(f"[{number}/{len(steps)}] {step.folder}")
                     beside = list(runs_of(folder, wanted).values())
                     if interrupted := _carry_out(folder / step.folder, step, display, launch, beside):
                         break

@@ -22,8 +22,8 @@ def plan(
     """List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them."""
     experiment, source_of = experiment_of(source, variants, assignments)
     cells = cells_of(experiment, filters or ())
-    with places_named(source_of.named), tracing() as tell, Launcher({}) as launcher:
-        answer = preflight.ask(launcher, cells, tell=tell)
+    with places_named(source_of.named), tracing() as progress, Launcher({}) as launcher:
+        answer = preflight.ask(launcher, cells, tell=progress)
     rates = estimate.machine_rates(cells)
     estimates = [estimate.cost(cell, answer.costs_of(cell), experiment.measure, rates) for cell in cells]
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere. Both go to stderr."""
 
 import os
 import sys
@@ -24,21 +24,20 @@ from bench.units import time_left
 from vsr_model.one_line import visible
 
 BETWEEN_LINES_S: Final = 30.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class ProgressConsole(Console):
-    """Standard error, whose reader may go away: a run does not end for that."""
+    """Standard error, whose reader may go away without ending the run."""
 
     def __init__(self) -> None:
         super().__init__(file=cast(TextIO, _Patient(sys.stderr)))
 
 
 class _Patient:
-    """A stream that drops what it cannot write: its pipe has no reader any more, its terminal was closed, its
-    disk is full.
+    """A stream that drops what it cannot write: no reader of the pipe, a closed terminal, or a full disk.
 
-    From then on its file is the null device: a last flush that failed, as Python exits, would change the exit
+    From then on its file is the null device: a failing last flush, as Python exits, would change the exit
     status.
     """
 
@@ -67,7 +66,7 @@ class _Patient:
 
 
 class Display:
-    """Keeps count of the work and shows it. An observer of the runner, and a context manager."""
+    """Observer of the runner that counts the work and shows it. A context manager."""
 
     def __init__(self, jobs: Sequence[Job], measure: Measure, console: Console) -> None:
         self._console = console
@@ -79,7 +78,7 @@ class Display:
         self._worked_s = 0.0
         self._began = 0.0
         self._side = ""  # whose job it is, and a blank, where there are several
-        self._skipped: dict[str, list[str]] = {}  # cells that are not told yet, by their reason
+        self._skipped: dict[str, list[str]] = {}  # cells to report, by reason
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -103,17 +102,17 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tell_skipped()
+        self._print_skipped()
         if self._bar is not None:
             self._bar.stop()
 
     def of_side(self, name: str) -> "Display":
-        """The same display, which from here on is told of this side's jobs."""
+        """Return this display, which from here on reports this side's jobs."""
         self._side = f"{name} "
         return self
 
     def job_started(self, job: Job) -> None:
-        self._tell_skipped()
+        self._print_skipped()
         self._began = monotonic()
         self._show(job, "starting", 0.0)
 
@@ -137,8 +136,8 @@ class Display:
         if self._bar is not None:
             self._bar.update(self._task, completed=100 * (1 - self._left / self._total), refresh=True)
 
-    def _tell_skipped(self) -> None:
-        """Tell once per reason how many cells were skipped since the last time."""
+    def _print_skipped(self) -> None:
+        """Print once per reason how many cells were skipped since the last time."""
         for reason, cells in self._skipped.items():
             different = list(dict.fromkeys(cells))
             what = different[0] if len(different) == 1 else f"{len(different)} cells"
@@ -166,37 +165,37 @@ class Display:
 
 
 def shown(jobs: Sequence[Job], measure: Measure) -> Display:
-    """The progress of so many jobs, to whoever reads standard error."""
+    """Return a display of the progress of the jobs on standard error."""
     return Display(jobs, measure, ProgressConsole())
 
 
 @contextmanager
 def tracing() -> Iterator[Callable[[int, int], None]]:
-    """Show how far the costs of a grid's cells are traced.
+    """Show the progress of tracing the costs of a grid's cells.
 
-    It is a line that goes away on a terminal, elsewhere one now and then.
+    On a terminal it is a line that disappears, elsewhere a line now and then.
     """
     console = ProgressConsole()
-    said_s = monotonic()
+    printed_s = monotonic()
     shown = (
         console.status("looking at networks, inputs and devices") if console.is_terminal else nullcontext()
     )
     with shown as line:
 
-        def tell(done: int, total: int) -> None:
-            nonlocal said_s
-            said = f"tracing costs: {done} of {total} cells"
+        def progress(done: int, total: int) -> None:
+            nonlocal printed_s
+            text = f"tracing costs: {done} of {total} cells"
             if line is not None:
-                line.update(said)
-            elif monotonic() - said_s >= BETWEEN_LINES_S:
-                said_s = monotonic()
-                console.print(said, highlight=False)
+                line.update(text)
+            elif monotonic() - printed_s >= BETWEEN_LINES_S:
+                printed_s = monotonic()
+                console.print(text, highlight=False)
 
-        yield tell
+        yield progress
 
 
 def _weight(job: Job, measure: Measure) -> float:
-    """Work of a job, up to a factor that jobs share."""
+    """Return the work of a job, up to a factor that jobs share."""
     cell = job.cell
     slowness = 2.0 if cell.backend.threads == 1 else 1.0
     pixels = cell.batch * cell.frames * cell.height * cell.width

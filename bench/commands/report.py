@@ -9,7 +9,7 @@ from bench.reporting import folders
 from vsr_model.one_line import one_line
 
 LEFT_OUT_NAMED: Final = 5
-"""Folders that a report leaves out, by name on the terminal."""
+"""Number of left-out folders that the terminal names."""
 
 
 def report(

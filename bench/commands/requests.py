@@ -1,6 +1,6 @@
-"""What a gate or a search was asked for, kept in its folder so that it can be gone on with.
+"""Store what a gate or a search was asked for in its folder, so that it can be resumed.
 
-A folder has the request as JSON, under a name that tells whose it is, and config.yaml, the experiment.
+A folder has the request as JSON, under the name of its command, and config.yaml, the experiment.
 """
 
 import fcntl
@@ -24,8 +24,11 @@ _Asked = TypeVar("_Asked", bound=BaseModel)
 
 
 def write_request(folder: Path, name: str, request: BaseModel, experiment: Experiment) -> None:
-    """Begin in a folder that is new or empty. Raises BadInput for one that cannot be written to, or where
-    another process has just begun, and leaves nothing of its own there."""
+    """Write the request and the experiment into a folder that is new or empty.
+
+    Raises BadInput for a folder that cannot be written to, or where another process has just begun, and
+    leaves nothing of its own there.
+    """
     text = json.dumps({"schema_version": SCHEMA_VERSION, **request.model_dump(mode="json")}, indent=2) + "\n"
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -48,7 +51,10 @@ def write_request(folder: Path, name: str, request: BaseModel, experiment: Exper
 
 
 def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> tuple[_Asked, Experiment]:
-    """What a folder was begun with. Raises BadInput for one that holds none; `what` is what it then lacks."""
+    """Return the request of a folder and its experiment. Raises BadInput if there is none.
+
+    `what` names the request in the message.
+    """
     path = folder / name
     if not path.is_file():
         raise BadInput(f"{folder}: holds no {what} (there is no {name} in it)")
@@ -65,7 +71,7 @@ def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> tupl
 
 @contextmanager
 def alone(folder: Path, name: str) -> Iterator[None]:
-    """While the block goes on no other process measures there. Raises BadInput where one does already."""
+    """Keep other processes from measuring in the folder during the block. Raises BadInput if one does."""
     with (folder / name).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Revisions of a git repository, and the network of each laid out in a folder.
+"""Read revisions of a git repository, and extract the network of each into a folder.
 
 Files are read object by object, byte for byte as they were committed, and the repository is only read. `git
 worktree` would need to write to it, would leave a registration there where it is killed, and would run the
@@ -17,10 +17,10 @@ from bench.results.identity import CACHES, NETWORK, SHOWN, package_files
 from vsr_model.errors import BadInput
 
 AS_THEY_LIE: Final = "."
-"""The word for the files as they lie in the working tree, committed or not."""
+"""Name for the files in the working tree, committed or not."""
 
 TIMEOUT_S: Final = 120
-"""For one call of git; one that has to fetch what a partial clone has left out takes seconds."""
+"""Limit for one call of git; one that has to fetch what a partial clone has left out takes seconds."""
 
 _PROGRAM: Final = "100755"
 _FILES: Final = ("100644", "100664", _PROGRAM)
@@ -48,12 +48,12 @@ class Revision:
 
     @property
     def described(self) -> str:
-        """As environment.json has a commit."""
+        """The commit as environment.json has it."""
         return f"{self.commit}-dirty" if self.dirty else self.commit
 
     @property
     def named(self) -> str:
-        """As a message has it."""
+        """The revision as messages write it."""
         return self.asked if self.asked == AS_THEY_LIE else f"{self.asked} ({self.commit[:12]})"
 
 
@@ -136,7 +136,7 @@ class Repository:
                 to.chmod(0o755)
 
     def _here(self) -> str:
-        """The repository, with what a revision that is there elsewhere may want."""
+        """Return the repository as text, with a hint where the revision may exist elsewhere."""
         here = f"the repository at {self._folder}"
         if self._run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
             return (
@@ -146,7 +146,7 @@ class Repository:
         return f"{here}; perhaps `git fetch` brings it"
 
     def _run(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """git on what the repository holds, wherever in it the folder lies: paths start at its top."""
+        """Run git on the repository, wherever in it the folder lies: paths start at its top."""
         return _git(Path(self._git_dir), f"--git-dir={self._git_dir}", *arguments, given=given)
 
 
@@ -171,6 +171,6 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.Comple
 
 
 def _why(ended: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said where it failed."""
+    """Return git's error message."""
     lines = ended.stderr.decode(errors="replace").strip().splitlines()
     return lines[0] if lines else f"exit status {ended.returncode}"

@@ -23,7 +23,7 @@ from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
 IMAGES_NAMED: Final = 8
-"""Of a run, on the terminal."""
+"""Number of images of a run that the terminal names."""
 
 
 def run(

@@ -166,10 +166,10 @@ def _print(found: Tuned) -> None:
         typer.echo(f"interrupted; the rest: {one_line(tune_search.again(found.folder))}")
         return
     out = console.output()
-    told = tune_search.lines(found)
+    lines = tune_search.lines(found)
     out.print()
     out.print(
-        console.table_of([Column(title=title, cells=[row[place] for row in told])
+        console.table_of([Column(title=title, cells=[row[place] for row in lines])
                   for place, title in enumerate(("stage", "backend", "speed, output"))])
     )  # fmt: skip
     verdict = found.verdict

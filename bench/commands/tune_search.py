@@ -1,4 +1,4 @@
-"""The search for the fastest backend, from a grid to a file of it: stage by stage, each a run as any other.
+"""The search for the fastest backend: from a grid to a backend file, stage by stage, each an ordinary run.
 
 request.json config.yaml        what was asked for; the grid as given, whose clips are tuned for
 1-alone/ 2-together-1/ ...      the stages: runs, with a report each
@@ -58,7 +58,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """How a search ended."""
+    """Result of a search."""
 
     folder: Path
     interrupted: bool
@@ -74,7 +74,7 @@ class Tuned:
 
 
 def device_here(experiment: Experiment, launch: SharedLaunchers) -> str:
-    """`cuda` where this machine has such a device, otherwise `cpu`."""
+    """Return `cuda` where this machine has such a device, otherwise `cpu`."""
     return "cpu" if _unavailable(experiment, "cuda", launch) else "cuda"
 
 
@@ -88,8 +88,11 @@ def start(
     folder: Path | None = None,
     clock: Clock = monotonic,
 ) -> Tuned:
-    """Search in a new folder; `ask` makes the request for a device, which is this machine's where none is
-    given. Raises BadInput, before anything is written, for what cannot be met."""
+    """Search in a new folder.
+
+    `ask` makes the request for a device, which is this machine's where none is given. Raises BadInput, before
+    anything is written, for a request that cannot be met.
+    """
     check_free(folder or free_path(f"{STEM}-{experiment.name}"))
     if device is not None:
         ask(device)  # what is wrong is found before a process is started
@@ -105,8 +108,10 @@ def start(
 
 
 def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock = monotonic) -> Tuned:
-    """Go on with a search, in the time that is left of it. Raises BadInput for a folder that holds none, and
-    where machine or program are not those it began with."""
+    """Resume a search for the time that is left of it.
+
+    Raises BadInput for a folder without a search, and where machine or program are not those it began with.
+    """
     asked, experiment = read_request(folder, REQUEST_NAME, Request, "search for a backend")
     check_file(asked.file)
     with alone(folder, REQUEST_NAME), SharedLaunchers() as launch:
@@ -114,16 +119,16 @@ def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock
 
 
 def again(folder: Path) -> str:
-    """The command that goes on."""
+    """Return the command that resumes a search."""
     return f"vsr-bench tune --resume {folder}"
 
 
 class _OutOfTime(KeyboardInterrupt):
-    """Ends a run between two jobs, as an interrupt does: what is done is kept."""
+    """An interrupt that ends a run between two jobs, when the time is over; finished jobs are kept."""
 
 
 class _Limited:
-    """An observer that lets no job begin that may not; `ended` is called after each."""
+    """An observer that stops before a job that may not begin; `ended` is called after each."""
 
     def __init__(self, inner: Observer, may_start: Callable[[Job], bool], ended: Callable[[], None]) -> None:
         self._inner, self._may_start, self._ended = inner, may_start, ended
@@ -142,7 +147,7 @@ class _Limited:
 
 
 class _Interrupted(Exception):  # noqa: N818 - no error: the user's wish, on its way up
-    """By the user, in a stage."""
+    """An interrupt by the user, in a stage."""
 
 
 class _Tuning:
@@ -170,7 +175,7 @@ class _Tuning:
         self.out_of_time = False
 
     def done(self) -> Tuned:
-        """All that is left to do, and the answer."""
+        """Do all that is left, and return the answer."""
         found: list[Done] = []
         try:
             confirmed = self._carried_out(found)
@@ -205,8 +210,10 @@ class _Tuning:
         )
 
     def _no_answer(self, found: Sequence[Done], confirmed: Done | None) -> str:
-        """Why the search says nothing, in a sentence; empty where it does. What it does not know must take no
-        one's backend away."""
+        """Return why the search has no answer, in a sentence, or an empty text if it has one.
+
+        An unknown answer must not replace an existing backend file.
+        """
         within = format_budget(self.asked.within_s)
         over = f"the time, {within}, was over before any backend was measured beside the plain network"
         if not found:
@@ -228,7 +235,7 @@ class _Tuning:
         return over if self.out_of_time else "none of the backends that were tried could be measured"
 
     def _carried_out(self, found: list[Done]) -> Done | None:
-        """The stages, which go into `found`, and the confirmation; None where there is nothing to confirm."""
+        """Run the stages into `found` and return the confirmation, or None with nothing to confirm."""
         confirm = self.folder / CONFIRM
         over = is_begun(confirm)  # then the search is, whatever time there was
         while (stage := self.search.next_stage(found)) is not None:
@@ -254,7 +261,7 @@ class _Tuning:
         return answers.done(stage, self.plain, run.cells(), run.records())
 
     def _run(self, path: Path, stage: Stage, experiment: Experiment) -> None:
-        """Measure what is left of a stage; ended early where the time is over."""
+        """Measure what is left of a stage, until the time is over."""
         stopped: list[bool] = []
 
         def may_start(job: Job) -> bool:
@@ -285,22 +292,22 @@ class _Tuning:
             raise _Interrupted
 
     def _search_is_over(self) -> bool:
-        """Whether what is left of the time is for the confirmation."""
+        """Return whether the remaining time is for the confirmation."""
         return self._spent_s() + self._confirmation_s() > self.asked.within_s
 
     def _spent_s(self) -> float:
         return self.spent_before_s + self.clock() - self.began_s
 
     def _keep_spent(self) -> None:
-        """What a resumed search counts from: rounds alone would leave out all that is between them."""
+        """Store the time spent for a resumed search: the rounds alone leave out the time between them."""
         text = json.dumps({"spent_s": round(self._spent_s(), 3)})
         write_whole(self.folder / SPENT_NAME, f"{text}\n")
 
     def _confirmation_s(self) -> float:
-        """What it will take, by the plain network's rounds so far: three backends that are no slower.
+        """Return the expected time of the confirmation, from the plain network's rounds so far.
 
-        No more than half of the time: with fewer rounds the interval is wider, and without a search there is
-        nothing to confirm.
+        Three backends are confirmed, none slower than the plain network. The result is at most half of the
+        time: with fewer rounds the interval is wider, and without a search there is nothing to confirm.
         """
         longest: dict[str, float] = {}
         for record in _records_below(self.folder):
@@ -309,8 +316,10 @@ class _Tuning:
         return min(3 * CONFIRM_ROUNDS * sum(longest.values()), self.asked.within_s / 2)
 
     def _write(self, answer: Verdict, everything: Sequence[Done]) -> tuple[Path, str]:
-        """The file of the backend, in the folder and where it was asked for; where the latter fails that in
-        the folder, and why."""
+        """Write the backend's file to the folder and where it was asked for; return its path.
+
+        Where the latter fails, the path is that of the folder's file, and the reason comes with it.
+        """
         own, file = self.folder / TUNED_NAME, self.asked.file
         text = self._text(answer, everything, file)
         write_whole(own, text)
@@ -346,7 +355,7 @@ class _Tuning:
 
 
 def table(everything: Sequence[Done]) -> pd.DataFrame:
-    """tune.csv: a row per stage and backend, in the order of measuring."""
+    """Return tune.csv: a row per stage and backend, in the order of measuring."""
     rows = []
     for one in everything:
         base = next(candidate for candidate in one.answers if candidate.is_plain)
@@ -368,7 +377,7 @@ def table(everything: Sequence[Done]) -> pd.DataFrame:
 
 
 def lines(found: Tuned) -> list[tuple[str, str, str]]:
-    """Stage, backend and how it did, for a terminal: what has a speed or a reason."""
+    """Return stage, backend and result of those with a speed or a reason, for a terminal."""
     return [
         (one.stage.name, candidate.name, standing(one, candidate, next(iter(one.answers))))
         for one in found.stages
@@ -378,7 +387,7 @@ def lines(found: Tuned) -> list[tuple[str, str, str]]:
 
 
 def _experiment_of(stage: Stage, experiment: Experiment, search: Search, asked: Request) -> Experiment:
-    """The run of a stage: the grid's clips on the plain network and the candidates, their calls timed."""
+    """Return the run of a stage: the grid's clips on the plain network and timed candidates."""
     backends = [search.plain.entry(PLAIN_NAME)]
     backends += [candidate.entry(min_psnr_db=asked.min_psnr_db) for candidate in stage.candidates]
     measure = {
@@ -401,7 +410,7 @@ def _experiment_of(stage: Stage, experiment: Experiment, search: Search, asked: 
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a stage is measured to its end, and told."""
+    """Return whether a stage is measured to its end and reported."""
     if not is_begun(path) or not (path / f"{REPORT_STEM}.html").is_file():
         return False
     run = RunFolder.open(path)
@@ -411,7 +420,7 @@ def _is_whole(path: Path) -> bool:
 def _unavailable(
     experiment: Experiment, device: str, launch: SharedLaunchers, filters: Sequence[str] = ()
 ) -> str | None:
-    """Why the plain network cannot run on a device here, asked of a worker."""
+    """Return why the plain network cannot run on a device here, asked of a worker, or None."""
     stage = Stage(name="ask", candidates=(), rounds=1)
     search = Search(plain=plain(device), axes=())
     asked = Request(
@@ -436,7 +445,7 @@ def _records_below(folder: Path) -> list[CellRecord]:
 
 
 def _spent_before_s(folder: Path) -> float:
-    """Seconds that a search has taken so far; of one that was killed at its start, those of its rounds."""
+    """Return the seconds that a search has taken; if killed at its start, those of its rounds."""
     rounds_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
     path = folder / SPENT_NAME
     kept = read_json(path).get("spent_s") if path.is_file() else None
@@ -444,7 +453,7 @@ def _spent_before_s(folder: Path) -> float:
 
 
 def tried(everything: Sequence[Done]) -> int:
-    """Backends beside the plain network of which there is a record, be it that they were skipped."""
+    """Return the number of backends with a record beside the plain network, skipped ones included."""
     return len(
         {
             answer.candidate

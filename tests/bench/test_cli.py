@@ -473,8 +473,8 @@ def test_tracing_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "BETWEEN_LINES_S", 0.0)
-    with progress.tracing() as tell:
-        tell(3, 40)
+    with progress.tracing() as report:
+        report(3, 40)
     assert capfd.readouterr() == ("", "tracing costs: 3 of 40 cells\n")
 
 
