@@ -1,4 +1,4 @@
-"""Plans for clips of any length: where backward features lie meanwhile, and how frames are asked for.
+"""Plans for clips of any length: where backward features wait, and in which order frames are asked for.
 
 BasicVSR's backward branch must reach the first frame before the first output can be made, so that something
 of every frame has to wait for the forward branch. Free of torch; `vsr_model.streaming` follows a plan.
@@ -18,7 +18,7 @@ PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """How the memory of a call is bounded.
+    """A bound on the memory of a call.
 
     `place` is where backward features are kept: on the `device` that computes them, in `host` memory, or on
     `disk`, in a file without a name in `folder`. `interval` says of which frames: of every one (1), or of
@@ -52,16 +52,16 @@ class MemoryPlan:
         return range(self.interval, frames, self.interval)
 
     def recomputed_frames(self, frames: int) -> int:
-        """Return of how many frames the backward features are computed twice."""
+        """Return the number of frames whose backward features are computed twice."""
         return frames - min(self.interval, frames) - len(self.kept_frames(frames))
 
     def pairs_at_once(self, frames: int) -> int:
-        """Return for how many pairs of neighbouring frames flow is estimated in one call, at most."""
+        """Return the most pairs of neighbouring frames whose flow is estimated in one call."""
         whole = min(self.chunk, frames - 1)
         return min(whole, self.interval) if self.recomputed_frames(frames) else whole
 
     def is_one_call(self, frames: int) -> bool:
-        """Tell whether each direction's flow is estimated in one call, as `BasicVSR` itself does."""
+        """Tell whether each direction's flow is estimated in one call, as in `BasicVSR.forward`."""
         return self.pairs_at_once(frames) == frames - 1
 
 

@@ -45,7 +45,7 @@ def upscale(
         str | None, typer.Option(help="Weights: a .pth or .safetensors file.", show_default=False)
     ] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Go without; noise on the base image.")
+        bool, typer.Option("--random-weights", help="Run without a checkpoint; the output is noise.")
     ] = False,
     backend: Annotated[
         str,
@@ -54,12 +54,12 @@ def upscale(
             " `vsr-bench tune` found, by its name or file."
         ),
     ] = "cpu",
-    mid_channels: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 64,
-    num_blocks: Annotated[int, typer.Option(help="Of the checkpoint's network.")] = 30,
+    mid_channels: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 64,
+    num_blocks: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 30,
     frames: Annotated[
         int | None,
         typer.Option(
-            help="Only the first so many frames of a video.", show_default=False, rich_help_panel=INPUT_PANEL
+            help="Take only the first N frames of a video.", show_default=False, rich_help_panel=INPUT_PANEL
         ),
     ] = None,
     no_sound: Annotated[
@@ -118,6 +118,8 @@ def upscale(
     if chosen.memory_plan is not None:
         raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
     limit = _size("--memory-limit", memory_limit)
+    if limit is not None:
+        give_back_at_once()
     request = Request(
         source=source,
         output=output,
@@ -130,7 +132,6 @@ def upscale(
         place=memory_plan,
         scratch=scratch,
         sound=not no_sound,
-        heap_gives_back=limit is not None and give_back_at_once(),
     )
     for note in notes:
         typer.echo(one_line(note), err=True)
@@ -146,8 +147,7 @@ def upscale(
 
 
 def _of_a_file(spec: BackendSpec, backend: Backend, given: str) -> tuple[Backend, list[str]]:
-    """Return a backend from a file less what is for whole clips, and notes on that and on where it was tuned;
-    any other as it is."""
+    """Return a backend without what only whole clips can have, if it comes from a file, and notes on it."""
     value = value_of(given, "--backend")
     origin = value.get("from", value.get("name")) if isinstance(value, dict) else given
     if spec.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):

@@ -1,1 +1,1 @@
-"""Files through the network: decoded once, computed frame by frame in bounded memory, encoded meanwhile."""
+"""Upscaling of files: decoded once, computed frame by frame in bounded memory, encoded meanwhile."""

@@ -1,4 +1,4 @@
-"""Whether disks hold what enlarging a file puts there."""
+"""Disk space that enlarging a file takes, and whether disks have it."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from vsr_model.media import MediaInfo
 from vsr_model.streaming.spool import spool_frame_bytes
 
 _VIDEO_BITS_PER_PIXEL: Final = 0.5
-"""Of what the project's encoders make of ordinary footage; grain takes more, drawings less."""
+"""Size of ordinary footage from the project's encoders; grain takes more, drawings less."""
 
 _IMAGE_BYTES_PER_PIXEL: Final = 3
 
@@ -21,12 +21,12 @@ _IN_MEMORY: Final = ("tmpfs", "ramfs")
 
 
 def spooled_bytes(info: MediaInfo, frames: int) -> int:
-    """Return what so many decoded frames take."""
+    """Return the bytes that decoded frames take in the spool."""
     return frames * spool_frame_bytes(height=info.height, width=info.width, eight_bit=info.eight_bit)
 
 
 def output_bytes(info: MediaInfo, scale: int, frames: int, *, sound: bool) -> int:
-    """Return about what the output takes."""
+    """Estimate the bytes of the output."""
     pixels = frames * scale**2 * info.height * info.width
     if info.kind == "image":
         return _IMAGE_BYTES_PER_PIXEL * pixels
@@ -57,7 +57,7 @@ def room_for_features(request: Request, *, spool_bytes: int, output_bytes: int) 
 
 
 def free_bytes(folder: Path) -> int:
-    """Return what the disk of a folder has left."""
+    """Return the free bytes of a folder's disk."""
     return shutil.disk_usage(folder).free
 
 
@@ -66,7 +66,7 @@ def _same_disk(folder: Path, other: Path) -> bool:
 
 
 def in_memory(folder: Path) -> bool:
-    """Tell whether what lies in a folder takes memory, as in one of tmpfs; False where nobody says."""
+    """Tell whether files in a folder take memory, as in tmpfs; False if that is unknown."""
     where = folder.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if where.is_relative_to(part.mountpoint)]
     nearest = max(mounts, key=lambda part: len(Path(part.mountpoint).parts), default=None)

@@ -1,6 +1,7 @@
-"""What enlarging a file takes of memory, and the plan that keeps to its limits."""
+"""Memory that enlarging a file takes, and the plan that keeps to its limits."""
 
 import ctypes
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -21,29 +22,27 @@ from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
 
 _SHARE_OF_HOST: Final = 0.8
-"""Of the memory that is available, where no limit is given: the rest is for whatever else wants some."""
+"""Share of the available memory that is the limit if none is given."""
 
 _SHARE_OF_DEVICE: Final = 0.9
-"""Of a GPU's memory, where no limit is given: its driver and what else computes there have some of it."""
+"""Share of a GPU's memory that is the limit if none is given: its driver and other programs hold some."""
 
 _MIB: Final = 2**20
 _PIXEL_BYTES: Final = 3 * 4  # RGB in float32
 
 _BASE_BYTES: Final = 136 * _MIB
 _BASE_BYTES_PER_CORE: Final = 8 * _MIB
-"""What a process holds of code, threads and buffers that no trace counts, once all have been used: 72 MiB are
-what torch imports to trace on the meta device."""
+"""Code, threads and buffers of a process that no trace counts, once all have been used. Of these 72 MiB are
+modules that torch imports to trace on the meta device."""
 
 _CUDA_BASE_BYTES: Final = 1024 * _MIB
-"""The same of CUDA's libraries and context in host memory, and of page-locked buffers. No GPU has confirmed
-it."""
+"""CUDA's libraries and context in host memory. No GPU has confirmed it."""
 
 _CPU_WORKING: Final = 1.6
-"""Of resident memory over the tensors that a CPU computes with: convolutions work on reordered copies."""
+"""Resident memory over the tensors that a CPU computes with: convolutions work on reordered copies."""
 
 _CUDA_WORKING: Final = 1.2
-"""The same of a GPU, for workspaces of cuDNN and what its allocator rounds up. No GPU has confirmed it:
-memory that runs out there is told in a sentence."""
+"""The same for a GPU: workspaces of cuDNN, and sizes that are rounded up. No GPU has confirmed it."""
 
 _FRAMES_READ: Final = 3
 """Frames of the input's size, in float32, that are there while one is read."""
@@ -53,16 +52,16 @@ _OUTPUTS_HELD: Final = 8
 
 _ENCODER_BYTES_PER_PIXEL: Final = 110
 _ENCODER_BYTES_PER_PIXEL_AND_CORE: Final = 10
-"""Of the output: an encoder looks ahead for some 40 frames, and each of its threads has frames of its own."""
+"""For the output: an encoder looks ahead for some 40 frames, and each of its threads has its own frames."""
 
 OUTPUTS_WAITING: Final = 2
-"""Of these computed and not written yet, on the device: one at the encoder, one behind it."""
+"""Outputs on the device that are computed and not written yet: one at the encoder, one behind it."""
 
 _LOOSE: Final = 1.25
-"""What is held over all that is counted here, where the heap keeps freed memory (`give_back_at_once`)."""
+"""Allowance for a heap that keeps freed memory: without a limit `give_back_at_once` is not called."""
 
 _TRACED_CHUNKS: Final = 4
-"""Chunks of frames, of as many as have their flow estimated at once, that are traced of a longer clip."""
+"""Chunks of frames whose flow is estimated at once that are traced of a longer clip."""
 
 # mallopt(3) and <malloc.h>
 _TRIM_THRESHOLD: Final = -1
@@ -103,12 +102,12 @@ class Work:
             trunk = prepared.propagation.backward_trunk
             features: torch.Tensor = trunk(frame, prepared.propagation.initial_features(frame.unsqueeze(1)))
         self.features_bytes = features.nbytes
-        """Of a frame's features in one direction."""
+        """Bytes of a frame's features in one direction."""
         self.storage_bytes = features.untyped_storage().nbytes()
-        """Of the same where the network made them, with what fills its channels up."""
+        """The same where the network made them, with channels that fill up."""
 
     def needs(self, plan: MemoryPlan, frames: int) -> Needs:
-        """Return what the process takes beyond its start, and what lies on the device and on disk."""
+        """Return the bytes that a plan takes: of the process beyond its start, on the device, and on disk."""
         backend = self._request.backend
         kept_frames = len(plan.kept_frames(frames))
         kept_bytes = kept_frames * self.features_bytes
@@ -124,7 +123,7 @@ class Work:
         else:
             host_bytes += round((_CPU_WORKING if backend.convolution != "winograd" else 1) * working_bytes)
             host_bytes += 0 if plan.place == "disk" else kept_frames * self.storage_bytes
-        host_bytes = host_bytes if self._request.heap_gives_back else round(_LOOSE * host_bytes)
+        host_bytes = round((_LOOSE if self._request.memory_limit_bytes is None else 1) * host_bytes)
         if self._scratch_in_memory:
             host_bytes += spooled_bytes(self._info, frames) + disk_bytes
         return Needs(device_bytes=device_bytes, host_bytes=host_bytes, disk_bytes=disk_bytes)
@@ -134,7 +133,7 @@ class Work:
         return self._network.facts.scale**2 * self._info.height * self._info.width
 
     def _file_bytes(self) -> int:
-        """Return what frames take that are read and written, and the encoder."""
+        """Return the bytes of frames that are read and written, and of the encoder."""
         read = _FRAMES_READ * _PIXEL_BYTES * self._info.height * self._info.width
         per_pixel = _OUTPUTS_HELD * _PIXEL_BYTES
         if self._info.kind == "video":
@@ -192,7 +191,7 @@ class Work:
 
 
 def limits_of(request: Request, disk_bytes: int) -> Needs:
-    """Return what the request or the machine allows; the scratch folder has `disk_bytes` for features."""
+    """Return the limits of the request or the machine; the scratch folder has `disk_bytes` for features."""
     host_bytes = request.memory_limit_bytes
     if host_bytes is None:
         host_bytes = round(_SHARE_OF_HOST * host_memory.available_bytes())
@@ -204,16 +203,14 @@ def limits_of(request: Request, disk_bytes: int) -> Needs:
     return Needs(host_bytes=host_bytes, device_bytes=device_bytes or 0, disk_bytes=max(0, disk_bytes))
 
 
-def give_back_at_once() -> bool:
-    """From here on, for this whole process, have glibc return freed memory of a tensor's size to the system.
+def give_back_at_once() -> None:
+    """Have glibc return freed memory of a tensor's size to the system from here on, in the whole process.
 
-    Left alone it keeps what it may need again, half as much as is in use and more: 311 MiB were held where
-    218 were needed. Fetching it anew costs a few percent of a network's time. Nothing can undo it, so that it
-    is for a process's owner to call. False where it did not take: another C library.
+    By default it keeps much of it: 311 MiB were held where 218 were needed. Fetching it again costs a few
+    percent of a network's time. Nothing can undo it, so only the process's owner should call it. Other C
+    libraries are left alone.
     """
-    try:
+    with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return False
-    taken = [mallopt(_MMAP_THRESHOLD, _LEAST_MAPPED_BYTES), mallopt(_TRIM_THRESHOLD, _MOST_KEPT_BYTES)]
-    return all(taken)
+        mallopt(_MMAP_THRESHOLD, _LEAST_MAPPED_BYTES)
+        mallopt(_TRIM_THRESHOLD, _MOST_KEPT_BYTES)

@@ -1,4 +1,4 @@
-"""The file that frames are written to."""
+"""The output file of an upscale."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ _LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may 
 
 
 class Output:
-    """The output file, with the source's sound if `sound` says so."""
+    """The output file, with the source's sound if `sound` is set."""
 
     def __init__(self, info: MediaInfo, path: Path, scale: int, *, sound: bool = True) -> None:
         self._info, self._path = info, path
@@ -29,9 +29,9 @@ class Output:
         """Sentences on what was left out, once the file is whole."""
 
     def rehearse(self) -> None:
-        """Write a black frame, with the sound that goes with it, and let go of it.
+        """Write a black frame and its sound to a file that is dropped; raise BadInput if that fails.
 
-        Encoders, containers and folders refuse only then. Raises BadInput.
+        Encoders, containers and folders refuse only when they are used.
         """
         black = torch.zeros(()).expand(3, self._height, self._width)
         if self._info.kind == "image":

@@ -1,4 +1,4 @@
-"""How far the work on a file is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of the work on a file: a bar on a terminal, a line now and then elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ UPSCALING: Final = "upscaling (3 of 3)"
 FINISHING: Final = "finishing the file"
 
 BETWEEN_LINES_S: Final = 30.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines where there is no terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class FileDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._doing = ""
-        self._began_s = self._told_s = monotonic()
+        self._began_s = self._printed_s = monotonic()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -71,6 +71,6 @@ class FileDisplay:
             self._bar.update(
                 self._task, description=now.doing, completed=now.done, total=now.total, done=done
             )
-        elif monotonic() - self._told_s >= BETWEEN_LINES_S:
-            self._told_s = monotonic()
+        elif monotonic() - self._printed_s >= BETWEEN_LINES_S:
+            self._printed_s = monotonic()
             self._console.print(escape(f"{now.doing}: {done}"), highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What is to be enlarged, into what, within which memory; and what of it can be refused at once."""
+"""A request to enlarge a file, and the checks that need no network."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +22,11 @@ class Request:
     """A file, or the first `frames` frames of it, to be enlarged into `output`.
 
     `random_weights` allows a model without a checkpoint. `memory_limit_bytes` bounds what the process holds
-    beyond its start, `device_memory_limit_bytes` what it holds on a GPU; None leaves it to what the machine
-    has. `place` fixes where backward features wait ("device", "host", "disk", "recompute"); None takes the
-    first of these that keeps to the limits. Intermediate results that do not fit go to `scratch`, by default
-    the output's folder. `sound` takes a video's sound along. `heap_gives_back` says that the process's heap
-    returns freed memory at once (`memory.give_back_at_once`), so that less is held.
+    beyond its start, if `memory.give_back_at_once` was called, and `device_memory_limit_bytes` what it holds
+    on a GPU; by default both follow from what the machine has. `place` fixes where backward features wait
+    ("device", "host", "disk", "recompute"); by default it is the first of these that keeps to the limits.
+    Intermediate results that do not fit go to `scratch`, by default the output's folder. `sound` copies a
+    video's sound.
     """
 
     source: Path
@@ -40,7 +40,6 @@ class Request:
     place: str | None = None
     scratch: Path | None = None
     sound: bool = True
-    heap_gives_back: bool = False
 
     @property
     def scratch_folder(self) -> Path:
@@ -111,7 +110,7 @@ class Request:
 
 
 def identity_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells a file from another of its name and from what it was before; None without one."""
+    """Return a file's identity, which changes when it is written or replaced; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

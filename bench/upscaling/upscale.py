@@ -36,11 +36,10 @@ _CHANGED: Final = "The input changed meanwhile: frames are of the beginning, sou
 
 @dataclass(frozen=True, kw_only=True)
 class Upscaled:
-    """What was written.
+    """The result of upscaling a file.
 
     `height` and `width` are the output's. `frame_rate` is None for a picture, and the average where frames
-    keep times of their own. `needs` is what the plan was expected to take. `notes` are sentences for the
-    user.
+    keep times of their own. `needs` is the estimate for `plan`. `notes` are sentences for the user.
     """
 
     output: Path
@@ -55,7 +54,7 @@ class Upscaled:
 
 
 def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
-    """Enlarge what the request names.
+    """Enlarge a file as requested.
 
     Every frame of the output draws on the whole clip, as the network itself would compute it with the clip in
     memory at once (docs/upscale.md says how exactly); what is in memory is bounded by the request's limits.
@@ -79,7 +78,7 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     network = networks.build(request.model)
     job = _Job(request, info, facts.scale, memory.Work(request, info, network), listener)
     job.plan_for(expected, spool_frames=expected)
-    with _HeardSpool(info, request.scratch_folder, expected, listener) as spool:
+    with _ObservedSpool(info, request.scratch_folder, expected, listener) as spool:
         times_s, is_cut = job.read_into(spool, expected)
         frames = len(times_s)
         output.check_times(times_s)
@@ -115,10 +114,9 @@ class _Job:
     listener: Listener
 
     def plan_for(self, frames: int, *, spool_frames: int = 0) -> tuple[MemoryPlan, memory.Needs]:
-        """Return how so many frames are enlarged, and what that takes.
+        """Return the plan for a number of frames, and the memory that it takes.
 
-        The spool still needs the space of `spool_frames`. Raises BadInput where memory or a disk is too
-        small.
+        The spool still needs the space of `spool_frames`. Raises BadInput if memory or a disk is too small.
         """
         room_bytes = disk.room_for_features(
             self.request,
@@ -171,7 +169,6 @@ class _Job:
                 device = backends.device_of(backend).torch_device
                 network = workload.prepare(network, backend, device)
                 assert isinstance(network, BasicVSR)
-                # A generator, which can be told to end.
                 outputs = cast("Generator[Tensor]", upscale_frames(network, spool, plan))
                 clamped = 0.0
                 with closing(outputs), _one_thread() as thread:
@@ -191,8 +188,8 @@ class _Job:
             ) from error
 
 
-class _HeardSpool(FrameSpool):
-    """The frames of a file, whose listener is told how far the backward branch is, which asks first."""
+class _ObservedSpool(FrameSpool):
+    """A spool that reports the progress of the backward branch, which asks for all frames first."""
 
     def __init__(self, info: MediaInfo, folder: Path, frames: int, listener: Listener) -> None:
         super().__init__(
@@ -202,7 +199,7 @@ class _HeardSpool(FrameSpool):
         self._asked = 0
 
     def frames(self, start: int, stop: int) -> Iterator[Tensor]:
-        """As `FrameSource.frames`."""
+        """Return frames as `FrameSource.frames` does."""
         total = self.shape[1]
         if self._asked < total:
             self._listener(Progress(doing=LOOKING_AHEAD, done=self._asked, total=total))
@@ -215,7 +212,7 @@ class _HeardSpool(FrameSpool):
 def _written(
     outputs: Iterator[Tensor], write: Callable[[Tensor, int], float], thread: Executor
 ) -> Iterator[float]:
-    """Have frames written by the thread while the next are computed, and give what `write` returns."""
+    """Write frames in the thread while the next are computed, and yield the results of `write`."""
 
     def bring_and_write(output: Tensor, index: int) -> float:
         return write(output[0].cpu(), index)
@@ -232,12 +229,12 @@ def _written(
 
 @contextmanager
 def _one_thread() -> Iterator[Executor]:
-    """Give a thread, which ends with what it is at; what it has not begun is dropped."""
+    """Give a thread that finishes its current task at the end of the block, and drops those that wait."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="write")
     try:
         yield executor
     finally:
-        with held_back():  # a second Ctrl-C, too, waits for a call into a library that must not be torn
+        with held_back():  # a second Ctrl-C waits, too: a call into a library must not be interrupted
             executor.shutdown(wait=True, cancel_futures=True)
 
 

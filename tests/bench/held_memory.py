@@ -36,6 +36,7 @@ def main(source: str, convolution: str, limit_bytes: str) -> None:
     """Print the bytes held."""
     before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM
+    give_back_at_once()
     upscale(
         Request(
             source=Path(source),
@@ -44,7 +45,6 @@ def main(source: str, convolution: str, limit_bytes: str) -> None:
             backend=replace(BUILT_IN["cpu"], convolution=convolution),
             random_weights=True,
             memory_limit_bytes=int(limit_bytes),
-            heap_gives_back=give_back_at_once(),
         )
     )
     print(status_bytes("VmHWM") - before)

@@ -1,4 +1,4 @@
-"""Clips of any length in bounded memory: the network's own frames, whatever the plan."""
+"""Clips of any length in bounded memory: the network's own output under every plan."""
 
 import gc
 import weakref
@@ -17,11 +17,10 @@ from tests.networks import STAGES, Spans, build_basicvsr, golden_basicvsr
 from vsr_model import BadInput, BasicVSR
 from vsr_model.memory_plan import PLACES, MemoryPlan, Place
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
-from vsr_model.streaming import frames as streaming
-from vsr_model.streaming import stores, upscale_frames
+from vsr_model.streaming import upscale_frames
 
 MOST_BY_CHUNKS = 1e-5
-"""Of an output whose values are about 1, when flow is estimated in more than one call."""
+"""Error of an output whose values are about 1, when flow is estimated in more than one call."""
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +62,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True)
-def host_is_another_memory(monkeypatch):
-    """On a CPU nothing would be copied to the host: here the place `host` copies there, too."""
-    plain = stores.open_store
-
-    def open_store(plan: MemoryPlan, *, device: torch.device, **sizes: int) -> stores.FeatureStore:
-        if plan.place == "host":
-            return stores.HostStore(stores.carrier_for(device))
-        return plain(plan, device=device, **sizes)
-
-    monkeypatch.setattr(streaming, "open_store", open_store)
-
-
 @pytest.mark.parametrize("place", PLACES)
-def test_a_longer_clip_with_the_recipes_weights(tmp_path, place):
+def test_a_longer_clip_with_golden_weights(tmp_path, place):
     network = golden_basicvsr("tiny")
     lrs = clip(1, 12, 17, 31)
     with torch.inference_mode():
@@ -101,7 +87,7 @@ def test_a_longer_clip_with_the_recipes_weights(tmp_path, place):
     size=st.sampled_from([(16, 17), (33, 40)]),
 )
 @settings(max_examples=15)
-def test_any_plan_gives_the_same(
+def test_any_plan_gives_the_networks_output(
     tmp_path_factory, batch, t, place, interval, chunk, narrow, channels_last, size
 ):
     network = build_basicvsr(4, 1, seed=0)
@@ -125,8 +111,8 @@ def test_frames_are_asked_for_in_few_neighbouring_ranges(smallest):
     source = Clip(clip(1, 10, 16, 16))
     for _ in upscale_frames(smallest, source, MemoryPlan(interval=4, chunk=3)):
         pass
-    told = ["-".join(dict.fromkeys((str(request[0]), str(request[-1])))) for request in source.requests]
-    assert told == ["6-9", "3-5", "0-2", "0", "1-3", "4", "5-8", "5-7", "8", "9", "9"]
+    asked = ["-".join(dict.fromkeys((str(request[0]), str(request[-1])))) for request in source.requests]
+    assert asked == ["6-9", "3-5", "0-2", "0", "1-3", "4", "5-8", "5-7", "8", "9", "9"]
 
 
 @pytest.mark.parametrize(("interval", "starts", "again"), [(1, 2, 0), (3, 2, 2), (2, 3, 2), (7, 2, 0)])
@@ -145,21 +131,20 @@ def test_stages_are_reported_apart(smallest, interval, starts, again):
     }
 
 
-def test_works_with_and_without_inference_mode_and_records_nothing(tmp_path, smallest):
+def test_nothing_is_recorded_and_calls_may_interleave(smallest):
     lrs = clip(1, 5, 16, 16).requires_grad_()
-    for place in PLACES:
-        plan = plan_of(place, 2, 2, tmp_path)
-        outputs = upscale_frames(smallest, Clip(lrs), plan)
-        first = next(outputs)
-        assert torch.is_grad_enabled()  # between the frames everything is the caller's
-        assert not first.requires_grad
-        with torch.inference_mode():  # and another call while this one is under way
-            again = upscaled(smallest, lrs, plan)
-        assert torch.equal(torch.stack([first, *outputs], 1), again)
+    plan = MemoryPlan(interval=2, chunk=2)
+    outputs = upscale_frames(smallest, Clip(lrs), plan)
+    first = next(outputs)
+    assert torch.is_grad_enabled()  # between the frames everything is the caller's
+    assert not first.requires_grad
+    with torch.inference_mode():
+        again = upscaled(smallest, lrs, plan)
+    assert torch.equal(torch.stack([first, *outputs], 1), again)
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_whoever_stops_early_has_everything_let_go(tmp_path, smallest, place):
+def test_an_iterator_that_is_closed_early_releases_everything(tmp_path, smallest, place):
     kept: list[weakref.ref[Tensor]] = []
     trunk = smallest.propagation.backward_trunk
     hook = trunk.register_forward_hook(lambda _module, _inputs, features: kept.append(weakref.ref(features)))
@@ -179,7 +164,7 @@ def test_whoever_stops_early_has_everything_let_go(tmp_path, smallest, place):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 32, 32), (1, 3, 3, 15, 32), (1, 0, 3, 32, 32)])
-def test_refuses_other_shapes_at_once(smallest, shape):
+def test_other_shapes_are_refused_at_once(smallest, shape):
     with pytest.raises(ValueError, match=r"^BasicVSR needs a clip of shape \(n, t, 3, h, w\) .*\.$"):
         upscale_frames(smallest, Clip(torch.zeros(shape)), MemoryPlan())
 
@@ -199,13 +184,13 @@ class Wrong(Clip):
 
 
 @pytest.mark.parametrize("wrong", ["missing", "narrower"])
-def test_refuses_frames_that_are_not_the_clips(smallest, wrong):
+def test_frames_of_another_shape_are_refused(smallest, wrong):
     source = Wrong(clip(1, 4, 16, 17), wrong)
     with pytest.raises(ValueError, match=r"^The source gave .* and each must be \(1, 3, 16, 17\)\.$"):
         list(upscale_frames(smallest, source, MemoryPlan(chunk=2)))
 
 
-def test_a_disk_that_cannot_hold_it_is_told_before_the_network_runs(tmp_path, smallest):
+def test_a_disk_is_refused_before_the_network_runs(tmp_path, smallest):
     missing = tmp_path / "missing"
     source = Clip(clip(1, 4, 16, 16))
     with pytest.raises(FileNotFoundError, match="missing"):
@@ -224,7 +209,7 @@ def test_a_disk_that_cannot_hold_it_is_told_before_the_network_runs(tmp_path, sm
         ({"folder": Path("/f")}, "folder is /f, and place is 'device'; only 'disk' has a folder."),
     ],
 )
-def test_plans_that_cannot_be(fields, message):
+def test_impossible_plans_are_refused(fields, message):
     with pytest.raises(BadInput) as caught:
         MemoryPlan(**fields)
     assert str(caught.value) == message

@@ -1,8 +1,7 @@
 """Clips of any length through BasicVSR in bounded memory.
 
-`frames` runs the network frame by frame; `vsr_model.memory_plan` says where features wait meanwhile (free of
-torch), `stores` keeps them there, by `copies` from a GPU, and `spool` keeps decoded frames in a
-`scratch_file`.
+`frames` runs the network frame by frame. `vsr_model.memory_plan` (free of torch) decides where features wait
+meanwhile, `stores` keeps them there, and `spool` keeps decoded frames in a `scratch_file`.
 """
 
 from vsr_model.streaming.frames import FrameSource, upscale_frames

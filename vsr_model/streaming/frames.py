@@ -15,7 +15,7 @@ from vsr_model.streaming.stores import FeatureStore, open_store
 
 
 class FrameSource(Protocol):
-    """A clip that is asked for a few neighbouring frames at a time.
+    """A clip that gives a few neighbouring frames at a time.
 
     All frames of a request are taken before the next one. The backward branch asks for all frames once, from
     last to first, before anything else is asked for.
@@ -79,7 +79,7 @@ def _outputs(network: BasicVSR, source: FrameSource, plan: MemoryPlan, probe: St
 
 
 class _Inputs:
-    """Frames on the network's device and the flow between them, no more at a time than the plan allows."""
+    """Frames on the network's device and the flow between them, as few at a time as the plan allows."""
 
     def __init__(self, network: BasicVSR, source: FrameSource, plan: MemoryPlan, probe: StageProbe) -> None:
         self.network, self.plan, self.probe = network, plan, probe
@@ -139,14 +139,14 @@ class _Inputs:
 
 
 class _BackwardFeatures:
-    """Gives the forward branch each frame's backward features, first to last: kept, or computed again."""
+    """Each frame's backward features for the forward branch, first to last: kept, or computed again."""
 
     def __init__(self, inputs: _Inputs, store: FeatureStore) -> None:
         self._inputs, self._store = inputs, store
         self._segment: dict[int, Tensor] = {}  # of the frames at hand, on the device
 
     def compute(self) -> None:
-        """Run the backward branch over the whole clip, and keep what the plan says."""
+        """Run the backward branch over the whole clip, and keep the features that the plan names."""
         kept = self._inputs.plan.kept_frames(self._inputs.count)
         for index, features in self._propagate(0, self._inputs.count - 1, None):
             if index in kept:
@@ -161,7 +161,7 @@ class _BackwardFeatures:
         return self._segment.pop(index)
 
     def _fill(self, first: int) -> None:
-        """Have the features from frame `first` to the end of its segment."""
+        """Fetch or compute the features from frame `first` to the end of its segment."""
         end = segment_end(self._inputs.plan, self._inputs.count, first)
         if end is None:
             self._segment.update(self._propagate(first, self._inputs.count - 1, None))

@@ -1,4 +1,4 @@
-"""Files for what does not fit into memory, which nobody has to remove."""
+"""Temporary files without a name, which need no removal."""
 
 import errno
 import os
@@ -12,10 +12,9 @@ import numpy as np
 class ScratchFile:
     """A file in `folder` without a name, of arrays that are written and read at offsets.
 
-    It has no name from the moment it is there (where the system has such files; else from the next moment),
-    so that whatever ends the process, the system takes its space back. `size_bytes` are claimed at once: a
-    disk that cannot hold them refuses here, not half way. It grows where more is written. What is in it
-    counts as nobody's memory. Raises OSError that names the folder.
+    However the process ends, the system takes its space back. `size_bytes` are claimed at once, so that a
+    disk that cannot hold them refuses here, not half way. The file grows where more is written. Raises
+    OSError that names the folder.
     """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
@@ -54,5 +53,5 @@ class ScratchFile:
             data, offset = data[count:], offset + count
 
     def close(self) -> None:
-        """Give the space back; a second time does nothing."""
+        """Release the space. Can be called twice."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Frames as they were decoded, once, for a network that wants them in another order."""
+"""Decoded frames in a file, for a network that needs them in another order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ class FrameSpool:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(1, t, 3, h, w) of what was written so far."""
+        """(1, t, 3, h, w) of the frames written so far."""
         return 1, self._written, *self._shape
 
     def write(self, frame: Tensor) -> None:
@@ -58,7 +58,7 @@ class FrameSpool:
         self._written += 1
 
     def frames(self, start: int, stop: int) -> Iterator[Tensor]:
-        """As `FrameSource.frames`, each a copy in host memory. Raises IndexError for what is not there."""
+        """Return frames as `FrameSource.frames` does, copied to host memory. Raises IndexError."""
         if not 0 <= start <= stop <= self._written:
             raise IndexError(f"The spool has {self._written} frames, not those from {start} to {stop}.")
         return map(self._read, range(start, stop))
