@@ -1,4 +1,4 @@
-"""`vsr-bench upscale` as users start it: what it says, and what is left when it is stopped."""
+"""`vsr-bench upscale` as users start it: its lines, and what is left when it is stopped."""
 
 import os
 import pty
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench.cli import main
 from bench.commands import exits
+from bench.units import size_bytes
 from bench.upscaling import progress
 from bench.upscaling.progress import READING, UPSCALING, FileDisplay, Progress
 from vsr_model.media import VideoWriter, inspect, moving_texture, write_image
@@ -32,12 +33,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_it_says(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_summary(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     output = tmp_path / "out.mp4"
     options = (*SMALL, "--frames", "5", "--memory-plan", "disk", "--scratch", str(tmp_path))
     assert main(["upscale", str(clip), str(output), *options]) == exits.OK
-    printed, complained = capsys.readouterr()
-    assert complained == ""
+    printed, errors = capsys.readouterr()
+    assert errors == ""
     first, time, memory, *notes = printed.splitlines()
     assert first == f"{output}: 5 frames of 192x128 at 25 frames per second"
     assert re.fullmatch(r"time    \d+\.\d s", time)
@@ -51,24 +52,34 @@ def test_what_it_says(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--memory-limit", "much"), "is 'much', and a size such as 1.5GiB or 800M is allowed."),
         (("--tile", "512"), "dtype: bfloat16 halves what a frame takes."),
-        (("--tile-overlap", "4"), "dtype: bfloat16 halves what a frame takes."),
         (("--backend", "{from: cpu, memory_plan: disk}"), "memory_plan is --memory-plan here."),
     ],
 )
-def test_options_that_make_no_sense(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+def test_bad_options_are_refused(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ):
     arguments = ["upscale", str(clip), str(tmp_path / "out.mp4"), *SMALL, *options]
     assert main(arguments) == exits.BAD_REQUEST
-    printed, complained = capsys.readouterr()
+    printed, errors = capsys.readouterr()
     assert printed == ""
-    assert complained.startswith("vsr-bench: ")
-    assert complained.rstrip().endswith(said)
+    assert errors.startswith("vsr-bench: ")
+    assert errors.rstrip().endswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1.5GiB", 3 * 2**29), ("2 gb", 2**31), ("4096", 4096), ("", None), ("-1G", None), ("1e9", None),
+        ("1.5.2G", None), ("٣", None), ("9" * 400, None),
+    ],
+)  # fmt: skip
+def test_sizes(text: str, size: int | None):
+    assert size_bytes(text) == size
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,7 @@ def test_options_that_make_no_sense(
         ((signal.SIGKILL,), -signal.SIGKILL, True),
     ],
 )
-def test_whatever_ends_it_leaves_what_was_there(
+def test_a_signal_leaves_the_old_output(
     clip: Path, tmp_path: Path, numbers: tuple[signal.Signals, ...], status: int, old: bool
 ):
     output = tmp_path / "out.mp4"
@@ -94,16 +105,16 @@ def test_whatever_ends_it_leaves_what_was_there(
         for number in numbers:
             sleep(0.2)
             process.send_signal(number)
-        _, said = process.communicate(timeout=600)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == status
-    assert said == ("" if status < 0 else f"interrupted; {output} was not written\n")
+    assert errors == ("" if status < 0 else f"interrupted; {output} was not written\n")
     assert [path.name for path in tmp_path.iterdir()] == (["out.mp4"] if old else [])
     if old:
         assert output.read_bytes() == b"old"
 
 
 def open_files(process: int) -> list[str]:
-    """What a process has open: the spool is a file without a name."""
+    """Return the open files of a process: the spool is one without a name."""
     names = []
     for file in Path(f"/proc/{process}/fd").iterdir():
         with suppress(OSError):  # closed meanwhile
@@ -111,7 +122,7 @@ def open_files(process: int) -> list[str]:
     return names
 
 
-def test_lines_where_there_is_no_terminal(
+def test_progress_is_printed_in_lines_without_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     clock = [0.0]
@@ -128,7 +139,7 @@ def test_lines_where_there_is_no_terminal(
     ]
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path):
+def test_progress_is_a_bar_on_a_terminal(tmp_path: Path):
     write_image(tmp_path / "in.png", torch.rand(3, 16, 20))
     ours, theirs = pty.openpty()
     command = ["upscale", str(tmp_path / "in.png"), str(tmp_path / "out.png"), *SMALL]

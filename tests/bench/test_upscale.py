@@ -1,4 +1,4 @@
-"""Real pictures and videos through a network whose residual is zero: what comes out is the bilinear base."""
+"""Real pictures and videos through a network whose residual is zero: the output is the bilinear base."""
 
 import os
 import re
@@ -112,17 +112,15 @@ def assert_enlarged(source: Path, output: Path, frames: int = len(SHADES)) -> No
 # What comes out ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_a_video_comes_out_enlarged_and_otherwise_the_same(tmp_path: Path, model: Model, suffix: str):
-    source = video(tmp_path / "in.mp4")
-    output = tmp_path / f"out{suffix}"
+def test_a_video_is_enlarged_and_otherwise_the_same(tmp_path: Path, model: Model):
+    source, output = video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     output.write_bytes(b"old")
     calls: list[Progress] = []
     done = run(source, output, model, calls.append, place="recompute")
     assert_enlarged(source, output)
     info = inspect(output)
     assert (info.kind, info.height, info.width) == ("video", 192, 320)
-    assert float(info.frame_rate or 0) == pytest.approx(float(RATE), rel=1e-3)
+    assert info.frame_rate == RATE
     assert (done.output, done.frames, done.height, done.width) == (output, 5, 192, 320)
     assert (done.frame_rate, done.notes, done.plan.interval) == (RATE, (), 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", output.name]
@@ -144,15 +142,7 @@ def test_an_image_is_exact_to_rounding(tmp_path: Path, model: Model):
     assert (done.frames, done.height, done.width, done.frame_rate, done.notes) == (1, 132, 188, None, ())
 
 
-def test_odd_sizes_of_a_video_without_a_stated_count(tmp_path: Path, model: Model):
-    source = stored(tmp_path / "in.mkv", 33, 47, "ffv1", "bgr0")
-    assert inspect(source).frame_count is None
-    done = run(source, tmp_path / "out.mp4", model, frames=3)
-    assert (done.frames, done.height, done.width, done.notes) == (3, 132, 188, ())
-    assert_enlarged(source, tmp_path / "out.mp4", 3)
-
-
-def test_a_turned_video_comes_out_upright(tmp_path: Path, model: Model):
+def test_a_turned_video_becomes_upright(tmp_path: Path, model: Model):
     source = stored(tmp_path / "in.mp4", 48, 80, "libx264rgb", "rgb24", rotation=90)
     done = run(source, tmp_path / "out.mp4", model)
     info = inspect(tmp_path / "out.mp4")
@@ -164,21 +154,18 @@ def test_a_turned_video_comes_out_upright(tmp_path: Path, model: Model):
     assert done.notes == ("The frames are stored turned; they were turned upright.",)
 
 
-def test_a_variable_frame_rate_is_kept_by_times(tmp_path: Path, model: Model):
-    times = (0.0, 0.1, 0.15, 0.4, 0.5)
-    source = video(tmp_path / "in.mp4", times=times)
-    done = run(source, tmp_path / "out.mp4", model)
-    assert [f.time_s for f in iterate_frames(tmp_path / "out.mp4")] == pytest.approx(times, abs=1e-4)
-    assert done.notes == ("The frame rate varies; each frame kept its time.",)
-
-
-def test_a_coarse_clock_does_not_make_a_constant_rate_vary(tmp_path: Path, model: Model):
-    source = video(tmp_path / "in.mkv")  # milliseconds
-    done = run(source, tmp_path / "out.mp4", model)
+@pytest.mark.parametrize(
+    ("name", "times", "notes"),
+    [
+        ("in.mp4", (0.0, 0.1, 0.15, 0.4, 0.5), ("The frame rate varies; each frame kept its time.",)),
+        ("in.mkv", tuple(float(index / RATE) for index in range(5)), ()),  # in milliseconds: constant
+    ],
+)
+def test_times_are_kept(tmp_path: Path, model: Model, name: str, times: tuple[float, ...], notes: object):
+    done = run(video(tmp_path / name, times=times), tmp_path / "out.mp4", model)
     after = [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")]
-    assert after == pytest.approx([float(index / RATE) for index in range(5)], abs=1e-6)
-    assert inspect(tmp_path / "out.mp4").frame_rate == done.frame_rate == RATE
-    assert done.notes == ()
+    assert after == pytest.approx(times, abs=1e-4 if notes else 1e-6)
+    assert done.notes == notes
 
 
 def test_avi_shows_frames_in_the_order_of_the_decoder(
@@ -200,38 +187,29 @@ def test_avi_shows_frames_in_the_order_of_the_decoder(
 
 
 @pytest.mark.parametrize(
-    ("asked", "taken", "note"),
+    ("asked", "note"),
     [
-        (2, 2, ("Only the first 2 frames were taken, as --frames asks for.",)),
-        (9, 5, ("The video has 5 frames, fewer than the 9 that --frames asks for.",)),
+        (2, "Only the first 2 frames were taken, as --frames asks for."),
+        (9, "The video has 5 frames, fewer than the 9 that --frames asks for."),
     ],
 )
-def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, taken: int, note: tuple[str, ...]):
+def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, note: str):
     source = video(tmp_path / "in.mp4")
     done = run(source, tmp_path / "out.mp4", model, frames=asked)
-    assert (done.frames, done.notes) == (taken, note)
-    assert_enlarged(source, tmp_path / "out.mp4", taken)
+    assert (done.frames, done.notes) == (min(asked, 5), (note,))
+    assert_enlarged(source, tmp_path / "out.mp4", done.frames)
 
 
-def sounding(path: Path, codec: str, layout: str) -> Path:
-    """Three frames and a moment of silence."""
-    with av.open(str(path), "w") as container:
+def test_sound_is_copied_unless_no_sound_is_asked_for(tmp_path: Path, model: Model):
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
-        sound = container.add_stream(codec, rate=8000, layout="mono")
-        for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
-        kind = np.float32 if layout == "fltp" else np.int16
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=kind), layout, "mono")
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), "fltp", "mono")
         silence.sample_rate = 8000
-        container.mux(sound.encode(silence))
-        for each in (stream, sound):
-            container.mux(each.encode(None))
-    return path
-
-
-def test_sound_goes_along_unless_it_is_not_wanted(tmp_path: Path, model: Model):
-    source = sounding(tmp_path / "in.mp4", "aac", "fltp")
+        for track, frame in ((stream, av.VideoFrame(32, 32, "yuv420p")), (sound, silence)):
+            container.mux([*track.encode(frame), *track.encode(None)])
     assert run(source, tmp_path / "out.mp4", model).notes == ()
     assert inspect(tmp_path / "out.mp4").has_audio
     done = run(source, tmp_path / "out.mp4", model, sound=False)
@@ -239,7 +217,7 @@ def test_sound_goes_along_unless_it_is_not_wanted(tmp_path: Path, model: Model):
     assert not inspect(tmp_path / "out.mp4").has_audio
 
 
-def test_an_input_that_changes_meanwhile_is_told(tmp_path: Path, model: Model):
+def test_an_input_that_changes_meanwhile_is_reported(tmp_path: Path, model: Model):
     source = video(tmp_path / "in.mp4")
 
     def change(now: Progress) -> None:
@@ -249,25 +227,8 @@ def test_an_input_that_changes_meanwhile_is_told(tmp_path: Path, model: Model):
     assert "The input changed meanwhile" in run(source, tmp_path / "out.mp4", model, change).notes[-1]
 
 
-def test_subtitles_are_left_out_and_said(tmp_path: Path, model: Model):
-    (tmp_path / "in.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nHello\n")
-    video(tmp_path / "plain.mkv")
-    with (
-        av.open(str(tmp_path / "plain.mkv")) as given,
-        av.open(str(tmp_path / "in.srt")) as text,
-        av.open(str(tmp_path / "in.mkv"), "w") as target,
-    ):
-        sources = [given.streams[0], text.streams[0]]
-        streams = [target.add_stream_from_template(source, opaque=True) for source in sources]
-        for source, stream in zip(sources, streams, strict=True):
-            for packet in [packet for packet in source.container.demux(source) if packet.size]:
-                packet.stream = stream
-                target.mux(packet)
-    assert "The subtitles were not copied." in run(tmp_path / "in.mkv", tmp_path / "out.mp4", model).notes
-
-
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
-def test_a_colour_profile_goes_along_or_its_loss_is_said(tmp_path: Path, model: Model, suffix: str):
+def test_a_colour_profile_is_kept_or_its_loss_reported(tmp_path: Path, model: Model, suffix: str):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.new("RGB", (16, 16), "red").save(tmp_path / "in.png", icc_profile=profile)
     done = run(tmp_path / "in.png", tmp_path / f"out{suffix}", model)
@@ -277,7 +238,7 @@ def test_a_colour_profile_goes_along_or_its_loss_is_said(tmp_path: Path, model: 
     assert done.notes == ((left_out,) if suffix == ".bmp" else ())
 
 
-def test_clamping_is_summed_up_and_said(tmp_path: Path):
+def test_clamping_is_reported(tmp_path: Path):
     brighter = checkpoint(tmp_path / "brighter.pth", bias=0.5)
     image = torch.zeros(3, 16, 32)
     image[:, :, 16:] = 0.8
@@ -287,7 +248,7 @@ def test_clamping_is_summed_up_and_said(tmp_path: Path):
     assert done.notes == (f"{100 * share:.0f} % of the values lay outside [0, 1] and were clamped.",)
 
 
-def test_an_animation_with_random_weights_where_they_are_allowed(tmp_path: Path):
+def test_an_animation_with_random_weights(tmp_path: Path):
     pictures = [Image.new("RGB", (32, 16), colour) for colour in ("red", "lime", "blue")]
     pictures[0].save(tmp_path / "in.gif", save_all=True, append_images=pictures[1:], duration=40)
     done = run(tmp_path / "in.gif", tmp_path / "out.mp4", Model(**TINY), random_weights=True)
@@ -339,13 +300,11 @@ def refused(folder: Path, source: str, output: str, model: Model, **options: Any
 
 
 @pytest.mark.parametrize(
-    ("source", "output", "options", "said"),
+    ("source", "output", "options", "message"),
     [
         ("no.mp4", "out.mp4", {}, "does not exist"),
         ("in.mp4", "new.png", {}, "is a video, and .*new.png must end in .mp4, "),
-        ("in.png", "new.mp4", {}, "is an image, and .*new.mp4 must end in .png, "),
         ("in.mp4", "link.mp4", {}, "is the input itself"),
-        ("in.mp4", "no/new.mp4", {}, "the folder .*no does not exist"),
         ("in.mp4", "folder.mp4", {}, "is a folder"),
         ("in.mp4", "pipe.mp4", {}, "is a device or a pipe, and a file is to be written"),
         ("in.mp4", "out.mp4", {"frames": 0}, "--frames is 0, and 1 or more"),
@@ -354,61 +313,30 @@ def refused(folder: Path, source: str, output: str, model: Model, **options: Any
         ("wide.png", "new.webp", {}, "new.webp cannot be written as a picture of 64 x 16800"),
         ("in.mp4", "out.mp4", {"random_weights": True}, "exclude each other"),
         ("in.mp4", "out.mp4", {"model": Model(**TINY)}, "noise .* --random-weights"),
-        ("in.mp4", "out.mp4", {"model": Model(**TINY, checkpoint="/none.pth")}, "does not exist"),
         ("in.mp4", "new.mp4", {"memory_limit_bytes": 0}, "--memory-limit is 0 GiB, and more than 0 is"),
         ("in.mp4", "new.mp4", {"device_memory_limit_bytes": 1}, "is for GPUs, and the backend cpu computes"),
         ("in.mp4", "new.mp4", {"place": "attic"}, "is 'attic', and device, host, disk and recompute are"),
         ("in.mp4", "new.mp4", {"backend": replace(BUILT_IN["cpu"], compile=True)}, "has compile: true, and"),
         ("in.mp4", "new.mp4", {"scratch": Path("/nowhere")}, "--scratch is /nowhere, and that is no folder"),
-        (
-            "in.mp4",
-            "new.mp4",
-            {"place": "disk", "memory_limit_bytes": 2**20},
-            r"the least that works is \d+ MiB of host memory, with the memory plan 'disk'\.$",
-        ),
     ],
 )
-def test_what_does_not_go_together(
-    folder: Path, model: Model, source: str, output: str, options: dict[str, Any], said: str
+def test_bad_requests_are_refused(
+    folder: Path, model: Model, source: str, output: str, options: dict[str, Any], message: str
 ):
-    message = refused(folder, source, output, **{"model": model} | options)
-    assert re.search(said, message), message
+    assert re.search(message, refused(folder, source, output, **{"model": model} | options))
 
 
-def test_high_dynamic_range_is_refused(folder: Path, model: Model):
-    with av.open(str(folder / "hdr.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        stream.codec_context.color_trc = 16
-        container.mux(stream.encode(av.VideoFrame(48, 32, "yuv420p")))
-        container.mux(stream.encode(None))
-    message = refused(folder, "hdr.mp4", "out.mp4", model)
-    assert re.search(r"hdr.mp4 is HDR \(PQ or HLG\), .* tone-map it to BT.709 first", message)
+def test_high_dynamic_range_is_refused(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+    info = replace(inspect(folder / "in.mp4"), is_hdr=True)
+    monkeypatch.setattr(subject, "inspect", lambda _path: info)
+    message = refused(folder, "in.mp4", "out.mp4", model)
+    assert re.search(r"in.mp4 is HDR \(PQ or HLG\), .* tone-map it to BT.709 first", message)
 
 
-def test_sound_that_the_output_does_not_take_is_refused(folder: Path, model: Model):
-    sounding(folder / "sound.mkv", "pcm_s16le", "s16")
-    assert refused(folder, "sound.mkv", "out.mp4", model) == (
-        f"{folder / 'sound.mkv'} has sound (pcm_s16le) that mp4 does not take; an output that ends in .mkv"
-        " takes most kinds, and --no-sound leaves it out."
-    )
-
-
-def test_a_backend_that_is_not_there(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+def test_a_backend_that_is_unavailable(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subject.backends, "unavailable", lambda _: "no CUDA device: none")
     message = refused(folder, "in.mp4", "out.mp4", model, backend=BUILT_IN["cudnn"])
     assert message == "The backend cudnn cannot run here: no CUDA device: none."
-
-
-def test_a_folder_that_cannot_be_written_to(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> Any:
-        raise PermissionError(13, "Permission denied")
-
-    info = inspect(folder / "in.mp4")
-    monkeypatch.setattr(subject, "inspect", lambda _path: info)
-    monkeypatch.setattr(av, "open", refuse)
-    message = refused(folder, "in.mp4", "out.mp4", model)
-    assert "out.mp4 cannot be written (Permission denied)" in message
 
 
 def test_a_damaged_video(folder: Path, model: Model):
@@ -428,13 +356,13 @@ def test_a_damaged_video(folder: Path, model: Model):
         ([(32, "libx264", "yuv420p"), (32, "libx264", "yuv420p10le")], "depth"),
     ],
 )
-def test_a_video_that_changes_on_the_way(folder: Path, model: Model, parts: list[Any], what: str):
+def test_a_video_that_changes_its_form(folder: Path, model: Model, parts: list[Any], what: str):
     both = [stored(folder / "part.h264", height, 64, *kind).read_bytes() for height, *kind in parts]
     (folder / "both.h264").write_bytes(b"".join(both))
     assert f"changes its {what} after 3 frames" in refused(folder, "both.h264", "out.mp4", model)
 
 
-def test_times_that_do_not_grow(folder: Path, model: Model):
+def test_times_that_do_not_grow_are_refused(folder: Path, model: Model):
     video(folder / "twice.mp4", times=(0.0, 0.00005, 0.2, 0.3, 0.4))
     message = refused(folder, "twice.mp4", "out.mp4", model)
     assert "shows frame 1 at 0 s and the next at 5e-05 s" in message
@@ -447,7 +375,7 @@ def least(message: str) -> int:
 
 
 @pytest.mark.parametrize("source", ["in.mp4", "in.png"])
-def test_the_least_that_works_is_told_and_works(tmp_path: Path, model: Model, source: str):
+def test_the_least_limit_that_is_named_works(tmp_path: Path, model: Model, source: str):
     video(tmp_path / "in.mp4")
     write_image(tmp_path / "in.png", marked(32, 48))
     output = f"out{Path(source).suffix}"
@@ -459,23 +387,19 @@ def test_the_least_that_works_is_told_and_works(tmp_path: Path, model: Model, so
     assert done.needs.host_bytes <= enough
 
 
-def test_what_the_machine_has_is_the_limit_if_none_is_given(
-    folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-):
+def test_free_memory_is_the_default_limit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory.host_memory, "available_bytes", lambda: 10 * 2**20)
     assert "not fit into 8 MiB of host memory" in refused(folder, "in.mp4", "new.mp4", model)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(
-    folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_disk_without_room_is_refused_first(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(disk, "free_bytes", lambda _folder: 2**14)
     message = refused(folder, "in.mp4", "new.mp4", model)
     assert " for decoded frames and the output in " in message
     assert "whose disk has 16.0 KiB left; free some, or name a folder on another disk" in message
 
 
-def test_memory_that_runs_out_all_the_same(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
+def test_memory_that_runs_out_names_the_option(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
