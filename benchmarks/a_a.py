@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from bench.grid.spans import FORWARD
 from bench.places import ROOT
 from bench.records import Pass, Phase
-from bench.results.run_about import read_json
+from bench.results.files import read_json
 from bench.stats.intervals import ratio, summarise
 from benchmarks import common
 from benchmarks.common import Evidence

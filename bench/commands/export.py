@@ -10,9 +10,8 @@ from bench.export.format import Format
 from bench.export.formats import export_text
 from bench.export.selection import Export, export_of
 from bench.records import JOURNAL_NAME
-from bench.results.run_about import read_about
-from bench.results.run_folder import RUN_NAME, RunFolder
-from bench.results.whole_file import write_whole
+from bench.results.files import write_whole
+from bench.results.run_folder import RunFolder
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -68,7 +67,7 @@ def _read(run: Path, stages: Sequence[str]) -> Export:
         folder.records(),
         where=str(run),
         name=folder.experiment.name,
-        started_at=read_about(run / RUN_NAME).started_at,
+        started_at=folder.started_at,
         baseline=folder.baseline,
         environment=folder.environment,
         code=folder.code,

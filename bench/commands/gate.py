@@ -34,9 +34,9 @@ from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME
 from bench.reporting.comparison import pages as compare_pages
 from bench.reporting.comparison.words import UNTOLD
+from bench.results.files import write_whole
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
-from bench.results.whole_file import write_whole
 from bench.stats.changes import MIN_ROUNDS, least_rounds
 from vsr_model.errors import BadInput
 

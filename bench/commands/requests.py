@@ -15,9 +15,8 @@ from pydantic import BaseModel, ValidationError
 from bench.grid import config
 from bench.grid.config import Experiment
 from bench.records import SCHEMA_VERSION
-from bench.results.run_about import bad_field, read_json
+from bench.results.files import bad_field, create_whole, read_json
 from bench.results.run_folder import CONFIG_NAME
-from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
 
 _Asked = TypeVar("_Asked", bound=BaseModel)

@@ -13,7 +13,7 @@ from bench.grid.config import Experiment, Input
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.records import CellRecord
-from bench.results.devices import cuda_devices
+from bench.results.identity import cuda_devices
 from vsr_model.errors import BadInput, nearest
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")

@@ -12,10 +12,8 @@ from bench.comparison.compare import compare as compare_cells
 from bench.comparison.comparison import CellComparison, Comparison, Limits, Side
 from bench.comparison.doubts import doubts
 from bench.machine.environment import in_short
-from bench.results.differing import differing_facts, facts
-from bench.results.identity import lasting
+from bench.results.identity import differing_facts, facts, lasting
 from bench.results.run_folder import RunFolder, run_names
-from bench.results.table_check import check_tables
 from vsr_model.errors import BadInput
 
 _HARMLESS: Final = ("vsr_bench", "git_commit", "timer", "workers_environment")
@@ -75,7 +73,7 @@ def _open(path: Path, name: str) -> _Opened:
     planned = folder.cells()
     if not records:
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to compare")
-    check_tables(folder.path, records)
+    folder.check_tables(records)
     return _Opened(
         name=name,
         folder=folder,

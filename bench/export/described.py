@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.results.devices import cuda_devices
+from bench.results.identity import cuda_devices
 from vsr_model.one_line import one_line
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 from bench.grid.baseline import Baseline
 from bench.grid.spans import SPANS
 from bench.records import CellRecord, Pass, Status, worst_status
-from bench.results.analysis import summary_table
 from bench.results.identity import CodeVersion
 from bench.results.samples import samples_of, stages_of
+from bench.results.tables import summary_table
 from vsr_model.errors import BadInput
 
 MAX_REASONS: Final = 3

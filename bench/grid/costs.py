@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 
 class StageCost(BaseModel):
@@ -11,10 +11,10 @@ class StageCost(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    flops: int  # of convolutions and matrix products, a multiply-accumulate as two
-    bytes: int  # moved if every layer reads its inputs and writes its output once
-    fused_bytes: int  # moved if nothing within an interval of the stage leaves the cache
-    peak_bytes: int  # alive at the worst moment of the stage, weights and clip included
+    flops: NonNegativeInt  # of convolutions and matrix products, a multiply-accumulate as two
+    bytes: NonNegativeInt  # moved if every layer reads its inputs and writes its output once
+    fused_bytes: NonNegativeInt  # moved if nothing within an interval of the stage leaves the cache
+    peak_bytes: NonNegativeInt  # alive at the worst moment of the stage, weights and clip included
     dtype: str = "float32"  # that most of its FLOPs are computed in
 
 

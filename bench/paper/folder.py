@@ -11,9 +11,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from bench.paper.experiments import Request, request
-from bench.results.run_about import bad_field, read_json
+from bench.results.files import bad_field, create_whole, read_json
 from bench.results.run_folder import RunFolder, free_path, is_begun
-from bench.results.whole_file import create_whole
 from vsr_model.errors import BadInput
 
 PAPER_NAME: Final = "paper.json"

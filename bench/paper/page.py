@@ -24,8 +24,8 @@ from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, t
 from bench.plotting.plots import FORMATS, data, figure, save
 from bench.reporting.html_files import Pages, relative, write_pages
 from bench.reporting.markdown import Column, escape, image, table, target
-from bench.results.run_folder import RunFolder, to_csv
-from bench.results.whole_file import write_whole
+from bench.results.files import to_csv, write_whole
+from bench.results.run_folder import RunFolder
 
 CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"

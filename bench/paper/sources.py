@@ -14,8 +14,8 @@ from bench.paper.folder import runs_of
 from bench.paper.method import Fault, Method, method_of
 from bench.places import PACKAGE, ROOT
 from bench.records import Phase, Status
-from bench.results.analysis import Tables
 from bench.results.run_folder import RunFolder
+from bench.results.tables import Tables
 
 
 class Role(StrEnum):

@@ -15,7 +15,7 @@ import pandas as pd
 from bench.grid.config import PlotKind
 from bench.grid.spans import FORWARD
 from bench.records import Pass, Status
-from bench.results.analysis import Tables
+from bench.results.tables import Tables
 from vsr_model.errors import BadInput
 
 PLOT_KINDS: Final[tuple[str, ...]] = get_args(PlotKind)

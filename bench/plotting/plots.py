@@ -13,8 +13,8 @@ from bench.grid.baseline import Baseline
 from bench.plotting.plot_data import PLOT_KINDS, PlotGroup, data
 from bench.plotting.plot_figures import figure
 from bench.plotting.plot_style import DPI, style
-from bench.results.analysis import Tables
-from bench.results.whole_file import naming
+from bench.results.files import naming
+from bench.results.tables import Tables
 
 __all__ = [
     "PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "place_names", "save",

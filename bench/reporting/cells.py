@@ -9,7 +9,7 @@ from bench.grid.spans import FORWARD
 from bench.records import OutputCheck, Status
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column
-from bench.results.analysis import AXES, Tables
+from bench.results.tables import AXES, Tables
 from bench.stats.intervals import CONFIDENCE, IntervalKind
 from bench.units import BYTES, SECONDS, Unit, unit_for
 

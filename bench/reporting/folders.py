@@ -20,10 +20,10 @@ from bench.reporting.ladder_files import read_ladder
 from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import Cells, SideRun, cells_of, relative_plots
 from bench.reporting.side_by_side import write_side_by_side
-from bench.results.analysis import Tables
-from bench.results.csv_text import inert
-from bench.results.devices import device_name
+from bench.results.files import inert
+from bench.results.identity import device_name
 from bench.results.run_folder import RunFolder, run_names
+from bench.results.tables import Tables
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100

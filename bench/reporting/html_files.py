@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.reporting.html import render_html
 from bench.reporting.markdown import target
-from bench.results.whole_file import write_whole
+from bench.results.files import write_whole
 
 REPORT_STEM: Final = "report"
 

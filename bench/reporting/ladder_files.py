@@ -7,8 +7,8 @@ from typing import Final
 from bench.plotting.plot_ladder import ladder_figure
 from bench.plotting.plots import FORMATS, save
 from bench.reporting.ladder_section import LadderPart, ladder_section
-from bench.results.run_folder import RunFolder, to_csv
-from bench.results.whole_file import write_whole
+from bench.results.files import to_csv, write_whole
+from bench.results.run_folder import RunFolder
 from bench.tuning.ladder import Ladder, ladders
 from bench.tuning.ladder_table import ladder_table
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from bench.reporting.html_files import REPORT_STEM, Pages, relative
 from bench.reporting.html_layout import Contents, as_html, data_address, layout
 from bench.reporting.markdown import Column, escape, table, target
-from bench.results.whole_file import write_whole
+from bench.results.files import write_whole
 
 SHORT: Final = 32
 """Characters of a table's cell that are not broken into lines: names of backends have hyphens."""

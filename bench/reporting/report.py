@@ -17,8 +17,8 @@ from bench.reporting.markdown import Column
 from bench.reporting.rendering import File
 from bench.reporting.report_profile import Profile, profile
 from bench.reporting.report_roofline import Ceilings, Roofline, ceilings, roofline
-from bench.results.analysis import MEASURED, WARNINGS_SEPARATOR, Tables
-from bench.results.differing import flat
+from bench.results.identity import flat
+from bench.results.tables import MEASURED, WARNINGS_SEPARATOR, Tables
 from bench.units import counted, with_unit
 
 Columns = Sequence[Column]

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from bench.reporting.cells import Row, axes_columns, column, in_one_unit, rows_of
 from bench.reporting.markdown import Column
-from bench.results.analysis import Tables
 from bench.results.convolution_kernels import Algorithm
+from bench.results.tables import Tables
 from bench.units import significant
 
 TOP: Final = 3

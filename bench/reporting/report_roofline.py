@@ -18,8 +18,8 @@ from bench.reporting.cells import (
     rows_of,
 )
 from bench.reporting.markdown import Column
-from bench.results.analysis import Tables
 from bench.results.roofline import COMPUTE, MEMORY
+from bench.results.tables import Tables
 from bench.stats.intervals import IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, significant, with_unit
 from vsr_model.stages import PROPAGATION, UPSAMPLING

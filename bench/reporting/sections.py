@@ -30,7 +30,7 @@ from bench.reporting.cells import (
     rows_of,
 )
 from bench.reporting.markdown import Column
-from bench.results.analysis import Tables
+from bench.results.tables import Tables
 from bench.stats.intervals import IntervalKind
 from bench.stats.stopping import Stop
 from bench.units import FLOPS, significant, unit_for

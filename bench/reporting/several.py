@@ -14,8 +14,8 @@ import pandas as pd
 from bench.grid.baseline import Baseline
 from bench.plotting.plot_data import Labels, PlotGroup
 from bench.reporting.cells import Row, cell_table, distinct, ended_well, rows_of
-from bench.results.analysis import AXES, Tables
-from bench.results.devices import UNKNOWN
+from bench.results.identity import UNKNOWN
+from bench.results.tables import AXES, Tables
 from bench.stats.intervals import IntervalKind, Summary, ratio, weaker
 from vsr_model.errors import BadInput
 

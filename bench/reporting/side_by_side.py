@@ -18,9 +18,8 @@ from bench.reporting.legible import legible
 from bench.reporting.markdown import Column
 from bench.reporting.rendering import File
 from bench.reporting.several import DEVICES_NAME, Cells, SideRun, cells_of, devices_table
-from bench.results.differing import differing_facts, facts
-from bench.results.run_folder import to_csv
-from bench.results.whole_file import write_whole
+from bench.results.files import to_csv, write_whole
+from bench.results.identity import differing_facts, facts
 from bench.stats.intervals import IntervalKind
 
 Columns = Sequence[Column]

@@ -6,7 +6,7 @@ machine have the same three.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,15 @@ NETWORK: Final = "vsr_model"
 
 CACHES: Final = ("__pycache__", "*.pyc")
 """Files and folders in them that Python makes by itself."""
+
+
+Facts = Mapping[str, str]
+"""Texts by name: `outer.inner` of what was nested."""
+
+UNKNOWN: Final = "unknown"
+
+NO_GPU: Final = "no CUDA device"
+"""What stands for the GPU of a machine that has none; behind it the index of one that it does not have."""
 
 
 class CodeVersion(BaseModel):
@@ -142,3 +151,62 @@ def _source_sha256(network: Path | None) -> str:
             found.update(f"{path.relative_to(folder).as_posix()}\0".encode())
             found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
+
+
+def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Flatten a nested value into texts by name.
+
+    Mappings give `outer.inner`, a list of plain values one text, and other lists names by position. None is
+    left out.
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
+        for place, item in enumerate(value):
+            yield from flat(item, f"{prefix}.{place}")
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value))
+    elif value is not None:
+        yield prefix, str(value)
+
+
+def facts(values: Mapping[str, object], but: Iterable[str] = ()) -> Facts:
+    """Return the values as texts by name, without the top-level names in `but`."""
+    left_out = {*but}
+    return dict(flat({name: value for name, value in values.items() if name not in left_out}))
+
+
+def differing_facts(sides: Sequence[Facts]) -> dict[str, tuple[str | None, ...]]:
+    """Return the facts that differ between the sides, in the order of first appearance.
+
+    None: that side lacks the fact.
+    """
+    return {
+        name: texts
+        for name in dict.fromkeys(name for side in sides for name in side)
+        for texts in (tuple(side.get(name) for side in sides),)
+        if len(set(texts)) > 1
+    }
+
+
+def cuda_devices(environment: Mapping[str, Any]) -> list[Any] | None:
+    """Return torch's description of each GPU, in torch's order; None where it is not recorded."""
+    torch_side = environment.get("torch")
+    found = torch_side.get("devices") if isinstance(torch_side, Mapping) else None
+    return found if isinstance(found, list) else None
+
+
+def device_name(environment: Mapping[str, Any], device: str) -> str:
+    """Return environment.json's name for a backend's device: `cpu`, `cuda` or `cuda:<index>`."""
+    if not device.startswith("cuda"):
+        return str(environment.get("cpu") or f"CPU, {UNKNOWN}")
+    known = cuda_devices(environment)
+    if known is None:
+        return f"GPU, {UNKNOWN}"
+    index = int(device.partition(":")[2] or 0)
+    if index >= len(known):
+        return f"{NO_GPU} {index}" if index else NO_GPU
+    found = known[index]
+    name = str((found.get("name") if isinstance(found, Mapping) else None) or f"GPU, {UNKNOWN}")
+    return name if index == 0 else f"{name} ({device})"

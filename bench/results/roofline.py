@@ -18,7 +18,7 @@ from bench.grid.ceilings import (
 )
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD
-from bench.results.analysis import AXES, Tables
+from bench.results.tables import AXES, Tables
 
 CEILINGS_COLUMNS: Final = (
     "moment", "ceiling", "device", "threads", "threads_read_back", "precision", "memory_format", "what",

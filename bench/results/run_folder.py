@@ -8,6 +8,7 @@ cells.csv samples.csv memory.csv summary.csv perturbation.csv                   
 plots/*.png *.svg  report.md report.html                                            derived
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -18,24 +19,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench.grid import config, plan
 from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.grid.yaml_source import read
-from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Journal, read_journal
+from bench.records import (
+    CEILINGS_NAME,
+    JOURNAL_NAME,
+    SCHEMA_VERSION,
+    CellRecord,
+    Journal,
+    read_ceilings,
+    read_journal,
+)
 from bench.results import identity
-from bench.results.analysis import Tables, tables_of
-from bench.results.ceilings_file import CEILINGS_NAME, read_ceilings
-from bench.results.csv_text import inert
+from bench.results.files import bad_field, read_json, to_csv, write_whole
 from bench.results.identity import CodeVersion
-from bench.results.record_check import fault
 from bench.results.roofline import with_roofline
-from bench.results.run_about import About, bad_field, read_about, read_json
-from bench.results.whole_file import write_whole
+from bench.results.tables import AXES, Tables, tables_of
 from vsr_model.errors import BadInput
 
 CONFIG_NAME: Final = "config.yaml"
@@ -52,6 +56,34 @@ FILES: Final = (
 """The files that a page links, in the order in which a reader wants them."""
 
 
+class About(BaseModel):
+    """The content of run.json.
+
+    Fields that were added later are optional, so that older runs can be rebuilt.
+    """
+
+    schema_version: int
+    started_at: str
+    filters: tuple[str, ...]
+    files: dict[str, str]
+    config_sha256: str | None = None
+    code_version: CodeVersion | None = None
+    environment_sha256: str | None = None
+    config: dict[str, Any] | None = None  # as config.yaml began
+
+
+def read_about(path: Path) -> About:
+    """Read run.json. Raises BadInput for one that is not of this version."""
+    data = read_json(path)
+    if data.get("schema_version") != SCHEMA_VERSION:
+        version = data.get("schema_version")
+        raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
+    try:
+        return About.model_validate(data)
+    except ValidationError as error:
+        raise bad_field(path, error) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
     """A folder that holds a run, begun or finished."""
@@ -59,6 +91,7 @@ class RunFolder:
     path: Path
     experiment: Experiment
     environment: Mapping[str, Any]
+    started_at: str  # UTC, ISO 8601
     filters: tuple[str, ...]
     files: Mapping[str, str]  # SHA-256 by what they are of (file_digests)
     begun_with: Mapping[str, Any] | None = None  # the configuration, as run.json keeps it
@@ -117,7 +150,8 @@ class RunFolder:
             path=path,
             experiment=experiment,
             environment=environment,
-            filters=tuple(filters),
+            started_at=about.started_at,
+            filters=about.filters,
             files=files,
             begun_with=resolved,
             code=code,
@@ -138,6 +172,7 @@ class RunFolder:
             path=path,
             experiment=experiment,
             environment=read_json(path / ENVIRONMENT_NAME),
+            started_at=about.started_at,
             filters=about.filters,
             files=about.files,
             begun_with=about.config,
@@ -226,21 +261,18 @@ class RunFolder:
 
         Skipped cells end first, and are moved to their place.
         """
-        cells = self.cells()
-        place = {cell.id: index for index, cell in enumerate(cells)}
+        planned = {cell.id: (place, cell) for place, cell in enumerate(self.cells())}
         records = read_journal(self.path / JOURNAL_NAME)
-        rounds = self.experiment.measure.rounds
         for line, record in enumerate(records, start=1):
-            if record.cell not in place or record.round >= rounds:
-                raise BadInput(
-                    f"{self.path / JOURNAL_NAME}:{line}: round {record.round} of {record.cell} is not one "
-                    f"that {CONFIG_NAME} plans"
-                )
-            if found := fault(record, cells[place[record.cell]], rounds):
-                raise BadInput(
-                    f"{self.path / JOURNAL_NAME}:{line}: not a record that a run can have left ({found})"
-                )
-        return sorted(records, key=lambda record: (place[record.cell], record.round))
+            where = f"{self.path / JOURNAL_NAME}:{line}: round {record.round} of {record.cell}"
+            if record.cell not in planned or record.round >= self.experiment.measure.rounds:
+                raise BadInput(f"{where} is not one that {CONFIG_NAME} plans")
+            _, cell = planned[record.cell]
+            axes = (cell.model.name, cell.input.name, cell.batch, cell.frames, cell.height, cell.width)
+            for name, value in zip(AXES, (*axes, cell.backend.name), strict=True):
+                if getattr(record, name) != value:
+                    raise BadInput(f"{where} has the {name} {getattr(record, name)}, and not {value}")
+        return sorted(records, key=lambda record: (planned[record.cell][0], record.round))
 
     def journal(self) -> Journal:
         """Open the journal to append to it, and cut off a torn last line.
@@ -256,6 +288,29 @@ class RunFolder:
     def written(self) -> list[Path]:
         """Return the tables and their source files that exist."""
         return [path for name in FILES if (path := self.path / name).is_file()]
+
+    def check_tables(self, records: Sequence[CellRecord]) -> None:
+        """Check that the CSV tables beside the journal are whole: a copy may have been cut off.
+
+        Raises BadInput for one that ends within a line, or lacks rows that `records` give. A missing table
+        was not derived yet, or not copied, and is no fault.
+        """
+        lists = ("samples", "memory", "telemetry", "kernels")
+        expected = {f"{name}.csv": sum(len(getattr(one, name)) for one in records) for name in lists}
+        expected["cells.csv"] = len(records)
+        for table in (path for path in self.written() if path.suffix == ".csv"):
+            try:
+                text = table.read_bytes().decode("utf-8")
+            except (OSError, ValueError) as error:
+                raise BadInput(f"{table}: cannot be read as a table ({error})") from None
+            rows = _rows(text)
+            fault = "ends in the middle of a line" if rows is None else ""
+            if not fault and rows != expected.get(table.name, rows):
+                fault = f"has {rows} rows where the journal's records give {expected[table.name]}"
+            if fault:
+                raise BadInput(
+                    f"{table}: {fault}; vsr-bench rebuild {self.path} makes the tables anew from the journal"
+                )
 
     def tables(self, records: Sequence[CellRecord] | None = None) -> Tables:
         """Derive every table from the journal, or from `records`, and the ceilings. Nothing is written."""
@@ -284,6 +339,17 @@ class RunFolder:
         for name, table in named.items():
             write_whole(self.path / f"{name}.csv", to_csv(table))
         return tables
+
+
+def _rows(text: str) -> int | None:
+    """Return the rows of a CSV below its header; None where the last is incomplete."""
+    if not text.endswith("\n"):
+        return None
+    csv.field_size_limit(2**27)
+    try:
+        return sum(1 for _ in csv.reader(text.splitlines(keepends=True), strict=True)) - 1
+    except csv.Error:
+        return None
 
 
 def _filled(given: Sequence[dict[str, Any]], begun_with: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -391,14 +457,3 @@ def run_names(paths: Sequence[Path]) -> list[str]:
                 break
         names.append("/".join(own))
     return names
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """Format the table as CSV: floats in full, missing values empty, texts inert (bench.results.csv_text)."""
-    shown = table.copy(deep=False)
-    for name in (name for name in shown if not pd.api.types.is_numeric_dtype(shown[name])):
-        texts = {cell: inert(cell) for cell in set(shown[name]) if isinstance(cell, str)}
-        if any(text != cell for cell, text in texts.items()):
-            shown[name] = [texts.get(cell, cell) for cell in shown[name]]
-    text: str = shown.to_csv(index=False, lineterminator="\n")
-    return text

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.reporting import rendering
 from bench.reporting.report import TEMPLATE, view_of
-from bench.results.analysis import Tables
+from bench.results.tables import Tables
 from tests.bench.synthetic import BASELINE
 
 TABLES = Path(__file__).parents[2] / "docs" / "tables.md"

@@ -8,8 +8,8 @@ from bench.grid.baseline import Baseline
 from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.records import CellRecord
-from bench.results.analysis import Tables, tables_of
 from bench.results.roofline import with_roofline
+from bench.results.tables import Tables, tables_of
 from tests.bench import fakes
 from tests.bench.synthetic import BASELINE
 

@@ -24,8 +24,9 @@ from bench.records import (
     TelemetryReading,
     WarmupEnd,
 )
-from bench.results import analysis
-from bench.results.analysis import (
+from bench.results import tables as analysis
+from bench.results.files import to_csv
+from bench.results.tables import (
     cells_table,
     costs_table,
     memory_lines_table,
@@ -37,7 +38,6 @@ from bench.results.analysis import (
     telemetry_table,
     warnings_table,
 )
-from bench.results.run_folder import to_csv
 from bench.stats import intervals
 from bench.stats.stopping import Stop
 from tests.bench.pages import TABLES, documented_columns

@@ -19,8 +19,7 @@ from bench.measure import ceiling_calls, ceilings
 from bench.measure.backends import CpuDevice
 from bench.measure.ceiling_calls import REPEATS, Repeats, backend_of, sample, work_of
 from bench.process.launcher import Launcher, SharedLaunchers
-from bench.records import JOURNAL_NAME
-from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
+from bench.records import CEILINGS_NAME, JOURNAL_NAME, append_ceiling, read_ceilings
 from tests.bench.fakes import TICK_S, CpuAsCuda, FakeClock, FakeDevice, NoQueue, experiment
 from tests.bench.test_cli import call
 from tests.bench.test_run_folder import Display

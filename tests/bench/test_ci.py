@@ -28,8 +28,8 @@ from bench.measure import preflight
 from bench.messages import blank_record
 from bench.process.runner import Observer, Run
 from bench.records import JOURNAL_NAME, Pass, Phase, Sample, Status, read_journal
+from bench.results.files import create_whole
 from bench.results.run_folder import RunFolder
-from bench.results.whole_file import create_whole
 from tests.bench.revised import BASICVSR, ENLARGES, commit, git, with_networks
 from tests.networks import STAGES
 from vsr_model.errors import BadInput

@@ -1,6 +1,6 @@
 """What differs between runs' recorded facts, of two as of many."""
 
-from bench.results.differing import differing_facts, facts
+from bench.results.identity import differing_facts, facts
 
 
 def test_facts_are_named_by_where_they_stand() -> None:

@@ -13,7 +13,7 @@ from bench.records import CellRecord, Status
 from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import SideRun, cells_of
 from bench.reporting.side_by_side import write_side_by_side
-from bench.results.analysis import tables_of
+from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.synthetic import BASELINE
 from tests.browser import PROGRAMS, VARIABLE, Browser, find

@@ -21,8 +21,8 @@ from bench.plotting.plot_ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
 from bench.reporting.ladder_files import ladders_of
 from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
-from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder
+from bench.results.tables import tables_of
 from bench.tuning.added import added
 from bench.tuning.ladder import Ladder, Verdict, ladders
 from bench.tuning.ladder_table import LADDER_COLUMNS, STAGE_COLUMN, ladder_table

@@ -27,7 +27,7 @@ from bench.plotting.plots import data, figure
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, OutputCheck, Pass, Status
 from bench.results import identity
-from bench.results.analysis import tables_of
+from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import STAGE_NAMES, Ran, measure

@@ -11,7 +11,7 @@ from bench.grid.baseline import Baseline
 from bench.plotting.plot_style import plain, style, wrapped
 from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, place_names, write_plots
 from bench.records import CellRecord, Phase, Status
-from bench.results.analysis import Tables, tables_of
+from bench.results.tables import Tables, tables_of
 from tests.bench import rooflines, synthetic
 from tests.bench.synthetic import BASELINE
 from vsr_model.errors import BadInput

@@ -17,9 +17,9 @@ from bench.grid.estimate import expected_calls
 from bench.measure import profiling, worker
 from bench.measure.trace_reading import covered, launch_bound_share, read
 from bench.records import CellRecord, KernelUse, Pass, Phase, Sample, Status
-from bench.results.analysis import kernels_table, tables_of
 from bench.results.convolution_kernels import Algorithm, algorithm_of
-from bench.results.run_folder import to_csv
+from bench.results.files import to_csv
+from bench.results.tables import kernels_table, tables_of
 from tests.bench.fakes import experiment, task_of
 from tests.bench.pages import TABLES, render_markdown
 from tests.bench.rounds import measure

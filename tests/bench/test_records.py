@@ -48,15 +48,15 @@ def keep(path: Path, *records: CellRecord) -> None:
             journal.append(item)
 
 
-floats = st.floats()
+floats = st.floats(0, allow_infinity=False, allow_nan=False)
 counts = st.integers(0, 2**62)
 samples = st.builds(
     Sample, pass_=st.sampled_from(Pass), phase=st.sampled_from(Phase), repetition=counts,
-    stage=st.text(), start_s=floats, wall_s=floats, device_s=st.none() | floats,
+    stage=st.just("other"), start_s=floats, wall_s=floats, device_s=st.none() | floats,
 )  # fmt: skip
 points = st.builds(MemoryPoint, elapsed_s=floats, host_bytes=counts, device_bytes=st.none() | counts)
 lines = st.builds(
-    MemoryLine, line=counts, source=st.text(), occurrences=counts, increment_bytes=st.integers(),
+    MemoryLine, line=counts, source=st.text(), occurrences=counts, increment_bytes=counts.map(int.__neg__),
     host_bytes=counts,
 )  # fmt: skip
 costs = st.builds(
@@ -70,7 +70,7 @@ records = st.builds(
     stages=st.lists(st.text(), max_size=2).map(tuple),
     costs=st.dictionaries(st.text(), costs, max_size=2),
     status=st.sampled_from(Status), reason=st.text(), first_forward_s=st.none() | floats,
-    output_psnr_db=st.none() | floats,
+    output_psnr_db=st.none() | st.floats(),
     warnings=st.lists(st.text(), max_size=2).map(tuple),
     settings=st.dictionaries(st.text(), st.text(), max_size=2),
     samples=st.lists(samples, max_size=2).map(tuple),
@@ -135,11 +135,11 @@ OLD = b'{"schema_version": 1, "cell": "noise-b1-t4-64x64-cpu", "round": 0, "flop
 @pytest.mark.parametrize(
     ("damaged", "said"),
     [
-        (b"not json", "not a record of this journal (the line: Invalid JSON"),
-        (b"[]", "not a record of this journal (the line: "),
-        (b'{"schema_version": 2, "cell": "a"}', "not a record of this journal (round: Field required)"),
+        (b"not json", "not a line of this journal (the line: Invalid JSON"),
+        (b"[]", "not a line of this journal (the line: "),
+        (b'{"schema_version": 2, "cell": "a"}', "not a line of this journal (round: Field required)"),
         (OLD, "schema version 1; this program reads 2"),
-        (record(0).model_dump_json()[:-1].encode() + b', "mood": 1}', "not a record of this journal (mood: "),
+        (record(0).model_dump_json()[:-1].encode() + b', "mood": 1}', "not a line of this journal (mood: "),
     ],
     ids=["no JSON", "list", "fields missing", "older", "unknown field"],
 )

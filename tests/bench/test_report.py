@@ -15,7 +15,7 @@ from bench.reporting.html import render_html
 from bench.reporting.markdown import Column, table
 from bench.reporting.rendering import html, markdown
 from bench.reporting.report import TEMPLATE, view_of, write_report
-from bench.results.analysis import tables_of, warnings_table
+from bench.results.tables import tables_of, warnings_table
 from bench.stats.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic

@@ -19,8 +19,8 @@ from bench.reporting import folders
 from bench.reporting.folders import default_folder, report
 from bench.reporting.html_files import Pages
 from bench.reporting.side_by_side import IN_COLUMNS
-from bench.results.analysis import tables_of
 from bench.results.run_folder import RunFolder, run_names
+from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.fakes import experiment
 from tests.bench.full_disk import a_disk_of

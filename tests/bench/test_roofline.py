@@ -18,9 +18,8 @@ from bench.grid.ceilings import (
     wanted,
 )
 from bench.plotting.plots import data, figure
-from bench.records import CellRecord
-from bench.results.analysis import tables_of
-from bench.results.ceilings_file import CEILINGS_NAME, append_ceiling, read_ceilings
+from bench.records import CEILINGS_NAME, CellRecord, append_ceiling, read_ceilings
+from bench.results.files import to_csv
 from bench.results.roofline import (
     CEILINGS_COLUMNS,
     COMPUTE,
@@ -33,7 +32,7 @@ from bench.results.roofline import (
     ceilings_of,
     with_roofline,
 )
-from bench.results.run_folder import to_csv
+from bench.results.tables import tables_of
 from tests.bench import fakes, rooflines, synthetic
 from tests.bench.pages import documented_columns, render_markdown
 from tests.bench.synthetic import BASELINE
@@ -289,7 +288,7 @@ class TestFile:
         (tmp_path / CEILINGS_NAME).write_text(f"{line}\n")
         with pytest.raises(BadInput, match=re.escape(said)) as refused:
             read_ceilings(tmp_path)
-        assert str(refused.value).startswith(f"{tmp_path / CEILINGS_NAME}:1: not a ceiling (")
+        assert str(refused.value).startswith(f"{tmp_path / CEILINGS_NAME}:1: not a line of this journal (")
 
 
 def of_gpu() -> list[CellRecord]:

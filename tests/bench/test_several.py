@@ -24,9 +24,9 @@ from bench.reporting.several import (
     relative_plots,
 )
 from bench.reporting.side_by_side import TEMPLATE, view_of
-from bench.results.analysis import tables_of
-from bench.results.devices import device_name
-from bench.results.run_folder import to_csv
+from bench.results.files import to_csv
+from bench.results.identity import device_name
+from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.pages import documented_columns
 from tests.html_page import Page

@@ -25,7 +25,7 @@ from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
 from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, read_journal
-from bench.results.whole_file import write_whole
+from bench.results.files import write_whole
 from bench.tuning.request import Request, request
 from tests.bench.interrupting import Stops
 from vsr_model.errors import BadInput

@@ -11,7 +11,7 @@ from bench.records import JOURNAL_NAME
 from bench.reporting.comparison.json import to_json
 from bench.reporting.comparison.junit import to_junit
 from bench.reporting.comparison.page import COMMENT_CHARACTERS, render, render_page
-from bench.results.whole_file import write_whole
+from bench.results.files import write_whole
 from vsr_model.errors import BadInput
 
 ADDED_CHARACTERS: Final = 500

@@ -10,7 +10,7 @@ from bench.paper.method import Method
 from bench.paper.metrics import STAGES
 from bench.paper.sources import Role, Run, Source
 from bench.records import CellRecord, MemoryLine, MemoryPoint, Pass, Phase, Sample, Status
-from bench.results.analysis import tables_of
+from bench.results.tables import tables_of
 
 NO_GPU = "no CUDA device: torch finds no driver or no GPU"
 CPU, CUDNN, TUNED = Role.CPU, Role.CUDNN, Role.CUDNN_AUTOTUNE

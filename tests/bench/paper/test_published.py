@@ -10,7 +10,6 @@ from bench.paper.method import PAPER, method_of
 from bench.paper.metrics import STAGES
 from bench.paper.sources import PUBLISHED
 from bench.records import CellRecord, Pass, Status
-from bench.results.record_check import fault
 from bench.results.run_folder import RunFolder
 
 FOLDER = PUBLISHED[-1]
@@ -42,8 +41,6 @@ def test_it_opens_as_any_run_does():
     citation = (FOLDER / "CITATION.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in citation for path in DATA.iterdir())
     assert len(run.records()) == len(run.cells()) == 75
-    for record, planned in zip(run.records(), run.cells(), strict=True):
-        assert fault(record, planned, 1) is None
 
 
 @pytest.mark.parametrize("method", ROLES)

@@ -6,7 +6,7 @@ The columns and their units are listed in docs/tables.md, which a test holds aga
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pandas as pd
 
@@ -148,7 +148,7 @@ def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
         for record in records
         for reading in record.telemetry
     ]
-    integers = [name for name, info in TelemetryReading.model_fields.items() if info.annotation == int | None]
+    integers = [name for name, info in TelemetryReading.model_fields.items() if _is_integer(info.annotation)]
     return _table(rows, TELEMETRY_COLUMNS).astype(dict.fromkeys(integers, "Int64"))
 
 
@@ -376,6 +376,11 @@ def _axes(record: CellRecord) -> dict[str, object]:
 def _are_wide(values: Iterable[object]) -> bool:
     """Return whether a whole number exceeds 64 bits, as do the FLOPs of cells that no machine can run."""
     return any(isinstance(value, int) and value >= 2**63 for value in values)
+
+
+def _is_integer(annotation: Any) -> bool:
+    """Return whether a field may be an integer, or None."""
+    return int in {getattr(kind, "__origin__", kind) for kind in get_args(annotation)}
 
 
 def _plain(record: CellRecord) -> dict[str, object]:
