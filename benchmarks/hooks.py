@@ -8,9 +8,11 @@ is off by more than 2 %.
 """
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -149,15 +151,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def measure(given: argparse.Namespace) -> Evidence:
         from bench.measure import networks  # noqa: PLC0415 - imports torch
-        from benchmarks.peers.others import what_torchvision_dropped  # noqa: PLC0415
 
         model = OWN
         if given.basicsr is not None:
             model = Model.model_validate({**BASICSR, "folder": str(given.basicsr)})
         with Launcher(common.RETAIN) as launcher:
             described = common.environment_of(launcher)
-        with what_torchvision_dropped():
-            network = networks.build(model)
+        if given.basicsr is not None:
+            # BasicSR 1.4.2, its last release, imports by this name what torchvision has moved since 0.17.
+            with suppress(ImportError):  # BasicSR will say itself what it lacks
+                moved = import_module("torchvision.transforms.functional")
+                sys.modules.setdefault("torchvision.transforms.functional_tensor", moved)
+        network = networks.build(model)
         samples = pairs(network, 6 if given.quick else PAIRS[name])  # type: ignore[arg-type]
         return Evidence(samples=samples, environment=described)
 
