@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -11,10 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.commands import exits
+from bench.reporting.markdown import Column, filled
 from vsr_model.one_line import one_line, visible
-
-if TYPE_CHECKING:
-    from bench.reporting.markdown import Column
 
 
 def output() -> Console:
@@ -28,10 +25,10 @@ def say(sentence: str) -> None:
     typer.echo(one_line(sentence), err=True)
 
 
-def table_of(columns: "Sequence[Column]") -> Table:
+def table_of(columns: Sequence[Column]) -> Table:
     """Return the columns that are not empty as a table for a terminal."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    shown = [column for column in columns if any(column.cells)]
+    shown = filled(columns)
     for column in shown:
         made.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold")
     for row in zip(*(column.cells for column in shown), strict=True):

@@ -23,8 +23,8 @@ from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, append_ceiling, read_ceilings, worst_status
-from bench.reporting.html_files import Pages
 from bench.reporting.ladder_files import write_ladder
+from bench.reporting.rendering import Pages
 from bench.reporting.report import unfinished, view_of, write_report
 from bench.results.run_folder import RunFolder, check_free, default_path
 from bench.tuning.tuned import notes as tuned_notes

@@ -31,7 +31,7 @@ from bench.messages import Progress
 from bench.process.launcher import SharedLaunchers
 from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
-from bench.reporting.html_files import REPORT_STEM
+from bench.reporting.rendering import REPORT_STEM
 from bench.results.files import read_json, to_csv, write_whole
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
 from bench.stats.changes import MIN_ROUNDS

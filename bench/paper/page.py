@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure as Drawing
@@ -22,14 +21,16 @@ from bench.paper.method import FAULTS
 from bench.paper.metrics import METRICS
 from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
 from bench.plotting.plots import FORMATS, data, figure, save
-from bench.reporting.html_files import Pages, relative, write_pages
-from bench.reporting.markdown import Column, escape, image, table, target
+from bench.reporting import rendering
+from bench.reporting.markdown import Column, escape, table
+from bench.reporting.rendering import File, Pages
 from bench.results.files import to_csv, write_whole
 from bench.results.run_folder import RunFolder
 
 CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"
 TITLE: Final = "A course paper reproduced"
+TEMPLATE: Final = "paper/page.j2"
 
 LINES: Final = 5
 """Source lines of a forward that a table shows: those that add most memory."""
@@ -50,21 +51,25 @@ def write(folder: Path, wanted: Request) -> Written:
     found = findings(sources)
     write_whole(folder / CLAIMS_NAME, to_csv(found))
     drawn = _draw(sources, wanted, folder / FIGURES_NAME)
-    keys = [key for key in wanted.figures if key != FAULTS_KEY]
-    text = _template().render(
-        title=TITLE,
-        sources=sources,
-        missing=sum(not is_done(runs.get(step.folder)) for step in wanted.steps),
-        tallies=list(tallies(found)),
-        findings=found.assign(by_design=by_design(found)).to_dict("records"),
-        verdicts=_verdicts(found),
-        figures=[section(key, sources) for key in keys],
-        pictures=[[image(relative(path, folder)) for path in drawn[key]] for key in keys],
-        faults=[fault_section(name, sources[-1]) for name in FAULTS] if FAULTS_KEY in wanted.figures else (),
-        runs=_table([_run(name, run) for name, run in runs.items()]),
-    )
-    pictures = [path for paths in drawn.values() for path in paths]
-    pages = write_pages(folder, text, title=TITLE, pictures=pictures)
+    view = {
+        "title": TITLE,
+        "sources": sources,
+        "missing": sum(not is_done(runs.get(step.folder)) for step in wanted.steps),
+        "tallies": list(tallies(found)),
+        "findings": found.assign(by_design=by_design(found)).to_dict("records"),
+        "claims": File.beside(folder / CLAIMS_NAME, folder),
+        "verdicts": _verdicts(found),
+        "figures": [
+            {**section(key, sources), "pictures": [File.beside(path, folder) for path in paths]}
+            for key, paths in drawn.items()
+            if key != FAULTS_KEY
+        ],
+        "faults": [fault_section(name, sources[-1]) for name in FAULTS]
+        if FAULTS_KEY in wanted.figures
+        else (),
+        "runs": [_run(folder, name, run) for name, run in runs.items()],
+    }
+    pages = rendering.write(folder, TEMPLATE, view, title=TITLE)
     return Written(**vars(pages), claims=folder / CLAIMS_NAME, found=found)
 
 
@@ -73,14 +78,6 @@ def _texts() -> dict[str, dict[str, Any]]:
     text = files("bench.paper").joinpath("figures.yaml").read_text(encoding="utf-8")
     read: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return read
-
-
-def _template() -> jinja2.Template:
-    made = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    made.filters["escape"] = escape
-    return made.from_string(files("bench.paper").joinpath("page.md.j2").read_text(encoding="utf-8"))
 
 
 # The paper's figures: the ordinary ones, of all sources together.
@@ -128,16 +125,13 @@ def _draw(sources: Sequence[Source], wanted: Request, folder: Path) -> dict[str,
 _Row = Mapping[str, str]
 
 
-def _table(rows: Sequence[_Row] | pd.DataFrame, *, numbers: bool = False) -> str:
-    """Return rows of Markdown as a table; with `numbers` all columns are, but for those that say of what."""
+def _table(rows: Sequence[_Row] | pd.DataFrame, *, numbers: bool = False) -> list[Column]:
+    """Return rows as a table's columns; with `numbers` all are numeric, but for those that say of what."""
     frame = pd.DataFrame(rows).fillna("")
     texts = {"source", "method", "line"} if numbers else set(frame)
-    return table(
-        [
-            Column(title=str(name), cells=list(cells), numeric=name not in texts)
-            for name, cells in frame.items()
-        ]
-    )
+    return [
+        Column(title=str(name), cells=list(cells), numeric=name not in texts) for name, cells in frame.items()
+    ]
 
 
 def section(key: str, sources: Sequence[Source]) -> dict[str, Any]:
@@ -151,7 +145,7 @@ def section(key: str, sources: Sequence[Source]) -> dict[str, Any]:
             reasons.setdefault(reason, []).append(source.name)
         with suppress(NotKnownError):
             cells += [(source, cell) for cell in source.run(experiment).cells()]
-    missing = "; ".join(f"of {' and '.join(names)}, {escape(reason)}" for reason, names in reasons.items())
+    missing = "; ".join(f"of {' and '.join(names)}, {reason}" for reason, names in reasons.items())
     rows: Sequence[_Row] | pd.DataFrame
     if "by_length" in entry:
         rows = _by_length(cells, entry["by_length"])
@@ -170,12 +164,12 @@ def section(key: str, sources: Sequence[Source]) -> dict[str, Any]:
 def markdown_of(key: str, sources: Sequence[Source]) -> str:
     """Return a figure's section without its pictures, for a notebook."""
     found = section(key, sources)
-    parts = [f"## {found['title']}", found["table"], found["missing"], found["text"]]
-    return "\n\n".join(part for part in parts if part)
+    parts = [f"## {found['title']}", table(found["table"]), escape(found["missing"]), escape(found["text"])]
+    return "\n\n".join(filter(None, parts))
 
 
 def _head(source: Source, cell: Cell) -> dict[str, str]:
-    return {"source": source.name, "method": escape(cell.backend), "t": str(cell.frames)}
+    return {"source": source.name, "method": cell.backend, "t": str(cell.frames)}
 
 
 def _figure(source: Source, cell: Cell, what: str) -> Figure:
@@ -185,7 +179,7 @@ def _figure(source: Source, cell: Cell, what: str) -> Figure:
 
 def _amount(source: Source, cell: Cell, what: str) -> str:
     try:
-        return escape(_figure(source, cell, what).amount)
+        return _figure(source, cell, what).amount
     except NotKnownError:
         return ""
 
@@ -195,7 +189,7 @@ def _by_length(cells: Sequence[tuple[Source, Cell]], what: str) -> pd.DataFrame:
     series: dict[str, dict[int, str]] = {}
     for source, cell in cells:
         if what != "speedup" or cell.role is not Role.CPU:
-            own = series.setdefault(escape(f"{source.name}: {cell.backend}"), {})
+            own = series.setdefault(f"{source.name}: {cell.backend}", {})
             own[cell.frames] = _amount(source, cell, what)
     frame = pd.DataFrame(series).sort_index()
     return frame.assign(t=frame.index.map(str))[["t", *frame]]
@@ -206,19 +200,19 @@ def _lines(source: Source, cell: Cell) -> list[_Row]:
     lines = cell.rows("memory_lines").sort_values("increment_bytes", ascending=False).head(LINES)
     return [
         _head(source, cell)
-        | {"line": escape(line["source"].strip()), "adds": shown(line["increment_bytes"], "bytes")}
+        | {"line": line["source"].strip(), "adds": shown(line["increment_bytes"], "bytes")}
         for line in lines.to_dict("records")
         if line["increment_bytes"] > 0
     ]
 
 
-def fault_section(name: str, source: Source) -> dict[str, str]:
+def fault_section(name: str, source: Source) -> dict[str, Any]:
     """Return an experiment on a fault: each figure without the fault, with it, and their ratio."""
     entry = _texts()["faults"][name]
     try:
         off, on = (source.run(f"{name}/{which}").cells() for which in ("off", "on"))
     except NotKnownError as error:
-        return {**entry, "table": "", "missing": str(error)}
+        return {**entry, "table": [], "missing": str(error)}
     rows: list[_Row] = []
     for pair in zip(off, on, strict=False):
         for what in entry["compare"] if pair[0].frames == pair[1].frames else ():
@@ -228,34 +222,34 @@ def fault_section(name: str, source: Source) -> dict[str, str]:
                 continue
             rows.append(
                 {
-                    "figure": escape(what),
-                    "method": escape(" and ".join(dict.fromkeys(cell.backend for cell in pair))),
+                    "figure": what,
+                    "method": " and ".join(dict.fromkeys(cell.backend for cell in pair)),
                     "t": str(pair[0].frames),
-                    "without": escape(without.amount),
-                    "with": escape(with_.amount),
+                    "without": without.amount,
+                    "with": with_.amount,
                     "with / without": shown(with_.value / without.value, "×") if without.value > 0 else "",
                 }
             )
     return {**entry, "table": _table(rows), "missing": "no figure is in both runs"}
 
 
-def _verdicts(found: pd.DataFrame) -> str:
+def _verdicts(found: pd.DataFrame) -> list[Column]:
     """A row for each claim; columns for the paper's form and for each source's verdict on the general."""
     titles = found.groupby("claim", sort=False)["title"].unique().map(". In general: ".join)
-    claims = (titles.index + " " + titles).map(escape)
+    claims = titles.index + " " + titles
     columns = found["edition"].where(found["form"] != Form.PAPER, "paper's words")
-    marks = found["verdict"].replace({"refuted": "**refuted**", "cannot tell": "open"})
+    marks = found["verdict"].replace({"cannot tell": "open"})
     cells = found.assign(claim=found["claim"].map(claims), column=columns, mark=marks)
     rows = cells.pivot(index="claim", columns="column", values="mark")
     return _table(rows.reindex(index=claims, columns=columns.unique()).reset_index(names="claim"))
 
 
-def _run(name: str, run: RunFolder) -> _Row:
+def _run(folder: Path, name: str, run: RunFolder) -> dict[str, Any]:
     tables = run.tables()
     counts = (tables.summary.drop_duplicates("cell")["status"], tables.warnings["code"])
     cells, warned = (
-        ", ".join(f"{n} {escape(value)}" for value, n in Counter(sorted(map(str, values))).items())
+        ", ".join(f"{n} {value}" for value, n in Counter(sorted(map(str, values))).items())
         for values in counts
     )
-    link = f"[{escape(name)}]({target(Path(name) / 'report.md')})"
-    return {"run": link, "cells": cells, "warned of": warned}
+    report = File.beside(folder / name / "report.md", folder, name)
+    return {"report": report, "cells": cells, "warned": warned}

@@ -15,8 +15,8 @@ from bench.grid.backend_spec import resolve
 from bench.plotting.plot_data import in_parts
 from bench.plotting.plots import FORMATS, data, figure, place_names, save, write_plots
 from bench.records import JOURNAL_NAME
-from bench.reporting.html_files import Pages
 from bench.reporting.ladder_files import read_ladder
+from bench.reporting.rendering import Pages
 from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import Cells, SideRun, cells_of, relative_plots
 from bench.reporting.side_by_side import write_side_by_side

@@ -1,4 +1,4 @@
-"""Markdown from values: escaped text and tables that also read well as plain text."""
+"""Markdown from plain text: escaped, and tables that also read well as they are."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A table's column: of plain text where a template shows it, of Markdown where `table` does."""
+    """A table's column, of plain text."""
 
     title: str
     cells: Sequence[str]
@@ -36,35 +36,22 @@ def _opened(found: re.Match[str]) -> str:
     return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 
+def filled(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns in which anything stands."""
+    return [column for column in columns if any(column.cells)]
+
+
 def table(columns: Sequence[Column]) -> str:
     """Return a table of Markdown, padded for terminals; columns in which nothing stands are left out."""
-    kept = [column for column in columns if any(column.cells)]
-    if not kept:
-        return ""
-    rows = [
-        [column.title for column in kept],
-        *map(list, zip(*(column.cells for column in kept), strict=True)),
-    ]
-    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(kept))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.rjust(width) if column.numeric else cell.ljust(width)
-            for cell, width, column in zip(row, widths, kept, strict=True)
-        )
-        + " |"
-        for row in rows
-    ]
-    rule = [
-        "-" * (width - 1) + ":" if column.numeric else "-" * width
-        for width, column in zip(widths, kept, strict=True)
-    ]
-    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
-
-
-def image(path: Path) -> str:
-    """Return the image at a path relative to the page, called by its name."""
-    return f"![{escape(path.stem)}]({target(path)})"
+    kept = filled(columns)
+    lines = []
+    for column in kept:
+        cells = [escape(cell) for cell in (column.title, *column.cells)]
+        width = max(3, *map(len, cells))
+        shown = [cell.rjust(width) if column.numeric else cell.ljust(width) for cell in cells]
+        rule = "-" * (width - 1) + ":" if column.numeric else "-" * width
+        lines.append([shown[0], rule, *shown[1:]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in zip(*lines, strict=True))
 
 
 def target(path: Path) -> str:

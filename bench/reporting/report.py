@@ -11,10 +11,9 @@ from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting import rendering, sections
 from bench.reporting.cells import Row, cell_table, column, distinct, measured, place_of, rows_of
-from bench.reporting.html_files import Pages
 from bench.reporting.ladder_section import LadderPart
 from bench.reporting.markdown import Column
-from bench.reporting.rendering import File
+from bench.reporting.rendering import File, Pages
 from bench.reporting.report_profile import Profile, profile
 from bench.reporting.report_roofline import Ceilings, Roofline, ceilings, roofline
 from bench.results.identity import flat

@@ -13,10 +13,9 @@ from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting import rendering, sections
 from bench.reporting.cells import Row, bounds, column, distinct, in_bytes, measured, numbers, rows_of
-from bench.reporting.html_files import Pages
 from bench.reporting.legible import legible
 from bench.reporting.markdown import Column
-from bench.reporting.rendering import File
+from bench.reporting.rendering import File, Pages
 from bench.reporting.several import DEVICES_NAME, Cells, SideRun, cells_of, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts

@@ -26,7 +26,7 @@ from bench.grid import presets
 from bench.plotting.plots import EmptyPlot, PlotsWritten
 from bench.process.launcher import Launcher
 from bench.records import Status, read_journal
-from bench.reporting.html_files import Pages
+from bench.reporting.rendering import Pages
 from tests.bench.fakes import experiment
 
 TINY = {

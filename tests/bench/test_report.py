@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
-from bench.reporting.html import render_html
 from bench.reporting.markdown import Column, table
 from bench.reporting.rendering import html, markdown
 from bench.reporting.report import TEMPLATE, view_of, write_report
@@ -241,10 +241,8 @@ def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
                    exit_note=text)  # fmt: skip
     shown = visible(" ".join(text.split()))
     # The page itself, and what a repository site would make of its Markdown.
-    for source in (
-        html(TEMPLATE, view, title=text),
-        render_html(markdown(TEMPLATE, view), title=text, images={}),
-    ):
+    site = MarkdownIt("commonmark").enable("table")
+    for source in (html(TEMPLATE, view, title=text), site.render(markdown(TEMPLATE, view))):
         page = Page(source)
         assert page.dangers() == []
         assert page.texts["h1"] == [shown]

@@ -17,7 +17,7 @@ from bench.plotting.plots import write_plots
 from bench.records import JOURNAL_NAME, CellRecord, Status
 from bench.reporting import folders
 from bench.reporting.folders import default_folder, report
-from bench.reporting.html_files import Pages
+from bench.reporting.rendering import Pages
 from bench.reporting.side_by_side import IN_COLUMNS
 from bench.results.run_folder import RunFolder, run_names
 from bench.results.tables import tables_of

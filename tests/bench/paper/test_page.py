@@ -8,6 +8,7 @@ from bench.paper import page
 from bench.paper.experiments import KEYS
 from bench.paper.method import FAULTS, PAPER
 from bench.paper.sources import published
+from bench.reporting.markdown import table
 from tests.bench.paper.made import CPU, CUDNN, TUNED, calls, memory, repeated, run, skipped, source, staged
 
 CORRECTED = source(
@@ -22,7 +23,7 @@ SOURCES = [published(), FAITHFUL, CORRECTED]
 
 
 def rows(key: str) -> list[list[str]]:
-    lines = page.section(key, SOURCES)["table"].splitlines()
+    lines = table(page.section(key, SOURCES)["table"]).splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -81,7 +82,7 @@ def test_a_fault_beside_the_same_without_it():
         for role, seconds, first in ((CUDNN, 1.0, 2.0), (TUNED, 0.5, 4.0))
     )
     one = replace(CORRECTED, runs={"autotuning/off": run(off), "autotuning/on": run(on)})
-    _, _, first, later = page.fault_section("autotuning", one)["table"].splitlines()
+    _, _, first, later = table(page.fault_section("autotuning", one)["table"]).splitlines()
     assert "cudnn and cudnn_autotune" in first
     assert "2.00 s" in first
     assert [line.rstrip(" |").rpartition(" ")[2] for line in (first, later)] == ["2.00×", "0.500×"]
@@ -92,4 +93,4 @@ def test_a_fault_that_was_not_run_or_has_no_gpu_says_so(name):
     assert page.fault_section(name, CORRECTED)["missing"] == f"the runs of `{name}` (`--figures faults`)"
     none = run([skipped(CUDNN, "noise"), skipped(TUNED, "noise")])
     found = page.fault_section(name, replace(CORRECTED, runs={f"{name}/off": none, f"{name}/on": none}))
-    assert (found["table"], found["missing"][:8]) == ("", "no GPU (")
+    assert (found["table"], found["missing"][:8]) == ([], "no GPU (")
