@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid import variants
 from bench.grid.backend_file import SUFFIXES, fields_of, included, with_file
 from bench.grid.baseline import Baseline
@@ -115,8 +116,10 @@ class Grid(Strict):
     """[height, width] of the low-resolution frames in pixels."""
 
 
-PlotKind = Literal["time", "speedup", "stages", "repetitions", "memory", "long_clips", "roofline"]
-_PLOTS: Final[tuple[PlotKind, ...]] = ("time", "speedup", "stages", "repetitions", "memory")
+if TYPE_CHECKING:
+    PlotKind = str
+else:
+    PlotKind = Literal[tuple(FIGURES)]
 
 
 class Experiment(Strict):
@@ -154,7 +157,7 @@ class Experiment(Strict):
         tuple[PlotKind, ...],
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
-    ] = _PLOTS
+    ] = DRAWN_UNASKED
     """What is drawn from the results; by itself `long_clips` where some backends have a `memory_plan` and
     others have none, and `roofline` where `measure.ceilings` is on."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
@@ -171,7 +174,7 @@ class Experiment(Strict):
         measure = data.get("measure")
         more = ["long_clips"] * (len(planned) > 1)
         more += ["roofline"] * (isinstance(measure, dict) and measure.get("ceilings") is True)
-        return {**data, "plots": (*_PLOTS, *more)} if more else data
+        return {**data, "plots": (*DRAWN_UNASKED, *more)} if more else data
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -20,7 +20,8 @@ from bench.paper.folder import is_done, runs_of
 from bench.paper.method import FAULTS
 from bench.paper.metrics import METRICS
 from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
-from bench.plotting.plots import FORMATS, data, figure, save
+from bench.plotting.groups import data, figure
+from bench.plotting.plots import FORMATS, save
 from bench.reporting import rendering
 from bench.reporting.markdown import Column, escape, table
 from bench.reporting.rendering import File, Pages

@@ -1,6 +1,5 @@
-"""The figures of a run: which there are, what each shows, how it looks, and their files."""
+"""Figures to files: a run's `plots/`, in the two formats of each figure."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,21 +9,15 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from bench.grid.baseline import Baseline
-from bench.plotting.plot_data import PLOT_KINDS, PlotGroup, data
-from bench.plotting.plot_figures import figure
-from bench.plotting.plot_style import DPI, style
+from bench.plotting.groups import data, figure, place_names
+from bench.plotting.style import DPI, style
 from bench.results.files import naming
 from bench.results.tables import Tables
-
-__all__ = [
-    "PLOT_KINDS", "EmptyPlot", "PlotGroup", "PlotsWritten", "data", "figure", "place_names", "save",
-    "write_plots",
-]  # fmt: skip
 
 FORMATS: Final = ("png", "svg")
 
 NOTEBOOK_DPI: Final = 100
-"""Of pictures that are kept inside a notebook, and make it large."""
+"""Resolution of pictures that are kept inside a notebook, and make it large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +30,7 @@ class EmptyPlot:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotsWritten:
-    """What `write_plots` did: its files in the order of the kinds, and what it had nothing to draw for."""
+    """Result of `write_plots`: files in the order of the kinds, and the figures that had nothing to show."""
 
     files: tuple[Path, ...]
     empty: tuple[EmptyPlot, ...]
@@ -56,7 +49,7 @@ def write_plots(
     folder: Path,
     drawn: Path | None = None,
 ) -> PlotsWritten:
-    """Write a .png (150 dpi) and a .svg per kind and (input, batch, height, width) into `folder`.
+    """Write a .png (150 dpi) and a .svg per kind and (network, input, batch, height, width) into `folder`.
 
     A figure of which `drawn` has both files is not drawn again: those files are named in what is returned.
 
@@ -75,32 +68,18 @@ def write_plots(
             empty.append(EmptyPlot(name=kind, reason="there is no cell"))
         for name, group in zip(place_names(kind, groups), groups, strict=True):
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
-            before = [drawn / path.name for path in paths] if drawn is not None else []
-            if not group.empty and before and all(path.is_file() for path in before):
-                files += before
-            elif not group.empty:
-                save(figure(group, baseline=str(baseline)), paths)
-                files += paths
-            else:
+            if group.empty:
                 empty.append(EmptyPlot(name=name, reason=group.empty))
                 for path in paths:
                     path.unlink(missing_ok=True)
+                continue
+            before = [drawn / path.name for path in paths] if drawn is not None else []
+            if before and all(path.is_file() for path in before):
+                paths = before
+            else:
+                save(figure(group, baseline=str(baseline)), paths)
+            files += paths
     return PlotsWritten(files=tuple(files), empty=tuple(empty))
-
-
-def place_names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
-    """Return a file name per group: the kind alone where there is one, else with its place."""
-    if len(groups) == 1:
-        return [kind]
-    names: list[str] = []
-    for group in groups:
-        at = group.labels
-        place = re.sub(r"[^A-Za-z0-9._-]+", "_", at.subject).strip("._-") or "input" * bool(at.subject)
-        name = "-".join(filter(None, (kind, place, f"b{at.batch}", f"{at.height}x{at.width}")))
-        same = sum(other == name or other.startswith(f"{name}-") for other in names)
-        # Inputs that differ only in characters a file name cannot hold.
-        names.append(f"{name}-{same + 1}" if same else name)
-    return names
 
 
 def png(drawn: Figure) -> bytes:

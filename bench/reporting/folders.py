@@ -12,8 +12,8 @@ import pandas as pd
 
 from bench.grid import config
 from bench.grid.backend_spec import resolve
-from bench.plotting.plot_data import in_parts
-from bench.plotting.plots import FORMATS, data, figure, place_names, save, write_plots
+from bench.plotting.groups import data, figure, in_parts, place_names
+from bench.plotting.plots import FORMATS, save, write_plots
 from bench.records import JOURNAL_NAME
 from bench.reporting.ladder_files import read_ladder
 from bench.reporting.rendering import Pages

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.plotting.plot_ladder import ladder_figure
+from bench.plotting.ladder import ladder_figure
 from bench.plotting.plots import FORMATS, save
 from bench.reporting.ladder_section import LadderPart, ladder_section
 from bench.results.files import to_csv, write_whole
@@ -34,15 +34,16 @@ def write_ladder(folder: RunFolder) -> LadderFiles:
     if not found:
         (folder.path / TABLE_NAME).unlink(missing_ok=True)
         return LadderFiles()
-    write_whole(folder.path / TABLE_NAME, to_csv(ladder_table(found)))
+    table = ladder_table(found)
+    write_whole(folder.path / TABLE_NAME, to_csv(table))
     images = []
     networks = len({ladder.clip_id[0] for ladder in found})
-    stages = list(dict.fromkeys(stage for ladder in found for stage in ladder.stages))
     for ladder in found:
         clip = ladder.clip_id if networks > 1 else ladder.clip_id[1:]
         name = "ladder" if len(found) == 1 else f"ladder-{'-'.join(clip)}"
         paths = [folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS]
-        save(ladder_figure(ladder, stages), paths)
+        own = table["cell"].isin([step.cell.id for step in ladder.steps])
+        save(ladder_figure(table[own]), paths)
         images.append(paths[0])
     return LadderFiles(section=ladder_section(found), images=tuple(images))
 

@@ -12,7 +12,8 @@ from typing import Final
 import pandas as pd
 
 from bench.grid.baseline import Baseline
-from bench.plotting.plot_data import Labels, PlotGroup
+from bench.plotting.groups import Labels, PlotGroup
+from bench.plotting.medians import relative_figure
 from bench.reporting.cells import Row, cell_table, distinct, ended_well, rows_of
 from bench.results.identity import UNKNOWN
 from bench.results.tables import AXES, Tables
@@ -147,7 +148,7 @@ def relative_plots(cells: Cells) -> list[PlotGroup]:
             backends=tuple(cells.tables.cells["backend"].unique()),
         )  # fmt: skip
         titles = own["run"] + ": " + own["backend"] + said
-        groups.append(PlotGroup(kind="relative", labels=labels, table=own.assign(label=titles)))
+        groups.append(PlotGroup(draw=relative_figure, labels=labels, table=own.assign(label=titles)))
     return groups
 
 

@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
+from bench.figures import FIGURES
 from bench.paper import folder, page
-from bench.plotting.plots import PLOT_KINDS, data, figure, save, write_plots
+from bench.plotting.groups import data, figure
+from bench.plotting.plots import save, write_plots
 from bench.records import CellRecord, Status
 from bench.reporting.report import unfinished, view_of, write_report
 from bench.reporting.several import SideRun, cells_of
@@ -75,7 +77,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run's page, one of three runs side by side, and the reproduced paper's."""
     single = tmp_path_factory.mktemp("single")
     tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), BASELINE)
-    plots = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=single / "plots")
+    plots = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=single / "plots")
     (single / "summary.csv").touch()
     view = view_of(
         tables, folder=single, title=LONG, baseline=BASELINE, environment={"cpu": LONG, LONG: HOSTILE},

@@ -20,8 +20,8 @@ LIGHT = (
 )  # fmt: skip
 
 ROOMS = (
-    "units", "places", "errors", "stats", "grid", "records", "messages", "machine", "process", "measure",
-    "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
+    "units", "places", "figures", "errors", "stats", "grid", "records", "messages", "machine", "process",
+    "measure", "upscaling", "cautions", "results", "comparison", "export", "tuning", "plotting", "reporting",
     "paper", "commands", "cli", "__main__",
 )  # fmt: skip
 """Of bench, from the bottom up: each may import from those before it."""

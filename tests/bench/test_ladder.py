@@ -17,7 +17,7 @@ from bench.commands import lifecycle as runs
 from bench.commands.ladder import ladder as ladder_command
 from bench.grid import config, plan, presets
 from bench.grid.backend_spec import BUILT_IN, Backend, resolve
-from bench.plotting.plot_ladder import ladder_figure
+from bench.plotting.ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
 from bench.reporting.ladder_files import ladders_of
 from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
@@ -243,13 +243,13 @@ def test_the_figure_has_a_bar_per_step_and_says_what_was_skipped() -> None:
         {"last": {"status": Status.SKIPPED, "reason": "no $such^ memory"},
          "wino": {"output_psnr_db": 123.4}},
     )  # fmt: skip
-    texts = drawn_texts(ladder_figure(ladder, ladder.stages))
+    texts = drawn_texts(ladder_figure(ladder_table([ladder])))
     assert "skipped: no $such^ memory" in texts
     assert "not measured" in texts
     assert [text for text in texts if text.startswith("4.00× (")] == ["4.00× (3.97–4.03)"]
     assert "123 dB" in texts
     assert "+ convolution: winograd" in texts
-    (axes,) = ladder_figure(ladder, ladder.stages).axes
+    (axes,) = ladder_figure(ladder_table([ladder])).axes
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     widths = [round(bar.get_width(), 3) for bar in bars if bar.get_width()]
     assert widths == [1.6, 1.6, 0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 3.0]  # stages of both, and what was saved
@@ -257,7 +257,7 @@ def test_the_figure_has_a_bar_per_step_and_says_what_was_skipped() -> None:
 
 def test_nothing_measured_can_be_drawn_and_told() -> None:
     (ladder,) = made({})
-    assert drawn_texts(ladder_figure(ladder, ladder.stages)).count("not measured") == 4
+    assert drawn_texts(ladder_figure(ladder_table([ladder]))).count("not measured") == 4
     assert in_a_sentence(ladder) == "No step was measured with the right answer."
     assert ladder_section([]) == ()
 

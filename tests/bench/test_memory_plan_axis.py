@@ -23,7 +23,7 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
 from bench.measure import backends, memory, output_check, preflight
-from bench.plotting.plots import data, figure
+from bench.plotting.groups import data, figure
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, OutputCheck, Pass, Status
 from bench.results import identity

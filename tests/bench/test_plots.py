@@ -7,9 +7,11 @@ import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
+from bench.figures import FIGURES
 from bench.grid.baseline import Baseline
-from bench.plotting.plot_style import plain, style, wrapped
-from bench.plotting.plots import PLOT_KINDS, EmptyPlot, PlotGroup, data, figure, place_names, write_plots
+from bench.plotting.groups import PlotGroup, data, figure, place_names
+from bench.plotting.plots import EmptyPlot, write_plots
+from bench.plotting.style import plain, style, wrapped
 from bench.records import CellRecord, Phase, Status
 from bench.results.tables import Tables, tables_of
 from tests.bench import rooflines, synthetic
@@ -60,7 +62,7 @@ def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) 
         synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cudnn" else record
         for record in gpu
     ]
-    for kind in PLOT_KINDS:
+    for kind in FIGURES:
         group = only(kind, wrong)
         assert set(group.table["backend"]) | {"cpu"} == {"cpu", "cuda", "cudnn_autotune"}
         assert group.labels.not_shown == ("cudnn (inaccurate: 12 dB)",)
@@ -114,7 +116,7 @@ def test_networks_have_figures_of_their_own_and_their_stages_one_look() -> None:
     def drawn(group: PlotGroup) -> dict[str, tuple[str, str]]:
         axes = figure(group, baseline="basicvsr/cpu").axes[0]
         tints = [(to_hex(wedge.get_facecolor()).upper(), wedge.get_hatch() or "") for wedge in axes.patches]
-        return dict(zip(stages[group.labels.model], tints, strict=True))  # type: ignore[arg-type]
+        return dict(zip(stages[group.labels.model], tints, strict=True))
 
     looks = {name: drawn(group) for name, group in groups.items()}
     assert looks["mine"]["alignment"] == looks["basicvsr"]["alignment"]
@@ -155,10 +157,10 @@ def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None
     stale = tmp_path / "time.png"
     stale.touch()
     written = write_plots(
-        tables_of(synthetic.all_failed(), BASELINE), baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path
+        tables_of(synthetic.all_failed(), BASELINE), baseline=BASELINE, kinds=FIGURES, folder=tmp_path
     )
     assert written.files == ()
-    assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in PLOT_KINDS)
+    assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in FIGURES)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
         data("pie", tables_of(synthetic.all_failed(), BASELINE))
@@ -187,9 +189,9 @@ def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
     gpu: list[CellRecord], tmp_path: Path
 ) -> None:
     tables = rooflines.tables(gpu)
-    first = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path / "a")
-    again = write_plots(tables, baseline=BASELINE, kinds=PLOT_KINDS, folder=tmp_path / "b")
-    assert [path.name for path in first.images] == [f"{kind}.png" for kind in PLOT_KINDS]
+    first = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path / "a")
+    again = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path / "b")
+    assert [path.name for path in first.images] == [f"{kind}.png" for kind in FIGURES]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
         path.name for path in first.files
     )
@@ -211,7 +213,7 @@ def test_several_groups_are_called_by_their_place() -> None:
         pytest.param(synthetic.run(synthetic.LONG_NAMES[::3], frames=(1,), spread=0.5), id="one frame count"),
     ],
 )
-@pytest.mark.parametrize("kind", PLOT_KINDS)
+@pytest.mark.parametrize("kind", FIGURES)
 def test_no_text_leaves_the_figure_or_covers_another(records: list[CellRecord], kind: str) -> None:
     drawn = figure(only(kind, records), baseline="cpu")
     with style():

@@ -17,7 +17,7 @@ from bench.grid.ceilings import (
     precision_of,
     wanted,
 )
-from bench.plotting.plots import data, figure
+from bench.plotting.groups import data, figure
 from bench.records import CEILINGS_NAME, CellRecord, append_ceiling, read_ceilings
 from bench.results.files import to_csv
 from bench.results.roofline import (

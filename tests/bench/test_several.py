@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.grid.baseline import Baseline
-from bench.plotting.plot_data import DRAWN, data, in_parts
-from bench.plotting.plots import figure, place_names
+from bench.plotting.groups import DRAWN, data, figure, in_parts, place_names
 from bench.records import CellRecord, Status
 from bench.reporting.cells import Row, rows_of
 from bench.reporting.rendering import html, markdown

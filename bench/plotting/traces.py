@@ -1,15 +1,28 @@
-"""The figures `repetitions` and `memory`: what single processes did, call by call and moment by moment."""
+"""The figures `repetitions` and `memory`: single processes, call by call and moment by moment."""
 
 from typing import Any, Final
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plotting.plot_data import Labels
-from bench.plotting.plot_labels import frames_of, handles, known, look, missing, series, title_of
-from bench.plotting.plot_style import GREY, LOG_RATIO, frame_ticks, logarithmic, sheet
-from bench.records import Phase
+from bench.grid.spans import FORWARD
+from bench.plotting.groups import Kind, Labels
+from bench.plotting.sheet import (
+    LOG_RATIO,
+    frame_ticks,
+    frames_of,
+    handles,
+    known,
+    logarithmic,
+    look,
+    series,
+    sheet,
+)
+from bench.plotting.style import GREY
+from bench.records import Pass, Phase
+from bench.results.tables import Tables
 from bench.units import BYTES, SECONDS, unit_for, with_unit
 
 COLD_RATIO: Final = 4.0
@@ -23,21 +36,31 @@ _APART: Final[tuple[tuple[Phase, dict[str, Any], str], ...]] = (
 """Calls that count for nothing, as the legend shows those that there are."""
 
 
-def repetitions_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+def _calls(tables: Tables) -> pd.DataFrame:
+    """Return `round`, `phase`, `seconds` and `call`, which counts from 1 within a process."""
+    samples = tables.samples[
+        (tables.samples["pass"] == Pass.END_TO_END) & (tables.samples["stage"] == FORWARD)
+    ].sort_values(["round", "start_s"], kind="stable")
+    numbers = samples.groupby(["cell", "round"]).cumcount() + 1
+    return samples[["cell", "round", "phase"]].assign(seconds=samples["wall_s"], call=numbers)
+
+
+def repetitions_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     unit = unit_for(known(table["seconds"]))
     table = table.assign(value=table["seconds"] / unit.scale)
     rounds = table["round"].nunique()
-    phases: list[tuple[Any, str]] = [
+    phases: list[tuple[Artist, str]] = [
         (Line2D([], [], color=GREY, linestyle="", **({"marker": "o"} | shape)), name)
         for phase, shape, name in _APART
         if (table["phase"] == phase).any()
     ]
     figure = sheet(
-        title=title_of(labels, f"Forward time, call by call, {frames_of(table)}"),
+        labels,
+        f"Forward time, call by call, {frames_of(table)}",
         legend=[*handles(table, labels), *phases],
-        notes=[*([f"A line per process ({rounds} of them)."] if rounds > 1 else []), *missing(labels)],
+        notes=[f"A line per process ({rounds} of them)."] if rounds > 1 else [],
         axes_height_in=3.6,
-    ).figure
+    )
     axes = figure.add_subplot()
     thin = {"linewidth": 1.1, "alpha": 0.9} if rounds == 1 else {"linewidth": 0.6, "alpha": 0.6}
     steady = (Phase.STEADY, {"markersize": 4.5 if rounds == 1 else 3}, "")
@@ -47,9 +70,8 @@ def repetitions_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> F
             axes.plot(calls["call"], calls["value"], **(style | {"marker": ""} | thin))
             for phase, shape, _ in (*_APART, steady):
                 own = calls[calls["phase"] == phase]
-                axes.plot(
-                    own["call"], own["value"], **(style | {"linestyle": "", "markeredgewidth": 0.9} | shape)
-                )
+                points = style | {"linestyle": "", "markeredgewidth": 0.9} | shape
+                axes.plot(own["call"], own["value"], **points)
     values = known(table["value"])
     if max(values) > COLD_RATIO * min(values):
         logarithmic(axes, axes.yaxis, min(values), max(values))
@@ -61,7 +83,17 @@ def repetitions_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> F
     return figure
 
 
-def memory_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure:
+def _traces(tables: Tables) -> pd.DataFrame:
+    """Return `round`, `elapsed_s`, `host_growth_bytes` and `device_bytes` since each round's first point."""
+    memory = tables.memory.sort_values(["round", "elapsed_s"], kind="stable")
+    first = memory.groupby(["cell", "round"])[["elapsed_s", "host_bytes"]].transform("first")
+    return memory[["cell", "round", "device_bytes"]].assign(
+        elapsed_s=memory["elapsed_s"] - first["elapsed_s"],
+        host_growth_bytes=memory["host_bytes"] - first["host_bytes"],
+    )
+
+
+def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     lengths = {name: float(rows["elapsed_s"].max()) for name, rows in series(table)}
     # Lasting too differently for one time axis, each trace is stretched to its own length.
     stretched = max(lengths.values()) > LOG_RATIO * min(lengths.values())
@@ -70,7 +102,8 @@ def memory_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure
     if table["device_bytes"].notna().any():
         panels.append(("device_bytes", "device memory, allocated"))
     figure = sheet(
-        title=title_of(labels, f"Memory during a forward, {frames_of(table)}"),
+        labels,
+        f"Memory during a forward, {frames_of(table)}",
         legend=[
             (
                 Line2D([], [], **(look(rows, labels) | {"marker": ""})),
@@ -78,9 +111,8 @@ def memory_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure
             )
             for name, rows in series(table)
         ],
-        notes=missing(labels),
         axes_height_in=4.6 if len(panels) > 1 else 3.3,
-    ).figure
+    )
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (column, label) in zip(every, panels, strict=True):
         values = known(table[column])
@@ -100,3 +132,7 @@ def memory_figure(table: pd.DataFrame, labels: Labels, _baseline: str) -> Figure
         axes.set_ylabel(f"{label} ({unit.name})")
     axes.set_xlabel("elapsed (% of each trace's own length)" if stretched else f"elapsed ({clock.name})")
     return figure
+
+
+REPETITIONS: Final = Kind(rows=_calls, draw=repetitions_figure, lacking="no samples")
+MEMORY: Final = Kind(rows=_traces, draw=memory_figure, lacking="no memory pass")

@@ -1,0 +1,18 @@
+"""The kinds of figure that a grid can ask for (`plots`), and where each is described. Free of matplotlib."""
+
+from collections.abc import Mapping
+from typing import Final
+
+FIGURES: Final[Mapping[str, str]] = {
+    "time": "bench.plotting.medians:TIME",
+    "speedup": "bench.plotting.medians:SPEEDUP",
+    "stages": "bench.plotting.stages:STAGES",
+    "repetitions": "bench.plotting.traces:REPETITIONS",
+    "memory": "bench.plotting.traces:MEMORY",
+    "long_clips": "bench.plotting.long_clips:LONG_CLIPS",
+    "roofline": "bench.plotting.roofline:ROOFLINE",
+}
+"""Each kind's name and its `bench.plotting.groups.Kind`, whose module is imported when the kind is drawn."""
+
+DRAWN_UNASKED: Final = ("time", "speedup", "stages", "repetitions", "memory")
+"""Kinds that are drawn where a grid names none."""

@@ -1,0 +1,180 @@
+"""Parts that all figures share: a sheet with a title, a legend and notes, its series and its axes."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from bench.plotting.groups import Labels
+from bench.plotting.style import DPI, GREY, line_look, plain, stage_looks, wrapped
+from bench.units import significant
+
+WIDTH_IN: Final = 6.8
+
+NOTES: Final = 3
+"""Reasons for cells not shown that a figure names; the report names all."""
+
+LOG_RATIO: Final = 10.0
+"""Values further apart than this get a logarithmic axis: on a linear one the small ones lie on the floor."""
+
+LONG_RATIO: Final = 20.0
+"""Clips whose lengths are further apart than this get a logarithmic axis of frames, for the same reason."""
+
+_MOST_TICKS: Final = 12
+
+_CHARACTER_IN: Final = 0.066  # mean width of a character at the legend's and the notes' size
+
+Legend = Sequence[tuple[Artist, str]]
+
+
+def sheet(
+    labels: Labels,
+    what: str,
+    *,
+    legend: Legend,
+    notes: Sequence[str] = (),
+    axes_height_in: float,
+    head_height_in: float = 0.0,
+) -> Figure:
+    """Return a figure with its title, legend and notes in place, and room for axes.
+
+    The title stands above; the legend, in as many columns as fit, and the notes below, with what is not
+    shown. Nothing overlaps, because the figure's height follows from the rows. Axes that matplotlib lays out
+    (`figure.add_subplot`) are as high as given, however much room the rest needs; above them the head is left
+    for axes that are placed by hand, which the labels of the others cannot push about.
+    """
+    place = ", ".join(
+        filter(None, (labels.subject, f"{labels.height}×{labels.width}", f"batch {labels.batch}"))
+    )
+    title = f"{what}: {place}" + (f" ({labels.part})" if labels.part else "")
+    title_text = textwrap.fill(plain(title), int(WIDTH_IN / 0.089))
+    note_text = "\n".join(
+        textwrap.fill(plain(note), int(WIDTH_IN / 0.06), max_lines=3, placeholder=" …")
+        for note in (*notes, *_missing(labels))
+    )
+    names = [textwrap.shorten(plain(name), 70, placeholder="…") for _, name in legend]
+    longest = max(map(len, names), default=0)
+    columns = max(1, min(len(names), int(WIDTH_IN / (longest * _CHARACTER_IN + 0.62))))
+    rows = -(-len(names) // columns)
+    top = 0.16 + 0.19 * (title_text.count("\n") + 1)
+    below = 0.14 * (note_text.count("\n") + 1) + 0.06 if note_text else 0.0
+    bottom = below + (0.165 * rows + 0.12 if names else 0.0) + 0.04
+    height = top + head_height_in + axes_height_in + bottom
+    figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(rect=(0.004, bottom / height, 0.984, axes_height_in / height))
+    )
+    figure.text(0.012, 1 - 0.1 / height, title_text, ha="left", va="top", fontsize=10.5, fontweight="bold")
+    figure.text(0.012, 0.06 / height, note_text, ha="left", va="bottom", fontsize=7.5, color=GREY)
+    if names:
+        figure.legend(
+            [handle for handle, _ in legend],
+            # matplotlib leaves out a label that begins with an underscore.
+            [f"\u2009{name}" if name.startswith("_") else name for name in names],
+            loc="lower center", bbox_to_anchor=(0.5, below / height), ncols=columns,
+            frameon=False, fontsize=8.5, handlelength=2.6, labelspacing=0.35, columnspacing=1.6,
+        )  # fmt: skip
+    return figure
+
+
+def _missing(labels: Labels) -> list[str]:
+    if not labels.not_shown:
+        return []
+    more = len(labels.not_shown) - NOTES
+    rest = [f"and {more} more"] if more > 0 else []
+    return [f"Not shown: {'; '.join([*labels.not_shown[:NOTES], *rest])}."]
+
+
+def frames_of(table: pd.DataFrame) -> str:
+    (count,) = table["frames"].unique()
+    return "1 frame" if count == 1 else f"{count} frames"
+
+
+# Series and stages.
+
+
+def series(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each label, in their order."""
+    return [(str(name), rows) for name, rows in table.groupby("label", sort=False)]
+
+
+def look(rows: pd.DataFrame, labels: Labels) -> dict[str, Any]:
+    """Return the colour, line and marker of a series: by backend, and of several runs by run."""
+    place = labels.backends.index(rows["backend"].iloc[0])
+    return line_look(place, labels.runs.index(rows["run"].iloc[0]) if labels.runs else place)
+
+
+def handles(table: pd.DataFrame, labels: Labels) -> list[tuple[Artist, str]]:
+    return [(Line2D([], [], **look(rows, labels)), name) for name, rows in series(table)]
+
+
+def stage_handles(shown: Sequence[str], stages: Sequence[str]) -> list[tuple[Artist, str]]:
+    """Return the legend of the stages shown, of all those of a run."""
+    looks = stage_looks(stages)
+    return [
+        (Patch(facecolor=looks[stage][0], hatch=looks[stage][1], edgecolor="white"), stage) for stage in shown
+    ]
+
+
+def known(values: "pd.Series[float]") -> list[float]:
+    return [float(value) for value in values.dropna()]
+
+
+# Axes.
+
+
+def backend_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Put backends on the vertical axis, from the top down."""
+    axes.set_yticks(range(len(names)), [wrapped(name, 26) for name in names])
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
+    """Make the axis logarithmic, with plain numbers at 1, 2 and 5 of each decade (over many at 1)."""
+    set_scale, set_limits = (
+        (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
+    )
+    set_scale("log")
+    set_limits(lowest / 1.25, highest * 1.25)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 3000 else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
+
+
+def frames_axis(axes: Axes, frames: Sequence[int]) -> None:
+    """Set ticks as `frame_ticks` does; make the axis logarithmic where clips differ very much."""
+    if max(frames) > LONG_RATIO * min(frames):
+        log_frames(axes, frames)
+    else:
+        frame_ticks(axes, frames)
+
+
+def log_frames(axes: Axes, frames: Sequence[int]) -> None:
+    """Set a logarithmic axis with ticks at the measured frame counts, less those that would touch others."""
+    logarithmic(axes, axes.xaxis, min(frames), max(frames))
+    apart = (max(frames) / min(frames)) ** (1 / _MOST_TICKS)
+    ticks: list[int] = []
+    for count in sorted(frames, reverse=True):
+        if not ticks or ticks[-1] >= count * apart:
+            ticks.append(count)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def frame_ticks(axes: Axes, frames: Sequence[int]) -> None:
+    """Set ticks at the measured frame counts; at round integers where they are too many to read."""
+    few = len(frames) <= 12
+    axes.xaxis.set_major_locator(FixedLocator(list(frames)) if few else MaxNLocator(integer=True))
