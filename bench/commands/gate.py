@@ -37,7 +37,8 @@ from bench.reporting.comparison.words import UNTOLD
 from bench.results.files import write_whole
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
-from bench.stats.changes import MIN_ROUNDS, least_rounds
+from bench.stats.changes import least_rounds
+from bench.stats.intervals import MIN_ROUNDS
 from vsr_model.errors import BadInput
 
 BASE: Final = "base"

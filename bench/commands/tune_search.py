@@ -34,7 +34,7 @@ from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.rendering import REPORT_STEM
 from bench.results.files import read_json, to_csv, write_whole
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
-from bench.stats.changes import MIN_ROUNDS
+from bench.stats.intervals import MIN_ROUNDS
 from bench.tuning import answers
 from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
 from bench.tuning.request import REQUEST_NAME, Request, check_file

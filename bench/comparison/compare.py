@@ -29,13 +29,12 @@ from bench.grid.spans import FORWARD
 from bench.records import Status
 from bench.results.samples import stages_of
 from bench.stats.changes import (
-    MIN_ROUNDS,
     least_rounds,
     of_levels,
     of_pairs,
     rounds_needed,
 )
-from bench.stats.intervals import CONFIDENCE, quartiles
+from bench.stats.intervals import CONFIDENCE, MIN_ROUNDS, quartiles
 
 PSNR_CAP_DB: Final = 100.0
 """Above it outputs differ by the rounding of float32 alone: a digit more or less of that is no loss."""

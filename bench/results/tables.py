@@ -19,7 +19,7 @@ from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
 from bench.records import CellRecord, Pass, Status, TelemetryReading, worst_status
 from bench.results.convolution_kernels import algorithm_of
 from bench.results.samples import sampled, stages_of, steady_samples
-from bench.stats.intervals import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
+from bench.stats.intervals import Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
 
@@ -215,9 +215,7 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
                 row["frames_per_s"] = first.batch * first.frames / summary.median
             base = of_base.get(stage)
             if base is not None and status is Status.OK and summary.median > 0:
-                # A cell is its own baseline exactly: no interval can widen that.
-                exact = Ratio(ratio=1.0, low=1.0, high=1.0)
-                speedup = exact if base is found else ratio(base.summary, summary)
+                speedup = ratio(base.summary, summary)
                 row |= {
                     "speedup": speedup.ratio, "speedup_low": speedup.low, "speedup_high": speedup.high,
                     "speedup_interval": weaker(base.summary.interval, summary.interval),

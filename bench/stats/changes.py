@@ -13,19 +13,15 @@ The value of a round (process) is the median of its samples; nothing here looks 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from statistics import NormalDist, fmean, median, stdev
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from bench.stats.intervals import IntervalKind, Summary, median_interval, ratio
-
-MIN_ROUNDS: Final = 3
-"""With two, Student's interval is 12.7 deviations wide: as good as none."""
+from bench.stats.intervals import LARGEST_LOGARITHM, IntervalKind, Ratio, ratio, student_interval, summarise
 
 MAX_EXACT_PAIRS: Final = 60
 """Up to so many pairs the signed ranks' distribution is exact; beyond, the normal one is as good."""
@@ -33,21 +29,8 @@ MAX_EXACT_PAIRS: Final = 60
 MAX_ROUNDS_FORESEEN: Final = 2000
 """A change so close to a threshold that more would be needed will not be settled by rounds."""
 
-_LARGEST_LOGARITHM: Final = 700.0
 
-
-@dataclass(frozen=True, kw_only=True)
-class RatioInterval:
-    """A ratio, its interval where there is one, and the rounds of the side that has fewer."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    rounds: int
-    assumed: bool = False  # whether the interval takes the rounds' logarithms for normal
-
-
-def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> RatioInterval:
+def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> Ratio:
     """Estimate the ratio from the positive values of rounds that were measured in turn, pair by pair.
 
     The ratio is the middle of the interval's own kind, the median of the means of all pairs of pairs (Hodges
@@ -59,44 +42,34 @@ def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> 
     values = np.asarray(logs)
     means = np.sort((values[one] + values[other]) / 2)
     middle = float(np.median(means))
-    exact = _signed_rank(means, len(logs), confidence)
-    bounds = exact or _student(logs, confidence)
+    kind, bounds = IntervalKind.BETWEEN_ROUNDS, _signed_rank(means, len(logs), confidence)
     if bounds is None:
-        return RatioInterval(ratio=math.exp(middle), low=None, high=None, rounds=len(logs))
-    return RatioInterval(
+        kind, bounds = IntervalKind.BETWEEN_ROUNDS_T, student_interval(logs, confidence)
+    return Ratio(
         ratio=math.exp(middle),
-        low=_exp(min(bounds[0], middle)),
-        high=_exp(max(bounds[1], middle)),
+        low=None if bounds is None else _exp(min(bounds[0], middle)),
+        high=None if bounds is None else _exp(max(bounds[1], middle)),
+        interval=IntervalKind.NONE if bounds is None else kind,
         rounds=len(logs),
-        assumed=exact is None,
     )
 
 
-def of_levels(
-    base: Sequence[float], new: Sequence[float], confidence: float, *, apart: float = 0.0
-) -> RatioInterval:
+def of_levels(base: Sequence[float], new: Sequence[float], confidence: float, *, apart: float = 0.0) -> Ratio:
     """Estimate the ratio from the positive values of each side's rounds.
 
     `apart` is by how much, as a share, the machine itself may have changed from one side's rounds to the
     other's: it widens the interval as a further source of error, independent of theirs.
     """
-    found = ratio(_level(new, confidence), _level(base, confidence))
-    rounds = min(len(base), len(new))
+    found = ratio(*(summarise([[level] for level in levels], confidence) for levels in (new, base)))
     if found.low is None or found.high is None:
-        return RatioInterval(ratio=found.ratio, low=None, high=None, rounds=rounds)
+        return found
     beyond = math.log1p(apart)
     down = math.hypot(math.log(found.ratio / found.low), beyond)
     up = math.hypot(math.log(found.high / found.ratio), beyond)
-    return RatioInterval(
-        ratio=found.ratio,
-        low=found.ratio * math.exp(-down),
-        high=found.ratio * _exp(up),
-        rounds=rounds,
-        assumed=rounds < least_rounds(confidence),
-    )
+    return replace(found, low=found.ratio * math.exp(-down), high=found.ratio * _exp(up))
 
 
-def rounds_needed(found: RatioInterval, threshold: float, confidence: float) -> int | None:
+def rounds_needed(found: Ratio, threshold: float, confidence: float) -> int | None:
     """Return how many rounds would settle on which side of a threshold the ratio lies, by its scatter so far.
 
     An interval shrinks with the root of the rounds. None where that is not to be foreseen: the ratio lies on
@@ -132,19 +105,6 @@ def least_rounds(confidence: float) -> int:
     return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
 
 
-def _level(values: Sequence[float], confidence: float) -> Summary:
-    bounds = median_interval(values, confidence)
-    if bounds is None and (student := _student([math.log(value) for value in values], confidence)):
-        bounds = _exp(min(student[0], math.log(min(values)))), _exp(max(student[1], math.log(max(values))))
-    middle = median(values)
-    return Summary(
-        n_rounds=len(values), n=len(values), median=middle, q1=middle, q3=middle,
-        low=None if bounds is None else min(bounds[0], middle),
-        high=None if bounds is None else max(bounds[1], middle),
-        interval=IntervalKind.NONE if bounds is None else IntervalKind.BETWEEN_ROUNDS,
-    )  # fmt: skip
-
-
 def _signed_rank(means: NDArray[np.float64], pairs: int, confidence: float) -> tuple[float, float] | None:
     """Return the interval from the sorted means of all pairs of values, a value with itself included.
 
@@ -172,13 +132,5 @@ def _left_out(pairs: int, confidence: float) -> int:
     return int(np.searchsorted(np.cumsum(counts), chance, side="right"))
 
 
-def _student(logs: Sequence[float], confidence: float) -> tuple[float, float] | None:
-    if len(logs) < MIN_ROUNDS:
-        return None
-    quantile = float(stdtrit(len(logs) - 1, (1 + confidence) / 2))
-    half = quantile * stdev(logs) / math.sqrt(len(logs))
-    return fmean(logs) - half, fmean(logs) + half
-
-
 def _exp(value: float) -> float:
-    return math.exp(min(value, _LARGEST_LOGARITHM))
+    return math.exp(min(value, LARGEST_LOGARITHM))

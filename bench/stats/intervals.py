@@ -2,8 +2,9 @@
 
 The interval of a median is the one of order statistics (a sign test turned round): it holds for any
 continuous distribution and any number of values, and needs at least six values for 95 %. A bootstrap was
-not taken: of seven values it covers 88 % where 95 % is claimed. Three to five rounds have Student's interval,
-which needs an assumption and is named for it. docs/evidence.md has the coverage of each by simulation.
+not taken: of seven values it covers 88 % where 95 % is claimed. Fewer rounds, at least three, have Student's
+interval, which needs an assumption and is named for it. docs/evidence.md has the coverage of each by
+simulation.
 """
 
 import math
@@ -13,20 +14,16 @@ from enum import StrEnum
 from statistics import fmean, median, quantiles, stdev, variance
 from typing import Final
 
+import numpy as np
+from scipy.special import bdtr, stdtrit
+
 CONFIDENCE: Final = 0.95
 
-MIN_VALUES_FOR_INTERVAL: Final = 6
-"""1 - 2 * 0.5**n first exceeds 95 % at n = 6: with fewer values even the whole range covers less."""
+MIN_ROUNDS: Final = 3
+"""For Student's interval. With two it is 12.7 deviations wide: as good as none."""
 
-STUDENT_T: Final = {3: 4.302653, 4: 3.182446, 5: 2.776445}
-"""The 97.5 % quantile of Student's t by number of values, one more than its degrees of freedom.
-
-Two values have 12.7: where rounds differ by 8 % that is 1.7 times up and down. Six have order statistics.
-"""
-
-
-_LARGEST_LOGARITHM: Final = 709.0
-"""Beyond it `exp` overflows."""
+LARGEST_LOGARITHM: Final = 700.0
+"""Beyond 709 `exp` overflows."""
 
 
 class IntervalKind(StrEnum):
@@ -39,7 +36,21 @@ class IntervalKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class Interval:
+    """The ends of a figure's interval, both None without one, and its kind."""
+
+    low: float | None
+    high: float | None
+    interval: IntervalKind
+
+    @property
+    def assumed(self) -> bool:
+        """Return whether it takes the rounds for normal about the figure."""
+        return self.interval is IntervalKind.BETWEEN_ROUNDS_T
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(Interval):
     """A median with its quartiles and interval, in the unit of the values."""
 
     n_rounds: int
@@ -47,9 +58,14 @@ class Summary:
     median: float
     q1: float
     q3: float
-    low: float | None
-    high: float | None
-    interval: IntervalKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio(Interval):
+    """A ratio of two figures with its interval, and the rounds of the side that has fewer."""
+
+    ratio: float
+    rounds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,30 +81,15 @@ class Spread:
     between: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """A ratio of two medians and its interval; `low` and `high` are None where a side has none."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-
-
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
     """Return the narrowest symmetric order statistics that cover the median with at least `confidence`.
 
     None where there are too few values for it.
     """
     n = len(values)
-    # rank becomes the largest k with P(k <= Binomial(n, 1/2) <= n - k) >= confidence. From the middle
-    # outward, since the terms of the tails are too small for a float where n is large.
-    rank = n // 2
-    term = math.prod((2 * i - 1) / (2 * i) for i in range(1, (n + 1) // 2 + 1))  # P(Binomial = rank)
-    covered = term if n % 2 == 0 else 2 * term
-    while rank > 0 and covered < confidence:
-        term *= rank / (n - rank + 1)
-        covered += 2 * term
-        rank -= 1
+    # The k-th values from either end leave out what has this chance, for k = 1, 2, ...
+    left_out = bdtr(np.arange(n // 2), n, 0.5)
+    rank = int(np.searchsorted(left_out, (1 - confidence) / 2, side="right"))
     if rank == 0:
         return None
     ordered = sorted(values)
@@ -103,25 +104,30 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return first, third
 
 
-def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return Student's 95 % interval of three to five values, on logarithms where all are positive.
-
-    It assumes that the values, or their logarithms, scatter normally about the figure. Where they do not, as
-    where some processes run another algorithm, it can lie inside their range, which covers 94 % of five
-    whatever their distribution: it is widened to that then. None for other numbers of values.
-    """
-    if len(values) not in STUDENT_T:
+def student_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Return Student's interval of the mean, which takes the values for normal. None for fewer than three."""
+    if len(values) < MIN_ROUNDS:
         return None
+    quantile = float(stdtrit(len(values) - 1, (1 + confidence) / 2))
+    half = quantile * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def levels_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Return Student's interval of rounds' levels, on logarithms where all are positive.
+
+    Where they do not scatter normally, as where some processes run another algorithm, it can lie inside
+    their range, which covers 94 % of five whatever their distribution: it is widened to that then.
+    """
     logarithmic = min(values) > 0
-    scaled = [math.log(value) for value in values] if logarithmic else list(values)
-    half = STUDENT_T[len(values)] * stdev(scaled) / math.sqrt(len(scaled))
-    low, high = fmean(scaled) - half, fmean(scaled) + half
-    if logarithmic:
-        low, high = math.exp(low), math.exp(high) if high < _LARGEST_LOGARITHM else math.inf
+    bounds = student_interval([math.log(value) for value in values] if logarithmic else values, confidence)
+    if bounds is None:
+        return None
+    low, high = (math.exp(min(end, LARGEST_LOGARITHM)) for end in bounds) if logarithmic else bounds
     return min(low, *values), max(high, *values)
 
 
-def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
+def summarise(rounds: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Summary:
     """Summarise a cell's steady samples, one sequence per round (process).
 
     The round is the unit of repetition: the figure is the median of the rounds' medians, and so is its
@@ -133,7 +139,7 @@ def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
     pooled = [sample for samples in rounds for sample in samples]
     figure = median(medians)
     first, third = quartiles(pooled)
-    kind, bounds = _interval(rounds, medians)
+    kind, bounds = _interval(rounds, medians, confidence)
     return Summary(
         n_rounds=len(rounds),
         n=len(pooled),
@@ -148,27 +154,26 @@ def summarise(rounds: Sequence[Sequence[float]]) -> Summary:
 
 
 def _interval(
-    rounds: Sequence[Sequence[float]], medians: Sequence[float]
+    rounds: Sequence[Sequence[float]], medians: Sequence[float], confidence: float
 ) -> tuple[IntervalKind, tuple[float, float] | None]:
-    if bounds := median_interval(medians):
+    if bounds := median_interval(medians, confidence):
         return IntervalKind.BETWEEN_ROUNDS, bounds
-    if bounds := student_interval(medians):
+    if bounds := levels_interval(medians, confidence):
         return IntervalKind.BETWEEN_ROUNDS_T, bounds
-    if bounds := _fixed_processes_interval(rounds, medians):
+    if bounds := _fixed_processes_interval(rounds, medians, confidence):
         return IntervalKind.WITHIN_PROCESS, bounds
     return IntervalKind.NONE, None
 
 
 def _fixed_processes_interval(
-    rounds: Sequence[Sequence[float]], medians: Sequence[float]
+    rounds: Sequence[Sequence[float]], medians: Sequence[float], confidence: float
 ) -> tuple[float, float] | None:
     """Return the interval of the mean of one or two processes' medians, for these very processes.
 
     Each process's own interval of order statistics, two of them combined as in `ratio` (MOVER). None where
     a process has too few samples for its own.
     """
-    of_each = [median_interval(samples) for samples in rounds]
-    own = [bounds for bounds in of_each if bounds is not None]
+    own = [bounds for samples in rounds if (bounds := median_interval(samples, confidence))]
     if not own or len(own) < len(rounds):
         return None
     down = math.hypot(*(middle - low for middle, (low, _) in zip(medians, own, strict=True)))
@@ -226,9 +231,14 @@ def ratio(numerator: Summary, denominator: Summary) -> Ratio:
 
     The interval is MOVER's (Zou and Donner, Statistics in Medicine 27, 2008) on logarithms: each bound
     combines the distances of both medians to the bounds that move the ratio that way, as the root of the
-    sum of their squares, so that it is asymmetric where they are.
+    sum of their squares, so that it is asymmetric where they are. A figure over itself is 1 exactly: no
+    interval can widen that.
     """
-    value = numerator.median / denominator.median
+    value = 1.0 if numerator is denominator else numerator.median / denominator.median
+    kind = weaker(numerator.interval, denominator.interval)
+    rounds = min(numerator.n_rounds, denominator.n_rounds)
+    if numerator is denominator:
+        return Ratio(ratio=value, low=value, high=value, interval=kind, rounds=rounds)
     if (
         numerator.low is None
         or numerator.high is None
@@ -236,14 +246,16 @@ def ratio(numerator: Summary, denominator: Summary) -> Ratio:
         or denominator.high is None
         or min(numerator.low, denominator.low) <= 0
     ):
-        return Ratio(ratio=value, low=None, high=None)
+        return Ratio(ratio=value, low=None, high=None, interval=kind, rounds=rounds)
     down = math.hypot(
         math.log(numerator.median / numerator.low), math.log(denominator.high / denominator.median)
     )
     up = math.hypot(
         math.log(numerator.high / numerator.median), math.log(denominator.median / denominator.low)
     )
-    return Ratio(ratio=value, low=value * math.exp(-down), high=value * math.exp(up))
+    return Ratio(
+        ratio=value, low=value * math.exp(-down), high=value * math.exp(up), interval=kind, rounds=rounds
+    )
 
 
 def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[Sequence[float]]) -> Summary:
@@ -254,16 +266,3 @@ def paired_ratio(numerators: Sequence[Sequence[float]], denominators: Sequence[S
             for above, below in zip(numerators, denominators, strict=True)
         ]
     )
-
-
-def differs(base: Summary, new: Summary) -> bool | None:
-    """Return whether two runs of a cell differ, that is, whether the interval of their ratio leaves out 1.
-
-    None where it cannot be told, since a side has no interval that holds for another process. Two runs of
-    the same program differ so in 5 % of all comparisons at most.
-    """
-    holds = (IntervalKind.BETWEEN_ROUNDS, IntervalKind.BETWEEN_ROUNDS_T)
-    found = ratio(base, new)
-    if base.interval not in holds or new.interval not in holds or found.low is None or found.high is None:
-        return None
-    return not found.low <= 1 <= found.high

@@ -11,8 +11,8 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.records import CellRecord, Pass, Status, worst_status
 from bench.results.samples import samples_of
-from bench.stats.changes import RatioInterval, least_rounds, of_pairs
-from bench.stats.intervals import CONFIDENCE
+from bench.stats.changes import least_rounds, of_pairs
+from bench.stats.intervals import CONFIDENCE, Ratio
 from bench.tuning.search import Answer, Done, Stage
 from bench.tuning.space import PLAIN_NAME, Candidate
 from bench.units import counted
@@ -103,7 +103,7 @@ def _over_clips(answer: Answer, rounds: Sequence[int]) -> list[float]:
     ]
 
 
-def _inverse(found: RatioInterval, by_clip: Mapping[str, float]) -> Gain:
+def _inverse(found: Ratio, by_clip: Mapping[str, float]) -> Gain:
     """Invert a ratio of times into one of speeds."""
     return Gain(
         ratio=1 / found.ratio,

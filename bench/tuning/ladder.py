@@ -147,7 +147,7 @@ def _step(
     gain = ratio(before.time, time) if before is not None and before.time is not None else None
     speedup = ratio(base.time, time) if right and base is not None and base.time is not None else None
     if number == 0 and right:
-        speedup = Ratio(ratio=1.0, low=1.0, high=1.0)
+        speedup = ratio(time, time)
     interval = IntervalKind.NONE
     if before is not None and before.time is not None:
         interval = weaker(before.time.interval, time.interval)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats.changes import (
-    RatioInterval,
     least_rounds,
     of_levels,
     of_pairs,
     rounds_needed,
 )
+from bench.stats.intervals import IntervalKind, Ratio
 
 ONES = [1.0] * 6
 SECONDS = st.floats(1e-6, 1e6)
@@ -123,6 +123,6 @@ def test_an_interval_holds_its_ratio_and_turns_with_the_sides(
     ],
 )
 def test_the_rounds_that_would_settle_it(ratio: float, low: float, high: float, needed: int | None) -> None:
-    found = RatioInterval(ratio=ratio, low=low, high=high, rounds=10)
+    found = Ratio(ratio=ratio, low=low, high=high, rounds=10, interval=IntervalKind.BETWEEN_ROUNDS)
     answer = rounds_needed(found, 0.03, 0.95)
     assert answer == needed

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats.intervals import MIN_VALUES_FOR_INTERVAL, median_interval
+from bench.stats.intervals import median_interval
 from bench.stats.stopping import STOPPING_CONFIDENCE, Rule, Stop, decide, half_width, look_counts
 
 QUIET = [1.0, 1.001, 0.999, 1.002, 0.998, 1.003, 0.997, 1.0]
@@ -107,4 +107,4 @@ def test_a_round_ends_between_min_and_max_for_a_reason_that_is_true(
     if reason is Stop.COUNT:
         assert count == rule.min == rule.max
     if reason is Stop.TARGET:
-        assert count >= MIN_VALUES_FOR_INTERVAL
+        assert count >= 6  # fewer have no interval
