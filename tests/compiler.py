@@ -2,7 +2,7 @@
 
 import pytest
 
-from vsr_model.native import build
+from vsr_model.convolutions.winograd import build
 
 
 def _why_not() -> str | None:

@@ -89,8 +89,8 @@ class CpuDevice:
 
     def release_cached_memory(self) -> None:
         """What a compiled kernel keeps between calls; the host's allocator is bench.measure.memory's."""
-        if scratch := sys.modules.get("vsr_model.native.scratch"):  # where no kernel ran there is none
-            scratch.release_scratch()
+        if kernel := sys.modules.get("vsr_model.convolutions.winograd.kernel"):  # only where one ran
+            kernel.release_scratch()
 
     def reset_peak_bytes(self) -> None:
         """Not counted."""
@@ -173,7 +173,7 @@ def unavailable(backend: Backend) -> str | None:
         return contradiction
     if backend.convolution == "winograd":
         # A revision of the network that is measured by this program may not have it yet.
-        from vsr_model.native import build  # noqa: PLC0415
+        from vsr_model.convolutions.winograd import build  # noqa: PLC0415
 
         return build.unavailable() if backend.dtype == "float32" else build.bfloat16_unavailable()
     if not backend.is_cuda:

@@ -18,9 +18,9 @@ from bench.measure import workload
 from bench.measure.draft import in_words
 from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
+from vsr_model.convolutions.winograd.kernel import release_scratch
 from vsr_model.errors import BadField
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.stages import StageProbe

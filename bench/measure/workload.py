@@ -74,7 +74,7 @@ def prepare(
             with _as_unsupported(f"convolution: {method}"):
                 replace_convolutions(network, method, on_cpu=is_on_cpu)
         case "winograd":
-            from vsr_model.native.stages import use_winograd  # noqa: PLC0415
+            from vsr_model.convolutions.winograd.modules import use_winograd  # noqa: PLC0415
 
             in_bfloat16 = backend.dtype == "bfloat16"
             with _as_unsupported("convolution: winograd"):

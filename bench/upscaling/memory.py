@@ -14,10 +14,10 @@ from bench.measure import backends
 from bench.measure.costs import Prepared, streamed
 from bench.upscaling.disk import in_memory, spooled_bytes
 from bench.upscaling.request import Request
+from vsr_model.convolutions.winograd.kernel import release_scratch
 from vsr_model.errors import BadInput
 from vsr_model.media import MediaInfo
 from vsr_model.memory_plan import MemoryPlan
-from vsr_model.native.scratch import release_scratch
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
 

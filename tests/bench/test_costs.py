@@ -17,7 +17,7 @@ from tests.compiler import needs_compiler
 from tests.networks import STAGES, build_basicvsr
 from vsr_model import build_network
 from vsr_model.adapted import Adapted
-from vsr_model.native.tiles import thread_bytes
+from vsr_model.convolutions.winograd.kernel import thread_bytes
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 FRAMES, SIZE = 4, (20, 24)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,19 @@ from torch import Tensor, nn
 from tests.compiler import needs_compiler
 from tests.networks import build_basicvsr, golden_basicvsr
 from vsr_model import build_network
+from vsr_model.convolutions.winograd import build, kernel
+from vsr_model.convolutions.winograd.kernel import (
+    Step,
+    image,
+    padded,
+    prepare,
+    release_scratch,
+    run,
+    scratch_image,
+    thread_bytes,
+)
+from vsr_model.convolutions.winograd.modules import use_winograd
 from vsr_model.media.clips import moving_texture
-from vsr_model.native import build, convolutions, scratch
-from vsr_model.native.convolutions import Step, image, prepare, run
-from vsr_model.native.scratch import release_scratch, scratch_image
-from vsr_model.native.stages import use_winograd
-from vsr_model.native.tiles import padded, thread_bytes
 
 WHY_NOT = build.unavailable()
 KEPT = "" if WHY_NOT else build.library()._name
@@ -39,16 +45,14 @@ LANES = {
 
 
 def has_lanes(name: str) -> bool:
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return (
-        platform.machine() == "x86_64"
-        and {"AVX-512": "avx512f", "AVX2": "avx2", "SSE2": "sse2"}[name] in told
-    )
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    flag = {"AVX-512": "avx512f", "AVX2": "avx2", "SSE2": "sse2"}[name]
+    return platform.machine() == "x86_64" and flag in cpuinfo
 
 
 @pytest.fixture(scope="module", params=LANES)
 def library_of_lanes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The kernel as it is compiled for another processor, which takes more or fewer values at once."""
+    """The kernel compiled for another processor, which takes more or fewer values at once."""
     if not has_lanes(request.param):
         pytest.skip(f"no {request.param} here")
     flags = [flag for flag in build.FLAGS if not flag.startswith("-march")]
@@ -59,7 +63,7 @@ def library_of_lanes(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def kernel_of_lanes(library_of_lanes: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolutions, "library", lambda: library_of_lanes)
+    monkeypatch.setattr(kernel, "library", lambda: library_of_lanes)
 
 
 def conv_of(channels_in: int, channels_out: int, kernel: int, seed: int = 0) -> nn.Conv2d:
@@ -91,20 +95,20 @@ ALLOWED = {3: 1e-5, 7: 6e-5}
 
 @needs_compiler
 @needs_kernel
-@pytest.mark.parametrize("kernel", [3, 7])
+@pytest.mark.parametrize("size", [3, 7])
 @pytest.mark.parametrize(
     ("n", "channels_in", "channels_out", "h", "w"),
     [(1, 64, 64, 24, 24), (2, 16, 80, 17, 31), (1, 3, 5, 1, 1), (3, 33, 48, 2, 50), (1, 8, 32, 7, 6)],
 )
 def test_a_convolution_is_that_of_float64(
-    kernel_of_lanes: None, kernel: int, n: int, channels_in: int, channels_out: int, h: int, w: int
+    kernel_of_lanes: None, size: int, n: int, channels_in: int, channels_out: int, h: int, w: int
 ) -> None:
-    conv, inputs = conv_of(channels_in, channels_out, kernel), normal(n, channels_in, h, w)
+    conv, inputs = conv_of(channels_in, channels_out, size), normal(n, channels_in, h, w)
     weights = prepare(conv)
     out = image(n, weights.channels_out, h, w).fill_(float("nan"))
     run([Step(weights=weights, image=inputs, out=out)])
     error = out[:, :channels_out].double() - exactly(conv, inputs)
-    assert error.square().mean().sqrt() < ALLOWED[kernel]
+    assert error.square().mean().sqrt() < ALLOWED[size]
     assert not out[:, channels_out:].any()
 
 
@@ -115,8 +119,8 @@ needs_bfloat16 = pytest.mark.skipif(
 
 @needs_bfloat16
 @pytest.mark.parametrize(("channels_in", "channels_out", "h", "w"), [(64, 64, 24, 24), (5, 80, 9, 31)])
-def test_factors_in_bfloat16(channels_in: int, channels_out: int, h: int, w: int) -> None:
-    """As far from float64 as factors of eight bits make it; a term that is left out would be farther."""
+def test_a_convolution_of_bfloat16_factors(channels_in: int, channels_out: int, h: int, w: int) -> None:
+    """The error is that of factors of eight bits; a missing term would be farther."""
     conv, inputs = conv_of(channels_in, channels_out, 3), normal(2, channels_in, h, w)
     weights = prepare(conv, in_bfloat16=True)
     assert weights.transformed.dtype == torch.bfloat16
@@ -140,7 +144,7 @@ def test_the_network_with_blocks_in_bfloat16() -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
-def test_what_follows_a_convolution(slope: float) -> None:
+def test_a_shortcut_and_an_activation_are_fused(slope: float) -> None:
     conv, inputs, shortcut = conv_of(16, 16, 3), normal(1, 16, 9, 13), normal(1, 16, 9, 13, seed=2)
     expected = F.leaky_relu(exactly(conv, inputs) + shortcut.double(), slope)
     out = shortcut.clone()  # what is added may be where the sum goes
@@ -160,7 +164,7 @@ def test_a_shuffled_convolution_is_pixel_shuffle(channels: int) -> None:
 
 
 @needs_kernel
-def test_steps_follow_each_other_whatever_the_threads() -> None:
+def test_steps_give_the_same_on_any_number_of_threads() -> None:
     conv, inputs = conv_of(16, 16, 3), normal(1, 16, 33, 40)
     results = []
     before = torch.get_num_threads()
@@ -169,12 +173,7 @@ def test_steps_follow_each_other_whatever_the_threads() -> None:
             torch.set_num_threads(threads)
             first, second = torch.empty_like(inputs), torch.empty_like(inputs)
             weights = prepare(conv)
-            run(
-                [
-                    Step(weights=weights, image=inputs, out=first),
-                    Step(weights=weights, image=first, out=second),
-                ]
-            )
+            run([Step(weights=weights, image=a, out=b) for a, b in ((inputs, first), (first, second))])
             results.append(second)
     finally:
         torch.set_num_threads(before)
@@ -182,23 +181,6 @@ def test_steps_follow_each_other_whatever_the_threads() -> None:
     assert torch.equal(results[0], results[2])
     expected = exactly(conv, exactly(conv, inputs).float())
     torch.testing.assert_close(results[0].double(), expected, atol=1e-4, rtol=0)
-
-
-@needs_kernel
-def test_part_of_the_inputs_alone() -> None:
-    conv, inputs = conv_of(3 + 16, 16, 3), normal(1, 19, 8, 8)
-    out = image(1, 16, 8, 8)
-    some, others = normal(1, 3, 8, 8), image(1, 16, 8, 8)
-    some[:, :3], others[:] = inputs[:, :3], inputs[:, 3:19]
-    run(
-        [
-            Step(weights=prepare(conv, inputs=slice(None, 3)), image=some, out=out),
-            Step(
-                weights=prepare(conv, inputs=slice(3, None), with_bias=False), image=others, out=out, add=out
-            ),
-        ]
-    )
-    torch.testing.assert_close(out.double(), exactly(conv, inputs), atol=1e-4, rtol=0)
 
 
 def psnr_db(output: Tensor, reference: Tensor) -> float:
@@ -210,9 +192,7 @@ def psnr_db(output: Tensor, reference: Tensor) -> float:
     ("size", "shape"),
     [
         ("full", (1, 2, 3, 48, 52)),
-        ("tiny", (1, 3, 3, 72, 100)),
         ("tiny", (2, 2, 3, 17, 31)),
-        ("tiny", (1, 1, 3, 16, 16)),
     ],
 )
 def test_the_network_gives_the_plain_networks_output(
@@ -231,26 +211,26 @@ def test_the_network_gives_the_plain_networks_output(
     by_winograd.load_state_dict(plain.state_dict())
 
 
-def test_a_network_without_the_modules_that_it_stands_for_is_refused() -> None:
+def test_a_network_without_modules_to_replace_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^the kernel has no module of EGVSR to take the place of$"):
         use_winograd(build_network("egvsr", num_blocks=1))
 
 
 def test_on_the_meta_device_no_kernel_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the threads' tiles, which the kernel allocates, are claimed."""
-    monkeypatch.setattr(convolutions, "library", None)
-    monkeypatch.setattr(convolutions, "bfloat16_unavailable", lambda: "there is none")
+    """The threads' tiles, which the kernel allocates, are claimed."""
+    monkeypatch.setattr(kernel, "library", None)
+    monkeypatch.setattr(kernel, "bfloat16_unavailable", lambda: "there is none")
     with torch.device("meta"):
         release_scratch()
         network = build_basicvsr(8, 1).to("meta")
         use_winograd(network, blocks_in_bfloat16=True)
         assert network(torch.empty(1, 2, 3, 16, 16)).shape == (1, 2, 3, 64, 64)
-    assert len(scratch._OF_THREAD.kept["tiles"]) == torch.get_num_threads() * thread_bytes(64 + 256)
+    assert len(kernel._SCRATCH.kept["tiles"]) == torch.get_num_threads() * thread_bytes(64 + 256)
     release_scratch()
 
 
 @needs_kernel
-def test_features_that_are_kept_are_not_overwritten() -> None:
+def test_features_are_not_overwritten_by_the_next_call() -> None:
     network = build_basicvsr(8, 1, seed=0)
     use_winograd(network)
     frame = torch.rand(1, 3, 16, 16)
@@ -262,33 +242,17 @@ def test_features_that_are_kept_are_not_overwritten() -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize(
-    ("first", "then"), [(torch.inference_mode, torch.enable_grad), (torch.enable_grad, torch.inference_mode)]
-)
-def test_modes_of_autograd_may_follow_each_other(
-    first: Callable[[], AbstractContextManager[None]], then: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_modes_of_autograd_may_follow_each_other() -> None:
     release_scratch()
     network = build_basicvsr(8, 1, seed=0)
     use_winograd(network)
     lrs = torch.rand(1, 2, 3, 16, 16)
     outputs = []
-    for mode in (first, then):
+    for mode in (torch.enable_grad, torch.inference_mode, torch.enable_grad):
         with mode():
             outputs.append(network(lrs))
-    assert torch.equal(*outputs)
-    assert not any(kept.requires_grad for kept in scratch._OF_THREAD.kept.values())
-
-
-@needs_kernel
-def test_a_lower_bound_that_is_infinite() -> None:
-    conv, inputs = conv_of(16, 16, 3), normal(1, 16, 6, 6)
-    weights, out = prepare(conv), image(1, 16, 6, 6)
-    add = torch.full_like(out, -torch.inf)
-    run([Step(weights=weights, image=inputs, out=out, add=add, negative_slope=0)])
-    assert torch.equal(out, torch.zeros_like(out))
-    run([Step(weights=weights, image=inputs, out=out, add=add.neg(), negative_slope=0)])
-    assert out.isposinf().all()
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+    assert not any(kept.requires_grad for kept in kernel._SCRATCH.kept.values())
 
 
 @needs_kernel
@@ -315,7 +279,7 @@ def test_scratch_memory_is_kept_and_grows() -> None:
     assert large.data_ptr() == again.data_ptr()
     assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
     release_scratch()
-    assert not hasattr(scratch._OF_THREAD, "kept")
+    assert not hasattr(kernel._SCRATCH, "kept")
 
 
 # Building ---------------------------------------------------------------------------------------------------
@@ -323,7 +287,7 @@ def test_scratch_memory_is_kept_and_grows() -> None:
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A process that has not asked for the library yet, and an empty cache folder."""
+    """An empty cache folder, and no library in this process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     build.library.cache_clear()
     build.unavailable.cache_clear()
@@ -341,7 +305,7 @@ def compiler(folder: Path, script: str) -> str:
 
 @needs_compiler
 @needs_kernel
-def test_it_is_compiled_once(anew: Path) -> None:
+def test_the_kernel_is_compiled_once(anew: Path) -> None:
     build.library()
     [kept] = anew.iterdir()
     made = kept.stat().st_mtime_ns
@@ -380,29 +344,24 @@ def test_products_in_bfloat16_are_refused_where_there_are_none(
         prepare(conv_of(16, 16, 3), in_bfloat16=True)
 
 
-@needs_compiler
-@needs_kernel
-def test_a_compiler_may_have_arguments(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [path] = build.find_compiler()
-    monkeypatch.setenv("CXX", path + " -O1 -g")
-    assert build.unavailable() is None
+def test_a_compiler_may_have_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", f"{sys.executable} -O1 -g")
+    assert build.find_compiler() == [sys.executable, "-O1", "-g"]
 
 
-def test_a_compiler_that_is_no_program(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    garbage = tmp_path / "compiler"
+def test_no_compiler(anew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage = Path(compiler(tmp_path, ""))
     garbage.write_bytes(b"\x7fELF no more")
-    garbage.chmod(0o755)
-    monkeypatch.setenv("CXX", str(garbage))
-    assert (build.unavailable() or "").startswith(f"{garbage} cannot be run (")
-
-
-def test_no_compiler(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert build.unavailable() == "no C++ compiler (CXX is no-such-compiler, which is no program here)"
-    monkeypatch.delenv("CXX")
-    monkeypatch.setenv("PATH", "")
-    build.unavailable.cache_clear()
-    assert build.unavailable() == "no C++ compiler (none of c++, g++, clang++)"
+    for name, reason in (
+        (str(garbage), f"{garbage} cannot be run ("),
+        ("no-such-compiler", "no C++ compiler (CXX is no-such-compiler, which is no program here)"),
+        ("", "no C++ compiler (none of c++, g++, clang++)"),
+    ):
+        monkeypatch.setenv("CXX", name)
+        monkeypatch.setenv("PATH", "")
+        build.library.cache_clear()
+        build.unavailable.cache_clear()
+        assert (build.unavailable() or "").startswith(reason)
 
 
 def no_home(_cache: Path, patched: pytest.MonkeyPatch) -> None:
@@ -418,12 +377,12 @@ def a_link(cache: Path, _patched: pytest.MonkeyPatch) -> None:
     cache.symlink_to(cache.parent / "elsewhere")
 
 
-def that_others_may_write_to(cache: Path, _patched: pytest.MonkeyPatch) -> None:
+def writable_by_others(cache: Path, _patched: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
 
 
-def from_which_nothing_may_be_loaded(cache: Path, patched: pytest.MonkeyPatch) -> None:
+def without_loading(cache: Path, patched: pytest.MonkeyPatch) -> None:
     load = ctypes.CDLL
 
     def refusing(path: str) -> ctypes.CDLL:
@@ -436,10 +395,8 @@ def from_which_nothing_may_be_loaded(cache: Path, patched: pytest.MonkeyPatch) -
 
 @needs_compiler
 @needs_kernel
-@pytest.mark.parametrize(
-    "cache_is", [no_home, a_link, that_others_may_write_to, from_which_nothing_may_be_loaded]
-)
-def test_a_cache_that_is_not_to_be_used_is_passed_over(
+@pytest.mark.parametrize("cache_is", [no_home, a_link, writable_by_others, without_loading])
+def test_an_unusable_cache_is_passed_over(
     anew: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -450,15 +407,15 @@ def test_a_cache_that_is_not_to_be_used_is_passed_over(
     cache_is(anew, monkeypatch)
     assert build.unavailable() is None
     assert [path.suffix for path in (tmp_path / "temporary").glob("*/*")] == [".so"]
-    if cache_is is not from_which_nothing_may_be_loaded:
+    if cache_is is not without_loading:
         assert not list(tmp_path.glob("cache/**/*.so"))
 
 
 @needs_kernel
 def test_floating_point_stays_as_it_is() -> None:
-    """Flags such as -ffast-math have each process that loads the library flush small numbers to zero."""
+    """A library built with -ffast-math makes its process flush small numbers to zero."""
     script = (
-        "import torch; from vsr_model.native.build import library; library(); "
+        "import torch; from vsr_model.convolutions.winograd.build import library; library(); "
         "print(float(torch.tensor(1e-40) * 0.5) > 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

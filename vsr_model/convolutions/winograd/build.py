@@ -1,4 +1,4 @@
-"""Compiles `winograd.cpp` for this machine, once, and loads it.
+"""Build of `winograd.cpp` for this machine, done once.
 
 The library is kept in the user's cache folder under a name that holds what it was made from. If it was built
 against the OpenMP runtime that torch has loaded (GCC's is), the two share their threads.
@@ -33,35 +33,33 @@ TIMEOUT_S: Final = 300.0
 
 
 class Unavailable(Exception):  # noqa: N818 - no error: there is another way to compute
-    """There is no such library here; the message says why, in a sentence."""
+    """The library cannot be had here; the message gives the reason."""
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """The compiled library. Raises Unavailable where it cannot be had."""
-    try:
-        return _from_first(_folders(), f"winograd-{_fingerprint()}.so")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # of whatever else a machine lacks
-        raise Unavailable(f"the kernel cannot be made here ({one_line(str(error))})") from None
+    """Return the library, compiled if need be, from the first folder that it can be kept in and loaded from.
 
-
-def _from_first(folders: Sequence[Path], name: str) -> ctypes.CDLL:
-    """From the first folder where it can be kept and loaded: on some homes nothing may be run."""
+    Raises Unavailable where it cannot be had.
+    """
     reasons = []
-    for folder in folders:
-        path = folder / name
-        try:
-            if not path.is_file():
-                compile_kernel(find_compiler(), path)
-            return declared(ctypes.CDLL(str(path)))
-        except OSError as error:
-            reasons.append(f"{path} cannot be made or loaded ({one_line(str(error))})")
+    try:
+        name = f"winograd-{_fingerprint()}.so"
+        for path in (folder / name for folder in _folders()):
+            try:
+                if not path.is_file():
+                    compile_kernel(find_compiler(), path)
+                return declared(ctypes.CDLL(str(path)))
+            except OSError as error:  # on some homes nothing may be run
+                reasons.append(f"{path} cannot be made or loaded ({one_line(str(error))})")
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"the kernel cannot be made here ({one_line(str(error))})") from None
     raise Unavailable("; ".join(reasons) or "there is no folder to keep the compiled kernel in")
 
 
 @cache
 def unavailable() -> str | None:
-    """Why the library cannot be had, or None. Compiles it if that has not been done, which takes seconds."""
+    """Return why the library cannot be had, or None. The first call may compile it, which takes seconds."""
     try:
         library()
     except Unavailable as reason:
@@ -70,15 +68,17 @@ def unavailable() -> str | None:
 
 
 def bfloat16_unavailable() -> str | None:
-    """Why the kernel cannot multiply in bfloat16 here, or None."""
+    """Return why the kernel cannot multiply in bfloat16 here, or None."""
     if (reason := unavailable()) is not None:
         return reason
     return None if library().vsr_has_bfloat16() else "no AVX512_BF16: this processor has no bfloat16 products"
 
 
 def find_compiler() -> list[str]:
-    """The C++ compiler that is used, with its own arguments: CXX, or the first that is there. Raises
-    Unavailable."""
+    """Return the C++ compiler with its own arguments: CXX, or the first of `COMPILERS` that is there.
+
+    Raises Unavailable where there is none.
+    """
     wanted = os.environ.get("CXX")
     try:
         candidates = [shlex.split(wanted)] if wanted else [[name] for name in COMPILERS]
@@ -96,9 +96,9 @@ def find_compiler() -> list[str]:
 
 
 def _folders() -> list[Path]:
-    """Where compiled libraries may be kept, best first. What is there is run: no one else may write there."""
+    """Return folders for compiled libraries, best first. Nobody else may write there, since they are run."""
     wanted = [Path(tempfile.gettempdir()) / f"vsr-bench-{os.getuid()}"]
-    with suppress(RuntimeError):  # who has no home
+    with suppress(RuntimeError):  # a user without a home
         cache_home = os.environ.get("XDG_CACHE_HOME")
         wanted.insert(0, (Path(cache_home) if cache_home else Path.home() / ".cache") / "vsr-bench")
     return [folder for folder in wanted if _is_ours(folder)]
@@ -114,8 +114,10 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _fingerprint() -> str:
-    """Of what the compiled code depends on. `-march=native` means others on another processor, and a home may
-    be shared by several machines. Which compiler made it does not matter, nor whether it is still there."""
+    """Return a hash of what the compiled code depends on.
+
+    `-march=native` differs by processor, and a home may be shared by machines. The compiler does not matter.
+    """
     about = hashlib.sha256(SOURCE.read_bytes())
     for part in (" ".join(FLAGS), os.environ.get("CXX", ""), _processor()):
         about.update(part.encode() + b"\0")
@@ -127,12 +129,12 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    told = [line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))]
-    return "\n".join(sorted(set(told)))
+    kinds = ("flags", "Features", "model name", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
 
 
 def compile_kernel(compiler: Sequence[str], path: Path, flags: Sequence[str] = FLAGS) -> None:
-    """The library, at `path` whole or not at all.
+    """Compile the library to `path`, whole or not at all.
 
     Raises Unavailable for a compiler that cannot make it, OSError where it cannot be kept.
     """
@@ -146,13 +148,13 @@ def compile_kernel(compiler: Sequence[str], path: Path, flags: Sequence[str] = F
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unavailable(f"{compiler[0]} cannot be run ({one_line(str(error))})") from None
         if done.returncode != 0:
-            said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-            raise Unavailable(f"{compiler[0]} cannot compile the kernel ({one_line(said.strip())[:200]})")
+            message = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+            raise Unavailable(f"{compiler[0]} cannot compile the kernel ({one_line(message.strip())[:200]})")
         built.replace(path)  # whole, whoever else compiles it at the same time
 
 
 def declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions."""
+    """Declare the types of the library's functions, and return it."""
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     library.vsr_transform_weights.argtypes = [
         pointer, integer, integer, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, pointer, ctypes.c_int32,

@@ -1,4 +1,4 @@
-"""BasicVSR's stages by the compiled kernel. Each takes the place of the module whose weights it is made from.
+"""Modules computed by the compiled kernel. Each takes the place of the module that it has its weights from.
 
 Features go from stage to stage as channels_last tensors of float32 on the CPU.
 """
@@ -6,26 +6,30 @@ Features go from stage to stage as channels_last tensors of float32 on the CPU.
 import torch
 from torch import Tensor, nn
 
+from vsr_model.convolutions.winograd.kernel import (
+    CHANNELS,
+    Step,
+    image,
+    padded,
+    prepare,
+    run,
+    scratch_image,
+)
 from vsr_model.layers import NEGATIVE_SLOPE, ResidualBlock, ResidualTrunk, resize
-from vsr_model.native.convolutions import Step, image, prepare, run
-from vsr_model.native.scratch import scratch_image
-from vsr_model.native.tiles import CHANNELS, padded
 from vsr_model.network import title_of
 from vsr_model.networks.basicvsr import SCALE, Upsampling
 from vsr_model.spynet import SPyNet
 
 
 def use_winograd(network: nn.Module, *, blocks_in_bfloat16: bool = False) -> None:
-    """Have 3x3 and 7x7 convolutions of `network` computed by the kernel, from the weights it has now.
+    """Compute convolutions of `ResidualTrunk`, BasicVSR's `Upsampling` and `SPyNet` by the kernel, in place.
 
-    They are those of `ResidualTrunk`, of BasicVSR's `Upsampling` and of `SPyNet`, whatever network has them.
+    The kernel takes the weights that the network has now: whoever changes weights builds the network anew,
+    and calls this again. Parameters and their names stay. With `blocks_in_bfloat16` the convolutions of the
+    residual blocks round their transformed factors to bfloat16; all else stays float32.
 
-    With `blocks_in_bfloat16` those of the residual blocks round their transformed factors to bfloat16; sums,
-    features and all else stay float32.
-
-    Parameters and their names stay, and so does the 1x1 convolution. Whoever changes weights calls this anew,
-    on a network that was built anew. Raises `vsr_model.native.build.Unavailable` where the kernel, or its
-    products in bfloat16, cannot be had, and ValueError for a network that has none of these modules.
+    Raises `Unavailable` where the kernel, or its products in bfloat16, cannot be had, and ValueError for a
+    network that has none of these modules.
     """
     replaced = False
     for module in list(network.modules()):
@@ -47,7 +51,7 @@ def use_winograd(network: nn.Module, *, blocks_in_bfloat16: bool = False) -> Non
 
 
 class WinogradTrunk(nn.Module):
-    """As `ResidualTrunk`, with activations and shortcuts where sums are written."""
+    """`ResidualTrunk`, with activations and shortcuts fused into convolutions."""
 
     def __init__(self, trunk: ResidualTrunk, *, blocks_in_bfloat16: bool) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ class WinogradTrunk(nn.Module):
 
 
 class WinogradUpsampling(nn.Module):
-    """As `Upsampling`, with pixel shuffles where sums are written."""
+    """`Upsampling`, with pixel shuffles fused into convolutions."""
 
     def __init__(self, upsampling: Upsampling) -> None:
         super().__init__()
@@ -115,7 +119,7 @@ class WinogradUpsampling(nn.Module):
 
 
 class WinogradFlowLevel(nn.Sequential):
-    """As a level of `SPyNet`: two images and a flow (n, 8, h, w), to a flow (n, 2, h, w)."""
+    """A level of `SPyNet`: two images and a flow (n, 8, h, w), to a flow (n, 2, h, w)."""
 
     def __init__(self, level: nn.Sequential) -> None:
         super().__init__(*level)
@@ -135,7 +139,7 @@ class WinogradFlowLevel(nn.Sequential):
 
 
 def _filled_up(tensor: Tensor, role: str) -> Tensor:
-    """The image as channels_last with a multiple of 16 channels, those that fill up being zero."""
+    """Return the image as channels_last with a multiple of 16 channels, those that fill up being zero."""
     n, channels, h, w = tensor.shape
     if channels % CHANNELS == 0 and tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor

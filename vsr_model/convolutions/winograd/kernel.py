@@ -1,24 +1,81 @@
-"""The kernel's convolutions: prepared weights, and several of them run one after another in one call.
+"""Calls of the kernel: prepared weights, and convolutions that run one after another in one call.
 
 Images are channels_last tensors (n, c, h, w) of float32 whose c is a multiple of 16 (`padded`).
 """
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsr_model.native.build import Unavailable, bfloat16_unavailable, library
-from vsr_model.native.scratch import claim
-from vsr_model.native.tiles import BFLOAT16_TILE, TILES, padded, thread_bytes
+from vsr_model.convolutions.winograd.build import Unavailable, bfloat16_unavailable, library
+
+CHANNELS: Final = 16
+"""The kernel takes 16 channels at once, on any processor."""
+
+TILES: Final = {3: 6, 7: 4}
+"""The output tile by kernel size. Larger tiles need fewer multiplications and round more."""
+
+BFLOAT16_TILE: Final = 4
+"""The output tile of 3x3 convolutions whose factors are rounded to bfloat16."""
+
+_BLOCK_BYTES: Final = 1200 << 10  # tiles that a thread works on, at least as many as follow
+_ROWS: Final = 6
+_PAGE_BYTES: Final = 2 << 20
+_FLOAT_BYTES: Final = 4
+
+_SCRATCH: Final = threading.local()
+
+
+def padded(channels: int) -> int:
+    """Return the least multiple of 16 that holds so many channels."""
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+def thread_bytes(channels: int) -> int:
+    """Return the memory of `Scratch` in winograd.cpp for so many channels, in and out together."""
+    matrices = (TILES[3] + 2) ** 2
+    block = (
+        max(_BLOCK_BYTES, _ROWS * matrices * channels * _FLOAT_BYTES) + matrices * 2 * CHANNELS * _FLOAT_BYTES
+    )
+    return -(-block // _PAGE_BYTES) * _PAGE_BYTES
+
+
+def scratch_image(role: str, n: int, channels: int, height: int, width: int) -> Tensor:
+    """Return a channels_last image without values, on torch's default device, for use within one call.
+
+    A role has the same memory in every call of a thread, since fresh pages take time: the image before is
+    overwritten.
+    """
+    values = _claim(role, _FLOAT_BYTES * prod((n, channels, height, width))).view(torch.float32)
+    return values.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _claim(role: str, size: int) -> Tensor:
+    kept: dict[str, Tensor] = _SCRATCH.__dict__.setdefault("kept", {})
+    device = torch.get_default_device()
+    if role not in kept or len(kept[role]) < size or kept[role].device != device:
+        kept.pop(role, None)  # not two at once
+        # What inference mode makes could not be written to outside of it.
+        with torch.inference_mode(False):
+            kept[role] = torch.empty(size, dtype=torch.uint8)
+    return kept[role][:size]
+
+
+def release_scratch() -> None:
+    """Release the scratch memory of the calling thread."""
+    _SCRATCH.__dict__.pop("kept", None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A convolution's weights as the kernel takes them, with zeros for channels that only fill up."""
+    """A convolution's weights in the kernel's layout, with zeros for channels that only fill up."""
 
     transformed: Tensor
     bias: Tensor
@@ -26,7 +83,7 @@ class Weights:
     channels_out: int
     kernel: int
     tile: int
-    in_bfloat16: bool  # whether what is multiplied is; sums, and all else, are in float32
+    in_bfloat16: bool  # of the factors; sums, and all else, are float32
 
 
 def prepare(
@@ -37,7 +94,7 @@ def prepare(
     shuffled: bool = False,
     in_bfloat16: bool = False,
 ) -> Weights:
-    """The weights of `conv`, of odd square kernel that keeps the size, for some of its input channels.
+    """Return the weights of `conv`, of odd square kernel that keeps the size, for some input channels.
 
     With `shuffled` the outputs are ordered corner by corner, as `pixel_shuffle` by 2 lays them out, each
     corner filled up to a multiple of 16. With `in_bfloat16` the factors of products are rounded to it, after
@@ -75,7 +132,7 @@ def prepare(
 
 
 def _corner_by_corner(values: Tensor) -> Tensor:
-    """(4 c, ...) whose index is 4 c + corner, to (4 padded(c), ...) whose index is corner, then c."""
+    """Reorder (4 c, ...) with index 4 c + corner to (4 padded(c), ...) with index corner, then c."""
     corners = values.reshape(-1, 4, *values.shape[1:]).transpose(0, 1)
     return _filled(corners, padded(corners.shape[1]), 1).flatten(0, 1)
 
@@ -86,12 +143,12 @@ def _filled(values: Tensor, size: int, axis: int) -> Tensor:
 
 
 def image(n: int, channels: int, height: int, width: int) -> Tensor:
-    """An image of the kernel's layout, its values not set."""
+    """Return an image in the kernel's layout, without values."""
     return torch.empty(n, channels, height, width, memory_format=torch.channels_last)
 
 
 class _Convolution(ctypes.Structure):
-    """As `Convolution` in winograd.cpp."""
+    """`Convolution` of winograd.cpp."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("weights", "bias", "image", "add", "out")),
@@ -128,7 +185,7 @@ def run(steps: Sequence[Step]) -> None:
     """
     if steps[0].image.is_meta:
         channels = max(step.weights.channels_in + step.weights.channels_out for step in steps)
-        claim("tiles", torch.get_num_threads() * thread_bytes(channels))
+        _claim("tiles", torch.get_num_threads() * thread_bytes(channels))
         return
     array = (_Convolution * len(steps))(*map(_described, steps))
     if library().vsr_convolve(array, len(steps), torch.get_num_threads()):
