@@ -1,8 +1,9 @@
 """Arguments and options that several commands have, and the experiment that they describe."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -107,3 +108,21 @@ def given_beside_resume(
     if any(others) or ((assignments or variants) and source is None):
         raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
     return None if source is None else experiment_of(source, variants, assignments)[0]
+
+
+_SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
+
+
+def share(text: str, option: str, *, may_be_zero: bool = False) -> float:
+    """Parse `3%` or `0.03` as 0.03. Raises BadInput for what is no share of 100 % at most.
+
+    A bare number above 1 is refused rather than taken for a percentage that somebody may not have meant.
+    """
+    found = _SHARE.fullmatch(text.strip())
+    value = None if found is None else float(found[1]) / (100 if found[2] else 1)
+    if value is None or value > 1 or (value == 0 and not may_be_zero):
+        least = "from 0" if may_be_zero else "above 0"
+        raise BadInput(
+            f"{option}: should be a percentage such as 3% (or 0.03), {least} and at most 100%, not {text!r}"
+        )
+    return value
