@@ -85,12 +85,9 @@ def pairs(network: "Adapted", count: int) -> pd.DataFrame:
     rows = []
 
     def hooked() -> dict[str, float]:
-        device = CpuDevice()
         with network.instrumented():
-            _, stages = timed_stages(
-                lambda probe: network(lrs, probe), SyncProbe(device, perf_counter), device=device
-            )
-        return {**stages.wall_s, "other": stages.other_wall_s}
+            _, stages = timed_stages(lambda probe: network(lrs, probe), SyncProbe(CpuDevice(), perf_counter))
+        return {stage: span.wall_s for stage, span in stages.items()}
 
     def written() -> dict[str, float]:
         with by_hand(network.module, outermost) as seconds:

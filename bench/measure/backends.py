@@ -9,7 +9,8 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, Protocol
+from operator import attrgetter
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -24,95 +25,70 @@ CPU_REFERENCE = Backend(name="reference", device="cpu")
 """What outputs are checked against: the CPU in full float32."""
 
 
-class Device(Protocol):
-    """What a measurement asks of a device, so that its logic can be tested with a fake."""
+class Device:
+    """What a measurement asks of a device. The base class has no queue, no events and no counters."""
 
-    torch_device: torch.device
-    has_events: bool
+    torch_device = torch.device("cpu")
+    has_events = False
 
     @property
     def gpu(self) -> str | None:
-        """The GPU's UUID; None for a CPU."""
+        """UUID of the GPU; None for a CPU."""
+        return None
 
     def synchronize(self) -> None:
         """Wait until all work queued on the device is done."""
 
     def record_event(self) -> Any:
-        """A mark in the device's queue of work, with the device's own time; None without a queue."""
+        """Return an event in the device's queue of work; None without a queue."""
+        return None
 
-    def elapsed_s(self, start: Any, end: Any) -> float | None:
-        """Device time between two marks, both reached; None without a queue."""
+    def elapsed_s(self, start: Any, end: Any) -> float | None:  # noqa: ARG002 - a subclass uses them
+        """Return the device time between two events, both reached; None without a queue."""
+        return None
 
     def has_context(self) -> bool:
-        """Whether this process has used it before."""
+        """Return whether this process has used the device before."""
+        return True
 
     def create_context(self) -> None:
         """Make the device ready for its first use, and the one that calls go to."""
 
     def release_cached_memory(self) -> None:
-        """Give back what the allocator keeps of freed memory."""
+        """Give back what is kept of freed memory."""
 
     def reset_peak_bytes(self) -> None:
         """Forget the peaks so far."""
 
     def peak_bytes(self) -> tuple[int, int] | None:
-        """Peak of bytes allocated and reserved since the last reset; None on the CPU."""
+        """Return the peaks of bytes allocated and reserved since the last reset; None on the CPU."""
+        return None
 
     def allocated_bytes(self) -> int | None:
-        """Bytes allocated now; None on the CPU."""
+        """Return the bytes that are allocated now; None on the CPU."""
+        return None
 
     def page_locked(self, tensor: Tensor) -> Tensor:
-        """A host tensor in memory that the device copies from and to without staging; itself on the CPU."""
-
-
-class CpuDevice:
-    """Work is done when a call returns: nothing to wait for, no queue to mark."""
-
-    torch_device = torch.device("cpu")
-    has_events = False
-    gpu: str | None = None
-
-    def synchronize(self) -> None:
-        """Nothing is queued."""
-
-    def record_event(self) -> None:
-        """There is no queue."""
-
-    def elapsed_s(self, start: Any, end: Any) -> None:
-        """There is no queue."""
-
-    def has_context(self) -> bool:
-        return True
-
-    def create_context(self) -> None:
-        """Nothing to make ready."""
-
-    def release_cached_memory(self) -> None:
-        """What a compiled kernel keeps between calls; the host's allocator is bench.measure.memory's."""
-        if kernel := sys.modules.get("vsr_model.convolutions.winograd.kernel"):  # only where one ran
-            kernel.release_scratch()
-
-    def reset_peak_bytes(self) -> None:
-        """Not counted."""
-
-    def peak_bytes(self) -> None:
-        """Not counted."""
-
-    def allocated_bytes(self) -> None:
-        """Not counted."""
-
-    def page_locked(self, tensor: Tensor) -> Tensor:
+        """Return a host tensor in memory that the device copies from and to without staging."""
         return tensor
 
 
-class CudaDevice:
-    """A CUDA device; marks are CUDA events on the current stream."""
+class CpuDevice(Device):
+    """The CPU, where work is done when a call returns."""
+
+    def release_cached_memory(self) -> None:
+        """Release what a compiled kernel keeps between calls; bench.measure.memory trims the allocator."""
+        if kernel := sys.modules.get("vsr_model.convolutions.winograd.kernel"):  # absent where none ran
+            kernel.release_scratch()
+
+
+class CudaDevice(Device):
+    """A CUDA device, with events on its current stream."""
 
     has_events = True
 
     def __init__(self, name: str) -> None:
-        index = torch.device(name).index
-        self.torch_device = torch.device("cuda", 0 if index is None else index)
+        self.torch_device = torch.device("cuda", torch.device(name).index or 0)
 
     @property
     def gpu(self) -> str:
@@ -160,38 +136,37 @@ class CudaDevice:
 
 
 def device_of(backend: Backend) -> Device:
-    """The device of a backend; nothing is initialised yet."""
+    """Return the device of a backend, which is not initialised yet."""
     return CudaDevice(backend.device) if backend.is_cuda else CpuDevice()
 
 
 def unavailable(backend: Backend) -> str | None:
-    """Why this machine cannot run the backend, or None. Asks the driver; call it in a worker only."""
-    contradiction = impossible(backend)
-    if contradiction is None and backend.is_divided:
-        contradiction = _no_group(backend)
-    if contradiction is not None:
-        return contradiction
-    if backend.convolution == "winograd":
+    """Return why this machine cannot run the backend, or None. Call it in a worker: it asks the driver."""
+    reason = impossible(backend) or (_no_group(backend) if backend.is_divided else None)
+    if reason is None and backend.convolution == "winograd":
         # A revision of the network that is measured by this program may not have it yet.
         from vsr_model.convolutions.winograd import build  # noqa: PLC0415
 
-        return build.unavailable() if backend.dtype == "float32" else build.bfloat16_unavailable()
-    if not backend.is_cuda:
-        return None
+        reason = build.unavailable() if backend.dtype == "float32" else build.bfloat16_unavailable()
+    if reason is None and backend.is_cuda:
+        reason = _no_gpu(backend)
+    return reason
+
+
+def _no_gpu(backend: Backend) -> str | None:
+    """Return what a CUDA backend lacks here, or None."""
     switches: Any = torch.backends
     index = torch.device(backend.device).index or 0
-    reason: str | None = None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    reason = None
     if not switches.cuda.is_built():
         reason = f"no CUDA: this torch ({torch.__version__}) is built without it"
-    elif not torch.cuda.is_available():
+    elif not count:
         reason = f"no CUDA device: torch {torch.__version__} finds no driver or no GPU"
-    elif index >= torch.cuda.device_count():
-        reason = f"no device cuda:{index}: this machine has {torch.cuda.device_count()}"
-    elif backend.processes > torch.cuda.device_count():
-        reason = (
-            f"processes: {backend.processes} need a GPU each, and this machine has "
-            f"{torch.cuda.device_count()}"
-        )
+    elif index >= count:
+        reason = f"no device cuda:{index}: this machine has {count}"
+    elif backend.processes > count:
+        reason = f"processes: {backend.processes} need a GPU each, and this machine has {count}"
     elif backend.cudnn_enabled and not switches.cudnn.is_available():
         reason = f"no cuDNN: this torch ({torch.__version__}) comes without it"
     elif backend.dtype == "bfloat16" and torch.cuda.get_device_properties(index).major < BFLOAT16_SINCE:
@@ -201,75 +176,73 @@ def unavailable(backend: Backend) -> str | None:
 
 
 def _no_group(backend: Backend) -> str | None:
-    """What this torch lacks for processes that meet, or None."""
+    """Return what this torch lacks for a group of processes, or None."""
     distributed: Any = torch.distributed
     if not distributed.is_available():
-        return f"processes: this torch ({torch.__version__}) is built without torch.distributed"
-    if not backend.is_cuda and not distributed.is_gloo_available():
-        return f"processes: this torch ({torch.__version__}) is built without gloo"
-    if backend.is_cuda and torch.cuda.is_available() and not distributed.is_nccl_available():
-        return f"processes: this torch ({torch.__version__}) is built without NCCL"
-    return None
+        lacking = "torch.distributed"
+    elif not backend.is_cuda and not distributed.is_gloo_available():
+        lacking = "gloo"
+    elif backend.is_cuda and torch.cuda.is_available() and not distributed.is_nccl_available():
+        lacking = "NCCL"
+    else:
+        return None
+    return f"processes: this torch ({torch.__version__}) is built without {lacking}"
 
 
 @contextmanager
 def applied(backend: Backend) -> Iterator[dict[str, str]]:
-    """The backend's settings in force for the block; gives them as read back. Restores what was there.
+    """Apply the backend's settings in the block, and restore what was there; give them as read back.
 
     Raises RuntimeError where a setting did not take.
     """
+    wanted = _switches(backend)
     with ExitStack() as restored:
-        for owner, attribute, value in _settings(backend):
+        for name, value in wanted.items():
+            owner, attribute = _found(name)
             restored.callback(setattr, owner, attribute, getattr(owner, attribute))
             setattr(owner, attribute, value)
         if backend.threads is not None:
             restored.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(backend.threads)
+            wanted["threads"] = backend.threads
         in_force = _read_back(backend)
-        for name, value in _wanted(backend).items():
-            if in_force[name] != value:
+        for name, value in wanted.items():
+            if in_force.get(name, str(value)) != str(value):
                 raise RuntimeError(f"{name} is {in_force[name]} where {value} was set")
         yield in_force
 
 
-def _settings(backend: Backend) -> list[tuple[Any, str, Any]]:
-    backends: Any = torch.backends  # its modules are made at run time; type stubs do not show them
-    # PyTorch's names for the two: TF32 exists on CUDA and in oneDNN alike.
-    precision = backend.fp32_precision
-    settings: list[tuple[Any, str, Any]] = [
-        (backends.mkldnn.conv, "fp32_precision", precision),
-        (backends.mkldnn.matmul, "fp32_precision", precision),
-        (backends.cudnn.conv, "fp32_precision", precision),
-        # Not used here, but torch's older switches raise where the two of cuDNN differ.
-        (backends.cudnn.rnn, "fp32_precision", precision),
-        (backends.cuda.matmul, "fp32_precision", precision),
-    ]
-    if backend.cudnn_enabled is not None:
-        settings.append((backends.cudnn, "enabled", backend.cudnn_enabled))
-    if backend.cudnn_benchmark is not None:
-        settings.append((backends.cudnn, "benchmark", backend.cudnn_benchmark))
-    return settings
+def _switches(backend: Backend) -> dict[str, Any]:
+    """Return the switches below torch.backends that a backend sets, by name."""
+    # PyTorch's names for the two precisions: TF32 exists on CUDA and in oneDNN alike. RNNs are not used, but
+    # torch's older switches raise where the two of cuDNN differ.
+    owners = ("mkldnn.conv", "mkldnn.matmul", "cudnn.conv", "cudnn.rnn", "cuda.matmul")
+    switches: dict[str, Any] = {f"{owner}.fp32_precision": backend.fp32_precision for owner in owners}
+    for name, value in (
+        ("cudnn.enabled", backend.cudnn_enabled),
+        ("cudnn.benchmark", backend.cudnn_benchmark),
+    ):
+        if value is not None:
+            switches[name] = value
+    return switches
 
 
-def _wanted(backend: Backend) -> dict[str, str]:
-    wanted = {
-        "mkldnn.conv.fp32_precision": backend.fp32_precision,
-        "mkldnn.matmul.fp32_precision": backend.fp32_precision,
-    }
-    if backend.is_cuda:
-        wanted |= {
-            "cudnn.conv.fp32_precision": backend.fp32_precision,
-            "cuda.matmul.fp32_precision": backend.fp32_precision,
-            "cudnn.enabled": str(backend.cudnn_enabled),
-            "cudnn.benchmark": str(backend.cudnn_benchmark),
-        }
-    if backend.threads is not None:
-        wanted["threads"] = str(backend.threads)
-    return wanted
+_READ_ON_CUDA: Final = (
+    "cudnn.benchmark_limit",
+    "cudnn.deterministic",
+    "cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "cuda.matmul.allow_bf16_reduced_precision_reduction",
+)
+"""Switches that no backend sets."""
+
+
+def _found(name: str) -> tuple[Any, str]:
+    """Return the module below torch.backends that has a switch, and the switch's name there."""
+    path, _, attribute = name.rpartition(".")
+    return attrgetter(path)(torch.backends), attribute
 
 
 def _read_back(backend: Backend) -> dict[str, str]:
-    backends: Any = torch.backends
     values: dict[str, Any] = {
         "device": backend.device,
         "dtype": backend.dtype,
@@ -279,32 +252,21 @@ def _read_back(backend: Backend) -> dict[str, str]:
         "schedule": backend.schedule,
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
-        "mkldnn.conv.fp32_precision": backends.mkldnn.conv.fp32_precision,
-        "mkldnn.matmul.fp32_precision": backends.mkldnn.matmul.fp32_precision,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+    names = [*_switches(backend)]
     if backend.is_cuda:
-        values |= {
-            "cudnn.enabled": backends.cudnn.enabled,
-            "cudnn.benchmark": backends.cudnn.benchmark,
-            "cuda_graph": backend.cuda_graph,
-            "cudnn.benchmark_limit": backends.cudnn.benchmark_limit,
-            "cudnn.deterministic": backends.cudnn.deterministic,
-            "cuda.matmul.allow_fp16_reduced_precision_reduction": (
-                backends.cuda.matmul.allow_fp16_reduced_precision_reduction
-            ),
-            "cuda.matmul.allow_bf16_reduced_precision_reduction": (
-                backends.cuda.matmul.allow_bf16_reduced_precision_reduction
-            ),
-            "cudnn.conv.fp32_precision": backends.cudnn.conv.fp32_precision,
-            "cuda.matmul.fp32_precision": backends.cuda.matmul.fp32_precision,
-        }
+        values["cuda_graph"] = backend.cuda_graph
+        names += _READ_ON_CUDA
+    else:
+        names = [name for name in names if name.startswith("mkldnn")]
+    values |= {name: getattr(*_found(name)) for name in names}
     return {name: str(value) for name, value in values.items()}
 
 
 def compile_seconds() -> float:
-    """What torch.compile has taken in this process, by its own count."""
-    dynamo = sys.modules.get("torch._dynamo.utils")  # which nothing imports that compiles nothing
+    """Return the seconds that torch.compile has taken in this process, by its own count."""
+    dynamo = sys.modules.get("torch._dynamo.utils")  # imported only by what compiles
     if dynamo is None:
         return 0.0
     names, seconds = dynamo.compile_times(repr="csv", aggregate=True)
@@ -312,7 +274,7 @@ def compile_seconds() -> float:
 
 
 def thread_count() -> int:
-    """Intra-op threads that the next parallel operation will use."""
+    """Return the intra-op threads that the next parallel operation will use."""
     return torch.get_num_threads()
 
 
@@ -326,49 +288,50 @@ _OUT_OF_MEMORY: Final = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is torch's own word that memory ran out, on a device or the host."""
+    """Return whether an exception means that memory ran out, on a device or the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def free_bytes(device: str) -> int | None:
-    """What a CUDA device has left beside a context; None for the CPU, and where the device does not say.
-    Makes the context; call it in a worker only."""
+    """Return the free memory of a CUDA device beside a context; None for the CPU, and where it is not known.
+
+    Call it in a worker: it creates the context.
+    """
     target = torch.device(device)
     if target.type != "cuda":
         return None
     try:
         free, _ = torch.cuda.mem_get_info(target)
-    except RuntimeError:  # the cells themselves will meet the same, and say so
+    except RuntimeError:  # the cells will meet the same, and report it
         return None
     return int(free)
 
 
 def describe_devices() -> dict[str, Any]:
-    """torch's build and the CUDA devices of this machine. Asks the driver; call it in a worker only."""
+    """Return torch's build and the CUDA devices of this machine. Call it in a worker: it asks the driver."""
     switches: Any = torch.backends
-    described: dict[str, Any] = {
-        "torch": str(torch.__version__),  # a class of torch's, which would be imported where it is read
+    devices = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(index)
+        devices.append(
+            {
+                "name": properties.name,
+                "compute_capability": f"{properties.major}.{properties.minor}",
+                "memory_bytes": properties.total_memory,
+                "multiprocessors": properties.multi_processor_count,
+            }
+        )
+    return {
+        "torch": str(torch.__version__),  # of a class that would be imported where it is read
         "torch_cuda": torch.version.cuda,
         "cudnn": switches.cudnn.version() if switches.cudnn.is_available() else None,
         "cpu_capability": switches.cpu.get_cpu_capability(),
         "onednn": switches.mkldnn.is_available(),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
-        "devices": [],
+        "devices": devices,
     }
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            described["devices"].append(
-                {
-                    "name": properties.name,
-                    "compute_capability": f"{properties.major}.{properties.minor}",
-                    "memory_bytes": properties.total_memory,
-                    "multiprocessors": properties.multi_processor_count,
-                }
-            )
-    return described

@@ -1,10 +1,10 @@
-"""The calls of a round: how the network comes to its device, and how each call is made and timed.
+"""The calls of a round: how the network gets to its device, and how each call is made and timed.
 
-What a call took goes into the draft. When calls are made, and how many, is bench.measure.passes' matter.
+The time of each call goes into the draft. bench.measure.passes decides which calls are made, and how many.
 """
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.grid.estimate import STREAMED_CLIPS
-from bench.grid.spans import DEVICE_TO_HOST, FORWARD, FORWARD_UNPROBED, HOST_TO_DEVICE, OTHER, TOTAL
-from bench.measure import backends, memory, profiling, workload
+from bench.grid.spans import DEVICE_TO_HOST, FORWARD, FORWARD_UNPROBED, HOST_TO_DEVICE, TOTAL
+from bench.measure import memory, profiling, workload
+from bench.measure.backends import CpuDevice, Device
 from bench.measure.draft import Draft
 from bench.measure.memory import MemoryProfile
 from bench.measure.overlapped import Overlapped, timed_stream
@@ -30,228 +31,207 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Called:
-    """What a call of the end-to-end pass took."""
+    """The cost of a call of the end-to-end pass."""
 
     forward_s: float
     whole_s: float  # transfers included
     page_faults: int  # minor ones, of the forward
 
 
+def timed_parts(
+    forward: Callable[[Tensor], Tensor | None],
+    clip: Tensor,
+    device: Device,
+    *,
+    transfers: bool,
+    landing: Tensor | None = None,
+    meet: Callable[[], object] = lambda: None,
+) -> tuple[Tensor | None, dict[str, Timed], int]:
+    """Time one call, and the transfers around it where there are any.
+
+    Returns the output, each part's span, and the minor page faults of the forward. The output is copied to
+    `landing` where that is given. `meet` is called before each part.
+    """
+    spans: dict[str, Timed] = {}
+
+    def part(name: str, action: Callable[[], T]) -> T:
+        meet()
+        result, spans[name] = timed(action, device=device)
+        return result
+
+    lrs = part(HOST_TO_DEVICE, lambda: clip.to(device.torch_device)) if transfers else clip
+    before = _minor_faults()
+    output = part(FORWARD, lambda: forward(lrs))
+    page_faults = _minor_faults() - before
+    if transfers and output is not None:
+        made = output
+        to_host = made.cpu if landing is None else lambda: landing.copy_(made)
+        output = part(DEVICE_TO_HOST, to_host)
+    return output, spans, page_faults
+
+
+def _minor_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 class Calls:
     """Makes the calls of one cell on its device, one at a time.
 
     An output is let go before the next call. Under a memory plan a call leaves no output: each frame's is let
-    go when it has come. The clip then stays on the host, and the call itself brings frames to the device.
+    go as soon as it is made. The clip then stays on the host, and the call itself moves frames to the device.
     """
 
-    def __init__(self, draft: Draft, device: backends.Device, network: Network, clip: Tensor) -> None:
+    def __init__(self, draft: Draft, device: Device, network: Network, clip: Tensor) -> None:
         self._draft = draft
         self._device = device
         self._backend = draft.task.job.cell.backend
         self._network = network
         self._clip = clip
-        self._output: Tensor | None = None  # of the last call, until one is on the host
-        self._on_host: Tensor | None = None  # the output that is checked
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
-        self._pipeline: Overlapped | None = None  # what clips are streamed through
-        # Beside the references, the run has removed whatever is there when it ends.
+        self._pipeline: Overlapped | None = None  # where transfers are overlapped
+        # Beside the references, which the run removes when it ends.
         beside = draft.task.reference.parent
         self.plan = draft.task.job.cell.memory_plan(beside)
         if self.plan is not None and self.plan.folder == beside:
             beside.mkdir(parents=True, exist_ok=True)
+        self.output: Tensor | None = None  # of the last end-to-end call, on the host
 
     # Getting ready.
 
     def place(self) -> None:
-        """Make the device's context and bring the model to it, each timed under its own name."""
+        """Create the device's context and move the network to the device, each timed under its own name."""
         # A process that other cells share may have its context, and their leftovers, already.
         had_context = self._device.has_context()
-        locks_pages = self._device.has_events and self._backend.locks_pages
-        _, context = timed(self._device.create_context, device=backends.CpuDevice())
+        _, context = timed(self._device.create_context, device=CpuDevice())
         if self._device.has_events and not had_context:
             self._draft.keep("context_s", context)
         if had_context:
             self._device.release_cached_memory()
-        _, moved = timed(self._bring_network, device=self._device)  # no call: waited for in any case
+        _, moved = timed(self._prepare, device=self._device)
         self._draft.keep("model_to_device_s", moved)
         self._draft.values["settings"]["host_memory"] = "pageable"
-        if locks_pages:
-            self._clip = self._device.page_locked(self._clip)
-            if self._backend.overlaps_transfers:
-                self._make_pipeline()
-            elif self.plan is None:
-                self._landing = self._device.page_locked(self._blank_output())
-            if self._clip.is_pinned():
-                self._draft.values["settings"]["host_memory"] = "pinned"
+        if self._device.has_events and self._backend.locks_pages:
+            self._lock_pages()
         self._device.reset_peak_bytes()
 
-    def _bring_network(self) -> None:
+    def _prepare(self) -> None:
         self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
-        self._forward: Callable[[Tensor, StageProbe], Tensor | None]
+        self._forward: Callable[[Tensor, StageProbe], Tensor | None] = self._without_output
         if self.plan is None:
             self._forward = workload.forward_of(self._network, backend=self._backend)
         else:
             self._frames = workload.frames_of(self._network, self.plan)
-            self._forward = workload.dropping(self._frames)
 
-    def _make_pipeline(self) -> None:
-        def forward(lrs: Tensor) -> Tensor:
-            output = self._forward(lrs, no_probe)
-            assert output is not None  # there is no memory plan beside
-            return output
+    def _without_output(self, lrs: Tensor, probe: StageProbe) -> None:
+        """Make every output under the memory plan, and keep none."""
+        for output in self._frames(lrs, probe):
+            del output
 
-        self._pipeline = Overlapped(self._device, forward, clip=self._clip, output=self._blank_output())
-        self._draft.values["settings"]["transfer"] = "overlapped"
-
-    def _blank_output(self) -> Tensor:
+    def _lock_pages(self) -> None:
+        """Move the clip to page-locked memory, and have some for outputs."""
+        self._clip = self._device.page_locked(self._clip)
         *outer, height, width = self._clip.shape
         scale = self._network.facts.scale
-        return torch.empty(*outer, scale * height, scale * width)
+        output = torch.empty(*outer, scale * height, scale * width)
+        if self._backend.overlaps_transfers:
+            self._pipeline = Overlapped(self._device, self._plain, clip=self._clip, output=output)
+            self._draft.values["settings"]["transfer"] = "overlapped"
+        elif self.plan is None:
+            self._landing = self._device.page_locked(output)
+        if self._clip.is_pinned():
+            self._draft.values["settings"]["host_memory"] = "pinned"
+
+    def _plain(self, lrs: Tensor) -> Tensor | None:
+        return self._forward(lrs, no_probe)
 
     # The end-to-end pass.
 
     def end_to_end(self, phase: Phase, repetition: int) -> Called:
-        """One call with nothing inside the network instrumented."""
-        self._output = None  # not two at once
+        """Make one call with nothing inside the network instrumented."""
+        self.output = None  # not two at once
         if self._pipeline is None:
-            spans, page_faults = self._by_parts()
+            transfers = self._device.has_events and self.plan is None
+            self.output, spans, page_faults = timed_parts(
+                self._plain, self._clip, self._device, transfers=transfers, landing=self._landing
+            )
+            spans[TOTAL] = around(spans.values())
             whole_s = spans[TOTAL].wall_s
         else:
             spans, page_faults, whole_s = self._streamed(self._pipeline, phase)
         for stage, span in spans.items():
             self._draft.sample(Pass.END_TO_END, phase, repetition, stage, span)
-        self._count(whole_s)
+        self._draft.count(whole_s)
         return Called(forward_s=spans[FORWARD].wall_s, whole_s=whole_s, page_faults=page_faults)
 
-    def bring_output(self) -> None:
-        """Bring the last end-to-end call's output to the host, and let it go here."""
-        if self._output is not None:
-            self._on_host = self._output.to("cpu")
-        self._output = None
-
-    @property
-    def output(self) -> Tensor:
-        """The output that was brought."""
-        assert self._on_host is not None  # a round makes an end-to-end pass
-        return self._on_host
-
-    def outputs(self) -> Iterator[Tensor]:
-        """The outputs (n, 3, 4h, 4w) of one more call under the memory plan, each on the host, one after
-        another; no pass and no figure has a part of it."""
-        self._draft.calls += 1
-        return (output.to("cpu") for output in self._frames(self._clip, no_probe))
-
-    def _by_parts(self) -> tuple[dict[str, Timed], int]:
-        """The forward, with the transfers beside it where there are any."""
-        spans: dict[str, Timed] = {}
-        lrs = self._clip
-        has_transfers = self._device.has_events and self.plan is None
-        if has_transfers:
-            lrs, spans[HOST_TO_DEVICE] = self._timed(self.clip_on_device)
-        before = _minor_faults()
-        self._output, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
-        page_faults = _minor_faults() - before
-        if has_transfers and self._output is not None:
-            on_device = self._output
-            self._output, spans[DEVICE_TO_HOST] = self._timed(lambda: self._to_host(on_device))
-        first, last = min(spans.values(), key=_start), max(spans.values(), key=_start)
-        spans[TOTAL] = Timed(start_s=first.start_s, wall_s=last.start_s + last.wall_s - first.start_s)
-        return spans, page_faults
-
     def _streamed(self, pipeline: Overlapped, phase: Phase) -> tuple[dict[str, Timed], int, float]:
-        """The forward alone, and then, in steady calls, a stream of clips for the time per clip, transfers
-        included; and the seconds of all that. Transfers have no spans of their own: they lie beside others'.
+        """Time the forward alone and then, in steady calls, a stream of clips for the time per clip.
+
+        Transfers have no spans of their own: they overlap others'. Returns the spans, the minor page faults
+        of the forward, and the seconds of all that.
         """
-        spans: dict[str, Timed] = {}
-        lrs = self.clip_on_device()
-        before = _minor_faults()
-        self._output, spans[FORWARD] = self._timed(lambda: self._forward(lrs, no_probe))
-        page_faults = _minor_faults() - before
+        _, spans, page_faults = timed_parts(self._plain, self.clip_on_device(), self._device, transfers=False)
         whole_s = spans[FORWARD].wall_s
         if phase is Phase.STEADY:
-            self._output = None
             self._device.synchronize()
             begin = perf_counter()
-            clips = [self._clip] * STREAMED_CLIPS
             with torch.inference_mode():
-                self._output, spans[TOTAL] = timed_stream(pipeline, clips)
+                self.output, spans[TOTAL] = timed_stream(pipeline, [self._clip] * STREAMED_CLIPS)
             whole_s += perf_counter() - begin
             self._draft.calls += STREAMED_CLIPS
         return spans, page_faults, whole_s
 
     def clip_on_device(self) -> Tensor:
-        """The clip where a call takes it from; under a memory plan that is where it is."""
+        """Return the clip where a call takes it from; under a memory plan that is where it is."""
         return self._clip.to(self._device.torch_device) if self.plan is None else self._clip
 
-    def _to_host(self, output: Tensor) -> Tensor:
-        return output.to("cpu") if self._landing is None else self._landing.copy_(output)
+    def outputs(self) -> Iterator[Tensor]:
+        """Yield each output frame (n, 3, 4h, 4w) of one more call under the memory plan, on the host."""
+        self._draft.calls += 1
+        return (output.cpu() for output in self._frames(self._clip, no_probe))
 
     # The stage passes.
 
     def plain(self, pass_: Pass, repetition: int, lrs: Tensor) -> float:
-        """The call that a probed one is compared with; its seconds."""
-        _, span = self._timed(lambda: self._forward(lrs, no_probe))
+        """Return the seconds of a call that a probed one is compared with."""
+        _, span = timed(lambda: self._plain(lrs), device=self._device)
         self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD_UNPROBED, span)
-        self._count(span.wall_s)
+        self._draft.count(span.wall_s)
         return span.wall_s
 
     def probed(self, pass_: Pass, make_probe: type[Probe], repetition: int, lrs: Tensor) -> float:
-        """A call with its stages; its seconds."""
+        """Return the seconds of a call with its stages."""
         probe = make_probe(self._device, perf_counter)
         with self._network.instrumented():
-            span, stages = timed_stages(
-                lambda listening: self._forward(lrs, listening), probe, device=self._device
-            )
-        self._draft.sample(pass_, Phase.STEADY, repetition, FORWARD, span)
-        for stage, start in stages.start_s.items():
-            of_stage = Timed(start_s=start, wall_s=stages.wall_s[stage], device_s=stages.device_s.get(stage))
+            span, stages = timed_stages(lambda probe: self._forward(lrs, probe), probe)
+        for stage, of_stage in {FORWARD: span, **stages}.items():
             self._draft.sample(pass_, Phase.STEADY, repetition, stage, of_stage)
-        rest = Timed(start_s=span.start_s, wall_s=stages.other_wall_s, device_s=stages.other_device_s)
-        self._draft.sample(pass_, Phase.STEADY, repetition, OTHER, rest)
-        self._count(span.wall_s)
+        self._draft.count(span.wall_s)
         return span.wall_s
 
-    # The memory pass.
+    # The memory pass and the profiler pass.
 
     def memory_curve(self, lrs: Tensor) -> MemoryProfile:
-        return memory.curve(lambda: self._profiled(lrs), device=self._device)
+        return memory.curve(lambda: self._counted(lrs), device=self._device)
 
     def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:
         network = self._network.module if isinstance(self._network, Adapted) else self._network
-        return memory.by_line(type(network).forward, lambda: self._profiled(lrs))
-
-    def _profiled(self, lrs: Tensor) -> None:
-        """A call under a profiler. The call alone counts as measured; what profiling costs is the tool's."""
-        begin = perf_counter()
-        self._forward(lrs, no_probe)
-        self._device.synchronize()
-        self._count(perf_counter() - begin)
-
-    # The profiler pass.
+        return memory.by_line(type(network).forward, lambda: self._counted(lrs))
 
     def traced(self, lrs: Tensor, scratch: Path) -> dict[str, Any]:
-        """The trace of a call under the profiler (bench.measure.profiling); the calls count as measured."""
+        """Return the profiler's trace of a call (bench.measure.profiling)."""
+        return profiling.trace_of(lambda probe: self._counted(lrs, probe), self._device, scratch)
 
-        def forward(probe: StageProbe) -> Tensor | None:
-            begin = perf_counter()
-            result = self._forward(lrs, probe)
-            self._device.synchronize()
-            self._count(perf_counter() - begin)
-            return result
-
-        return profiling.trace_of(forward, self._device, scratch)
-
-    def _timed(self, action: Callable[[], T]) -> tuple[T, Timed]:
-        return timed(action, device=self._device)
-
-    def _count(self, measured_s: float) -> None:
-        self._draft.measured_s += measured_s
-        self._draft.calls += 1
+    def _counted(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor | None:
+        """Make a call under a profiler, of which the call alone counts as measured."""
+        begin = perf_counter()
+        result = self._forward(lrs, probe)
+        self._device.synchronize()
+        self._draft.count(perf_counter() - begin)
+        return result
 
 
-def _start(span: Timed) -> float:
-    return span.start_s
-
-
-def _minor_faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def around(spans: Iterable[Timed]) -> Timed:
+    """Return the span from the first start to the last end."""
+    spans = list(spans)
+    start_s = min(span.start_s for span in spans)
+    return Timed(start_s=start_s, wall_s=max(span.start_s + span.wall_s for span in spans) - start_s)

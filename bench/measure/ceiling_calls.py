@@ -18,7 +18,7 @@ from bench.machine.host import last_cache_bytes
 from bench.machine.host_memory import available_bytes
 from bench.measure import backends
 from bench.measure.backends import Device
-from bench.measure.draft import in_words
+from bench.measure.draft import error_line
 from bench.measure.timing import MONOTONIC, Clock, Timed, timed
 from bench.units import BYTES, with_unit
 
@@ -76,7 +76,7 @@ def measured(spec: CeilingSpec, moment: Moment, *, clock: Clock = MONOTONIC) -> 
         with backends.applied(backend), torch.inference_mode(), _its_memory(device):
             return run(spec, moment, device, clock=clock)
     except Exception as error:
-        return Ceiling(spec=spec, moment=moment, reason=in_words(error))
+        return Ceiling(spec=spec, moment=moment, reason=error_line(error))
 
 
 @contextmanager

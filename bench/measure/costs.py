@@ -15,7 +15,7 @@ from bench.grid.backend_spec import Backend
 from bench.grid.costs import StageCost
 from bench.grid.plan import Cell
 from bench.measure import workload
-from bench.measure.draft import in_words
+from bench.measure.draft import error_line
 from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
 from vsr_model.convolutions.winograd.kernel import release_scratch
@@ -189,7 +189,7 @@ class CostTracer:
             self._slow[name] = Untraceable(f"a trace on the meta device took {error}")
             raise self._slow[name] from None
         except Exception as error:
-            reason = f"the network does not run on the meta device ({in_words(error)})"
+            reason = f"the network does not run on the meta device ({error_line(error)})"
         tried = _small(cell)
         if tried == cell or not self._whole[name]:  # the smaller one is to show what comes out
             try:
@@ -200,7 +200,7 @@ class CostTracer:
                 self._slow[name] = Untraceable(f"{reason}, and a trial on the CPU took {error}")
                 raise self._slow[name] from None
             except Exception as error:
-                raise Untraceable(f"{reason}, nor in a trial on the CPU ({in_words(error)})") from None
+                raise Untraceable(f"{reason}, nor in a trial on the CPU ({error_line(error)})") from None
             if tried == cell:
                 return costs
         raise Untraceable(f"{reason}, and a clip of this size is not tried on the CPU for it")

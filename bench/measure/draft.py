@@ -11,15 +11,15 @@ from bench.records import CellRecord, Pass, Phase, Sample, Status
 
 @dataclass
 class Draft:
-    """A round's figures so far; `values` are fields of the record."""
+    """A round's figures so far."""
 
     task: Task
-    origin_s: float  # the clock's time at which the round began, which samples count from
+    origin_s: float  # when the round began, which samples count from
     status: Status = Status.OK
     reason: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)  # fields of the record
     samples: list[Sample] = field(default_factory=list)
-    calls: int = 0  # done, of the workload
+    calls: int = 0  # of the network, so far
     measured_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -32,17 +32,18 @@ class Draft:
             self.values["import_torch_s"] = self.task.import_torch_s
 
     def record(self, status: Status, reason: str) -> CellRecord:
-        """The record as it stands."""
+        """Return the record as it stands."""
         return blank_record(self.task.job, status, reason).model_copy(
             update={**self.values, "samples": tuple(self.samples), "measured_s": self.measured_s}
         )
 
     def keep(self, name: str, span: Timed) -> None:
-        """A span that is measured once, under its own name."""
+        """Keep a span that is measured once, under its own name."""
         self.values[name] = span.wall_s
         self.measured_s += span.wall_s
 
     def sample(self, pass_: Pass, phase: Phase, repetition: int, stage: str, span: Timed) -> None:
+        """Keep a span as a sample."""
         self.samples.append(
             Sample(
                 pass_=pass_,
@@ -55,8 +56,13 @@ class Draft:
             )
         )
 
+    def count(self, measured_s: float) -> None:
+        """Count a call that took so many seconds."""
+        self.measured_s += measured_s
+        self.calls += 1
+
     def mark_tuning(self, calls: int) -> None:
-        """The first `calls` calls, the cold one among them, were autotuning or compilation."""
+        """Mark the first `calls` calls, the cold one among them, as autotuning or compilation."""
         self.samples = [
             item.model_copy(update={"phase": Phase.TUNING})
             if item.phase is Phase.WARMUP and item.repetition < calls - 1
@@ -68,7 +74,7 @@ class Draft:
         self.values["warnings"] = (*self.values.get("warnings", ()), warning)
 
 
-def in_words(error: BaseException) -> str:
-    """The exception's type and the first line of what it says."""
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+def error_line(error: BaseException) -> str:
+    """Return the exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

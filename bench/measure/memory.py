@@ -1,7 +1,7 @@
-"""Host memory with memory_profiler, device memory from the device's own counters; a pass of its own.
+"""Measures host memory with memory_profiler, and device memory by the device's own counters.
 
-Sampling slows what it watches, so nothing is timed here. Children are left out of the count: resident sets
-count what they share twice.
+Sampling slows the call, so nothing is timed here. Children are left out: resident sets count twice what
+processes share.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import memory_profiler
 import psutil
@@ -28,19 +28,28 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryProfile:
-    """Memory of one call: before it, its highest level, and the curve between, in bytes."""
+    """Host memory of one call: before it, its highest level, and the curve between, in bytes."""
 
     before_bytes: int
     peak_bytes: int
     points: tuple[MemoryPoint, ...]
 
+    def figures(self) -> dict[str, Any]:
+        """Return the fields of a record."""
+        return {
+            "host_before_bytes": self.before_bytes,
+            "peak_host_bytes": self.peak_bytes,
+            "host_growth_bytes": max(0, self.peak_bytes - self.before_bytes),
+            "memory": self.points,
+        }
+
 
 def curve(action: Callable[[], object], *, device: Device) -> MemoryProfile:
-    """Run the action while memory_profiler samples the process.
+    """Return the memory of the process while the action runs, sampled by memory_profiler.
 
     Freed memory that the allocator kept is given back to the system first, so that growth is what the call
     needs and not what earlier calls left. The peak is the kernel's own high-water mark where it can be
-    reset (Linux), since a sampler misses what lives shorter than its interval.
+    reset (Linux), since a sampler misses peaks that are shorter than its interval.
     """
     release_free_memory()
     has_mark = _reset_high_water_mark()
@@ -55,9 +64,9 @@ def curve(action: Callable[[], object], *, device: Device) -> MemoryProfile:
 
 
 def by_line(function: Callable[..., object], call: Callable[[], object]) -> tuple[MemoryLine, ...]:
-    """What each source line of `function` adds to host memory while `call` runs it, by memory_profiler.
+    """Return what each source line of `function` adds to host memory while `call` runs it.
 
-    It traces every line, so that the call takes longer; only its memory is looked at.
+    memory_profiler traces every line, which makes the call slower; nothing is timed.
     """
     release_free_memory()
     profiler = memory_profiler.LineProfiler(backend="psutil")
@@ -88,7 +97,7 @@ def by_line(function: Callable[..., object], call: Callable[[], object]) -> tupl
 
 
 def release_free_memory() -> None:
-    """Give memory that the C library's allocator keeps back to the system (glibc only)."""
+    """Give freed memory that the C library's allocator keeps back to the system (glibc only)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -113,11 +122,10 @@ def _high_water_mark() -> int:
 
 
 class _Sampler:
-    """Reads host memory by memory_profiler, and the device's beside it, from a thread.
+    """Samples host memory by memory_profiler, and the device's memory, from a thread.
 
-    memory_profiler's own way to watch a function is to fork a child that watches; copying and tearing down
-    a process that has torch in it takes longer than a small cell's call. Asked for one sample of a process
-    at a time it needs none.
+    memory_profiler's own sampler is a forked child; copying a process that has imported torch takes longer
+    than a small cell's call. For one sample at a time it forks none.
     """
 
     def __init__(self, device: Device) -> None:
@@ -137,7 +145,7 @@ class _Sampler:
         self._sample()
 
     def points(self) -> tuple[MemoryPoint, ...]:
-        """What was read, by the time since the first reading."""
+        """Return the samples by the time since the first."""
         begin = self._samples[0][0]
         return tuple(
             MemoryPoint(elapsed_s=at - begin, host_bytes=host, device_bytes=on_device)

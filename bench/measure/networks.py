@@ -1,4 +1,4 @@
-"""Networks as a grid names them: of the registry, or classes of the user's own. Runs in a worker."""
+"""Builds networks as a grid names them: of the registry, or classes of the user's own. Runs in a worker."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from bench.grid.config_model import Model
-from bench.measure.draft import in_words
+from bench.measure.draft import error_line
 from vsr_model.adapted import Adapted
 from vsr_model.checkpoint import load_checkpoint
 from vsr_model.errors import BadField, BadInput, nearest
@@ -28,9 +28,9 @@ DEFAULT_SEED: Final = 0
 
 
 def build(model: Model) -> Network:
-    """Build a network on the CPU in float32 with its weights, in eval mode.
+    """Return a network on the CPU in float32 with its weights, in eval mode.
 
-    Raises BadField for arguments, a class, stages or a checkpoint that cannot be.
+    Raises BadField for arguments, a class, stages or a checkpoint that cannot be used.
     """
     seed = model.seed or DEFAULT_SEED
     if model.import_ is None:
@@ -47,7 +47,17 @@ def build(model: Model) -> Network:
     return network.eval()
 
 
+def described(network: Network) -> dict[str, Any]:
+    """Return what a record says of a network, by field."""
+    return {
+        "stages": tuple(network.facts.stages),
+        "scale": network.facts.scale,
+        "parameters": sum(item.numel() for item in network.parameters()),
+    }
+
+
 def _adapted(model: Model, seed: int) -> Adapted:
+    """Build a network of the user's own."""
     assert model.import_ is not None
     kind = imported(model)
     given = {name: _plain(value) for name, value in model.arguments.items()}
@@ -56,7 +66,7 @@ def _adapted(model: Model, seed: int) -> Adapted:
     with (
         torch.random.fork_rng(devices=[]),
         torch.no_grad(),
-        _told(model, field, f"{kind.__name__} cannot be made"),
+        _refusing(model, field, f"{kind.__name__} cannot be made"),
     ):
         torch.manual_seed(seed)
         random.seed(seed)
@@ -84,7 +94,7 @@ def _adapted(model: Model, seed: int) -> Adapted:
 
 
 def imported(model: Model) -> type[nn.Module]:
-    """Import the class that a network names, looked for in its folder first.
+    """Return the class that a network names, imported from its folder or from Python's path.
 
     Raises BadField for a module that is missing or fails, a name that it lacks, and what is no network.
     """
@@ -93,7 +103,7 @@ def imported(model: Model) -> type[nn.Module]:
     _put_on_path(folder)
     first = module_name.partition(".")[0]
     _check_free(first, folder)
-    with _told(model, "import", f"{module_name} cannot be imported"):
+    with _refusing(model, "import", f"{module_name} cannot be imported"):
         found: Any = import_module(module_name)
     for name in attribute.split("."):
         if not hasattr(found, name):
@@ -106,7 +116,7 @@ def imported(model: Model) -> type[nn.Module]:
 
 
 def _signature(kind: type[nn.Module]) -> str:
-    """Return the names of what a class is made with."""
+    """Return the names of a constructor's parameters."""
     names = [
         str(parameter).partition(":")[0].partition("=")[0]
         for parameter in signature(kind).parameters.values()
@@ -115,7 +125,7 @@ def _signature(kind: type[nn.Module]) -> str:
 
 
 def _put_on_path(folder: Path) -> None:
-    """Have modules looked for in the folder first, as Python does for a script."""
+    """Put the folder first on Python's path, as Python does for a script."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         invalidate_caches()
@@ -137,8 +147,8 @@ def _check_free(name: str, folder: Path) -> None:
 
 
 @contextmanager
-def _told(model: Model, field: str, failed: str) -> Iterator[None]:
-    """Raise BadField for what a user's code raises, with the line of it.
+def _refusing(model: Model, field: str, failed: str) -> Iterator[None]:
+    """Raise BadField for an error of the user's code, with the line that raised it.
 
     A copy of this process that it forks ends here: it would answer beside this one.
     """
@@ -149,19 +159,19 @@ def _told(model: Model, field: str, failed: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if field == "import" and f"{module}.".startswith(f"{error.name}."):
             folder = Path(model.folder or ".").resolve()
-            said = f"there is no module {error.name!r}, neither in {folder} nor on Python's path"
+            message = f"there is no module {error.name!r}, neither in {folder} nor on Python's path"
         else:
-            said = f"{module} needs the module {error.name!r}, which is not installed{_line(error, model)}"
-        raise BadField("import", said) from None
+            message = f"{module} needs the module {error.name!r}, which is not installed{_line(error, model)}"
+        raise BadField("import", message) from None
     except (Exception, SystemExit) as error:
-        raise BadField(field, f"{failed} ({in_words(error)}{_line(error, model)})") from None
+        raise BadField(field, f"{failed} ({error_line(error)}{_line(error, model)})") from None
     finally:
         if os.getpid() != process:
             os._exit(0)
 
 
 def _line(error: BaseException, model: Model) -> str:
-    """Where in the user's files an error was raised."""
+    """Return where in the user's files an error was raised, after a comma; "" if nowhere."""
     folder = Path(model.folder or ".").resolve()
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if folder in Path(frame.filename).parents]
@@ -171,7 +181,7 @@ def _line(error: BaseException, model: Model) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """YAML's lists, which are tuples by now, as lists: what a class expects of a list."""
+    """Return a value with YAML's lists, which are tuples by now, as lists."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -1,75 +1,65 @@
-"""A cell's output against the CPU float32 result of the same weights and clip.
+"""Checks a round's output against the CPU float32 result of the same weights and clip, the reference.
 
-The result is made once per weights and clip, after timing, and kept for the other backends of the run.
+The first round that needs the reference makes it, after its own timing, and keeps it for the others.
 """
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.grid.backend_spec import Backend
+from bench.machine import host_memory
+from bench.measure import backends, networks, workload
+from bench.measure.draft import Draft, error_line
+from bench.messages import Measured, Message
+from bench.process.admission import NEEDED_SHARE
+from bench.records import OutputCheck, Status
+from bench.units import BYTES, with_unit
+from vsr_model.stages import no_probe
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputError:
-    """How far an output is from the reference, values in [0, 1] as they left the network, unclipped."""
+    """The error of an output against the reference, values in [0, 1] as they left the network, unclipped."""
 
     max_abs_error: float
     psnr_db: float  # peak 1.0; infinite for an equal output, NaN where either is not finite
 
 
-def compare(output: Tensor, reference: Tensor) -> OutputError:
-    """Error of `output` against `reference`, both (n, t, 3, 4h, 4w) float32 on the host.
+def compare(frames: Iterable[Tensor], reference: Tensor) -> OutputError:
+    """Return the error of an output's frames (n, 3, 4h, 4w), first to last, against (n, t, 3, 4h, 4w).
 
-    Frame by frame, so that no third clip is in memory; squares are summed in float64.
+    Frame by frame, so that no third clip is in memory; squares are summed in float64. Raises ValueError for
+    frames of another shape, and for more or fewer than the reference has.
     """
-    if output.shape != reference.shape:
-        raise ValueError(
-            f"an output of {tuple(output.shape)} against a reference of {tuple(reference.shape)}"
-        )
-    pairs = zip(output.flatten(0, 1), reference.flatten(0, 1), strict=True)
-    return _error(pairs, reference.numel())
-
-
-def compare_frames(outputs: Iterable[Tensor], reference: Tensor) -> OutputError:
-    """As `compare`, with an output that is there one frame (n, 3, 4h, 4w) at a time, from first to last.
-
-    Raises ValueError for frames of another shape, and for more or fewer than the reference has.
-    """
-    return _error(_pairs(outputs, reference), reference.numel())
-
-
-def _pairs(outputs: Iterable[Tensor], reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each clip's frame with that of the reference."""
-    for ours, theirs in zip(outputs, reference.unbind(1), strict=True):
-        if ours.shape != theirs.shape:
-            raise ValueError(f"a frame of {tuple(ours.shape)} against one of {tuple(theirs.shape)}")
-        yield from zip(ours, theirs, strict=True)
-        del ours  # not two at once
-
-
-def _error(pairs: Iterable[tuple[Tensor, Tensor]], count: int) -> OutputError:
-    """Of the frames of pairs that have so many values in all."""
     squares, largest = 0.0, 0.0
-    for ours, theirs in pairs:
-        difference = (ours - theirs).double()
+    for frame, expected in zip(frames, reference.unbind(1), strict=True):
+        if frame.shape != expected.shape:
+            raise ValueError(f"a frame of {tuple(frame.shape)} against one of {tuple(expected.shape)}")
+        difference = (frame - expected).double()
+        del frame  # not two at once
         squares += float(difference.square().sum())
-        frame_largest = float(difference.abs().max())
-        largest = frame_largest if math.isnan(frame_largest) else max(largest, frame_largest)
-        if math.isnan(frame_largest):
+        largest = max(largest, float(difference.abs().max()))
+        if math.isnan(squares):
             return OutputError(max_abs_error=math.nan, psnr_db=math.nan)
-    mean = squares / count
+    mean = squares / reference.numel()
     if math.isinf(mean):
         return OutputError(max_abs_error=largest, psnr_db=-math.inf)
     return OutputError(max_abs_error=largest, psnr_db=-10 * math.log10(mean) if mean else math.inf)
 
 
 def keep(reference: Tensor, path: Path) -> None:
-    """Keep a reference output for the other backends; whole or not at all."""
+    """Keep a reference for the other backends; whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -81,9 +71,114 @@ def keep(reference: Tensor, path: Path) -> None:
 
 
 def kept(path: Path) -> Tensor | None:
-    """The kept reference output, mapped from its file; None if there is none."""
+    """Return the kept reference, mapped from its file; None if there is none."""
     try:
         # Copy-on-write: torch wants an array that could be written to.
         return torch.from_numpy(np.load(path, mmap_mode="c"))
     except FileNotFoundError:
         return None
+
+
+class ReferenceCheck:
+    """Checks one round's output, and writes what it finds into the draft.
+
+    `report` sends a message to the parent; `progress` says what is being done.
+    """
+
+    def __init__(
+        self, draft: Draft, report: Callable[[Message], None], progress: Callable[[str], None]
+    ) -> None:
+        self._draft = draft
+        self._task = draft.task
+        self._report = report
+        self._progress = progress
+
+    def __call__(self, clip: Tensor, output: Tensor) -> None:
+        """Check an output (n, t, 3, 4h, 4w) on the host, or keep it if it is the reference."""
+        if self._task.job.cell.backend.is_reference:
+            self._draft.values["output_check"] = OutputCheck.REFERENCE
+            if not self._task.reference.exists():
+                self._keep(output)
+            return
+        expected = self._expected(clip)
+        if expected is not None:
+            self._judge(compare(output.float().unbind(1), expected))
+
+    def frame_by_frame(self, clip: Tensor, outputs: Callable[[], Iterable[Tensor]]) -> None:
+        """Check a round whose calls leave no output: `outputs` makes one more, each frame on the host.
+
+        This counts as making the reference does: it has as long again, and if it fails, what was measured
+        stands.
+        """
+        expected = self._expected(clip)
+        if expected is not None:
+            backend = self._task.job.cell.backend
+            error = self._try("output check", lambda: compare(outputs(), expected), backend)
+            if error is not None:
+                self._judge(error)
+
+    def _expected(self, clip: Tensor) -> Tensor | None:
+        """Return the reference, kept or made now; None where making it fails."""
+        reference = kept(self._task.reference)
+        if reference is not None:
+            return reference
+
+        def make() -> Tensor:
+            self._check_room()
+            network = networks.build(self._task.job.cell.model)
+            made = workload.forward_of(network)(clip, no_probe)
+            self._keep(made)
+            return made
+
+        return self._try("CPU float32 reference", make, backends.CPU_REFERENCE)
+
+    def _try(self, doing: str, action: Callable[[], T], backend: Backend) -> T | None:
+        """Return the action's result under a backend; None where it fails.
+
+        The parent has the record before, so that what was measured stands even if the process dies.
+        """
+        self._progress(doing)
+        self._draft.values["output_check"] = OutputCheck.NOT_DONE
+        self._report(Measured(record=self._draft.record(Status.OK, "")))
+        begin = perf_counter()
+        try:
+            with backends.applied(backend):
+                return action()
+        except Exception as error:
+            self._draft.warn(f"output not checked: {error_line(error)}")
+            return None
+        finally:
+            took_s = perf_counter() - begin
+            self._draft.values["reference_s"] = self._draft.values.get("reference_s", 0.0) + took_s
+
+    def _check_room(self) -> None:
+        """Raise MemoryError where a memory plan bounds the cell and the plain network would not fit.
+
+        Trying would end the process, or slow the machine to a halt.
+        """
+        if self._task.job.cell.backend.memory_plan is None or self._task.measure.memory_check == "force":
+            return
+        need, free = self._task.plain_peak_bytes, host_memory.available_bytes()
+        if need is not None and need * NEEDED_SHARE > free:
+            raise MemoryError(
+                f"the plain network's tensors take about {with_unit(need, BYTES)}, and "
+                f"{with_unit(free, BYTES)} of host memory is free (measure.memory_check: force would try)"
+            )
+
+    def _judge(self, error: OutputError) -> None:
+        backend = self._task.job.cell.backend
+        self._draft.values["output_check"] = OutputCheck.COMPARED
+        self._draft.values["output_max_abs_error"] = error.max_abs_error
+        self._draft.values["output_psnr_db"] = error.psnr_db
+        if not error.psnr_db >= backend.min_psnr_db:  # NaN too
+            self._draft.status = Status.INACCURATE
+            self._draft.reason = (
+                f"{error.psnr_db:.1f} dB against the CPU float32 result; "
+                f"{backend.name} needs {backend.min_psnr_db:g} dB"
+            )
+
+    def _keep(self, output: Tensor) -> None:
+        try:
+            keep(output, self._task.reference)
+        except OSError as error:  # other rounds make it again
+            self._draft.warn(f"the CPU float32 result was not kept: {error_line(error)}")

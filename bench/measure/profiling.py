@@ -1,4 +1,4 @@
-"""One call under torch's profiler, and its trace kept as a file. Runs after everything that is timed."""
+"""Runs one call under torch's profiler, and keeps its trace. Runs after everything that is timed."""
 
 import gzip
 import json
@@ -16,18 +16,18 @@ from bench.measure.trace_reading import CALL_LABEL, STAGE_LABEL
 from vsr_model.stages import StageProbe, no_probe
 
 _KEPT: Final = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds")
-"""What is kept of a trace beside its events; the rest names files and processes of this machine."""
+"""Fields of a trace that are kept beside its events; others name files and processes of this machine."""
 
 
 def label_probe(stage: str, /) -> AbstractContextManager[None]:
-    """A probe that has the profiler show each stage as a range of its own."""
+    """Return a range of the profiler for a stage: a probe for the network."""
     return record_function(f"{STAGE_LABEL}{stage}")
 
 
 def trace_of(forward: Callable[[StageProbe], object], device: Device, scratch: Path) -> dict[str, Any]:
-    """The trace of one call, as `trace_reading.read` takes it; `scratch` is a file to use.
+    """Return the trace of one call, for `trace_reading.read`; `scratch` is a file to use.
 
-    A call before it, under a profiler that is thrown away, takes what a profiler loads at its first use.
+    A call before it, under a profiler that is thrown away, loads what a profiler needs at its first use.
     """
     activities = [ProfilerActivity.CPU]
     if device.torch_device.type == "cuda":
@@ -36,7 +36,7 @@ def trace_of(forward: Callable[[StageProbe], object], device: Device, scratch: P
         forward(no_probe)
         device.synchronize()
     with profile(activities=activities) as profiler:
-        # A session may lose the first work that it should see: this is nobody's.
+        # The profiler may miss the first work of a session: this belongs to no call.
         torch.zeros(1, device=device.torch_device)
         device.synchronize()
         with record_function(CALL_LABEL):
@@ -54,20 +54,16 @@ def trace_of(forward: Callable[[StageProbe], object], device: Device, scratch: P
 
 
 def tidied(exported: Mapping[str, Any]) -> dict[str, Any]:
-    """A trace without what tells of this machine's folders."""
-    events = [_without_paths(event) for event in exported["traceEvents"]]
+    """Return a trace without the paths of this machine."""
+    events = [dict(event) for event in exported["traceEvents"]]
+    for event in events:
+        if isinstance(args := event.get("args"), Mapping):
+            event["args"] = {
+                name: value
+                for name, value in args.items()
+                if not (isinstance(value, str) and value.startswith(("/", "~")))
+            }
     return {**{name: exported[name] for name in _KEPT if name in exported}, "traceEvents": events}
-
-
-def _without_paths(event: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(args := event.get("args"), Mapping):
-        return dict(event)
-    kept = {name: value for name, value in args.items() if not _is_path(value)}
-    return {**event, "args": kept}
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("/", "~"))
 
 
 def keep(trace: Mapping[str, Any], path: Path, scratch: Path) -> None:
@@ -83,10 +79,10 @@ def keep(trace: Mapping[str, Any], path: Path, scratch: Path) -> None:
 
 
 def file_name(cell: str, number: int) -> str:
-    """The name of the trace of a cell's round: `+`, which no name has in it, stands for the id's slashes."""
+    """Return the name of a round's trace. `+`, which no name contains, replaces the id's slashes."""
     return f"{cell.replace('/', '+')}+r{number}.json.gz"
 
 
 def scratch_beside(path: Path) -> Path:
-    """A file of this process beside another, where the run removes what is left when it ends."""
+    """Return a file of this process beside another, where the run removes what is left when it ends."""
     return path.with_name(f"{os.getpid()}.trace.partial")

@@ -1,27 +1,21 @@
 """Timed calls and stage probes. The clock and the device are arguments, so that tests give exact answers."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from math import fsum
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
+
+from bench.grid.spans import OTHER
+from bench.measure.backends import Device
 
 T = TypeVar("T")
 Clock = Callable[[], float]
 
 MONOTONIC: Final[Clock] = perf_counter
 """Seconds, monotonic, the finest clock that Python has."""
-
-
-class Queue(Protocol):
-    """The part of a device that timing needs (bench.measure.backends.Device)."""
-
-    def synchronize(self) -> None: ...
-    def record_event(self) -> Any: ...
-    def elapsed_s(self, start: Any, end: Any) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +27,14 @@ class Timed:
     device_s: float | None = None
 
 
-def timed(action: Callable[[], T], *, device: Queue, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
-    """Run the action with the device synchronised on both sides; its result and its time in seconds."""
-    result, span, _ = _marked(action, device, clock)
+def timed(action: Callable[[], T], *, device: Device, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
+    """Return the action's result and its time, with the device synchronised on both sides."""
+    result, span, _ = _timed_from(action, device, clock)
     return result, span
 
 
-def _marked(action: Callable[[], T], device: Queue, clock: Clock) -> tuple[T, Timed, Any]:
-    """As `timed`; the mark at which its device time began, too."""
+def _timed_from(action: Callable[[], T], device: Device, clock: Clock) -> tuple[T, Timed, Any]:
+    """Return, beside what `timed` does, the event at which the device time begins."""
     device.synchronize()
     start = clock()
     first = device.record_event()
@@ -52,138 +46,88 @@ def _marked(action: Callable[[], T], device: Queue, clock: Clock) -> tuple[T, Ti
     return result, span, first
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageTimes:
-    """One probed call: seconds per stage, each stage's first start, and what no stage claims."""
-
-    start_s: dict[str, float]
-    wall_s: dict[str, float]
-    device_s: dict[str, float]  # empty without events
-    other_wall_s: float
-    other_device_s: float | None
+Mark = tuple[float, Any]
+"""A boundary of a stage: the clock, and an event where the probe records them."""
 
 
-@dataclass(frozen=True)
-class _Interval:
-    """A finished interval of a stage: clock readings, and events where the probe records them."""
+class Probe:
+    """Records stage intervals in their order, never one inside another."""
 
-    stage: str
-    start_s: float
-    end_s: float
-    first: Any = None
-    last: Any = None
-
-
-class _Recorder:
-    """What the probes share: intervals in their order, never one inside another."""
-
-    def __init__(self, device: Queue, clock: Clock) -> None:
-        self._device = device
-        self._clock = clock
+    def __init__(self, device: Device, clock: Clock = MONOTONIC) -> None:
+        self.device = device
+        self.clock = clock
+        self.intervals: list[tuple[str, Mark, Mark]] = []
         self._open: str | None = None
-        self.intervals: list[_Interval] = []
 
-    def _enter(self, stage: str) -> None:
+    @contextmanager
+    def __call__(self, stage: str, /) -> Iterator[None]:
         if self._open is not None:
             raise RuntimeError(f"stage {stage} begins inside {self._open}: their times would overlap")
         self._open = stage
-
-    def _leave(self, interval: _Interval) -> None:
+        begin = self.mark()
+        yield
+        self.intervals.append((stage, begin, self.mark()))
         self._open = None
-        self.intervals.append(interval)
 
-    def __call__(self, stage: str, /) -> AbstractContextManager[None]:
-        return _Span(self, stage)
-
-    def begin(self, stage: str) -> Any:
-        raise NotImplementedError
-
-    def end(self, stage: str, begun: Any) -> None:
+    def mark(self) -> Mark:
+        """Return the boundary that is here."""
         raise NotImplementedError
 
 
-class SyncProbe(_Recorder):
+class SyncProbe(Probe):
     """Synchronises at every boundary: host time is then the stage's own, at the price of an empty queue."""
 
-    def begin(self, stage: str) -> float:
-        self._enter(stage)
-        self._device.synchronize()
-        return self._clock()
-
-    def end(self, stage: str, begun: float) -> None:
-        self._device.synchronize()
-        self._leave(_Interval(stage, begun, self._clock()))
+    def mark(self) -> Mark:
+        self.device.synchronize()
+        return self.clock(), None
 
 
-class EventProbe(_Recorder):
-    """Marks the device's queue at every boundary and waits once, at the end: the queue never runs empty."""
+class EventProbe(Probe):
+    """Records an event at every boundary and waits once, at the end: the queue never runs empty."""
 
-    def begin(self, stage: str) -> tuple[float, Any]:
-        self._enter(stage)
-        return self._clock(), self._device.record_event()
-
-    def end(self, stage: str, begun: tuple[float, Any]) -> None:
-        start_s, first = begun
-        last = self._device.record_event()
-        self._leave(_Interval(stage, start_s, self._clock(), first, last))
+    def mark(self) -> Mark:
+        return self.clock(), self.device.record_event()
 
 
-class _Span(AbstractContextManager[None]):
-    """A stage's interval as a context; one object per interval keeps the probe free of its own stack."""
+def timed_stages(forward: Callable[[Probe], object], probe: Probe) -> tuple[Timed, dict[str, Timed]]:
+    """Return the time of a call with a probe, and of each stage in it, with what no stage claims as `other`.
 
-    def __init__(self, probe: _Recorder, stage: str) -> None:
-        self._probe = probe
-        self._stage = stage
-
-    def __enter__(self) -> None:
-        self._begun = self._probe.begin(self._stage)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._probe.end(self._stage, self._begun)
-
-
-Probe = SyncProbe | EventProbe
-
-
-def timed_stages(
-    forward: Callable[[Probe], object], probe: Probe, *, device: Queue, clock: Clock = MONOTONIC
-) -> tuple[Timed, StageTimes]:
-    """One call of a network with a probe on: the whole call, timed as by `timed`, and its stages.
-
-    Stage times from events are differences of times since the call's first event. Each such time is rounded
-    once, and rounding keeps their order, so the stages can never add up to more than the call; neither can
-    their sum, which is rounded once too.
+    A stage starts with its first interval. Stage times from events are differences of times since the call's
+    first event. Each such time is rounded once, and rounding keeps their order, so that stages cannot add up
+    to more than the call; neither can their sum, which is rounded once too.
     """
-    result, whole, origin = _marked(lambda: forward(probe), device, clock)
+    device = probe.device
+    result, whole, origin = _timed_from(lambda: forward(probe), device, probe.clock)
     del result  # freeing it is no part of the call, as it is none of a call without a probe
-    return whole, _stage_times(probe.intervals, whole, lambda event: device.elapsed_s(origin, event))
 
+    def since_origin(event: Any) -> float:
+        seconds = device.elapsed_s(origin, event)
+        assert seconds is not None  # a device that records events tells the time between them
+        return seconds
 
-def _stage_times(
-    intervals: list[_Interval], whole: Timed, since_origin: Callable[[Any], float | None]
-) -> StageTimes:
     start: dict[str, float] = {}
-    wall: dict[str, list[float]] = {}  # ends, and starts negated: see _sum_all
-    device: dict[str, list[float]] = {}
-    for interval in intervals:
-        stage = interval.stage
-        start.setdefault(stage, interval.start_s)
-        wall.setdefault(stage, []).extend((interval.end_s, -interval.start_s))
-        if interval.first is not None:
-            first, last = since_origin(interval.first), since_origin(interval.last)
-            if first is not None and last is not None:
-                device.setdefault(stage, []).extend((last, -first))
-    return StageTimes(
-        start_s=start,
-        wall_s={stage: fsum(terms) for stage, terms in wall.items()},
-        device_s={stage: fsum(terms) for stage, terms in device.items()},
-        other_wall_s=whole.wall_s - _sum_all(wall),
-        other_device_s=whole.device_s - _sum_all(device) if device and whole.device_s is not None else None,
+    wall: dict[str, list[float]] = {}  # ends, and starts negated
+    on_device: dict[str, list[float]] = {}
+    for stage, (start_s, first), (end_s, last) in probe.intervals:
+        start.setdefault(stage, start_s)
+        wall.setdefault(stage, []).extend((end_s, -start_s))
+        if first is not None:
+            on_device.setdefault(stage, []).extend((since_origin(last), -since_origin(first)))
+    stages = {
+        stage: Timed(
+            start_s=start[stage],
+            wall_s=fsum(wall[stage]),
+            device_s=fsum(on_device[stage]) if stage in on_device else None,
+        )
+        for stage in start
+    }
+    # Summed over all terms: sums of rounded sums could exceed the whole by an ulp.
+    other_device_s = None
+    if on_device and whole.device_s is not None:
+        other_device_s = whole.device_s - fsum(chain.from_iterable(on_device.values()))
+    stages[OTHER] = Timed(
+        start_s=whole.start_s,
+        wall_s=whole.wall_s - fsum(chain.from_iterable(wall.values())),
+        device_s=other_device_s,
     )
-
-
-def _sum_all(terms: dict[str, list[float]]) -> float:
-    """Correctly rounded once: sums of rounded sums could exceed the whole by an ulp."""
-    return fsum(chain.from_iterable(terms.values()))
+    return whole, stages

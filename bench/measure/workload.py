@@ -1,4 +1,4 @@
-"""A cell's model, clip and call. Runs in a worker."""
+"""Makes a cell's network, clip and call. Runs in a worker."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan
 
 Frames = Callable[[Tensor, StageProbe], Iterator[Tensor]]
-"""A network as what gives the outputs (n, 3, 4h, 4w) of a clip (n, t, 3, h, w) one after another."""
+"""A call that yields the outputs (n, 3, 4h, 4w) of a clip (n, t, 3, h, w) one after another."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Unsupported(Exception):  # noqa: N818 - no error: the cell is skipped
-    """A backend asks for what a network cannot have; the message says what, in a sentence."""
+    """A backend has a setting that the network does not support; the message is a sentence."""
 
 
 class ClipFrames:
@@ -42,10 +42,10 @@ class ClipFrames:
 
 
 def rehearse() -> None:
-    """Build the smallest network there is, once, before any worker is forked.
+    """Build the smallest network once, before any worker is forked.
 
-    What torch makes at its first use is then there for every worker, which takes five milliseconds off each.
-    No thread is started and no device touched.
+    Every worker then has what torch makes at its first use, which saves five milliseconds each. No thread is
+    started and no device is touched.
     """
     networks.build(Model(parameters={"mid_channels": 1, "num_blocks": 1}))
 
@@ -53,11 +53,10 @@ def rehearse() -> None:
 def prepare(
     network: Network, backend: Backend, device: torch.device, *, on_cpu: bool | None = None
 ) -> Network:
-    """Bring the network to the device, in the backend's types, memory format and convolutions, compiled if it
-    says so.
+    """Move the network to the device, with the backend's types, memory format, convolutions and compilation.
 
-    `on_cpu` tells what the device stands for where it is the meta device. Raises Unsupported for what the
-    network cannot have.
+    `on_cpu` says which device the meta device stands for. Raises Unsupported for what the network does not
+    support.
     """
     check_support(network.facts, backend)
     network = network.to(device)
@@ -85,7 +84,7 @@ def prepare(
 
 
 def check_support(facts: Facts, backend: Backend) -> None:
-    """Raise Unsupported for an order of work or a memory plan that a network cannot have."""
+    """Raise Unsupported for a schedule or a memory plan that a network does not support."""
     if backend.schedule not in facts.schedules:
         raise Unsupported(f"schedule: {facts.title} knows {', '.join(facts.schedules)} only")
     if backend.memory_plan is not None and not facts.can_stream:
@@ -93,7 +92,7 @@ def check_support(facts: Facts, backend: Backend) -> None:
 
 
 def _to_channels_last(network: nn.Module) -> None:
-    """Lay out what has four dimensions; `Module.to` fails on weights of five."""
+    """Lay out weights of four dimensions; `Module.to` fails on those of five."""
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.dim() == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
@@ -108,10 +107,13 @@ def _as_unsupported(field: str) -> Iterator[None]:
 
 
 def make_clip(cell: Cell) -> Tensor:
-    """The cell's input (n, t, 3, h, w) on the host, float32 in [0, 1]. Raises BadInput for a media file."""
+    """Return the cell's input (n, t, 3, h, w) on the host, float32 in [0, 1].
+
+    Raises BadInput for a media file that cannot be read.
+    """
     item = cell.input
     if isinstance(item, RandomInput):
-        # The generator is its own and draws on one thread: the clip depends on the cell alone.
+        # A generator of its own draws on one thread: the clip depends on the cell alone.
         generator = torch.Generator().manual_seed(item.seed)
         return torch.rand((cell.batch, cell.frames, 3, cell.height, cell.width), generator=generator)
     # A revision of the network that is measured by this program may not have it yet.
@@ -129,35 +131,28 @@ def make_clip(cell: Cell) -> Tensor:
 
 
 def forward_of(network: Network, backend: Backend | None = None) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network as a call, as the backend has it that it was prepared for; without one as published."""
-    call = network if backend is None else _call_of(network, backend)
+    """Return a call of the network, by the schedule and graph of the backend that it was prepared for."""
+    call: Callable[..., Tensor] = network
+    # A revision of the network that is measured by this program may not have these yet.
+    if backend is not None and backend.schedule == "pipelined":
+        from vsr_model.schedules import Pipelined  # noqa: PLC0415
 
+        call = Pipelined(network)  # type: ignore[arg-type]
+    if backend is not None and backend.cuda_graph:
+        from vsr_model.cuda_graphs import GraphedCall  # noqa: PLC0415
+
+        graphed = GraphedCall(call)
+        call = lambda lrs, _probe: graphed(lrs)  # noqa: E731
+
+    @torch.inference_mode()
     def forward(lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        with torch.inference_mode():
-            output: Tensor = call(lrs, probe)
-            return output
+        return call(lrs, probe)
 
     return forward
 
 
-def _call_of(network: Network, backend: Backend) -> Callable[[Tensor, StageProbe], Tensor]:
-    """The network in the backend's order of work, replayed where it is captured."""
-    call: Callable[..., Tensor] = network
-    # A revision of the network that is measured by this program may not have these yet.
-    if backend.schedule == "pipelined":
-        from vsr_model.schedules import Pipelined  # noqa: PLC0415
-
-        call = Pipelined(network)  # type: ignore[arg-type]
-    if backend.cuda_graph:
-        from vsr_model.cuda_graphs import GraphedCall  # noqa: PLC0415
-
-        graphed = GraphedCall(call)
-        return lambda lrs, _probe: graphed(lrs)
-    return call
-
-
 def frames_of(network: Network, plan: "MemoryPlan") -> Frames:
-    """The network in bounded memory. The clip may lie on the host: the call brings frames to the device."""
+    """Return the network in bounded memory, which moves frames to the device from where the clip lies."""
     # A revision of the network that is measured by this program may not have it yet.
     from vsr_model.streaming import upscale_frames  # noqa: PLC0415
 
@@ -166,13 +161,3 @@ def frames_of(network: Network, plan: "MemoryPlan") -> Frames:
         yield from upscale_frames(network, ClipFrames(lrs), plan, probe)  # type: ignore[arg-type]
 
     return frames
-
-
-def dropping(frames: Frames) -> Callable[[Tensor, StageProbe], None]:
-    """A call that makes every output and keeps none."""
-
-    def forward(lrs: Tensor, probe: StageProbe = no_probe) -> None:
-        for output in frames(lrs, probe):
-            del output
-
-    return forward

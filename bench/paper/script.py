@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from bench.grid.spans import FORWARD, OTHER
 from bench.machine import host_memory
 from bench.measure import backends, memory, networks, workload
-from bench.measure.draft import Draft, in_words
-from bench.measure.reference import ReferenceCheck
+from bench.measure.draft import Draft, error_line
+from bench.measure.output_check import ReferenceCheck
 from bench.measure.timing import Timed
 from bench.messages import Progress, Ready, Task
 from bench.paper.method import Fault, text_of
@@ -49,7 +49,7 @@ def record_of(task: Task, connection: Connection) -> CellRecord:
         Script(task, draft, connection).run()
     except Exception as error:
         status = Status.OOM if backends.is_out_of_memory(error) else Status.ERROR
-        return draft.record(status, in_words(error))
+        return draft.record(status, error_line(error))
     return draft.record(draft.status, draft.reason)
 
 
@@ -72,9 +72,7 @@ class Script:
             if self.lacks_memory():
                 return
             self.model, self.clip = networks.build(self.cell.model), workload.make_clip(self.cell)
-            self.values["stages"] = tuple(self.model.facts.stages)
-            self.values["scale"] = self.model.facts.scale
-            self.values["parameters"] = sum(item.numel() for item in self.model.parameters())
+            self.values |= networks.described(self.model)
             self.connection.send(Ready())
             self.connection.recv()
             if self.measure.memory != "off":
@@ -134,13 +132,7 @@ class Script:
             call()
             self.output = None
         self.device.reset_peak_bytes()
-        profile = memory.curve(call, device=self.device)
-        self.values |= {
-            "host_before_bytes": profile.before_bytes,
-            "peak_host_bytes": profile.peak_bytes,
-            "host_growth_bytes": max(0, profile.peak_bytes - profile.before_bytes),
-            "memory": profile.points,
-        }
+        self.values |= memory.curve(call, device=self.device).figures()
         if peaks := self.device.peak_bytes():
             self.values["peak_device_bytes"], self.values["peak_device_reserved_bytes"] = peaks
         if self.measure.memory == "lines":
@@ -176,8 +168,7 @@ class Script:
         self.draft.sample(pass_, phase, repetition, stage, Timed(start_s=begin, wall_s=seconds))
         if stage == FORWARD:
             self.values.setdefault("first_forward_s", seconds)
-            self.draft.measured_s += seconds
-            self.draft.calls += 1
+            self.draft.count(seconds)
             self.say(f"call {self.draft.calls}")
 
     def say(self, doing: str) -> None:

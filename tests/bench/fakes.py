@@ -11,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from bench.errors import ServerDiedError
@@ -20,6 +19,7 @@ from bench.grid.config import Experiment
 from bench.grid.costs import Costs, StageCost
 from bench.grid.plan import Cell, Job
 from bench.grid.spans import OTHER
+from bench.measure.backends import Device
 from bench.messages import Message, Progress, Task
 from bench.process.launcher import WorkerProcess
 from bench.records import CellRecord
@@ -44,12 +44,10 @@ class FakeClock:
         self.now_s += seconds
 
 
-class FakeDevice:
+class FakeDevice(Device):
     """A device that works beside the host: the host pays for the launch, and waits where it synchronises."""
 
-    torch_device = torch.device("cpu")
     has_events = True
-    gpu = None
 
     def __init__(self, clock: FakeClock, *, launch_s: float = TICK_S) -> None:
         self.clock = clock
@@ -67,10 +65,10 @@ class FakeDevice:
         self.synchronised += 1
         self.clock.now_s = max(self.clock.now_s, self.idle_at_s)
 
-    def record_event(self) -> float:
+    def record_event(self) -> float | None:
         return max(self.idle_at_s, self.clock.now_s)
 
-    def elapsed_s(self, start: float, end: float) -> float:
+    def elapsed_s(self, start: float, end: float) -> float | None:
         return end - start
 
     def has_context(self) -> bool:
@@ -80,21 +78,6 @@ class FakeDevice:
         if not self.made_context:
             self.clock.advance(256 * TICK_S)
         self.made_context = True
-
-    def release_cached_memory(self) -> None:
-        """There is nothing to give back."""
-
-    def reset_peak_bytes(self) -> None:
-        """There is nothing to forget."""
-
-    def peak_bytes(self) -> tuple[int, int]:
-        return 1000, 2000
-
-    def allocated_bytes(self) -> int:
-        return 500
-
-    def page_locked(self, tensor: Tensor) -> Tensor:
-        return tensor
 
 
 class NoQueue(FakeDevice):
@@ -109,19 +92,17 @@ class NoQueue(FakeDevice):
         self.clock.advance(device_s)
         self.idle_at_s = self.clock.now_s
 
-    def record_event(self) -> None:  # type: ignore[override]
+    def record_event(self) -> None:
         return None
 
-    def elapsed_s(self, start: Any, end: Any) -> None:  # type: ignore[override]
+    def elapsed_s(self, start: Any, end: Any) -> None:
         return None
 
 
-class CpuAsCuda:
+class CpuAsCuda(Device):
     """What a worker sees of a CUDA device, on the CPU: events carry the host's time."""
 
-    torch_device = torch.device("cpu")
     has_events = True
-    gpu = None
 
     def __init__(self) -> None:
         self.resets = 0
@@ -131,7 +112,6 @@ class CpuAsCuda:
         self.locked: list[tuple[int, ...]] = []  # shapes
 
     def synchronize(self) -> None:
-        """Work is done when a call returns."""
         self.waits += 1
 
     def record_event(self) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.grid.config import Experiment
 from bench.measure import backends, calls, networks, passes, worker
-from bench.measure.timing import timed, timed_stages
+from bench.measure.timing import timed
 from bench.messages import Message, Progress, Ready
 from bench.records import CellRecord, Pass, Phase
 from tests.bench.fakes import (
@@ -67,7 +67,6 @@ def exact(
     monkeypatch.setattr(passes, "perf_counter", clock)
     monkeypatch.setattr(calls, "perf_counter", clock)
     monkeypatch.setattr(calls, "timed", partial(timed, clock=clock))
-    monkeypatch.setattr(calls, "timed_stages", partial(timed_stages, clock=clock))
     monkeypatch.setattr(networks, "build", lambda _: network(device))
     return run(**changes).record
 

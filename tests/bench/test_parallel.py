@@ -1,5 +1,7 @@
 """Cells whose clips are divided over processes: real ones once, and everything else with stand-ins."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +10,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from torch import Tensor
 
 from bench.grid import estimate
 from bench.grid.backend_spec import BUILT_IN, CPU, Backend
@@ -16,11 +17,10 @@ from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
 from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
-from bench.measure import backends, networks, parallel_round, rank, workload
+from bench.measure import backends, networks, parallel, workload
 from bench.measure.backends import CpuDevice
 from bench.measure.costs import CostTracer
-from bench.measure.rank import Failed, Order, Prepared, RankCall
-from bench.measure.ranks import RankFailedError, RankOutOfMemoryError, Ranks, spans_of, why
+from bench.measure.parallel import Failed, Order, RankCall, spans_of, started, why
 from bench.measure.timing import Timed
 from bench.records import CellRecord, Pass, Phase, Status
 from bench.upscaling.request import Request
@@ -45,11 +45,10 @@ def divided(**changes: Any) -> Experiment:
 def test_a_round_by_two_processes(tmp_path: Path) -> None:
     measure = {"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off"}
     record = Ran(divided(measure=measure), tmp_path / "references" / "clip.npy").record
-    assert (record.stages, record.parameters) == (STAGES, sum(map(torch.numel, weights_of(divided()))))
+    weights = networks.build(divided().models[0]).parameters()
     assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
-    assert record.settings["processes"] == "2"
-    assert record.settings["process_group"] == "gloo"
-    assert record.settings["threads"] == "1"
+    assert (record.stages, record.parameters) == (STAGES, sum(map(torch.numel, weights)))
+    assert [record.settings[name] for name in ("processes", "process_group", "threads")] == ["2", "gloo", "1"]
     assert record.output_psnr_db is not None
     assert record.output_psnr_db > 120  # each clip is where it belongs
     assert len(record.rank_forward_s) == 2
@@ -57,56 +56,53 @@ def test_a_round_by_two_processes(tmp_path: Path) -> None:
     assert len(walls) == 2
 
 
-def weights_of(one: Experiment) -> list[Tensor]:
-    return list(networks.build(one.models[0]).parameters())
-
-
 def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "references" / "clip.npy")
-    with Ranks(task) as ranks:
-        assert len(ranks.prepared()) == len(ranks.call()) == 2
-        assert ranks.cpu_s() > 0
-        pids = ranks.pids
+    with started(task) as group:
+        assert len(group.answers()) == len(group.ask("call")) == 2
+        pids = group.pids
         psutil.Process(pids[1]).kill()
-        with pytest.raises(
-            (RankFailedError, RankOutOfMemoryError), match="process 2 of 2 was killed by SIGKILL"
-        ):
-            ranks.call()
+        with pytest.raises((RuntimeError, MemoryError), match="process 2 of 2 was killed by SIGKILL"):
+            group.ask("call")
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert list((tmp_path / "references").iterdir()) == []
 
 
-def test_the_words_of_a_process_that_fails_are_the_cells(tmp_path: Path) -> None:
+def test_the_error_of_a_process_is_the_cells(tmp_path: Path) -> None:
     model = {"mid_channels": 4, "num_blocks": 1, "checkpoint": str(tmp_path / "none.pth")}
     record = Ran(divided(model=model), tmp_path / "clip.npy").record
     assert record.status is Status.ERROR
-    said = f"of 2: BadField: checkpoint: The checkpoint {tmp_path / 'none.pth'} does not exist."
-    assert record.reason.startswith("RankFailedError: process ")
-    assert record.reason.endswith(said)
+    assert record.reason.startswith("RuntimeError: process ")
+    assert record.reason.endswith(
+        f"of 2: BadField: checkpoint: The checkpoint {tmp_path / 'none.pth'} does not exist."
+    )
 
 
-# What a process does.
+# One process.
 
 
 class Orders:
-    """A worker's end of a connection: gives orders, and keeps what is sent."""
+    """A worker's end of a connection: gives orders, hangs up, and keeps what is sent."""
 
     def __init__(self, *orders: Order) -> None:
         self._orders = iter(orders)
         self.sent: list[Any] = []
 
     def recv(self) -> Order:
-        return next(self._orders)
+        for order in self._orders:
+            return order
+        raise EOFError
 
     def send(self, message: Any) -> None:
         self.sent.append(message)
 
 
-def served(task: Any, number: int, device: Any, *orders: Order) -> tuple[list[Any], int]:
-    """What one process sends, and how often it waits for the others."""
+def answers_to(task: Any, rank: int, device: Any, *orders: Order) -> tuple[list[Any], int]:
+    """Return what one process sends, and how often it waits for the others."""
     connection: Any = Orders(*orders)
     meetings: list[None] = []
-    rank.serve(task, number, device, connection, lambda: meetings.append(None))
+    with pytest.raises(EOFError):
+        parallel.answer_orders(task, rank, device, connection, lambda: meetings.append(None))
     return connection.sent, len(meetings)
 
 
@@ -114,19 +110,16 @@ def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "clip.npy")
     network = networks.build(task.job.cell.model)
     whole = workload.forward_of(network)(workload.make_clip(task.job.cell), no_probe)
-    for number in range(2):
-        sent, meetings = served(task, number, CpuDevice(), Order.CALL, Order.OUTPUT, Order.END)
-        prepared, call, output = sent
-        assert isinstance(prepared, Prepared)
-        assert prepared.threads == 1
-        assert isinstance(call, RankCall)
+    for rank in range(2):
+        (described, call, output), meetings = answers_to(task, rank, CpuDevice(), "call", "output")
+        assert described["threads"] == 1
         assert (list(call.spans), meetings) == ([FORWARD], 1)
-        torch.testing.assert_close(torch.from_numpy(output), whole[number : number + 1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(output), whole[rank : rank + 1], rtol=0, atol=1e-5)
 
 
-def test_on_a_gpu_the_way_there_and_back_are_parts_before_which_all_meet(tmp_path: Path) -> None:
+def test_on_a_gpu_all_meet_before_each_transfer_too(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "clip.npy")
-    (_, call), meetings = served(task, 1, CpuAsCuda(), Order.CALL, Order.END)
+    (_, call), meetings = answers_to(task, 1, CpuAsCuda(), "call")
     assert list(call.spans) == ["host_to_device", "forward", "device_to_host"]
     assert meetings == 3
     spans = call.spans.values()
@@ -135,22 +128,22 @@ def test_on_a_gpu_the_way_there_and_back_are_parts_before_which_all_meet(tmp_pat
 
 def test_on_cuda_each_process_has_its_own_gpu() -> None:
     two = replace(BUILT_IN["cudnn"], processes=2)
-    assert [rank.own_backend(two, number).device for number in range(2)] == ["cuda:0", "cuda:1"]
-    assert rank.own_backend(CPU, 1) == replace(CPU, threads=1)
-    assert rank.own_backend(replace(CPU, threads=3), 1).threads == 3
+    assert [parallel.own_backend(two, rank).device for rank in range(2)] == ["cuda:0", "cuda:1"]
+    assert parallel.own_backend(CPU, 1) == replace(CPU, threads=1)
+    assert parallel.own_backend(replace(CPU, threads=3), 1).threads == 3
 
 
 # The worker's side.
 
 
-def call_of(*spans: tuple[int, int], page_faults: int = 3) -> RankCall:
+def call_of(*spans: tuple[int, int]) -> RankCall:
     names = ["host_to_device", FORWARD, "device_to_host"] if len(spans) == 3 else [FORWARD]
     return RankCall(
         spans={
             name: Timed(start_s=start * TICK_S, wall_s=(stop - start) * TICK_S)
             for name, (start, stop) in zip(names, spans, strict=True)
         },
-        page_faults=page_faults,
+        page_faults=3,
     )
 
 
@@ -164,42 +157,37 @@ def test_a_part_lasts_from_the_first_that_begins_it_to_the_last_that_ends_it() -
     }  # fmt: skip
 
 
-class FakeRanks:
+class FakeGroup:
     """Two processes, the second of which takes twice as long."""
 
     pids = (1000, 1001)
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self) -> None:
         self.ticks = iter(range(0, 10_000, 100))
 
-    def __enter__(self) -> "FakeRanks":
-        return self
+    def answers(self) -> list[dict[str, Any]]:
+        return [{"settings": {"device": "cpu"}, "threads": 1, "parameters": 7, "stages": ("a",), "scale": 4}]
 
-    def __exit__(self, *_: object) -> None:
-        """There are none."""
-
-    def prepared(self) -> list[Prepared]:
-        return [Prepared(settings={"device": "cpu"}, threads=1, parameters=7, stages=("a",), scale=4)] * 2
-
-    def call(self) -> list[RankCall]:
+    def ask(self, order: Order) -> list[Any]:
+        if order == "output":
+            return [torch.zeros(1, 2, 3, 64, 96).numpy()] * 2
         at = next(self.ticks)
         return [call_of((at, at + 4)), call_of((at + 1, at + 9))]
-
-    def output(self) -> Tensor:
-        return torch.zeros(2, 2, 3, 64, 96)
-
-    def cpu_s(self) -> float:
-        return 1000.0
 
 
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CellRecord:
-    monkeypatch.setattr(parallel_round, "Ranks", FakeRanks)
+    @contextmanager
+    def started(_: Any) -> Iterator[FakeGroup]:
+        yield FakeGroup()
+
+    monkeypatch.setattr(parallel, "started", started)
+    monkeypatch.setattr("bench.measure.watch._cpu_s", lambda pids: 1000.0 * len(pids))
     measure = {"warmup": 1, "repetitions": 3, "stages": "both", "memory": "curve", "profile": True}
     return Ran(divided(measure=measure), tmp_path / "clip.npy").record
 
 
-def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked: CellRecord) -> None:
+def test_samples_span_all_processes_and_each_ones_time_is_kept(faked: CellRecord) -> None:
     forward = [item for item in faked.samples if item.stage == FORWARD]
     assert [(item.pass_, item.phase) for item in forward] == [
         (Pass.END_TO_END, phase) for phase in (Phase.COLD, Phase.WARMUP, *[Phase.STEADY] * 3)
@@ -211,19 +199,19 @@ def test_a_rounds_samples_are_of_all_processes_and_what_each_took_is_kept(faked:
     assert faked.status is Status.INACCURATE  # zeros were checked as any output is
 
 
-def test_what_several_processes_have_no_figure_of_is_left_out_with_a_word(faked: CellRecord) -> None:
+def test_what_several_processes_have_no_figure_of_is_left_out_with_a_warning(faked: CellRecord) -> None:
     assert faked.warnings == (
         "no stage times: each of the processes has its own, and they make no one figure",
-        parallel_round.NO_MEMORY,
-        parallel_round.NO_PROFILE,
+        parallel.NO_MEMORY,
+        parallel.NO_PROFILE,
     )
     assert {item.stage for item in faked.samples} == {FORWARD, TOTAL}
     assert (faked.peak_host_bytes, faked.profile_wall_s) == (None, None)
 
 
-def test_what_the_processes_take_is_no_others(faked: CellRecord) -> None:
+def test_cpu_time_of_the_processes_is_the_workers_own(faked: CellRecord) -> None:
     assert faked.telemetry
-    assert all(item.own_cpu_s is None or item.own_cpu_s >= 1000 for item in faked.telemetry)
+    assert all(item.own_cpu_s is None or item.own_cpu_s >= 2000 for item in faked.telemetry)
 
 
 CLOSED = Failed(rank=0, at_s=2.0, out_of_memory=False, reason="RuntimeError: connection closed by peer")
@@ -235,7 +223,7 @@ FULL = Failed(rank=1, at_s=1.0, out_of_memory=True, reason="MemoryError")
     [
         ([1, -9, None], [CLOSED], None, (False, "process 2 of 3 was killed by SIGKILL")),
         ([1, -9, None], [CLOSED], "it rose", (True, "process 2 of 3 was killed by SIGKILL (it rose)")),
-        # One may abort for want of another.
+        # One may abort because another has gone.
         ([-6, -9], [], None, (False, "process 2 of 2 was killed by SIGKILL")),
         ([1, -6], [CLOSED], None, (False, "process 1 of 2: RuntimeError: connection closed by peer")),
         ([None, -6], [], None, (False, "process 2 of 2 was killed by SIGABRT")),
@@ -254,49 +242,24 @@ def test_why_processes_ended(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "start"),
     [
         ({"device": "cuda:1"}, "device: cuda:1 is one GPU"),
         ({"transfer": "overlapped"}, "transfer: overlapped is for one process"),
         ({"transfer": "pinned"}, "transfer: pinned is for one process"),
     ],
 )
-def test_what_contradicts_several_processes(changes: dict[str, Any], said: str) -> None:
+def test_what_contradicts_several_processes(changes: dict[str, Any], start: str) -> None:
     two = replace(BUILT_IN["cudnn"], processes=2)
     assert impossible(two) is None
-    assert (impossible(replace(two, **changes)) or "").startswith(said)
+    assert (impossible(replace(two, **changes)) or "").startswith(start)
     assert impossible(replace(two, **changes, processes=1)) is None
 
 
-def test_a_memory_plan_is_not_divided() -> None:
+def test_a_memory_plan_and_a_file_are_not_divided() -> None:
     one = divided(backends=[{**TWO, "memory_plan": "disk"}])
-    said = impossible(jobs_of(one)[0].cell.backend)
-    assert said == "processes: a memory_plan has no whole output for them to join"
-
-
-@pytest.mark.parametrize(
-    ("gpus", "said"), [(2, None), (1, "processes: 2 need a GPU each, and this machine has 1")]
-)
-def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: int, said: str | None) -> None:
-    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
-    assert backends.unavailable(replace(BUILT_IN["cudnn"], processes=2)) == said
-
-
-def test_a_torch_that_cannot_join_processes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    two = replace(CPU, processes=2)
-    assert backends.unavailable(two) is None
-    monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
-    assert "without gloo" in (backends.unavailable(two) or "")
-    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
-    assert "without torch.distributed" in (backends.unavailable(two) or "")
-    assert backends.unavailable(CPU) is None
-
-
-def test_a_file_is_one_clip() -> None:
+    reason = impossible(jobs_of(one)[0].cell.backend)
+    assert reason == "processes: a memory_plan has no whole output for them to join"
     request = Request(
         source=Path("in.mp4"),
         output=Path("out.mp4"),
@@ -306,6 +269,16 @@ def test_a_file_is_one_clip() -> None:
     )
     with pytest.raises(BadInput, match="cannot enlarge a file frame by frame: processes: "):
         request.check_options()
+
+
+def test_a_torch_that_cannot_join_processes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = replace(CPU, processes=2)
+    assert backends.unavailable(two) is None
+    monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
+    assert "without gloo" in (backends.unavailable(two) or "")
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    assert "without torch.distributed" in (backends.unavailable(two) or "")
+    assert backends.unavailable(CPU) is None
 
 
 # What is expected of it.
@@ -337,5 +310,5 @@ def test_the_preset_divides_every_batch(variant: str) -> None:
     cells = [job.cell for job in jobs_of(planned)]
     assert any(cell.backend.is_divided for cell in cells)
     assert [undivided(cell.backend, cell.batch) for cell in cells] == [None] * len(cells)
-    said = "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple"
-    assert undivided(replace(CPU, processes=2), 3) == said
+    expected = "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple"
+    assert undivided(replace(CPU, processes=2), 3) == expected

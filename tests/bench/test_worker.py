@@ -190,7 +190,7 @@ def test_memory(run, memory):
     ],
 )
 def test_progress_counts_every_call(run, monkeypatch, changes, calls):
-    monkeypatch.setattr(passes, "MENTION_INTERVAL_S", 0.0)
+    monkeypatch.setattr(passes, "PROGRESS_INTERVAL_S", 0.0)
     ran = run(measure=measure(**changes), backends=[{"name": "one", "from": "cpu", "threads": 1}])
     assert {progress.total for progress in ran.progress} == {calls}
     done = [progress.done for progress in ran.progress]
@@ -203,7 +203,7 @@ def test_progress_counts_every_call(run, monkeypatch, changes, calls):
 
 
 def test_the_parent_is_left_asleep_beside_short_calls(run, monkeypatch):
-    monkeypatch.setattr(passes, "MENTION_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(passes, "PROGRESS_INTERVAL_S", 3600.0)
     doing = [progress.doing for progress in run(measure=measure(repetitions=6)).progress]
     assert doing == ["starting", "building the model", "cold call"]
 
