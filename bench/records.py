@@ -161,10 +161,10 @@ class MemoryLine(_Frozen):
     """The host memory that one source line of the network's forward added."""
 
     line: Count
-    source: str
     occurrences: Count
     increment_bytes: Whole
     host_bytes: Count
+    source: str
 
 
 class KernelUse(_Frozen):
@@ -183,11 +183,13 @@ class KernelUse(_Frozen):
 
 
 class CellRecord(_Frozen):
-    """The record of one round of one cell: a line of the journal."""
+    """The record of one round of one cell: a line of the journal.
+
+    Its single values are the columns of cells.csv, in their order.
+    """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     cell: str
-    round: Count
     model: str
     input: str
     batch: Count
@@ -195,9 +197,7 @@ class CellRecord(_Frozen):
     height: Count
     width: Count
     backend: str
-    dtype: str  # of features and their convolutions
-    fp32_precision: str  # what float32 is computed in
-    memory_format: str
+    round: Count
     status: Status
     reason: str = ""
     started_at: str = ""  # UTC, ISO 8601
@@ -211,13 +211,6 @@ class CellRecord(_Frozen):
     first_forward_s: Amount | None = None
     compile_s: Amount | None = None  # of the calls, what torch.compile took; None without `compile: true`
 
-    # How warm-up and the passes ended (bench.stats.steady, bench.stats.stopping).
-    warmup_end: WarmupEnd | None = None
-    tuning_calls: Count | None = None  # of the first calls, those far above the steady level
-    stop_end_to_end: Stop | None = None
-    stop_stage_sync: Stop | None = None
-    stop_stage_events: Stop | None = None
-
     # Memory pass.
     host_before_bytes: Count | None = None
     peak_host_bytes: Count | None = None
@@ -227,12 +220,22 @@ class CellRecord(_Frozen):
     cold_peak_device_bytes: Count | None = None  # up to the end of warm-up, autotuning's workspaces included
     cold_peak_device_reserved_bytes: Count | None = None
 
+    # How warm-up and the passes ended (bench.stats.steady, bench.stats.stopping).
+    warmup_end: WarmupEnd | None = None
+    tuning_calls: Count | None = None  # of the first calls, those far above the steady level
+    stop_end_to_end: Stop | None = None
+    stop_stage_sync: Stop | None = None
+    stop_stage_events: Stop | None = None
+
     # Profiler pass.
     profile_wall_s: Amount | None = None  # the call under the profiler, which slows it
     profile_busy_s: Amount | None = None  # of that: the device at work; None on a CPU
     launch_bound_share: Amount | None = None  # of a plain call's time: the device without work; None on a CPU
     profile_trace: str | None = None  # the file in the run's folder that holds the trace
 
+    dtype: str  # of features and their convolutions
+    fp32_precision: str  # what float32 is computed in
+    memory_format: str
     parameters: Count | None = None
     scale: Count | None = None  # of the network: its output's sides over its input's
     stages: tuple[str, ...] = ()  # of the network, in its order

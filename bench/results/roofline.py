@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, Final
 
 import pandas as pd
@@ -18,35 +19,34 @@ from bench.grid.ceilings import (
 )
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD
-from bench.results.tables import AXES, Tables
+from bench.results.tables import AXES, COLUMNS, COUNT, FLOAT, TEXT, WIDE, Columns, Tables, frame
 
-CEILINGS_COLUMNS: Final = (
-    "moment", "ceiling", "device", "threads", "threads_read_back", "precision", "memory_format", "what",
-    "clock", "n", "best_s", "median_s", "flops", "moved_bytes", "best_flops_per_s", "median_flops_per_s",
-    "best_bytes_per_s", "median_bytes_per_s", "reason",
+CEILINGS_COLUMNS: Final[Columns] = {
+    "moment": TEXT, "ceiling": TEXT, "device": TEXT, "threads": COUNT, "threads_read_back": COUNT,
+    "precision": TEXT, "memory_format": TEXT, "what": TEXT, "clock": TEXT, "n": COUNT, "best_s": FLOAT,
+    "median_s": FLOAT, "flops": WIDE, "moved_bytes": WIDE, "best_flops_per_s": FLOAT,
+    "median_flops_per_s": FLOAT, "best_bytes_per_s": FLOAT, "median_bytes_per_s": FLOAT, "reason": TEXT,
+}  # fmt: skip
+_OF_SUMMARY: Final = (
+    "cell", *AXES, "stage", "pass", "clock", "n_rounds", "n", "median_s", "low_s", "high_s", "interval",
 )  # fmt: skip
-ROOFLINE_COLUMNS: Final = (
-    "cell", *AXES, "stage", "device", "threads", "precision", "pass", "clock", "n_rounds", "n",
-    "median_s", "low_s", "high_s", "interval",
-    "flops", "bytes", "bytes_fused", "intensity", "intensity_fused",
-    "flops_per_s", "flops_per_s_low", "flops_per_s_high",
-    "matmul_flops_per_s", "convolution_flops_per_s", "copy_bytes_per_s",
-    "limit_flops_per_s", "share", "share_low", "share_high", "binds", "binds_fused",
-    "convolution_limit_flops_per_s", "convolution_share", "convolution_share_low",
-    "convolution_share_high", "convolution_binds",
-)  # fmt: skip
+ROOFLINE_COLUMNS: Final[Columns] = {
+    **{name: COLUMNS["summary"][name] for name in _OF_SUMMARY[:9]},
+    "device": TEXT, "threads": COUNT, "precision": TEXT,
+    **{name: COLUMNS["summary"][name] for name in _OF_SUMMARY[9:]},
+    "flops": WIDE, "bytes": WIDE, "bytes_fused": WIDE, "intensity": FLOAT, "intensity_fused": FLOAT,
+    "flops_per_s": FLOAT, "flops_per_s_low": FLOAT, "flops_per_s_high": FLOAT,
+    "matmul_flops_per_s": FLOAT, "convolution_flops_per_s": FLOAT, "copy_bytes_per_s": FLOAT,
+    "limit_flops_per_s": FLOAT, "share": FLOAT, "share_low": FLOAT, "share_high": FLOAT,
+    "binds": TEXT, "binds_fused": TEXT,
+    "convolution_limit_flops_per_s": FLOAT, "convolution_share": FLOAT, "convolution_share_low": FLOAT,
+    "convolution_share_high": FLOAT, "convolution_binds": TEXT,
+}  # fmt: skip
 
 COMPUTE: Final = "compute"
 MEMORY: Final = "memory"
 MIXED: Final = "mixed"
 """The precision of a forward whose stages have not all the same."""
-
-_TEXTS: Final = (
-    "cell", "model", "input", "backend", "stage", "precision", "pass", "clock", "interval", "binds",
-    "binds_fused", "convolution_binds", "moment", "ceiling", "device", "memory_format", "what", "reason",
-)  # fmt: skip
-_WHOLE: Final = ("n_rounds", "n", "threads", "threads_read_back")
-_WIDE: Final = ("batch", "frames", "height", "width", "flops", "bytes", "bytes_fused", "moved_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,18 +110,18 @@ def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
         rate = "bytes_per_s" if ceiling.flops is None else "flops_per_s"
         rows.append(
             {
-                "moment": str(ceiling.moment), "ceiling": str(spec.kind), "device": spec.device,
+                "moment": ceiling.moment, "ceiling": spec.kind, "device": spec.device,
                 "threads": spec.threads, "threads_read_back": ceiling.threads,
                 "precision": spec.precision, "memory_format": spec.memory_format, "what": ceiling.what,
                 "clock": ceiling.clock if samples else None, "n": len(samples),
                 "best_s": min(samples, default=None),
-                "median_s": float(pd.Series(samples).median()) if samples else None,
+                "median_s": median(samples) if samples else None,
                 "flops": ceiling.flops, "moved_bytes": ceiling.moved_bytes,
                 f"best_{rate}": ceiling.best_rate, f"median_{rate}": ceiling.median_rate,
                 "reason": ceiling.reason,
             }
         )  # fmt: skip
-    return _table(rows, CEILINGS_COLUMNS)
+    return frame(rows, CEILINGS_COLUMNS)
 
 
 def roofline_table(
@@ -134,7 +134,7 @@ def roofline_table(
     where no ceiling was measured.
     """
     if not any(ceiling.samples_s for ceiling in ceilings):
-        return _table([], ROOFLINE_COLUMNS)
+        return frame([], ROOFLINE_COLUMNS)
     backends = {spec.name: resolve(spec) for spec in experiment.backends}
     known = {
         name: ceilings_of(backend, ceilings) for name, backend in backends.items() if has_roofline(backend)
@@ -154,7 +154,7 @@ def roofline_table(
             where = {"device": backend.device, "threads": threads_of(backend)}
             found = _row(row, chosen, known[row["backend"]], overlapping=backend.stages_overlap)
             rows.append(where | found)
-    return _table(rows, ROOFLINE_COLUMNS)
+    return frame(rows, ROOFLINE_COLUMNS)
 
 
 def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:
@@ -215,16 +215,12 @@ def _row(
     layers, fused = (sum(getattr(part, f"{name}_bytes") for part in parts) for name in ("layers", "fused"))
     precisions = {part.precision for part in parts}
     precision = precisions.pop() if len(precisions) == 1 else MIXED
-    median, low, high = row["median_s"], row["low_s"], row["high_s"]  # the bounds may be missing
+    median_s, low_s, high_s = row["median_s"], row["low_s"], row["high_s"]  # the bounds may be missing
     found: dict[str, object] = {
-        **{
-            name: row[name]
-            for name in ("cell", *AXES, "stage", "pass", "clock", "n_rounds", "n", "median_s", "low_s")
-        },
-        "high_s": high, "interval": row["interval"], "precision": precision,
+        **{name: row[name] for name in _OF_SUMMARY}, "precision": precision,
         "flops": flops, "bytes": layers, "bytes_fused": fused,
         "intensity": flops / layers, "intensity_fused": flops / fused,
-        "flops_per_s": flops / median, "flops_per_s_low": flops / high, "flops_per_s_high": flops / low,
+        "flops_per_s": flops / median_s, "flops_per_s_low": flops / high_s, "flops_per_s_high": flops / low_s,
         "matmul_flops_per_s": known.matmul.get(precision),
         "convolution_flops_per_s": known.convolution.get(precision),
         "copy_bytes_per_s": known.copy,
@@ -232,8 +228,8 @@ def _row(
     if (limit := bound(parts, known.arithmetic, known.copy, overlapping=overlapping)) is not None:
         found |= {
             "limit_flops_per_s": flops / limit.seconds, "binds": limit.binds,
-            "share": limit.seconds / median, "share_low": limit.seconds / high,
-            "share_high": limit.seconds / low,
+            "share": limit.seconds / median_s, "share_low": limit.seconds / high_s,
+            "share_high": limit.seconds / low_s,
         }  # fmt: skip
     fused = bound(parts, known.arithmetic, known.copy, fused=True, overlapping=overlapping)
     if fused is not None:
@@ -241,20 +237,7 @@ def _row(
     if (limit := bound(parts, known.convolution, known.copy, overlapping=overlapping)) is not None:
         found |= {
             "convolution_limit_flops_per_s": flops / limit.seconds, "convolution_binds": limit.binds,
-            "convolution_share": limit.seconds / median, "convolution_share_low": limit.seconds / high,
-            "convolution_share_high": limit.seconds / low,
+            "convolution_share": limit.seconds / median_s, "convolution_share_low": limit.seconds / high_s,
+            "convolution_share_high": limit.seconds / low_s,
         }  # fmt: skip
     return found
-
-
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table of the rows; FLOPs and bytes stay integers of any size."""
-    table = pd.DataFrame(list(rows), columns=list(columns))
-    for name in columns:
-        if name in _WHOLE:
-            table[name] = table[name].astype("Int64")
-        elif name in _WIDE:
-            table[name] = pd.Series([row.get(name) for row in rows], dtype=object)
-        elif name not in _TEXTS:
-            table[name] = table[name].astype("float64")
-    return table

@@ -20,6 +20,14 @@ class Sampled:
     rounds: tuple[tuple[float, ...], ...]  # those that have any; never none
 
 
+def rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
+    """Return each cell's records, cells in the order in which they first ended."""
+    rounds: dict[str, list[CellRecord]] = {}
+    for record in records:
+        rounds.setdefault(record.cell, []).append(record)
+    return rounds
+
+
 def sources_of(stage: str) -> list[Source]:
     """Return the (pass, clock) pairs that may hold a stage's figures; the first with samples counts."""
     if stage == OTHER or stage not in SPANS:

@@ -1,14 +1,16 @@
-"""Records to tidy tables, one function each. No torch, no plotting, no files.
+"""Records to tidy tables: the one way from samples to a figure. No torch, no plotting, no files.
 
-The columns and their units are listed in docs/tables.md, which a test holds against these tuples.
+The columns of each table, with their types, are in COLUMNS; those of summary.csv say too how they are taken
+(STAGE_COLUMNS). docs/tables.md has their units and meanings, and a test holds it against these.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, get_args
+from types import UnionType
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
 import pandas as pd
+from pydantic import BaseModel
 
 from bench.cautions.caution import Notice
 from bench.cautions.cautions import cautions
@@ -16,48 +18,25 @@ from bench.cautions.machine_state import MachineState, machine_state
 from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
-from bench.records import CellRecord, Pass, Status, TelemetryReading, worst_status
+from bench.records import (
+    CellRecord,
+    KernelUse,
+    MemoryLine,
+    MemoryPoint,
+    Pass,
+    Sample,
+    Status,
+    TelemetryReading,
+    worst_status,
+)
 from bench.results.convolution_kernels import algorithm_of
-from bench.results.samples import sampled, stages_of, steady_samples
-from bench.stats.intervals import Spread, Summary, paired_ratio, ratio, spread, summarise, weaker
+from bench.results.samples import Sampled, rounds_of, sampled, stages_of, steady_samples
+from bench.stats.intervals import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
 
-STATE_COLUMNS: Final = tuple(field.name for field in fields(MachineState))
-
-CELLS_COLUMNS: Final = (
-    "cell", *AXES, "round", "status", "reason", "started_at",
-    "first_in_process",
-    "import_torch_s", "context_s", "model_to_device_s", "first_forward_s", "compile_s",
-    "host_before_bytes", "peak_host_bytes", "host_growth_bytes",
-    "peak_device_bytes", "peak_device_reserved_bytes", "cold_peak_device_bytes",
-    "cold_peak_device_reserved_bytes",
-    "warmup_end", "tuning_calls", "stop_end_to_end", "stop_stage_sync", "stop_stage_events",
-    "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace",
-    "dtype", "fp32_precision", "memory_format", "parameters", "scale",
-    "output_check", "output_max_abs_error", "output_psnr_db", "threads", "affinity_cores",
-    "page_faults_per_forward", *STATE_COLUMNS,
-    "round_wall_s", "worker_start_s", "setup_s", "measured_s", "reference_s", "harness_s", "warnings",
-)  # fmt: skip
-SAMPLES_COLUMNS: Final = (
-    "cell", "round", "pass", "phase", "repetition", "stage", "start_s", "wall_s", "device_s",
-)  # fmt: skip
-MEMORY_COLUMNS: Final = ("cell", "round", "elapsed_s", "host_bytes", "device_bytes")
-MEMORY_LINES_COLUMNS: Final = (
-    "cell", "round", "line", "occurrences", "increment_bytes", "host_bytes", "source",
-)  # fmt: skip
-KERNELS_COLUMNS: Final = ("cell", "round", "stage", "name", "algorithm", "calls", "device_s", "cpu_s")
-SUMMARY_COLUMNS: Final = (
-    "cell", *AXES, "dtype", "fp32_precision", "memory_format", "threads",
-    "status", "stage", "pass", "clock", "n_rounds", "n", "median_s", "q1_s", "q3_s",
-    "low_s", "high_s", "interval", "spread_within", "spread_between",
-    "share", "frames_per_s", "speedup", "speedup_low", "speedup_high", "speedup_interval",
-    "flops", "bytes", "peak_bytes",
-)  # fmt: skip
-COSTS_COLUMNS: Final = ("cell", "stage", "dtype", "flops", "bytes", "fused_bytes", "peak_bytes")
-TELEMETRY_COLUMNS: Final = ("cell", "round", *TelemetryReading.model_fields)
-WARNINGS_COLUMNS: Final = ("code", "cell", "round", "seen", "remedy")
-PERTURBATION_COLUMNS: Final = ("cell", *AXES, "pass", "n", "ratio", "low", "high", "interval")
+MEASURED: Final = (Status.OK, Status.INACCURATE)
+"""The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
 
 WARNINGS_SEPARATOR: Final = " | "
 """Between the warnings of a round, in their column."""
@@ -65,97 +44,182 @@ WARNINGS_SEPARATOR: Final = " | "
 LIST_SEPARATOR: Final = "; "
 """Between the items of a list in one column."""
 
-_FIGURES: Final = (
-    "_s", "_error", "_db", "_forward", "share", "speedup", "ratio", "low", "high", "_within", "_between",
-    "_mhz", "_w", "_c", "_j", "_1m", "others_cores",
-)  # fmt: skip
-"""Endings of the names of columns that hold floats."""
+TEXT: Final = "str"
+FLOAT: Final = "float64"
+WHOLE: Final = "int64"
+COUNT: Final = "Int64"  # whole, or missing
+FLAG: Final = "boolean"
+WIDE: Final = "wide"  # whole, of any size, or missing
 
-_FLAGS: Final = ("first_in_process",)
-"""Columns that hold true, false or nothing."""
+Columns = Mapping[str, str]
+"""The columns of a table in their order, with the type of each."""
 
-MEASURED: Final = (Status.OK, Status.INACCURATE)
-"""The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
+
+def _type_of(annotation: Any) -> str:
+    """Return the type of a field's column; empty for a field that is a list or a mapping."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    alternatives = get_args(annotation) if is_union else [annotation]
+    kinds = {getattr(kind, "__origin__", kind) for kind in alternatives}
+    if not is_union and kinds & {tuple, dict}:
+        return ""
+    names = {bool: FLAG, float: FLOAT, int: COUNT if type(None) in kinds else WHOLE}
+    return next((names[kind] for kind in names if kind in kinds), TEXT)
+
+
+def columns_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return a column for each field of a record that holds a single value."""
+    return {
+        info.alias or name: found
+        for name, info in model.model_fields.items()
+        if (found := _type_of(info.annotation))
+    }
+
+
+_RECORD: Final = columns_of(CellRecord)
+_CELL: Final = {name: _RECORD[name] for name in ("cell", *AXES)}
+_ITEM: Final = {name: _RECORD[name] for name in ("cell", "round")}
+
+
+class StageRow(NamedTuple):
+    """A stage of a cell, from which a row of summary.csv is made."""
+
+    cell: CellRecord  # of the cell's rounds, one
+    stage: str
+    samples: Sampled
+    summary: Summary
+    spread: Spread
+    share: float | None  # of the probed forward; None of what is no part of it
+    cost: StageCost | None  # None: not known
+    speedup: Ratio | None = None  # None: there is nothing to compare it with
+
+    @property
+    def frames_per_s(self) -> float | None:
+        is_call = self.stage in (FORWARD, TOTAL) and self.summary.median > 0
+        return self.cell.batch * self.cell.frames / self.summary.median if is_call else None
+
+
+class Column(NamedTuple):
+    """A column of summary.csv that has a value per stage."""
+
+    type: str
+    take: Callable[[StageRow], object]
+
+
+STAGE_COLUMNS: Final[Mapping[str, Column]] = {
+    "stage": Column(TEXT, lambda row: row.stage),
+    "pass": Column(TEXT, lambda row: row.samples.pass_),
+    "clock": Column(TEXT, lambda row: row.samples.clock.removesuffix("_s")),
+    "n_rounds": Column(COUNT, lambda row: row.summary.n_rounds),
+    "n": Column(COUNT, lambda row: row.summary.n),
+    "median_s": Column(FLOAT, lambda row: row.summary.median),
+    "q1_s": Column(FLOAT, lambda row: row.summary.q1),
+    "q3_s": Column(FLOAT, lambda row: row.summary.q3),
+    "low_s": Column(FLOAT, lambda row: row.summary.low),
+    "high_s": Column(FLOAT, lambda row: row.summary.high),
+    "interval": Column(TEXT, lambda row: row.summary.interval),
+    "spread_within": Column(FLOAT, lambda row: row.spread.within),
+    "spread_between": Column(FLOAT, lambda row: row.spread.between),
+    "share": Column(FLOAT, lambda row: row.share),
+    "frames_per_s": Column(FLOAT, lambda row: row.frames_per_s),
+    "speedup": Column(FLOAT, lambda row: row.speedup and row.speedup.ratio),
+    "speedup_low": Column(FLOAT, lambda row: row.speedup and row.speedup.low),
+    "speedup_high": Column(FLOAT, lambda row: row.speedup and row.speedup.high),
+    "speedup_interval": Column(TEXT, lambda row: row.speedup and row.speedup.interval),
+    "flops": Column(WIDE, lambda row: row.cost and row.cost.flops),
+    "bytes": Column(WIDE, lambda row: row.cost and row.cost.bytes),
+    "peak_bytes": Column(WIDE, lambda row: row.cost and row.cost.peak_bytes),
+}
+"""A further column with a value per stage is a line here and one in docs/tables.md, and nothing else."""
+
+
+def _cells_columns() -> dict[str, str]:
+    """Return a column per field of a record, the machine's state before what the round cost."""
+    columns: dict[str, str] = {}
+    for name, type_ in _RECORD.items():
+        if name == "round_wall_s":
+            columns |= {state.name: FLOAT for state in fields(MachineState)}
+        columns[name] = type_
+    del columns["schema_version"]
+    return {**columns, "warnings": TEXT}
+
+
+def _kernels_columns() -> dict[str, str]:
+    columns = columns_of(KernelUse)
+    return {"stage": columns["stage"], "name": columns["name"], "algorithm": TEXT, **columns}
+
+
+COLUMNS: Final[Mapping[str, Columns]] = {
+    "cells": _cells_columns(),
+    "samples": {**_ITEM, **columns_of(Sample)},
+    "memory": {**_ITEM, **columns_of(MemoryPoint)},
+    "memory_lines": {**_ITEM, **columns_of(MemoryLine)},
+    "kernels": {**_ITEM, **_kernels_columns()},
+    "telemetry": {**_ITEM, **columns_of(TelemetryReading)},
+    "summary": {
+        **_CELL,
+        **{name: _RECORD[name] for name in ("dtype", "fp32_precision", "memory_format", "threads", "status")},
+        **{name: column.type for name, column in STAGE_COLUMNS.items()},
+    },
+    "perturbation": {
+        **_CELL, "pass": TEXT, "n": WHOLE, "ratio": FLOAT, "low": FLOAT, "high": FLOAT, "interval": TEXT,
+    },
+    "warnings": {"code": TEXT, "cell": TEXT, "round": COUNT, "seen": TEXT, "remedy": TEXT},
+    "costs": {
+        "cell": TEXT, "stage": TEXT, "dtype": TEXT,
+        **dict.fromkeys(("flops", "bytes", "fused_bytes", "peak_bytes"), WIDE),
+    },
+}  # fmt: skip
+
+
+def frame(rows: Sequence[Mapping[str, object]], columns: Columns) -> pd.DataFrame:
+    """Build a table of the rows; what a row lacks is missing."""
+    return pd.DataFrame(
+        {name: _series([row.get(name) for row in rows], type_) for name, type_ in columns.items()}
+    )
+
+
+def _series(values: Sequence[Any], type_: str) -> pd.Series:
+    if type_ == TEXT:
+        values = [None if value is None else str(value) for value in values]
+    if type_ == WIDE:
+        # 64 bits do not hold the FLOPs of cells that no machine can run.
+        type_ = "object" if any(value is not None and value >= 2**63 for value in values) else COUNT
+    return pd.Series(values, dtype=type_)
 
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """Return a row per (cell, round)."""
-    rows = [{**_plain(record), "warnings": WARNINGS_SEPARATOR.join(record.warnings)} for record in records]
-    table = _table(rows, CELLS_COLUMNS)
-    integers = [name for name in CELLS_COLUMNS if name.endswith("_bytes")]
-    for name in (*integers, "parameters", "scale", "threads", "affinity_cores", "tuning_calls"):
-        values = [row[name] for row in rows]
-        table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
-    return table
-
-
-def samples_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """Return a row per repetition and stage, cold and warm-up samples included."""
-    rows = [
-        {"cell": record.cell, "round": record.round, **sample.model_dump(by_alias=True, mode="json")}
-        for record in records
-        for sample in record.samples
-    ]
-    return _table(rows, SAMPLES_COLUMNS)
-
-
-def memory_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """Return a row per moment of the memory pass."""
-    rows = [
-        {"cell": record.cell, "round": record.round, **point.model_dump()}
-        for record in records
-        for point in record.memory
-    ]
-    return _table(rows, MEMORY_COLUMNS).astype({"device_bytes": "Int64"})
-
-
-def memory_lines_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """Return a row per source line of the network's forward, where line-by-line memory was asked for."""
-    rows = [
-        {"cell": record.cell, "round": record.round, **line.model_dump()}
-        for record in records
-        for line in record.memory_lines
-    ]
-    return _table(rows, MEMORY_LINES_COLUMNS)
-
-
-def kernels_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """Return a row per stage and kernel (on a CPU, operator) that the profiler recorded, longest first."""
     rows = [
         {
-            "cell": record.cell,
-            "round": record.round,
-            **use.model_dump(),
-            "algorithm": None if use.device_s is None else algorithm_of(use.name),
+            **asdict(machine_state(record)),
+            **{name: getattr(record, name) for name in _RECORD},
+            "warnings": WARNINGS_SEPARATOR.join(record.warnings),
         }
         for record in records
-        for use in record.kernels
     ]
-    return _table(rows, KERNELS_COLUMNS)
+    return frame(rows, COLUMNS["cells"])
 
 
-def telemetry_table(records: Iterable[CellRecord]) -> pd.DataFrame:
-    """Return a row per reading of the machine between calls."""
-    rows = [
-        {
-            "cell": record.cell,
-            "round": record.round,
-            **reading.model_dump(),
-            "throttle_reasons": None
-            if reading.throttle_reasons is None
-            else LIST_SEPARATOR.join(reading.throttle_reasons) or "none",
-        }
-        for record in records
-        for reading in record.telemetry
-    ]
-    integers = [name for name, info in TelemetryReading.model_fields.items() if _is_integer(info.annotation)]
-    return _table(rows, TELEMETRY_COLUMNS).astype(dict.fromkeys(integers, "Int64"))
+def items_table(records: Iterable[CellRecord], name: str) -> pd.DataFrame:
+    """Return a row per item of one of the records' lists, the table that has the name of its field.
+
+    Of `samples` cold and warm-up ones are included; `kernels` are operators on a CPU, longest first.
+    """
+    rows = []
+    for record in records:
+        for item in getattr(record, name):
+            row = {"cell": record.cell, "round": record.round, **item.model_dump(by_alias=True)}
+            if isinstance(item, KernelUse) and item.device_s is not None:
+                row["algorithm"] = algorithm_of(item.name)
+            if isinstance(item, TelemetryReading) and item.throttle_reasons is not None:
+                row["throttle_reasons"] = LIST_SEPARATOR.join(item.throttle_reasons) or "none"
+            rows.append(row)
+    return frame(rows, COLUMNS[name])
 
 
 def warnings_table(notices: Iterable[Notice]) -> pd.DataFrame:
     """Return a row per caution, with what to do about it."""
-    rows = [{name: getattr(notice, name) for name in WARNINGS_COLUMNS} for notice in notices]
-    return _table(rows, WARNINGS_COLUMNS).astype({"round": "Int64"})
+    return frame([vars(notice) for notice in notices], COLUMNS["warnings"])
 
 
 def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataFrame:
@@ -167,77 +231,79 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
     same network, input, batch, frames and size; with a baseline of the form network/backend, with that
     network's. FLOPs and bytes are those of one forward, as traced.
     """
-    summaries = {
-        cell: {
-            stage: _summary_of(stage, rounds)
-            for stage in (*stages_of(rounds), *SPANS)
-            if stage != FORWARD_UNPROBED
-        }
-        for cell, rounds in _measured_rounds(records).items()
-    }
-    place = {
+    cells = rounds_of(records)
+    statuses = {cell: worst_status(rounds) for cell, rounds in cells.items()}
+    staged = {cell: _stage_rows(rounds) for cell, rounds in cells.items()}
+    baselines = {
         _position(record, record.model): record.cell
         for record in records
         if baseline.matches(record.model, record.backend)
     }
-    statuses = {cell: worst_status(rounds) for cell, rounds in _rounds_of(records).items()}
     rows = []
-    for cell, rounds in _rounds_of(records).items():
-        first = rounds[0]
-        status = statuses[cell]
-        of_cell = summaries.get(cell, {})
-        # A baseline that failed its output check is nothing to compare with.
-        base_cell = place.get(_position(first, baseline.model_for(first.model)), "")
-        of_base = summaries.get(base_cell, {}) if statuses.get(base_cell) is Status.OK else {}
-        if not any(of_cell.values()):
-            rows.append({**_axes(first), **_settings(rounds), "status": status})
-            continue
-        staged = [found for stage in (*stages_of(rounds), OTHER) if (found := of_cell[stage])]
-        costs = _with_forward(next((record.costs for record in rounds if record.costs), {}))
-        whole = sum(found.summary.median for found in staged)
-        for stage, found in of_cell.items():
-            if found is None:
-                continue
-            summary = found.summary
-            row = {
-                **_axes(first), **_settings(rounds), "status": status,
-                "stage": stage, "pass": found.pass_, "clock": found.clock,
-                "n_rounds": summary.n_rounds, "n": summary.n, "median_s": summary.median,
-                "q1_s": summary.q1, "q3_s": summary.q3, "low_s": summary.low, "high_s": summary.high,
-                "interval": summary.interval,
-                "spread_within": found.spread.within, "spread_between": found.spread.between,
-            }  # fmt: skip
-            if (cost := costs.get(stage)) is not None:
-                row |= {"flops": cost.flops, "bytes": cost.bytes, "peak_bytes": cost.peak_bytes}
-            if found in staged and whole > 0:
-                row["share"] = summary.median / whole
-            if stage in (FORWARD, TOTAL) and summary.median > 0:
-                row["frames_per_s"] = first.batch * first.frames / summary.median
-            base = of_base.get(stage)
-            if base is not None and status is Status.OK and summary.median > 0:
-                speedup = ratio(base.summary, summary)
-                row |= {
-                    "speedup": speedup.ratio, "speedup_low": speedup.low, "speedup_high": speedup.high,
-                    "speedup_interval": weaker(base.summary.interval, summary.interval),
-                }  # fmt: skip
-            rows.append(row)
-    table = _table(rows, SUMMARY_COLUMNS)
-    for name in ("n_rounds", "n", "threads", "flops", "bytes", "peak_bytes"):
-        values = [row.get(name) for row in rows]
-        table[name] = pd.Series(values, dtype=object if _are_wide(values) else "Int64")
-    return table
+    for cell, rounds in cells.items():
+        threads = next((record.threads for record in rounds if record.threads is not None), None)
+        own = {**vars(rounds[0]), "threads": threads, "status": statuses[cell]}
+        base = baselines.get(_position(rounds[0], baseline.model_for(rounds[0].model)), "")
+        # A cell or a baseline that failed its output check is nothing to compare.
+        is_compared = statuses.get(base) is statuses[cell] is Status.OK
+        for stage, row in staged[cell].items():
+            has_speedup = is_compared and stage in staged[base] and row.summary.median > 0
+            speedup = ratio(staged[base][stage].summary, row.summary) if has_speedup else None
+            whole = row._replace(speedup=speedup)
+            rows.append(own | {name: column.take(whole) for name, column in STAGE_COLUMNS.items()})
+        if not staged[cell]:
+            rows.append(own)
+    return frame(rows, COLUMNS["summary"])
+
+
+def _stage_rows(rounds: Sequence[CellRecord]) -> dict[str, StageRow]:
+    """Return the stages of a cell that were timed, in the order of the table."""
+    measured = [record for record in rounds if record.status in MEASURED]
+    stages = stages_of(rounds)
+    found = {
+        stage: (one, summarise(one.rounds))
+        for stage in (*stages, *SPANS)
+        if stage != FORWARD_UNPROBED and (one := sampled(measured, stage)) is not None
+    }
+    costs = next((record.costs for record in rounds if record.costs), {})
+    if costs:
+        costs = {**costs, FORWARD: _cost_of_all(costs.values())}
+    whole = sum(found[stage][1].median for stage in (*stages, OTHER) if stage in found)
+    return {
+        stage: StageRow(
+            cell=rounds[0],
+            stage=stage,
+            samples=samples,
+            summary=summary,
+            spread=spread(samples.rounds),
+            share=summary.median / whole if stage in (*stages, OTHER) and whole > 0 else None,
+            cost=costs.get(stage),
+        )
+        for stage, (samples, summary) in found.items()
+    }
+
+
+def _cost_of_all(costs: Iterable[StageCost]) -> StageCost:
+    """Return the cost of a whole forward."""
+    costs = list(costs)
+    return StageCost(
+        flops=sum(cost.flops for cost in costs),
+        bytes=sum(cost.bytes for cost in costs),
+        fused_bytes=sum(cost.fused_bytes for cost in costs),
+        peak_bytes=max(cost.peak_bytes for cost in costs),
+    )
 
 
 def costs_table(records: Iterable[CellRecord]) -> pd.DataFrame:
     """Return what one forward takes, as traced: a row per (cell, stage), in the stages' order."""
     of_cell = {record.cell: record for record in records if record.costs}
-    rows: list[dict[str, object]] = [
+    rows = [
         {"cell": cell, "stage": stage, **record.costs[stage].model_dump()}
         for cell, record in of_cell.items()
         for stage in dict.fromkeys((*record.stages, *record.costs))
         if stage in record.costs
     ]
-    return pd.DataFrame(rows, columns=list(COSTS_COLUMNS)).astype(object)
+    return frame(rows, COLUMNS["costs"])
 
 
 def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
@@ -247,26 +313,14 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     probes cost.
     """
     rows = []
-    for cell, rounds in _measured_rounds(records).items():
+    for rounds in rounds_of(record for record in records if record.status in MEASURED).values():
         for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
             on = steady_samples(rounds, pass_, FORWARD, "wall_s")
             off = steady_samples(rounds, pass_, FORWARD_UNPROBED, "wall_s")
-            if not any(on) or not any(off):  # without plain calls there is nothing to compare with
-                continue
-            found = paired_ratio(on, off)
-            rows.append(
-                {
-                    **_axes(rounds[0]),
-                    "cell": cell,
-                    "pass": pass_,
-                    "n": found.n,
-                    "ratio": found.median,
-                    "low": found.low,
-                    "high": found.high,
-                    "interval": found.interval,
-                }
-            )
-    return _table(rows, PERTURBATION_COLUMNS)
+            if any(on) and any(off):  # without plain calls there is nothing to compare with
+                found = paired_ratio(on, off)
+                rows.append({**vars(rounds[0]), **vars(found), "pass": pass_, "ratio": found.median})
+    return frame(rows, COLUMNS["perturbation"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,11 +348,11 @@ def tables_of(
     """Derive every table. Only the warnings depend on `environment`, the content of environment.json."""
     return Tables(
         cells=cells_table(records),
-        samples=samples_table(records),
-        memory=memory_table(records),
-        memory_lines=memory_lines_table(records),
-        kernels=kernels_table(records),
-        telemetry=telemetry_table(records),
+        samples=items_table(records, "samples"),
+        memory=items_table(records, "memory"),
+        memory_lines=items_table(records, "memory_lines"),
+        kernels=items_table(records, "kernels"),
+        telemetry=items_table(records, "telemetry"),
         summary=summary_table(records, baseline),
         perturbation=perturbation_table(records),
         warnings=warnings_table(cautions(records, environment or {})),
@@ -306,88 +360,6 @@ def tables_of(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A stage's summary and spread, with the pass and the clock that they come from."""
-
-    summary: Summary
-    spread: Spread
-    pass_: Pass
-    clock: str
-
-
-def _summary_of(stage: str, rounds: Sequence[CellRecord]) -> _Found | None:
-    found = sampled(rounds, stage)
-    if found is None:
-        return None
-    return _Found(
-        summary=summarise(found.rounds),
-        spread=spread(found.rounds),
-        pass_=found.pass_,
-        clock=found.clock.removesuffix("_s"),
-    )
-
-
-def _rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
-    rounds: dict[str, list[CellRecord]] = defaultdict(list)
-    for record in records:
-        rounds[record.cell].append(record)
-    return rounds
-
-
-def _measured_rounds(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
-    return _rounds_of(record for record in records if record.status in MEASURED)
-
-
 def _position(record: CellRecord, model: str) -> tuple[str, str, int, int, int, int]:
     """Return the position in the grid of a cell's backends, for this network."""
     return model, record.input, record.batch, record.frames, record.height, record.width
-
-
-def _settings(rounds: Sequence[CellRecord]) -> dict[str, object]:
-    """Return the settings that distinguish a backend's row without its name."""
-    first = rounds[0]
-    threads = next((record.threads for record in rounds if record.threads is not None), None)
-    return {
-        "dtype": first.dtype, "fp32_precision": first.fp32_precision,
-        "memory_format": first.memory_format, "threads": threads,
-    }  # fmt: skip
-
-
-def _with_forward(costs: Mapping[str, StageCost]) -> dict[str, StageCost]:
-    """Return the costs by stage, and of the whole forward."""
-    if not costs:
-        return {}
-    whole = StageCost(
-        flops=sum(cost.flops for cost in costs.values()),
-        bytes=sum(cost.bytes for cost in costs.values()),
-        fused_bytes=sum(cost.fused_bytes for cost in costs.values()),
-        peak_bytes=max(cost.peak_bytes for cost in costs.values()),
-    )
-    return {**costs, FORWARD: whole}
-
-
-def _axes(record: CellRecord) -> dict[str, object]:
-    return {"cell": record.cell, **{name: getattr(record, name) for name in AXES}}
-
-
-def _are_wide(values: Iterable[object]) -> bool:
-    """Return whether a whole number exceeds 64 bits, as do the FLOPs of cells that no machine can run."""
-    return any(isinstance(value, int) and value >= 2**63 for value in values)
-
-
-def _is_integer(annotation: Any) -> bool:
-    """Return whether a field may be an integer, or None."""
-    return int in {getattr(kind, "__origin__", kind) for kind in get_args(annotation)}
-
-
-def _plain(record: CellRecord) -> dict[str, object]:
-    state = asdict(machine_state(record))
-    return {name: state[name] if name in state else getattr(record, name) for name in CELLS_COLUMNS}
-
-
-def _table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table of the rows; a figure's column is of floats even where every figure is missing."""
-    table = pd.DataFrame(list(rows), columns=list(columns))
-    types = {name: "float64" for name in columns if name.endswith(_FIGURES)}
-    return table.astype(types | {name: "boolean" for name in columns if name in _FLAGS})
