@@ -19,7 +19,7 @@ from bench.measure.trace_reading import covered, launch_bound_share, read
 from bench.records import CellRecord, KernelUse, Pass, Phase, Sample, Status
 from bench.results.convolution_kernels import Algorithm, algorithm_of
 from bench.results.files import to_csv
-from bench.results.tables import kernels_table, tables_of
+from bench.results.tables import items_table, tables_of
 from tests.bench.fakes import experiment, task_of
 from tests.bench.pages import TABLES, render_markdown
 from tests.bench.rounds import measure
@@ -297,7 +297,7 @@ def on_a_gpu(**fields: Any) -> CellRecord:
 
 
 def test_the_table_of_kernels() -> None:
-    assert to_csv(kernels_table([on_a_gpu()])) == (
+    assert to_csv(items_table([on_a_gpu()], "kernels")) == (
         "cell,round,stage,name,algorithm,calls,device_s,cpu_s\n"
         "basicvsr/noise/b1/t2/64x64/cudnn,0,propagation,ampere_scudnn_winograd_128,winograd,60,0.0004,\n"
         "basicvsr/noise/b1/t2/64x64/cudnn,0,alignment,'=cmd|' /C calc'!A0,other,2,0.0003,\n"
