@@ -1,4 +1,4 @@
-"""Any torch module as a network that can be measured: its stages are submodules, told apart by hooks."""
+"""Any torch module as a network that can be measured: hooks on submodules mark its stages."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager

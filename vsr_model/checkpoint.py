@@ -29,7 +29,7 @@ _NOT_NETWORK: Final = re.compile(
     r"(?:step_counter|steps|n_averaged)$|(?:discriminator|\w+_loss|data_preprocessor)\."
 )
 
-# How torch says that a file names a class or a function that is neither a tensor's nor a plain container's.
+# In torch's messages on a class or a function that is neither a tensor's nor a plain container's.
 _REFUSED: Final = re.compile(r"(?i)unsupported (?:global|class)|arbitrary class|unrecognized function")
 
 _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
@@ -38,7 +38,7 @@ _MAX_NAME: Final = 90  # characters of a name and its shape in an error message
 
 @dataclass(frozen=True)
 class Naming:
-    """How a network's tensors are named in files."""
+    """The names of a network's tensors in files."""
 
     rules: tuple[tuple[re.Pattern[str], Replacement], ...] = ()
     optional: re.Pattern[str] | None = None
@@ -170,7 +170,7 @@ def _select(
 def _flatten(
     content: Mapping[str, Any], wrappers: tuple[str, ...], seen: set[int]
 ) -> Iterable[tuple[tuple[str, ...], Tensor]]:
-    """Every tensor of a state dict with its path through whatever wraps it; the rest is ignored.
+    """Yield every tensor of a state dict with its path through the wrappers; the rest is ignored.
 
     A dict that stands in several places, perhaps in itself, counts where it is met first (`seen`: its id).
     """
@@ -237,7 +237,7 @@ def _check_fit(
 
 
 def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Return whether copying from the tensor to one of the type can neither fail nor lose a part of it."""
+    """Tell whether the tensor can be copied whole to one of the type."""
     return (
         tensor.layout is torch.strided
         and not tensor.is_meta
@@ -247,7 +247,7 @@ def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _is_finite(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Whether every value is finite as the model would hold it."""
+    """Tell whether every value is finite in the model's type."""
     return bool(tensor.to(dtype).isfinite().all())
 
 

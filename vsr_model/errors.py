@@ -1,4 +1,4 @@
-"""The one exception for what a user got wrong."""
+"""The exception for bad input."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,12 +6,12 @@ from difflib import get_close_matches
 from vsr_model.one_line import one_line
 
 
-class BadInput(ValueError):  # noqa: N818 - it names what happened, as the user would
+class BadInput(ValueError):  # noqa: N818 - it names the cause
     """A request that cannot be met as given.
 
-    The message is one sentence for the person who made the request: what was wrong, where, and what is
-    allowed. Command lines print it and exit with status 2; nothing has been run or written by then. Whatever
-    a name in it holds, it is one line, and a terminal shows it and does nothing else.
+    The message is one sentence for the user: what is wrong, where, and what is allowed. Command lines print
+    it and exit with status 2, before anything has been run or written. It is one printable line, also where
+    it quotes a name with control characters.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -19,11 +19,11 @@ class BadInput(ValueError):  # noqa: N818 - it names what happened, as the user 
 
 
 class BadField(BadInput):
-    """A field that cannot be as given; `said` is the sentence without the field's name."""
+    """A field whose value is not allowed; `reason` is the sentence without the field's name."""
 
-    def __init__(self, field: str, said: str) -> None:
-        super().__init__(f"{field}: {said}")
-        self.field, self.said = field, said
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason = field, reason
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

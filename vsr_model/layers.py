@@ -1,4 +1,4 @@
-"""What the stages of BasicVSR are made of."""
+"""Layers that networks share."""
 
 from typing import Final, Literal
 
@@ -10,27 +10,27 @@ NEGATIVE_SLOPE: Final = 0.1  # of every leaky ReLU in the network
 
 
 def conv3x3(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size."""
+    """Return a 3x3 convolution that keeps the size."""
     return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
 
 
 def leaky_relu_(features: Tensor) -> Tensor:
-    """The network's leaky ReLU, in place: no one else reads the convolution's output that it is given."""
+    """Apply the networks' leaky ReLU in place: nothing else reads the convolution's output."""
     return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
 
 
 def resize(image: Tensor, size: tuple[int, int], mode: Literal["bilinear", "nearest"]) -> Tensor:
-    """`image` (n, c, h, w) at `size` (height, width); bilinear aligns edges, not pixel centres."""
+    """Resize `image` (n, c, h, w) to `size` (height, width); bilinear aligns edges, not pixel centres."""
     if mode == "nearest":
         return F.interpolate(image, size, mode="nearest")
     return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def joined(frame: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """Both (n, c, h, w) along their channels, as the convolution with that weight takes its input.
+    """Join two (n, c, h, w) along their channels, in the dtype and layout of the convolution's weight.
 
-    In its dtype, which may be narrower than the frame's. Where the weight is channels last, so is the result:
-    what the warp gives never is, and the convolution would copy once more what has just been copied.
+    The dtype may be narrower than the frame's. The output of a warp is never channels last, and a convolution
+    that is would copy its input once more.
     """
     if not is_channels_last(weight):
         return torch.cat((frame, features), 1).to(weight.dtype)  # in float32 this converts nothing
@@ -47,7 +47,7 @@ def joined(frame: Tensor, features: Tensor, weight: Tensor) -> Tensor:
 
 
 def pixel_shuffle(features: Tensor) -> Tensor:
-    """(n, 4c, h, w) to (n, c, 2h, 2w), as `torch.nn.functional.pixel_shuffle`, channels last if they are.
+    """Shuffle (n, 4c, h, w) to (n, c, 2h, 2w), and keep channels last.
 
     PyTorch's own kernel keeps the memory format on CPUs only.
     """
@@ -57,7 +57,7 @@ def pixel_shuffle(features: Tensor) -> Tensor:
 
 
 def shuffled_channels_last(features: Tensor) -> Tensor:
-    """`pixel_shuffle` of channels-last features, in one copy that is channels last."""
+    """Shuffle channels-last features in one copy that is channels last."""
     n, channels, height, width = features.shape
     pixels = features.permute(0, 2, 3, 1).view(n, height, width, channels // 4, 2, 2)
     shuffled = pixels.permute(0, 1, 4, 2, 5, 3).reshape(n, 2 * height, 2 * width, channels // 4)
@@ -65,7 +65,7 @@ def shuffled_channels_last(features: Tensor) -> Tensor:
 
 
 def is_channels_last(tensor: Tensor) -> bool:
-    """Whether it is stored channels last, and not contiguous as well, as where there is one channel."""
+    """Tell whether a tensor is channels last and not contiguous as well, as with one channel."""
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
@@ -78,7 +78,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv3x3(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, c, h, w) to the same."""
+        """Add the residual to `features` (n, c, h, w)."""
         residual: Tensor = self.conv2(F.relu(self.conv1(features), inplace=True))
         return features + residual
 
@@ -92,7 +92,7 @@ class ResidualTrunk(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(mid_channels) for _ in range(num_blocks)))
 
     def forward(self, frame: Tensor, feat_prop: Tensor) -> Tensor:
-        """`frame` (n, 3, h, w) and `feat_prop` (n, mid_channels, h, w), to (n, mid_channels, h, w)."""
+        """Compute features (n, mid_channels, h, w) of `frame` (n, 3, h, w) and `feat_prop`."""
         inputs = joined(frame, feat_prop, self.conv_in.weight)
         features: Tensor = self.blocks(leaky_relu_(self.conv_in(inputs)))
         return features

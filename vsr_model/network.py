@@ -1,4 +1,4 @@
-"""The contract of a network: what it says of itself, and how it is called."""
+"""The contract of a network: its facts, and its call."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -26,10 +26,10 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a network says of itself; all that is measured, traced and loaded goes by this.
+    """Facts of a network, by which it is measured, traced and loaded.
 
-    `stages` gives each stage's name, in order, and a sentence on what it does. Frames are enlarged by
-    `scale`. Submodules are named as by `torch.nn.Module.get_submodule`; "" is the network itself.
+    `stages` gives each stage's name, in order, and a sentence on its work. Frames are enlarged by `scale`.
+    Submodules are named as by `torch.nn.Module.get_submodule`; "" is the network itself.
     """
 
     title: str
@@ -74,8 +74,8 @@ class Network(nn.Module):
     def cast_features(self, dtype: torch.dtype) -> None:
         """Run the submodules of `facts.narrow` in `dtype`, such as torch.bfloat16.
 
-        What moves pixels, such as flow estimation and the positions of a warp, keeps the input's precision,
-        and so does the output: an error in a flow moves pixels, and is carried from frame to frame.
+        Flow estimation, the positions of a warp and the output keep the input's precision: an error in a flow
+        moves pixels, and is carried from frame to frame.
         """
         if not dtype.is_floating_point:
             raise ValueError(f"features need a floating-point dtype, not {dtype}.")
@@ -90,12 +90,12 @@ class Network(nn.Module):
 
 
 def title_of(module: nn.Module) -> str:
-    """Return what a message calls a network; another module goes by its class."""
+    """Return a network's name in messages; another module is named by its class."""
     return module.facts.title if isinstance(module, Network) else type(module).__name__
 
 
 def check_clip(facts: Facts, shape: tuple[int, ...]) -> None:
-    """Raise ValueError, in one sentence, for the shape of what is no clip that the network takes."""
+    """Raise ValueError, in one sentence, for a shape that the network does not take."""
     match shape:
         case (n, t, 3, h, w) if n >= 1 and t >= facts.min_frames and min(h, w) >= facts.min_size:
             return

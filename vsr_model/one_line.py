@@ -3,17 +3,15 @@
 from typing import Final
 
 MAX_CHARACTERS: Final = 1000
-"""Of a sentence: two long paths and what is said of them. A longer one is cut in the middle, where neither
-the place nor what is allowed stands."""
+"""The longest sentence: room for two long paths. A longer one is cut in the middle."""
 
 _MARK: Final = " [...] "
 
 
 def visible(text: str) -> str:
-    """The text in one line, with what a terminal would obey, or not show, as an escape such as `\\x1b`.
+    """Return the text in one line, with characters that are not printable as escapes such as `\\x1b`.
 
-    Those are control characters, marks that change the direction of writing, and halves of characters. What
-    is visible already stays as it is, so that a second time changes nothing.
+    Those are control characters, marks of writing direction, and surrogates. Printable text does not change.
     """
     line = " ".join(text.splitlines())
     if line.isprintable():
@@ -25,7 +23,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text, visible and of at most `MAX_CHARACTERS`."""
+    """Return the text, visible and of at most `MAX_CHARACTERS`."""
     line = visible(text)
     if len(line) <= MAX_CHARACTERS:
         return line

@@ -1,4 +1,4 @@
-"""The networks there are: one line each. Free of torch until one is built."""
+"""The registry of networks, one line each. Free of torch until one is built."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -50,10 +50,10 @@ def resolve(name: str, arguments: Mapping[str, object]) -> dict[str, Any]:
         argument = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             known = list(described.model_fields)
-            said = f"{name} has no such parameter{nearest(argument, known)}; it has {', '.join(known)}"
+            reason = f"{name} has no such parameter{nearest(argument, known)}; it has {', '.join(known)}"
         else:
-            said = f"{first['msg'].replace('Input ', '')}, not {first['input']!r}"
-        raise BadField(argument, said) from None
+            reason = f"{first['msg'].replace('Input ', '')}, not {first['input']!r}"
+        raise BadField(argument, reason) from None
 
 
 def build_network(name: str, *, seed: int = 0, **arguments: object) -> "Network":

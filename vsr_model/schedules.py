@@ -28,7 +28,7 @@ class Pipelined:
         self._stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
 
     def __call__(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        """As `BasicVSR.forward`."""
+        """Enlarge a clip as `BasicVSR.forward` does."""
         network = self._network
         check_clip(network.facts, tuple(lrs.shape))
         with probe(ALIGNMENT):

@@ -38,7 +38,7 @@ class SPyNet(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
 
     def forward(self, ref: Tensor, supp: Tensor) -> Tensor:
-        """The flow that takes each pixel of `ref` to its place in `supp`.
+        """Estimate the flow that takes each pixel of `ref` to its place in `supp`.
 
         Both are (n, 3, h, w) RGB in [0, 1]; the flow is (n, 2, h, w) in pixels, horizontal then vertical.
         """
@@ -65,7 +65,7 @@ class SPyNet(nn.Module):
         return flow
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
-        """The normalised image at each level's size, coarsest first."""
+        """Return the normalised image at each level's size, coarsest first."""
         levels = [(image - self.mean) / self.std]
         while len(levels) < LEVELS:
             levels.append(F.avg_pool2d(levels[-1], kernel_size=2))

@@ -1,4 +1,4 @@
-"""The stages that a network reports to a probe. Free of torch.
+"""Stages that networks report to a probe. Free of torch.
 
 A network names its own stages. Where they correspond to those of others, the names are the same, so that
 shares of time can be compared across networks.

@@ -24,5 +24,5 @@ def warp(image: Tensor, flow: Tensor, *, padding_mode: Literal["zeros", "border"
 
 
 def _normalised(positions: Tensor, size: int) -> Tensor:
-    """Pixel positions to grid_sample's -1 (first pixel's centre) to 1 (last pixel's centre)."""
+    """Map pixel positions to grid_sample's -1 (first pixel's centre) to 1 (last pixel's centre)."""
     return 2 * positions / max(size - 1, 1) - 1  # a single pixel has no extent to divide by

@@ -1,4 +1,4 @@
-"""Seeded weights of a sensible size, for measuring a network without its trained weights."""
+"""Seeded weights, for measuring a network without trained ones."""
 
 import math
 import re

@@ -263,7 +263,7 @@ def _of_model(model: Model) -> Iterator[None]:
     try:
         yield
     except BadField as error:
-        raise _Refused(Refusal(said=error.said, place=("model", model.name, error.field))) from None
+        raise _Refused(Refusal(said=error.reason, place=("model", model.name, error.field))) from None
 
 
 def _info(model: Model, network: Any) -> NetworkInfo:

@@ -87,7 +87,7 @@ class Needs:
 
 
 class Work:
-    """The frames of a file through a network, as far as memory is concerned."""
+    """The memory of a file's frames in a network."""
 
     def __init__(self, request: Request, info: MediaInfo, network: Network) -> None:
         """`network` is on the CPU, and stays as it is. Looks at the request's scratch folder."""

@@ -58,7 +58,7 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
 
     Every frame of the output draws on the whole clip, as the network itself would compute it with the clip in
     memory at once (docs/upscale.md says how exactly); what is in memory is bounded by the request's limits.
-    The output appears, or is replaced, once it is whole; whatever ends this process leaves nothing else.
+    The output appears, or is replaced, once it is whole; nothing else is left, however the process ends.
 
     Raises BadInput for files, options and a backend that do not go together or do not work here, limits that
     are too small, disks that are, and values that no file can hold; OSError for a disk that fills up.

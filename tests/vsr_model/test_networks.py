@@ -222,7 +222,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "argument", "said"),
+    ("arguments", "argument", "reason"),
     [
         ({"mid_channel": 8}, "mid_channel", "did you mean 'mid_channels'?"),
         ({"mid_channels": 0}, "mid_channels", "greater than or equal to 1, not 0"),
@@ -230,11 +230,11 @@ def test_an_unknown_name_gets_the_nearest():
         ({"base_upsample": "cubic"}, "base_upsample", "'bilinear' or 'nearest', not 'cubic'"),
     ],
 )
-def test_an_argument_that_is_not_allowed_is_named(arguments, argument, said):
+def test_an_argument_that_is_not_allowed_is_named(arguments, argument, reason):
     with pytest.raises(BadField) as caught:
         resolve("basicvsr", arguments)
     assert caught.value.field == argument
-    assert said in caught.value.said
+    assert reason in caught.value.reason
 
 
 def test_defaults_are_filled_in():

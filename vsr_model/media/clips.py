@@ -1,4 +1,4 @@
-"""Clips for a network: from a file at a given size, and of a texture that moves."""
+"""Clips for a network: from a file, or of a moving texture."""
 
 import math
 from pathlib import Path

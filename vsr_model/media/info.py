@@ -19,7 +19,7 @@ MAX_PIXELS = 89_478_485
 
 _DECODING_FAILURES = (
     av.FFmpegError,
-    # What Pillow's parsers raise on damaged bytes, as seen from its plugins; it promises no single class.
+    # Pillow's parsers raise these on damaged bytes; it promises no single class.
     OSError,
     SyntaxError,
     ValueError,
@@ -37,7 +37,7 @@ _DECODING_FAILURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a file holds, as its header and first frame tell.
+    """The description of a file, from its header and first frame.
 
     `width` and `height` are those of an upright frame; `turned` says that stored frames are turned or
     mirrored to stand upright, as they are wherever frames are read. `frame_count` is the container's own
@@ -49,7 +49,7 @@ class MediaInfo:
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
     BT.2100), which is left as it is. `guessed_times` says that the container (AVI) has no presentation times:
     FFmpeg's guesses are the right ones, though not always each with its frame. `colour_profile` is a
-    picture's embedded ICC profile of RGB, which is not applied. `notes` are sentences on what is not read.
+    picture's embedded ICC profile of RGB, which is not applied. `notes` are on parts that are not read.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class MediaInfo:
 
 
 def existing_file(path: str | Path) -> Path:
-    """Return `path` if a file with something in it is there; raise BadInput otherwise."""
+    """Return `path` if it is a file that is not empty; raise BadInput otherwise."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -86,7 +86,7 @@ def existing_file(path: str | Path) -> Path:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turn what the decoders raise inside into one BadInput about `path`."""
+    """Turn the errors of decoders in the block into one BadInput about `path`."""
     try:
         yield
     except BadInput:

@@ -1,4 +1,4 @@
-"""The eight ways a stored frame can be turned or mirrored to stand upright, as EXIF and videos state them."""
+"""The eight orientations of stored frames, as EXIF and videos state them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -50,4 +50,4 @@ EXIF_ORIENTATIONS = {
     7: Orientation(0, -1, -1, 0),
     8: Orientation(0, -1, 1, 0),
 }
-"""By the value of EXIF's tag 0x0112."""
+"""Orientations by the value of EXIF's tag 0x0112."""

@@ -21,7 +21,7 @@ PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "A
 
 MAX_ANIMATED_PIXELS = 2**31
 """Pixels of all frames of an animated picture, which are decoded to learn its times: 1,000 frames at
-1920 x 1080. Empty frames cost a file twenty bytes each, whatever size its header states."""
+1920 x 1080. An empty frame of any size takes twenty bytes of a file."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _DELAY_IF_NONE_MS = 100  # what browsers show for a frame that states no delay
@@ -83,7 +83,7 @@ def picture_times(path: Path, picture: Image.Image) -> list[Fraction]:
 
 
 def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
-    """Return what the picture is, after decoding it."""
+    """Return the picture's description, after decoding it."""
     _picture_count(path, picture)  # refuses too much of it before any of it is decoded
     image = picture_rgb(path, picture)
     orientation = _orientation(picture)
@@ -109,8 +109,8 @@ def picture_rgb(path: Path, picture: Image.Image) -> Tensor:
     """Return the frame that `picture` stands at, as (3, h, w), upright."""
     with _quiet():
         picture.load()
-        # Pillow keeps 8 of the 16 bits of a colour PNG, FFmpeg's decoder keeps all. `load` has told whether
-        # the file is whole, where FFmpeg would make up what is missing.
+        # Pillow keeps 8 of the 16 bits of a colour PNG, FFmpeg's decoder keeps all. `load` has checked
+        # that the file is whole, where FFmpeg would make up what is missing.
         samples = _deep_png(path) if _is_deep_png(path, picture) else _pillow_samples(path, picture)
     if samples.shape[2] == 4 and (samples[:, :, 3] < 1).any():
         raise BadInput(f"{path} has transparent pixels, and must be flattened onto a background first.")

@@ -1,4 +1,4 @@
-"""Pictures and videos to RGB tensors: one frame, or frame by frame, whichever of the two a file is."""
+"""Pictures and videos to RGB tensors, frame by frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class VideoFrame:
 
 
 def inspect(path: str | Path) -> MediaInfo:
-    """Return what `path` holds, after decoding its first frame, so that what passes here opens.
+    """Return the description of `path`, after decoding its first frame.
 
-    Raises BadInput for a missing, empty or damaged file, a folder, and what is neither picture nor video.
+    Raises BadInput for a missing, empty or damaged file, a folder, and a file of another kind.
     """
     path = existing_file(path)
     with open_picture(path) as picture:
@@ -51,10 +51,10 @@ def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = Non
 
 
 def count_packets(path: Path, limit: int | None = None) -> int:
-    """Return about how many frames a video holds, at most `limit`, at the price of reading the file.
+    """Estimate the number of frames of a video, at most `limit`, by reading the file.
 
-    For containers that state no count. Nothing is decoded: a video whose packets hold no frame or several,
-    or that is damaged, has another number of frames. Raises BadInput for damage that shows without decoding.
+    It is for containers that state no count. Nothing is decoded: a video that is damaged, or whose packets
+    hold no frame or several, has another number. Raises BadInput for damage that shows without decoding.
     """
     with open_video(path) as (container, stream):
         return sum(1 for _ in islice(shown_packets(container, stream), limit))

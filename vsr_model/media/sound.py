@@ -1,4 +1,4 @@
-"""The sound of a video file, copied to another file beside frames that were made anew.
+"""Sound of a video file, copied to another file beside new frames.
 
 The time of the source's first frame becomes 0, where the new frames start; sound keeps its distance to it.
 """
@@ -35,8 +35,8 @@ COPIED: Final[dict[str, frozenset[str] | None]] = {
 FFmpeg writes more into mp4 than players know (Vorbis, PCM).
 """
 
-# What decoders need of the past is not heard where a container has edit lists; in others it would be, apart
-# from what the source says of it in the same way (Matroska's codec delay, before its clock's 0).
+# Decoders need packets before the first audible one. An edit list hides these. Other containers play them,
+# apart from those that the source hides in the same way (Matroska's codec delay, before its clock's 0).
 _WITH_EDIT_LISTS = ("mp4", "mov")
 _PREROLL_S = Fraction(1, 10)
 
@@ -44,12 +44,12 @@ _REFUSED_PACKET = (InvalidDataError, ArgumentError)
 
 
 class Sound:
-    """All sound tracks of `source` on their way to `target`, an open container without its header yet.
+    """Copies all sound tracks of `source` to `target`, an open container whose header is not written yet.
 
-    Sound goes in up to the time that it is asked for, so that nothing piles up in memory. Packets that the
-    target refuses are left out, and told in `notes`. Raises BadInput for a source that cannot be read and for
-    a codec that the target does not take, av.FFmpegError and OSError where the target cannot be written. To
-    be closed.
+    Sound is written up to the time that is asked for, so that nothing piles up in memory. Packets that the
+    target refuses are left out, with a sentence in `notes`. Raises BadInput for a source that cannot be read
+    and for a codec that the target does not take, av.FFmpegError and OSError where the target cannot be
+    written. Call `close` at the end.
     """
 
     def __init__(self, source: Path, target: OutputContainer) -> None:
@@ -87,14 +87,14 @@ class Sound:
             self._broken_off = True
 
     def write_until(self, time_s: Fraction) -> None:
-        """Write what starts up to `time_s`, as far as it is stored in that order."""
+        """Write packets that start up to `time_s`, as far as they are stored in that order."""
         while self._next is not None and self._next[0] <= time_s:
             start_s, track, packet = self._next
             track.put(packet, start_s)
             self._next = next(self._packets, None)
 
     def write_rest(self, end_s: Fraction | None) -> None:
-        """Write all that is left, or what of it starts before `end_s`, in whatever order it is stored."""
+        """Write all packets that are left, or those of them that start before `end_s`."""
         ended: set[_Track] = set()
         while self._next is not None and len(ended) < len(self._tracks):
             start_s, track, packet = self._next
@@ -106,12 +106,12 @@ class Sound:
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether the target has refused all that it was given of some track so far."""
+        """Tell whether the target has refused all packets of a track so far."""
         return any(track.lost_packets and not track.written_packets for track in self._tracks.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return sentences for the user on what was so far."""
+        """Return sentences for the user on sound that is missing so far."""
         lost = sum(track.lost_packets for track in self._tracks.values())
         notes = [f"Damaged sound was left out: {lost} of its packets."] if lost else []
         if self._broken_off:
@@ -119,7 +119,7 @@ class Sound:
         return tuple(notes)
 
     def close(self) -> None:
-        """Let go of the source; a second time does nothing."""
+        """Close the source. Can be called twice."""
         self._stack.close()
 
 
@@ -150,7 +150,7 @@ class _Track:
     """The packets of one track, copied bit for bit; those that cannot be used are counted."""
 
     def __init__(self, source: AudioStream, target: OutputContainer) -> None:
-        """Raises ValueError for a codec that the target has no name for."""
+        """Add a track to `target`. Raises ValueError for a codec that the target has no name for."""
         self.lost_packets = self.written_packets = 0
         self._target, self._stream = target, target.add_stream_from_template(source)
         self._stream.metadata.update(_kept_tags(source.metadata, target.format.name))

@@ -30,7 +30,7 @@ VIDEO_CONTAINERS = frozenset(
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
 )
-"""Of pictures in a video's container, which FFmpeg takes apart into their tiles and layers."""
+"""Brands of pictures in a video's container, which FFmpeg takes apart into tiles and layers."""
 
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
@@ -105,7 +105,7 @@ def shown_packets(container: InputContainer, stream: VideoStream) -> "Iterator[P
 
 
 def inspect_video(path: Path, container: InputContainer, stream: VideoStream) -> MediaInfo:
-    """Return what the video is, after decoding its first frame."""
+    """Return the video's description, after decoding its first frame."""
     size = path.stat().st_size
     end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     if end > size:

@@ -1,4 +1,4 @@
-"""Output files of any kind that are there whole or not at all, whatever ends the process."""
+"""Output files that appear whole or not at all, however the process ends."""
 
 import errno
 import os
@@ -13,13 +13,13 @@ from vsr_model.errors import BadInput
 _NAME_LENGTH = 40  # characters of the output's name in a hidden one, which must be short enough to exist
 
 _OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE)
-"""What no other request would mend: a disk that is full, a quota, a device that fails."""
+"""Errors of the system, not of the request: a full disk, a quota, a failing device."""
 
 
 def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
-    """Return an OSError that names `path` if the machine's state made writing it fail, None if the request.
+    """Return an OSError that names `path` if the system made writing fail, None if the request did.
 
-    `error` is what a library raised: FFmpeg's errors are not all OSErrors, and they name files of their own.
+    FFmpeg's errors are not all OSErrors, and they name other files.
     """
     code = getattr(error, "errno", None)
     return OSError(code, os.strerror(code), str(path)) if code in _OF_THE_SYSTEM else None
@@ -27,13 +27,13 @@ def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
 
 @contextmanager
 def appearing(path: Path, *, rehearsal: bool = False) -> Iterator[Path]:
-    """Give a name to write under; what is there when the block ends appears as `path`, or replaces it.
+    """Give a name to write under; when the block ends the file appears as `path`, or replaces it.
 
     Nothing is left if the block ends by an exception, or is a `rehearsal`. Where the system can (Linux, most
     file systems) the file has no name until it is whole, so that a process that is killed leaves nothing
     either; elsewhere it has a hidden name beside `path`, which the next block for the same output takes over.
 
-    Raises BadInput for a folder as `path` and for a missing one around it, OSError for what the system says.
+    Raises BadInput for a folder as `path` and for a missing one around it, OSError for faults of the system.
     """
     path = path.resolve() if path.is_symlink() else path  # the file that it names is what is replaced
     if path.is_dir():
@@ -76,7 +76,7 @@ def _nameless(folder: Path) -> int | None:
         return None
     try:
         descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
-    except OSError:  # this file system has none, or nothing can be written here, which the next attempt tells
+    except OSError:  # this file system has none, or the folder is read-only: then writing fails, too
         return None
     if os.access(f"/proc/self/fd/{descriptor}", os.W_OK):
         return descriptor
@@ -90,7 +90,7 @@ def _name(nameless: Path, hidden: Path) -> None:
     try:
         # With a folder given the system follows the link in /proc to the file, else it would link the link.
         os.link(nameless, hidden.name, dst_dir_fd=folder)
-    except OSError:  # hours of work are not lost to a system that opens nameless files and will not name them
+    except OSError:  # some systems open nameless files and cannot name them
         shutil.copyfile(nameless, hidden)
         _to_disk(hidden)
     finally:

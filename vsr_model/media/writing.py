@@ -1,4 +1,4 @@
-"""RGB tensors to pictures and videos that common players show as they were."""
+"""RGB tensors to pictures and videos for common players."""
 
 import io
 import math
@@ -31,7 +31,7 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
     ".tif": {},
     ".tiff": {},
 }
-"""The suffixes of pictures that are written, and how: lossless, or JPEG of high quality with full chroma."""
+"""Options by suffix of picture: lossless, or JPEG of high quality with full chroma."""
 
 _X264 = ("libx264", {"crf": "14", "preset": "medium"})
 _MPEG4 = ("mpeg4", {"qmin": "2", "qmax": "2", "b": "100M"})
@@ -43,7 +43,7 @@ VIDEO_ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
     ".mkv": (_X264, _FFV1),
     ".webm": (_VP9,),
 }
-"""The suffixes of videos that are written, and encoders of near-transparent quality, best first."""
+"""Encoders of near-transparent quality by suffix of video, best first."""
 
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # as FFmpeg names them
 # FFmpeg keeps packets until every track has a later one, ten seconds at most, which of a large video without

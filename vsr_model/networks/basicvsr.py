@@ -18,7 +18,7 @@ from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, St
 from vsr_model.warp import warp
 
 SCALE: Final = 4
-OUTPUT_CHANNELS: Final = 64  # of the layers at the output's size, whatever mid_channels is
+OUTPUT_CHANNELS: Final = 64  # of the layers at the output's size, for any mid_channels
 
 ResizeMode: TypeAlias = Literal["bilinear", "nearest"]
 Direction: TypeAlias = Literal["backward", "forward"]  # of a branch and its flow, in time
@@ -35,11 +35,11 @@ class Alignment(nn.Module):
         self.spynet = SPyNet(flow_resize=flow_resize)
 
     def forward(self, feat_prop: Tensor, flow: Tensor) -> Tensor:
-        """`feat_prop` (n, c, h, w) of a neighbour, seen from where `flow` (n, 2, h, w) starts."""
+        """Warp `feat_prop` (n, c, h, w) of a neighbour to where `flow` (n, 2, h, w) starts."""
         return warp(feat_prop, flow)
 
     def compute_flow(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
-        """See `BasicVSR.compute_flow`."""
+        """Return both directions' flows; see `BasicVSR.compute_flow`."""
         n, t, _, h, w = lrs.shape
         if t == 1:  # a single frame has no neighbour; pooling would refuse the empty batch
             return lrs.new_empty(n, 0, 2, h, w), lrs.new_empty(n, 0, 2, h, w)
@@ -49,7 +49,7 @@ class Alignment(nn.Module):
         return flows_forward.view(n, t - 1, 2, h, w), flows_backward.view(n, t - 1, 2, h, w)
 
     def compute_flow_one_way(self, lrs: Tensor, direction: Direction) -> Tensor:
-        """`flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
+        """Return `flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
         n, t, _, h, w = lrs.shape
         earlier, later = _neighbours(lrs)
         flows: Tensor = self.spynet(later, earlier) if direction == "forward" else self.spynet(earlier, later)
@@ -66,7 +66,7 @@ class Propagation(nn.Module):
         self.forward_trunk = ResidualTrunk(mid_channels, num_blocks)
 
     def initial_features(self, lrs: Tensor) -> Tensor:
-        """What is propagated into the first frame of a direction: zeros (n, mid_channels, h, w)."""
+        """Return the features that enter the first frame of a direction: zeros (n, mid_channels, h, w)."""
         n, _, _, h, w = lrs.shape
         return lrs.new_zeros(n, self.mid_channels, h, w)
 
@@ -79,7 +79,7 @@ class Aggregation(nn.Module):
         self.fusion = nn.Conv2d(2 * mid_channels, mid_channels, kernel_size=1)
 
     def forward(self, feat_backward: Tensor, feat_forward: Tensor) -> Tensor:
-        """Two (n, mid_channels, h, w) to one."""
+        """Fuse features (n, mid_channels, h, w) of both directions into one."""
         return leaky_relu_(self.fusion(torch.cat((feat_backward, feat_forward), 1)))
 
 
@@ -95,7 +95,7 @@ class Upsampling(nn.Module):
         self.conv_last = conv3x3(OUTPUT_CHANNELS, 3)
 
     def forward(self, features: Tensor, frame: Tensor) -> Tensor:
-        """`features` (n, mid_channels, h, w) and `frame` (n, 3, h, w), to (n, 3, 4h, 4w)."""
+        """Enlarge `features` (n, mid_channels, h, w) and `frame` (n, 3, h, w) to (n, 3, 4h, 4w)."""
         features = leaky_relu_(pixel_shuffle(self.upconv1(features)))
         features = leaky_relu_(pixel_shuffle(self.upconv2(features)))
         residual: Tensor = self.conv_last(leaky_relu_(self.conv_hr(features)))
@@ -188,7 +188,7 @@ class BasicVSR(Network):
         self.upsampling = Upsampling(mid_channels, base_upsample=base_upsample)
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
-        """`lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w). The probe spans each stage's work."""
+        """Enlarge `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w); see `Network.forward`."""
         check_clip(self.facts, tuple(lrs.shape))
         with probe(ALIGNMENT):
             flows_forward, flows_backward = self.alignment.compute_flow(lrs)
@@ -213,7 +213,7 @@ class BasicVSR(Network):
             return torch.stack(outputs, 1)
 
     def compute_flow(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
-        """`flows_forward` and `flows_backward` of `lrs` (n, t, 3, h, w), each (n, t - 1, 2, h, w) in pixels.
+        """Return `flows_forward` and `flows_backward` of `lrs`, each (n, t - 1, 2, h, w) in pixels.
 
         `flows_forward[:, i]` starts at frame i + 1 and points into frame i, so it takes features forward in
         time; `flows_backward[:, i]` starts at frame i and points into frame i + 1 (mmagic's meaning).
@@ -222,7 +222,7 @@ class BasicVSR(Network):
         return self.alignment.compute_flow(lrs)
 
     def propagate_backward(self, lrs: Tensor, flows_backward: Tensor, probe: StageProbe) -> list[Tensor]:
-        """The backward features (n, mid_channels, h, w) of each frame, by frame; made from last to first."""
+        """Return the backward features (n, mid_channels, h, w) by frame; computed from last to first."""
         with probe(PROPAGATION):
             feat_prop = self.propagation.initial_features(lrs)
         frames = lrs.unbind(1)
@@ -235,7 +235,7 @@ class BasicVSR(Network):
 
 
 def _neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
-    """The earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
+    """Return the earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
     return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
 
 
@@ -244,8 +244,8 @@ def propagate(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield index, frame, and features (n, mid_channels, h, w) of each step, in the order of the steps.
 
-    `feat_prop` is what the first step is given: zeros where the branch starts, else the features of the frame
-    that its flow points into. Nothing is kept but what one step hands to the next.
+    `feat_prop` enters the first step: zeros where the branch starts, else the features of the frame that its
+    flow points into. Only one step's features are kept for the next.
     """
     for index, frame, flow in steps:
         if flow is not None:

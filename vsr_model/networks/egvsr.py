@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
         self.conv = nn.Sequential(_conv(CHANNELS, CHANNELS), nn.ReLU(inplace=True), _conv(CHANNELS, CHANNELS))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, 64, h, w) to the same."""
+        """Add the residual to `features` (n, 64, h, w)."""
         residual: Tensor = self.conv(features)
         return residual + features
 
@@ -73,14 +73,14 @@ class SRNet(nn.Module):
         self.conv_out = _conv(CHANNELS // SCALE**2, 3)
 
     def trunk(self, frame: Tensor, warped: Tensor) -> Tensor:
-        """`frame` (n, 3, h, w) and the warped output (n, 3, 4h, 4w), to features (n, 64, h, w)."""
+        """Compute features (n, 64, h, w) of `frame` (n, 3, h, w) and the warped output (n, 3, 4h, 4w)."""
         weight = self.conv_out.weight
         inputs = torch.cat((frame, _space_to_depth(warped)), 1).to(weight.dtype)
         features: Tensor = self.resblocks(self.conv_in(inputs))
         return features
 
     def upsample(self, features: Tensor) -> Tensor:
-        """Features (n, 64, h, w) to the output (n, 3, 4h, 4w), in float32."""
+        """Compute the output (n, 3, 4h, 4w), in float32, of `features` (n, 64, h, w)."""
         output: Tensor = self.conv_out(F.relu(F.pixel_shuffle(features, SCALE), inplace=True))
         return output.float()
 
@@ -157,7 +157,7 @@ class EGVSR(Network):
             return torch.stack(outputs, 1)
 
     def enlarged_flow(self, frame: Tensor, previous: Tensor) -> Tensor:
-        """Two frames (n, 3, h, w) to the flow between their outputs (n, 2, 4h, 4w), in output pixels."""
+        """Return the flow (n, 2, 4h, 4w) between the outputs of two frames (n, 3, h, w), in output pixels."""
         flow = self.fnet(frame, previous)
         height, width = frame.shape[-2:]
         below, right = height - flow.shape[-2], width - flow.shape[-1]
@@ -184,14 +184,14 @@ def _unused() -> nn.ConvTranspose2d:
 
 
 def _space_to_depth(image: Tensor) -> Tensor:
-    """(n, c, 4h, 4w) to (n, 16 c, h, w), channels by row, column, colour: not as `pixel_unshuffle`."""
+    """Reshape (n, c, 4h, 4w) to (n, 16 c, h, w), by row, column, colour: not as `pixel_unshuffle`."""
     n, channels, height, width = image.shape
     blocks = image.view(n, channels, height // SCALE, SCALE, width // SCALE, SCALE)
     return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, SCALE**2 * channels, height // SCALE, width // SCALE)
 
 
 def _bicubic_kernels() -> Tensor:
-    """Weights (4, 4) of the four samples around positions of 0 to 3 quarters beyond the second."""
+    """Return weights (4, 4) of the four samples around positions of 0 to 3 quarters beyond the second."""
     position = torch.arange(SCALE).unsqueeze(1) / SCALE
     distance = (torch.arange(-1, 3) - position).abs()
     near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
@@ -200,7 +200,7 @@ def _bicubic_kernels() -> Tensor:
 
 
 def _enlarge_bicubic(image: Tensor, kernels: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, c, 4h, 4w); every fourth output pixel is an input pixel."""
+    """Enlarge (n, c, h, w) to (n, c, 4h, 4w); every fourth output pixel is an input pixel."""
     n, channels, height, width = image.shape
     padded = F.pad(image, (1, 2, 1, 2), mode="replicate").flatten(0, 1).unsqueeze(1)
     rows = (

@@ -22,7 +22,7 @@ BeforeFirst = Literal["second", "first"]
 
 
 class Cell(nn.Module):
-    """Two frames, the previous output and the hidden state, to the next state and the residual image."""
+    """The recurrent cell: two frames, the previous output and the hidden state to the next state."""
 
     def __init__(self, mid_channels: int, num_blocks: int) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Cell(nn.Module):
     def forward(
         self, previous: Tensor, frame: Tensor, hidden: Tensor, unshuffled: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Frames (n, 3, h, w), state (n, c, h, w), last output (n, 48, h, w), to features and new state."""
+        """Return features and new state of frames (n, 3, h, w), state (n, c, h, w), output (n, 48, h, w)."""
         dtype = self.conv_1.weight.dtype
         inputs = torch.cat([part.to(dtype) for part in (previous, frame, hidden, unshuffled)], 1)
         features: Tensor = self.recon_trunk(F.relu(self.conv_1(inputs), inplace=True))
         return features, F.relu(self.conv_h(features), inplace=True)
 
     def upsample(self, features: Tensor, frame: Tensor) -> Tensor:
-        """`features` (n, c, h, w) and `frame` (n, 3, h, w), to the output (n, 3, 4h, 4w) in float32."""
+        """Return the output (n, 3, 4h, 4w) in float32 of `features` (n, c, h, w) and `frame` (n, 3, h, w)."""
         height, width = frame.shape[-2:]
         residual = F.pixel_shuffle(self.conv_o(features), SCALE)
         # The sum takes the wider dtype, the frame's, where features are narrower.

@@ -1,4 +1,4 @@
-"""Where backward features wait for the forward branch: on the device, in host memory, or in a file."""
+"""Stores of backward features: on the device, in host memory, or in a file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -84,7 +84,7 @@ class _OnDisk:
 
 
 def _bytes_of(features: Tensor) -> np.ndarray:
-    """Return the memory of a tensor without gaps, in whatever order its dimensions lie."""
+    """Return the bytes of a tensor without gaps, in the order of its memory."""
     array: np.ndarray = features.as_strided((features.numel(),), (1,)).view(torch.uint8).numpy()
     return array
 

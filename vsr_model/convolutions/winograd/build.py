@@ -150,7 +150,7 @@ def compile_kernel(compiler: Sequence[str], path: Path, flags: Sequence[str] = F
         if done.returncode != 0:
             message = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
             raise Unavailable(f"{compiler[0]} cannot compile the kernel ({one_line(message.strip())[:200]})")
-        built.replace(path)  # whole, whoever else compiles it at the same time
+        built.replace(path)  # whole, also if another process compiles it at the same time
 
 
 def declared(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -24,9 +24,9 @@ from vsr_model.spynet import SPyNet
 def use_winograd(network: nn.Module, *, blocks_in_bfloat16: bool = False) -> None:
     """Compute convolutions of `ResidualTrunk`, BasicVSR's `Upsampling` and `SPyNet` by the kernel, in place.
 
-    The kernel takes the weights that the network has now: whoever changes weights builds the network anew,
-    and calls this again. Parameters and their names stay. With `blocks_in_bfloat16` the convolutions of the
-    residual blocks round their transformed factors to bfloat16; all else stays float32.
+    The kernel takes the weights that the network has now: after a change of weights, build the network
+    again, and call this again. Parameters and their names stay. With `blocks_in_bfloat16` the residual blocks
+    round the transformed factors of their convolutions to bfloat16; all else stays float32.
 
     Raises `Unavailable` where the kernel, or its products in bfloat16, cannot be had, and ValueError for a
     network that has none of these modules.
