@@ -1,4 +1,4 @@
-"""Checkpoints, pictures and videos that must be refused, made byte by byte, and what is said of each."""
+"""Checkpoints, pictures and videos that must be refused, made byte by byte, with their refusals."""
 
 import io
 import json
@@ -89,13 +89,13 @@ def nested_in_itself() -> bytes:
     return saved(content)
 
 
-def safetensors(header: object, data: bytes = bytes(16), length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
+def safetensors(header: object, length: int | None = None) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(16)
 
 
-def tensor(begin: int, end: int, shape: tuple[int, ...] = (2,), dtype: str = "F32") -> dict[str, Any]:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+def tensor(begin: int, end: int) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [2], "data_offsets": [begin, end]}
 
 
 DAMAGED: Final = "is not a checkpoint, or it is damaged"
@@ -110,7 +110,6 @@ CHECKPOINTS: Final[dict[str, File]] = {
     "code in the old format": ("a.pth", lambda: saved(Hostile(), **OLD_FORMAT), COULD_RUN),
     "code in a bare archive": ("a.pth", lambda: archive(("a/data.pkl", HOSTILE), VERSION), COULD_RUN),
     "a pickle as safetensors": (ST, lambda: pickle.dumps(Hostile()), DAMAGED),
-    "a whole module": ("a.pth", lambda: saved(torch.nn.Linear(1, 1)), COULD_RUN),
     "an empty file": ("a.pth", lambda: b"", DAMAGED),
     "a pointer of Git LFS": ("a.pth", lambda: b"version https://git-lfs.github.com/spec/v1\n", DAMAGED),
     "cut": ("a.pth", lambda: saved(weights())[:-1000], DAMAGED),
@@ -130,21 +129,17 @@ CHECKPOINTS: Final[dict[str, File]] = {
     "10^12 values": ("a.pth", with_all(lambda _: torch.zeros(1).expand(10**6, 10**6)), "wrongly shaped"),
     "a name that colours a terminal": ("a.pth", with_name("\x1b[31m\nred"), r"\\x1b"),
     "a name of 100,000 letters": ("a.pth", with_name("a" * 10**5), r"unexpected: a+\.\.\.a+"),
-    "safetensors, empty": (ST, lambda: b"", DAMAGED),
     "safetensors, a longer header": (ST, lambda: safetensors({}, length=10**8), DAMAGED),
-    "safetensors, no JSON": (ST, lambda: safetensors(b'{"a":'), DAMAGED),
     "safetensors, overlap": (ST, lambda: safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}), DAMAGED),
     "safetensors, beyond the file": (ST, lambda: safetensors({"a": tensor(0, 2**62)}), DAMAGED),
-    "safetensors, an overflow": (ST, lambda: safetensors({"a": tensor(0, 16, (2**40, 2**40))}), DAMAGED),
-    "safetensors, an unknown type": (ST, lambda: safetensors({"a": tensor(0, 16, (4,), "F99")}), DAMAGED),
 }  # fmt: skip
 
 
 # Pictures and videos.
 
 
-def png(width: int, height: int, data: bytes, *, bits: int = 8, extra: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+def png(width: int, height: int, data: bytes, *, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     lines = chunk(b"IDAT", zlib.compress(data))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + lines + chunk(b"IEND", b"")
 
@@ -154,7 +149,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def gif(width: int, height: int, frames: int) -> bytes:
-    """An animation of frames that hold one pixel each, whatever size the header states."""
+    """An animation whose frames hold one pixel each."""
     frame = b"!\xf9\4\0\0\0\0\0," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
     return (
         b"GIF89a"
@@ -209,7 +204,6 @@ def picture(form: str) -> bytes:
 
 HUGE: Final = struct.pack(">I", 0x7FFFFFFF)
 MANY_FRAMES: Final = chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
-JPEG_HEADER: Final = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc0001108ffffffff03011100")
 Y4M_HEADER: Final = b"YUV4MPEG2 W100000 H100000 F25:1 C420\nFRAME\n"
 IVF_HEADER: Final = b"DKIF\0\0\x20\0VP80" + struct.pack(
     "<HHIIIIIQ", 65535, 65535, 30, 1, 2**32 - 1, 0, 2**31 - 1, 0
@@ -221,26 +215,18 @@ ANY: Final = f"{TOO_LARGE}|{BROKEN}"
 
 MEDIA: Final[dict[str, File]] = {
     "a text": ("a.mp4", lambda: b"hello world\n" * 100, NO_MEDIA),
-    "zeros": ("a.png", lambda: bytes(1000), NO_MEDIA),
     "an empty file": ("a.png", lambda: b"", "is empty"),
     "SVG": ("a.svg", lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/x"/></svg>', NO_MEDIA),
     "a playlist": ("a.m3u8", lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", NO_MEDIA),
-    "a list of files to join": ("a.mp4", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", NO_MEDIA),
     "a PNG of 60,000 x 60,000": ("a.png", lambda: png(60_000, 60_000, bytes(1000)), TOO_LARGE),
     "a PNG of no size": ("a.png", lambda: png(0, 0, b""), BROKEN),
-    "a deep PNG that lies": ("a.png", lambda: png(60_000, 60_000, b"\0", bits=16), TOO_LARGE),
-    "a GIF of 65,535 x 65,535": ("a.gif", lambda: gif(65_535, 65_535, 1), TOO_LARGE),
     "a GIF of 25 large frames in 1 KB": ("a.gif", lambda: gif(9400, 9400, 25), "pixels of an animated"),
-    "a TIFF of junk": ("a.tiff", lambda: b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 500, BROKEN),
     "a BMP of 30,000 x 30,000": ("a.bmp", lambda: bmp(30_000, 30_000), TOO_LARGE),
     "a PPM beyond all numbers": ("a.ppm", lambda: b"P6\n99999999999 99999999999\n255\nx", ANY),
-    "a JPEG of a header": ("a.jpg", lambda: JPEG_HEADER, ANY),
     "a JPEG cut short": ("a.jpg", lambda: picture("JPEG")[:400], BROKEN),
-    "an MP4 cut short": ("a.mp4", lambda: encoded("mp4", "mpeg4")[:300], BROKEN),
     "an MP4 of samples beyond the file": ("a.mp4", box(b"stco", 8, HUGE), BROKEN),
     "raw video of 100,000 x 100,000": ("a.y4m", lambda: Y4M_HEADER + bytes(1000), BROKEN),
     "IVF of 65,535 x 65,535": ("a.ivf", lambda: IVF_HEADER, BROKEN),
-    "Matroska of a header": ("a.mkv", lambda: b"\x1aE\xdf\xa3\xff" + b"\xff" * 50, BROKEN),
     "an AVI of 60,000 x 60,000": ("a.avi", large_avi, ANY),
 }  # fmt: skip
 LYING: Final[dict[str, File]] = {
@@ -250,4 +236,4 @@ LYING: Final[dict[str, File]] = {
     "an MP4 of 2^31 frames": ("a.mp4", box(b"stsz", 8, HUGE), ""),
     "an MP4 of one frame 2^31 times": ("a.mp4", box(b"stts", 8, HUGE), ""),
 }  # fmt: skip
-"""Headers that lie: the file is refused, or read as what it holds."""
+"""Headers that lie: the file is refused, or its real content is read."""

@@ -1,4 +1,4 @@
-"""Pictures and videos, read and written: real files, made here with Pillow, PyAV or byte by byte."""
+"""Pictures and videos, read and written: real files made with Pillow, PyAV or byte by byte."""
 
 import struct
 import zlib
@@ -21,7 +21,6 @@ from vsr_model.media import (
     inspect,
     iterate_frames,
     moving_texture,
-    orientation,
     read_clip,
     write_image,
     writing,
@@ -29,7 +28,6 @@ from vsr_model.media import (
 
 SAMPLE = Path(__file__).parents[2] / "configs" / "media" / "moving_texture.mp4"
 RATE = Fraction(25)
-GREY = np.full((3, 32, 48), 128, np.uint8)
 
 
 def read_image(path: Path) -> Tensor:
@@ -45,7 +43,7 @@ def as_tensor(pixels: np.ndarray, top: int = 255) -> Tensor:
 
 
 def deep_png(path: Path, samples: np.ndarray, colour_type: int) -> Path:
-    """A 16-bit PNG, byte by byte: no library at hand writes every kind."""
+    """Write a 16-bit PNG byte by byte: no library here writes every kind."""
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1).astype(">u2")
 
@@ -59,37 +57,16 @@ def deep_png(path: Path, samples: np.ndarray, colour_type: int) -> Path:
     return path
 
 
-def patches(height: int, width: int) -> Tensor:
-    """Red, green, blue and grey quarters with a white mark in the top left and a black in the top right."""
-    image = torch.empty(3, height, width)
-    rows, columns = height // 2, width // 2
-    for top, left, colour in (
-        (0, 0, (1.0, 0.0, 0.0)),
-        (0, columns, (0.0, 1.0, 0.0)),
-        (rows, 0, (0.0, 0.0, 1.0)),
-        (rows, columns, (0.5, 0.5, 0.5)),
-    ):
-        image[:, top : top + rows, left : left + columns] = torch.tensor(colour)[:, None, None]
-    mark = height // 4  # wide enough that codecs leave its centre alone
-    image[:, :mark, :mark] = 1
-    image[:, :mark, -mark:] = 0
-    return image
-
-
-PATCHES = patches(64, 96)
+COLOURS = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]]])
+PATCHES = COLOURS.permute(2, 0, 1).repeat_interleave(32, 1).repeat_interleave(32, 2)
+"""(3, 64, 96): red, green and blue above white, grey and black, so that each orientation differs."""
 
 
 def patch_error(image: Tensor, expected: Tensor = PATCHES) -> float:
-    """The largest error in 255ths at the centres of patches and marks, away from where colours meet."""
+    """Return the largest error in 255ths away from where colours meet."""
     _, height, width = expected.shape
-    mark = height // 8
-    centres = [(mark, mark), (mark, width - mark)]
-    # The middle of a quarter's lower outer part, which no mark reaches.
-    centres += [
-        (top + height * 3 // 8, left + width // 4) for top in (0, height // 2) for left in (0, width // 2)
-    ]
-    areas = [(slice(None), slice(y - 1, y + 1), slice(x - 1, x + 1)) for y, x in centres]
-    return 255 * max(float((image[area] - expected[area]).abs().max()) for area in areas)
+    points = (slice(None), slice(height // 12, None, height // 6), slice(width // 12, None, width // 6))
+    return 255 * float((image[points] - expected[points]).abs().max())
 
 
 def write(path: Path, images: Sequence[Tensor], rate: Fraction = RATE, **options: Any) -> Path:
@@ -103,7 +80,7 @@ def write(path: Path, images: Sequence[Tensor], rate: Fraction = RATE, **options
 def encode(
     path: Path, frame: av.VideoFrame | np.ndarray, codec: str, pix_fmt: str, *, rotation: int = 0, **tags: int
 ) -> Path:
-    """A file of a frame of planes as given, tagged as given: what the project's own writer never makes."""
+    """Write a frame of given planes with given tags, which the project's own writer never does."""
     if isinstance(frame, np.ndarray):
         frame = av.VideoFrame.from_ndarray(frame, format=pix_fmt)
     with av.open(str(path), "w") as container:
@@ -197,9 +174,8 @@ def test_16_bit_grey_tiff(tmp_path: Path):
 def test_jpeg_keeps_colours(tmp_path: Path, mode: str):
     picture = Image.fromarray((PATCHES * 255).byte().permute(1, 2, 0).numpy()).convert(mode)
     picture.save(tmp_path / "a.jpg", quality=98, subsampling=0)
-    assert patch_error(read_image(tmp_path / "a.jpg")) <= 3
     write_image(tmp_path / "b.jpg", PATCHES)
-    assert patch_error(read_image(tmp_path / "b.jpg")) <= 2
+    assert max(patch_error(read_image(tmp_path / name)) for name in ("a.jpg", "b.jpg")) <= 3
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
@@ -232,12 +208,11 @@ def test_an_animated_picture_is_a_video(tmp_path: Path, suffix: str):
 def test_several_pages_are_refused(tmp_path: Path):
     page = Image.new("RGB", (4, 4))
     page.save(tmp_path / "a.tiff", save_all=True, append_images=[page])
-    for read in (read_image, inspect):
-        with pytest.raises(BadInput, match="2 pages"):
-            read(tmp_path / "a.tiff")
+    with pytest.raises(BadInput, match="2 pages"):
+        inspect(tmp_path / "a.tiff")
 
 
-def test_a_colour_profile_is_told(tmp_path: Path):
+def test_a_colour_profile_is_kept_if_it_is_of_rgb(tmp_path: Path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png", icc_profile=profile)
     info = inspect(tmp_path / "rgb.png")
@@ -256,9 +231,8 @@ def test_truncated_pictures(tmp_path: Path, suffix: str):
     path = tmp_path / f"a{suffix}"
     write_image(path, as_tensor(noise(40, 40)))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for read in (read_image, inspect):
-        with pytest.raises(BadInput, match=r"a\."):
-            read(path)
+    with pytest.raises(BadInput, match=r"a\."):
+        inspect(path)
 
 
 def test_a_video_cut_short(tmp_path: Path):
@@ -303,13 +277,11 @@ def test_a_sound_file_has_no_video(tmp_path: Path):
         inspect(tmp_path / "a.mkv")
 
 
-@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"msf1"])
-def test_a_picture_in_heif_is_refused_by_name(tmp_path: Path, brand: bytes):
+def test_a_picture_in_heif_is_refused_by_name(tmp_path: Path):
     path = tmp_path / "IMG_0001.HEIC"
-    path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(8) + b"heic" + bytes(100))
-    for read in (inspect, read_image):
-        with pytest.raises(BadInput, match="is a picture in HEIF"):
-            read(path)
+    path.write_bytes(b"\0\0\0\x18ftypmif1" + bytes(8) + b"heic" + bytes(100))
+    with pytest.raises(BadInput, match="is a picture in HEIF"):
+        inspect(path)
 
 
 # Videos written ---------------------------------------------------------------------------------------------
@@ -319,7 +291,7 @@ def test_a_picture_in_heif_is_refused_by_name(tmp_path: Path, brand: bytes):
     ("suffix", "rate"),
     [(".mp4", RATE), (".mkv", RATE), (".mov", Fraction(30_000, 1001)), (".webm", Fraction(30_000, 1001))],
 )
-def test_a_video_comes_back_upright_and_in_its_colours(tmp_path: Path, suffix: str, rate: Fraction):
+def test_a_video_keeps_its_rate_aspect_and_colours(tmp_path: Path, suffix: str, rate: Fraction):
     aspect = Fraction(4, 3) if suffix in (".mp4", ".mkv") else Fraction(1)
     path = write(tmp_path / f"a{suffix}", [PATCHES] * 5, rate, pixel_aspect=aspect)
     info = inspect(path)
@@ -460,7 +432,7 @@ def test_10_bit_video_keeps_its_precision(tmp_path: Path, pix_fmt: str, full: bo
     ("pix_fmt", "color_range", "eight_bit"),
     [("yuv420p", 1, True), ("yuv444p", 2, True), ("gray", 2, True), ("gray", 1, False)],
 )
-def test_values_of_eight_bits_are_told(tmp_path: Path, pix_fmt: str, color_range: int, eight_bit: bool):
+def test_values_of_eight_bits_are_recognised(tmp_path: Path, pix_fmt: str, color_range: int, eight_bit: bool):
     frame = av.VideoFrame(48, 32, pix_fmt)
     for plane in frame.planes:
         plane.update(np.random.default_rng(0).integers(16, 235, plane.buffer_size, dtype=np.uint8).tobytes())
@@ -471,7 +443,7 @@ def test_values_of_eight_bits_are_told(tmp_path: Path, pix_fmt: str, color_range
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int):
-    upright = PATCHES if degrees == 180 else patches(96, 64)
+    upright = PATCHES if degrees == 180 else torch.rot90(PATCHES, dims=(1, 2))
     # Stored turned counter-clockwise, to be shown turned clockwise by as much.
     planes = writing._yuv420(torch.rot90(upright, degrees // 90, dims=(1, 2)))
     tags = {"colorspace": 1, "color_range": 1, "rotation": -degrees}
@@ -482,10 +454,9 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int):
 
 
 def test_an_oblique_rotation_is_refused(tmp_path: Path):
-    path = encode(tmp_path / "a.mp4", GREY, "libx264", "yuv444p", rotation=30)
+    path = encode(tmp_path / "a.mp4", av.VideoFrame(48, 32, "yuv444p"), "libx264", "yuv444p", rotation=30)
     with pytest.raises(BadInput, match="oblique angle"):
         inspect(path)
-    assert orientation.Orientation.of_matrix(0, 0, 0, 0) is None
 
 
 @pytest.mark.parametrize("size", [(33, 47), (1, 1)])
@@ -495,7 +466,7 @@ def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(
-    ("tags", "is_hdr", "said"),
+    ("tags", "is_hdr", "note"),
     [
         ({"color_trc": 1, "color_primaries": 1}, False, ""),
         ({"color_trc": 14}, False, ""),
@@ -503,21 +474,33 @@ def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]):
         ({"color_trc": 18}, True, ""),
         ({"color_primaries": 9}, False, "BT.2020"),
         ({"color_primaries": 12}, False, "Display P3"),
+        ({"flags": int(av.codec.context.Flags.interlaced_dct)}, False, "is interlaced"),
     ],
 )
-def test_high_dynamic_range_and_wide_colours_are_told(
-    tmp_path: Path, tags: dict[str, int], is_hdr: bool, said: str
+def test_hdr_wide_colours_and_interlacing_are_reported(
+    tmp_path: Path, tags: dict[str, int], is_hdr: bool, note: str
 ):
-    info = inspect(encode(tmp_path / "a.mp4", GREY, "libx264", "yuv444p", **tags))
-    assert (info.is_hdr, len(info.notes)) == (is_hdr, bool(said))
-    assert said in "".join(info.notes)
+    codec, pix_fmt = ("mpeg2video", "yuv420p") if "flags" in tags else ("libx264", "yuv444p")
+    info = inspect(encode(tmp_path / "a.mp4", av.VideoFrame(48, 32, pix_fmt), codec, pix_fmt, **tags))
+    assert (info.is_hdr, len(info.notes)) == (is_hdr, bool(note))
+    assert note in "".join(info.notes)
 
 
-def test_interlacing_is_told(tmp_path: Path):
-    interlaced = int(av.codec.context.Flags.interlaced_dct)
-    frame = av.VideoFrame(48, 32, "yuv420p")
-    path = encode(tmp_path / "a.mp4", frame, "mpeg2video", "yuv420p", flags=interlaced)
-    assert "is interlaced" in inspect(path).notes[0]
+def test_subtitles_are_reported(tmp_path: Path):
+    (tmp_path / "in.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nHello\n")
+    write(tmp_path / "plain.mkv", [PATCHES])
+    with (
+        av.open(str(tmp_path / "plain.mkv")) as given,
+        av.open(str(tmp_path / "in.srt")) as text,
+        av.open(str(tmp_path / "in.mkv"), "w") as target,
+    ):
+        sources = [given.streams[0], text.streams[0]]
+        streams = [target.add_stream_from_template(source, opaque=True) for source in sources]
+        for source, stream in zip(sources, streams, strict=True):
+            for packet in [packet for packet in source.container.demux(source) if packet.size]:
+                packet.stream = stream
+                target.mux(packet)
+    assert inspect(tmp_path / "in.mkv").notes == ("The subtitles were not copied.",)
 
 
 # Clips ------------------------------------------------------------------------------------------------------
@@ -565,23 +548,20 @@ def test_a_clip_repeats_along_the_batch_and_constants_stay_constant(grey_steps: 
         read_clip(grey_steps, frames=4, stride=3, height=8, width=8, fit="crop")
 
 
-def test_a_crop_is_a_slice(tmp_path: Path):
+def test_pictures_are_cropped_or_resized(tmp_path: Path):
+    def clip(height: int, width: int, fit: Any) -> Tensor:
+        return read_clip(tmp_path / "a.png", frames=1, height=height, width=width, fit=fit)[0, 0]
+
     pixels = as_tensor(noise(13, 18))
     write_image(tmp_path / "a.png", pixels)
-    clip = read_clip(tmp_path / "a.png", frames=1, height=6, width=8, fit="crop")
-    assert torch.equal(clip[0, 0], pixels[:, 3:9, 5:13])
-    same = read_clip(tmp_path / "a.png", frames=1, height=13, width=18, fit="resize")
-    assert torch.equal(same[0, 0], pixels)
+    assert torch.equal(clip(6, 8, "crop"), pixels[:, 3:9, 5:13])
+    assert torch.equal(clip(13, 18, "resize"), pixels)
     with pytest.raises(BadInput, match="frames of 13 x 18, and a crop of 14 x 8 must be no larger"):
-        read_clip(tmp_path / "a.png", frames=1, height=14, width=8, fit="crop")
-
-
-def test_resizing_is_antialiased_and_in_range(tmp_path: Path):
-    # Stripes finer than the target must become grey, not one of the two colours.
+        clip(14, 8, "crop")
+    # Stripes finer than the target become grey, and their overshoot is clamped.
     stripes = torch.zeros(3, 32, 32)
     stripes[:, :, ::2] = 1
     write_image(tmp_path / "a.png", stripes)
-    small = read_clip(tmp_path / "a.png", frames=1, height=8, width=8, fit="resize")
-    assert torch.allclose(small[..., 1:-1], torch.tensor(0.5), atol=0.05)
-    large = read_clip(tmp_path / "a.png", frames=1, height=96, width=96, fit="resize")
+    assert torch.allclose(clip(8, 8, "resize")[..., 1:-1], torch.tensor(0.5), atol=0.05)
+    large = clip(96, 96, "resize")
     assert 0 <= float(large.min()) <= float(large.max()) <= 1
