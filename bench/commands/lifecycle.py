@@ -1,8 +1,8 @@
 """A run from its plan to its report; nothing is written before everything that can be checked has been."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -18,7 +18,7 @@ from bench.grid.yaml_source import places_named
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
 from bench.measure.preflight import Tell
-from bench.plotting.plots import PlotsWritten, write_plots
+from bench.plotting.plots import EmptyPlot, write_plots
 from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
@@ -26,7 +26,7 @@ from bench.records import CellRecord, Journal, Status, append_ceiling, read_ceil
 from bench.reporting.ladder_files import write_ladder
 from bench.reporting.rendering import Pages
 from bench.reporting.report import unfinished, view_of, write_report
-from bench.results.run_folder import RunFolder, check_free, default_path
+from bench.results.run_folder import RunFolder, check_free, clear_unbegun, default_path, is_begun
 from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
@@ -54,7 +54,8 @@ class Outcome:
     planned: int  # cells
     interrupted: bool
     report: Pages
-    plots: PlotsWritten
+    images: tuple[Path, ...]  # plots
+    empty: tuple[EmptyPlot, ...]  # plots that were asked for and have nothing to show
     warnings: dict[str, int]  # cells by what they are warned of
     notes: tuple[str, ...] = ()  # on backends that were tuned elsewhere
 
@@ -142,6 +143,25 @@ def resume(
         return _carry_out(folder, journal, cells, launcher, answer, display, script)
 
 
+def start_or_resume(
+    path: Path,
+    experiment: Experiment,
+    display: DisplayFactory,
+    *,
+    filters: Sequence[str] = (),
+    launch: Launch = Launcher,
+    beside: Sequence[RunFolder] = (),
+    script: Script | None = None,
+) -> Outcome:
+    """Run the experiment in the folder, or what a run that has begun there has not done yet."""
+    if is_begun(path):
+        return resume(path, display, given=experiment, launch=launch, script=script)
+    clear_unbegun(path)
+    return start(
+        experiment, display, filters=filters, output=path, launch=launch, beside=beside, script=script
+    )
+
+
 def _method(script: Script | None) -> dict[str, str]:
     """Return what environment.json records of a script, so that no other one resumes its run."""
     return {} if script is None else {"method": script.says}
@@ -170,16 +190,15 @@ def _carry_out(
         jobs = _backend_by_backend(jobs, cells)
     interrupted = False
     try:
-        if jobs:
-            _measure_ceilings(folder, cells, launcher, answer, Moment.BEFORE)
-        with display(jobs, folder.experiment.measure) as observer:
-            execute(jobs, run, launcher, observer)
-        # Also where only they are missing, since the run was ended between its last cell and them.
-        _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
+        with kept(folder.path, _again(folder)):
+            if jobs:
+                _measure_ceilings(folder, cells, launcher, answer, Moment.BEFORE)
+            with display(jobs, folder.experiment.measure) as observer:
+                execute(jobs, run, launcher, observer)
+            # Also where only they are missing, since the run was ended between its last cell and them.
+            _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
     except KeyboardInterrupt:
         interrupted = True
-    except OSError as error:
-        raise stopped(error, folder.path, _again(folder)) from error
     finally:
         rmtree(folder.references, ignore_errors=True)
     return derive(folder, len(cells), again=_again(folder), interrupted=interrupted)
@@ -266,12 +285,19 @@ def stopped(error: OSError, path: Path, again: str) -> RunStoppedError:
     )
 
 
+@contextmanager
+def kept(path: Path, again: str) -> Iterator[None]:
+    """Turn a failed write of results in the block into RunStoppedError with the command `again`."""
+    try:
+        yield
+    except OSError as error:
+        raise stopped(error, path, again) from error
+
+
 def derive(folder: RunFolder, planned: int, *, again: str, interrupted: bool) -> Outcome:
     """Derive tables, plots and report from the journal. Raises RunStoppedError naming the command `again`."""
-    try:
+    with kept(folder.path, again):
         return _derived(folder, planned, interrupted=interrupted)
-    except OSError as error:
-        raise stopped(error, folder.path, again) from error
 
 
 def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
@@ -281,6 +307,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
     ladder = write_ladder(folder)
+    images = [*plots.images, *ladder.images]
     method = folder.environment.get("method")
     notes = tuned_notes(
         [(spec, resolve(spec).device) for spec in folder.experiment.backends], folder.environment
@@ -295,7 +322,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         title=folder.experiment.name,
         baseline=folder.baseline,
         environment=folder.environment,
-        plots=[*plots.images, *ladder.images],
+        plots=images,
         files=folder.written(),
         exit_note=" ".join(filter(None, (unfinished(missing), method and f"Measured by {method}.", *notes)))
         or None,
@@ -307,7 +334,8 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
         planned=planned,
         interrupted=interrupted,
         report=write_report(view),
-        plots=plots,
+        images=tuple(images),
+        empty=plots.empty,
         warnings=dict(Counter(tables.warnings["code"])),
         notes=notes,
     )

@@ -1,9 +1,8 @@
 """Arguments and options that several commands have, and the experiment that they describe."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -13,14 +12,13 @@ from bench.grid.yaml_source import Source
 from vsr_model.errors import BadInput
 
 ConfigArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="CONFIG",
-        help="A YAML file, or the name of a preset such as `quickstart`.",
+        help="A YAML file, or the name of a preset such as `quickstart`. Without one, presets are listed.",
         show_default=False,
     ),
 ]
-
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,6 +63,14 @@ ResumeOption = Annotated[
         show_default=False,
     ),
 ]
+ResumeAsBegunOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Go on with what was interrupted in this folder, as it was asked for; give nothing else.",
+        show_default=False,
+    ),
+]
 Threshold = Annotated[
     str,
     typer.Option(
@@ -86,43 +92,20 @@ FailOn = Annotated[
 
 
 def experiment_of(
-    source: str, variants: Sequence[str] | None, assignments: Sequence[str] | None
+    source: str | None, variants: Sequence[str] | None, assignments: Sequence[str] | None
 ) -> tuple[Experiment, Source]:
     """Return the experiment of a CONFIG with its variants and fields set on top, and its source.
 
     Raises BadInput.
     """
+    if source is None:
+        raise BadInput(
+            f"CONFIG: is missing; give a YAML file or a preset, one of {', '.join(presets.names())}"
+        )
     return config.load(presets.find(source), assignments or (), variants or ())
 
 
-def given_beside_resume(
-    source: str | None,
-    variants: Sequence[str] | None,
-    assignments: Sequence[str] | None,
-    *others: object,
-) -> Experiment | None:
-    """Return the experiment that a CONFIG beside `--resume` describes, which is compared with the run's.
-
-    Raises BadInput for options that the run has decided already.
-    """
-    if any(others) or ((assignments or variants) and source is None):
-        raise BadInput("--resume: fields, filters and folder are the run's own; give none of them")
-    return None if source is None else experiment_of(source, variants, assignments)[0]
-
-
-_SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
-
-
-def share(text: str, option: str, *, may_be_zero: bool = False) -> float:
-    """Parse `3%` or `0.03` as 0.03. Raises BadInput for what is no share of 100 % at most.
-
-    A bare number above 1 is refused rather than taken for a percentage that somebody may not have meant.
-    """
-    found = _SHARE.fullmatch(text.strip())
-    value = None if found is None else float(found[1]) / (100 if found[2] else 1)
-    if value is None or value > 1 or (value == 0 and not may_be_zero):
-        least = "from 0" if may_be_zero else "above 0"
-        raise BadInput(
-            f"{option}: should be a percentage such as 3% (or 0.03), {least} and at most 100%, not {text!r}"
-        )
-    return value
+def given_options(context: typer.Context) -> set[str]:
+    """Return the parameters that the command line gives, even with their default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

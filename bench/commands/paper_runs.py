@@ -15,7 +15,7 @@ from bench.paper.method import Fault, text_of
 from bench.process.launcher import SharedLaunchers
 from bench.records import Status
 from bench.reporting import folders
-from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
+from bench.results.run_folder import RunFolder
 
 SCRIPT: Final = "bench.paper.script:main"
 """Worker that measures with the method of the paper."""
@@ -73,11 +73,9 @@ def _carry_out(
     experiment, script = _experiment(step), None
     if step.method is not None:
         script = runs.Script(worker=SCRIPT, method=step.method, says=text_of(step.method))
-    if is_begun(path):
-        return runs.resume(path, display, given=experiment, launch=launch, script=script).interrupted
-    clear_unbegun(path)
-    done = runs.start(experiment, display, output=path, launch=launch, beside=beside, script=script)
-    return done.interrupted
+    return runs.start_or_resume(
+        path, experiment, display, launch=launch, beside=beside, script=script
+    ).interrupted
 
 
 def _experiment(step: Step) -> Experiment:

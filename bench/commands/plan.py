@@ -14,7 +14,7 @@ from bench.units import BYTES, counted, with_unit
 
 
 def plan(
-    source: ConfigArgument,
+    source: ConfigArgument = None,
     variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,

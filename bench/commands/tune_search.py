@@ -16,8 +16,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-import pandas as pd
-
 from bench.commands import lifecycle as runs
 from bench.commands.requests import alone, read_request, write_request
 from bench.grid import config, plan
@@ -25,7 +23,6 @@ from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Job
 from bench.machine import environment
-from bench.machine.environment import in_short
 from bench.measure import preflight
 from bench.messages import Progress
 from bench.process.launcher import SharedLaunchers
@@ -33,23 +30,19 @@ from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.rendering import REPORT_STEM
 from bench.results.files import read_json, to_csv, write_whole
-from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
+from bench.results.run_folder import RunFolder, check_free, free_path, is_begun
 from bench.stats.intervals import MIN_ROUNDS
-from bench.tuning import answers
-from bench.tuning.answers import NOT_MEASURED, Verdict, verdict
+from bench.tuning.report import file_text, format_budget
 from bench.tuning.request import REQUEST_NAME, Request, check_file
-from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Done, Search, Stage
-from bench.tuning.space import PLAIN_NAME, axes, plain
-from bench.tuning.tuned import Circumstances, file_text, format_budget, standing, tuned_on
+from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Search, Stage, answered, table
+from bench.tuning.space import PLAIN_NAME, Candidate, axes, plain
+from bench.tuning.verdict import Verdict, verdict
 from vsr_model.errors import BadInput
 
 STEM: Final = "tune"
 TUNED_NAME: Final = "tuned.yaml"
 TABLE_NAME: Final = "tune.csv"
 SPENT_NAME: Final = "spent.json"
-TABLE_COLUMNS: Final = (
-    "stage", "backend", "settings", "status", "reason", "rounds", "speedup", "output_psnr_db",
-)  # fmt: skip
 
 Say = Callable[[str], None]
 Clock = Callable[[], float]
@@ -60,21 +53,14 @@ class Tuned:
     """Result of a search."""
 
     folder: Path
-    interrupted: bool
+    asked: Request
+    interrupted: bool = False
+    stages: tuple[Stage, ...] = ()
+    out_of_time: bool = False  # before the search came to its own end
     verdict: Verdict | None = None  # None where it was interrupted, or has no answer
     no_answer: str = ""  # why there is none: no file is written then
     file: Path | None = None
     unwritten: str = ""  # why it is the one in the folder, and not the one that was asked for
-    used_as: str = ""  # what a command line names the backend by
-    name: str = ""
-    tried: int = 0
-    stages: tuple[Done, ...] = ()
-    out_of_time: bool = False  # before the search came to its own end
-
-
-def device_here(experiment: Experiment, launch: SharedLaunchers) -> str:
-    """Return `cuda` where this machine has such a device, otherwise `cpu`."""
-    return "cpu" if _unavailable(experiment, "cuda", launch) else "cuda"
 
 
 def start(
@@ -96,8 +82,7 @@ def start(
     if device is not None:
         ask(device)  # what is wrong is found before a process is started
     with SharedLaunchers() as launch:
-        asked = ask(device or device_here(experiment, launch))
-        plan.cells(experiment, asked.filters)
+        asked = ask(device or ("cpu" if _unavailable(experiment, "cuda", launch) else "cuda"))
         if reason := _unavailable(experiment, asked.device, launch, asked.filters):
             raise BadInput(f"--device {asked.device}: {reason}")
         folder = folder or free_path(f"{STEM}-{experiment.name}")
@@ -122,31 +107,23 @@ def again(folder: Path) -> str:
     return f"vsr-bench tune --resume {folder}"
 
 
-class _OutOfTime(KeyboardInterrupt):
-    """An interrupt that ends a run between two jobs, when the time is over; finished jobs are kept."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class _Limited:
-    """An observer that stops before a job that may not begin; `ended` is called after each."""
+    """An observer that interrupts the run before a job that may not start; finished jobs are kept."""
 
-    def __init__(self, inner: Observer, may_start: Callable[[Job], bool], ended: Callable[[], None]) -> None:
-        self._inner, self._may_start, self._ended = inner, may_start, ended
+    inner: Observer
+    may_start: Callable[[Job], bool]
 
     def job_started(self, job: Job) -> None:
-        if not self._may_start(job):
-            raise _OutOfTime
-        self._inner.job_started(job)
+        if not self.may_start(job):
+            raise KeyboardInterrupt
+        self.inner.job_started(job)
 
     def job_progressed(self, job: Job, progress: Progress) -> None:
-        self._inner.job_progressed(job, progress)
+        self.inner.job_progressed(job, progress)
 
     def job_ended(self, job: Job, record: CellRecord) -> None:
-        self._inner.job_ended(job, record)
-        self._ended()
-
-
-class _Interrupted(Exception):  # noqa: N818 - no error: the user's wish, on its way up
-    """An interrupt by the user, in a stage."""
+        self.inner.job_ended(job, record)
 
 
 class _Tuning:
@@ -164,8 +141,7 @@ class _Tuning:
     ) -> None:
         self.folder, self.asked, self.experiment = folder, asked, experiment
         self.display, self.say, self.launch, self.clock = display, say, launch, clock
-        self.began_s = clock()
-        self.spent_before_s = _spent_before_s(folder)
+        self.began_s = clock() - _spent_before_s(folder)
         self.plain = plain(asked.device)
         self.search = Search(
             plain=self.plain,
@@ -175,127 +151,99 @@ class _Tuning:
 
     def done(self) -> Tuned:
         """Do all that is left, and return the answer."""
-        found: list[Done] = []
-        try:
-            confirmed = self._carried_out(found)
-        except (_Interrupted, KeyboardInterrupt):
-            return Tuned(folder=self.folder, interrupted=True)
-        except OSError as error:
-            raise runs.stopped(error, self.folder, again(self.folder)) from error
-        finally:
-            with suppress(OSError):
-                self._keep_spent()
-        everything = [*found, *([confirmed] if confirmed else [])]
-        ended = Tuned(
-            folder=self.folder,
-            interrupted=False,
-            name=self.asked.name,
-            tried=tried(everything),
-            stages=tuple(everything),
-            out_of_time=self.out_of_time,
-        )
-        try:
-            if everything:
-                write_whole(self.folder / TABLE_NAME, to_csv(table(everything)))
+        with runs.kept(self.folder, again(self.folder)):
+            found: list[Stage] = []
+            try:
+                confirmed = self._measured(found)
+            except KeyboardInterrupt:
+                return Tuned(folder=self.folder, asked=self.asked, interrupted=True)
+            finally:
+                with suppress(OSError):
+                    self._keep_spent()
+            stages = (*found, *([confirmed] if confirmed else ()))
+            ended = Tuned(folder=self.folder, asked=self.asked, stages=stages, out_of_time=self.out_of_time)
+            if stages:
+                write_whole(self.folder / TABLE_NAME, to_csv(table(stages)))
             if why := self._no_answer(found, confirmed):
                 return replace(ended, no_answer=why)
             best, other = self.search.best(found), self.search.runner_up(found)
-            answer = verdict(confirmed, self.plain, best, other)
-            file, unwritten = self._write(answer, everything)
-        except OSError as error:
-            raise runs.stopped(error, self.folder, again(self.folder)) from error
-        return replace(
-            ended, verdict=answer, file=file, unwritten=unwritten, used_as=self.asked.used_as(file)
-        )
+            return self._written(replace(ended, verdict=verdict(confirmed, self.plain, best, other)))
 
-    def _no_answer(self, found: Sequence[Done], confirmed: Done | None) -> str:
+    def _no_answer(self, found: Sequence[Stage], confirmed: Stage | None) -> str:
         """Return why the search has no answer, in a sentence, or an empty text if it has one.
 
         An unknown answer must not replace an existing backend file.
         """
-        within = format_budget(self.asked.within_s)
-        over = f"the time, {within}, was over before any backend was measured beside the plain network"
-        if not found:
-            return over
-        for one in (found[0], *([confirmed] if confirmed else [])):
-            of_plain = one.answers[self.plain]
+        for stage in (*found[:1], *([confirmed] if confirmed else ())):
+            of_plain = stage.answers[self.plain]
             if of_plain.status != Status.OK:
                 return (
-                    f"the plain network, which all is compared with, was not measured in {one.stage.name} "
-                    f"({of_plain.status}{f': {of_plain.reason}' if of_plain.reason else ''})"
+                    f"the plain network, which all is compared with, was not measured in {stage.name} "
+                    f"({of_plain.in_short})"
                 )
-        if any(
-            one.ratio(candidate, self.plain, right=False) is not None
-            for one in found
-            for candidate in one.answers
-            if not candidate.is_plain
-        ):
+        others = [(stage, candidate) for stage in found for candidate in stage.candidates]
+        if any(stage.speedup(candidate, right=False) is not None for stage, candidate in others):
             return ""
-        return over if self.out_of_time else "none of the backends that were tried could be measured"
+        if found and not self.out_of_time:
+            return "none of the backends that were tried could be measured"
+        within = format_budget(self.asked.within_s)
+        return f"the time, {within}, was over before any backend was measured beside the plain network"
 
-    def _carried_out(self, found: list[Done]) -> Done | None:
+    def _measured(self, found: list[Stage]) -> Stage | None:
         """Run the stages into `found` and return the confirmation, or None with nothing to confirm."""
         confirm = self.folder / CONFIRM
         over = is_begun(confirm)  # then the search is, whatever time there was
-        while (stage := self.search.next_stage(found)) is not None:
+        while not self.out_of_time and (stage := self.search.next_stage(found)) is not None:
             path = self.folder / f"{len(found) + 1}-{stage.name}"
             if (over or self._search_is_over()) and not is_begun(path):
                 self.out_of_time = True
-                break
-            found.append(self._stage(path, stage, read_only=over))
-            if self.out_of_time:
-                break
+            else:
+                found.append(self._stage(path, stage, read_only=over))
         if self.search.best(found) == self.plain:
             return None
         return self._stage(confirm, self.search.confirmation(found))
 
-    def _stage(self, path: Path, stage: Stage, *, read_only: bool = False) -> Done:
-        experiment = _experiment_of(stage, self.experiment, self.search, self.asked)
+    def _stage(self, path: Path, stage: Stage, *, read_only: bool = False) -> Stage:
+        experiment = _experiment_of(stage, self.experiment, self.plain, self.asked.min_psnr_db)
         if not read_only and not _is_whole(path):
             names = ", ".join(candidate.name for candidate in stage.candidates)
             self.say(f"{path.name}: {PLAIN_NAME}, {names}")
             self._run(path, stage, experiment)
         run = RunFolder.open(path)
         run.check_config(experiment)
-        return answers.done(stage, self.plain, run.cells(), run.records())
+        return answered(stage, self.plain, run.cells(), run.tables())
 
     def _run(self, path: Path, stage: Stage, experiment: Experiment) -> None:
-        """Measure what is left of a stage, until the time is over."""
-        stopped: list[bool] = []
+        """Measure what is left of a stage, until the time is over. Raises KeyboardInterrupt."""
+        stopped = False
 
         def may_start(job: Job) -> bool:
+            nonlocal stopped
             if stage.name == CONFIRM:
-                allowed = job.round < MIN_ROUNDS or self._spent_s() < self.asked.within_s
+                stopped = job.round >= MIN_ROUNDS and self._spent_s() >= self.asked.within_s
             else:
                 plain_known = job.cell.backend.name == PLAIN_NAME and job.round == 0
-                allowed = plain_known or not self._search_is_over()
-            if not allowed:
-                stopped.append(True)
-            return allowed
+                stopped = not plain_known and self._search_is_over()
+            return not stopped
 
         @contextmanager
         def display(jobs: Sequence[Job], measure: Measure) -> Iterator[Observer]:
             with self.display(jobs, measure) as inner:
-                yield _Limited(inner, may_start, self._keep_spent)
+                yield _Limited(inner=inner, may_start=may_start)
 
-        if is_begun(path):
-            outcome = runs.resume(path, display, given=experiment, launch=self.launch)
-        else:
-            clear_unbegun(path)
-            outcome = runs.start(
-                experiment, display, filters=self.asked.filters, output=path, launch=self.launch
-            )
-        if stopped:
-            self.out_of_time = True
-        elif outcome.interrupted:
-            raise _Interrupted
+        outcome = runs.start_or_resume(
+            path, experiment, display, filters=self.asked.filters, launch=self.launch
+        )
+        if outcome.interrupted and not stopped:
+            raise KeyboardInterrupt
+        self.out_of_time = self.out_of_time or stopped
 
     def _search_is_over(self) -> bool:
         """Return whether the remaining time is for the confirmation."""
         return self._spent_s() + self._confirmation_s() > self.asked.within_s
 
     def _spent_s(self) -> float:
-        return self.spent_before_s + self.clock() - self.began_s
+        return self.clock() - self.began_s
 
     def _keep_spent(self) -> None:
         """Store the time spent for a resumed search: the rounds alone leave out the time between them."""
@@ -314,81 +262,34 @@ class _Tuning:
                 longest[record.cell] = max(longest.get(record.cell, 0.0), record.round_wall_s)
         return min(3 * CONFIRM_ROUNDS * sum(longest.values()), self.asked.within_s / 2)
 
-    def _write(self, answer: Verdict, everything: Sequence[Done]) -> tuple[Path, str]:
-        """Write the backend's file to the folder and where it was asked for; return its path.
+    def _written(self, ended: Tuned) -> Tuned:
+        """Write the backend's file to the folder and where it was asked for.
 
-        Where the latter fails, the path is that of the folder's file, and the reason comes with it.
+        Where the latter fails, the folder's is the one to use, and the reason comes with it.
         """
         own, file = self.folder / TUNED_NAME, self.asked.file
-        text = self._text(answer, everything, file)
-        write_whole(own, text)
+        write_whole(own, self._text(ended, file))
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text)
+            write_whole(file, self._text(ended, file))
         except OSError as error:
-            write_whole(own, self._text(answer, everything, own))
-            return own, f"{file} could not be written ({error.strerror})"
-        return file, ""
+            write_whole(own, self._text(ended, own))
+            return replace(ended, file=own, unwritten=f"{file} could not be written ({error.strerror})")
+        return replace(ended, file=file)
 
-    def _text(self, answer: Verdict, everything: Sequence[Done], file: Path) -> str:
-        run = RunFolder.open(self.folder / f"1-{everything[0].stage.name}")
+    def _text(self, ended: Tuned, file: Path) -> str:
+        assert ended.verdict is not None
+        first = RunFolder.open(self.folder / f"1-{ended.stages[0].name}")
+        used_as = self.asked.used_as(file)
         return file_text(
-            self.asked.name,
-            answer,
-            tuned_on(run.environment, self.asked.device),
-            Circumstances(
-                experiment=self.experiment.name,
-                clips=tuple(dict.fromkeys("/".join(cell.clip_id) for cell in run.cells())),
-                network="; ".join(model.in_short for model in self.experiment.models),
-                machine=in_short(run.environment),
-                code=run.code.in_short if run.code else "not known",
-                when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-                within=format_budget(self.asked.within_s),
-                min_psnr_db=self.asked.min_psnr_db,
-                tried=tried(everything),
-                folder=self.folder.name,
-                used_as=self.asked.used_as(file),
-            ),
-            everything,
+            self.asked, ended.verdict, ended.stages, first, used_as=used_as, when=datetime.now(UTC)
         )
 
 
-def table(everything: Sequence[Done]) -> pd.DataFrame:
-    """Return tune.csv: a row per stage and backend, in the order of measuring."""
-    rows = []
-    for one in everything:
-        base = next(candidate for candidate in one.answers if candidate.is_plain)
-        for candidate, answer in one.answers.items():
-            ratio = one.ratio(candidate, base)
-            rows.append(
-                {
-                    "stage": one.stage.name,
-                    "backend": candidate.name,
-                    "settings": "; ".join(f"{name}: {value}" for name, value in candidate.fields),
-                    "status": answer.status,
-                    "reason": answer.reason,
-                    "rounds": min(map(len, answer.levels.values()), default=0),
-                    "speedup": None if ratio is None else 1 / ratio,
-                    "output_psnr_db": answer.psnr_db,
-                }
-            )
-    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
-
-
-def lines(found: Tuned) -> list[tuple[str, str, str]]:
-    """Return stage, backend and result of those with a speed or a reason, for a terminal."""
-    return [
-        (one.stage.name, candidate.name, standing(one, candidate, next(iter(one.answers))))
-        for one in found.stages
-        for candidate in one.answers
-        if not candidate.is_plain
-    ]
-
-
-def _experiment_of(stage: Stage, experiment: Experiment, search: Search, asked: Request) -> Experiment:
+def _experiment_of(stage: Stage, experiment: Experiment, start: Candidate, min_psnr_db: float) -> Experiment:
     """Return the run of a stage: the grid's clips on the plain network and timed candidates."""
-    backends = [search.plain.entry(PLAIN_NAME)]
-    backends += [candidate.entry(min_psnr_db=asked.min_psnr_db) for candidate in stage.candidates]
+    backends = [start.entry(PLAIN_NAME)]
+    backends += [candidate.entry(min_psnr_db=min_psnr_db) for candidate in stage.candidates]
     measure = {
         "warmup": 1,
         "repetitions": {"min": 3, "max": 10, "target": 0.02, "budget_s": 2.0},
@@ -421,18 +322,7 @@ def _unavailable(
 ) -> str | None:
     """Return why the plain network cannot run on a device here, asked of a worker, or None."""
     stage = Stage(name="ask", candidates=(), rounds=1)
-    search = Search(plain=plain(device), axes=())
-    asked = Request(
-        filters=(),
-        device=device,
-        within_s=1.0,
-        min_psnr_db=80.0,
-        without=(),
-        cores=1,
-        name=STEM,
-        output=None,
-    )
-    cells = plan.cells(_experiment_of(stage, experiment, search, asked), filters)
+    cells = plan.cells(_experiment_of(stage, experiment, plain(device), 80.0), filters)
     with launch(environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]) as launcher:
         answer = preflight.ask(launcher, cells)
     reasons = {preflight.skip_reason(cell, answer) for cell in cells}
@@ -444,20 +334,8 @@ def _records_below(folder: Path) -> list[CellRecord]:
 
 
 def _spent_before_s(folder: Path) -> float:
-    """Return the seconds that a search has taken; if killed at its start, those of its rounds."""
+    """Return the seconds that a search has taken; if killed, those of its rounds."""
     rounds_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
     path = folder / SPENT_NAME
     kept = read_json(path).get("spent_s") if path.is_file() else None
     return max(rounds_s, kept) if isinstance(kept, int | float) else rounds_s
-
-
-def tried(everything: Sequence[Done]) -> int:
-    """Return the number of backends with a record beside the plain network, skipped ones included."""
-    return len(
-        {
-            answer.candidate
-            for one in everything
-            for answer in one.answers.values()
-            if not answer.candidate.is_plain and answer.status != NOT_MEASURED
-        }
-    )

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.grid.backend_file import SUFFIXES, folders, read_backends, user_folder
+from bench.grid.backend_file import SUFFIXES, find, read_backends, user_folder
 from bench.grid.config_backend import BACKEND_NAMES
 from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
 from bench.tuning.space import axes, fields_tried
@@ -21,6 +21,8 @@ _UNIT_S: Final = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 MIN_WITHIN_S: Final = 1.0
 MAX_WITHIN_S: Final = 86_400.0
+MAX_PSNR_DB: Final = 300.0
+MAX_NAME: Final = 64
 
 CLIP_AXES: Final = ("model", "input", "batch", "frames", "size")
 """Axes that may filter a search's cells: its backends are its own."""
@@ -34,10 +36,10 @@ class Request(BaseModel):
     filters: tuple[str, ...]
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)]
     within_s: Annotated[float, Field(gt=0, le=MAX_WITHIN_S)]
-    min_psnr_db: Annotated[float, Field(gt=0, le=300)]
+    min_psnr_db: Annotated[float, Field(gt=0, le=MAX_PSNR_DB)]
     without: tuple[str, ...]
     cores: Annotated[int, Field(ge=1)]
-    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
     output: str | None  # the file that the backend is written to; None: the user's own of that name
 
     @property
@@ -45,22 +47,15 @@ class Request(BaseModel):
         return user_folder() / f"{self.name}.yaml" if self.output is None else Path(self.output)
 
     def used_as(self, file: Path) -> str:
-        """Return the name of the file's backend for a command line.
-
-        This is its own name if looking that up leads to the file, once it exists, and otherwise the path.
-        """
-        for place in folders():
-            for path in (place / f"{self.name}{suffix}" for suffix in SUFFIXES):
-                if path.resolve() == file.resolve():
-                    return self.name
-                if path.is_file():  # it comes first
-                    return str(file)
-        return str(file)
+        """Return what a command line names the file's backend by: its name where that leads to the file."""
+        leads_to = find(self.name)
+        by_name = file == self.file and self.output is None and leads_to in (None, file)
+        return self.name if by_name else str(file)
 
 
 def request(
-    *,
     device: str,
+    *,
     cores: int,
     within: str = "5min",
     min_psnr_db: float = 80.0,
@@ -75,16 +70,21 @@ def request(
     """
     if not re.match(DEVICE_PATTERN, device):
         raise BadInput(f"--device: should be cpu, cuda or a GPU by its number as in cuda:1, not {device!r}")
-    if not re.match(NAME_PATTERN, name) or len(name) > 64:
+    if not re.match(NAME_PATTERN, name) or len(name) > MAX_NAME:
         raise BadInput(
-            f"--name: should consist of at most 64 letters, digits, '.', '_' and '-', not {name!r}"
+            f"--name: should consist of at most {MAX_NAME} letters, digits, '.', '_' and '-', not {name!r}"
         )
     if name in BACKEND_NAMES:
         raise BadInput(f"--name: {name!r} is a backend that needs no file; give it another name")
-    if not 0 < min_psnr_db <= 300:
-        raise BadInput(f"--min-psnr-db: should be above 0 and at most 300, not {min_psnr_db:g}")
+    if not 0 < min_psnr_db <= MAX_PSNR_DB:
+        raise BadInput(f"--min-psnr-db: should be above 0 and at most {MAX_PSNR_DB:g}, not {min_psnr_db:g}")
     for text in filters:
-        check_filter(text)
+        axis, equals, _ = text.partition("=")
+        if not equals or axis in ("backend", "cell"):
+            raise BadInput(
+                f"--filter {text}: would leave out some of the search's own backends; here a filter is by "
+                f"{', '.join(CLIP_AXES)}, and --without leaves a field of a backend alone"
+            )
     known = fields_tried(device)
     for field in without:
         if field not in known:
@@ -97,7 +97,7 @@ def request(
     asked = Request(
         filters=tuple(filters),
         device=device,
-        within_s=seconds_of(within),
+        within_s=_seconds_of(within),
         min_psnr_db=min_psnr_db,
         without=tuple(without),
         cores=cores,
@@ -106,16 +106,6 @@ def request(
     )
     check_file(asked.file)
     return asked
-
-
-def check_filter(text: str) -> None:
-    """Check that a filter leaves the search's own backends alone. Raises BadInput where it does not."""
-    axis, equals, _ = text.partition("=")
-    if not equals or axis in ("backend", "cell"):
-        raise BadInput(
-            f"--filter {text}: would leave out some of the search's own backends; here a filter is by "
-            f"{', '.join(CLIP_AXES)}, and --without leaves a field of a backend alone"
-        )
 
 
 def check_file(path: Path) -> None:
@@ -144,11 +134,8 @@ def check_file(path: Path) -> None:
         ) from None
 
 
-def seconds_of(text: str) -> float:
-    """Parse `5min`, `90s`, `1h` or a plain number into seconds.
-
-    Raises BadInput for anything else, and for less than MIN_WITHIN_S or more than MAX_WITHIN_S.
-    """
+def _seconds_of(text: str) -> float:
+    """Parse `5min`, `90s`, `1h` or a plain number into seconds. Raises BadInput for anything else."""
     read = _DURATION.fullmatch(text)
     seconds = 0.0 if read is None else float(read[1]) * _UNIT_S[(read[2] or "s").lower()]
     if not MIN_WITHIN_S <= seconds <= MAX_WITHIN_S:

@@ -8,14 +8,20 @@ MIN_GAIN. All of a stage is measured in turn with the plain network, and compare
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Final
 
-from bench.records import Status
+import pandas as pd
+
+from bench.grid.plan import Cell
+from bench.grid.spans import FORWARD
+from bench.records import SEVERITY, Pass, Phase, Status
+from bench.results.tables import Tables
 from bench.stats.changes import of_pairs
-from bench.stats.intervals import CONFIDENCE
-from bench.tuning.space import Axis, Candidate, alone, is_possible, neighbours
+from bench.stats.intervals import CONFIDENCE, Ratio
+from bench.tuning.format import decibels, times
+from bench.tuning.space import Axes, Candidate, alone, is_possible, neighbours
 
 ALONE: Final = "alone"
 TOGETHER: Final = "together"
@@ -32,162 +38,214 @@ MIN_GAIN: Final = 0.01
 HOPELESS: Final = 1.5
 """A value that alone takes this many times as long as the plain network is not tried with others."""
 
-Levels = Mapping[str, Mapping[int, float]]
-"""A candidate's seconds by clip and round."""
+NOT_MEASURED: Final = "not measured"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A run of the plain backend and these candidates."""
-
-    name: str
-    candidates: tuple[Candidate, ...]  # without the plain one
-    rounds: int
+TABLE_COLUMNS: Final = (
+    "stage", "backend", "settings", "status", "reason", "rounds", "speedup", "output_psnr_db",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The outcome of a candidate in a stage."""
 
-    candidate: Candidate
-    levels: Levels = field(default_factory=dict)  # of the rounds with the right answer
+    levels: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # seconds by clip and round
     status: str = "ok"  # the worst of its cells, as a record has it; not measured where there is none
     reason: str = ""
     psnr_db: float | None = None  # the worst
 
+    @property
+    def in_short(self) -> str:
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
-    """A stage with its answers, the plain network's among them; it may have been ended early."""
+class Stage:
+    """A run of the plain backend and these candidates, with its answers so far; it may be ended early."""
 
-    stage: Stage
-    answers: Mapping[Candidate, Answer]
+    name: str
+    candidates: tuple[Candidate, ...]  # without the plain one
+    rounds: int
+    answers: Mapping[Candidate, Answer] = field(default_factory=dict)  # the plain network's is the first
 
-    def ratio(self, candidate: Candidate, plain: Candidate, *, right: bool = True) -> float | None:
-        """Return a candidate's time over the plain network's, by rounds, the mean over the clips that both
-        have.
+    @property
+    def plain(self) -> Candidate:
+        return next(iter(self.answers))
+
+    def speedup(self, candidate: Candidate, *, right: bool = True) -> float | None:
+        """Return the plain network's time over a candidate's, by rounds, the mean over the clips of both.
 
         None where there is none: a stage that is ended early comes to some clips only, or to no candidate.
-
         Where its answer need not be `right`, that of an inaccurate one, too.
         """
         statuses = (Status.OK,) if right else (Status.OK, Status.INACCURATE)
-        one, base = self.answers.get(candidate), self.answers.get(plain)
-        if one is None or base is None or one.status not in statuses:
+        if candidate not in self.answers or self.answers[candidate].status not in statuses:
             return None
-        found = []
-        for clip, levels in one.levels.items():
-            shared = sorted(levels.keys() & base.levels.get(clip, {}).keys())
-            if not shared:
-                continue
-            pairs = of_pairs(
-                [base.levels[clip][number] for number in shared],
-                [levels[number] for number in shared],
-                CONFIDENCE,
-            )
-            found.append(math.log(pairs.ratio))
-        return math.exp(fmean(found)) if found else None
+        found = by_clip(self.answers[self.plain], self.answers[candidate])
+        return math.exp(fmean(map(math.log, found.values()))) if found else None
+
+    def ranked(self) -> list[Candidate]:
+        """Return the candidates that have a speedup, the fastest first."""
+        known = {one: speed for one in self.answers if (speed := self.speedup(one)) is not None}
+        known.pop(self.plain, None)
+        return sorted(known, key=lambda one: known[one], reverse=True)
+
+    def standing(self, candidate: Candidate) -> str:
+        """Return a candidate's speedup and error, or why it has none."""
+        answer, speed = self.answers[candidate], self.speedup(candidate)
+        return answer.in_short if speed is None else f"{times(speed)} {decibels(answer.psnr_db)}".rstrip()
+
+
+def paired(base: Mapping[int, float], new: Mapping[int, float]) -> Ratio | None:
+    """Return the ratio of speeds, new over base, in the rounds that both have; None where there are none."""
+    rounds = sorted(base.keys() & new.keys())
+    if not rounds:
+        return None
+    return of_pairs([new[number] for number in rounds], [base[number] for number in rounds], CONFIDENCE)
+
+
+def by_clip(base: Answer, new: Answer) -> dict[str, float]:
+    """Return the ratio of speeds, new over base, for each clip that both have rounds of."""
+    shared = {clip: paired(base.levels[clip], new.levels[clip]) for clip in base.levels if clip in new.levels}
+    return {clip: found.ratio for clip, found in shared.items() if found is not None}
+
+
+def answered(stage: Stage, plain: Candidate, cells: Sequence[Cell], tables: Tables) -> Stage:
+    """Return the stage with the answers of its run, whole or not."""
+    calls = tables.samples
+    timed = calls[
+        (calls["pass"] == Pass.END_TO_END) & (calls["phase"] == Phase.STEADY) & (calls["stage"] == FORWARD)
+    ]
+    levels = timed.groupby(["cell", "round"])["wall_s"].median()
+    answers = {}
+    for candidate in (plain, *stage.candidates):
+        own = {cell.id: "/".join(cell.clip_id) for cell in cells if cell.backend.name == candidate.name}
+        rounds = tables.cells[tables.cells["cell"].isin(own)]
+        if rounds.empty:
+            answers[candidate] = Answer(status=NOT_MEASURED)
+            continue
+        status = max(map(Status, rounds["status"]), key=SEVERITY.__getitem__)
+        reasons = rounds[(rounds["status"] == status) & (rounds["reason"] != "")]["reason"]
+        errors = rounds["output_psnr_db"].dropna()
+        answers[candidate] = Answer(
+            levels={
+                clip: levels[cell].to_dict() if cell in levels.index.get_level_values("cell") else {}
+                for cell, clip in own.items()
+            },
+            status=str(status),
+            reason=next(iter(reasons), ""),
+            psnr_db=None if errors.empty else float(errors.min()),
+        )
+    return replace(stage, answers=answers)
+
+
+def table(stages: Sequence[Stage]) -> pd.DataFrame:
+    """Return tune.csv: a row per stage and backend, in the order of measuring."""
+    rows = [
+        (
+            stage.name, candidate.name, "; ".join(f"{name}: {value}" for name, value in candidate.fields),
+            answer.status, answer.reason, min(map(len, answer.levels.values()), default=0),
+            stage.speedup(candidate), answer.psnr_db,
+        )
+        for stage in stages
+        for candidate, answer in stage.answers.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+
+
+def standings(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:
+    """Return stage, backend and result of everything but the plain network."""
+    return [
+        (stage.name, candidate.name, stage.standing(candidate))
+        for stage in stages
+        for candidate in stage.answers
+        if not candidate.is_plain
+    ]
+
+
+def tried(stages: Sequence[Stage]) -> int:
+    """Return the number of backends with a record beside the plain network, skipped ones included."""
+    return len(
+        {
+            candidate
+            for stage in stages
+            for candidate, answer in stage.answers.items()
+            if not candidate.is_plain and answer.status != NOT_MEASURED
+        }
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The space of a search, and its decisions."""
+    """The space of a search, and its decisions; stages that are given have answers."""
 
     plain: Candidate
-    axes: tuple[Axis, ...]
+    axes: Axes
 
-    def next_stage(self, done: Sequence[Done]) -> Stage | None:
+    def next_stage(self, done: Sequence[Stage]) -> Stage | None:
         """Return the stage to measure next; None where the search has come to its end."""
         if not done:
             return Stage(name=ALONE, candidates=tuple(alone(self.plain, self.axes)), rounds=ALONE_ROUNDS)
         start = self.best(done)
         if len(done) > 1 and not self._has_improved(done):
             return None
-        hopeful = self._hopeful(done[0])
-        known = {candidate for one in done for candidate in one.answers}
-        new = [*self._everything_that_paid(done), *neighbours(start, hopeful)]
+        paid = self._everything_that_paid(done[0]) if len(done) == 1 else []
+        known = {candidate for stage in done for candidate in stage.answers}
+        new = [*paid, *neighbours(start, self._hopeful(done[0]))]
         new = [candidate for candidate in dict.fromkeys(new) if candidate not in known]
         if not new:
             return None
         again = () if start.is_plain else (start,)
         return Stage(name=f"{TOGETHER}-{len(done)}", candidates=(*again, *new), rounds=TOGETHER_ROUNDS)
 
-    def best(self, done: Sequence[Done]) -> Candidate:
-        """Return the fastest of the last stage that has any answer; the plain network where nothing is
-        faster.
-        """
-        for one in reversed(done):
-            found = self._ranked(one)
-            if found:
-                return found[0] if (one.ratio(found[0], self.plain) or 1.0) < 1 else self.plain
+    def best(self, done: Sequence[Stage]) -> Candidate:
+        """Return the fastest of the last stage that has any; the plain network where nothing is faster."""
+        for stage in reversed(done):
+            for fastest in stage.ranked()[:1]:
+                return fastest if (stage.speedup(fastest) or 1.0) > 1 else self.plain
         return self.plain
 
-    def runner_up(self, done: Sequence[Done]) -> Candidate | None:
+    def runner_up(self, done: Sequence[Stage]) -> Candidate | None:
         """Return the fastest but the best, by its latest answer; None where no other is faster than plain."""
-        best = self.best(done)
-        latest = {
-            candidate: ratio
-            for one in done
-            for candidate in one.answers
-            if (ratio := one.ratio(candidate, self.plain)) is not None
-        }
-        others = [one for one in latest if one not in (best, self.plain) and latest[one] < 1]
-        return min(others, key=lambda one: latest[one], default=None)
+        latest = {one: stage.speedup(one) or 0.0 for stage in done for one in stage.ranked()}
+        latest.pop(self.best(done), None)
+        fastest = max(latest, key=lambda one: latest[one], default=self.plain)
+        return fastest if latest.get(fastest, 0.0) > 1 else None
 
-    def confirmation(self, done: Sequence[Done]) -> Stage:
+    def confirmation(self, done: Sequence[Stage]) -> Stage:
         """Return the last stage: a fresh measurement of the best, the plain network and the runner-up."""
-        best, other = self.best(done), self.runner_up(done)
-        candidates = () if best.is_plain else (best,)
-        return Stage(
-            name=CONFIRM, candidates=(*candidates, *((other,) if other else ())), rounds=CONFIRM_ROUNDS
-        )
+        both = (self.best(done), self.runner_up(done))
+        wanted = tuple(one for one in both if one is not None and not one.is_plain)
+        return Stage(name=CONFIRM, candidates=wanted, rounds=CONFIRM_ROUNDS)
 
-    def _ranked(self, one: Done) -> list[Candidate]:
-        """Return the candidates of a stage that have a ratio, the fastest first."""
-        ratios = {
-            candidate: ratio
-            for candidate in one.answers
-            if not candidate.is_plain and (ratio := one.ratio(candidate, self.plain)) is not None
-        }
-        return sorted(ratios, key=lambda candidate: ratios[candidate])
-
-    def _has_improved(self, done: Sequence[Done]) -> bool:
+    def _has_improved(self, done: Sequence[Stage]) -> bool:
         """Return whether the last stage's best is clearly faster than its starting point."""
         before, best = self.best(done[:-1]), self.best(done)
-        if best == before:
-            return False
-        was = 1.0 if before.is_plain else done[-1].ratio(before, self.plain)
-        now = done[-1].ratio(best, self.plain)
-        return was is not None and now is not None and now < was * (1 - MIN_GAIN)
+        was, now = done[-1].speedup(before), done[-1].speedup(best)
+        return was is not None and now is not None and now * (1 - MIN_GAIN) > was
 
-    def _hopeful(self, first: Done) -> tuple[Axis, ...]:
+    def _hopeful(self, first: Stage) -> Axes:
         """Return the axes without the values that alone failed or were far too slow.
 
-        A value that is inaccurate alone may be right with others, which do a part of its work otherwise.
+        A value that is inaccurate alone may be right with others, which do a part of its work otherwise; one
+        that cannot be alone may be possible with others.
         """
-        kept = []
-        for axis in self.axes:
-            values = []
-            for value in axis.values:
-                candidate = self.plain.with_value(axis.field, value)
-                ratio = first.ratio(candidate, self.plain, right=False)
-                untried = candidate not in first.answers  # alone it cannot be, with others it may
-                if untried or (ratio is not None and ratio < HOPELESS):
-                    values.append(value)
-            if values:
-                kept.append(Axis(field=axis.field, values=tuple(values)))
-        return tuple(kept)
 
-    def _everything_that_paid(self, done: Sequence[Done]) -> list[Candidate]:
+        def is_hopeful(candidate: Candidate) -> bool:
+            speed = first.speedup(candidate, right=False)
+            return candidate not in first.answers or (speed is not None and speed > 1 / HOPELESS)
+
+        return {
+            name: tuple(value for value in values if is_hopeful(self.plain.with_value(name, value)))
+            for name, values in self.axes.items()
+        }
+
+    def _everything_that_paid(self, first: Stage) -> list[Candidate]:
         """Combine each field's fastest value, if faster alone, less what contradicts those before it."""
-        if len(done) > 1:
-            return []
         found = self.plain
-        for candidate in self._ranked(done[0]):
+        for candidate in first.ranked():
             ((name, value),) = candidate.fields
-            ratio = done[0].ratio(candidate, self.plain)
-            if ratio is None or ratio >= 1 or found.value(name) is not None:
-                continue
-            more = found.with_value(name, value)
-            found = more if is_possible(more) else found
+            if (first.speedup(candidate) or 0.0) > 1 and found.value(name) is None:
+                more = found.with_value(name, value)
+                found = more if is_possible(more) else found
         return [found] if len(found.fields) > 1 else []

@@ -4,7 +4,7 @@ What moves clips (`transfer`) is not among them: the search is for the call with
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,12 +25,8 @@ MANY_CORES: Final = 4
 _SHORT: Final = {"cudnn_autotune": "autotune", "bfloat16": "bf16", "float16": "fp16"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """A field of a backend, and the values to try beside its default."""
-
-    field: str  # as in a YAML; `from` is the backend that it derives from
-    values: tuple[Any, ...]
+Axes = Mapping[str, tuple[Any, ...]]
+"""The values to try of each field of a backend beside its default; `from` is the backend it derives from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +69,15 @@ class Candidate:
 
     def entry(self, name: str | None = None, min_psnr_db: float | None = None) -> dict[str, Any]:
         """Return the candidate as a grid's backend."""
-        fields = dict(self.fields)
-        entry = {"name": name or self.name, "from": fields.pop("from", self.origin)}
-        if self.device is not None:
-            entry["device"] = self.device
-        entry |= fields
-        return entry if min_psnr_db is None else {**entry, "min_psnr_db": min_psnr_db}
-
-    def spec(self, min_psnr_db: float | None = None) -> BackendSpec:
-        return BackendSpec.model_validate(self.entry(min_psnr_db=min_psnr_db))
+        fields = {
+            "name": name or self.name, "from": self.origin, "device": self.device, **dict(self.fields),
+            "min_psnr_db": min_psnr_db,
+        }  # fmt: skip
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def backend(self) -> Backend:
-        return resolve(self.spec())
+        return resolve(BackendSpec.model_validate(self.entry()))
 
 
 def plain(device: str) -> Candidate:
@@ -100,43 +92,35 @@ def plain(device: str) -> Candidate:
 
 def axes(
     device: str, *, cores: int = 1, min_psnr_db: float = 80.0, without: Sequence[str] = ()
-) -> tuple[Axis, ...]:
+) -> dict[str, tuple[Any, ...]]:
     """Return what is tried on a device, the most promising first; `without` are fields to leave alone.
 
     `cores` are the logical ones that the process may run on.
     """
-    every = _cpu(cores) if device == "cpu" else _CUDA
-    kept = []
-    for axis in every:
-        values = tuple(
-            value
-            for value in axis.values
-            if not isinstance(value, str) or PRECISION_REACHES_DB.get(value, min_psnr_db) >= min_psnr_db
-        )
-        if values and axis.field not in without:
-            kept.append(Axis(field=axis.field, values=values))
-    return tuple(kept)
+    known = _cpu(cores) if device == "cpu" else _CUDA
+    reach = {
+        name: tuple(one for one in values if PRECISION_REACHES_DB.get(str(one), min_psnr_db) >= min_psnr_db)
+        for name, values in known.items()
+        if name not in without
+    }
+    return {name: values for name, values in reach.items() if values}
 
 
 def fields_tried(device: str) -> tuple[str, ...]:
     """Return the fields that a search on the device may set."""
-    return tuple(axis.field for axis in axes(device, cores=MANY_CORES, min_psnr_db=1.0))
+    return tuple(axes(device, cores=MANY_CORES, min_psnr_db=1.0))
 
 
-def alone(start: Candidate, of: Sequence[Axis]) -> list[Candidate]:
+def alone(start: Candidate, of: Axes) -> list[Candidate]:
     """Return the start with one value of one field each, without what no machine can run."""
-    return [
-        found
-        for axis in of
-        for value in axis.values
-        if (found := start.with_value(axis.field, value)) != start and is_possible(found)
-    ]
+    found = [start.with_value(name, value) for name, values in of.items() for value in values]
+    return [candidate for candidate in found if candidate != start and is_possible(candidate)]
 
 
-def neighbours(start: Candidate, of: Sequence[Axis]) -> list[Candidate]:
+def neighbours(start: Candidate, of: Axes) -> list[Candidate]:
     """Return the result of `alone`, and the start with one field back at its default."""
-    back = (start.with_value(axis.field, None) for axis in of if start.value(axis.field) is not None)
-    return [*alone(start, of), *(found for found in back if is_possible(found))]
+    back = [start.with_value(name, None) for name in of if start.value(name) is not None]
+    return [*alone(start, of), *filter(is_possible, back)]
 
 
 def is_possible(candidate: Candidate) -> bool:
@@ -144,24 +128,25 @@ def is_possible(candidate: Candidate) -> bool:
     return impossible(candidate.backend) is None
 
 
-def _cpu(cores: int) -> Iterator[Axis]:
-    yield Axis(field="convolution", values=("winograd", "im2col", "fft"))
-    yield Axis(field="memory_format", values=("channels_last",))
-    yield Axis(field="dtype", values=("bfloat16",))
-    if cores >= MANY_CORES:
-        yield Axis(field="threads", values=(cores // 2, cores))
-    yield Axis(field="compile", values=(True,))
+def _cpu(cores: int) -> Axes:
+    return {
+        "convolution": ("winograd", "im2col", "fft"),
+        "memory_format": ("channels_last",),
+        "dtype": ("bfloat16",),
+        "threads": (cores // 2, cores) if cores >= MANY_CORES else (),
+        "compile": (True,),
+    }
 
 
-_CUDA: Final = (
-    Axis(field="dtype", values=("bfloat16", "float16")),
-    Axis(field="fp32_precision", values=("tf32",)),
-    Axis(field="memory_format", values=("channels_last",)),
-    Axis(field="from", values=("cudnn_autotune",)),
-    Axis(field="cuda_graph", values=(True,)),
-    Axis(field="schedule", values=("pipelined",)),
-    Axis(field="compile", values=(True,)),
-)
+_CUDA: Final[Axes] = {
+    "dtype": ("bfloat16", "float16"),
+    "fp32_precision": ("tf32",),
+    "memory_format": ("channels_last",),
+    "from": ("cudnn_autotune",),
+    "cuda_graph": (True,),
+    "schedule": ("pipelined",),
+    "compile": (True,),
+}
 
 
 def _named(field: str, value: Any) -> str:

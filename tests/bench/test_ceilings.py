@@ -284,7 +284,7 @@ class TestRun:
         outcome = run.start(experiment(**GRID), Display(), output=tmp_path / "run", launch=launch)
         kept = read_ceilings(outcome.folder)
         assert [ceiling.moment for ceiling in kept] == [Moment.BEFORE] * 14 + [Moment.AFTER] * 14
-        assert {path.name for path in outcome.plots.files} == {"roofline.png", "roofline.svg"}
+        assert [path.name for path in outcome.images] == ["roofline.png"]
         lines = (outcome.folder / "roofline.csv").read_text().splitlines()
         assert len(lines) == 1 + 2 * 5
         assert len((outcome.folder / "ceilings.csv").read_text().splitlines()) == 1 + 28

@@ -327,6 +327,7 @@ def test_a_ladder_interrupted_and_gone_on_with(
     assert read_journal(out / "journal.jsonl")[:6] == before
     told = capsys.readouterr().out
     assert "channels_last" in told
+    assert "(ladder.png)" in told
     assert "note    Intervals are of fewer than six rounds" in told
     assert "skipped: no CUDA" in told
     table = pd.read_csv(out / "ladder.csv")
