@@ -1,19 +1,41 @@
-"""`vsr-bench paper`."""
+"""`vsr-bench paper`: the paper's experiments on this machine, one run after another, and their page."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from bench.commands import exits, paper_runs
+from bench.commands import exits
+from bench.commands import lifecycle as runs
 from bench.commands.progress import ProgressConsole, shown
 from bench.commands.requests import alone
-from bench.paper import claims, page
-from bench.paper import folder as folders
-from bench.paper.experiments import KEYS, Edition, Version, request
+from bench.grid import config, presets
+from bench.grid.config import Experiment
+from bench.paper import claims, experiments, page
+from bench.paper.experiments import (
+    KEYS,
+    Edition,
+    Fault,
+    Request,
+    Step,
+    Version,
+    is_done,
+    request,
+    runs_of,
+    text_of,
+)
+from bench.process.launcher import SharedLaunchers
 from bench.records import Status
+from bench.reporting import folders
+from bench.results.run_folder import RunFolder
 from vsr_model.errors import BadInput
+
+SCRIPT: Final = "bench.paper.script:main"
+"""Worker that measures with the method of the paper."""
 
 
 class Method(StrEnum):
@@ -72,7 +94,7 @@ def paper(
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
             raise BadInput("--resume: method, figures and folder are those it began with; give none of them")
-        folder, wanted = resume, folders.read_request(resume)
+        folder, wanted = resume, experiments.read_request(resume)
     else:
         if quick and brief:
             raise BadInput("--quick and --brief: give one of the two")
@@ -81,12 +103,12 @@ def paper(
             KEYS if figures is None else map(str.strip, figures.split(",")),
             Version.QUICK if quick else Version.BRIEF if brief else Version.FULL,
         )
-        folder = folders.begin(output, wanted)
+        folder = experiments.begin(output, wanted)
     again = f"vsr-bench paper --resume {folder}"
     typer.echo(f"{folder}: {len(wanted.steps)} runs; if they are stopped, {again} does the rest")
     try:
-        with alone(folder, folders.PAPER_NAME):
-            done = paper_runs.reproduce(folder, wanted, shown, ProgressConsole().out)
+        with alone(folder, experiments.PAPER_NAME):
+            done = reproduce(folder, wanted, shown, ProgressConsole().out)
             written = page.write(folder, wanted)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the rest, and the page: {again}")
@@ -104,3 +126,65 @@ def paper(
         raise typer.Exit(exits.SOME_FAILED)
     if fail_on_refuted and claims.refuted(written.found, wanted.methods[0]):
         raise typer.Exit(exits.FOUND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduced:
+    """Result of a reproduction: the runs done so far."""
+
+    statuses: Counter[Status]  # of the cells of all runs
+    done: int  # runs
+    interrupted: bool
+
+
+def reproduce(
+    folder: Path, wanted: Request, display: runs.DisplayFactory, progress: Callable[[str], None]
+) -> Reproduced:
+    """Do every missing run, in order; Ctrl-C keeps what is done.
+
+    `progress` is called with a line for each. Raises BadInput where going on would mix in figures of another
+    machine or of other code.
+    """
+    steps, begun = wanted.steps, runs_of(folder, wanted)
+    left = [step.folder for step in steps if not is_done(begun.get(step.folder))]
+    for step in steps:
+        if run := begun.get(step.folder):
+            # Presets that have changed since are no harm where nothing is added to what is there.
+            run.check_config(_experiment(step) if left else None)
+    interrupted = False
+    try:
+        with SharedLaunchers() as launch:
+            for number, step in enumerate(steps, start=1):
+                if step.folder in left:
+                    progress(f"[{number}/{len(steps)}] {step.folder}")
+                    beside = list(runs_of(folder, wanted).values())
+                    if interrupted := _carry_out(folder / step.folder, step, display, launch, beside):
+                        break
+                elif not folders.is_derived(folder / step.folder):  # killed after its last record
+                    runs.rebuild(folder / step.folder)
+    except KeyboardInterrupt:  # where a run begins or ends, and not while it measures
+        interrupted = True
+    begun = runs_of(folder, wanted)
+    tables = [run.tables().summary.drop_duplicates("cell") for run in begun.values()]
+    return Reproduced(
+        statuses=Counter(Status(status) for table in tables for status in table["status"]),
+        done=sum(map(is_done, begun.values())),
+        interrupted=interrupted,
+    )
+
+
+def _carry_out(
+    path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, beside: Sequence[RunFolder]
+) -> bool:
+    """Do one run, or the rest of it; return whether it was interrupted."""
+    experiment, script = _experiment(step), None
+    if step.method is not None:
+        script = runs.Script(worker=SCRIPT, method=step.method, says=text_of(step.method))
+    return runs.start_or_resume(
+        path, experiment, display, launch=launch, beside=beside, script=script
+    ).interrupted
+
+
+def _experiment(step: Step) -> Experiment:
+    changed = ["measure.isolation=experiment"] if Fault.ONE_PROCESS in (step.method or ()) else []
+    return config.load(presets.find(step.preset), changed, step.variants)[0]

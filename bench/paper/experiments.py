@@ -1,15 +1,77 @@
-"""Which runs reproduce what of the paper: a pure plan of presets and variants."""
+"""Which runs reproduce what of the paper, by which method, and the folder that they are in.
 
-from collections.abc import Iterable
+paper.json                          what was asked for
+corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      runs like any other
+report.html report.md claims.csv figures/                                    derived (bench.paper.page)
+"""
+
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench.paper.method import FAULTS, PAPER, Fault, Method
 from bench.records import SCHEMA_VERSION
+from bench.results.files import bad_field, create_whole, read_json
+from bench.results.run_folder import RunFolder, free_path, is_begun
 from vsr_model.errors import BadInput, nearest
+
+# The faults of the paper's method.
+
+
+class Fault(StrEnum):
+    """A switch of bench.paper.script; its value is what a run's environment.json and report say of it."""
+
+    UNSYNCHRONISED = "the GPU is not waited for"  # times are of launching, and of what a call has to wait for
+    GRADIENTS = "gradients are recorded"  # and kept for a backward pass
+    FIRST_CALL_COUNTS = "the first call counts"  # libraries load, and cuDNN tunes, in a sample
+    ALL_IN_TIMER = "transfers and set-up are in the timer"  # the model's way to the GPU, in the first sample
+    ONE_PROCESS = "one process, a backend after the other"  # the next backend finds all set up
+    WARP_OFF_CUDNN = "the warp runs without cuDNN"  # as everything does where cuDNN is switched off
+
+
+Method = Set[Fault]
+"""The faults that are on. With none, the script measures as one should."""
+
+_SCRIPT: Final = "the course paper's script"
+
+
+def text_of(method: Method) -> str:
+    """Return how a run was measured, in words that `method_of` reads."""
+    faults = ", ".join(fault for fault in Fault if fault in method)
+    return f"{_SCRIPT}: {faults}" if faults else f"{_SCRIPT}, no fault on"
+
+
+def method_of(text: object) -> Method | None:
+    """Return the method whose text this is; None for a run that was measured as any is."""
+    if not isinstance(text, str) or _SCRIPT not in text:
+        return None
+    return {fault for fault in Fault if fault in text}
+
+
+PAPER: Final[Method] = frozenset(
+    {Fault.UNSYNCHRONISED, Fault.GRADIENTS, Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER}
+)
+"""How the paper measured; behind its figure 15 was one process, too."""
+
+_FIRST_CALLS: Final = {Fault.FIRST_CALL_COUNTS, Fault.ALL_IN_TIMER}
+
+FAULTS: Final[dict[str, tuple[Method, Method] | None]] = {
+    "synchronisation": (set(), {Fault.UNSYNCHRONISED}),
+    "autotuning": None,
+    "order": (_FIRST_CALLS, {*_FIRST_CALLS, Fault.ONE_PROCESS}),
+    "gradients": (set(), {Fault.GRADIENTS}),
+    "transfers": None,
+    "tf32": None,
+    "cudnn_warp": (set(), {Fault.WARP_OFF_CUDNN}),
+}
+"""Experiments on one fault, each a preset of its own: the script without it, and with it. None: the fault is
+a setting of the backend, which the preset's variant `fault` changes."""
+
+
+# The runs.
 
 
 class Edition(StrEnum):
@@ -42,8 +104,18 @@ class Version(StrEnum):
     QUICK = "quick"  # shorter clips, too
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One run: a preset in its variants, how it is measured, and where it goes below the paper's folder."""
+
+    folder: str
+    preset: str
+    variants: tuple[str, ...]
+    method: Method | None = None  # of the paper's script; None: as any run is
+
+
 def known_figure(key: str) -> str:
-    """Raise BadInput for a figure that there is none of."""
+    """Return the figure's key. Raises BadInput for one that there is none of."""
     if key not in KEYS:
         raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
     return key
@@ -60,13 +132,13 @@ class Request(BaseModel):
     version: Version
 
     @property
-    def steps(self) -> list["Step"]:
+    def steps(self) -> list[Step]:
         """The runs in their order: the corrected ones, the faithful ones, then each fault off and on."""
         names = [name for name, keys in EXPERIMENTS.items() if set(keys) & set(self.figures)]
-        found = [_experiment(edition, name, self.version) for edition in self.methods for name in names]
+        steps = [_experiment(edition, name, self.version) for edition in self.methods for name in names]
         if FAULTS_KEY in self.figures:
-            found += [_fault(name, on=on) for name in FAULTS for on in (False, True)]
-        return found
+            steps += [_fault(name, on=on) for name in FAULTS for on in (False, True)]
+        return steps
 
 
 def request(
@@ -81,16 +153,6 @@ def request(
         figures=tuple(key for key in KEYS if key in wanted),
         version=version,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One run: a preset in its variants, how it is measured, and where it goes below the paper's folder."""
-
-    folder: str
-    preset: str
-    variants: tuple[str, ...]
-    method: Method | None = None  # of the paper's script; None: as any run is
 
 
 def _experiment(edition: Edition, name: str, version: Version) -> Step:
@@ -111,3 +173,60 @@ def _fault(name: str, *, on: bool) -> Step:
         variants=("fault",) if on and switched is None else (),
         method=None if switched is None else switched[on],
     )
+
+
+# The folder.
+
+PAPER_NAME: Final = "paper.json"
+
+
+def begin(folder: Path | None, wanted: Request) -> Path:
+    """Return the folder of the experiments, made, or found with the same experiments in it.
+
+    Raises BadInput for a folder that holds something else.
+    """
+    folder = folder or free_path("paper")
+    if (folder / PAPER_NAME).exists():
+        if (known := read_request(folder)) != wanted:
+            raise BadInput(
+                f"{folder}: holds the paper's experiments as asked for otherwise (method "
+                f"{' and '.join(known.methods)}, figures {', '.join(known.figures)}, {known.version}); name "
+                f"another folder, or go on with it by --resume {folder}"
+            )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        create_whole(folder / PAPER_NAME, wanted.model_dump_json(indent=2) + "\n")
+    except FileExistsError:  # another process was first
+        return begin(folder, wanted)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
+    return folder
+
+
+def read_request(folder: Path) -> Request:
+    """Return what a folder was begun with. Raises BadInput for one that holds no such experiments."""
+    path = folder / PAPER_NAME
+    if not path.is_file():
+        raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
+    try:
+        read = Request.model_validate(read_json(path))
+    except ValidationError as error:
+        raise bad_field(path, error) from None
+    return request(read.methods, read.figures, read.version)
+
+
+def runs_of(folder: Path, wanted: Request) -> dict[str, RunFolder]:
+    """Return the runs that have begun, by their folders below."""
+    return {
+        step.folder: RunFolder.open(folder / step.folder)
+        for step in wanted.steps
+        if is_begun(folder / step.folder)
+    }
+
+
+def is_done(run: RunFolder | None) -> bool:
+    """Return whether a run's every round has its record."""
+    return run is not None and len(run.records()) == len(run.cells()) * run.experiment.measure.rounds

@@ -1,24 +1,22 @@
-"""The figures that the paper's claims are about, each from a source's ordinary tables. Pure.
+"""The values that the paper's claims are about, each from a source's ordinary tables. Pure.
 
-A metric, each function here without an underscore, gives what is judged first, and then what it rests on. It
-raises NotKnownError for what is lacking.
+A metric, each function in METRICS, gives the value that is judged first, and then those that it rests on.
+It raises NotKnownError for what is lacking.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from inspect import isfunction
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from bench.paper.figure import Figure, bounds_of, columns_of, figure_of, ratio_of, sum_of
 from bench.paper.sources import PAPER, Cell, NotKnownError, Role, Source
-from bench.stats.intervals import Summary, median_interval, summarise
+from bench.stats.intervals import Summary, median_interval, ratio, summarise
+from bench.units import BYTES, SECONDS, significant, with_unit
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING
 
 GPU: Final = (Role.CUDNN, Role.CUDNN_AUTOTUNE)
@@ -56,29 +54,117 @@ CONVOLUTIONS: Final = re.compile(
 """Calls in a source line of a forward under which convolutions run."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A named number with its unit; `low` and `high` are NaN where it has no 95 % interval."""
+
+    name: str
+    value: float
+    unit: str = "×"  # × | s | bytes | bytes/s | %, which is of a share
+    low: float = math.nan
+    high: float = math.nan
+    n: int | None = None  # of values behind it
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.amount}"
+
+    @property
+    def amount(self) -> str:
+        """The value and its interval, such as `3.45× (3.36× to 3.50×, n = 20)`."""
+        notes = (
+            [] if math.isnan(self.low) else [f"{shown(self.low, self.unit)} to {shown(self.high, self.unit)}"]
+        )
+        notes += [] if self.n is None else [f"n = {self.n}"]
+        return shown(self.value, self.unit) + (f" ({', '.join(notes)})" if notes else "")
+
+
+Metric = Callable[[Source, Role], list[Value]]
+
+
+def shown(value: float, unit: str) -> str:
+    """Return the number for people."""
+    size, sign = abs(value), "−" if value < 0 else ""
+    match unit:
+        case "s":
+            return sign + with_unit(size, SECONDS)
+        case "bytes" | "bytes/s":
+            return sign + with_unit(size, BYTES) + unit.removeprefix("bytes")
+        case "%":
+            return f"{sign}{significant(100 * size)} %"
+        case "":
+            return f"{value:g}"
+        case _:
+            return f"{sign}{significant(size)}{unit}"
+
+
+def value_of(source: Source, cell: Cell, what: str) -> Value:
+    """Return a metric of a cell's backend, its speedup, the seconds of a stage, or a column of cells.csv."""
+    if what in METRICS:
+        return METRICS[what](source, cell.role)[0]
+    for ending, unit in (("_s", "s"), ("_bytes", "bytes"), ("_error", "")):
+        if what.endswith(ending):
+            return Value(name=what, value=cell.column(what), unit=unit)
+    return _speedup(cell) if what == "speedup" else _value(what, "s", cell.summary(what))
+
+
+def _value(name: str, unit: str, found: Summary, n: int | None = None) -> Value:
+    low, high = _bounds(found)
+    return Value(name=name, value=found.median, unit=unit, low=low, high=high, n=n)
+
+
+def _speedup(cell: Cell, name: str = "speedup") -> Value:
+    row = cell.stage()
+    value, low, high = (float(row[column]) for column in ("speedup", "speedup_low", "speedup_high"))
+    if math.isnan(value):
+        raise NotKnownError(f"{cell.backend} has no speedup")
+    return Value(name=name, value=value, low=low, high=high)
+
+
+def _ratio(name: str, above: Summary, below: Summary) -> Value:
+    """Return the ratio of two medians."""
+    found = ratio(above, below)
+    low, high = (math.nan if bound is None else bound for bound in (found.low, found.high))
+    return Value(name=name, value=found.ratio, low=low, high=high)
+
+
+def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Value:
+    """Return the sum of medians, each times its factor, over `per`; its interval is MOVER's, as a ratio's."""
+    value = math.fsum(factor * one.median for factor, one in terms) / per
+    ends = np.array([[factor * (bound - one.median) for bound in _bounds(one)] for factor, one in terms])
+    down, up = np.linalg.norm(np.sort(ends), axis=0) / per
+    return Value(name=name, value=value, unit=unit, low=value - float(down), high=value + float(up))
+
+
+def _bounds(one: Summary) -> tuple[float, float]:
+    """Return a summary's interval, NaN where it has none."""
+    return (math.nan, math.nan) if one.low is None or one.high is None else (one.low, one.high)
+
+
+def _columns(values: Sequence[Value]) -> tuple[Any, Any, Any]:
+    """Return values, lower and upper bounds as arrays; NaN spreads."""
+    found, lows, highs = np.array([(one.value, one.low, one.high) for one in values]).T
+    return found, lows, highs
+
+
 # Speedups.
 
 
-def median_speedup(source: Source, role: Role) -> list[Figure]:
+def median_speedup(source: Source, role: Role) -> list[Value]:
     """Over all clips of more than one frame."""
     return [_middle(_speedups(_sweep(source, role)))]
 
 
-def speedup_of_long_clips(source: Source, role: Role) -> list[Figure]:
+def time_saved_on_long_clips(source: Source, role: Role) -> list[Value]:
     """Over the longest third of the clips, six at most."""
     cells = _sweep(source, role)
     if cells[-1].frames < LONG_FRAMES:
         raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more was measured")
-    return [_middle(_speedups(cells[-max(1, min(6, len(cells) // 3)) :]))]
+    speedup = _middle(_speedups(cells[-max(1, min(6, len(cells) // 3)) :]))
+    value, low, high = (1 - 1 / one for one in (speedup.value, speedup.low, speedup.high))
+    return [replace(speedup, name="time saved", unit="%", value=value, low=low, high=high), speedup]
 
 
-def time_saved_on_long_clips(source: Source, role: Role) -> list[Figure]:
-    (found,) = speedup_of_long_clips(source, role)
-    value, low, high = (1 - 1 / one for one in (found.value, found.low, found.high))
-    return [replace(found, name="time saved", unit="%", value=value, low=low, high=high), found]
-
-
-def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
+def speedup_per_doubling(source: Source, role: Role) -> list[Value]:
     """The factor that the speedup gains where a clip's length doubles: least squares on logarithms, over
     the lengths from a third of the longest on."""
     cells = _sweep(source, role)
@@ -96,43 +182,59 @@ def speedup_per_doubling(source: Source, role: Role) -> list[Figure]:
     reach = stats.t.ppf(0.975, len(cells) - 2) * np.nan_to_num(line.stderr)
     low, value, high = (2**slope for slope in (line.slope - reach, line.slope, line.slope + reach))
     name = "the speedup's change where the length doubles"
-    return [Figure(name=name, value=value, low=low, high=high, n=len(cells)), _middle(found)]
+    return [Value(name=name, value=value, low=low, high=high, n=len(cells)), _middle(found)]
 
 
-def speedup_of_one_frame(source: Source, role: Role) -> list[Figure]:
+def speedup_of_one_frame(source: Source, role: Role) -> list[Value]:
     source.run("frames").cells(Role.CPU)
     single = [cell for cell in source.run("frames").cells(role) if cell.frames == 1]
     if not single:
         raise NotKnownError("no clip of one frame was measured")
-    return [figure_of(single[0], "speedup", "speedup at t = 1")]
+    return [_speedup(single[0], "speedup at t = 1")]
 
 
-def headline_speedup(source: Source, role: Role) -> list[Figure]:
-    _last(source, "headline", Role.CPU)
-    cell = _last(source, "headline", role)
-    return [figure_of(cell, "speedup", f"speedup, t = {cell.frames}")]
+def headline_speedup(source: Source, role: Role) -> list[Value]:
+    source.run("headline").cells(Role.CPU)
+    cell = source.longest("headline", role)
+    return [_speedup(cell, f"speedup, t = {cell.frames}")]
 
 
-def headline_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
-    plain, tuned = (_summary(_last(source, "headline", role)) for role in GPU)
-    return [ratio_of("cuDNN's time over CUDA's", tuned, plain), *_both(plain, tuned)]
+def headline_tuned_over_plain(source: Source, _: Role) -> list[Value]:
+    plain, tuned = (source.longest("headline", role).summary() for role in GPU)
+    return [_ratio("cuDNN's time over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
-def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
+def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Value]:
     """Over the longer half of the clips that both have."""
     plain, tuned = ({cell.frames: cell for cell in _sweep(source, role)} for role in GPU)
     lengths = sorted(plain.keys() & tuned.keys())
     if len(lengths) < 2 or lengths[-1] < LONG_FRAMES:
         raise NotKnownError(f"too few frame counts: two are needed, the longest {LONG_FRAMES} or more")
     longer = lengths[len(lengths) // 2 :]
-    ratios = {t: ratio_of("", _summary(plain[t]), _summary(tuned[t])) for t in longer}
+    ratios = {t: _ratio("", plain[t].summary(), tuned[t].summary()) for t in longer}
     faster = sum(found.value > 1 for found in ratios.values())
-    more = Figure(name=f"lengths at which cuDNN is faster, of {len(longer)}", value=faster, unit="")
+    more = Value(name=f"lengths at which cuDNN is faster, of {len(longer)}", value=faster, unit="")
     return [_middle(ratios, "cuDNN's speed over CUDA's"), more]
 
 
+def farthest_from_the_line(source: Source, role: Role) -> list[Value]:
+    """The largest distance of a cell from the line through all lengths (Theil and Sen)."""
+    cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
+    if len(cells) < MIN_ON_LINE:
+        raise NotKnownError(f"too few frame counts: {len(cells)} beside t = 1, of {MIN_ON_LINE} needed")
+    frames, seconds = np.array([(cell.frames, cell.summary().median) for cell in cells]).T
+    slope = stats.theilslopes(seconds, frames).slope
+    line = np.median(seconds - slope * frames) + slope * frames
+    off = np.abs(seconds / line - 1)
+    worst = int(off.argmax())
+    return [
+        Value(name=f"farthest from the line, t = {frames[worst]:g}", value=float(off[worst]), unit="%"),
+        Value(name="median distance from it", value=float(np.median(off)), unit="%", n=len(cells)),
+    ]
+
+
 def _sweep(source: Source, role: Role) -> list[Cell]:
-    """The clips of more than one frame."""
+    """Return the clips of more than one frame."""
     run = source.run("frames")
     run.cells(Role.CPU)  # without it nothing has a speedup, and the reason is its
     cells = [cell for cell in run.cells(role) if cell.frames > 1]
@@ -141,43 +243,46 @@ def _sweep(source: Source, role: Role) -> list[Cell]:
     return cells
 
 
-def _speedups(cells: Iterable[Cell]) -> dict[int, Figure]:
-    return {cell.frames: figure_of(cell, "speedup") for cell in cells}
+def _speedups(cells: Sequence[Cell]) -> dict[int, Value]:
+    return {cell.frames: _speedup(cell) for cell in cells}
 
 
-def _middle(found: Mapping[int, Figure], name: str = "speedup") -> Figure:
-    """The median over lengths; its interval is of theirs, where all have one, or of how they scatter."""
-    value, low, high = map(float, map(np.median, columns_of([*found.values()])))
+def _middle(found: Mapping[int, Value], name: str = "speedup") -> Value:
+    """Return the median over lengths; its interval is of theirs where all have one, or of their scatter."""
+    value, low, high = map(float, map(np.median, _columns([*found.values()])))
     if math.isnan(low):
-        values = [one.value for one in found.values()]
-        low, high = median_interval(values) or (math.nan, math.nan)
+        low, high = median_interval([one.value for one in found.values()]) or (math.nan, math.nan)
     name = f"{name}, t = {min(found)} to {max(found)}"
-    return Figure(name=name, value=value, low=low, high=high, n=len(found))
+    return Value(name=name, value=value, low=low, high=high, n=len(found))
+
+
+def _both(plain: Summary, tuned: Summary) -> list[Value]:
+    return [_value(name, "s", one, one.n) for name, one in (("CUDA", plain), ("cuDNN", tuned))]
 
 
 # Repeated calls.
 
 
-def first_call_of_tuned_over_plain(source: Source, _: Role) -> list[Figure]:
+def first_call_of_tuned_over_plain(source: Source, _: Role) -> list[Value]:
     plain, tuned = (_first(source, role) for role in GPU)
-    return [ratio_of("cuDNN's first call over CUDA's", tuned, plain), *_both(plain, tuned)]
+    return [_ratio("cuDNN's first call over CUDA's", tuned, plain), *_both(plain, tuned)]
 
 
-def first_call_over_later(source: Source, role: Role) -> list[Figure]:
-    return [ratio_of("first call over later ones", _first(source, role), _later(source, role))]
+def first_call_over_later(source: Source, role: Role) -> list[Value]:
+    return [_ratio("first call over later ones", _first(source, role), _later(source, role))]
 
 
-def later_calls_of_plain_over_tuned(source: Source, _: Role) -> list[Figure]:
+def later_calls_of_plain_over_tuned(source: Source, _: Role) -> list[Value]:
     plain, tuned = (_later(source, role) for role in GPU)
-    return [ratio_of("CUDA's later calls over cuDNN's", plain, tuned), *_both(plain, tuned)]
+    return [_ratio("CUDA's later calls over cuDNN's", plain, tuned), *_both(plain, tuned)]
 
 
-def mean_saved_by_tuning(source: Source, _: Role) -> list[Figure]:
+def mean_saved_by_tuning(source: Source, _: Role) -> list[Value]:
     plain, tuned = (fmean(value for _, later in _rounds(source, role) for value in later) for role in GPU)
-    return [Figure(name="mean time saved after the first call", value=plain - tuned, unit="s")]
+    return [Value(name="mean time saved after the first call", value=plain - tuned, unit="s")]
 
 
-def variation(source: Source, role: Role) -> list[Figure]:
+def variation(source: Source, role: Role) -> list[Value]:
     """The coefficient of variation after the first call, processes taken together; chi squared's interval."""
     rounds = [later for _, later in _rounds(source, role) if len(later) > 1]
     freedom = sum(len(later) - 1 for later in rounds)
@@ -186,27 +291,11 @@ def variation(source: Source, role: Role) -> list[Figure]:
     squares = sum((len(later) - 1) * (stdev(later) / fmean(later)) ** 2 for later in rounds)
     low, high = (math.sqrt(squares / stats.chi2.ppf(tail, freedom)) for tail in (0.975, 0.025))
     value, n = math.sqrt(squares / freedom), sum(map(len, rounds))
-    return [Figure(name="coefficient of variation", value=value, unit="%", low=low, high=high, n=n)]
-
-
-def farthest_from_the_line(source: Source, role: Role) -> list[Figure]:
-    """The largest distance of a cell from the line through all lengths (Theil and Sen)."""
-    cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
-    if len(cells) < MIN_ON_LINE:
-        raise NotKnownError(f"too few frame counts: {len(cells)} beside t = 1, of {MIN_ON_LINE} needed")
-    frames, seconds = np.array([(cell.frames, cell.stage()["median_s"]) for cell in cells]).T
-    slope = stats.theilslopes(seconds, frames).slope
-    line = np.median(seconds - slope * frames) + slope * frames
-    off = np.abs(seconds / line - 1)
-    worst = int(off.argmax())
-    return [
-        Figure(name=f"farthest from the line, t = {frames[worst]:g}", value=float(off[worst]), unit="%"),
-        Figure(name="median distance from it", value=float(np.median(off)), unit="%", n=len(cells)),
-    ]
+    return [Value(name="coefficient of variation", value=value, unit="%", low=low, high=high, n=n)]
 
 
 def _rounds(source: Source, role: Role) -> list[tuple[float, list[float]]]:
-    cell = _last(source, "repetitions", role)
+    cell = source.longest("repetitions", role)
     rounds = cell.calls()
     if not any(later for _, later in rounds):
         raise NotKnownError(f"too few samples: {cell.backend} has no call after its first")
@@ -224,53 +313,53 @@ def _later(source: Source, role: Role) -> Summary:
 # Stages.
 
 
-def propagation_over_others(source: Source, role: Role) -> list[Figure]:
+def propagation_over_others(source: Source, role: Role) -> list[Value]:
     """Propagation over the stage that comes nearest to it."""
     found = _stages(source, role)
-    of_each = columns_of([ratio_of("", found[PROPAGATION], found[stage]) for stage in OTHERS])
+    of_each = _columns([_ratio("", found[PROPAGATION], found[stage]) for stage in OTHERS])
     value, low, high = (float(column.min()) for column in of_each)
     name, share = "propagation over the longest other stage", found[PROPAGATION].median / _whole(found)
-    least = Figure(name=name, value=value, low=low, high=high)
-    return [least, Figure(name="propagation's share", value=share, unit="%")]
+    least = Value(name=name, value=value, low=low, high=high)
+    return [least, Value(name="propagation's share", value=share, unit="%")]
 
 
-def unevenness_of_stages(source: Source, role: Role) -> list[Figure]:
+def unevenness_of_stages(source: Source, role: Role) -> list[Value]:
     """The largest of the stages' speedups over the smallest, at the farthest that their intervals allow."""
     cpu, gpu = _stages(source, Role.CPU), _stages(source, role)
-    speedups = [ratio_of(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
-    values, lows, highs = columns_of(speedups)
+    speedups = [_ratio(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
+    values, lows, highs = _columns(speedups)
     low, high = float(np.maximum(1.0, lows.max() / highs.min())), float(highs.max() / lows.min())
     name, value = "the largest over the smallest", float(values.max() / values.min())
-    return [Figure(name=name, value=value, low=low, high=high), *speedups]
+    return [Value(name=name, value=value, low=low, high=high), *speedups]
 
 
-def lead_of_propagation(source: Source, _: Role) -> list[Figure]:
+def lead_of_propagation(source: Source, _: Role) -> list[Value]:
     """The time saved in propagation less what all other stages change."""
     plain, tuned = (_stages(source, role) for role in GPU)
     terms = [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
-    saved = sum_of("time saved in propagation", "s", terms)
+    saved = _sum("time saved in propagation", "s", terms)
     for stage in OTHERS:
         sign = math.copysign(1.0, plain[stage].median - tuned[stage].median)
         terms += [(-sign, plain[stage]), (sign, tuned[stage])]
-    return [sum_of("by how much that exceeds what the others change", "s", terms), saved]
+    return [_sum("by how much that exceeds what the others change", "s", terms), saved]
 
 
-def largest_change_of_others(source: Source, _: Role) -> list[Figure]:
+def largest_change_of_others(source: Source, _: Role) -> list[Value]:
     """Of the stages but propagation, the largest change from "CUDA" to "cuDNN", of the whole forward."""
     plain, tuned = (_stages(source, role) for role in GPU)
     name, whole = "change of {}, of the whole", _whole(plain)
-    moved = [sum_of(name.format(of), "%", [(1, tuned[of]), (-1, plain[of])], whole) for of in OTHERS]
-    values, lows, highs = columns_of(moved)
+    moved = [_sum(name.format(of), "%", [(1, tuned[of]), (-1, plain[of])], whole) for of in OTHERS]
+    values, lows, highs = _columns(moved)
     low = float(np.maximum(0.0, np.maximum(lows, -highs)).max())  # of the nearest to 0 in each interval
     high = float(np.maximum(-lows, highs).max())
     value = float(np.abs(values).max())
-    return [Figure(name="the largest change", value=value, unit="%", low=low, high=high), *moved]
+    return [Value(name="the largest change", value=value, unit="%", low=low, high=high), *moved]
 
 
 def _stages(source: Source, role: Role) -> dict[str, Summary]:
-    """Each stage's seconds; of the paper, which printed three of each, the means, as it has them."""
-    cell = _last(source, "stages", role)
-    found = {stage: _summary(cell, stage) for stage in STAGES}
+    """Return each stage's seconds; of the paper, which printed three of each, the means, as it has them."""
+    cell = source.longest("stages", role)
+    found = {stage: cell.summary(stage) for stage in STAGES}
     if source.name == PAPER:
         samples = cell.rows("samples").groupby("stage")["wall_s"].mean()
         found = {stage: replace(one, median=float(samples[stage])) for stage, one in found.items()}
@@ -286,67 +375,67 @@ def _whole(stages: Mapping[str, Summary]) -> float:
 # Memory.
 
 
-def unsteadiness_of_growth(source: Source, role: Role) -> list[Figure]:
+def unsteadiness_of_growth(source: Source, role: Role) -> list[Value]:
     """The farthest that the rate of one of four parts of the rise's time is from the whole's."""
     seconds, size = _rise(source, role)
     marks = np.interp(np.linspace(0, seconds[-1], PARTS + 1), seconds, size)
     overall = (size[-1] - size[0]) / seconds[-1]
     off = np.diff(marks) / (seconds[-1] / PARTS) / overall - 1
     worst = float(off[np.abs(off).argmax()])
-    return [Figure(name="the rate farthest from the whole's", value=worst, unit="%")]
+    return [Value(name="the rate farthest from the whole's", value=worst, unit="%")]
 
 
-def memory_kept(source: Source, role: Role) -> list[Figure]:
+def memory_kept(source: Source, role: Role) -> list[Value]:
     """The growth of host memory in a forward, per frame and pixel of its input."""
-    cell = _last(source, "memory", role)
+    cell = source.longest("memory", role)
     grown = cell.column("peak_host_bytes") - cell.column("host_before_bytes")
-    return [Figure(name="growth per frame and input pixel", value=grown / cell.pixels, unit="bytes")]
+    return [Value(name="growth per frame and input pixel", value=grown / cell.pixels, unit="bytes")]
 
 
-def straightness_of_growth(source: Source, role: Role) -> list[Figure]:
+def straightness_of_growth(source: Source, role: Role) -> list[Value]:
     """The share of the curve's variance that a straight line explains (R squared)."""
     seconds, size = _rise(source, role)
     explained = float(stats.linregress(seconds, size).rvalue ** 2)
     name = "part of the rise that a straight line explains"
-    return [Figure(name=name, value=explained, unit="%", n=len(size)), *rate_of_growth(source, role)]
+    return [Value(name=name, value=explained, unit="%", n=len(size)), *rate_of_growth(source, role)]
 
 
-def rate_of_growth(source: Source, role: Role) -> list[Figure]:
+def rate_of_growth(source: Source, role: Role) -> list[Value]:
     seconds, size = _rise(source, role)
     rate = float((size[-1] - size[0]) / seconds[-1])
-    return [Figure(name="rate of the whole rise", value=rate, unit="bytes/s")]
+    return [Value(name="rate of the whole rise", value=rate, unit="bytes/s")]
 
 
-def growth_in_first_half(source: Source, role: Role) -> list[Figure]:
+def growth_in_first_half(source: Source, role: Role) -> list[Value]:
     seconds, size = _rise(source, role)
     half = float(np.interp(seconds[-1] / 2, seconds, size))
     share = (half - size[0]) / (size[-1] - size[0])
-    return [Figure(name="part of the rise in the first half of its time", value=float(share), unit="%")]
+    return [Value(name="part of the rise in the first half of its time", value=float(share), unit="%")]
 
 
-def growth_in_convolutions(source: Source, role: Role) -> list[Figure]:
+def growth_in_convolutions(source: Source, role: Role) -> list[Value]:
     """The share of the growth by line of the forward that stands in lines whose calls convolve."""
-    lines = _last(source, "memory", role).rows("memory_lines")
+    lines = source.longest("memory", role).rows("memory_lines")
     grown = lines["increment_bytes"].clip(lower=0)
     if not grown.sum():
         raise NotKnownError("memory by line of the forward was not measured")
     inside = grown[lines["source"].str.contains(CONVOLUTIONS)].sum()
     name = "growth in lines whose calls convolve"
-    return [Figure(name=name, value=float(inside / grown.sum()), unit="%")]
+    return [Value(name=name, value=float(inside / grown.sum()), unit="%")]
 
 
-def transfers_of_device_memory(source: Source, role: Role) -> list[Figure]:
+def transfers_of_device_memory(source: Source, role: Role) -> list[Value]:
     """The clip and its output over the peak of device memory."""
-    cell = _last(source, "memory", role)
+    cell = source.longest("memory", role)
     copied, name = COPIED_BYTES * cell.pixels, "the clip and its output"
     share = copied / cell.column("peak_device_bytes")
-    whole = Figure(name=f"{name} over the peak of device memory", value=share, unit="%")
-    return [whole, Figure(name=name, value=copied, unit="bytes")]
+    whole = Value(name=f"{name} over the peak of device memory", value=share, unit="%")
+    return [whole, Value(name=name, value=copied, unit="bytes")]
 
 
 def _rise(source: Source, role: Role) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Seconds and bytes of the curve from where a tenth of its rise is done to its peak."""
-    cell = _last(source, "memory", role)
+    """Return seconds and bytes of the curve from where a tenth of its rise is done to its peak."""
+    cell = source.longest("memory", role)
     points = cell.rows("memory")
     if not len(points):
         raise NotKnownError(f"memory of {cell.backend} over time was not measured")
@@ -362,26 +451,26 @@ def _rise(source: Source, role: Role) -> tuple[np.ndarray[Any, Any], np.ndarray[
 # Experiments on one fault.
 
 
-def saved_by_pinned_memory(source: Source, role: Role) -> list[Figure]:
+def saved_by_pinned_memory(source: Source, role: Role) -> list[Value]:
     """The part of copies and forward together that pinned memory saves."""
     off, on = _pairs(source, "transfers", role)[-1]
-    there, back = "host_to_device", "device_to_host"
-    before, after = ([_summary(cell, stage) for stage in (there, back)] for cell in (off, on))
+    ways = ("host_to_device", "device_to_host")
+    before, after = ([cell.summary(way) for way in ways] for cell in (off, on))
     copies = math.fsum(copy.median for copy in before)
-    whole = copies + _summary(off).median
+    whole = copies + off.summary().median
     terms = [*((1.0, copy) for copy in before), *((-1.0, copy) for copy in after)]
-    most = Figure(name="what copies that cost nothing would save", value=copies / whole, unit="%")
-    return [sum_of("saved by pinned memory", "%", terms, whole), most]
+    most = Value(name="what copies that cost nothing would save", value=copies / whole, unit="%")
+    return [_sum("saved by pinned memory", "%", terms, whole), most]
 
 
-def first_point_after_another_backend(source: Source, role: Role) -> list[Figure]:
+def first_point_after_another_backend(source: Source, role: Role) -> list[Value]:
     """The first point in a process that another backend has started, over that in a process of its own."""
-    apart, shared = (cell.stage()["median_s"] for cell in _pairs(source, "order", role)[0])
-    return [Figure(name="first point in a shared process over that in its own", value=shared / apart)]
+    apart, shared = (cell.summary().median for cell in _pairs(source, "order", role)[0])
+    return [Value(name="first point in a shared process over that in its own", value=shared / apart)]
 
 
 def _pairs(source: Source, fault: str, role: Role) -> list[tuple[Cell, Cell]]:
-    """Each length's cell without the fault and with it, shortest first."""
+    """Return each length's cell without the fault and with it, shortest first."""
     off, on = (
         {cell.frames: cell for cell in source.run(f"{fault}/{which}").cells(role)} for which in ("off", "on")
     )
@@ -390,34 +479,16 @@ def _pairs(source: Source, fault: str, role: Role) -> list[tuple[Cell, Cell]]:
     return [(off[frames], on[frames]) for frames in sorted(off.keys() & on.keys())]
 
 
-# Common parts.
-
-
-def _last(source: Source, experiment: str, role: Role) -> Cell:
-    """The cell of the longest clip."""
-    return source.run(experiment).cells(role)[-1]
-
-
-def _summary(cell: Cell, stage: str = "forward") -> Summary:
-    row = cell.stage(stage)
-    low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("low_s", "high_s"))
-    return Summary(
-        n_rounds=int(row["n_rounds"]), n=int(row["n"]), interval=row["interval"],
-        median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"], low=low, high=high,
-    )  # fmt: skip
-
-
-def _both(plain: Summary, tuned: Summary) -> list[Figure]:
-    named = (("CUDA", plain, *bounds_of(plain)), ("cuDNN", tuned, *bounds_of(tuned)))
-    return [
-        Figure(name=name, value=one.median, unit="s", low=low, high=high, n=one.n)
-        for name, one, low, high in named
-    ]
-
-
-METRICS: Final[dict[str, Callable[[Source, Role], list[Figure]]]] = {
-    name: found
-    for name, found in globals().items()
-    if isfunction(found) and found.__module__ == __name__ and not name.startswith("_")
-}
+METRICS: Final[Mapping[str, Metric]] = {
+    metric.__name__: metric
+    for metric in (
+        median_speedup, time_saved_on_long_clips, speedup_per_doubling, speedup_of_one_frame,
+        headline_speedup, headline_tuned_over_plain, speed_of_tuned_over_plain, farthest_from_the_line,
+        first_call_of_tuned_over_plain, first_call_over_later, later_calls_of_plain_over_tuned,
+        mean_saved_by_tuning, variation, propagation_over_others, unevenness_of_stages, lead_of_propagation,
+        largest_change_of_others, unsteadiness_of_growth, memory_kept, straightness_of_growth, rate_of_growth,
+        growth_in_first_half, growth_in_convolutions, transfers_of_device_memory, saved_by_pinned_memory,
+        first_point_after_another_backend,
+    )
+}  # fmt: skip
 """By the names that claims.yaml and figures.yaml have for them."""

@@ -11,14 +11,11 @@ from typing import Any, Final
 
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from bench.paper.claims import Form, by_design, findings, tallies
-from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request
-from bench.paper.figure import Figure, figure_of, shown
-from bench.paper.folder import is_done, runs_of
-from bench.paper.method import FAULTS
-from bench.paper.metrics import METRICS
+from bench.paper.experiments import EXPERIMENTS, FAULTS, FAULTS_KEY, Request, is_done, runs_of
+from bench.paper.metrics import shown, value_of
 from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
 from bench.plotting.groups import data, figure
 from bench.plotting.plots import FORMATS, save
@@ -84,7 +81,7 @@ def _texts() -> dict[str, dict[str, Any]]:
 # The paper's figures: the ordinary ones, of all sources together.
 
 
-def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, Drawing]]:
+def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, Figure]]:
     """Return the pictures of one of the paper's figures, one for each length of the clip but in 15 and 16."""
     kind, experiment = _texts()["figures"][key].get("plot"), _experiment(key)
     every = together(sources, experiment, gpus=kind == "speedup")
@@ -173,14 +170,9 @@ def _head(source: Source, cell: Cell) -> dict[str, str]:
     return {"source": source.name, "method": cell.backend, "t": str(cell.frames)}
 
 
-def _figure(source: Source, cell: Cell, what: str) -> Figure:
-    """Return a figure of a cell, by the name that figures.yaml has for it."""
-    return METRICS[what](source, cell.role)[0] if what in METRICS else figure_of(cell, what)
-
-
 def _amount(source: Source, cell: Cell, what: str) -> str:
     try:
-        return _figure(source, cell, what).amount
+        return value_of(source, cell, what).amount
     except NotKnownError:
         return ""
 
@@ -218,7 +210,7 @@ def fault_section(name: str, source: Source) -> dict[str, Any]:
     for pair in zip(off, on, strict=False):
         for what in entry["compare"] if pair[0].frames == pair[1].frames else ():
             try:
-                without, with_ = (_figure(source, cell, what) for cell in pair)
+                without, with_ = (value_of(source, cell, what) for cell in pair)
             except NotKnownError:
                 continue
             rows.append(

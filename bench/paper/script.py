@@ -1,4 +1,4 @@
-"""The course paper's way of measuring as one script, its faults switched on one by one (bench.paper.method).
+"""The course paper's way of measuring as one script, whose faults (bench.paper.experiments) are switches.
 
 A worker like bench.measure.worker, to which the parent speaks the same way: what it leaves are ordinary
 records. The faults are on purpose; measure anything else with `vsr-bench run`.
@@ -21,7 +21,7 @@ from bench.measure.draft import Draft, error_line
 from bench.measure.output_check import ReferenceCheck
 from bench.measure.timing import Timed
 from bench.messages import Progress, Ready, Task
-from bench.paper.method import Fault, text_of
+from bench.paper.experiments import Fault, text_of
 from bench.records import CellRecord, Pass, Phase, Status, WarmupEnd
 from bench.stats.steady import tuning_calls
 from bench.stats.stopping import Stop

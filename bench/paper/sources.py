@@ -8,14 +8,23 @@ from typing import Any, Final
 
 import pandas as pd
 
+from bench.grid.spans import FORWARD
 from bench.machine.environment import in_short
-from bench.paper.experiments import EXPERIMENTS, FAULTS_KEY, Request, Version
-from bench.paper.folder import runs_of
-from bench.paper.method import Fault, Method, method_of
+from bench.paper.experiments import (
+    EXPERIMENTS,
+    FAULTS_KEY,
+    Fault,
+    Method,
+    Request,
+    Version,
+    method_of,
+    runs_of,
+)
 from bench.places import PACKAGE, ROOT
 from bench.records import Phase, Status
 from bench.results.run_folder import RunFolder
 from bench.results.tables import Tables
+from bench.stats.intervals import Summary
 
 
 class Role(StrEnum):
@@ -59,13 +68,22 @@ class Cell:
     pixels: int  # of the whole clip
     tables: Tables
 
-    def stage(self, stage: str = "forward") -> Mapping[str, Any]:
+    def stage(self, stage: str = FORWARD) -> Mapping[str, Any]:
         """Return the stage's row of summary.csv. Raises NotKnownError where it was not timed."""
         rows = self._of(self.tables.summary)
         rows = rows[rows["stage"] == stage]
         if not len(rows):
             raise NotKnownError(f"{stage} of {self.backend} was not timed")
         return {str(name): value for name, value in rows.iloc[0].items()}
+
+    def summary(self, stage: str = FORWARD) -> Summary:
+        """Return the stage's seconds. Raises NotKnownError where it was not timed."""
+        row = self.stage(stage)
+        low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("low_s", "high_s"))
+        return Summary(
+            n_rounds=int(row["n_rounds"]), n=int(row["n"]), interval=row["interval"],
+            median=float(row["median_s"]), q1=row["q1_s"], q3=row["q3_s"], low=low, high=high,
+        )  # fmt: skip
 
     def column(self, name: str) -> float:
         """Return a figure of cells.csv, the worst of the rounds. Raises NotKnownError where there is none."""
@@ -170,6 +188,10 @@ class Source:
             how = "`--figures faults`" if fault else "the experiment was not run"
             raise NotKnownError(f"the runs of `{name}` ({how})")
         return self.runs[experiment]
+
+    def longest(self, experiment: str, role: Role) -> Cell:
+        """Return an experiment's cell of the longest clip. Raises NotKnownError where there is none."""
+        return self.run(experiment).cells(role)[-1]
 
 
 def published() -> Source:

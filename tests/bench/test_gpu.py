@@ -14,7 +14,7 @@ from bench.grid.backend_spec import BUILT_IN, Backend
 from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
 from bench.measure.timing import timed
-from bench.paper.method import PAPER, Method
+from bench.paper.experiments import PAPER, Method
 from bench.paper.script import keep_from_cudnn
 from bench.process.admission import Admission
 from bench.process.launcher import Launcher

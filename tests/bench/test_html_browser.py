@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from bench.figures import FIGURES
-from bench.paper import folder, page
+from bench.paper import experiments, page
 from bench.plotting.groups import data, figure
 from bench.plotting.plots import save, write_plots
 from bench.records import CellRecord, Status
@@ -107,7 +107,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "single": write_report(view).html,
         "several": write_side_by_side(several, sides, plots=images, cells=cells).html,
-        "paper": page.write(paper, folder.read_request(paper)).html,
+        "paper": page.write(paper, experiments.read_request(paper)).html,
     }
 
 

@@ -22,9 +22,8 @@ import yaml
 
 from bench import cli
 from bench.commands import paper as command
-from bench.commands import paper_runs as paper_run
 from bench.grid import presets
-from bench.paper import folder as folders
+from bench.paper import experiments
 from bench.paper import page as pages
 from bench.paper.experiments import Edition, Version, request
 from bench.records import read_journal
@@ -49,8 +48,8 @@ def no_display(*_: Any) -> Any:
     raise AssertionError("nothing was to be measured")
 
 
-def go_on(folder: Path, wanted: Any = WANTED) -> paper_run.Reproduced:
-    return paper_run.reproduce(folder, wanted, no_display, lambda *_: None)
+def go_on(folder: Path, wanted: Any = WANTED) -> command.Reproduced:
+    return command.reproduce(folder, wanted, no_display, lambda *_: None)
 
 
 def tiny(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -214,8 +213,8 @@ def test_what_the_system_refuses_is_an_exit_status(tmp_path, monkeypatch, capsys
         raise OSError(number, os.strerror(number), "out/figures")
 
     monkeypatch.chdir(tmp_path)
-    folders.begin(Path("out"), WANTED)
-    monkeypatch.setattr(paper_run, "reproduce", lambda *_: None)
+    experiments.begin(Path("out"), WANTED)
+    monkeypatch.setattr(command, "reproduce", lambda *_: None)
     monkeypatch.setattr(pages, "write", end)
     assert cli.main(["paper", "--resume", "out"]) == status
     out, error = capsys.readouterr()
@@ -225,7 +224,7 @@ def test_what_the_system_refuses_is_an_exit_status(tmp_path, monkeypatch, capsys
 
 def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
     copytree(COMMITTED, tmp_path / "run", ignore=ignore_patterns("report.md", "claims.csv"))
-    page = pages.write(tmp_path / "run", folders.read_request(tmp_path / "run"))
+    page = pages.write(tmp_path / "run", experiments.read_request(tmp_path / "run"))
     for name in ("report.md", "claims.csv"):
         assert (tmp_path / "run" / name).read_text() == (COMMITTED / name).read_text(), name
     # What the README says of it.
@@ -241,7 +240,7 @@ def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The committed headline as it is done, on this machine, and the faithful one yet to be done."""
-    folder = folders.begin(tmp_path / "out", WANTED)
+    folder = experiments.begin(tmp_path / "out", WANTED)
     copytree(COMMITTED / "corrected" / "headline", folder / "corrected" / "headline")
     described = json.loads((folder / "corrected" / "headline" / "environment.json").read_text())
     monkeypatch.setattr("bench.machine.environment.collect", lambda *_, **__: described)

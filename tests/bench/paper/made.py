@@ -5,8 +5,7 @@ from typing import Any
 
 from bench.grid.baseline import Baseline
 from bench.grid.spans import FORWARD
-from bench.paper.experiments import Edition, Version
-from bench.paper.method import Method
+from bench.paper.experiments import Edition, Method, Version
 from bench.paper.metrics import STAGES
 from bench.paper.sources import Role, Run, Source
 from bench.records import CellRecord, MemoryLine, MemoryPoint, Pass, Phase, Sample, Status

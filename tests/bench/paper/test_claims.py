@@ -9,9 +9,8 @@ import pytest
 
 from bench.paper import claims
 from bench.paper.claims import Condition, Verdict, findings
-from bench.paper.figure import Figure
-from bench.paper.method import PAPER
-from bench.paper.metrics import METRICS
+from bench.paper.experiments import PAPER
+from bench.paper.metrics import METRICS, Value
 from bench.paper.sources import UNSYNCHRONISED, Source, published
 from tests.bench.paper.made import (
     CPU,
@@ -67,9 +66,8 @@ def test_the_papers_claims_by_its_own_numbers():
 
 def test_every_claim_has_a_metric_or_says_what_it_needs():
     for claim in claims.load():
-        for stated in (claim.paper, claim.general):
-            assert {condition.metric for condition in stated.judged} <= METRICS.keys()
-            assert bool(stated.judged) != bool(stated.needs or claim.needs)
+        assert {condition.metric for condition in claim.judged} <= METRICS.keys()
+        assert bool(claim.judged) != bool(claim.needs)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,7 @@ def test_every_claim_has_a_metric_or_says_what_it_needs():
     ],
 )
 def test_a_figure_is_judged_by_its_interval_or_at_its_word(value, low, high, at_its_word, verdict):
-    figure = Figure(name="x", value=value, low=low, high=high)
+    figure = Value(name="x", value=value, low=low, high=high)
     condition = Condition(metric="x", above=1.0, below=2.0)
     assert condition.verdict(figure, at_its_word=at_its_word)[0] is verdict
 

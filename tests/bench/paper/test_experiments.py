@@ -4,8 +4,7 @@ import pytest
 
 from bench.grid import config, plan, presets
 from bench.grid.config import Experiment
-from bench.paper.experiments import EXPERIMENTS, KEYS, Edition, Step, Version, request
-from bench.paper.method import FAULTS, PAPER, Fault
+from bench.paper.experiments import EXPERIMENTS, FAULTS, KEYS, PAPER, Edition, Fault, Step, Version, request
 from bench.paper.sources import PAPER_NAMES, Role
 from vsr_model.errors import BadInput
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bench.grid.spans import FORWARD
-from bench.paper.method import PAPER, method_of
+from bench.paper.experiments import PAPER, method_of
 from bench.paper.metrics import STAGES
 from bench.paper.sources import PUBLISHED
 from bench.records import CellRecord, Pass, Status

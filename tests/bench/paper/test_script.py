@@ -13,7 +13,7 @@ from bench.grid.spans import FORWARD
 from bench.measure import backends, networks
 from bench.messages import GO, Message, Ready
 from bench.paper import script
-from bench.paper.method import PAPER, Fault, Method, method_of, text_of
+from bench.paper.experiments import PAPER, Fault, Method, method_of, text_of
 from bench.records import CellRecord, Pass, Phase, Status
 from bench.results.run_folder import RunFolder
 from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, FakeNetwork, Watching, experiment, task_of
