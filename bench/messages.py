@@ -1,4 +1,4 @@
-"""The messages between the parent and a worker. No torch: both sides import it."""
+"""The messages between the parent and a worker. Free of torch: both sides import it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,33 +16,30 @@ class Task:
     """A round for a worker to measure."""
 
     job: Job
+    measure: Measure
     costs: Mapping[str, StageCost] = field(default_factory=dict)  # of a forward, by stage; empty: not known
     costs_missing: str = ""  # why they are not known
-    plain_peak_bytes: int | None = (
-        None  # of the CPU float32 call that outputs are checked against; None: not known
-    )
-    measure: Measure
-    reference: Path  # where the CPU float32 result of this clip is kept, once it has been made
-    profiles: Path | None = None  # the folder that profilers' traces are kept in; None: they are not kept
+    # Of the CPU float32 call that outputs are checked against; None: not known.
+    plain_peak_bytes: int | None = None
+    reference: Path  # file of the CPU float32 result of this clip, which the first round that needs it makes
+    profiles: Path | None = None  # folder for the profiler's traces; None: they are not kept
     import_torch_s: float
-    first_in_process: bool = (
-        True  # otherwise an earlier task of the same process has paid for import and context
-    )
-    method: object = None  # for a worker that measures in a way of its own (bench.commands.lifecycle.Script)
+    first_in_process: bool = True  # False: an earlier task of the process has paid for import and context
+    method: object = None  # of a worker with its own way of measuring (bench.commands.lifecycle.Script)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The worker has made the model and the clip, has measured nothing, and waits for GO."""
+    """The worker has made the model and the clip, and waits for GO before it measures."""
 
 
 GO: Final = "go"
-"""The parent's answer: the machine is the worker's own."""
+"""The parent's answer to Ready: no other worker is at work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The activity of the worker, and the number of calls that it has finished."""
+    """The worker's activity, and how many calls it has finished."""
 
     doing: str
     done: int
@@ -51,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All but the output check is done. This is the round's record if that check fails to end."""
+    """All but the output check is done. The record is the round's if that check does not end."""
 
     record: CellRecord
 

@@ -18,7 +18,6 @@ from bench.grid.spans import DEVICE_TO_HOST, FORWARD, FORWARD_UNPROBED, HOST_TO_
 from bench.measure import memory, profiling, workload
 from bench.measure.backends import CpuDevice, Device
 from bench.measure.draft import Draft
-from bench.measure.memory import MemoryProfile
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
 from bench.records import MemoryLine, Pass, Phase
@@ -210,7 +209,7 @@ class Calls:
 
     # The memory pass and the profiler pass.
 
-    def memory_curve(self, lrs: Tensor) -> MemoryProfile:
+    def memory_curve(self, lrs: Tensor) -> dict[str, Any]:
         return memory.curve(lambda: self._counted(lrs), device=self._device)
 
     def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:

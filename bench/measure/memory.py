@@ -8,11 +8,11 @@ import ctypes
 import inspect
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from time import perf_counter
+from typing import Any, Final
 
 import memory_profiler
 import psutil
@@ -26,41 +26,31 @@ INTERVAL_S: Final = 0.01
 _MIB: Final = 2**20
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemoryProfile:
-    """Host memory of one call: before it, its highest level, and the curve between, in bytes."""
-
-    before_bytes: int
-    peak_bytes: int
-    points: tuple[MemoryPoint, ...]
-
-    def figures(self) -> dict[str, Any]:
-        """Return the fields of a record."""
-        return {
-            "host_before_bytes": self.before_bytes,
-            "peak_host_bytes": self.peak_bytes,
-            "host_growth_bytes": max(0, self.peak_bytes - self.before_bytes),
-            "memory": self.points,
-        }
-
-
-def curve(action: Callable[[], object], *, device: Device) -> MemoryProfile:
-    """Return the memory of the process while the action runs, sampled by memory_profiler.
+def curve(action: Callable[[], object], *, device: Device) -> dict[str, Any]:
+    """Return the memory of the process and the device while the action runs, as fields of a record.
 
     Freed memory that the allocator kept is given back to the system first, so that growth is what the call
     needs and not what earlier calls left. The peak is the kernel's own high-water mark where it can be
     reset (Linux), since a sampler misses peaks that are shorter than its interval.
     """
     release_free_memory()
+    device.reset_peak_bytes()
     has_mark = _reset_high_water_mark()
-    before = _resident_bytes()
-    with _Sampler(device) as sampler:
+    before = psutil.Process().memory_info().rss
+    with _sampled(device) as points:
         action()
-    points = sampler.points()
     peak = max(point.host_bytes for point in points)
-    return MemoryProfile(
-        before_bytes=before, peak_bytes=max(peak, _high_water_mark() if has_mark else 0), points=points
-    )
+    if has_mark:
+        peak = max(peak, _high_water_mark())
+    figures: dict[str, Any] = {
+        "host_before_bytes": before,
+        "peak_host_bytes": peak,
+        "host_growth_bytes": max(0, peak - before),
+        "memory": tuple(points),
+    }
+    if peaks := device.peak_bytes():
+        figures["peak_device_bytes"], figures["peak_device_reserved_bytes"] = peaks
+    return figures
 
 
 def by_line(function: Callable[..., object], call: Callable[[], object]) -> tuple[MemoryLine, ...]:
@@ -102,10 +92,6 @@ def release_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _resident_bytes() -> int:
-    return int(psutil.Process().memory_info().rss)
-
-
 def _reset_high_water_mark() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -121,44 +107,37 @@ def _high_water_mark() -> int:
     return 0
 
 
-class _Sampler:
-    """Samples host memory by memory_profiler, and the device's memory, from a thread.
+@contextmanager
+def _sampled(device: Device) -> Iterator[list[MemoryPoint]]:
+    """Sample host memory by memory_profiler, and the device's memory, from a thread beside the block.
 
     memory_profiler's own sampler is a forked child; copying a process that has imported torch takes longer
     than a small cell's call. For one sample at a time it forks none.
     """
+    points: list[MemoryPoint] = []
+    done = threading.Event()
+    begin_s = perf_counter()
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._done = threading.Event()
-        self._samples: list[tuple[float, int, int | None]] = []
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._sample()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._sample()
-
-    def points(self) -> tuple[MemoryPoint, ...]:
-        """Return the samples by the time since the first."""
-        begin = self._samples[0][0]
-        return tuple(
-            MemoryPoint(elapsed_s=at - begin, host_bytes=host, device_bytes=on_device)
-            for at, host, on_device in self._samples
+    def sample() -> None:
+        [mebibytes] = memory_profiler.memory_usage(os.getpid(), interval=0.0, include_children=False)
+        points.append(
+            MemoryPoint(
+                elapsed_s=perf_counter() - begin_s,
+                host_bytes=int(mebibytes * _MIB),
+                device_bytes=device.allocated_bytes(),
+            )
         )
 
-    def _watch(self) -> None:
-        while not self._done.wait(INTERVAL_S):
-            self._sample()
+    def sample_until_done() -> None:
+        while not done.wait(INTERVAL_S):
+            sample()
 
-    def _sample(self) -> None:
-        on_device = self._device.allocated_bytes()
-        [(mebibytes, at)] = memory_profiler.memory_usage(
-            os.getpid(), interval=0.0, timestamps=True, include_children=False
-        )
-        self._samples.append((at, int(mebibytes * _MIB), on_device))
+    thread = threading.Thread(target=sample_until_done, daemon=True)
+    sample()
+    thread.start()
+    try:
+        yield points
+    finally:
+        done.set()
+        thread.join()
+        sample()

@@ -197,10 +197,7 @@ class Round:
         self._progress("memory")
         # What earlier passes left in the device's cache, autotuning's workspaces too, is not this call's.
         self._device.release_cached_memory()
-        self._device.reset_peak_bytes()
-        self._draft.values |= self._calls.memory_curve(lrs).figures()
-        if peaks := self._device.peak_bytes():
-            self._draft.values["peak_device_bytes"], self._draft.values["peak_device_reserved_bytes"] = peaks
+        self._draft.values |= self._calls.memory_curve(lrs)
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = self._calls.memory_by_line(lrs)
 

@@ -131,10 +131,7 @@ class Script:
         if Fault.FIRST_CALL_COUNTS not in self.faults:
             call()
             self.output = None
-        self.device.reset_peak_bytes()
-        self.values |= memory.curve(call, device=self.device).figures()
-        if peaks := self.device.peak_bytes():
-            self.values["peak_device_bytes"], self.values["peak_device_reserved_bytes"] = peaks
+        self.values |= memory.curve(call, device=self.device)
         if self.measure.memory == "lines":
             self.output = None
             self.values["memory_lines"] = memory.by_line(type(self.model).forward, call)

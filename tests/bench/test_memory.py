@@ -1,19 +1,17 @@
 """The memory pass in a worker: nothing else allocates there, and memory_profiler may kill its children."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from bench.measure.memory import INTERVAL_S, MemoryProfile
+from bench.measure.memory import INTERVAL_S
 from bench.process.launcher import Launcher
-from bench.records import MemoryLine
 
 MIB = 2**20
 NEEDED = 64 * MIB
 TOLERANCE = 0.1
-SLACK = 4 * MIB  # what the interpreter, the sampling thread and the C library may take in passing
-
-Found = tuple[MemoryProfile, MemoryProfile, MemoryProfile, tuple[MemoryLine, ...]]
+SLACK = 4 * MIB  # that the interpreter, the sampling thread and the C library may take
 
 
 @pytest.fixture(scope="module")
@@ -22,45 +20,30 @@ def launcher() -> Iterator[Launcher]:
         yield launcher
 
 
-@pytest.fixture(scope="module")
-def found(launcher: Launcher) -> Found:
-    worker = launcher.spawn("tests.bench.faulty_workers:memory_of_calls")
+def sent(launcher: Launcher, target: str, count: int) -> list[Any]:
+    worker = launcher.spawn(f"tests.bench.faulty_workers:{target}")
     with worker.connection as connection:
-        said = tuple(connection.recv() for _ in range(4))
+        messages = [connection.recv() for _ in range(count)]
     assert launcher.exit_status(worker) == 0, launcher.last_line()
-    return said
+    return messages
 
 
-def growth(profile: MemoryProfile) -> int:
-    return profile.peak_bytes - profile.before_bytes
-
-
-def test_growth_is_what_the_call_allocates(found):
-    assert growth(found[0]) == pytest.approx(NEEDED, rel=TOLERANCE)
-
-
-def test_a_call_that_allocates_nothing_grows_by_next_to_nothing(found):
-    assert 0 <= growth(found[1]) < SLACK
-
-
-def test_children_are_left_out(found):
-    assert 0 <= growth(found[2]) < SLACK
-
-
-def test_points_are_monotone_and_between_the_levels(found):
-    for profile in found[:3]:
-        times = [point.elapsed_s for point in profile.points]
-        assert times[0] == 0
+def test_memory_of_calls_whose_need_is_known(launcher):
+    allocating, idle, with_a_child, lines = sent(launcher, "memory_of_calls", 4)
+    assert allocating["host_growth_bytes"] == pytest.approx(NEEDED, rel=TOLERANCE)
+    assert 0 <= idle["host_growth_bytes"] < SLACK
+    assert 0 <= with_a_child["host_growth_bytes"] < SLACK
+    for figures in (allocating, idle, with_a_child):
+        assert figures["host_growth_bytes"] == figures["peak_host_bytes"] - figures["host_before_bytes"]
+        points = figures["memory"]
+        times = [point.elapsed_s for point in points]
         assert times == sorted(times)
-        assert profile.peak_bytes >= max(point.host_bytes for point in profile.points)
-        assert all(point.host_bytes > 0 for point in profile.points)
-        assert {point.device_bytes for point in profile.points} == {None}
-    assert len(found[1].points) >= 2  # a call of 30 ms, looked at every 10 ms
-    assert found[1].points[-1].elapsed_s >= INTERVAL_S
+        assert 0 < max(point.host_bytes for point in points) <= figures["peak_host_bytes"]
+        assert {point.device_bytes for point in points} == {None}
+        assert "peak_device_bytes" not in figures
+    assert len(idle["memory"]) >= 2  # a call of 30 ms, sampled every 10 ms
+    assert idle["memory"][-1].elapsed_s >= INTERVAL_S
 
-
-def test_the_allocating_line_is_found(found):
-    lines = found[3]
     most = max(lines, key=lambda line: line.increment_bytes)
     assert most.source.strip() == "kept = torch.ones(elements)"
     assert most.increment_bytes == pytest.approx(NEEDED, rel=TOLERANCE)
@@ -69,9 +52,7 @@ def test_the_allocating_line_is_found(found):
     assert all(line.host_bytes > 0 for line in lines)
 
 
-def test_a_device_is_read_beside(launcher):
-    worker = launcher.spawn("tests.bench.faulty_workers:memory_on_a_device")
-    with worker.connection as connection:
-        profile = connection.recv()
-    assert launcher.exit_status(worker) == 0, launcher.last_line()
-    assert {point.device_bytes for point in profile.points} == {500}
+def test_a_device_is_sampled_too(launcher):
+    [figures] = sent(launcher, "memory_on_a_device", 1)
+    assert {point.device_bytes for point in figures["memory"]} == {500}
+    assert (figures["peak_device_bytes"], figures["peak_device_reserved_bytes"]) == (1001, 2001)
