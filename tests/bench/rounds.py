@@ -1,6 +1,6 @@
 """Rounds run in the test's own process: on a tiny network, or with exact answers on a fake clock."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,7 @@ from bench.measure import backends, calls, networks, passes, worker
 from bench.measure.timing import timed
 from bench.messages import Message, Progress, Ready
 from bench.records import CellRecord, Pass, Phase
-from tests.bench.fakes import (
-    TICK_S,
-    FakeClock,
-    FakeDevice,
-    FakeNetwork,
-    NoQueue,
-    task_of,
-)
+from tests.bench.fakes import TICK_S, FakeClock, FakeDevice, FakeNetwork, NoQueue, task_of
 from tests.networks import STAGES
 from vsr_model.stages import PROPAGATION, StageProbe, no_probe
 
@@ -28,7 +21,7 @@ STAGE_NAMES = list(STAGES)
 
 
 class Ran:
-    """One round: its record, and what was said on the way."""
+    """One round: its record, and the messages before it."""
 
     def __init__(self, one: Experiment, reference: Path, **task: Any) -> None:
         self.messages: list[Message] = []
@@ -39,9 +32,6 @@ class Ran:
     @property
     def progress(self) -> list[Progress]:
         return [message for message in self.messages if isinstance(message, Progress)]
-
-    def counts(self) -> Counter[tuple[Pass, Phase, str]]:
-        return Counter((sample.pass_, sample.phase, sample.stage) for sample in self.record.samples)
 
 
 def measure(**changes: Any) -> dict[str, Any]:
