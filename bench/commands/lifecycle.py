@@ -17,7 +17,7 @@ from bench.grid.plan import Cell, Job
 from bench.grid.yaml_source import places_named
 from bench.machine import environment, timer
 from bench.measure import ceilings, preflight
-from bench.measure.preflight import Tell
+from bench.measure.preflight import TraceProgress
 from bench.plotting.plots import EmptyPlot, write_plots
 from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
@@ -75,7 +75,7 @@ def start(
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
-    tracing: Callable[[], AbstractContextManager[Tell]] | None = None,
+    tracing: Callable[[], AbstractContextManager[TraceProgress]] | None = None,
 ) -> Outcome:
     """Run the experiment in a new folder, measured by the ordinary worker or by a `script`.
 
@@ -88,8 +88,8 @@ def start(
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
         # It ends before anything is measured: what it shows is drawn by a thread.
-        with nullcontext() if tracing is None else tracing() as tell:
-            answer = preflight.ask(launcher, cells, tell=tell)
+        with nullcontext() if tracing is None else tracing() as progress:
+            answer = preflight.ask(launcher, cells, progress=progress)
         experiment = _written_out(experiment, answer)
         cells = plan.cells(experiment, filters)
         described = {

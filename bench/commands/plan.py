@@ -23,7 +23,7 @@ def plan(
     experiment, source_of = experiment_of(source, variants, assignments)
     cells = cells_of(experiment, filters or ())
     with places_named(source_of.named), tracing() as progress, Launcher({}) as launcher:
-        answer = preflight.ask(launcher, cells, tell=progress)
+        answer = preflight.ask(launcher, cells, progress=progress)
     rates = estimate.machine_rates(cells)
     estimates = [estimate.cost(cell, answer.costs_of(cell), experiment.measure, rates) for cell in cells]
     table = Table(box=None, pad_edge=False, header_style="bold")

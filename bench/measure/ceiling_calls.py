@@ -42,7 +42,7 @@ SHARE_OF_FREE: Final = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """When there are enough samples, and how long one is."""
+    """Number and length of samples."""
 
     warmup: int = 2  # calls
     sample_s: float = 0.001  # at least; shorter calls are repeated within one
@@ -58,7 +58,7 @@ REPEATS: Final = Repeats()
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What one repetition does."""
+    """The work of one repetition."""
 
     call: Callable[[], object]
     what: str
@@ -67,7 +67,7 @@ class Work:
 
 
 def measured(spec: CeilingSpec, moment: Moment, *, clock: Clock = MONOTONIC) -> Ceiling:
-    """The ceiling on its device, with its threads and in its precision. Whatever it raises is its reason."""
+    """Return the ceiling on its device, with its threads and precision; an exception becomes its reason."""
     backend = backend_of(spec)
     try:
         if (lacking := backends.unavailable(backend)) is not None:
@@ -96,7 +96,7 @@ def run(
     clock: Clock = MONOTONIC,
     repeats: Repeats = REPEATS,
 ) -> Ceiling:
-    """As `measured`, with the settings in force."""
+    """Measure as `measured` does, with the settings applied."""
     work = work_of(spec, device, clock)
     spans = sample(work.call, device=device, clock=clock, repeats=repeats)
     # A transfer from pageable memory is the host's work as much as the device's.
@@ -116,10 +116,10 @@ def run(
 def sample(
     call: Callable[[], object], *, device: Device, clock: Clock = MONOTONIC, repeats: Repeats = REPEATS
 ) -> list[Timed]:
-    """Samples after the warm-up, each synchronised on both sides, as the times of one call.
+    """Return samples after the warm-up, each synchronised on both sides, as times of one call.
 
-    A short call is repeated in a sample until that takes `sample_s`, as often in each: of a single one, the
-    time would in part be that of the host's launching it on an empty queue, and of reading clocks.
+    A sample repeats a short call until it takes `sample_s`, as often in each sample: the time of one call
+    would in part be that of its launch on an empty queue and of reading clocks.
     """
     span = None
     for _ in range(repeats.warmup):
@@ -147,7 +147,7 @@ def _several(call: Callable[[], object], count: int, device: Device, clock: Cloc
 
 
 def _lasted_s(span: Timed) -> float:
-    """By the clock that counts."""
+    """Return the device's time if there is one, else the wall time."""
     return span.wall_s if span.device_s is None else span.device_s
 
 
@@ -157,7 +157,7 @@ def _of_one(span: Timed, count: int) -> Timed:
 
 
 def backend_of(spec: CeilingSpec) -> Backend:
-    """The settings that a ceiling is measured under: cuDNN on and tuned, where the device has it."""
+    """Return the settings that a ceiling is measured with: on a GPU cuDNN, autotuned."""
     base = BUILT_IN["cudnn_autotune"] if spec.device.startswith("cuda") else CPU
     narrow = spec.precision in ("bfloat16", "float16")
     return replace(
@@ -171,7 +171,7 @@ def backend_of(spec: CeilingSpec) -> Backend:
 
 
 def work_of(spec: CeilingSpec, device: Device, clock: Clock = MONOTONIC) -> Work:
-    """What is repeated for a ceiling; its buffers are made and written to."""
+    """Return the work that is repeated for a ceiling, with its buffers written once."""
     if spec.kind is CeilingKind.MATMUL:
         return _matmul(spec, device, clock)
     if spec.kind is CeilingKind.CONVOLUTION:
@@ -202,8 +202,11 @@ def _as_product(spec: CeilingSpec, device: Device, size: int) -> Callable[[], Te
 
 
 def _as_convolution(spec: CeilingSpec, device: Device, size: int) -> Callable[[], Tensor]:
-    """The same product by the library of the convolutions. Of so many images, because PyTorch computes fewer
-    by the other library where there is one thread. `size` is a power of two, and not below their number."""
+    """Return the same product as a convolution, computed by the library of convolutions.
+
+    It is of several images, because PyTorch computes fewer by the library of products where there is one
+    thread. `size` is a power of two and at least their number.
+    """
     pixels = size // _IMAGES
     height = 1 << ((pixels.bit_length() - 1) // 2)
     features = _noise(device, spec, _IMAGES, size, height, pixels // height)
@@ -263,8 +266,7 @@ def _transfer(spec: CeilingSpec, device: Device) -> Work:
 
 
 def _within(size: int, free: int | None, *, least: int) -> int:
-    """The size, or as much of it as may be taken of what is free. Raises MemoryError where that is too little
-    to be beyond a cache."""
+    """Return the size, limited to a share of free memory. Raises MemoryError if that would fit in a cache."""
     allowed = size if free is None else min(size, free // SHARE_OF_FREE)
     if allowed < max(least, _MIB):
         raise MemoryError(

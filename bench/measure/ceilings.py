@@ -1,7 +1,7 @@
-"""Has a worker measure a machine's ceilings. No torch here: the parent imports it.
+"""Measure a machine's ceilings in a worker. Free of torch: the parent imports it.
 
-One worker for all of them, while no cell is measured. Each is kept as soon as it is known, and what could not
-be measured with its reason: a run goes on without.
+One worker measures all of them, while no cell is measured. Each is kept as soon as it is known; one that
+could not be measured, with its reason.
 """
 
 import os
@@ -22,7 +22,7 @@ TARGET: Final = "bench.measure.ceilings:main"
 def measure(
     launcher: Launcher, specs: Sequence[CeilingSpec], moment: Moment, keep: Callable[[Ceiling], None]
 ) -> None:
-    """Have every ceiling measured, in order; `keep` is given each, with samples or with a reason."""
+    """Measure every ceiling in order, and pass each to `keep`, with samples or with a reason."""
     left = list(specs)
     if not left:
         return
@@ -53,7 +53,7 @@ def _receive(
     moment: Moment,
     keep: Callable[[Ceiling], None],
 ) -> str:
-    """Keep what the worker sends, and take it from what is left; why it was ended, where it was."""
+    """Keep what the worker sends and remove it from `left`; return why the worker was ended, if it was."""
     with worker.connection as connection:
         try:
             connection.send((tuple(left), moment))
@@ -73,7 +73,7 @@ def _receive(
 
 
 def main(connection: Connection) -> None:
-    """In a worker: measure what is asked for."""
+    """Measure the requested ceilings, in a worker."""
     from bench.measure.ceiling_calls import measured  # noqa: PLC0415 - torch, in a worker only
 
     specs, moment = connection.recv()

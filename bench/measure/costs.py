@@ -1,4 +1,4 @@
-"""What cells cost, traced on the meta device before anything is measured. Runs in a worker."""
+"""Trace what cells cost, on the meta device, before anything is measured. Runs in a worker."""
 
 import copy
 import math
@@ -43,12 +43,12 @@ Costs = dict[str, StageCost]
 
 
 class Untraceable(Exception):  # noqa: N818 - no error: a cell runs without its costs
-    """A network whose costs cannot be traced; the message says why, in a sentence."""
+    """Raised for a network whose costs cannot be traced; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A network as a backend prepares it, with what counts its calls."""
+    """A network as a backend prepares it, with the tracer that counts its calls."""
 
     network: Network
     tracer: Tracer
@@ -57,8 +57,8 @@ class Prepared:
     def of(cls, network: Network, backend: Backend, device: torch.device) -> "Prepared":
         """Prepare a copy of `network`, which is on the CPU, on the meta device or the CPU.
 
-        What the backend's convolutions keep beside the parameters counts among what is alive. Raises
-        `workload.Unsupported` for what the network cannot have.
+        Memory that the backend's convolutions keep beside the parameters counts as alive. Raises
+        `workload.Unsupported` for a backend that the network cannot have.
         """
         copied = copy.deepcopy(network).to(device)
         tracer = Tracer(copied)
@@ -68,13 +68,13 @@ class Prepared:
 
 
 class _FramesElsewhere:
-    """A clip in another memory than what is counted: each frame, on the meta device, is a new tensor."""
+    """A clip in memory that is not counted; each of its frames is a new tensor on the meta device."""
 
     def __init__(self, shape: tuple[int, int, int, int, int]) -> None:
         self.shape = shape
 
     def frames(self, start: int, stop: int) -> Iterator[Tensor]:
-        """As `FrameSource.frames`."""
+        """Yield frames as `FrameSource.frames` does."""
         n, _, *frame = self.shape
         return (torch.empty(n, *frame, device="meta") for _ in range(start, stop))
 
@@ -82,7 +82,7 @@ class _FramesElsewhere:
 def streamed(network: Network, plan: MemoryPlan, *, holds_clip: bool) -> Callable[[Tensor, StageProbe], None]:
     """Return the network in bounded memory as a call that makes every output and keeps none.
 
-    Without `holds_clip` the clip gives its shape alone: its frames come from another memory.
+    Without `holds_clip` only the clip's shape is used; its frames come from memory that is not counted.
     """
 
     def forward(lrs: Tensor, probe: StageProbe) -> None:
@@ -96,10 +96,10 @@ def streamed(network: Network, plan: MemoryPlan, *, holds_clip: bool) -> Callabl
 
 
 class CostTracer:
-    """Traces cells of some networks, those that differ in nothing that costs depend on once."""
+    """Traces cells, and those that differ in nothing that costs depend on once."""
 
     def __init__(self, networks: Mapping[str, Network]) -> None:
-        """`networks`, by name, are on the CPU, and stay as they are."""
+        """Take networks by name, on the CPU. They are not modified."""
         self._networks = networks
         self._prepared: dict[Any, Prepared] = {}
         self._found: dict[Any, Costs | Untraceable] = {}
@@ -107,9 +107,9 @@ class CostTracer:
         self._slow: dict[str, Untraceable] = {}
 
     def uncalled(self, cell: Cell) -> str | None:
-        """Return what the stages of a network of the user's own name and no call reached, if any.
+        """Return a stage's pattern of a user's network that no traced call reached, or None.
 
-        A longer clip than the cell's is tried before.
+        A clip longer than the cell's is tried first.
         """
         if self._left(cell.model.name) and cell.frames < _TRIED_FRAMES:
             with suppress(Untraceable, workload.Unsupported):
@@ -117,7 +117,7 @@ class CostTracer:
         return next(iter(self._left(cell.model.name)), None)
 
     def _left(self, name: str) -> list[str]:
-        """Return the patterns that none of a network's traced calls reached; none where there was no call."""
+        """Return the patterns that no traced call of a network reached; none if it was never called."""
         whole = self._whole[name]
         return [
             pattern
@@ -126,12 +126,12 @@ class CostTracer:
         ]
 
     def costs(self, cell: Cell) -> Costs:
-        """Each stage's cost in one forward of the cell, on the backend's device.
+        """Return each stage's cost in one forward of the cell, on the backend's device.
 
-        FLOPs and bytes moved are those of the network's own convolutions, whatever computes them; memory is
-        that of what computes them. Of clips that processes divide, it is the work of all, and on GPUs the
-        memory of one. Raises Untraceable; `workload.Unsupported` for a backend that the network cannot have;
-        BadField where what comes out is not what the grid says of a network of the user's own.
+        FLOPs and bytes moved are those of the network's own convolutions, also where a replacement computes
+        them; memory is the replacement's. Where processes divide a clip, the work is that of all of them, and
+        the memory on a GPU that of one. Raises Untraceable; `workload.Unsupported` for a backend that the
+        network cannot have; BadField if the output of a user's network is not as the grid says.
         """
         workload.check_support(self._networks[cell.model.name].facts, cell.backend)
         own = self._traced(cell)
@@ -251,7 +251,7 @@ class CostTracer:
 
 
 def _small(cell: Cell) -> Cell:
-    """The cell, or a smaller one that a call on the CPU is soon done with."""
+    """Return the cell, or one small enough for a quick call on the CPU."""
     if cell.batch * cell.frames * cell.height * cell.width <= MAX_CPU_PIXELS:
         return cell
     frames = min(cell.frames, MAX_CPU_PIXELS // _LEAST_SIDE**2)
@@ -260,7 +260,7 @@ def _small(cell: Cell) -> Cell:
 
 
 def _variant(backend: Backend) -> Backend:
-    """The backend without what its costs do not depend on."""
+    """Return the backend with only the fields that its costs depend on."""
     kept = Backend(
         name="",
         device="cuda" if backend.is_cuda else "cpu",

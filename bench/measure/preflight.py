@@ -1,6 +1,6 @@
-"""What must be known before a run's folder is made, and needs torch or a decoder: asked of a worker.
+"""Ask a worker what a run needs to know before its folder is made: devices, networks, media and costs.
 
-The parent imports neither. Runs once per run, in a worker that the first measured one does not share.
+The parent imports neither torch nor a decoder. The worker that answers measures nothing.
 """
 
 import os
@@ -26,18 +26,18 @@ TIMEOUT_S: Final = 300.0
 """For opening every input, for a driver to say what devices there are, and for each traced cell."""
 
 MENTION_INTERVAL_S: Final = 0.5
-"""Between two words of progress."""
+"""Between two reports of progress."""
 
 Place = tuple[str, ...]
-"""Of a field: `model` or `input`, the item's name, and the fields from there on; or fields alone."""
+"""Path of a field: `model` or `input`, the item's name, and the fields from there on; or fields alone."""
 
-Tell = Callable[[int, int], None]
-"""Told how many of how many cells are traced."""
+TraceProgress = Callable[[int, int], None]
+"""Called with the number of cells traced and the number of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What the run will need."""
+    """Everything that the cells of a run need."""
 
     models: tuple[Model, ...]
     inputs: tuple[tuple[Input, int], ...]  # with the frames, strides included, that its cells ask for at most
@@ -47,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class MediaSize:
-    """What of a media file decides which cells it can fill."""
+    """The size of a media file, which decides which cells it can fill."""
 
     frames: int  # as many as could be decoded, and none beyond those asked for
     height: int
@@ -56,7 +56,7 @@ class MediaSize:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo:
-    """What a network says of itself, and is."""
+    """Facts of a built network."""
 
     title: str
     min_size: int
@@ -66,7 +66,7 @@ class NetworkInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a request cannot be met, and the field that it is about, if any."""
+    """The reason why a request cannot be met, and the field at fault, if any."""
 
     said: str
     place: Place = ()
@@ -74,7 +74,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the machine, the files and the networks have."""
+    """The answer of a worker: what the machine, the files and the networks have."""
 
     refusal: Refusal | None = None
     networks: dict[str, NetworkInfo] = field(default_factory=dict)  # by name
@@ -89,7 +89,7 @@ class Answer:
     )  # network: why costs of some cells are not known
 
     def costs_of(self, cell: Cell) -> Mapping[str, StageCost] | None:
-        """Return the costs of a forward by stage; None where they are not known."""
+        """Return the costs of a forward by stage; None if they are unknown."""
         return self.costs.get(cell.id)
 
 
@@ -97,10 +97,12 @@ def ask(
     launcher: Launcher,
     cells: Sequence[Cell],
     *,
-    tell: Tell | None = None,
+    progress: TraceProgress | None = None,
 ) -> Answer:
-    """Have a worker look at everything the cells need. Raises BadInput for what cannot be met, BadPlace where
-    that is a field of the grid."""
+    """Ask a worker for everything that the cells need.
+
+    Raises BadInput for a request that cannot be met, BadPlace if a field of the grid is at fault.
+    """
     inputs: dict[str, tuple[Input, int]] = {}
     for cell in cells:
         known = inputs.get(cell.input.name, (cell.input, 0))
@@ -118,7 +120,7 @@ def ask(
     paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
     files = [model.checkpoint or model.import_ for model in models.values()]
     subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
-    answer = _asked(launcher, question, subject, tell)
+    answer = _ask_worker(launcher, question, subject, progress)
     if answer.refusal is not None:
         if place := answer.refusal.place:
             raise BadPlace(place, answer.refusal.said)
@@ -126,7 +128,9 @@ def ask(
     return answer
 
 
-def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | None) -> Answer:
+def _ask_worker(
+    launcher: Launcher, question: Question, subject: str, progress: TraceProgress | None
+) -> Answer:
     worker = launcher.spawn("bench.measure.preflight:main")
     answer = None
     # A worker that dies first closes the connection, or resets it where the question lies unread.
@@ -140,20 +144,20 @@ def _asked(launcher: Launcher, question: Question, subject: str, tell: Tell | No
             message = connection.recv()
             if isinstance(message, Answer):
                 answer = message
-            elif tell is not None:
-                tell(*message)
+            elif progress is not None:
+                progress(*message)
     status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
     if answer is None:
-        words = launcher.last_line()
+        last_line = launcher.last_line()
         raise BadInput(
             f"{subject}: the process that looks at them ended with exit status {status}"
-            + (f" ({words})" if words else "")
+            + (f" ({last_line})" if last_line else "")
         )
     return answer
 
 
 def _check_folder(backend: Backend) -> None:
-    """Raise BadInput where the file of a memory plan could not be made."""
+    """Raise BadInput if the file of a memory plan could not be made."""
     folder = None if backend.memory_plan is None else backend.memory_plan.folder
     if folder is not None and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise BadInput(
@@ -174,7 +178,7 @@ def skip_reason(cell: Cell, answer: Answer) -> str | None:
 
 
 def _not_filled(cell: Cell, answer: Answer) -> str | None:
-    """Why the cell's input cannot fill it, or None."""
+    """Return why the cell's input cannot fill it, or None."""
     size = answer.media.get(cell.input.name)
     if size is None or isinstance(cell.input, RandomInput):
         return None
@@ -205,7 +209,7 @@ def _stride(item: Input) -> int:
 
 
 def _frames_read(cell: Cell) -> int:
-    """How many of its input's frames a cell reaches over."""
+    """Return how many frames of its input a cell spans, strides included."""
     return (cell.frames - 1) * _stride(cell.input) + 1
 
 
@@ -259,7 +263,7 @@ def _built(model: Model) -> Any:
 
 @contextmanager
 def _of_model(model: Model) -> Iterator[None]:
-    """Have a field that cannot be as given known as the network's."""
+    """Refuse a bad field in the block as a field of this network."""
     try:
         yield
     except BadField as error:
@@ -279,7 +283,7 @@ def _info(model: Model, network: Any) -> NetworkInfo:
 
 
 def _check_sizes(question: Question, answer: Answer) -> None:
-    """Refuse a size that none of the networks takes: a slip, where others would be skipped."""
+    """Refuse a size that no network accepts; if some accept it, the others' cells are skipped."""
     least = min((network.min_size for network in answer.networks.values()), default=0)
     for cell in question.cells:
         if min(cell.height, cell.width) < least:
@@ -291,15 +295,15 @@ def _check_sizes(question: Question, answer: Answer) -> None:
 
 
 def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tuple[int, int]], None]) -> None:
-    """Fill in what each cell costs, and which backends a network cannot have."""
+    """Add each cell's costs to the answer, and the backends that a network cannot have."""
     from bench.measure.costs import Untraceable  # noqa: PLC0415
     from bench.measure.workload import Unsupported  # noqa: PLC0415
 
     longest: dict[str, Cell] = {}
-    said_s = monotonic()
+    reported_s = monotonic()
     for done, cell in enumerate(question.cells):
-        if monotonic() - said_s > MENTION_INTERVAL_S:
-            said_s = monotonic()
+        if monotonic() - reported_s > MENTION_INTERVAL_S:
+            reported_s = monotonic()
             send((done, len(question.cells)))
         pair = (cell.model.name, cell.backend.name)
         if (

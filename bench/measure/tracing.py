@@ -1,4 +1,4 @@
-"""Traces what a call of a network costs: FLOPs, bytes moved and live memory, stage by stage.
+"""Trace what a call of a network costs: FLOPs, bytes moved and live memory, stage by stage.
 
 The call runs on the meta device, or on a CPU, under a dispatch mode that sees every operator. docs/costs.md
 says what is counted by which rule:
@@ -38,11 +38,11 @@ _COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 class TooSlowError(Exception):
-    """A call that takes longer than it may."""
+    """Raised for a call that takes longer than its limit."""
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base has no types
-    """Counts the calls of one module, whose parameters and buffers are alive all the while.
+    """Counts the calls of one module, whose parameters and buffers are always alive.
 
     On the meta device calls of submodules that repeat are not run again (`_Memo`), also from one `trace` to
     the next: a thousand frames take hardly longer than ten.
@@ -63,7 +63,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Count what the block makes and leaves as alive, and no work: before anything is traced."""
+        """Count what the block allocates and keeps as alive, but none of its work."""
         with self:
             yield
         self.traffic = Traffic()
@@ -78,8 +78,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its base ha
     ) -> dict[str, StageCost]:
         """Call `forward` with a clip (n, t, c, h, w) and a probe; return each stage's cost, `other` included.
 
-        Without `holds_clip` the clip lies elsewhere than in the memory that is counted. Raises TooSlowError
-        once the call takes longer than `limit_s`.
+        Without `holds_clip` the clip lies in memory that is not counted. Raises TooSlowError if the call
+        takes longer than `limit_s`.
         """
         self._begin()
         self._limit_s, self._deadline_s = limit_s, monotonic() + limit_s
@@ -192,7 +192,7 @@ _SHAPES: Final[Mapping[Any, Callable[..., Tensor]]] = {
 
 @dataclass(frozen=True)
 class _Form:
-    """How a tensor lies in its storage."""
+    """A tensor's layout in its storage."""
 
     shape: torch.Size
     stride: tuple[int, ...]
@@ -212,7 +212,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Effect:
-    """What a call of a module did."""
+    """The effect of one call of a module."""
 
     flops: int
     dtype: torch.dtype
@@ -225,9 +225,9 @@ class _Effect:
 
 
 class _Memo:
-    """Remember what calls of modules did: once two of a kind did the same, later ones are counted, not run.
+    """Remembers effects of calls: once two alike had the same effect, later ones are counted and not run.
 
-    Modules that open stages of their own, that keep memory, or whose outputs share it, always run.
+    Modules that open stages, keep memory, or return outputs that share memory are always run.
     """
 
     def __init__(self, tracer: Tracer) -> None:
@@ -238,7 +238,7 @@ class _Memo:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Have all calls of modules in the block go through here."""
+        """Intercept all calls of modules in the block."""
         original = nn.Module.__call__
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -328,7 +328,7 @@ class _Memo:
 
 
 def _own_storages(outputs: Sequence[Any], inputs: Sequence[Tensor]) -> bool:
-    """Whether all outputs are tensors, each with a storage that nothing else has."""
+    """Return whether all outputs are tensors, each with a storage of its own."""
     if not all(isinstance(output, Tensor) for output in outputs):
         return False
     storages = [output.untyped_storage()._cdata for output in outputs]
@@ -337,7 +337,7 @@ def _own_storages(outputs: Sequence[Any], inputs: Sequence[Tensor]) -> bool:
 
 
 def _numbered(piece: Piece, given: Sequence[Piece]) -> Any:
-    """A piece of a tensor that a call was given, by the tensor's number and relative to it."""
+    """Return a piece of one of the given tensors, relative to that tensor and with its number as value."""
     for number, whole in enumerate(given):
         if piece.value is whole.value:
             return replace(piece, value=number, offset=piece.offset - whole.offset)  # type: ignore[arg-type]

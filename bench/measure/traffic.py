@@ -1,4 +1,4 @@
-"""Counts the bytes that a call has to move, operator by operator, for a roofline.
+"""Count the bytes that a call has to move, operator by operator, for a roofline.
 
 Two bounds of compulsory traffic (Williams, Waterman and Patterson, CACM 2009), below which no implementation
 that is built in the same way can come:
@@ -38,7 +38,7 @@ _FACTORIES: Final = frozenset({
 
 @dataclass(eq=False)
 class _Value:
-    """What a storage holds."""
+    """The content of a storage."""
 
     stage: str  # that made it
     interval: int  # of that stage; before the first for inputs and weights
@@ -53,7 +53,7 @@ class _Value:
 
 @dataclass(frozen=True)
 class Piece:
-    """Elements of a storage that a tensor shows."""
+    """The elements of a storage that a tensor views."""
 
     value: _Value
     offset: int
@@ -61,7 +61,7 @@ class Piece:
 
 
 class Traffic:
-    """Bytes by stage: `moved` and `fused`."""
+    """Counts bytes by stage: `moved` and `fused`."""
 
     def __init__(self) -> None:
         self.restart()
@@ -72,7 +72,7 @@ class Traffic:
         self._reads: list[tuple[int, list[Piece]]] = []  # with the number of the first value made meanwhile
 
     def restart(self) -> None:
-        """Count from zero."""
+        """Reset all counts to zero."""
         self.moved: defaultdict[str, int] = defaultdict(int)
         self.fused: defaultdict[str, int] = defaultdict(int)
 
@@ -84,11 +84,11 @@ class Traffic:
         self._fetched.clear()
 
     def forget(self, key: int) -> None:
-        """Let go of a storage that was freed, by the address of its implementation."""
+        """Forget a freed storage, given the address of its implementation."""
         self._values.pop(key, None)
 
     def finish(self, outputs: Sequence[Tensor]) -> None:
-        """Count what the call returns as written."""
+        """Count the outputs of the call as written."""
         self.begin(OTHER)
         before = self.fused[OTHER]
         for output in outputs:
@@ -97,7 +97,7 @@ class Traffic:
 
     @contextmanager
     def noting_reads(self) -> Iterator[list[Piece]]:
-        """Give what is read in the block and was there before it; parts of what is given are left out."""
+        """Collect the pieces that the block reads and did not make, without parts of collected ones."""
         found: list[Piece] = []
         self._reads.append((self._number + 1, found))
         try:
@@ -106,7 +106,7 @@ class Traffic:
             self._reads.pop()
 
     def repeat(self, moved: int, reads: Sequence[Piece], outputs: Sequence[Tensor]) -> None:
-        """Count a call that moved so many bytes, read these pieces and made these outputs."""
+        """Count a repeated call by the bytes that it moved, the pieces that it read and its outputs."""
         for piece in reads:
             self._note(piece)
         self.moved[self._stage] += moved
@@ -114,7 +114,7 @@ class Traffic:
             self._make(output).is_open = True
 
     def state(self, tensor: Tensor) -> tuple[int, ...]:
-        """What decides how reading a tensor is counted, for telling whether two calls are alike."""
+        """Return what decides how reading a tensor is counted, to tell whether two calls are alike."""
         value = self.piece(tensor).value
         return (
             value.is_open,
@@ -198,7 +198,7 @@ class Traffic:
             self._consume(part.value)
 
     def _cost(self, piece: Piece) -> int:
-        """Bytes that a layer reads for a piece."""
+        """Return the bytes that a layer reads for a piece."""
         value = piece.value
         value.reads += 1
         if value.sources:
@@ -211,7 +211,7 @@ class Traffic:
         return piece.size
 
     def _fetch(self, piece: Piece, whole: float = math.inf) -> None:
-        """Bring what another interval made into this one's cache; `whole` is the number of what it is in."""
+        """Count a piece of another interval as fetched; `whole` is the number of the value it belongs to."""
         value = piece.value
         for first, found in self._reads:
             if value.number < first <= whole:
@@ -239,7 +239,7 @@ class Traffic:
         return value
 
     def piece(self, tensor: Tensor) -> Piece:
-        """The elements of a storage that a tensor shows."""
+        """Return the elements of its storage that a tensor views."""
         key = _key(tensor)
         if key not in self._values:  # an input or a weight
             self._values[key] = _Value(OTHER, 0, tensor.untyped_storage().nbytes())
@@ -247,7 +247,7 @@ class Traffic:
 
 
 def tensors_of(*values: Any) -> list[Tensor]:
-    """Return the tensors among what an operator takes or gives, in sequences and mappings, too."""
+    """Return the tensors in an operator's arguments or results, nested ones included."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
@@ -265,7 +265,7 @@ def _key(tensor: Tensor) -> int:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements; those that it repeats count once."""
+    """Return the bytes of a tensor's elements; repeated ones count once."""
     count: int = tensor.element_size()
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         count *= size if stride else 1
