@@ -17,12 +17,12 @@ from bench.commands.options import (
     Threshold,
     VariantOption,
     experiment_of,
+    share,
 )
 from bench.commands.progress import shown
 from bench.commands.revisions import Repository
 from bench.comparison import policy
 from bench.comparison.comparison import Limits
-from bench.comparison.shares import share
 from bench.grid.yaml_source import places_named
 from bench.reporting.comparison.terminal import tables
 from vsr_model.errors import BadInput

@@ -8,15 +8,12 @@ import typer
 from rich.console import Console
 
 from bench.commands import exits
-from bench.commands.options import FailOn, MemoryThreshold, Threshold
+from bench.commands.options import FailOn, MemoryThreshold, Threshold, share
 from bench.comparison import facets, policy
 from bench.comparison.comparison import Limits
 from bench.comparison.runs import compare as compare_runs
-from bench.comparison.shares import share
-from bench.reporting.comparison.json import to_json
-from bench.reporting.comparison.junit import to_junit
-from bench.reporting.comparison.page import render
-from bench.reporting.comparison.pages import write as write_pages
+from bench.reporting.comparison.formats import to_json, to_junit
+from bench.reporting.comparison.page import render, write
 from bench.reporting.comparison.terminal import tables
 from vsr_model.one_line import one_line
 
@@ -86,14 +83,13 @@ def compare(
     )
     failing = policy.fail_on(fail_on)
     comparisons = compare_runs(base, new, limits)
-    pages = None if output is None else write_pages(output, comparisons, failing)
+    pages = () if output is None else write(output, comparisons, failing)
     if form is Format.TEXT:
         console = Console(soft_wrap=False)
         for shown in tables(comparisons, failing):
             console.print(shown)
-        if pages is not None:
-            others = ", ".join(path.name for path in (pages.markdown, pages.json, pages.junit))
-            typer.echo(f"page    {one_line(str(pages.html))}, {others}")
+        if pages:
+            typer.echo(f"page    {one_line(str(pages[0]))}, {', '.join(path.name for path in pages[1:])}")
     else:
         made = {Format.MARKDOWN: render, Format.JSON: to_json, Format.JUNIT: to_junit}[form]
         typer.echo(made(comparisons, failing), nl=False)

@@ -10,7 +10,7 @@ comparison.html .md .json  junit.xml  comment.md      what was found
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,14 +26,11 @@ from bench.comparison import runs as compare_run
 from bench.comparison.compare import shared_confidence
 from bench.comparison.comparison import Comparison, Limits, Verdict
 from bench.comparison.policy import Failing, Failure
-from bench.comparison.same_answer import outputs_caution
-from bench.comparison.second_look import filters_of, settle
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME
-from bench.reporting.comparison import pages as compare_pages
-from bench.reporting.comparison.words import UNTOLD
+from bench.reporting.comparison import page
 from bench.results.files import write_whole
 from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
@@ -87,7 +84,7 @@ class Found:
     @property
     def inconclusive(self) -> bool:
         """True if it was compared, without a result for any cell."""
-        return self.comparison is not None and _is_inconclusive(self.comparison)
+        return self.comparison is not None and not self.comparison.is_conclusive
 
     @property
     def both_failed(self) -> int:
@@ -230,13 +227,13 @@ def _compared(gate: _Gate) -> Found:
     confirmed = policy.failures(comparison, request.fail_on)
     if confirmed and request.second_look:
         gate.say("something fails: its cells are measured anew")
-        doubted = {failure.cell for failure in confirmed}
+        doubted = dict.fromkeys(failure.cell for failure in confirmed)
         asked_about = sum(cell.change is not None or cell.cell in doubted for cell in comparison.cells)
-        filters = (*request.filters, *filters_of(confirmed))
+        filters = (*request.filters, f"cell={','.join(doubted)}")
         second = _look(gate, gate.folder / SECOND, filters, family=asked_about)
-        settled = settle(comparison, confirmed, second, request.fail_on)
-        comparison, confirmed, message = settled.comparison, settled.confirmed, message + settled.said
-    if _is_inconclusive(comparison):
+        comparison, sentences = policy.settle(comparison, second, request.fail_on)
+        confirmed, message = policy.failures(comparison, request.fail_on), message + sentences
+    if not comparison.is_conclusive:
         message = f"{_inconclusive_reason(comparison)} {message}"
     message = message.strip()
     return Found(
@@ -259,17 +256,10 @@ def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) 
     if done.interrupted:
         raise KeyboardInterrupt
     names = (gate.request.base.asked, gate.request.head.asked)
-    (found,) = compare_run.compare(paths[0], paths[1:], gate.request.limits, names=names, family=family)
-    caution = outputs_caution(outputs)
-    return replace(found, cautions=(caution, *found.cautions)) if caution else found
-
-
-def _is_inconclusive(comparison: Comparison) -> bool:
-    """Return whether no cell has a result; an interval is one: it bounds how much slower a cell is."""
-    return all(
-        cell.verdict in UNTOLD and (cell.change is None or cell.change.low is None)
-        for cell in comparison.cells
+    (found,) = compare_run.compare(
+        paths[0], paths[1:], gate.request.limits, names=names, family=family, outputs=outputs
     )
+    return found
 
 
 def _inconclusive_reason(comparison: Comparison) -> str:
@@ -292,7 +282,7 @@ def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[Ou
 def _write(
     folder: Path, comparison: Comparison, failing: Sequence[Failing], message: str
 ) -> tuple[Path, ...]:
-    pages = compare_pages.write(folder, [comparison], failing, look=message)
+    html, markdown, *others = page.write(folder, [comparison], failing, look=message)
     comment = folder / COMMENT_NAME
-    write_whole(comment, MARKER + pages.markdown.read_text(encoding="utf-8"))
-    return pages.html, comment, pages.markdown, pages.json, pages.junit
+    write_whole(comment, MARKER + markdown.read_text(encoding="utf-8"))
+    return html, comment, markdown, *others

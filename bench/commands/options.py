@@ -1,8 +1,9 @@
 """Arguments and options that several commands have, and the experiment that they describe."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -109,3 +110,21 @@ def given_options(context: typer.Context) -> set[str]:
     """Return the parameters that the command line gives, even with their default."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+_SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
+
+
+def share(text: str, option: str, *, may_be_zero: bool = False) -> float:
+    """Parse `3%` or `0.03` as 0.03. Raises BadInput for what is no share of 100 % at most.
+
+    A bare number above 1 is refused rather than taken for a percentage that somebody may not have meant.
+    """
+    found = _SHARE.fullmatch(text.strip())
+    value = None if found is None else float(found[1]) / (100 if found[2] else 1)
+    if value is None or value > 1 or (value == 0 and not may_be_zero):
+        least = "from 0" if may_be_zero else "above 0"
+        raise BadInput(
+            f"{option}: should be a percentage such as 3% (or 0.03), {least} and at most 100%, not {text!r}"
+        )
+    return value

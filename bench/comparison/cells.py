@@ -1,16 +1,24 @@
-"""A run's cells as a comparison needs them: what each measures, how it ended, its rounds. No files."""
+"""A run's cells as a comparison needs them: which is which of another run's, and their rounds in turn. Pure.
 
-from collections.abc import Mapping, Sequence
+Rounds were measured in turn if their times say so. It does not matter who made the runs, or where they have
+been copied since. The clocks are those of the machines: two runs that two machines made at the same time
+overlap, and are not in turn.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
-from bench.comparison.facets import Facets, facets_of
+from bench.comparison.facets import Facets, facets_of, key
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
-from bench.records import CellRecord, Status, worst_status
-from bench.results.samples import sources_of, steady_samples
+from bench.records import CellRecord, Pass, Status, worst_status
+from bench.results.samples import samples_of
 
 MEMORY: Final = {
     "host peak": "peak_host_bytes",
@@ -20,7 +28,13 @@ MEMORY: Final = {
 }
 """Columns of memory by what they are called."""
 
-HOST_MEMORY: Final = ("host peak", "host growth")
+FIRST_AT_LEAST: Final = 1 / 4
+"""Of the pairs, in which either side has to go first: always the same one would carry the order into the
+ratio."""
+
+FAR_APART: Final = 10.0
+FAR_APART_AT_LEAST_S: Final = 60.0
+"""A pair that lies so many times further apart than the middle one, and by so much, was interrupted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,34 +55,26 @@ class MeasuredCell:
 
     @property
     def reason(self) -> str:
-        """Why its worst round did not end ok."""
+        """Return why its worst round did not end ok."""
         return next((found.reason for found in self.records if found.status is self.status), "")
 
     @cached_property
     def ok(self) -> dict[int, CellRecord]:
-        """The rounds that ended ok, by number."""
+        """Return the rounds that ended ok, by number."""
         return {record.round: record for record in self.records if record.status is Status.OK}
 
-    def levels(self, stage: str, source: tuple[str, str] | None = None) -> dict[int, float]:
-        """The median of each round's steady samples in seconds, by round; of one pass and clock."""
-        for pass_, clock in sources_of(stage):
-            if source is not None and (str(pass_), clock) != source:
-                continue
-            samples = steady_samples(list(self.ok.values()), pass_, stage, clock)
-            levels = {n: median(of) for n, of in zip(self.ok, samples, strict=True) if of}
-            if found := {n: level for n, level in levels.items() if level > 0}:  # a coarse clock may give 0
-                return found
-        return {}
+    def levels(self, stage: str, pass_: Pass, clock: str) -> dict[int, float]:
+        """Return the median of each round's steady samples in seconds, by round."""
+        found = {
+            number: median(samples)
+            for number, record in self.ok.items()
+            if (samples := samples_of(record, pass_, stage, clock))
+        }
+        return {number: level for number, level in found.items() if level > 0}  # a coarse clock may give 0
 
-    def bytes_of(self, column: str) -> list[int]:
-        """A memory figure of each round that has it."""
+    def figures(self, column: str) -> list[Any]:
+        """Return a figure of each ok round that has it."""
         return [value for record in self.ok.values() if (value := getattr(record, column)) is not None]
-
-    @property
-    def psnr_db(self) -> float | None:
-        """The worst round's; None where the output was not compared."""
-        known = [r.output_psnr_db for r in self.ok.values() if r.output_psnr_db is not None]
-        return min(known, default=None)
 
 
 def cells_of(
@@ -79,25 +85,84 @@ def cells_of(
     files: Mapping[str, str],
     environment: Mapping[str, Any],
 ) -> list[MeasuredCell]:
-    """Every planned cell, with the records that are its own."""
-    by_cell: dict[str, list[CellRecord]] = {}
+    """Return every planned cell with its own records."""
+    by_cell: dict[str, list[CellRecord]] = {cell.id: [] for cell in planned}
     for record in records:
-        by_cell.setdefault(record.cell, []).append(record)
+        by_cell[record.cell].append(record)
     return [
         MeasuredCell(
             cell=cell,
-            facets=facets_of(cell, of_cell, experiment=experiment, files=files, environment=environment),
-            records=tuple(of_cell),
+            facets=facets_of(
+                cell, by_cell[cell.id], experiment=experiment, files=files, environment=environment
+            ),
+            records=tuple(by_cell[cell.id]),
         )
         for cell in planned
-        for of_cell in (by_cell.get(cell.id, []),)
     ]
 
 
-def common_source(base: MeasuredCell, new: MeasuredCell, stage: str) -> tuple[str, str] | None:
-    """The first pass and clock of which both have samples; None where there is none."""
-    for pass_, clock in sources_of(stage):
-        source = (str(pass_), clock)
-        if base.levels(stage, source) and new.levels(stage, source):
-            return source
-    return None
+Pair = tuple[MeasuredCell | None, MeasuredCell | None]
+
+
+def matched(base: Sequence[MeasuredCell], new: Sequence[MeasuredCell]) -> list[Pair]:
+    """Return every cell of both runs once: those of `new` in their order, then what only `base` has.
+
+    Cells with the same id that measure the same are a pair. Of the others, a cell that measures what just
+    one of the other run measures is its pair, whatever the two are called; what is left is paired by id, so
+    that the difference can be told.
+    """
+    names: tuple[Callable[[MeasuredCell], str], ...] = (
+        lambda cell: f"{cell.id} {key(cell.facets)}",
+        lambda cell: key(cell.facets),
+        lambda cell: cell.id,
+    )
+    left = list(base)
+    found: dict[str, MeasuredCell] = {}
+    for name in names:
+        unmatched = [cell for cell in new if cell.id not in found]
+        here, there = Counter(map(name, unmatched)), Counter(map(name, left))
+        others = {name(cell): cell for cell in left}
+        found |= {cell.id: others[n] for cell in unmatched if here[n := name(cell)] == there[n] == 1}
+        taken = {cell.id for cell in found.values()}
+        left = [cell for cell in left if cell.id not in taken]
+    return [(found.get(cell.id), cell) for cell in new] + [(cell, None) for cell in left]
+
+
+def are_copies(base: MeasuredCell, new: MeasuredCell) -> bool:
+    """Return whether every round began at the same moment on both sides: they are the same rounds."""
+    rounds = base.ok.keys() & new.ok.keys()
+    spans = [(_span(base.ok[number]), _span(new.ok[number])) for number in rounds]
+    return bool(spans) and all(a is not None and b is not None and a[0] == b[0] for a, b in spans)
+
+
+def neighbours(base: MeasuredCell, new: MeasuredCell, rounds: Sequence[int]) -> Sequence[int]:
+    """Return those of the rounds that make pairs; none where the two were not measured in turn.
+
+    Copies of the same rounds are pairs.
+    """
+    spans = [(a, b) for n in rounds if (a := _span(base.ok[n])) and (b := _span(new.ok[n]))]
+    if not rounds or len(spans) < len(rounds):
+        return ()
+    if are_copies(base, new):
+        return rounds
+    ordered = [sorted(pair) for pair in spans]
+    one_by_one = [span for pair in ordered for span in pair]
+    if not all(before[1] <= after[0] and before[0] < after[0] for before, after in pairwise(one_by_one)):
+        return ()
+    base_first = sum(of_base < of_new for of_base, of_new in spans)
+    if min(base_first, len(spans) - base_first) < int(FIRST_AT_LEAST * len(spans)):
+        return ()
+    gaps = [(later[0] - earlier[1]).total_seconds() for earlier, later in ordered]
+    most = max(FAR_APART_AT_LEAST_S, FAR_APART * median(gaps))
+    return [n for n, gap in zip(rounds, gaps, strict=True) if gap <= most]
+
+
+def _span(record: CellRecord) -> tuple[datetime, datetime] | None:
+    """Return when a round began, and when its last call must have ended, as far as its record tells."""
+    try:
+        began = datetime.fromisoformat(record.started_at)
+    except ValueError:
+        return None
+    if began.tzinfo is None:
+        began = began.replace(tzinfo=UTC)
+    return began, began + timedelta(seconds=record.measured_s or 0.0)

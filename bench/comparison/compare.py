@@ -4,12 +4,12 @@ An interval's confidence is such that all of them together hold with 95 % (Bonfe
 one family, those of the stages, which say where a change is, another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
-from bench.comparison.cells import HOST_MEMORY, MEMORY, MeasuredCell, common_source
+from bench.comparison.cells import MEMORY, MeasuredCell, Pair, matched, neighbours
 from bench.comparison.comparison import (
     AccuracyChange,
     Amount,
@@ -22,18 +22,11 @@ from bench.comparison.comparison import (
     Verdict,
 )
 from bench.comparison.facets import differing
-from bench.comparison.matching import Pair, matched
 from bench.comparison.sensitivity import least_slowdown
-from bench.comparison.turns import turns
 from bench.grid.spans import FORWARD
 from bench.records import Status
-from bench.results.samples import stages_of
-from bench.stats.changes import (
-    least_rounds,
-    of_levels,
-    of_pairs,
-    rounds_needed,
-)
+from bench.results.samples import sources_of, stages_of
+from bench.stats.changes import least_rounds, of_levels, of_pairs, rounds_needed
 from bench.stats.intervals import CONFIDENCE, MIN_ROUNDS, quartiles
 
 PSNR_CAP_DB: Final = 100.0
@@ -42,115 +35,12 @@ PSNR_CAP_DB: Final = 100.0
 MEMORY_FLOOR_BYTES: Final = 8 * 2**20
 """A smaller difference is the allocator's, whatever its share."""
 
-
 MIN_STAGE_SHARE: Final = 0.01
 """Of the stages' sum: below it a stage is nothing that a change could hide in, such as the alignment of a
 single frame, and would only widen the others' intervals."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Both:
-    """A pair that can be compared, and what both sides have timed."""
-
-    base: MeasuredCell
-    new: MeasuredCell
-    limits: Limits
-    timed: bool  # whether the forward was timed on both sides
-    stages: tuple[str, ...]
-
-
-def compare(
-    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], limits: Limits, *, family: int = 0
-) -> tuple[CellComparison, ...]:
-    """A verdict for every cell that either run has.
-
-    `family` is how many cells are asked about in all where these are only some of them, chosen for what they
-    showed: their intervals are then as wide as those of so many.
-    """
-    pairs = [(pair, _both(pair, limits)) for pair in matched(base, new)]
-    known = [both for _, both in pairs if both is not None]
-    cells = sum(both.timed for both in known)
-    stages = sum(len(both.stages) for both in known)
-    most = max((len(both.stages) for both in known), default=1)
-    of_cells = shared_confidence(max(cells, family))
-    of_stages = shared_confidence(max(stages, family * most))
-    return tuple(
-        _uncompared(pair, limits) if both is None else _compared(both, of_cells, of_stages)
-        for pair, both in pairs
-    )
-
-
-def shared_confidence(intervals: int) -> float:
-    """Of each of so many, for all of them to hold together with CONFIDENCE."""
-    return 1 - (1 - CONFIDENCE) / max(1, intervals)
-
-
-def _both(pair: Pair, limits: Limits) -> _Both | None:
-    """None where the sides differ in what they measure, or one has no round that ended ok."""
-    base, new = pair
-    if base is None or new is None or not base.ok or not new.ok:
-        return None
-    if differing(base.facets, new.facets, limits.across):
-        return None
-    return _Both(
-        base=base,
-        new=new,
-        limits=limits,
-        timed=common_source(base, new, FORWARD) is not None,
-        stages=_stages_that_count(base, new),
-    )
-
-
-def _stages_that_count(base: MeasuredCell, new: MeasuredCell) -> tuple[str, ...]:
-    levels = {}
-    for stage in stages_of([*base.records, *new.records]):
-        if source := common_source(base, new, stage):
-            levels[stage] = [median(side.levels(stage, source).values()) for side in (base, new)]
-    whole = sum(map(sum, levels.values()))
-    return tuple(stage for stage, both in levels.items() if sum(both) >= MIN_STAGE_SHARE * whole)
-
-
-def _compared(both: _Both, of_cells: float, of_stages: float) -> CellComparison:
-    levels = _levels(both, FORWARD) if both.timed else None
-    change = None if levels is None else _change(levels, both.limits, of_cells)
-    verdict, why = _told(both, change)
-    return CellComparison(
-        **_named((both.base, both.new)),
-        verdict=verdict,
-        why=why,
-        change=change,
-        least_slowdown=None if levels is None else _least_slowdown(levels, both.limits, of_cells),
-        stages=tuple(
-            StageChange(stage=stage, change=found, verdict=_verdict(found, both.limits))
-            for stage in both.stages
-            for found in (_change(_levels(both, stage), both.limits, of_stages),)
-        ),
-        memory=_memory(both),
-        accuracy=_accuracy(both),
-    )
-
-
-def _told(both: _Both, change: Change | None) -> tuple[Verdict, str]:
-    """The verdict of a cell that has rounds to compare, whatever became of its others.
-
-    Rounds that failed hide no slowdown: a cell that is slower is told so though it was failing before. Rounds
-    that were skipped, as for memory that was short at the time, are only fewer.
-    """
-    by_time = Verdict.UNCLEAR if change is None else _verdict(change, both.limits)
-    base_ok, new_ok = (side.status in (Status.OK, Status.SKIPPED) for side in (both.base, both.new))
-    if base_ok and new_ok:
-        return by_time, _why_unclear(change, both.limits) if by_time is Verdict.UNCLEAR else ""
-    rounds = "; ".join(
-        f"{name}: {len(side.records) - len(side.ok)} of {len(side.records)} rounds not ok, {side.status}"
-        f"{_reason(side)}"
-        for name, side in (("base", both.base), ("new", both.new))
-        if side.status not in (Status.OK, Status.SKIPPED)
-    )
-    if base_ok:
-        return Verdict.WORSE, rounds
-    if by_time is Verdict.SLOWER:
-        return by_time, rounds
-    return (Verdict.MENDED if new_ok else Verdict.FAILED), rounds
+_ENOUGH: Final = (Status.OK, Status.SKIPPED)
+"""Ends of a cell that has ok rounds; skipped ones, as for memory that was short then, are only fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,19 +52,117 @@ class _Levels:
     in_turn: bool
 
 
-def _levels(both: _Both, stage: str) -> _Levels:
-    source = common_source(both.base, both.new, stage)
-    base, new = both.base.levels(stage, source), both.new.levels(stage, source)
-    neighbours = turns(both.base, both.new, sorted(base.keys() & new.keys())).rounds
-    if len(neighbours) < MIN_ROUNDS:
-        return _Levels(base=list(base.values()), new=list(new.values()), in_turn=False)
-    return _Levels(base=[base[n] for n in neighbours], new=[new[n] for n in neighbours], in_turn=True)
+@dataclass(frozen=True, kw_only=True)
+class _Comparable:
+    """A pair that can be compared, with the time that both sides have, if any, and that of their stages."""
+
+    base: MeasuredCell
+    new: MeasuredCell
+    time: _Levels | None
+    stages: Mapping[str, _Levels]
 
 
-def _least_slowdown(levels: _Levels, limits: Limits, confidence: float) -> float | None:
-    if not levels.in_turn:
+def compare(
+    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], limits: Limits, *, family: int = 0
+) -> tuple[CellComparison, ...]:
+    """Return a verdict for every cell that either run has.
+
+    `family` is how many cells are asked about in all where these are only some of them, chosen for what they
+    showed: their intervals are then as wide as those of so many.
+    """
+    pairs = [(pair, _comparable(pair, limits)) for pair in matched(base, new)]
+    known = [both for _, both in pairs if both is not None]
+    stages = [len(both.stages) for both in known]
+    of_cells = shared_confidence(max(sum(both.time is not None for both in known), family))
+    of_stages = shared_confidence(max(sum(stages), family * max(stages, default=1)))
+    return tuple(
+        CellComparison(
+            **_named(*pair),
+            **(_uncompared(*pair, limits) if both is None else _compared(both, limits, of_cells, of_stages)),
+        )
+        for pair, both in pairs
+    )
+
+
+def shared_confidence(intervals: int) -> float:
+    """Return the confidence of each of so many intervals that all hold together with CONFIDENCE."""
+    return 1 - (1 - CONFIDENCE) / max(1, intervals)
+
+
+def _comparable(pair: Pair, limits: Limits) -> _Comparable | None:
+    """Return None where the sides differ in what they measure, or one has no round that ended ok."""
+    base, new = pair
+    if base is None or new is None or not base.ok or not new.ok:
         return None
-    return least_slowdown(levels.base, levels.new, confidence, limits.threshold)
+    if differing(base.facets, new.facets, limits.across):
+        return None
+    stages = {
+        stage: levels
+        for stage in stages_of([*base.records, *new.records])
+        if (levels := _levels(base, new, stage)) is not None
+    }
+    weights = {stage: median(levels.base) + median(levels.new) for stage, levels in stages.items()}
+    least = MIN_STAGE_SHARE * sum(weights.values())
+    return _Comparable(
+        base=base,
+        new=new,
+        time=_levels(base, new, FORWARD),
+        stages={stage: levels for stage, levels in stages.items() if weights[stage] >= least},
+    )
+
+
+def _levels(base: MeasuredCell, new: MeasuredCell, stage: str) -> _Levels | None:
+    """Return the levels from the first pass and clock of which both sides have samples."""
+    for source in sources_of(stage):
+        of_base, of_new = base.levels(stage, *source), new.levels(stage, *source)
+        if of_base and of_new:
+            rounds = neighbours(base, new, sorted(of_base.keys() & of_new.keys()))
+            if len(rounds) < MIN_ROUNDS:
+                return _Levels(base=list(of_base.values()), new=list(of_new.values()), in_turn=False)
+            return _Levels(base=[of_base[n] for n in rounds], new=[of_new[n] for n in rounds], in_turn=True)
+    return None
+
+
+def _compared(both: _Comparable, limits: Limits, of_cells: float, of_stages: float) -> dict[str, Any]:
+    change = None if both.time is None else _change(both.time, limits, of_cells)
+    verdict, why = _verdict_of_cell(both, change, limits)
+    stages = {stage: _change(levels, limits, of_stages) for stage, levels in both.stages.items()}
+    return {
+        "verdict": verdict,
+        "why": why,
+        "change": change,
+        "least_slowdown": least_slowdown(both.time.base, both.time.new, of_cells, limits.threshold)
+        if both.time is not None and both.time.in_turn
+        else None,
+        "stages": tuple(
+            StageChange(stage=stage, change=found, verdict=_verdict(found, limits))
+            for stage, found in stages.items()
+        ),
+        "memory": tuple(_memory(both.base, both.new, limits)),
+        "accuracy": _accuracy(both.base, both.new, limits),
+    }
+
+
+def _verdict_of_cell(both: _Comparable, change: Change | None, limits: Limits) -> tuple[Verdict, str]:
+    """Return the verdict on a cell that has rounds to compare, whatever became of its others.
+
+    Rounds that failed hide no slowdown: a cell that is slower is told so though it was failing before.
+    """
+    by_time = Verdict.UNCLEAR if change is None else _verdict(change, limits)
+    failed = [
+        (name, side) for name, side in (("base", both.base), ("new", both.new)) if side.status not in _ENOUGH
+    ]
+    if not failed:
+        return by_time, _why_unclear(change, limits) if by_time is Verdict.UNCLEAR else ""
+    why = "; ".join(
+        f"{name}: {len(side.records) - len(side.ok)} of {len(side.records)} rounds not ok, {_ended(side)}"
+        for name, side in failed
+    )
+    if both.base.status in _ENOUGH:
+        return Verdict.WORSE, why
+    if by_time is Verdict.SLOWER:
+        return by_time, why
+    return (Verdict.MENDED if both.new.status in _ENOUGH else Verdict.FAILED), why
 
 
 def _change(levels: _Levels, limits: Limits, confidence: float) -> Change:
@@ -214,11 +202,10 @@ def _why_unclear(change: Change | None, limits: Limits) -> str:
     if change is None:
         return "the two sides have no time of the same pass and clock"
     if change.method is Method.NONE:
-        least = least_rounds(change.confidence)
         of = "one process says" if change.rounds == 1 else f"{change.rounds} processes say"
         return (
             f"{of} nothing of the next: measure.rounds of {MIN_ROUNDS} give an interval, "
-            f"{least} one without an assumption"
+            f"{least_rounds(change.confidence)} one without an assumption"
         )
     if change.rounds_needed is None:
         return (
@@ -229,99 +216,107 @@ def _why_unclear(change: Change | None, limits: Limits) -> str:
     )
 
 
-def _memory(both: _Both) -> tuple[MemoryChange, ...]:
-    """A figure counts as more where the lower quartile of the new rounds exceeds the upper one of the base's
+def _memory(base: MeasuredCell, new: MeasuredCell, limits: Limits) -> list[MemoryChange]:
+    """Return the change of each memory figure that both sides have.
+
+    A figure counts as more where the lower quartile of the new rounds exceeds the upper one of the base's
     by the threshold: peaks vary little, a round now and then is far out, and the allocator's habits are not
-    the program's doing. Host memory varies more, and counts only where both sides have as many rounds as an
-    interval takes."""
+    the program's doing. Host memory varies more, as one process's heap grows by what another's does not, and
+    counts only where both sides have as many rounds as an interval takes.
+    """
     found = []
-    factor = 1 + both.limits.memory_threshold
     for what, column in MEMORY.items():
-        base, new = both.base.bytes_of(column), both.new.bytes_of(column)
-        if not base or not new:
-            continue
-        (base_q1, base_q3), (new_q1, new_q3) = quartiles(base), quartiles(new)
-        amount = Amount.SAME
-        if what in HOST_MEMORY and min(len(base), len(new)) < MIN_ROUNDS:
-            pass  # one process's heap grows by what another's does not
-        elif new_q1 > factor * base_q3 and new_q1 - base_q3 > MEMORY_FLOOR_BYTES:
-            amount = Amount.MORE
-        elif factor * new_q3 < base_q1 and base_q1 - new_q3 > MEMORY_FLOOR_BYTES:
-            amount = Amount.LESS
-        found.append(
-            MemoryChange(
-                what=what, base_bytes=round(median(base)), new_bytes=round(median(new)), amount=amount
+        of_base, of_new = base.figures(column), new.figures(column)
+        if of_base and of_new:
+            amount = Amount.SAME
+            if not what.startswith("host") or min(len(of_base), len(of_new)) >= MIN_ROUNDS:
+                more, less = _exceeds(of_new, of_base, limits), _exceeds(of_base, of_new, limits)
+                amount = Amount.MORE if more else Amount.LESS if less else Amount.SAME
+            found.append(
+                MemoryChange(
+                    what=what,
+                    base_bytes=round(median(of_base)),
+                    new_bytes=round(median(of_new)),
+                    amount=amount,
+                )
             )
-        )
-    return tuple(found)
+    return found
 
 
-def _accuracy(both: _Both) -> AccuracyChange | None:
-    base, new = both.base.psnr_db, both.new.psnr_db
-    if base is None or new is None:
+def _exceeds(larger: Sequence[int], smaller: Sequence[int], limits: Limits) -> bool:
+    low, high = quartiles(larger)[0], quartiles(smaller)[1]
+    return low > (1 + limits.memory_threshold) * high and low - high > MEMORY_FLOOR_BYTES
+
+
+def _accuracy(base: MeasuredCell, new: MeasuredCell, limits: Limits) -> AccuracyChange | None:
+    """Compare the worst rounds; None where an output was not compared."""
+    known = [min(side.figures("output_psnr_db"), default=None) for side in (base, new)]
+    base_db, new_db = known
+    if base_db is None or new_db is None:
         return None
-    lost = min(base, PSNR_CAP_DB) - min(new, PSNR_CAP_DB)
-    allowed = both.limits.accuracy_loss_db
+    lost, allowed = min(base_db, PSNR_CAP_DB) - min(new_db, PSNR_CAP_DB), limits.accuracy_loss_db
     amount = Amount.LESS if lost > allowed else Amount.MORE if -lost > allowed else Amount.SAME
-    return AccuracyChange(base_psnr_db=base, new_psnr_db=new, amount=amount)
+    return AccuracyChange(base_psnr_db=base_db, new_psnr_db=new_db, amount=amount)
 
 
-def _uncompared(pair: Pair, limits: Limits) -> CellComparison:
-    verdict, why = _why_uncompared(*pair, limits)
-    return CellComparison(**_named(pair), verdict=verdict, why=why)
+def _uncompared(base: MeasuredCell | None, new: MeasuredCell | None, limits: Limits) -> dict[str, Any]:
+    verdict, why = _why_uncompared(base, new, limits)
+    return {"verdict": verdict, "why": why}
 
 
 def _why_uncompared(
     base: MeasuredCell | None, new: MeasuredCell | None, limits: Limits
 ) -> tuple[Verdict, str]:
-    absent = [
-        f"{side}: {lacking}"
-        for side, cell in (("base", base), ("new", new))
-        if (lacking := _absence(cell)) is not None
-    ]
-    if base is None or new is None or absent:
+    sides = (("base", base), ("new", new))
+    if absent := [f"{name}: {lacking}" for name, side in sides if (lacking := _absence(side))]:
         failed = [
-            f"{side}: {cell.status}{_reason(cell)}"
-            for side, cell in (("base", base), ("new", new))
-            if cell is not None and _absence(cell) is None and cell.status is not Status.OK
+            f"{name}: {_ended(side)}"
+            for name, side in sides
+            if side is not None and not _absence(side) and side.status is not Status.OK
         ]
         return Verdict.MISSING, "; ".join(absent + failed)
+    assert base is not None
+    assert new is not None
     if found := differing(base.facets, new.facets, limits.across):
-        told = "; ".join(f"{facet} differs ({fields})" for facet, fields in found.items())
-        return Verdict.INCOMPARABLE, f"{told}: --across {','.join(found)} compares them all the same"
+        fields = "; ".join(f"{facet} differs ({fields})" for facet, fields in found.items())
+        return Verdict.INCOMPARABLE, f"{fields}: --across {','.join(found)} compares them all the same"
     if base.status is Status.OK:
         return Verdict.WORSE, f"was ok, and is {new.status} now{_reason(new)}"
     if new.status is Status.OK:
         return Verdict.MENDED, f"was {base.status}, and is ok now{_reason(base)}"
-    return Verdict.FAILED, f"base: {base.status}{_reason(base)}; new: {new.status}{_reason(new)}"
+    return Verdict.FAILED, f"base: {_ended(base)}; new: {_ended(new)}"
 
 
-def _absence(cell: MeasuredCell | None) -> str | None:
-    if cell is None:
+def _absence(side: MeasuredCell | None) -> str:
+    if side is None:
         return "has no such cell"
-    if not cell.records:
+    if not side.records:
         return "has not come to it"
-    return f"skipped{_reason(cell)}" if cell.status is Status.SKIPPED else None
+    return _ended(side) if side.status is Status.SKIPPED else ""
 
 
-def _reason(cell: MeasuredCell) -> str:
-    return f" ({cell.reason})" if cell.reason else ""
+def _ended(side: MeasuredCell) -> str:
+    return f"{side.status}{_reason(side)}"
 
 
-def _named(pair: Pair) -> dict[str, Any]:
-    base, new = pair
-    cell = new or base
-    assert cell is not None  # of a pair, one side is there
+def _reason(side: MeasuredCell) -> str:
+    return f" ({side.reason})" if side.reason else ""
+
+
+def _named(base: MeasuredCell | None, new: MeasuredCell | None) -> dict[str, Any]:
+    known = new or base
+    assert known is not None  # of a pair, one side is there
+    cell = known.cell
     return {
         "cell": cell.id,
         "base_cell": base.id if base and new and base.id != new.id else None,
-        "model": cell.cell.model.name,
-        "input": cell.cell.input.name,
-        "batch": cell.cell.batch,
-        "frames": cell.cell.frames,
-        "height": cell.cell.height,
-        "width": cell.cell.width,
-        "backend": cell.cell.backend.name,
+        "model": cell.model.name,
+        "input": cell.input.name,
+        "batch": cell.batch,
+        "frames": cell.frames,
+        "height": cell.height,
+        "width": cell.width,
+        "backend": cell.backend.name,
         "base_status": base.status if base else None,
         "new_status": new.status if new else None,
     }

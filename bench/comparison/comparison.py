@@ -1,4 +1,4 @@
-"""What a comparison of two runs found, cell by cell: typed, frozen, and all that its pages are made from.
+"""The result of a comparison of two runs, cell by cell: typed, frozen, and all that its pages are made from.
 
 Ratios are new over base: above 1 is slower, or more.
 """
@@ -7,26 +7,45 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from bench.records import Status
 
 
 class Verdict(StrEnum):
-    """What is said of a cell's time, or of one of its stages; the first is what a gate looks for."""
+    """The verdict on a cell's time, or on that of one of its stages; the first is what a gate looks for."""
 
-    SLOWER = "slower"  # the whole interval of the ratio lies above 1 + threshold
-    WORSE = "worse"  # it was ok, and now it fails: out of memory, inaccurate, an error, too long
-    UNCLEAR = "unclear"  # the interval holds 1 + threshold or 1 / (1 + threshold), or there is none
-    MISSING = "missing"  # one side has not got the cell, or skipped it
-    INCOMPARABLE = "incomparable"  # what was measured differs in more than the code
-    FAILED = "failed"  # neither side is ok: there is nothing to compare
-    MENDED = "mended"  # it failed, and now it is ok
-    FASTER = "faster"  # the whole interval lies below 1 / (1 + threshold)
-    SAME = "same"  # the whole interval lies between the two
+    SLOWER = "slower"
+    WORSE = "worse"
+    UNCLEAR = "unclear"
+    MISSING = "missing"
+    INCOMPARABLE = "incomparable"
+    FAILED = "failed"
+    MENDED = "mended"
+    FASTER = "faster"
+    SAME = "same"
+
+
+MEANINGS: Final = {
+    Verdict.SLOWER: "the whole interval of the ratio lies above 1 + threshold",
+    Verdict.WORSE: "the cell was ok in the base, and now it runs out of memory, is inaccurate, fails or "
+    "takes too long",
+    Verdict.UNCLEAR: "the interval holds 1 + threshold or 1 / (1 + threshold), or there is none: more rounds "
+    "may tell",
+    Verdict.MISSING: "one side has not got the cell, or skipped it",
+    Verdict.INCOMPARABLE: "what was measured differs in more than the code",
+    Verdict.FAILED: "the cell is ok on neither side",
+    Verdict.MENDED: "it was not ok in the base, and now it is",
+    Verdict.FASTER: "the whole interval lies below 1 / (1 + threshold)",
+    Verdict.SAME: "the whole interval lies between the two: shown to have changed by less than the threshold",
+}
+
+INCONCLUSIVE: Final = (Verdict.UNCLEAR, Verdict.MISSING, Verdict.INCOMPARABLE, Verdict.FAILED)
+"""Verdicts that leave open whether a cell became slower."""
 
 
 class Amount(StrEnum):
-    """What is said of a cell's memory or accuracy."""
+    """The verdict on a cell's memory or accuracy."""
 
     MORE = "more"  # than the threshold allows
     LESS = "less"
@@ -34,7 +53,7 @@ class Amount(StrEnum):
 
 
 class Method(StrEnum):
-    """How an interval of a ratio was made."""
+    """The way in which an interval of a ratio was made."""
 
     PAIRS = "pairs"  # rounds of both sides were measured in turn: of the ratios of neighbours
     PAIRS_T = "pairs, Student's t"  # the same, of too few rounds to do without an assumption
@@ -60,11 +79,11 @@ class Change:
     confidence: float  # of this one interval, so that all of them together hold with 95 %
     rounds: int  # of the side that has fewer
     rounds_needed: int | None = None
-    """That would settle an unclear one, going by its scatter; None where that is not to be foreseen."""
+    """Rounds that would settle an unclear one, by its scatter; None where that is not to be foreseen."""
 
     @property
     def added_s(self) -> float:
-        """What the new side takes longer, going by the ratio."""
+        """Return the seconds that the new side takes longer, by the ratio."""
         return (self.ratio - 1) * self.base_s
 
 
@@ -119,14 +138,15 @@ class CellComparison:
     why: str  # for all but slower, faster and same: one sentence, without its full stop; else empty
     change: Change | None = None  # of forward, or of call where that was timed
     least_slowdown: float | None = None
-    """The smallest, as a share, that 95 of 100 such comparisons call slower; None but for rounds in turn."""
+    """The smallest, as a share, that 95 of 100 such comparisons call slower; None without rounds in turn."""
     stages: tuple[StageChange, ...] = ()
     memory: tuple[MemoryChange, ...] = ()
     accuracy: AccuracyChange | None = None
 
     @property
-    def grown(self) -> tuple[MemoryChange, ...]:
-        return tuple(found for found in self.memory if found.amount is Amount.MORE)
+    def is_conclusive(self) -> bool:
+        """Return whether anything is known of its time; an interval bounds how much slower it is."""
+        return self.verdict not in INCONCLUSIVE or (self.change is not None and self.change.low is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +187,11 @@ class Comparison:
         return Counter(cell.verdict for cell in self.cells)
 
     @property
+    def is_conclusive(self) -> bool:
+        """Return whether anything is known of any cell."""
+        return any(cell.is_conclusive for cell in self.cells)
+
+    @property
     def least_slowdown(self) -> float | None:
-        """The smallest slowdown that would have been told in any of the cells: the noisiest cell's."""
+        """Return the smallest slowdown that would have been found in any of the cells: the noisiest's."""
         return max((c.least_slowdown for c in self.cells if c.least_slowdown is not None), default=None)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bench.grid.backend_spec import Backend
-from bench.grid.config import Experiment, Input
+from bench.grid.config import Experiment
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.records import CellRecord
@@ -18,7 +18,7 @@ from vsr_model.errors import BadInput, nearest
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
 
-WHAT_RUNS: Final = ("network", "input", "precision", "backend", "method")
+_WHAT_RUNS: Final = FACETS[:5]
 """What the YAML says; the others are the machine's."""
 
 _METHOD: Final = ("isolation", "allocator")
@@ -28,12 +28,15 @@ _PRECISION: Final = ("dtype", "fp32_precision")
 _APART: Final = ("name", "device", "memory_plan", "min_psnr_db", *_PRECISION)
 """Fields of a backend that change nothing, or are compared in another way."""
 
+_SHOWN: Final = 24
+"""Characters of a value that a message repeats."""
+
 Facets = Mapping[str, Mapping[str, Any]]
 """Fields by facet, in the order of FACETS."""
 
 
 def across(text: str) -> frozenset[str]:
-    """The facets that `--across` names, separated by commas. Raises BadInput for a word that is none."""
+    """Parse the facets of `--across`, separated by commas. Raises BadInput for a word that is none."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in FACETS:
@@ -54,8 +57,8 @@ def facets_of(
     files: Mapping[str, str],
     environment: Mapping[str, Any],
 ) -> Facets:
-    """A cell's facets; `files` are digests by input's name or "checkpoint", as run.json keeps them."""
-    found = {
+    """Return a cell's facets; `files` are digests by input's name or "checkpoint", as run.json keeps them."""
+    return {
         "network": _network(cell.model, files),
         "input": _input(cell, files),
         "precision": {name: getattr(cell.backend, name) for name in _PRECISION},
@@ -67,29 +70,26 @@ def facets_of(
         "device": _device(cell.backend, records, environment),
         "torch": _torch(cell.backend, environment),
     }
-    return {name: found[name] for name in FACETS}
 
 
-def key(facets: Facets, names: Iterable[str] = WHAT_RUNS) -> str:
-    """The same text for cells that do not differ in these facets."""
-    return json.dumps({name: facets[name] for name in names}, sort_keys=True, default=str)
+def key(facets: Facets) -> str:
+    """Return a text that is the same for cells of which the YAML says the same."""
+    return json.dumps({name: facets[name] for name in _WHAT_RUNS}, sort_keys=True, default=str)
 
 
 def differing(base: Facets, new: Facets, allowed: Iterable[str] = ()) -> dict[str, str]:
-    """In words, by facet, what is not the same and not allowed to differ.
+    """Return, by facet, the fields that differ and are not allowed to, as text.
 
-    A field that a side has not got, as the threads of a round that failed, is not compared.
+    A field that a side lacks, as the threads of a round that failed, is not compared.
     """
     found = {}
     for name in FACETS:
-        if name in allowed:
-            continue
         fields = [
             f"{field} {_shown(base[name][field])}, {_shown(new[name][field])}"
             for field in base[name]
             if field in new[name] and base[name][field] != new[name][field]
         ]
-        if fields:
+        if fields and name not in allowed:
             found[name] = "; ".join(fields)
     return found
 
@@ -106,7 +106,7 @@ def _network(model: Model, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
-    source: Input = cell.input
+    source = cell.input
     fields = source.model_dump(exclude={"name", "path", "grid"})
     content = {"content": files.get(source.name)} if source.kind != "random" else {}
     return {
@@ -116,39 +116,34 @@ def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _backend(backend: Backend) -> dict[str, Any]:
-    kind = "cuda" if backend.is_cuda else "cpu"
     own = {name: value for name, value in vars(backend).items() if name not in _APART}
-    return {"device": kind, **own, **_memory_plan(backend)}
-
-
-def _memory_plan(backend: Backend) -> dict[str, Any]:
-    """Not its folder: where a clip lies is no facet either."""
-    plan = backend.memory_plan
-    if plan is None:
-        return {"memory_plan": "none"}
-    return {
-        "memory_plan": plan.place, "memory_plan.interval": plan.interval, "memory_plan.chunk": plan.chunk,
-    }  # fmt: skip
+    plan = backend.memory_plan  # but for its folder: where a clip lies changes nothing
+    memory_plan = (
+        {"memory_plan": "none"}
+        if plan is None
+        else {"memory_plan": plan.place, "memory_plan.interval": plan.interval,
+              "memory_plan.chunk": plan.chunk}
+    )  # fmt: skip
+    return {"device": "cuda" if backend.is_cuda else "cpu", **own, **memory_plan}
 
 
 def _device(
     backend: Backend, records: Sequence[CellRecord], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if not backend.is_cuda:
-        read_back = [record.threads for record in records if record.threads is not None]
-        named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
-        machine = {name: environment.get(name) for name in named}
-        return {**machine, "threads": read_back[0]} if read_back else machine
-    devices = cuda_devices(environment) or []
-    index = int(backend.device.partition(":")[2] or 0)
-    known = _mapping(devices[index]) if index < len(devices) else {}
-    return {"gpu": known.get("name")}
+    if backend.is_cuda:
+        devices = cuda_devices(environment) or []
+        index = int(backend.device.partition(":")[2] or 0)
+        return {"gpu": _mapping(devices[index]).get("name") if index < len(devices) else None}
+    named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
+    machine = {name: environment.get(name) for name in named}
+    read_back = [record.threads for record in records if record.threads is not None]
+    return {**machine, "threads": read_back[0]} if read_back else machine
 
 
 def _torch(backend: Backend, environment: Mapping[str, Any]) -> dict[str, Any]:
-    said = _mapping(environment.get("torch"))
+    known = _mapping(environment.get("torch"))
     named = ("torch", "torch_cuda", "cudnn") if backend.is_cuda else ("torch", "cpu_capability")
-    return {name: said.get(name) for name in named}
+    return {name: known.get(name) for name in named}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -156,7 +151,5 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
-        return "not known"
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:12]}..."
+    text = "not known" if value is None else str(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}..."

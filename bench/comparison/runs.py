@@ -1,4 +1,4 @@
-"""Runs that are there to comparisons: reads folders, and says what a reader must know of them."""
+"""Compare runs in folders, and say what a reader must know of them before believing a figure."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from bench.cautions.cautions import cautions
-from bench.comparison.cells import MeasuredCell, cells_of
+from bench.comparison.cells import MEMORY, MeasuredCell, are_copies, cells_of
 from bench.comparison.compare import compare as compare_cells
-from bench.comparison.comparison import CellComparison, Comparison, Limits, Side
-from bench.comparison.doubts import doubts
+from bench.comparison.comparison import CellComparison, Comparison, Limits, Method, Side
 from bench.machine.environment import in_short
 from bench.results.identity import differing_facts, facts, lasting
+from bench.results.outputs import OutputDifference
 from bench.results.run_folder import RunFolder, run_names
+from bench.stats.changes import least_rounds
 from vsr_model.errors import BadInput
+
+SAME_OUTPUT_DB: Final = 80.0
+"""As much as a backend of full float32 must have against the CPU: less is no rounding."""
 
 _HARMLESS: Final = ("vsr_bench", "git_commit", "timer", "workers_environment")
 """Of an environment: the code is named beside the machine, the timer is measured anew in each run, and the
@@ -22,7 +26,7 @@ allocator's variables are told by the grid's own field."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Opened:
+class _Run:
     name: str
     folder: RunFolder
     cells: list[MeasuredCell]
@@ -31,14 +35,14 @@ class _Opened:
 
     @property
     def side(self) -> Side:
-        begun = sorted(r.started_at for cell in self.cells for r in cell.records if r.started_at)
+        begun = [r.started_at for cell in self.cells for r in cell.records if r.started_at]
         code = self.folder.code
         return Side(
             name=self.name,
             experiment=self.folder.experiment.name,
             machine=in_short(self.folder.environment),
             code=code.in_short if code else "not known",
-            started_at=begun[0] if begun else "",
+            started_at=min(begun, default=""),
         )
 
 
@@ -49,23 +53,24 @@ def compare(
     names: Sequence[str] | None = None,
     *,
     family: int = 0,
+    outputs: Sequence[OutputDifference] = (),
 ) -> list[Comparison]:
-    """Each of the new runs against the base; `names` are the base's and theirs, else made from the folders'.
+    """Compare each of the new runs with the base; `names` are the base's and theirs, else their folders'.
 
-    `family`: see bench.comparison.compare. Raises BadInput for what holds no run or a broken one, and where a
-    new run has no cell that the base has.
+    `family`: see bench.comparison.compare. `outputs` are how far those of the sides lie apart, where that is
+    known. Raises BadInput for a path that holds no run or a broken one, and where a new run has no cell that
+    the base has.
     """
     paths = [base, *news]
     real = [path.resolve() for path in paths]
     for place, path in enumerate(real):
         if path in real[:place]:
             raise BadInput(f"{paths[place]}: is named twice; a run is compared with others, not with itself")
-    told = run_names(real) if names is None else names
-    opened = [_open(path, name) for path, name in zip(paths, told, strict=True)]
-    return [_compared(opened[0], other, limits, family) for other in opened[1:]]
+    first, *others = [_open(path, name) for path, name in zip(paths, names or run_names(real), strict=True)]
+    return [_compared(first, other, limits, family, outputs) for other in others]
 
 
-def _open(path: Path, name: str) -> _Opened:
+def _open(path: Path, name: str) -> _Run:
     folder = RunFolder.open(path)
     if folder.begun_with is not None:  # earlier versions did not keep it
         folder.check_config()
@@ -74,7 +79,7 @@ def _open(path: Path, name: str) -> _Opened:
     if not records:
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to compare")
     folder.check_tables(records)
-    return _Opened(
+    return _Run(
         name=name,
         folder=folder,
         cells=cells_of(
@@ -89,44 +94,102 @@ def _open(path: Path, name: str) -> _Opened:
     )
 
 
-def _compared(base: _Opened, new: _Opened, limits: Limits, family: int) -> Comparison:
+def _compared(
+    base: _Run, new: _Run, limits: Limits, family: int, outputs: Sequence[OutputDifference]
+) -> Comparison:
     cells = compare_cells(base.cells, new.cells, limits, family=family)
     if not any(cell.base_status is not None and cell.new_status is not None for cell in cells):
         raise BadInput(
             f"{new.folder.path}: has no cell in common with {base.folder.path} "
             f"({_some(new.cells)}; {_some(base.cells)})"
         )
+    differing = differing_facts(
+        [facts(lasting(run.folder.environment), but=_HARMLESS) for run in (base, new)]
+    )
     return Comparison(
         base=base.side,
         new=new.side,
         limits=limits,
         cells=cells,
-        differing=_differing(base.folder, new.folder),
-        cautions=tuple(_cautions(base, new, cells)),
-    )
+        differing={name: (here or "-", there or "-") for name, (here, there) in differing.items()},
+        cautions=(
+            *outputs_cautions(outputs), *_of_runs(base, new), *_of_cells(base.cells, new.cells, cells),
+            *_of_warnings(base, new),
+        ),
+    )  # fmt: skip
 
 
 def _some(cells: Sequence[MeasuredCell]) -> str:
     return cells[0].id if len(cells) == 1 else f"{cells[0].id} ... {cells[-1].id}"
 
 
-def _differing(base: RunFolder, new: RunFolder) -> dict[str, tuple[str, str]]:
-    """What the machines and their software differ in, by name; `-` is what a side does not say."""
-    found = differing_facts([facts(lasting(run.environment), but=_HARMLESS) for run in (base, new)])
-    return {
-        name: ("-" if here is None else here, "-" if there is None else there)
-        for name, (here, there) in found.items()
-    }
+def outputs_cautions(outputs: Sequence[OutputDifference]) -> Iterator[str]:
+    """Yield sentences where the two networks no longer give the same output.
+
+    Each side is held against its own CPU float32 result, so that one which computes something else, and is
+    faster for it, would pass. A network that computes in another type is another one, however near its
+    values.
+    """
+    apart = {item.clip: item.psnr_db for item in outputs if item.psnr_db is not None}
+    worst = min(apart, key=lambda clip: apart[clip], default="")
+    if reshaped := [item.clip for item in outputs if item.psnr_db is None]:
+        yield f"The outputs of the two sides have not even the same shape ({reshaped[0]})."
+    elif worst and apart[worst] < SAME_OUTPUT_DB:
+        yield (
+            f"The two sides do not give the same output: {apart[worst]:.1f} dB apart on {worst}, where "
+            f"rounding leaves {SAME_OUTPUT_DB:g} dB or more. What is faster or slower here is another "
+            "network."
+        )
+    if retyped := [(item.clip, " and ".join(item.dtypes)) for item in outputs if item.dtypes is not None]:
+        clip, types = retyped[0]
+        yield f"The outputs of the two sides are of different types: {types} ({clip})."
 
 
-def _cautions(base: _Opened, new: _Opened, cells: Sequence[CellComparison]) -> Iterator[str]:
+def _of_runs(base: _Run, new: _Run) -> Iterator[str]:
     for side, run in (("base", base), ("new", new)):
         if run.missing:
             yield f"The {side} run is not whole: {run.missing} of its rounds are missing."
-    yield from doubts(base.cells, new.cells, cells)
+
+
+def _of_warnings(base: _Run, new: _Run) -> Iterator[str]:
     kinds = sorted(
         code for code in base.warned.keys() | new.warned.keys() if base.warned[code] != new.warned[code]
     )
     if kinds:
         counted = ", ".join(f"{code} {base.warned[code]} and {new.warned[code]}" for code in kinds)
         yield f"Warnings differ (base and new): {counted}; each run's report has them with their remedies."
+
+
+def _of_cells(
+    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], compared: Sequence[CellComparison]
+) -> Iterator[str]:
+    """Yield sentences on how the rounds were made, how many there are, and what only one side has."""
+    others = {cell.id: cell for cell in new}
+    if any(cell.id in others and are_copies(cell, others[cell.id]) for cell in base):
+        yield (
+            "Both runs hold rounds that began at the same moments: one is a copy of the other, changed or "
+            "not. What differs between them was not measured."
+        )
+    changes = [cell.change for cell in compared if cell.change is not None]
+    methods = Counter(change.method for change in changes)
+    if methods[Method.APART] or methods[Method.APART_T]:
+        yield (
+            "The two runs were not measured in turn: how the machine changed between them is in every ratio, "
+            "and no interval of two runs can know it. Runs in turn (vsr-bench ci) tell the program alone; "
+            "--apart widens the intervals by what the machine is known to do."
+        )
+    if assumed := methods[Method.PAIRS_T] + methods[Method.APART_T]:
+        least = least_rounds(max(change.confidence for change in changes))
+        yield (
+            f"The intervals of {assumed} of {len(changes)} cells take the logarithms of their rounds "
+            f"for normal: with {least} rounds or more, so many cells at once would need no assumption."
+        )
+    if few := methods[Method.NONE]:
+        yield (
+            f"{few} of {len(changes)} cells have no interval: one or two processes say nothing of the next. "
+            "Take more measure.rounds."
+        )
+    for what, column in {**MEMORY, "accuracy": "output_psnr_db"}.items():
+        on_base, on_new = (any(cell.figures(column) for cell in side) for side in (base, new))
+        if on_base != on_new:
+            yield f"Nothing is said of {what}: the {'new run' if on_base else 'base'} has no figure of it."

@@ -198,17 +198,3 @@ def odd(name: str) -> Comparison:
         cells, base=side, new=side, differing={name: (name, f"{name}!")}, cautions=(name,),
         limits=Limits(across=frozenset({name})),
     )  # fmt: skip
-
-
-def large(number: int = 400) -> Comparison:
-    """So many slower cells, each in the next place of the grid."""
-    return comparison(
-        [
-            cell(
-                f"basicvsr/noise/b1/t{place + 1}/64x64/cudnn",
-                verdict=Verdict.SLOWER if place % 40 == 39 else Verdict.SAME,
-                change=change(1.1 if place % 40 == 39 else 1.0, 0.01),
-            )
-            for place in range(number)
-        ]
-    )

@@ -190,7 +190,9 @@ def test_a_slower_head_is_told(revisions, here, capsys, lasts):
     said = capsys.readouterr()
     assert "something fails: its cells are measured anew" in said.err
     said_in_one_line = " ".join(said.out.split())
-    assert f"measured anew for failing at the first look, and {CELL} failed again." in said_in_one_line
+    assert (
+        f"1 cell was measured anew for failing at the first look. Failed again: {CELL}." in said_in_one_line
+    )
 
     out = here / "out"
     for place in (out, out / "second"):

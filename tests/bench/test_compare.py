@@ -6,19 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.comparison.cells import MeasuredCell
+from bench.comparison.cells import MeasuredCell, are_copies, neighbours
 from bench.comparison.compare import compare
-from bench.comparison.comparison import (
-    Amount,
-    CellComparison,
-    Limits,
-    Method,
-    Verdict,
-)
-from bench.comparison.policy import Failing, fail_on, failures
+from bench.comparison.comparison import Amount, CellComparison, Limits, Method, Verdict
 from bench.records import Status
 from tests.bench.sides import ENVIRONMENT, MIB, experiment, in_turn, side, taking_turns
-from vsr_model.errors import BadInput
 
 TEN = (1.0, 1.001, 0.999, 1.002, 0.998, 1.0005, 0.9995, 1.0015, 0.9985, 1.0)
 THREE_PERCENT = Limits()
@@ -237,37 +229,34 @@ def test_cells_are_matched_by_what_they_measure() -> None:
     ]
 
 
-def test_memory_counts_beyond_its_threshold_and_the_rounds_scatter() -> None:
-    def amounts(growth: Sequence[int], limits: Limits = THREE_PERCENT) -> dict[str, Amount]:
-        new = side(TEN[:3])
-        records = tuple(
-            record.model_copy(update={"host_growth_bytes": value * MIB})
-            for record, value in zip(new[0].records, growth, strict=False)
-        )
-        cell = type(new[0])(cell=new[0].cell, facets=new[0].facets, records=records)
-        base = side(TEN[: len(growth)])
-        return {found.what: found.amount for found in only(base, [cell], limits).memory}
-
-    assert amounts([120, 130, 125]) == {"host peak": Amount.SAME, "host growth": Amount.MORE}
-    assert amounts([120, 100, 105])["host growth"] is Amount.SAME
-    assert amounts([80, 81, 82])["host growth"] is Amount.LESS
-    assert amounts([120, 130, 125], Limits(memory_threshold=0.5))["host growth"] is Amount.SAME
-    assert amounts([200])["host growth"] is Amount.SAME  # of one process
+def grown(*mib: int) -> list[MeasuredCell]:
+    """A run whose rounds grow the host's memory by so much."""
+    (cell,) = side(TEN[: len(mib)])
+    records = [
+        record.model_copy(update={"host_growth_bytes": value * MIB})
+        for record, value in zip(cell.records, mib, strict=True)
+    ]
+    return [replace(cell, records=tuple(records))]
 
 
-def test_a_round_that_is_far_out_hides_no_growth() -> None:
-    def grown(*mib: int) -> Any:
-        (cell,) = side(TEN)
-        records = [
-            record.model_copy(update={"host_growth_bytes": value * MIB})
-            for record, value in zip(cell.records, mib, strict=True)
-        ]
-        return [replace(cell, records=tuple(records))]
-
-    found = only(grown(*[100] * 9, 1000), grown(*[1000] * 10))
-    assert [item.what for item in found.grown] == ["host growth"]
-    found = only(grown(*[100] * 10), grown(*[100] * 9, 1000))
-    assert found.grown == ()
+@pytest.mark.parametrize(
+    ("base", "new", "threshold", "amount"),
+    [
+        ([100] * 3, [120, 130, 125], 0.1, Amount.MORE), ([100] * 3, [120, 100, 105], 0.1, Amount.SAME),
+        ([100] * 3, [80, 81, 82], 0.1, Amount.LESS), ([100] * 3, [120, 130, 125], 0.5, Amount.SAME),
+        ([10] * 3, [15] * 3, 0.1, Amount.SAME),  # less than what allocators do
+        ([100], [200], 0.1, Amount.SAME),  # of one process
+        ([*[100] * 9, 1000], [1000] * 10, 0.1, Amount.MORE),  # a round that is far out
+        ([100] * 10, [*[100] * 9, 1000], 0.1, Amount.SAME),
+    ],
+)  # fmt: skip
+def test_memory_counts_beyond_its_threshold_and_the_rounds_scatter(
+    base: list[int], new: list[int], threshold: float, amount: Amount
+) -> None:
+    found = only(grown(*base), grown(*new), Limits(memory_threshold=threshold))
+    assert {item.what: item.amount for item in found.memory} == {
+        "host peak": Amount.SAME, "host growth": amount
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -283,33 +272,41 @@ def test_accuracy_is_compared_where_it_can_be_lost(base_db: float, new_db: float
     assert found.accuracy.amount is amount
 
 
-def test_what_fails_is_said_cell_by_cell() -> None:
-    two = experiment(grid={"frames": [1, 2]})
-    base, new = side(TEN, of=two), side(times(1.1), of=two)
-    cells = compare(base, new, THREE_PERCENT)
+# Rounds in turn.
 
-    def kinds(text: str) -> list[tuple[str, str, str]]:
-        class Whole:
-            def __init__(self) -> None:
-                self.cells = cells
-
-        return [(f.cell, f.kind, f.what) for f in failures(Whole(), fail_on(text))]  # type: ignore[arg-type]
-
-    ids = ["basicvsr/noise/b1/t1/64x64/cpu", "basicvsr/noise/b1/t2/64x64/cpu"]
-    assert kinds("slower") == [(cell, "slower", "") for cell in ids]
-    assert kinds("never") == []
-    assert kinds("unclear") == []
-    assert len(kinds("stage")) == 8
-    assert len(kinds("any")) == 10
+A, B = in_turn(6)
 
 
-@pytest.mark.parametrize("text", ["", "slow", "slower,", "never,slower", "any,fast"])
-def test_a_word_that_is_no_verdict_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match="--fail-on"):
-        fail_on(text)
+def in_pairs(a: Sequence[float], b: Sequence[float]) -> Sequence[int]:
+    """The rounds that are neighbours where rounds began at these seconds and lasted one."""
+    (base,), (new,) = (side([1.0] * 6, begun_s=begun, measured_s=1.0) for begun in (a, b))
+    return neighbours(base, new, range(6))
 
 
-def test_slower_stands_for_every_regression() -> None:
-    assert set(fail_on("slower")) == {Failing.SLOWER, Failing.WORSE, Failing.MEMORY, Failing.ACCURACY}
-    assert set(fail_on("slower, missing")) == {*fail_on("slower"), Failing.MISSING}
-    assert set(fail_on("any")) == set(Failing)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([10.0 * n for n in range(6)], [100 + 10.0 * n for n in range(6)]),  # one run after the other
+        ([10.0 * n for n in range(6)], [10.0 * n + 0.5 for n in range(6)]),  # on two machines at once
+        ([20.0 * n for n in range(6)], [20.0 * n + 10 for n in range(6)]),  # the same always first
+        ([20.0 * n for n in range(6)], [*B[:5], A[5]]),  # the last at the same moment
+        ([*A[:3], A[4], A[3], A[5]], B),  # not in the order of rounds
+    ],
+)
+def test_rounds_that_did_not_take_turns_are_no_pairs(a: Sequence[float], b: Sequence[float]) -> None:
+    assert in_pairs(a, b) == ()
+    assert list(in_pairs(A, B)) == list(in_pairs(B, A)) == [*range(6)]
+
+
+def test_a_pair_that_was_interrupted_is_no_pair() -> None:
+    a = [*A[:3], *(at + 5000 for at in A[3:])]
+    b = [*B[:2], *(at + 5000 for at in B[2:])]
+    assert in_pairs(a, b) == [0, 1, 3, 4, 5]
+
+
+def test_rounds_of_the_same_moments_are_copies_and_unknown_times_say_nothing() -> None:
+    (one,), (copy,), (unknown,) = side(TEN), side(times(2)), side(TEN, started_at="")
+    assert are_copies(one, copy)
+    assert list(neighbours(one, copy, range(10))) == [*range(10)]
+    assert not are_copies(unknown, unknown)
+    assert neighbours(unknown, one, range(10)) == ()

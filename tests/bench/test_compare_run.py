@@ -60,7 +60,8 @@ def test_a_slower_run_ends_with_1_and_names_the_cell(
     assert "slower" in said
     assert main(["compare", str(new), str(base)]) == exits.OK
     assert "faster" in capsys.readouterr().out
-    assert main(["compare", str(base), str(new), "--threshold", "15%"]) == exits.OK
+    for text in ("15%", "0.15", " 14.5 % ", "100%"):
+        assert main(["compare", str(base), str(new), "--threshold", text, "--apart", "0"]) == exits.OK
     assert main(["compare", str(base), str(new), "--fail-on", "never"]) == exits.OK
 
 
@@ -131,9 +132,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
     before = sorted(tmp_path.rglob("*"))
-    assert "percentage" in refused(capsys, base, new, "--threshold", "3 percent")
-    assert "percentage" in refused(capsys, base, new, "--threshold", "5")
-    assert "--apart" in refused(capsys, base, new, "--apart", "-1%")
+    for text in ("3", "", "three", "nan", "1e400", "0%", "101%", "٣%", "3%%"):
+        assert "--threshold: should be a percentage" in refused(capsys, base, new, "--threshold", text)
+    assert "--apart: should be a percentage" in refused(capsys, base, new, "--apart", "-1%")
     assert "did you mean 'slower'" in refused(capsys, base, new, "--fail-on", "slow")
     assert "did you mean 'device'" in refused(capsys, base, new, "--across", "devices")
     assert "named twice" in refused(capsys, base, base)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.comparison.same_answer import outputs_caution
+from bench.comparison.runs import outputs_cautions
 from bench.measure import output_check
 from bench.results.outputs import OutputDifference, of_json, output_differences, to_json
 from vsr_model.errors import BadInput
@@ -41,8 +41,8 @@ def test_values_that_are_not_finite_and_other_shapes_are_differences(tmp_path: P
     a, b = output_differences(base, head)
     assert a.psnr_db == -math.inf
     assert b.psnr_db is None
-    assert "shape (b)" in outputs_caution([a, b])
-    assert "do not give the same output" in outputs_caution([a])
+    assert "shape (b)" in " ".join(outputs_cautions([a, b]))
+    assert "do not give the same output" in " ".join(outputs_cautions([a]))
 
 
 def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
@@ -67,9 +67,8 @@ def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
 
 def test_rounding_is_no_other_answer_and_less_is() -> None:
     def said(*psnr_db: float) -> str:
-        return outputs_caution(
-            [OutputDifference(clip=f"clip{n}", psnr_db=db, max_abs=0.0) for n, db in enumerate(psnr_db)]
-        )
+        found = [OutputDifference(clip=f"clip{n}", psnr_db=db, max_abs=0.0) for n, db in enumerate(psnr_db)]
+        return " ".join(outputs_cautions(found))
 
     assert said() == said(math.inf) == said(math.inf, 110.0, 80.0) == ""
     assert "35.0 dB apart on clip1" in said(math.inf, 35.0, 60.0)

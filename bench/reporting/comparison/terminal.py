@@ -8,23 +8,15 @@ from rich.text import Text
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Side, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.comparison.words import (
-    LISTED,
-    Found,
-    accuracy_figure,
-    beside,
-    clauses,
-    counted,
-    found,
-    headline,
-    interval,
-    memory_figure,
-    named,
-    ratio,
-    sensitivity,
-    stage_figure,
-)
+from bench.reporting.comparison import view as figures
+from bench.reporting.comparison.view import View, view
 from vsr_model.one_line import one_line, visible
+
+LISTED: Final = 10
+"""Cells that a summary lists; more are counted, and the table has the verdict of each."""
+
+NAMED: Final = 3
+"""Cells that a reason names."""
 
 _STYLES: Final = {
     Verdict.SLOWER: "bold red",
@@ -39,26 +31,27 @@ _STYLES: Final = {
 }
 """Beside the word, which says it all."""
 
-NAMED: Final = 3
-"""Cells that a reason names; more are counted, and the table has the verdict of each."""
-
 
 def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Iterator[Table | Text]:
-    """What to print, in order; it can be read in 80 columns, and nothing in it is obeyed as markup."""
-    for comparison in comparisons:
-        yield Text(f"{visible(comparison.base.name)} → {visible(comparison.new.name)}", style="bold")
-        yield _side("base", comparison.base)
-        yield _side("new ", comparison.new)
-        if comparison.cells:
-            yield _cells(comparison, failing)
-        yield from _lines("", _insides(comparison, failing))
-        yield from _lines("caution: ", comparison.cautions, style="yellow")
-        if len(comparisons) > 1:
-            yield from _summary(comparison, failing)
+    """Yield what to print, in order; it can be read in 80 columns, and nothing in it is obeyed as markup."""
+    views = [view(comparison, failing) for comparison in comparisons]
+    for shown in views:
+        yield Text(visible(shown.sides), style="bold")
+        yield _side("base", shown.comparison.base)
+        yield _side("new ", shown.comparison.new)
+        if shown.items:
+            yield _cells(shown)
+        yield from _lines("", _changes(shown))
+        yield from _lines("", _reasons(shown))
+        yield from _lines("caution: ", shown.comparison.cautions, style="yellow")
+        for before, items in (("fails for ", shown.fails), ("worse, but does not fail here: ", shown.beside)):
+            yield from _lines(before, (f"{', '.join(one.kinds)}: {one.text}" for one in items[:LISTED]))
+            if len(items) > LISTED:
+                yield Text(f"and {len(items) - LISTED} cells more")
+        yield from _lines("", filter(None, [shown.counted, shown.sensitivity]))
+        if len(views) > 1:
             yield Text("")
-    if len(comparisons) == 1:
-        yield from _summary(comparisons[0], failing)
-    yield Text(headline(comparisons, failing), style="bold")
+    yield Text(figures.headline(comparisons, failing), style="bold")
 
 
 def _side(role: str, side: Side) -> Text:
@@ -66,67 +59,52 @@ def _side(role: str, side: Side) -> Text:
     return Text(f"{role} {said}", style="dim")
 
 
-def _cells(comparison: Comparison, failing: Sequence[Failing]) -> Table:
-    failed = {id(one.cell) for one in found(comparison, failing)}
+def _cells(shown: View) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("cell", overflow="fold")
     made.add_column("ratio", justify="right", no_wrap=True)
     made.add_column("interval", no_wrap=True)
     made.add_column("verdict", no_wrap=True)
-    for cell in comparison.cells:
-        change = cell.change
+    for item in shown.items:
+        cell, change = item.cell, item.cell.change
         made.add_row(
             Text(visible(cell.cell)),
-            Text("" if change is None else ratio(change.ratio)),
-            Text("" if change is None else interval(change) or "none"),
-            Text(cell.verdict + (", fails" if id(cell) in failed else ""), style=_STYLES[cell.verdict]),
+            Text("" if change is None else figures.ratio(change.ratio)),
+            Text("" if change is None else figures.interval(change) or "none"),
+            Text(cell.verdict + (", fails" if item.kinds else ""), style=_STYLES[cell.verdict]),
         )
     return made
 
 
-def _insides(comparison: Comparison, failing: Sequence[Failing]) -> Iterator[str]:
-    """What changed within cells, and why some could not be told, but for what the summary says."""
-    for cell in comparison.cells:
-        yield from _changed(cell)
-    told = {id(one.cell) for one in (*found(comparison, failing), *beside(comparison, failing))}
+def _changes(shown: View) -> Iterator[str]:
+    """Yield what changed within cells."""
+    for cell in shown.comparison.cells:
+        stages = [one for one in cell.stages if one.verdict in (Verdict.SLOWER, Verdict.FASTER)]
+        changed = [
+            *(f"{figures.stage_figure(stage)} {stage.verdict}" for stage in stages),
+            *(
+                f"{figures.memory_figure(item)} {item.amount}"
+                for item in cell.memory
+                if item.amount is not Amount.SAME
+            ),
+        ]
+        if cell.accuracy is not None and cell.accuracy.amount is not Amount.SAME:
+            changed.append(f"{figures.accuracy_figure(cell.accuracy)} {cell.accuracy.amount}")
+        if changed:
+            yield f"{figures.named(cell)}: {'; '.join(changed)}"
+
+
+def _reasons(shown: View) -> Iterator[str]:
+    """Yield why cells are what they are, each reason once, but for what the summary says."""
+    told = {id(item.cell) for item in (*shown.fails, *shown.beside)}
     reasons: dict[tuple[Verdict, str], list[CellComparison]] = {}
-    for cell in comparison.cells:
+    for cell in shown.comparison.cells:
         if cell.why and id(cell) not in told:
             reasons.setdefault((cell.verdict, cell.why), []).append(cell)
     for (verdict, why), cells in reasons.items():
-        first = ", ".join(named(cell) for cell in cells[:NAMED])
+        first = ", ".join(figures.named(cell) for cell in cells[:NAMED])
         more = f" and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
         yield f"{first}{more} {'is' if len(cells) == 1 else 'are'} {verdict}: {why}"
-
-
-def _changed(cell: CellComparison) -> Iterator[str]:
-    changed = [
-        *(f"{stage_figure(stage)} {stage.verdict}" for stage in cell.stages if _moved(stage.verdict)),
-        *(f"{memory_figure(item)} {item.amount}" for item in cell.memory if item.amount is not Amount.SAME),
-    ]
-    if cell.accuracy is not None and cell.accuracy.amount is not Amount.SAME:
-        changed.append(f"{accuracy_figure(cell.accuracy)} {cell.accuracy.amount}")
-    if changed:
-        yield f"{named(cell)}: {'; '.join(changed)}"
-
-
-def _moved(verdict: Verdict) -> bool:
-    return verdict in (Verdict.SLOWER, Verdict.FASTER)
-
-
-def _summary(comparison: Comparison, failing: Sequence[Failing]) -> Iterator[Text]:
-    for before, items in (
-        ("fails for ", found(comparison, failing)),
-        ("worse, but does not fail here: ", beside(comparison, failing)),
-    ):
-        yield from _lines(before, map(_item, items[:LISTED]))
-        if len(items) > LISTED:
-            yield from _lines("", [f"and {len(items) - LISTED} cells more"])
-    yield from _lines("", filter(None, [counted(comparison, failing), sensitivity(comparison)]))
-
-
-def _item(one: Found) -> str:
-    return f"{', '.join(one.kinds)}: {named(one.cell)}: {'; '.join(clauses(one))}"
 
 
 def _lines(before: str, texts: Iterable[str], style: str = "") -> Iterator[Text]:

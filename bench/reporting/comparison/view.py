@@ -1,0 +1,478 @@
+"""A comparison as people read it: the sentences and tables that the page, the terminal and JUnit show.
+
+All is plain text: who shows it escapes it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.comparison.comparison import (
+    INCONCLUSIVE,
+    AccuracyChange,
+    Amount,
+    CellComparison,
+    Change,
+    Comparison,
+    Limits,
+    MemoryChange,
+    Method,
+    StageChange,
+    Verdict,
+)
+from bench.comparison.policy import REGRESSIONS, Failing, Failure, failures_of
+from bench.reporting.cells import DIGITS, Row, axes_columns, column, numbers
+from bench.reporting.legible import legible
+from bench.reporting.markdown import Column
+from bench.units import BYTES, SECONDS, Unit, significant, unit_for
+from vsr_model.one_line import one_line
+
+WORST_FIRST: Final = (
+    Failing.WORSE, Failing.SLOWER, Failing.ACCURACY, Failing.MEMORY, Failing.STAGE, Failing.UNCLEAR,
+    Failing.MISSING, Failing.INCOMPARABLE, Failing.FAILED,
+)  # fmt: skip
+"""What no longer works, then what is slower, then the rest."""
+
+FOR_THE_WORSE: Final = (*REGRESSIONS, Failing.STAGE)
+"""The kinds that are shown even where they do not fail."""
+
+MOST: Final = 0.5
+"""Share of a cell's added time from which on one stage explains it, though it is unclear by itself."""
+
+OUTSIDE: Final = "most of the added time lies in no stage"
+
+_KINDS: Final = {
+    Failing.MEMORY: "memory (one of the cell's memory figures grew by more than its threshold)",
+    Failing.ACCURACY: "accuracy (the output lost more PSNR than is allowed)",
+    Failing.STAGE: "stage (a stage is slower, whatever the whole cell does)",
+}
+"""Kinds that are no verdict on a cell's time, and need a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A cell with its findings of some kinds."""
+
+    cell: CellComparison
+    kinds: tuple[Failing, ...]  # each once, the worst first
+    clauses: tuple[str, ...]  # one for each finding, the worst first; no full stops
+
+    @property
+    def text(self) -> str:
+        return f"{named(self.cell)}: {'; '.join(self.clauses)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A table under a title; rows of a lower rank are kept where not all can be."""
+
+    title: str
+    columns: Sequence[Column]
+    ranks: Sequence[int]
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} ({len(self.ranks)})"
+
+    def shown(self, rows: int | None) -> Sequence[Column]:
+        """Return the table, or the `rows` of it that matter most."""
+        order = sorted(range(len(self.ranks)), key=self.ranks.__getitem__)  # stable: first come, first kept
+        kept = sorted(order[:rows])
+        return [replace(one, cells=[one.cells[row] for row in kept]) for one in self.columns]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A comparison with all that is shown of it."""
+
+    comparison: Comparison
+    sides: str
+    headline: str
+    counted: str  # how many cells have which verdict, and how many fail for what
+    sensitivity: str  # the smallest slowdown that could have been found; empty without rounds in turn
+    limits: str
+    items: Sequence[Item]  # of every cell, with what fails here
+    fails: Sequence[Item]  # the worst first
+    beside: Sequence[Item]  # cells that became worse in a way that does not fail here, the worst first
+    sections: Sequence[Section]
+
+
+def view(comparison: Comparison, failing: Sequence[Failing]) -> View:
+    """Return a comparison as it is shown where these kinds fail."""
+    items = [_item(cell, failing) for cell in comparison.cells]
+    others = [kind for kind in FOR_THE_WORSE if kind not in failing]
+    return View(
+        comparison=comparison,
+        sides=f"{comparison.base.name} → {comparison.new.name}",
+        headline=headline([comparison], failing),
+        counted=_counted(comparison, items),
+        sensitivity=_sensitivity(comparison),
+        limits=_limits(comparison.limits),
+        items=items,
+        fails=_worst_first(items),
+        beside=_worst_first(_item(cell, _unexplained(cell, others)) for cell in comparison.cells),
+        sections=_sections(comparison, items),
+    )
+
+
+def headline(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> str:
+    """Return what a reader must know if they read nothing else; no full stop."""
+    cells = [cell for comparison in comparisons for cell in comparison.cells]
+    failed = sum(bool(failures_of(cell, failing)) for cell in cells)
+    regressed = sum(bool(failures_of(cell, REGRESSIONS)) for cell in cells)
+    inconclusive = sum(cell.verdict in INCONCLUSIVE for cell in cells)
+    if not cells:
+        return "No cell was compared"
+    if failed:
+        return f"{failed} of {_cells(len(cells))} {'fails' if failed == 1 else 'fail'}"
+    if regressed:
+        return f"{regressed} of {_cells(len(cells))} became worse, and nothing fails"
+    if inconclusive == len(cells):
+        return "No cell fails, and none could be told"
+    return "No cell fails" + (f", {inconclusive} of {len(cells)} could not be told" if inconclusive else "")
+
+
+def policy_of(failing: Sequence[Failing]) -> str:
+    """Return what fails here, and what does not: one or two sentences."""
+    spared = [_KINDS.get(kind, kind) for kind in Failing if kind not in failing]
+    fails = listed(_KINDS.get(kind, kind) for kind in failing) if failing else "nothing"
+    said = f"Here {fails} {'fails' if len(failing) <= 1 else 'fail'}."
+    return f"{said} Not: {listed(spared)}." if spared else said
+
+
+def named(cell: CellComparison) -> str:
+    """Return the cell's id, with the base's where that is another."""
+    return f"{cell.cell} (base: {cell.base_cell})" if _base_cell(cell) else cell.cell
+
+
+def reason(cell: CellComparison) -> str:
+    """Return why a cell is what it is, with its ratio where it has one."""
+    figures = [f"time {figure(cell.change)}"] if cell.change is not None else []
+    return "; ".join(filter(None, [*figures, cell.why]))
+
+
+def ratio(value: float) -> str:
+    """Return a ratio to the thousandth, or with three digits where that says too much or too little."""
+    return f"{value:.3f}" if 0.1 <= value < 100 else legible(value)
+
+
+def interval(change: Change) -> str:
+    """Return such as `[1.080, 1.120]`; empty where there is none."""
+    if change.low is None or change.high is None:
+        return ""
+    return f"[{ratio(change.low)}, {ratio(change.high)}]"
+
+
+def figure(change: Change) -> str:
+    """Return such as `1.100 [1.080, 1.120]`."""
+    return f"{ratio(change.ratio)} {interval(change) or '(no interval)'}"
+
+
+def stage_figure(stage: StageChange) -> str:
+    return f"{stage.stage} {figure(stage.change)}"
+
+
+def memory_figure(item: MemoryChange) -> str:
+    """Return such as `device peak 1.250 (1.00 → 1.25 GiB)`."""
+    sizes = _from_to(item.base_bytes, item.new_bytes, BYTES)
+    return f"{item.what} {sizes}" if item.ratio is None else f"{item.what} {ratio(item.ratio)} ({sizes})"
+
+
+def accuracy_figure(item: AccuracyChange) -> str:
+    return f"PSNR {_decibels(item.base_psnr_db)} → {_decibels(item.new_psnr_db)} dB"
+
+
+def listed(words: Iterable[object]) -> str:
+    """Return such as `a, b and c`."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _item(cell: CellComparison, kinds: Sequence[Failing]) -> Item:
+    found = sorted(failures_of(cell, kinds), key=lambda failure: WORST_FIRST.index(failure.kind))
+    is_slower = any(failure.kind is Failing.SLOWER for failure in found)
+    return Item(
+        cell=cell,
+        kinds=tuple(dict.fromkeys(failure.kind for failure in found)),
+        clauses=tuple(
+            _clause(cell, failure)
+            for failure in found
+            if not (is_slower and failure.kind is Failing.STAGE)  # the clause on its time names them
+        ),
+    )
+
+
+def _worst_first(items: Iterable[Item]) -> list[Item]:
+    """Return the items in which anything was found; within a kind those whose time grew most come first."""
+
+    def place(item: Item) -> tuple[int, float]:
+        change = item.cell.change
+        return WORST_FIRST.index(item.kinds[0]), 0.0 if change is None else -change.ratio
+
+    return sorted((item for item in items if item.kinds), key=place)
+
+
+def _unexplained(cell: CellComparison, kinds: Sequence[Failing]) -> list[Failing]:
+    """Return the kinds without stages where they explain a slower cell."""
+    return [kind for kind in kinds if kind is not Failing.STAGE or cell.verdict is not Verdict.SLOWER]
+
+
+def _clause(cell: CellComparison, failure: Failure) -> str:
+    match failure.kind:
+        case Failing.SLOWER if cell.change is not None:
+            why = explanation(cell)
+            times = _from_to(cell.change.base_s, cell.change.new_s, SECONDS)
+            return f"time {figure(cell.change)}, {times}" + (f": {why}" if why else "")
+        case Failing.STAGE:
+            return next(stage_figure(stage) for stage in cell.stages if stage.stage == failure.what)
+        case Failing.MEMORY:
+            return next(memory_figure(item) for item in cell.memory if item.what == failure.what)
+        case Failing.ACCURACY if cell.accuracy is not None:
+            return accuracy_figure(cell.accuracy)
+    return reason(cell) or str(cell.verdict)
+
+
+def explanation(cell: CellComparison) -> str:
+    """Return the stages that account for a slower cell: those that are slower, or the one that added most.
+
+    And whether most of what was added lies in none of them, as far as stages are most of the base's time: a
+    clock that only sees the launching tells nothing.
+    """
+    if cell.change is None:
+        return ""
+    whole, stages = cell.change.added_s, sorted(cell.stages, key=lambda stage: -stage.change.added_s)
+    covered = sum(stage.change.base_s for stage in stages) >= MOST * cell.change.base_s
+    outside = covered and whole > 0 and sum(stage.change.added_s for stage in stages) < MOST * whole
+    slower = [stage for stage in stages if stage.verdict is Verdict.SLOWER]
+    if slower:
+        found = ", ".join(f"{stage.stage} {ratio(stage.change.ratio)}" for stage in slower)
+        return f"{found}, but {OUTSIDE}" if outside else found
+    if not stages:
+        return ""
+    if outside:
+        return OUTSIDE
+    most = stages[0]
+    if whole > 0 and most.change.added_s >= MOST * whole:
+        return f"mostly {most.stage} {ratio(most.change.ratio)}, {most.verdict} by itself"
+    return "no stage stands out"
+
+
+def _counted(comparison: Comparison, items: Sequence[Item]) -> str:
+    counts = comparison.counts
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    kinds = Counter(kind for item in items for kind in item.kinds)
+    failed = ", ".join(f"{kinds[kind]} {kind}" for kind in WORST_FIRST if kinds[kind])
+    said = f"{_cells(len(comparison.cells))}: {verdicts}." if verdicts else "No cells."
+    return f"{said} Failing: {failed}." if failed else said
+
+
+def _sensitivity(comparison: Comparison) -> str:
+    known = {cell.cell: cell.least_slowdown for cell in comparison.cells if cell.least_slowdown is not None}
+    if not known:
+        return ""
+    noisiest = max(known, key=lambda cell: known[cell])
+    said = f"The smallest slowdown that 95 of 100 such comparisons would tell is {_at_least(known[noisiest])}"
+    if len(known) == 1:
+        return f"{said}."
+    return f"{said} in {noisiest}, the noisiest cell, and {_at_least(min(known.values()))} in the steadiest."
+
+
+def _at_least(slowdown: float) -> str:
+    """Round up, for what is said of it to hold: to a tenth of a percent where it is small."""
+    digits = 1 if slowdown < 0.1 else 0
+    return f"{math.ceil(10**digits * 100 * slowdown - 1e-6) / 10**digits:.{digits}f} %"
+
+
+def _limits(limits: Limits) -> str:
+    said = [
+        f"time {_share(limits.threshold)}",
+        f"memory {_share(limits.memory_threshold)}",
+        f"accuracy {limits.accuracy_loss_db:.6g} dB",
+    ]
+    if limits.apart:
+        said.append(f"the machine itself may have changed by {_share(limits.apart)} between runs")
+    if limits.across:
+        said.append(f"{listed(sorted(limits.across))} may differ")
+    return "; ".join(said)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.6g} %"
+
+
+def _decibels(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else significant(value)
+
+
+def _from_to(base: float, new: float, units: tuple[Unit, ...]) -> str:
+    """Return both in one unit: `1.00 → 1.25 GiB`."""
+    unit = unit_for([base, new], units)
+    return f"{legible(base / unit.scale)} → {legible(new / unit.scale)} {unit.name}"
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell" if number == 1 else f"{number} cells"
+
+
+def _base_cell(cell: CellComparison) -> str:
+    """Return the cell's id on the base side where it is another."""
+    return cell.base_cell if cell.base_cell is not None and cell.base_cell != cell.cell else ""
+
+
+# Tables.
+
+
+def _sections(comparison: Comparison, items: Sequence[Item]) -> list[Section]:
+    """Return the sections that have rows."""
+    cells = comparison.cells
+    made = [
+        _all_cells(items, cells),
+        _stages(cells),
+        _memory(cells),
+        _accuracy(cells),
+        _reasons([cell for cell in cells if cell.why]),
+        _differing(comparison),
+    ]
+    return [section for section in made if section.ranks]
+
+
+def _all_cells(items: Sequence[Item], cells: Sequence[CellComparison]) -> Section:
+    changes = [cell.change for cell in cells]
+    severity = {verdict: rank for rank, verdict in enumerate(Verdict)}
+    return Section(
+        title="All cells",
+        columns=[
+            *_axes(cells, cells),
+            *_times(changes),
+            column("verdict", [cell.verdict for cell in cells]),
+            column("fails for", [", ".join(item.kinds) for item in items]),
+            *_rounds(changes),
+        ],
+        ranks=[severity[item.cell.verdict] - len(severity) * bool(item.kinds) for item in items],
+    )
+
+
+def _stages(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, stage) for cell in every for stage in cell.stages]
+    changes = [stage.change for _, stage in rows]
+    return Section(
+        title="Stages",
+        columns=[
+            *_axes([cell for cell, _ in rows], every),
+            column("stage", [stage.stage for _, stage in rows]),
+            *_times(changes),
+            column("verdict", [stage.verdict for _, stage in rows]),
+            *_rounds(changes),
+        ],
+        ranks=[int(stage.verdict is not Verdict.SLOWER) for _, stage in rows],
+    )
+
+
+def _memory(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, item) for cell in every for item in cell.memory]
+    base, new = [item.base_bytes for _, item in rows], [item.new_bytes for _, item in rows]
+    unit = unit_for([*base, *new], BYTES)
+    return Section(
+        title="Memory",
+        columns=[
+            *_axes([cell for cell, _ in rows], every),
+            column("what", [item.what for _, item in rows]),
+            _in_unit("base", base, unit, 3),
+            _in_unit("new", new, unit, 3),
+            numbers("ratio", [item.ratio for _, item in rows], ratio),
+            column("verdict", [item.amount for _, item in rows]),
+        ],
+        ranks=[int(item.amount is not Amount.MORE) for _, item in rows],
+    )
+
+
+def _accuracy(every: Sequence[CellComparison]) -> Section:
+    rows = [(cell, cell.accuracy) for cell in every if cell.accuracy is not None]
+    return Section(
+        title="Accuracy",
+        columns=[
+            *_axes([cell for cell, _ in rows], every),
+            numbers("base PSNR (dB)", [item.base_psnr_db for _, item in rows], _decibels),
+            numbers("new PSNR (dB)", [item.new_psnr_db for _, item in rows], _decibels),
+            column("verdict", [item.amount for _, item in rows]),
+        ],
+        ranks=[int(item.amount is not Amount.LESS) for _, item in rows],
+    )
+
+
+def _reasons(cells: Sequence[CellComparison]) -> Section:
+    return Section(
+        title="Reasons",
+        columns=[
+            column("cell", [cell.cell for cell in cells]),
+            column("cell in base", [_base_cell(cell) for cell in cells]),
+            column("base", [cell.base_status or "not there" for cell in cells]),
+            column("new", [cell.new_status or "not there" for cell in cells]),
+            column("verdict", [cell.verdict for cell in cells]),
+            column("why", [one_line(cell.why) for cell in cells]),
+        ],
+        ranks=[0] * len(cells),
+    )
+
+
+def _differing(comparison: Comparison) -> Section:
+    pairs = list(comparison.differing.items())
+    return Section(
+        title="What differs between the sides",
+        columns=[
+            column("what", [name for name, _ in pairs]),
+            column("base", [one_line(base) or "–" for _, (base, _) in pairs]),
+            column("new", [one_line(new) or "–" for _, (_, new) in pairs]),
+        ],
+        ranks=[0] * len(pairs),
+    )
+
+
+def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> list[Column]:
+    """Return the columns that tell cells apart; the backend always, another axis where it varies."""
+
+    def row(cell: CellComparison) -> Row:
+        names = ("model", "input", "batch", "frames", "backend")
+        return {name: getattr(cell, name) for name in names} | {"size": f"{cell.height}×{cell.width}"}
+
+    return [
+        *axes_columns([*map(row, cells)], [*map(row, every)]),
+        column("cell in base", [_base_cell(cell) for cell in cells]),
+    ]
+
+
+def _times(changes: Sequence[Change | None]) -> list[Column]:
+    """Return both sides' times in one unit, so that rows and columns compare, with the ratio's interval."""
+    known = [change for change in changes if change is not None]
+    unit = unit_for([value for change in known for value in (change.base_s, change.new_s)], SECONDS)
+    return [
+        _in_unit("base", [None if change is None else change.base_s for change in changes], unit, DIGITS),
+        _in_unit("new", [None if change is None else change.new_s for change in changes], unit, DIGITS),
+        column("ratio", _of(changes, lambda change: ratio(change.ratio)), numeric=True),
+        column("interval", _of(changes, lambda change: interval(change) or "none")),
+    ]
+
+
+def _rounds(changes: Sequence[Change | None]) -> list[Column]:
+    """Return how many rounds there were, how they lay to each other, and how many would settle it."""
+
+    def made(change: Change) -> str:
+        return f"{change.rounds}" if change.method is Method.NONE else f"{change.rounds} {change.method}"
+
+    def needed(change: Change) -> str:
+        return "" if change.rounds_needed is None else f"{change.rounds_needed:,}"
+
+    return [
+        column("rounds", _of(changes, made), numeric=True),
+        column("rounds that would settle it", _of(changes, needed), numeric=True),
+    ]
+
+
+def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
+    return numbers(f"{title} ({unit.name})", values, lambda value: legible(value / unit.scale, digits))
+
+
+def _of(changes: Sequence[Change | None], shown: Callable[[Change], str]) -> list[str]:
+    return ["" if change is None else shown(change) for change in changes]
