@@ -22,7 +22,7 @@ from bench.commands.options import (
 from bench.commands.progress import shown
 from bench.commands.revisions import Repository
 from bench.comparison import policy
-from bench.comparison.comparison import Limits
+from bench.comparison.comparison import Limits, Verdict
 from bench.grid.yaml_source import places_named
 from bench.reporting.comparison.terminal import tables
 from vsr_model.errors import BadInput
@@ -147,24 +147,23 @@ def _given(context: typer.Context) -> set[str]:
 
 
 def _print(found: Found) -> None:
-
     out = Console(soft_wrap=False)
-    if found.comparison is not None:
-        out.print()
-        for table in tables([found.comparison], found.failing):
-            out.print(table)
-    if found.message:
-        out.print(Text(one_line(found.message)))
-    if found.interrupted:
+    if found.comparison is None:
         typer.echo(f"interrupted; the rest: {one_line(gate.again(found.folder))}")
         return
+    out.print()
+    for table in tables([found.comparison], found.request.fail_on):
+        out.print(table)
+    if found.message:
+        out.print(Text(one_line(found.message)))
     html, *others = found.pages
     typer.echo(f"page    {one_line(str(html))}, {', '.join(path.name for path in others)}")
 
 
 def _status(found: Found) -> int:
-    if found.interrupted:
+    if found.comparison is None:
         return exits.INTERRUPTED
-    if found.confirmed:
+    if policy.failures(found.comparison, found.request.fail_on):
         return exits.FOUND
-    return exits.SOME_FAILED if found.both_failed or found.inconclusive else exits.OK
+    both_failed = found.comparison.counts[Verdict.FAILED]
+    return exits.SOME_FAILED if both_failed or not found.comparison.is_conclusive else exits.OK

@@ -24,15 +24,14 @@ from bench.commands.revisions import Repository, Revision
 from bench.comparison import policy
 from bench.comparison import runs as compare_run
 from bench.comparison.compare import shared_confidence
-from bench.comparison.comparison import Comparison, Limits, Verdict
-from bench.comparison.policy import Failing, Failure
+from bench.comparison.comparison import Comparison, Limits
+from bench.comparison.policy import Failing
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.process.launcher import Launcher
 from bench.records import JOURNAL_NAME
 from bench.reporting.comparison import page
 from bench.results.files import write_whole
-from bench.results.outputs import OutputDifference, of_json, to_json
 from bench.results.run_folder import check_free, free_path
 from bench.stats.changes import least_rounds
 from bench.stats.intervals import MIN_ROUNDS
@@ -44,7 +43,6 @@ SECOND: Final = "second"
 
 CI_NAME: Final = "ci.json"
 COMMENT_NAME: Final = "comment.md"
-OUTPUTS_NAME: Final = "outputs.json"
 
 MARKER: Final = "<!-- vsr-bench ci -->\n"
 """The comment's first line, by which a workflow finds the one that it made before."""
@@ -71,26 +69,22 @@ class Found:
     """Result of a comparison of revisions."""
 
     folder: Path
-    failing: tuple[Failing, ...]  # what was to fail
+    request: Request
     comparison: Comparison | None = None  # None where it was interrupted before all was there
-    confirmed: tuple[Failure, ...] = ()
     message: str = ""  # how the verdict was found
     pages: tuple[Path, ...] = ()
 
-    @property
-    def interrupted(self) -> bool:
-        return self.comparison is None
 
-    @property
-    def inconclusive(self) -> bool:
-        """True if it was compared, without a result for any cell."""
-        return self.comparison is not None and not self.comparison.is_conclusive
+@dataclass(frozen=True)
+class _Gate:
+    """All that a comparison needs to be carried out."""
 
-    @property
-    def both_failed(self) -> int:
-        """Cells that fail on both sides, so that there is nothing to compare."""
-        cells = self.comparison.cells if self.comparison else ()
-        return sum(cell.verdict is Verdict.FAILED for cell in cells)
+    folder: Path
+    request: Request
+    experiment: Experiment
+    sides: Sequence[ReadySide]
+    display: in_turn.DisplayFactory
+    say: Say
 
 
 def start(
@@ -114,13 +108,12 @@ def start(
         with _ready(request, experiment, repository, say, launch) as sides:
             folder = output or free_path("ci")
             write_request(folder, CI_NAME, request, experiment)
-            gate = _Gate(folder, request, experiment, sides, display, say)
             with alone(folder, CI_NAME):
-                return _carry_out(gate)
+                return _carry_out(_Gate(folder, request, experiment, sides, display, say))
     except KeyboardInterrupt:  # while it begins, or its servers end
         if folder is None or not (folder / CI_NAME).is_file():
             raise
-        return Found(folder=folder, failing=request.fail_on)
+        return Found(folder=folder, request=request)
 
 
 def resume(
@@ -158,64 +151,45 @@ def _check_place(folder: Path) -> None:
     check_free(folder)
 
 
-def _check_rounds(rounds: int, cells: int) -> None:
-    """Raise BadInput if there are too few rounds to show that any cell is slower."""
-    if rounds < MIN_ROUNDS:
-        raise BadInput(
-            f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
-            f"rounds on, and one without an assumption from {least_rounds(shared_confidence(cells))} on: "
-            "give more, as in --set measure.rounds=20"
-        )
-
-
 @contextmanager
 def _ready(
     request: Request, experiment: Experiment, repository: Repository, say: Say, launch: in_turn.Launch
-) -> Iterator[tuple[ReadySide, ...]]:
-    cells = plan.cells(experiment, request.filters)
-    _check_rounds(experiment.measure.rounds, len(cells))
+) -> Iterator[Sequence[ReadySide]]:
+    """Yield both sides with their networks taken out of the repository for as long as they are measured.
+
+    Raises BadInput also where there are too few rounds to show that any cell is slower.
+    """
+    cells, rounds = plan.cells(experiment, request.filters), experiment.measure.rounds
+    if rounds < MIN_ROUNDS:
+        raise BadInput(
+            f"measure.rounds: is {rounds}; a gate has an interval, and so a verdict, from {MIN_ROUNDS} "
+            f"rounds on, and one without an assumption from {least_rounds(shared_confidence(len(cells)))} "
+            "on: give more, as in --set measure.rounds=20"
+        )
     with tempfile.TemporaryDirectory(prefix="vsr-bench-ci-", ignore_cleanup_errors=True) as networks:
-        sides = [
-            _laid_out(repository, revision, name, Path(networks))
-            for name, revision in ((BASE, request.base), (HEAD, request.head))
-        ]
+        sides = []
+        for name, revision in ((BASE, request.base), (HEAD, request.head)):
+            network = Path(networks) / name
+            network.mkdir()
+            repository.extract(revision, network, f"--{name}")
+            origin = f"--{name} {revision.named}"
+            sides.append(Side(name=name, network=network, commit=revision.described, origin=origin))
         say("base and head are being loaded")
         with in_turn.ready(experiment, cells, sides, launch=launch) as ready:
-            in_turn.check_measurable(cells, ready)
             if _same_network(ready):
                 say("base and head have the same vsr_model: this compares a network with itself")
             yield ready
-
-
-def _laid_out(repository: Repository, revision: Revision, name: str, networks: Path) -> Side:
-    folder = networks / name
-    folder.mkdir()
-    repository.extract(revision, folder, f"--{name}")
-    origin = f"--{name} {revision.named}"
-    return Side(name=name, network=folder, commit=revision.described, origin=origin)
 
 
 def _same_network(sides: Sequence[ReadySide]) -> bool:
     return len({side.code.source_sha256 for side in sides}) == 1
 
 
-@dataclass(frozen=True)
-class _Gate:
-    """All that a comparison needs to be carried out."""
-
-    folder: Path
-    request: Request
-    experiment: Experiment
-    sides: Sequence[ReadySide]
-    display: in_turn.DisplayFactory
-    say: Say
-
-
 def _carry_out(gate: _Gate) -> Found:
     try:
         return _compared(gate)
     except KeyboardInterrupt:
-        return Found(folder=gate.folder, failing=gate.request.fail_on)
+        return Found(folder=gate.folder, request=gate.request)
     except OSError as error:
         raise runs.stopped(error, gate.folder, again(gate.folder)) from error
 
@@ -223,66 +197,39 @@ def _carry_out(gate: _Gate) -> Found:
 def _compared(gate: _Gate) -> Found:
     request = gate.request
     comparison = _look(gate, gate.folder, request.filters)
-    message = "Both sides have the same vsr_model. " if _same_network(gate.sides) else ""
-    confirmed = policy.failures(comparison, request.fail_on)
-    if confirmed and request.second_look:
+    messages = ["Both sides have the same vsr_model."] if _same_network(gate.sides) else []
+    doubted = dict.fromkeys(failure.cell for failure in policy.failures(comparison, request.fail_on))
+    if doubted and request.second_look:
         gate.say("something fails: its cells are measured anew")
-        doubted = dict.fromkeys(failure.cell for failure in confirmed)
         asked_about = sum(cell.change is not None or cell.cell in doubted for cell in comparison.cells)
         filters = (*request.filters, f"cell={','.join(doubted)}")
         second = _look(gate, gate.folder / SECOND, filters, family=asked_about)
-        comparison, sentences = policy.settle(comparison, second, request.fail_on)
-        confirmed, message = policy.failures(comparison, request.fail_on), message + sentences
+        comparison, settled = policy.settle(comparison, second, request.fail_on)
+        messages.append(settled)
     if not comparison.is_conclusive:
-        message = f"{_inconclusive_reason(comparison)} {message}"
-    message = message.strip()
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
+        messages.insert(0, f"Nothing is known of any cell, a regression as little as its absence ({counts}).")
+    message = " ".join(messages)
+    html, markdown, *others = page.write(gate.folder, [comparison], request.fail_on, look=message)
+    comment = gate.folder / COMMENT_NAME
+    write_whole(comment, MARKER + markdown.read_text(encoding="utf-8"))
     return Found(
         folder=gate.folder,
-        failing=request.fail_on,
+        request=request,
         comparison=comparison,
-        confirmed=confirmed,
         message=message,
-        pages=_write(gate.folder, comparison, request.fail_on, message),
+        pages=(html, comment, markdown, *others),
     )
 
 
 def _look(gate: _Gate, place: Path, filters: Sequence[str], *, family: int = 0) -> Comparison:
     """Measure both sides in turn, and return their comparison. Raises KeyboardInterrupt if interrupted."""
-    paths = [place / BASE, place / HEAD]
-    done = in_turn.measure(
+    request, paths = gate.request, [place / BASE, place / HEAD]
+    outputs = in_turn.measure(
         gate.experiment, gate.sides, paths, gate.display, again=again(gate.folder), filters=filters
     )
-    outputs = _kept_outputs(place, done.outputs)
-    if done.interrupted:
-        raise KeyboardInterrupt
-    names = (gate.request.base.asked, gate.request.head.asked)
+    names = (request.base.asked, request.head.asked)
     (found,) = compare_run.compare(
-        paths[0], paths[1:], gate.request.limits, names=names, family=family, outputs=outputs
+        paths[0], paths[1:], request.limits, names=names, family=family, outputs=outputs
     )
     return found
-
-
-def _inconclusive_reason(comparison: Comparison) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
-    return f"Nothing is known of any cell, a regression as little as its absence ({counts})."
-
-
-def _kept_outputs(place: Path, found: Sequence[OutputDifference]) -> Sequence[OutputDifference]:
-    """Return and keep the differences found now, and those of other clips found before an interrupt."""
-    path = place / OUTPUTS_NAME
-    before = of_json(path) if path.is_file() else []
-    if not found:
-        return before
-    by_clip = {item.clip: item for item in (*before, *found)}
-    kept = [by_clip[clip] for clip in sorted(by_clip)]
-    write_whole(path, to_json(kept))
-    return kept
-
-
-def _write(
-    folder: Path, comparison: Comparison, failing: Sequence[Failing], message: str
-) -> tuple[Path, ...]:
-    html, markdown, *others = page.write(folder, [comparison], failing, look=message)
-    comment = folder / COMMENT_NAME
-    write_whole(comment, MARKER + markdown.read_text(encoding="utf-8"))
-    return html, comment, markdown, *others

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from bench.commands import lifecycle as runs
 from bench.grid import plan
@@ -23,12 +23,14 @@ from bench.machine import environment, timer
 from bench.measure import preflight
 from bench.process.launcher import Launcher, NotLoadedError, ServerRefusedError
 from bench.process.runner import Observer, Run, execute
-from bench.records import Journal
 from bench.results import identity
+from bench.results.files import write_whole
 from bench.results.identity import CodeVersion
-from bench.results.outputs import OutputDifference, output_differences
+from bench.results.outputs import OutputDifference, of_json, output_differences, to_json
 from bench.results.run_folder import RunFolder, clear_unbegun, is_begun
 from vsr_model.errors import BadInput
+
+OUTPUTS_NAME: Final = "outputs.json"
 
 _T = TypeVar("_T")
 
@@ -60,7 +62,7 @@ class Side:
 class ReadySide:
     """A side whose workers can be started, with what must be known before they are."""
 
-    side: Side
+    name: str
     launcher: Launcher
     answer: preflight.Answer
     environment: Mapping[str, Any]
@@ -68,11 +70,13 @@ class ReadySide:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Result of a measurement in turn."""
+class _Turn:
+    """A side, its folder, and the jobs left to run there, by cell and round."""
 
-    interrupted: bool
-    outputs: tuple[OutputDifference, ...]  # of the last side against the first, where both made a clip's now
+    side: ReadySide
+    folder: RunFolder
+    left: Mapping[tuple[str, int], Job]
+    run: Run
 
 
 @contextmanager
@@ -81,7 +85,8 @@ def ready(
 ) -> Iterator[tuple[ReadySide, ...]]:
     """Yield every side with its server started and its questions answered; nothing is written.
 
-    Raises BadInput for cells that cannot be met, and for a network that this program cannot use.
+    Raises BadInput for cells that cannot be met or measured here, and for a network that this program cannot
+    use.
     """
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     timed = asdict(timer.measure())
@@ -90,14 +95,13 @@ def ready(
         def made_ready(side: Side) -> ReadySide:
             try:
                 launcher = opened.enter_context(launch(variables, side.network))
+                answer = preflight.ask(launcher, cells)
+            except NotLoadedError as error:
+                raise BadInput(f"{side.origin}: its {error}") from error
             except ServerRefusedError as error:
-                if isinstance(error, NotLoadedError):
-                    raise BadInput(f"{side.origin}: its {error}") from error
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"
                 ) from error
-            try:
-                answer = preflight.ask(launcher, cells)
             except BadPlace as error:
                 raise BadPlace(error.place, f"{side.origin}: {error.message}") from error
             except BadInput as error:
@@ -105,21 +109,18 @@ def ready(
             described = environment.collect(answer.torch, variables)
             commits = {"git_commit": side.commit, "harness_commit": described["git_commit"]}
             return ReadySide(
-                side=side,
+                name=side.name,
                 launcher=launcher,
                 answer=answer,
                 environment={**described, "timer": timed, **commits},
                 code=identity.code_version(side.commit, side.network),
             )
 
-        yield tuple(map(made_ready, sides))
-
-
-def check_measurable(cells: Sequence[Cell], sides: Sequence[ReadySide]) -> None:
-    """Raise BadInput if this machine can measure none of the cells."""
-    reasons = [preflight.skip_reason(cell, sides[0].answer) for cell in cells]
-    if all(reasons):
-        raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+        made = tuple(map(made_ready, sides))
+        reasons = [preflight.skip_reason(cell, made[0].answer) for cell in cells]
+        if all(reasons):
+            raise BadInput(f"none of the {len(cells)} cells can be measured here: {reasons[0]}")
+        yield made
 
 
 def measure(
@@ -130,21 +131,28 @@ def measure(
     *,
     again: str,
     filters: Sequence[str] = (),
-) -> Outcome:
+) -> Sequence[OutputDifference]:
     """Measure what is missing of every side in its folder; `again` is the command that resumes it.
 
-    Raises BadInput, before anything is written, where a folder holds another run, or one that another machine
-    or other code began; RunStoppedError where the system refuses to write.
+    Return how far the outputs of the last side lie from those of the first, which a file beside the folders
+    keeps. Raises BadInput, before anything is written, where a folder holds another run, or one that another
+    machine or other code began; RunStoppedError where the system refuses to write; and KeyboardInterrupt
+    where it is interrupted, with the tables and reports of what was measured written.
     """
     cells = plan.cells(experiment, filters)
+    outputs: Sequence[OutputDifference] = ()
+    interrupted = False
     with ExitStack() as opened:
         turns = _begun(experiment, cells, sides, paths, filters, opened)
-        outputs: list[OutputDifference] = []
         try:
-            interrupted = _execute(turns, cells, experiment.measure, display)
+            try:
+                _execute(turns, cells, experiment.measure, display)
+            except KeyboardInterrupt:  # outputs that are there are compared all the same
+                interrupted = True
             first, *_, last = turns
-            outputs.extend(output_differences(first.folder.references, last.folder.references))
-        except KeyboardInterrupt:  # while outputs were held against each other
+            found = [*output_differences(first.folder.references, last.folder.references)]
+            outputs = _kept(paths[0].parent / OUTPUTS_NAME, found)
+        except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
             raise runs.stopped(error, paths[0].parent, again) from error
@@ -153,22 +161,18 @@ def measure(
                 rmtree(turn.folder.references, ignore_errors=True)
         for turn in turns:
             runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted)
-        return Outcome(interrupted=interrupted, outputs=tuple(outputs))
+    if interrupted:
+        raise KeyboardInterrupt
+    return outputs
 
 
 def _execute(
-    turns: Sequence["_Turn"], cells: Sequence[Cell], measure: Measure, display: DisplayFactory
-) -> bool:
-    """Run the remaining jobs in turn; return whether they were interrupted."""
-    try:
-        with display([job for turn in turns for job in turn.left.values()], measure) as shown:
-            for jobs, turn in in_order(plan.schedule(cells, measure), turns, measure):
-                left = [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]
-                if left:
-                    execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.side.name))
-    except KeyboardInterrupt:
-        return True
-    return False
+    turns: Sequence[_Turn], cells: Sequence[Cell], measure: Measure, display: DisplayFactory
+) -> None:
+    with display([job for turn in turns for job in turn.left.values()], measure) as shown:
+        for jobs, turn in in_order(plan.schedule(cells, measure), turns, measure):
+            if left := [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]:
+                execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.name))
 
 
 def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iterator[tuple[list[Job], _T]]:
@@ -176,16 +180,6 @@ def in_order(jobs: Sequence[Job], sides: Sequence[_T], measure: Measure) -> Iter
     for group in plan.groups(jobs, isolation=measure.isolation):
         for side in sides if group[0].round % 2 == 0 else reversed(sides):
             yield group, side
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Turn:
-    """A side, its folder, and the jobs left to run there."""
-
-    side: ReadySide
-    folder: RunFolder
-    left: Mapping[tuple[str, int], Job]
-    run: Run
 
 
 def _begun(
@@ -202,10 +196,12 @@ def _begun(
             _check(known[path], experiment, side, filters)
     turns = []
     for side, path in zip(sides, paths, strict=True):
-        folder = known.get(path) or _made(path, experiment, side, filters)
-        journal: Journal = opened.enter_context(folder.journal())
-        jobs, run = runs.left_to_do(folder, journal, cells, side.answer)
-        turns.append(_Turn(side=side, folder=folder, left={_key(job): job for job in jobs}, run=run))
+        if path not in known:
+            clear_unbegun(path)
+            known[path] = RunFolder.create(path, experiment, side.environment, filters, side.code)
+        journal = opened.enter_context(known[path].journal())
+        jobs, run = runs.left_to_do(known[path], journal, cells, side.answer)
+        turns.append(_Turn(side=side, folder=known[path], left={_key(job): job for job in jobs}, run=run))
     return turns
 
 
@@ -219,9 +215,14 @@ def _check(folder: RunFolder, experiment: Experiment, side: ReadySide, filters: 
     folder.check_same(side.environment, code=side.code)
 
 
-def _made(path: Path, experiment: Experiment, side: ReadySide, filters: Sequence[str]) -> RunFolder:
-    clear_unbegun(path)
-    return RunFolder.create(path, experiment, side.environment, filters, side.code)
+def _kept(path: Path, found: Sequence[OutputDifference]) -> Sequence[OutputDifference]:
+    """Return and keep the differences found now, and those of other clips found before an interrupt."""
+    before = of_json(path) if path.is_file() else []
+    by_clip = {item.clip: item for item in (*before, *found)}
+    kept = [by_clip[clip] for clip in sorted(by_clip)]
+    if found:
+        write_whole(path, to_json(kept))
+    return kept
 
 
 def _key(job: Job) -> tuple[str, int]:

@@ -1,8 +1,6 @@
-"""Read revisions of a git repository, and extract the network of each into a folder.
+"""Read revisions of a git repository, and take the network of each out of it; the repository is only read.
 
-Files are read object by object, byte for byte as they were committed, and the repository is only read. `git
-worktree` would need to write to it, would leave a registration there where it is killed, and would run the
-hooks, filters and line ends that the repository's configuration asks for, as `git archive` runs some of them.
+`git worktree` would write to it, and would leave a registration there where it is killed.
 """
 
 import os
@@ -12,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from shutil import copy
 from typing import Final
+from zipfile import ZipFile
 
 from bench.results.identity import CACHES, NETWORK, SHOWN, package_files
 from vsr_model.errors import BadInput
@@ -22,14 +21,7 @@ AS_THEY_LIE: Final = "."
 TIMEOUT_S: Final = 120
 """Limit for one call of git; one that has to fetch what a partial clone has left out takes seconds."""
 
-_PROGRAM: Final = "100755"
-_FILES: Final = ("100644", "100664", _PROGRAM)
-"""Modes of plain files."""
-
-_CACHES: Final = (
-    *(f":(top,exclude,glob)**/{cache}" for cache in CACHES),
-    ":(top,exclude,glob)**/__pycache__/**",
-)
+_NO_CACHES: Final = [f":(top,exclude,glob)**/{name}" for name in (*CACHES, "__pycache__/**")]
 
 _OF_ANOTHER_REPOSITORY: Final = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -48,12 +40,12 @@ class Revision:
 
     @property
     def described(self) -> str:
-        """The commit as environment.json has it."""
+        """Return the commit as environment.json has it."""
         return f"{self.commit}-dirty" if self.dirty else self.commit
 
     @property
     def named(self) -> str:
-        """The revision as messages write it."""
+        """Return the revision as messages write it."""
         return self.asked if self.asked == AS_THEY_LIE else f"{self.asked} ({self.commit[:12]})"
 
 
@@ -70,7 +62,7 @@ class Repository:
             raise BadInput(
                 f"{folder}: holds no git repository whose revisions could be measured ({_why(found)})"
             )
-        self._git_dir = os.fsdecode(found.stdout).rstrip("\n")
+        self._git_dir = _path(found)
 
     def revision(self, asked: str, option: str) -> Revision:
         """Return the revision of that name. Raises BadInput, which names the option, where there is none."""
@@ -82,8 +74,8 @@ class Repository:
             raise BadInput(f"{option} {shown!r}: no revision of {self._here()}")
         if asked != AS_THEY_LIE:
             return Revision(asked=asked, commit=commit)
-        status = ("status", "--porcelain", "--ignored", "--", f":/{NETWORK}", *_CACHES)
-        return Revision(asked=asked, commit=commit, dirty=bool(_git(self._folder, *status).stdout.strip()))
+        status = _git(self._folder, "status", "--porcelain", "--ignored", "--", f":/{NETWORK}", *_NO_CACHES)
+        return Revision(asked=asked, commit=commit, dirty=bool(status.stdout.strip()))
 
     def extract(self, revision: Revision, folder: Path, option: str) -> None:
         """Put the revision's vsr_model into the folder, which is there.
@@ -92,48 +84,32 @@ class Repository:
         """
         place = f"{option} {revision.named}"
         if revision.asked == AS_THEY_LIE:
-            self._copy(folder, place)
-        else:
-            self._lay_out(revision.commit, folder, place)
-
-    def _copy(self, folder: Path, place: str) -> None:
-        top = _git(self._folder, "rev-parse", "--show-toplevel")
-        tree = Path(os.fsdecode(top.stdout).rstrip("\n"))
-        if top.returncode or not (tree / NETWORK / "__init__.py").is_file():
-            raise BadInput(f"{place}: {self._folder} has no files in {NETWORK}/ to measure")
-        for path in package_files(tree, NETWORK):
-            to = folder / path.relative_to(tree)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            top = _path(_git(self._folder, "rev-parse", "--show-toplevel"))
+            for path in package_files(top, NETWORK):
+                to = folder / path.relative_to(top)
+                to.parent.mkdir(parents=True, exist_ok=True)
                 copy(path, to)
-            except PermissionError as error:
-                raise BadInput(f"{place}: {path} cannot be read ({error.strerror})") from error
-
-    def _lay_out(self, commit: str, folder: Path, place: str) -> None:
-        listed = self._run("ls-tree", "-r", "-z", "--full-tree", commit, "--", NETWORK)
-        if listed.returncode:
-            raise BadInput(f"{place}: cannot be read ({_why(listed)}) from {self._here()}")
-        entries = [line.partition(b"\t") for line in listed.stdout.split(b"\0") if line]
-        files = {os.fsdecode(path): about.decode().split() for about, _, path in entries}
-        for path, (mode, kind, _) in files.items():
-            if mode not in _FILES or ".." in path.split("/"):
-                what = "link" if kind == "blob" else "submodule"
-                raise BadInput(f"{place}: {path} is a {what}, and only files in {NETWORK}/ are measured")
-        if f"{NETWORK}/__init__.py" not in files:
+        else:
+            self._unpack(revision.commit, folder, place)
+        if not (folder / NETWORK / "__init__.py").is_file():
             raise BadInput(f"{place}: has no package {NETWORK}/, which is what would be measured")
-        names = "".join(f"{name}\n" for _, _, name in files.values())
-        batch = self._run("cat-file", "--batch", given=names.encode())
-        contents = BytesIO(batch.stdout)
-        for path, (mode, _, name) in files.items():
-            _, *about = contents.readline().split()
-            if batch.returncode or len(about) != 2:
-                raise BadInput(f"{place}: the object {name} of {path} is not in {self._here()}")
-            to = folder / path
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(contents.read(int(about[1])))
-            contents.readline()
-            if mode == _PROGRAM:
-                to.chmod(0o755)
+
+    def _unpack(self, commit: str, folder: Path, place: str) -> None:
+        listed = self._run("ls-tree", "-r", "-z", "--full-tree", commit, "--", NETWORK)
+        for entry in listed.stdout.split(b"\0")[:-1]:
+            about, _, path = entry.partition(b"\t")
+            if not about.startswith(b"100"):  # the mode of a plain file
+                what = "link" if b" blob " in about else "submodule"
+                raise BadInput(
+                    f"{place}: {os.fsdecode(path)} is a {what}, and only files in {NETWORK}/ are measured"
+                )
+        if not (listed.stdout or listed.returncode):
+            return  # it has no such folder
+        packed = self._run("archive", "--format=zip", "-0", commit, "--", NETWORK)
+        if packed.returncode:
+            raise BadInput(f"{place}: cannot be read ({_why(packed)}) from {self._here()}")
+        with ZipFile(BytesIO(packed.stdout)) as files:
+            files.extractall(folder)
 
     def _here(self) -> str:
         """Return the repository as text, with a hint where the revision may exist elsewhere."""
@@ -145,18 +121,18 @@ class Repository:
             )
         return f"{here}; perhaps `git fetch` brings it"
 
-    def _run(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """Run git on the repository, wherever in it the folder lies: paths start at its top."""
-        return _git(Path(self._git_dir), f"--git-dir={self._git_dir}", *arguments, given=given)
+        return _git(self._git_dir, f"--git-dir={self._git_dir}", *arguments)
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     inherited = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     try:
         return subprocess.run(
             ["git", *arguments],
             cwd=folder,
-            input=given,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             env={**inherited, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
             timeout=TIMEOUT_S,
@@ -168,6 +144,10 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.Comple
         raise BadInput("a revision's name holds a NUL character") from None
     except subprocess.TimeoutExpired:
         raise BadInput(f"{folder}: git did not answer within {TIMEOUT_S} s") from None
+
+
+def _path(ended: subprocess.CompletedProcess[bytes]) -> Path:
+    return Path(os.fsdecode(ended.stdout).rstrip("\n"))
 
 
 def _why(ended: subprocess.CompletedProcess[bytes]) -> str:

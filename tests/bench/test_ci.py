@@ -243,8 +243,6 @@ def test_a_head_that_answers_otherwise_is_told(revisions, here):
     assert ask(*arguments, "--head", "other", "--output", out) == exits.OK
     said = "The two sides do not give the same output"
     assert said in (out / "comment.md").read_text()
-    assert ask("--resume", out, "--repository", revisions) == exits.OK  # with nothing left to measure
-    assert said in (out / "comment.md").read_text()
     assert ask(*arguments, "--head", "same", "--output", same) == exits.OK
     assert said not in (same / "comment.md").read_text()
 
@@ -267,6 +265,8 @@ def test_files_that_are_not_committed(revisions, here, monkeypatch, tmp_path):
 
     with pytest.raises(BadInput, match=r"out: holds a comparison of revisions already; .* by --resume out"):
         ask(*arguments, "--output", "out")
+    with pytest.raises(BadInput, match=r"out/base: holds a run, which is no comparison .*; name another fol"):
+        ask(*arguments, "--output", "out/base")
 
     # Gone on with, it is refused once the files are others.
     changed.write_text(changed.read_text() + "\n# Other words.\n")
@@ -346,24 +346,23 @@ def test_what_cannot_be_met_writes_nothing(revisions, here, arguments, said):
     assert list(here.iterdir()) == []
 
 
-def test_the_preset_is_what_is_measured_if_nothing_is_said(revisions, here, monkeypatch):
+def test_the_preset_and_the_usual_limits_are_taken_if_nothing_is_said(revisions, here, monkeypatch):
     asked: list[Any] = []
 
     def start(request: Any, experiment: Any, *_: Any, output: Path | None) -> gate.Found:
-        asked.append((request, experiment, output))
-        return gate.Found(folder=Path("ci"), failing=())
+        asked.append((request, experiment.name, output))
+        return gate.Found(folder=Path("ci"), request=request)
 
     monkeypatch.setattr(gate, "start", start)
     assert ask("--base", "base", "--repository", revisions) == exits.INTERRUPTED
-    ((request, experiment, output),) = asked
-    assert (experiment.name, output) == ("ci", None)
-    assert request.head.asked == "HEAD"
+    ((request, name, output),) = asked
+    assert (name, output, request.head.asked) == ("ci", None, "HEAD")
     assert (request.limits.threshold, request.limits.memory_threshold) == (0.03, 0.1)
     assert request.second_look
-    assert ask("--base", "base", "--repository", revisions, "--variant", "cpu", "--once", "--threshold", "5%",
-               "--fail-on", "never") == exits.INTERRUPTED  # fmt: skip
-    request, experiment, _ = asked[1]
-    assert (experiment.name, request.limits.threshold) == ("ci-cpu", 0.05)
+    options = ("--variant", "cpu", "--once", "--threshold", "5%", "--fail-on", "never")
+    assert ask("--base", "base", "--repository", revisions, *options) == exits.INTERRUPTED
+    request, name, _ = asked[1]
+    assert (name, request.limits.threshold) == ("ci-cpu", 0.05)
     assert (request.second_look, request.fail_on) == (False, ())
 
 
@@ -424,28 +423,6 @@ def test_an_interrupt_in_the_second_look(revisions, here, sides):
     assert pages(here / "out") == made
 
 
-def two_clips(folder: Path) -> Path:
-    """A grid whose second clip is begun when the first is done."""
-    grid = {**FAST, "grid": {"frames": [1, 2], "size": [[16, 16]]}}
-    path = folder / "clips.yaml"
-    path.write_text(yaml.safe_dump({**grid, "measure": {**FAST["measure"], "order": "blocked"}}))
-    return path
-
-
-def test_outputs_that_were_compared_before_an_interrupt_are_kept(revisions, here, sides):
-    sides.stop(PREFLIGHTS + 2 * FEW + 1)
-    out = here / "out"
-    arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "other")
-    assert ask(*arguments, "--output", out) == exits.INTERRUPTED
-    (first,) = json.loads((out / "outputs.json").read_text())
-    sides.stop(0)
-    assert ask("--resume", out, "--repository", revisions) == exits.OK
-    both = json.loads((out / "outputs.json").read_text())
-    assert len({item["clip"] for item in both}) == len(both) == 2
-    assert first in both
-    assert "The two sides do not give the same output" in (out / "comment.md").read_text()
-
-
 @pytest.mark.usefixtures("sides")
 def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions, here, monkeypatch):
     own, families = compare_run.compare, []
@@ -455,52 +432,36 @@ def test_the_second_look_is_one_at_all_the_cells_that_are_asked_about(revisions,
         return own(*given, family=family, **more)
 
     monkeypatch.setattr(compare_run, "compare", compare)
-    arguments = (two_clips(here.parent), "--repository", revisions, "--base", "base", "--head", "failing")
-    assert ask(*arguments, "--output", "out") == exits.FOUND
+    arguments = (here.parent / "fast.yaml", "--set", "grid.frames=[1, 2]", "--repository", revisions)
+    assert ask(*arguments, "--base", "base", "--head", "failing", "--output", "out") == exits.FOUND
     assert families == [0, 2]
 
 
 @pytest.mark.usefixtures("sides")
 @pytest.mark.parametrize(
-    ("verdict", "fail_on", "status"),
+    ("fields", "fail_on", "status"),
     [
-        (Verdict.MISSING, "slower", exits.SOME_FAILED),
-        (Verdict.UNCLEAR, "never", exits.SOME_FAILED),
-        (Verdict.UNCLEAR, "any", exits.FOUND),
+        ({"verdict": Verdict.MISSING, "change": None}, "slower", exits.SOME_FAILED),
+        ({"verdict": Verdict.UNCLEAR, "change": None}, "never", exits.SOME_FAILED),
+        ({"verdict": Verdict.UNCLEAR, "change": None}, "any", exits.FOUND),
+        ({"verdict": Verdict.UNCLEAR}, "slower", exits.OK),  # its interval is something
     ],
 )
 def test_where_nothing_is_known_of_any_cell_it_is_not_passed(
-    revisions, here, monkeypatch, capsys, verdict, fail_on, status
+    revisions, here, monkeypatch, capsys, fields, fail_on, status
 ):
     own = compare_run.compare
 
     def compare(*given: Any, **more: Any) -> list[Comparison]:
         (found,) = own(*given, **more)
-        cells = tuple(
-            replace(cell, verdict=verdict, why="head: skipped", change=None) for cell in found.cells
-        )
-        return [replace(found, cells=cells)]
+        return [replace(found, cells=tuple(replace(cell, why="so", **fields) for cell in found.cells))]
 
     monkeypatch.setattr(compare_run, "compare", compare)
     arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
     assert ask(*arguments, "--fail-on", fail_on, "--output", "out") == status
-    said = f"Nothing is known of any cell, a regression as little as its absence (1 {verdict})."
-    assert said in (here / "out" / "comment.md").read_text()
-    assert said in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.usefixtures("sides")
-def test_an_unclear_cell_with_an_interval_is_something_known(revisions, here, monkeypatch):
-    own = compare_run.compare
-
-    def compare(*given: Any, **more: Any) -> list[Comparison]:
-        (found,) = own(*given, **more)
-        cells = tuple(replace(cell, verdict=Verdict.UNCLEAR, why="by chance") for cell in found.cells)
-        return [replace(found, cells=cells)]
-
-    monkeypatch.setattr(compare_run, "compare", compare)
-    arguments = (here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--head", "same")
-    assert ask(*arguments, "--output", "out") == exits.OK
+    said = "Nothing is known of any cell, a regression as little as its absence ("
+    for text in ((here / "out" / "comment.md").read_text(), " ".join(capsys.readouterr().out.split())):
+        assert (said in text) is (status != exits.OK)
 
 
 @pytest.mark.usefixtures("sides")
@@ -542,10 +503,3 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(revisions, here, monkey
     with pytest.raises(BadInput, match=r"deep/out: cannot be written to \(No space left on device\)"):
         ask(*arguments, "--output", "deep/out")
     assert list(here.iterdir()) == []
-
-
-def test_a_folder_with_a_run_is_not_what_ci_goes_on_with(revisions, here):
-    (here / "run").mkdir()
-    (here / "run" / JOURNAL_NAME).touch()
-    with pytest.raises(BadInput, match=r"^run: holds a run, which is no comparison .*; name another folder$"):
-        ask(here.parent / "fast.yaml", "--repository", revisions, "--base", "base", "--output", "run")
