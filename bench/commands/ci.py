@@ -17,6 +17,7 @@ from bench.commands.options import (
     Threshold,
     VariantOption,
     experiment_of,
+    given_options,
     share,
 )
 from bench.commands.progress import shown
@@ -115,7 +116,7 @@ def ci(
     """
     with console.report_early_interrupt("ci", resume):
         if resume is not None:
-            if _given(context) - {"resume", "repository"}:
+            if given_options(context) - {"resume", "repository"}:
                 raise BadInput("--resume: all but --repository is as it began; give nothing else")
             found = gate.resume(resume, Repository(repository), shown, console.say)
         else:
@@ -138,12 +139,6 @@ def ci(
                 found = gate.start(request, experiment, known, shown, console.say, output=output)
     _print(found)
     raise typer.Exit(_status(found))
-
-
-def _given(context: typer.Context) -> set[str]:
-    """Return the parameters that the command line gives, even with their default."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _print(found: Found) -> None:
