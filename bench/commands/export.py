@@ -1,14 +1,12 @@
 """The command `export`: reads a run's folder, and prints or writes it in another tool's format."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.export.format import Format
-from bench.export.formats import export_text
-from bench.export.selection import Export, export_of
+from bench.export.formats import Format, export_text
+from bench.export.selection import export_of
 from bench.records import JOURNAL_NAME
 from bench.results.files import write_whole
 from bench.results.run_folder import RunFolder
@@ -44,12 +42,12 @@ def export(
     Only cells that ended `ok` are in it; what is left out is told on standard error. docs/compare.md says
     what each format carries and how its tool takes it.
     """
-
     if output is None and overwrite:
         raise BadInput("--overwrite: --output names no file to be replaced")
     if output is not None:
         _check_output(output, overwrite=overwrite)
-    made = _read(run, stages or ())
+    folder = RunFolder.open(run)
+    made = export_of(folder, folder.tables(), stages or ())
     text = export_text(made, wanted)
     if output is None:
         typer.echo(text, nl=False)
@@ -57,23 +55,6 @@ def export(
         write_whole(output, text)
     for note in made.notes:
         typer.echo(one_line(note), err=True)
-
-
-def _read(run: Path, stages: Sequence[str]) -> Export:
-    """Return the run of a folder for an export. Raises BadInput without a run or exportable figures."""
-
-    folder = RunFolder.open(run)
-    return export_of(
-        folder.records(),
-        where=str(run),
-        name=folder.experiment.name,
-        started_at=folder.started_at,
-        baseline=folder.baseline,
-        environment=folder.environment,
-        code=folder.code,
-        planned=len(folder.cells()) * folder.experiment.measure.rounds,
-        stages=stages,
-    )
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

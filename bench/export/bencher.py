@@ -6,39 +6,31 @@ Bencher's own measures have fixed units: `latency` nanoseconds, `throughput` ope
 from collections.abc import Callable
 from typing import Final
 
-from bench.export.described import to_json
-from bench.export.selection import Benchmark, Export
+from bench.export.selection import Export, Row
 
 NS_PER_S: Final = 1e9
 
 Metric = dict[str, float]
 
 
-def bencher(export: Export) -> str:
-    """A benchmark per (cell, stage): its median as `latency`, and frames per second as `throughput`.
+def bencher(export: Export) -> dict[str, dict[str, Metric]]:
+    """Return a benchmark per (cell, stage): its median as `latency`, and frames per second as `throughput`.
 
     An operation is one frame that was upscaled; stages and transfers have no throughput.
     """
-    return to_json({one.name: _measures(one) for one in export.benchmarks})
+    return {one.name: _measures(one.row) for one in export.benchmarks}
 
 
-def _measures(benchmark: Benchmark) -> dict[str, Metric]:
-    low, high = benchmark.low_s, benchmark.high_s
-    measures = {"latency": _metric(benchmark.median_s, low, high, lambda seconds: seconds * NS_PER_S)}
-    if benchmark.frames_per_s is not None:
-        frames = benchmark.cell.batch * benchmark.cell.frames
+def _measures(row: Row) -> dict[str, Metric]:
+    measures = {"latency": _metric(row, "low_s", "high_s", lambda seconds: seconds * NS_PER_S)}
+    if row["frames_per_s"] is not None:
+        frames = row["batch"] * row["frames"]
         # The longest time is the lowest rate.
-        measures["throughput"] = _metric(benchmark.median_s, high, low, lambda seconds: frames / seconds)
+        measures["throughput"] = _metric(row, "high_s", "low_s", lambda seconds: frames / seconds)
     return measures
 
 
-def _metric(
-    median_s: float, lower_s: float | None, upper_s: float | None, scaled: Callable[[float], float]
-) -> Metric:
-    """The figure, and its interval's ends where there are any; each from the time that it comes from."""
-    metric = {"value": scaled(median_s)}
-    if lower_s:
-        metric["lower_value"] = scaled(lower_s)
-    if upper_s:
-        metric["upper_value"] = scaled(upper_s)
-    return metric
+def _metric(row: Row, lower: str, upper: str, scaled: Callable[[float], float]) -> Metric:
+    """Return the figure, and its interval's ends where there are any; each from its time."""
+    names = {"value": "median_s", "lower_value": lower, "upper_value": upper}
+    return {name: scaled(row[time]) for name, time in names.items() if row[time]}

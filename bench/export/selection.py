@@ -1,18 +1,23 @@
-"""What of a run is exported: the cells that ended `ok`, their stages, and what is left out and why."""
+"""Select what of a run is exported: the stages of cells that ended `ok`, and what is left out and why."""
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from bench.grid.baseline import Baseline
+import pandas as pd
+
 from bench.grid.spans import SPANS
-from bench.records import CellRecord, Pass, Status, worst_status
-from bench.results.identity import CodeVersion
-from bench.results.samples import samples_of, stages_of
-from bench.results.tables import summary_table
+from bench.records import Phase, Status
+from bench.results.identity import cuda_devices
+from bench.results.run_folder import RunFolder
+from bench.results.tables import Tables
 from vsr_model.errors import BadInput
+from vsr_model.one_line import one_line
+
+Row = Mapping[str, Any]
+"""A row of a table, None where a value is missing."""
 
 MAX_REASONS: Final = 3
 """That a note repeats."""
@@ -28,42 +33,27 @@ MOST_S: Final = 1e12
 class Round:
     """One process's samples of one stage, in seconds, in the order in which they were taken."""
 
-    record: CellRecord
+    cell: Row  # of cells.csv
     steady_s: tuple[float, ...]
     before_s: tuple[float, ...]  # of the same pass: the cold call, tuning and warm-up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A stage of a cell, which other tools call a benchmark; its figures are those of summary.csv."""
+    """A stage of a cell, which other tools call a benchmark."""
 
-    stage: str
-    pass_: Pass
-    clock: str  # "wall" or "device"
+    row: Row  # of summary.csv
     rounds: tuple[Round, ...]  # those with steady samples
-    median_s: float
-    low_s: float | None  # both None without an interval
-    high_s: float | None
-    interval: str
-    frames_per_s: float | None  # of a whole call only
-    speedup: float | None
-
-    @property
-    def cell(self) -> CellRecord:
-        """A record that has the cell's axes."""
-        return self.rounds[0].record
 
     @property
     def name(self) -> str:
         """The same in every run: the cell's id and the stage, as basicvsr/noise/b1/t4/64x64/cpu/forward."""
-        return f"{self.cell.cell}/{self.stage}"
+        return f"{self.row['cell']}/{self.row['stage']}"
 
     @property
     def group(self) -> str:
-        """What the same stage of the cell on other backends has in common with it."""
-        cell = self.cell
-        clip = f"{cell.model}/{cell.input}/b{cell.batch}/t{cell.frames}/{cell.height}x{cell.width}"
-        return f"{clip}/{self.stage}"
+        """The name without the backend: the same stage of the clip on all of them."""
+        return f"{self.row['cell'].rpartition('/')[0]}/{self.row['stage']}"
 
     @property
     def pooled_s(self) -> list[float]:
@@ -75,148 +65,148 @@ class Benchmark:
 class Export:
     """A run as it is exported."""
 
-    name: str  # of the experiment
-    started_at: str  # UTC, ISO 8601
-    baseline: Baseline
-    environment: Mapping[str, Any]
-    code: CodeVersion | None
+    folder: RunFolder
     stages: frozenset[str]
-    records: tuple[CellRecord, ...]  # rounds of cells that ended ok, their samples of all stages
+    cells: pd.DataFrame  # this and the next two: of cells that ended ok, all their stages
+    samples: pd.DataFrame
+    memory: pd.DataFrame
     benchmarks: tuple[Benchmark, ...]  # of the stages asked for
     notes: tuple[str, ...]  # what is left out, in sentences
 
+    def text(self, *path: str) -> str | None:
+        """Return a text of environment.json as one line; None where it is missing, empty or none."""
+        found = self._fact(path)
+        return _line(found) if isinstance(found, str) else None
 
-def export_of(
-    records: Sequence[CellRecord],
-    *,
-    where: str,
-    name: str,
-    started_at: str,
-    baseline: Baseline,
-    environment: Mapping[str, Any],
-    code: CodeVersion | None,
-    planned: int,
-    stages: Collection[str] = (),
-) -> Export:
-    """Choose what is exported; `planned` is the number of rounds that the run is to have, and `where` is
-    what messages call it.
+    def count(self, *path: str) -> int | None:
+        """Return a whole number of environment.json; None where it is missing or none."""
+        found = self._fact(path)
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
 
-    `stages` keeps only some; all where it is empty. Raises BadInput for a stage that there is none of, for
-    a run without a record or without a cell that ended `ok`, and for times that no run can have.
+    @property
+    def gpus(self) -> str | None:
+        """The names of the GPUs that torch saw, in one line; None where there are none."""
+        devices = cuda_devices(self.folder.environment) or []
+        names = [one.get("name") for one in devices if isinstance(one, Mapping)]
+        return ", ".join(_line(name) or "" for name in names if isinstance(name, str) and _line(name)) or None
+
+    def _fact(self, path: Sequence[str]) -> object:
+        found: object = self.folder.environment
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+
+def export_of(folder: RunFolder, tables: Tables, stages: Collection[str] = ()) -> Export:
+    """Select from a run's tables; `stages` keeps only some, all where it is empty.
+
+    Raises BadInput for a stage that there is none of, for a run without a record or without a cell that
+    ended `ok`, and for times that no run can have.
     """
-    known = (*stages_of(records), *SPANS)
+    known = list(dict.fromkeys([*tables.costs["stage"], *tables.samples["stage"], *SPANS]))
     for stage in stages:
         if stage not in known:
             raise BadInput(f"--stage {stage}: is none of {', '.join(known)}")
-    if not records:
-        raise BadInput(f"{where}: its journal holds no record yet; there is nothing to export")
-    by_cell: dict[str, list[CellRecord]] = defaultdict(list)
-    for record in records:
-        by_cell[record.cell].append(record)
-    statuses = {cell: worst_status(rounds) for cell, rounds in by_cell.items()}
-    left_out = _left_out(by_cell, statuses)
-    ok = {cell: rounds for cell, rounds in by_cell.items() if statuses[cell] is Status.OK}
+    if not len(tables.cells):
+        raise BadInput(f"{folder.path}: its journal holds no record yet; there is nothing to export")
+    statuses = tables.summary.drop_duplicates("cell").set_index("cell")["status"]
+    ok = [str(cell) for cell, status in statuses.items() if status == Status.OK]
+    left_out = _left_out(tables.cells, statuses)
     if not ok:
-        raise BadInput(f"{where}: no cell ended ok, so that there is nothing to export: {left_out}")
-    for record in (record for rounds in ok.values() for record in rounds):
-        if (longest := _longest_s(record)) > MOST_S:
-            raise BadInput(
-                f"{where}: round {record.round} of {record.cell} has a time of {longest:.3g} s; at most "
-                f"{MOST_S:g} s can be exported"
-            )
+        raise BadInput(f"{folder.path}: no cell ended ok, so that there is nothing to export: {left_out}")
+    cells, samples, memory = (
+        table[table["cell"].isin(ok)] for table in (tables.cells, tables.samples, tables.memory)
+    )
+    _check_times(folder, samples, memory)
     wanted = frozenset(stages or known)
-    found, unusable = _benchmarks(records, ok, baseline, wanted)
+    rows = tables.summary[tables.summary["cell"].isin(ok) & tables.summary["stage"].isin(wanted)]
+    found = _benchmarks(rows, cells, samples)
+    unusable = [one.name for one in found if min(one.pooled_s) < LEAST_S]
     notes = [f"left out {left_out}"] if left_out else []
     if unusable:
         notes.append(
             f"left out {_some(unusable)}: a sample below {LEAST_S:g} s, as the difference `other` may be, is "
             "no benchmark's"
         )
-    if bare := [cell for cell in ok if not any(record.samples for record in ok[cell])]:
+    if bare := [cell for cell in ok if cell not in {*samples["cell"]}]:
         notes.append(f"no times: {_some(bare)} ended ok without a timed call")
-    if planned > len(records):
-        notes.append(f"the run is not whole: {planned - len(records)} of {planned} rounds are still to come")
+    planned = len(folder.cells()) * folder.experiment.measure.rounds
+    if planned > len(tables.cells):
+        missing = planned - len(tables.cells)
+        notes.append(f"the run is not whole: {missing} of {planned} rounds are still to come")
     return Export(
-        name=name,
-        started_at=started_at,
-        baseline=baseline,
-        environment=environment,
-        code=code,
+        folder=folder,
         stages=wanted,
-        records=tuple(record for rounds in ok.values() for record in rounds),
-        benchmarks=tuple(found),
+        cells=cells,
+        samples=samples,
+        memory=memory,
+        benchmarks=tuple(one for one in found if min(one.pooled_s) >= LEAST_S),
         notes=tuple(notes),
     )
 
 
-def _benchmarks(
-    records: Sequence[CellRecord],
-    ok: Mapping[str, Sequence[CellRecord]],
-    baseline: Baseline,
-    wanted: Collection[str],
-) -> tuple[list[Benchmark], list[str]]:
-    """The benchmarks, and the names of those that have a sample too small for one."""
-    found, unusable = [], []
-    for row in summary_table(records, baseline).to_dict("records"):
-        if row["cell"] not in ok or row["stage"] not in wanted:
-            continue
-        benchmark = _benchmark(row, ok[row["cell"]])
-        if min(benchmark.pooled_s) >= LEAST_S:
-            found.append(benchmark)
-        else:
-            unusable.append(benchmark.name)
-    return found, unusable
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """Return the rows of a table, None where a value is missing."""
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
-def _benchmark(row: Mapping[Any, Any], records: Sequence[CellRecord]) -> Benchmark:
-    stage, pass_, clock = row["stage"], Pass(row["pass"]), row["clock"]
-    rounds = []
-    for record in records:
-        steady = samples_of(record, pass_, stage, f"{clock}_s")
-        before = samples_of(record, pass_, stage, f"{clock}_s", steady=False)
-        if steady:
-            rounds.append(Round(record=record, steady_s=tuple(steady), before_s=tuple(before)))
-    return Benchmark(
-        stage=stage,
-        pass_=pass_,
-        clock=clock,
-        rounds=tuple(rounds),
-        median_s=row["median_s"],
-        low_s=_known(row["low_s"]),
-        high_s=_known(row["high_s"]),
-        interval=str(row["interval"]),
-        frames_per_s=_known(row["frames_per_s"]),
-        speedup=_known(row["speedup"]),
-    )
+def moment(text: str | None) -> datetime | None:
+    """Parse a time in ISO 8601, in UTC where it names no zone; None for a text that is none."""
+    try:
+        at = datetime.fromisoformat(text or "")
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # at the ends of the calendar a zone leads out of it
+        return None
 
 
-def _known(value: float) -> float | None:
-    """A figure of a table; what is missing there is not a number."""
-    return None if math.isnan(value) else float(value)
+def _line(text: str) -> str | None:
+    return one_line(text).strip() or None
 
 
-def _longest_s(record: CellRecord) -> float:
-    spans = [sample.start_s + max(sample.wall_s, sample.device_s or 0.0) for sample in record.samples]
-    return max([*spans, *(point.elapsed_s for point in record.memory)], default=0.0)
+def _benchmarks(rows: pd.DataFrame, cells: pd.DataFrame, samples: pd.DataFrame) -> list[Benchmark]:
+    rounds = {cell: rows_of(own) for cell, own in cells.groupby("cell")}
+    by_stage = dict(iter(samples.groupby(["cell", "pass", "stage", "round"])))
+    found = []
+    for row in rows_of(rows):
+        taken = []
+        for cell in rounds[row["cell"]]:
+            own = by_stage.get((row["cell"], row["pass"], row["stage"], cell["round"]), samples[:0])
+            own = own.dropna(subset=[f"{row['clock']}_s"])
+            is_steady = own["phase"] == Phase.STEADY
+            steady, before = (own.loc[of, f"{row['clock']}_s"].tolist() for of in (is_steady, ~is_steady))
+            if steady:
+                taken.append(Round(cell=cell, steady_s=tuple(steady), before_s=tuple(before)))
+        found.append(Benchmark(row=row, rounds=tuple(taken)))
+    return found
 
 
-def _left_out(by_cell: Mapping[str, Sequence[CellRecord]], statuses: Mapping[str, Status]) -> str:
-    """The cells that did not end ok, counted, with their reasons; nothing where there are none."""
-    counts = Counter(status for status in statuses.values() if status is not Status.OK)
-    told = []
-    for status, count in counts.items():
-        reasons = list(
-            dict.fromkeys(
-                next(record.reason for record in rounds if record.status is status)
-                for cell, rounds in by_cell.items()
-                if statuses[cell] is status
+def _check_times(folder: RunFolder, samples: pd.DataFrame, memory: pd.DataFrame) -> None:
+    """Raise BadInput for a time that is too long for an export."""
+    ends = samples["start_s"] + samples[["wall_s", "device_s"]].max(axis=1)
+    for table, times in ((samples, ends), (memory, memory["elapsed_s"])):
+        if len(times) and times.max() > MOST_S:
+            row = table.iloc[times.argmax()]
+            raise BadInput(
+                f"{folder.path}: round {row['round']} of {row['cell']} has a time of {times.max():.3g} s; at "
+                f"most {MOST_S:g} s can be exported"
             )
-        )
-        told.append(f"{count} {status} ({_some([reason or 'no reason given' for reason in reasons], '; ')})")
-    return f"{counts.total()} of {len(statuses)} cells: {', '.join(told)}" if told else ""
+
+
+def _left_out(cells: pd.DataFrame, statuses: "pd.Series[str]") -> str:
+    """Count the cells that did not end ok, with their reasons; empty where there are none."""
+    counts = Counter(status for status in statuses if status != Status.OK)
+    parts = []
+    for status, count in counts.items():
+        worst = cells[(cells["status"] == status) & (cells["cell"].map(statuses) == status)]
+        reasons = worst.drop_duplicates("cell")["reason"].replace("", "no reason given").unique()
+        parts.append(f"{count} {status} ({_some(list(reasons), '; ')})")
+    return f"{counts.total()} of {len(statuses)} cells: {', '.join(parts)}" if parts else ""
 
 
 def _some(texts: Sequence[str], between: str = ", ") -> str:
-    """The first of several, and how many there are beside."""
+    """Join the first of several, and count the others."""
     shown = between.join(texts[:MAX_REASONS])
     return shown if len(texts) <= MAX_REASONS else f"{shown} and {len(texts) - MAX_REASONS} more"

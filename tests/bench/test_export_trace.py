@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.export.chrome_lanes import Span, lanes
-from bench.export.format import Format
-from bench.export.formats import export_text
+from bench.export.chrome_trace import Span, lanes
+from bench.export.formats import Format, export_text
 from bench.results.run_folder import RunFolder
 from tests.bench.test_export import PAPER, QUICKSTART, ROUNDS, command, data_of, exported, make
 from vsr_model.errors import BadInput
@@ -144,7 +143,7 @@ class TestEveryTrace:
 
     def test_has_every_timed_call_once(self, trace: tuple[Path, dict[str, Any]]) -> None:
         folder = RunFolder.open(trace[0])
-        kept = {record.cell: record for record in exported(folder).records}
+        kept = {*exported(folder).cells["cell"]}
         for record in folder.records():
             if record.cell not in kept:
                 continue
@@ -163,16 +162,13 @@ class TestEveryTrace:
             )
 
     def test_has_the_memory_curve_as_counters(self, trace: tuple[Path, dict[str, Any]]) -> None:
-        records = exported(RunFolder.open(trace[0])).records
-        points = [point for record in records for point in record.memory]
+        points = exported(RunFolder.open(trace[0])).memory
         found = defaultdict(list)
         for event in events_of(trace[1], "C"):
             found[event["name"]].append(event["args"]["bytes"])
-        assert sorted(found["host memory"]) == sorted(point.host_bytes for point in points)
-        assert sorted(found["device memory"]) == sorted(
-            point.device_bytes for point in points if point.device_bytes is not None
-        )
-        assert points
+        assert sorted(found["host memory"]) == sorted(points["host_bytes"])
+        assert sorted(found["device memory"]) == sorted(points["device_bytes"].dropna())
+        assert len(points)
 
 
 class TestOfARun:
@@ -254,7 +250,7 @@ class TestOfARun:
     ) -> None:
         folder = make(tmp_path / "run", backends=["cpu"])
         records = [record.model_copy(update={"started_at": text}) for record in folder.records()]
-        trace = json.loads(export_text(exported(folder, records=records), Format.CHROME_TRACE))
+        trace = json.loads(export_text(exported(folder, records), Format.CHROME_TRACE))
         labels = [event for event in events_of(trace, "M") if event["name"] == "process_labels"]
         assert len(labels) == 2 * ROUNDS
         assert {event["args"]["labels"] for event in labels} == {
