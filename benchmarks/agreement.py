@@ -11,7 +11,7 @@ import argparse
 import gc
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import permutations
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.config import RandomInput
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
@@ -80,7 +80,7 @@ def serve(connection: Connection) -> None:
     gc.freeze()  # as bench.measure.worker.main
     gc.disable()
     call = Call(**connection.recv())
-    backend = replace(BUILT_IN["cpu"], threads=call.threads)
+    backend = BUILT_IN["cpu"].replace(threads=call.threads)
     noise = RandomInput(name="noise", kind="random")
     size = {"mid_channels": call.mid_channels, "num_blocks": call.num_blocks}
     model = Model(parameters=size)

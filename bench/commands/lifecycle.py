@@ -9,7 +9,6 @@ from shutil import rmtree
 
 from bench.errors import RunStoppedError
 from bench.grid import plan
-from bench.grid.backend_spec import resolve
 from bench.grid.ceilings import CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
@@ -309,9 +308,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     ladder = write_ladder(folder)
     images = [*plots.images, *ladder.images]
     method = folder.environment.get("method")
-    notes = tuned_notes(
-        [(spec, resolve(spec).device) for spec in folder.experiment.backends], folder.environment
-    )
+    notes = tuned_notes(folder.experiment.backends, folder.environment)
     rounds: dict[str, list[CellRecord]] = {}
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)

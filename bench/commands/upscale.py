@@ -7,9 +7,8 @@ import typer
 
 from bench.commands.progress import ProgressConsole
 from bench.grid import config
+from bench.grid.backend import Backend
 from bench.grid.backend_file import find
-from bench.grid.backend_spec import Backend, resolve
-from bench.grid.config_backend import BackendSpec
 from bench.grid.yaml_source import value_of
 from bench.machine import environment
 from bench.measure.backends import describe_devices
@@ -113,8 +112,7 @@ def upscale(
     computed again, with the same result (docs/upscale.md). The output appears once it is whole; an
     interrupted command leaves nothing behind.
     """
-    spec = config.backend_of(backend)
-    chosen, notes = _of_a_file(spec, resolve(spec), backend)
+    chosen, notes = _of_a_file(config.backend_of(backend), backend)
     if chosen.memory_plan is not None:
         raise BadInput(f"--backend is {backend!r}, and memory_plan is --memory-plan here.")
     limit = _size("--memory-limit", memory_limit)
@@ -146,14 +144,14 @@ def upscale(
     _print(done)
 
 
-def _of_a_file(spec: BackendSpec, backend: Backend, given: str) -> tuple[Backend, list[str]]:
+def _of_a_file(backend: Backend, given: str) -> tuple[Backend, list[str]]:
     """Return a backend without what only whole clips can have, if it comes from a file, and notes on it."""
     value = value_of(given, "--backend")
     origin = value.get("from", value.get("name")) if isinstance(value, dict) else given
-    if spec.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):
+    if backend.tuned_on is None and (not isinstance(origin, str) or find(origin) is None):
         return backend, []
 
-    elsewhere = note_of(spec, backend.device, environment.collect(describe_devices(), {}))
+    elsewhere = note_of(backend, environment.collect(describe_devices(), {}))
     usable, left_out = frame_by_frame(backend)
     return usable, [text for text in (elsewhere, left_out) if text is not None]
 

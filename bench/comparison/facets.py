@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config import Experiment
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
@@ -116,7 +116,7 @@ def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _backend(backend: Backend) -> dict[str, Any]:
-    own = {name: value for name, value in vars(backend).items() if name not in _APART}
+    own = {name: value for name, value in backend.settings.items() if name not in _APART}
     plan = backend.memory_plan  # but for its folder: where a clip lies changes nothing
     memory_plan = (
         {"memory_plan": "none"}

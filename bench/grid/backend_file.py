@@ -7,16 +7,14 @@ file.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from bench.grid.config_backend import BACKEND_NAMES, BackendSpec
-from bench.grid.config_base import Strict, named
-from bench.grid.config_errors import as_bad_input
+from bench.grid.backend import BACKEND_NAMES, Backend
+from bench.grid.strict import Strict, as_bad_input
 from bench.grid.yaml_source import Location, Source, read
 from vsr_model.errors import BadInput
 
@@ -26,7 +24,7 @@ SUFFIXES: Final = (".yaml", ".yml")
 class BackendFile(Strict):
     """A file of named backends."""
 
-    backends: tuple[BackendSpec, ...] = Field(min_length=1)
+    backends: tuple[Backend, ...] = Field(min_length=1)
     """As in a grid; each derives from a backend that needs no file."""
 
 
@@ -60,14 +58,13 @@ def find(text: str, folder: Path = Path()) -> Path | None:
 def read_backends(path: Path) -> dict[str, dict[str, Any]]:
     """Return the fields of each backend of a file, by its name. Raises BadInput for an invalid file."""
     source = read(path)
-    data = {name: named(value) if name == "backends" else value for name, value in source.data.items()}
-    if "backends" not in data:
+    if "backends" not in source.data:
         raise BadInput(f"{path}: is no file of backends, which has a list `backends:`")
     try:
-        BackendFile.model_validate(data)
+        found = BackendFile.model_validate(source.data)
     except ValidationError as error:
         raise as_bad_input(error, source) from None
-    return {item["name"]: item for item in data["backends"]}
+    return {item.name: item.model_dump(by_alias=True, exclude_none=True) for item in found.backends}
 
 
 def fields_of(path: Path, name: str | None) -> dict[str, Any]:
@@ -76,14 +73,12 @@ def fields_of(path: Path, name: str | None) -> dict[str, Any]:
     Raises BadInput where it is ambiguous which backend is meant.
     """
     known = read_backends(path)
-    if name in known:
-        return known[name]
-    if len(known) > 1:
+    if name not in known and len(known) > 1:
         raise BadInput(
             f"{path}: has {len(known)} backends, of which none is called {name!r}; name one of "
             f"{', '.join(known)}"
         )
-    return next(iter(known.values()))
+    return known.get(str(name)) or next(iter(known.values()))
 
 
 def included(source: Source) -> Source:
@@ -95,24 +90,23 @@ def included(source: Source) -> Source:
     if not isinstance(backends, tuple):
         return source
     lines = dict(source.lines)
-    changed = []
-    for place, (item, mapping) in enumerate(zip(backends, named(backends), strict=True)):
-        fields = with_file(mapping, source.path.parent) if isinstance(mapping, dict) else None
+    changed = list(backends)
+    for place, item in enumerate(backends):
+        fields = with_file({"name": item} if isinstance(item, str) else item, source.path.parent)
         if fields is not None:
             at: Location = ("backends", place)
             line = lines.get((*at, "from"), lines.get(at))
             lines |= {(*at, name): line for name in fields if (*at, name) not in lines and line is not None}
-        changed.append(item if fields is None else fields)
+            changed[place] = fields
     return replace(source, data={**source.data, "backends": tuple(changed)}, lines=lines)
 
 
-def with_file(item: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any] | None:
+def with_file(item: Any, folder: Path = Path()) -> dict[str, Any] | None:
     """Return a backend's own fields over those of the file that it derives from, or None without a file."""
-    name, origin = item.get("name"), item.get("from")
-    text = origin if isinstance(origin, str) else name if origin is None else None
-    path = find(text, folder) if isinstance(text, str) else None
+    name = item.get("name") if isinstance(item, dict) else None
+    origin = item.get("from", name) if isinstance(item, dict) else None
+    path = find(origin, folder) if isinstance(origin, str) else None
     if path is None:
         return None
-    below = fields_of(path, name if isinstance(name, str) else None)
-    above = {key: value for key, value in item.items() if key != "from"}
-    return {**below, **above}
+    own = {key: value for key, value in item.items() if key != "from"}
+    return {**fields_of(path, name if isinstance(name, str) else None), **own}

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from vsr_model.stages import PROPAGATION
 
 CONVOLUTION_CHANNELS: Final = 64

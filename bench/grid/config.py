@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid import variants
+from bench.grid.backend import Backend
 from bench.grid.backend_file import SUFFIXES, fields_of, included, with_file
 from bench.grid.baseline import Baseline
-from bench.grid.config_backend import BackendSpec
-from bench.grid.config_base import (
+from bench.grid.config_measure import Measure
+from bench.grid.config_model import Model, Models, model_schemas
+from bench.grid.rules import disagreement
+from bench.grid.strict import (
+    BASELINE_PATTERN,
     MAX_CELLS,
     MAX_ROUNDS_OF_CELLS,
     Axis,
@@ -34,14 +31,11 @@ from bench.grid.config_base import (
     Seed,
     Sizes,
     Strict,
+    as_bad_input,
     as_list,
-    named,
+    field_error,
     unique,
 )
-from bench.grid.config_errors import BASELINE_PATTERN, as_bad_input, field_error
-from bench.grid.config_measure import Measure
-from bench.grid.config_model import Model, Models, model_schemas
-from bench.grid.rules import disagreement
 from bench.grid.yaml_source import Source, override, read, value_of
 from vsr_model.errors import nearest
 
@@ -70,36 +64,31 @@ class RandomInput(Strict):
     """Axes for this input alone."""
 
 
-class ImageInput(Strict):
+class _MediaInput(Strict):
+    name: Name
+    """What tables and plots call it."""
+    path: MediaPath
+    """Relative to this YAML's folder."""
+    fit: Literal["resize", "crop"] = "resize"
+    """How it comes to a cell's size."""
+    grid: InputGrid = InputGrid()
+    """Axes for this input alone."""
+
+
+class ImageInput(_MediaInput):
     """An image, as a clip of one frame: cells of more frames are skipped."""
 
-    name: Name
-    """What tables and plots call it."""
     kind: Literal["image"]
     """A file that Pillow reads."""
-    path: MediaPath
-    """Relative to this YAML's folder."""
-    fit: Literal["resize", "crop"] = "resize"
-    """How the image comes to a cell's size."""
-    grid: InputGrid = InputGrid()
-    """Axes for this input alone."""
 
 
-class VideoInput(Strict):
+class VideoInput(_MediaInput):
     """The first frames of a video; cells of more frames than it has are skipped."""
 
-    name: Name
-    """What tables and plots call it."""
     kind: Literal["video"]
     """A file that FFmpeg reads."""
-    path: MediaPath
-    """Relative to this YAML's folder."""
-    fit: Literal["resize", "crop"] = "resize"
-    """How the frames come to a cell's size."""
     stride: AxisValue = 1
     """Take one frame of so many."""
-    grid: InputGrid = InputGrid()
-    """Axes for this input alone."""
 
 
 Input = RandomInput | ImageInput | VideoInput
@@ -122,6 +111,14 @@ else:
     PlotKind = Literal[tuple(FIGURES)]
 
 
+def _default_plots(fields: Mapping[str, Any]) -> tuple[PlotKind, ...]:
+    """Return the plots of an experiment that names none: those that its backends and its measure allow."""
+    plots: tuple[PlotKind, ...] = DRAWN_UNASKED
+    if len({backend.memory_plan is not None for backend in fields["backends"]}) > 1:
+        plots = (*plots, "long_clips")
+    return (*plots, "roofline") if fields["measure"].ceilings else plots
+
+
 class Experiment(Strict):
     """What the YAML says."""
 
@@ -139,10 +136,10 @@ class Experiment(Strict):
     grid: Grid
     """What each input is measured at, on every backend."""
     backends: Annotated[
-        tuple[BackendSpec, ...],
+        tuple[Backend, ...],
         Field(min_length=1),
         AfterValidator(unique),
-        BeforeValidator(named, json_schema_input_type=list[BackendSpec | Name]),
+        BeforeValidator(lambda value: value, json_schema_input_type=list[Backend | Name]),
     ]
     """What the cells run on; the first is the baseline unless `baseline` names another."""
     baseline: Annotated[str, Field(pattern=BASELINE_PATTERN)] | None = None
@@ -157,52 +154,33 @@ class Experiment(Strict):
         tuple[PlotKind, ...],
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
-    ] = DRAWN_UNASKED
+    ] = Field(default_factory=_default_plots)
     """What is drawn from the results; by itself `long_clips` where some backends have a `memory_plan` and
     others have none, and `roofline` where `measure.ceilings` is on."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
     """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _draws_what_is_there_for_it(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "plots" in data or not isinstance(data.get("backends"), tuple):
-            return data
-        planned = {
-            isinstance(item, dict) and item.get("memory_plan") is not None for item in data["backends"]
-        }
-        measure = data.get("measure")
-        more = ["long_clips"] * (len(planned) > 1)
-        more += ["roofline"] * (isinstance(measure, dict) and measure.get("ceilings") is True)
-        return {**data, "plots": (*DRAWN_UNASKED, *more)} if more else data
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [backend.name for backend in self.backends]
-        if self.baseline is not None:
-            baseline = Baseline.of(self.baseline)
-            for name, kind, allowed in (
-                (baseline.model, "models", [model.name for model in self.models]),
-                (baseline.backend, "backends", names),
-            ):
-                if name is not None and name not in allowed:
-                    message = (
-                        f"{name!r} is none of the {kind}{nearest(name, allowed)}; "
-                        f"allowed are {', '.join(allowed)}"
-                    )
-                    raise field_error("baseline", message)
-        if self.ladder and len(self.backends) < 2:
+        baseline = Baseline.of(self.baseline or names[0])
+        for name, kind, known in (
+            (baseline.model, "models", [model.name for model in self.models]),
+            (baseline.backend, "backends", names),
+        ):
+            if name not in (None, *known):
+                hint = nearest(str(name), known)
+                raise field_error(
+                    "baseline", f"{name!r} is none of the {kind}{hint}; allowed are {', '.join(known)}"
+                )
+        if self.ladder and len(names) < 2:
             raise field_error("ladder", "is true, and a ladder has two backends at least; there is one")
         if self.ladder and self.baseline not in (None, names[0]):
             message = f"is {self.baseline!r}; that of a ladder is its first rung, {names[0]!r}"
             raise field_error("baseline", message)
-        if self.measure.order == "blocked" and self.measure.isolation != "cell":
-            message = f"order: blocked needs isolation: cell, and isolation is {self.measure.isolation}"
-            raise field_error("measure", message)
-        if (refused := self._against_memory_plans()) is not None:
-            raise field_error("measure", refused)
         if (refused := disagreement(self.backends, self.measure)) is not None:
-            raise field_error("measure", refused)
+            field, why = refused
+            raise field_error("measure", why, field)
         if self.variants:  # a file's own are applied, or not, before it is read as an experiment
             raise field_error("variants", "cannot be set from the command line; --variant chooses one")
         if (cells := self.cell_count()) > MAX_CELLS:
@@ -217,16 +195,6 @@ class Experiment(Strict):
                 f"at most {MAX_ROUNDS_OF_CELLS:,} rounds are allowed altogether",
             )
         return self
-
-    def _against_memory_plans(self) -> str | None:
-        """Return what the measure asks for that calls in bounded memory cannot do, or None."""
-        planned = next((item.name for item in self.backends if item.memory_plan is not None), None)
-        if planned is not None and self.measure.memory == "lines":
-            return (
-                f"memory: lines is of the plain network's forward, which {planned!r}, as it has a "
-                "memory_plan, does not call; allowed are curve and off"
-            )
-        return None
 
     def axes_of(self, item: Input) -> Grid:
         """Return the grid of one input: its own axes where it has them."""
@@ -272,32 +240,21 @@ def in_folder(experiment: Experiment, folder: Path) -> Experiment:
 
     They stay relative, so that a run's config.yaml names no one's home; absolute ones stay as they are.
     """
-
-    def moved(path: str) -> str:
-        return path if Path(path).is_absolute() else os.path.relpath(folder / path)
-
-    models = tuple(_with_files(model, moved) for model in experiment.models)
-    inputs = tuple(
-        item if isinstance(item, RandomInput) else item.model_copy(update={"path": moved(item.path)})
-        for item in experiment.input
-    )
-    backends = tuple(_with_folder(item, moved) for item in experiment.backends)
-    return experiment.model_copy(update={"models": models, "input": inputs, "backends": backends})
+    data = plain(experiment)
+    for model in data["model"]:
+        if "import" in model:
+            model.setdefault("folder", ".")
+    return of_plain(_with_paths(data, lambda path: os.path.relpath(folder / path)))
 
 
-def _with_files(model: Model, moved: Callable[[str], str]) -> Model:
-    files = {"checkpoint": model.checkpoint, "folder": model.folder}
-    if model.import_ is not None and model.folder is None:
-        files["folder"] = "."
-    return model.model_copy(update={name: moved(path) for name, path in files.items() if path is not None})
-
-
-def _with_folder(backend: BackendSpec, moved: Callable[[str], str]) -> BackendSpec:
-    memory_plan = backend.memory_plan
-    if memory_plan is None or memory_plan.folder is None:
-        return backend
-    kept_at = memory_plan.model_copy(update={"folder": moved(memory_plan.folder)})
-    return backend.model_copy(update={"memory_plan": kept_at})
+def _with_paths(data: dict[str, Any], moved: Callable[[str], str]) -> dict[str, Any]:
+    """Return `plain` data with its relative paths moved."""
+    plans = [item["memory_plan"] for item in data["backends"] if "memory_plan" in item]
+    for item in (*data["model"], *data["input"], *plans):
+        for field in {"checkpoint", "path", "folder"} & item.keys():
+            if not Path(item[field]).is_absolute():
+                item[field] = moved(item[field])
+    return data
 
 
 def dump(experiment: Experiment, folder: Path) -> str:
@@ -310,17 +267,7 @@ def dump(experiment: Experiment, folder: Path) -> str:
 
 def resolved(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Return what `dump` writes as plain data, which JSON can hold."""
-
-    def relative(path: str) -> str:
-        return path if Path(path).is_absolute() else os.path.relpath(path, folder.resolve())
-
-    data = plain(experiment)
-    plans = [item["memory_plan"] for item in data["backends"] if "memory_plan" in item]
-    for item in (*data["model"], *data["input"], *plans):
-        for field in ("checkpoint", "path", "folder"):
-            if field in item:
-                item[field] = relative(item[field])
-    return data
+    return _with_paths(plain(experiment), lambda path: os.path.relpath(path, folder.resolve()))
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
@@ -351,7 +298,7 @@ def json_schema(networks: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def backend_of(text: str) -> BackendSpec:
+def backend_of(text: str) -> Backend:
     """Return the backend that a command line names: as text, as a mapping like a grid's, or by its file.
 
     A mapping needs no name there; a file is named by its path or, where `tune` puts it, by its name. Raises
@@ -363,7 +310,7 @@ def backend_of(text: str) -> BackendSpec:
         data = fields_of(Path(text), Path(text).stem)
     elif (found := with_file(data)) is not None:
         data = found
-    return _of_command_line(BackendSpec, "--backend", data)
+    return _of_command_line(Backend, "--backend", data)
 
 
 def model_of(**fields: Any) -> Model:

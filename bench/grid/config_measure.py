@@ -12,8 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from bench.grid.config_base import MAX_CALLS, MAX_TIMEOUT_S, Seed, Strict, off_as_text
-from bench.grid.config_errors import field_error
+from bench.grid.strict import MAX_CALLS, MAX_TIMEOUT_S, Seed, Strict, count_or, field_error, off_as_text
+from bench.grid.yaml_source import shown
 
 MAX_TARGET: Final = 0.5
 """A target wider than this is a typing mistake, such as 2 for 2 %."""
@@ -37,21 +37,10 @@ def _fixed(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return {"min": value, "max": value}
     if not isinstance(value, dict | Repetitions):
-        shown = list(value) if isinstance(value, tuple) else value
         raise ValueError(
             "should be a whole number, or a mapping such as "
-            f"{{min: 6, max: 60, target: 2%, budget_s: 10}}, not {shown!r}"
+            f"{{min: 6, max: 60, target: 2%, budget_s: 10}}, not {shown(value)}"
         )
-    return value
-
-
-def _calls_or_auto(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"should be a whole number or auto, not {value!r}")
-    if not 0 <= value <= MAX_CALLS:
-        raise ValueError(f"should be from 0 to {MAX_CALLS:,}, or auto, not {value}")
     return value
 
 
@@ -113,13 +102,7 @@ class Measure(Strict):
         "stages=launch": f"stage times always wait for the device; {_BY_THE_PAPER}",
     }
 
-    warmup: Annotated[
-        int | Literal["auto"],
-        BeforeValidator(
-            _calls_or_auto,
-            json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_CALLS)] | Literal["auto"],
-        ),
-    ] = "auto"
+    warmup: Annotated[int | Literal["auto"], count_or("auto", 0, MAX_CALLS)] = "auto"
     """Calls after the cold one whose samples are kept, marked, and used for nothing; `auto`: until steady."""
     repetitions: Annotated[
         Repetitions, BeforeValidator(_fixed, json_schema_input_type=Calls | Repetitions)
@@ -157,13 +140,3 @@ class Measure(Strict):
     memory_check: Literal["skip", "force"] = "skip"
     """`skip`: a cell that cannot fit into the memory that is free when it is about to start is skipped;
     `force`: it is tried."""
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.profile and self.isolation != "cell":
-            message = (
-                f"is true, which needs isolation: cell, not {self.isolation}; a process that was profiled "
-                "is no longer one to time the next cell in"
-            )
-            raise field_error("profile", message)
-        return self

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from bench.grid.config_base import MediaPath, Name, Seed, Strict, unique
-from bench.grid.config_errors import field_error, shown, unknown_field
 from bench.grid.spans import SPANS
+from bench.grid.strict import MediaPath, Name, Seed, Strict, as_list, field_error, unique, unknown_field
+from bench.grid.yaml_source import shown
 from vsr_model.errors import nearest
 from vsr_model.registry import NETWORKS
 
@@ -34,11 +34,6 @@ def _class_path(value: str) -> str:
     return value
 
 
-def _patterns(value: Any) -> Any:
-    """Return a single submodule as a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
 def _key_or_index(value: Any) -> Any:
     if isinstance(value, str | int) and not isinstance(value, bool):
         return value
@@ -48,7 +43,7 @@ def _key_or_index(value: Any) -> Any:
 Submodules = Annotated[
     tuple[str, ...],
     Field(min_length=1),
-    BeforeValidator(_patterns, json_schema_input_type=list[str] | str),
+    BeforeValidator(as_list, json_schema_input_type=list[str] | str),
 ]
 
 
@@ -86,7 +81,12 @@ class Model(Strict):
     @model_validator(mode="before")
     @classmethod
     def _known_fields_only(cls, data: Any) -> Any:
-        """Move the fields that a registered network has beside the common ones to its parameters."""
+        """Move the fields that a registered network has beside the common ones to its parameters.
+
+        A name alone is the network of that name.
+        """
+        if isinstance(data, str):
+            return {"name": data}
         if not isinstance(data, dict):
             return data
         if data.get("import", data.get("import_")) is not None:
@@ -98,11 +98,10 @@ class Model(Strict):
             if name in _OF_OWN and data[name] is not None:
                 message = "is for a class of your own, and there is no import that names one"
                 raise field_error(name, message)
-        common = {name: value for name, value in data.items() if name in _OF_ANY}
         own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
-        if isinstance(given := own.get("parameters"), dict):
-            own = {**given, **{name: value for name, value in own.items() if name != "parameters"}}
-        return {**common, "parameters": own}
+        given = own.pop("parameters", None) or {}
+        common = {name: value for name, value in data.items() if name in _OF_ANY}
+        return {**common, "parameters": {**given, **own}}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -190,17 +189,11 @@ def model_schemas(
     return {**found, "Model": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in found]}}
 
 
-def as_models(value: Any) -> Any:
-    """Return one network, or a list, as a list; each that is only a text as the mapping with that name."""
-    items = value if isinstance(value, tuple | list) else (value,)
-    return tuple({"name": item} if isinstance(item, str) else item for item in items)
-
-
 _Registered = Annotated[str, Field(json_schema_extra={"enum": list(NETWORKS)})]
 
 Models = Annotated[
     tuple[Model, ...],
     Field(min_length=1, max_length=100),
     AfterValidator(unique),
-    BeforeValidator(as_models, json_schema_input_type=list[Model | _Registered] | Model | _Registered),
+    BeforeValidator(as_list, json_schema_input_type=list[Model | _Registered] | Model | _Registered),
 ]

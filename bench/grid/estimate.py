@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pynvml
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config_measure import Measure, Repetitions
 from bench.grid.costs import Costs
 from bench.grid.plan import Cell

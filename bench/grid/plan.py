@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from bench.grid.backend_spec import CPU, Backend, resolve
+from bench.grid.backend import CPU, Backend
 from bench.grid.config import Experiment, Input
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
@@ -45,7 +45,7 @@ class Cell:
     @property
     def reference(self) -> "Cell":
         """The cell whose output this one's is checked against; its id is no other cell's."""
-        return replace(self, backend=replace(CPU, name=""))
+        return replace(self, backend=CPU.replace(name=""))
 
     @property
     def id(self) -> str:
@@ -78,7 +78,6 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
     A filter is `axis=value[,value...]` or a pattern on the cell's id with * and ?. Raises BadInput for an
     invalid filter, and if the filters leave nothing.
     """
-    backends = [resolve(spec) for spec in experiment.backends]
     every = [
         Cell(model=model, input=item, batch=batch, frames=frames, height=height, width=width, backend=backend)
         for model in experiment.models
@@ -87,7 +86,7 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
         for batch in axes.batch
         for height, width in axes.size
         for frames in axes.frames
-        for backend in backends
+        for backend in experiment.backends
     ]
     kept = every
     for text in filters:

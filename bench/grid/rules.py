@@ -8,8 +8,7 @@ are skipped, with the reason, before they start. What this machine lacks is repo
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bench.grid.backend_spec import Backend, resolve
-from bench.grid.config_backend import BackendSpec
+from bench.grid.backend import Backend
 from bench.grid.config_measure import Measure
 
 BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
@@ -54,6 +53,10 @@ BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
         "schedule: {schedule} has whole clips in memory, and a memory_plan has none",
     ),
     (
+        lambda b: b.memory_plan is not None and b.compile,
+        "compile: a memory_plan's calls are of many shapes, each of which would be compiled anew",
+    ),
+    (
         lambda b: b.memory_plan is not None and b.cuda_graph,
         "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot",
     ),
@@ -76,6 +79,37 @@ BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
 )
 """Backends that no machine can run, and the reason; braces hold fields of the backend."""
 
+_LINES: Final = (
+    "lines is of the published network's forward, which {name!r} (%s) does not call line by line; allowed "
+    "are curve and off"
+)
+
+MEASURE_RULES: Final[tuple[tuple[str, Callable[[Measure, Backend], bool], str], ...]] = (
+    (
+        "order",
+        lambda m, _: m.order == "blocked" and m.isolation != "cell",
+        "blocked needs isolation: cell, and isolation is {isolation}",
+    ),
+    (
+        "profile",
+        lambda m, _: m.profile and m.isolation != "cell",
+        "is true, which needs isolation: cell, not {isolation}; a process that was profiled is no longer one "
+        "to time the next cell in",
+    ),
+    ("memory", lambda m, b: m.memory == "lines" and b.cuda_graph, _LINES % "cuda_graph: true"),
+    (
+        "memory",
+        lambda m, b: m.memory == "lines" and b.schedule != "sequential",
+        _LINES % "schedule: {schedule}",
+    ),
+    (
+        "memory",
+        lambda m, b: m.memory == "lines" and b.memory_plan is not None,
+        _LINES % "memory_plan: {memory_plan.place}",
+    ),
+)
+"""What a grid may not ask for, by field of `measure`; braces hold fields of the measure and the backend."""
+
 
 def impossible(backend: Backend) -> str | None:
     """Return why no machine can run the backend, or None."""
@@ -89,15 +123,14 @@ def undivided(backend: Backend, batch: int) -> str | None:
     return f"processes: {backend.processes} cannot share {batch} clip(s) evenly; batch should be a multiple"
 
 
-def disagreement(backends: Iterable[BackendSpec], measure: Measure) -> str | None:
-    """Return what `measure` asks for that a backend cannot do, a mistake of the whole grid, or None."""
-    if measure.memory != "lines":
-        return None
-    for backend in map(resolve, backends):
-        if backend.cuda_graph or backend.schedule != "sequential":
-            how = "cuda_graph: true" if backend.cuda_graph else f"schedule: {backend.schedule}"
-            return (
-                f"memory: lines is of the published network's forward, which {backend.name!r} ({how}) does "
-                "not call line by line; allowed are curve and off"
-            )
-    return None
+def disagreement(backends: Iterable[Backend], measure: Measure) -> tuple[str, str] | None:
+    """Return the field of `measure` that cannot be had on one of the backends, and why; None if all can."""
+    return next(
+        (
+            (field, why.format_map({**vars(measure), **vars(backend)}))
+            for backend in backends
+            for field, against, why in MEASURE_RULES
+            if against(measure, backend)
+        ),
+        None,
+    )

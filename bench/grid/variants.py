@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from bench.grid.config_errors import NAME_PATTERN
+from bench.grid.strict import NAME_PATTERN
 from bench.grid.yaml_source import Location, Source
 from vsr_model.errors import BadInput, nearest
 

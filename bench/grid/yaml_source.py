@@ -3,11 +3,10 @@
 Stricter than YAML: no duplicate keys, no tags beyond the plain types, no document that unfolds without end.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +28,10 @@ MAX_BYTES: Final = 2**20
 _AMBIGUOUS: Final = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads in base 8 or 60, and YAML 1.2 and people as something else: 010, 1:30."""
 
-_PLAIN_TAGS: Final = {
-    f"tag:yaml.org,2002:{name}"
-    for name in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge")
-}
-_NUMBER_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("int", "float")}
-_TEXT_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "merge")}
+_SCALARS: Final = ("str", "int", "float", "bool", "null", "timestamp", "merge")
+_TAGS: Final = {yaml.ScalarNode: _SCALARS, yaml.SequenceNode: ("seq",), yaml.MappingNode: ("map",)}
+_TEXT: Final = ("str", "timestamp", "merge")
+_TAG_PREFIX: Final = "tag:yaml.org,2002:"
 
 Location = tuple[str | int, ...]
 
@@ -128,26 +125,20 @@ _Loader.yaml_constructors = {
 
 def read(path: Path) -> Source:
     """Parse one YAML file. Raises BadInput for a file that cannot be read or is no YAML mapping."""
-    if _is_special(path):  # opening a pipe would wait for someone to write
-        raise BadInput(f"{path}: a device or a pipe, where a YAML file is expected")
     try:
-        # What calls itself a file may still wait, as /proc/kmsg does; it is to say so instead.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            raw: bytes | None = file.read(MAX_BYTES + 1)  # None where there would be a wait
-        if raw is None:
-            raise BadInput(f"{path}: waits for someone to write; a YAML file is expected")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for someone to write
+            kind = "a folder" if path.is_dir() else "a device or a pipe"
+            raise BadInput(f"{path}: {kind}, where a YAML file is expected")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
         text = raw.decode("utf-8")
     except FileNotFoundError:
         what = "a link to a file that is not there" if path.is_symlink() else "there is no such file"
         raise BadInput(f"{path}: {what}{_near(path)}") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path}: a folder, where a YAML file is expected") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except BadInput:
-        raise
     except ValueError as error:
         raise BadInput(f"{str(path)!r}: not the name of a file ({error})") from None
     if len(raw) > MAX_BYTES:
@@ -161,22 +152,27 @@ def read(path: Path) -> Source:
     return Source(path=path, data=data, lines=lines)
 
 
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; its folder {path.parent} is not there either"
+    siblings = [*path.parent.glob("*.yaml"), *path.parent.glob("*.yml")]
+    return nearest(path.name, [sibling.name for sibling in siblings if sibling.name != path.name])
+
+
 def override(source: Source, assignments: Sequence[str]) -> Source:
     """Set fields from `field.subfield=value` texts; values are YAML, numbers in the path are list indices."""
     data, overrides = source.data, dict(source.overrides)
     for assignment in assignments:
-        shown = " ".join(assignment.split())
+        given = " ".join(assignment.split())
         dotted, equals, text = assignment.partition("=")
         parts = dotted.strip().split(".")
         if not equals or not all(parts) or len(parts) > MAX_DEPTH:
-            raise BadInput(f"--set {shown}: not of the form field.subfield=value, as in grid.batch=[2]")
-        value = value_of(text, f"--set {shown}")
-        location = _locate(data, parts, shown)
-        data = _replaced(data, location, value)
+            raise BadInput(f"--set {given}: not of the form field.subfield=value, as in grid.batch=[2]")
+        data, location = _with_value(data, parts, value_of(text, f"--set {given}"), f"--set {given}")
         # What an earlier one set below this place is gone.
         overrides = {at: by for at, by in overrides.items() if at[: len(location)] != location}
-        overrides[location] = shown
-    return Source(path=source.path, data=data, lines=source.lines, overrides=overrides)
+        overrides[location] = given
+    return replace(source, data=data, overrides=overrides)
 
 
 def value_of(text: str, place: str) -> Any:
@@ -184,54 +180,22 @@ def value_of(text: str, place: str) -> Any:
     return _parse(text, lambda _: place)[0]
 
 
-def _is_special(path: Path) -> bool:
-    try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
-def _near(path: Path) -> str:
-    try:
-        siblings = [
-            entry.name
-            for entry in path.parent.iterdir()
-            if entry.suffix in (".yaml", ".yml") and entry.name != path.name
-        ]
-    except OSError:
-        return f"; its folder {path.parent} is not there either" if not path.parent.exists() else ""
-    return nearest(path.name, siblings)
-
-
-def _locate(data: Any, parts: Sequence[str], shown: str) -> Location:
-    """Return the location of the parts: indices in lists, otherwise field names, also of new mappings."""
-    location: list[str | int] = []
-    for part in parts:
-        if isinstance(data, tuple):
-            index = int(part) if part.isdecimal() and len(part) < 9 else len(data)
-            if index >= len(data):
-                raise BadInput(f"--set {shown}: {part!r} is no index of a list of {len(data)}")
-            location.append(index)
-            data = data[index]
-        elif isinstance(data, dict) or data is None:
-            location.append(part)
-            data = data.get(part) if data else None
-        else:
-            raise BadInput(f"--set {shown}: {data!r} has no field {part!r}")
-    return tuple(location)
-
-
-def _replaced(data: Any, location: Location, value: Any) -> Any:
-    """Return a copy of the data with the value at the location; missing mappings on the way are made."""
-    if not location:
-        return value
-    first, *rest = location
+def _with_value(data: Any, parts: Sequence[str], value: Any, place: str) -> tuple[Any, Location]:
+    """Return a copy of the data with the value at a path, and its location; missing mappings are made."""
+    if not parts:
+        return value, ()
+    first, *rest = parts
     if isinstance(data, tuple):
-        changed = list(data)
-        changed[int(first)] = _replaced(data[int(first)], tuple(rest), value)
-        return tuple(changed)
+        index = int(first) if first.isdecimal() and len(first) < 9 else len(data)
+        if index >= len(data):
+            raise BadInput(f"{place}: {first!r} is no index of a list of {len(data)}")
+        changed, below = _with_value(data[index], rest, value, place)
+        return (*data[:index], changed, *data[index + 1 :]), (index, *below)
+    if data is not None and not isinstance(data, dict):
+        raise BadInput(f"{place}: {shown(data)} has no field {first!r}")
     fields = data or {}
-    return {**fields, first: _replaced(fields.get(first), tuple(rest), value)}
+    changed, below = _with_value(fields.get(first), rest, value, place)
+    return {**fields, first: changed}, (first, *below)
 
 
 def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Location, int]]:
@@ -239,14 +203,13 @@ def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Locati
 
     `at` formats the place of a line, or of the whole text. Raises BadInput for anything but plain YAML.
     """
-    lines: dict[Location, int] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            return None, lines
-        _survey(loader, node, (), lines, at)
-        return _plain(loader.construct_document(node)), lines
+            return None, {}
+        document = _Document(loader, at)
+        return document.value(node, ()), document.lines
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise BadInput(
@@ -256,81 +219,86 @@ def _parse(text: str, at: Callable[[int | None], str]) -> tuple[Any, dict[Locati
         mark = error.problem_mark or error.context_mark
         message = ", ".join(filter(None, (error.context, error.problem)))
         raise BadInput(f"{at(mark.line + 1 if mark else None)}: not valid YAML ({message})") from None
+    except _TooLargeError:
+        raise BadInput(f"{at(None)}: over {MAX_NODES:,} values, more than any grid needs") from None
+    except RecursionError:
+        raise BadInput(f"{at(None)}: not valid YAML (nested over {MAX_DEPTH} levels deep)") from None
     except BadInput:
         raise
     except ValueError:  # chr() of an escape beyond the last character
         raise BadInput(
             f"{at(None)}: not valid YAML (an escape names a character that there is not)"
         ) from None
-    except _TooLargeError:
-        raise BadInput(f"{at(None)}: over {MAX_NODES:,} values, more than any grid needs") from None
-    except RecursionError:
-        raise BadInput(f"{at(None)}: not valid YAML (nested over {MAX_DEPTH} levels deep)") from None
 
 
-def _survey(
-    loader: _Loader,
-    node: yaml.Node,
-    location: Location,
-    lines: dict[Location, int],
-    at: Callable[[int | None], str],
-) -> None:
-    """Record the line of every value; refuse tags, and aliases that expand without end."""
-    if len(lines) > MAX_NODES or len(location) > MAX_DEPTH:
-        raise BadInput(f"{at(None)}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
-    line = node.start_mark.line + 1
-    if node.tag not in _PLAIN_TAGS:
-        raise BadInput(f"{at(line)}: the tag {_shown(node.tag)} is none of YAML's plain types")
-    # A merge key or an alias repeats nodes at another location; the first place wins.
-    lines.setdefault(location, line)
-    if isinstance(node, yaml.ScalarNode):
-        _check_scalar(loader, node, at(line))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, child in enumerate(node.value):
-            _survey(loader, child, (*location, index), lines, at)
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+class _Document:
+    """The values of a document, and the line of each."""
+
+    def __init__(self, loader: _Loader, at: Callable[[int | None], str]) -> None:
+        self.lines: dict[Location, int] = {}
+        self._loader = loader
+        self._at = at
+
+    def value(self, node: yaml.Node, location: Location) -> Any:
+        """Return a node's data; refuses tags, and aliases that expand without end."""
+        if len(self.lines) > MAX_NODES or len(location) > MAX_DEPTH:
+            raise BadInput(f"{self._at(None)}: unfolds to over {MAX_NODES:,} values or {MAX_DEPTH} levels")
+        line = node.start_mark.line + 1
+        if node.tag.removeprefix(_TAG_PREFIX) not in _TAGS[type(node)]:
+            raise BadInput(f"{self._at(line)}: the tag {shown(node.tag)} is none of YAML's plain types")
+        self.lines.setdefault(location, line)  # of a field it is the name's
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self.value(child, (*location, at)) for at, child in enumerate(node.value))
+        if isinstance(node, yaml.MappingNode):
+            return self._fields(node, location)
+        assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(node)
+
+    def _fields(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key, child in node.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or key.tag not in _TEXT_TAGS:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.removeprefix(_TAG_PREFIX) not in _TEXT:
                 given = f", not {key.value[:MAX_SHOWN]}" if isinstance(key, yaml.ScalarNode) else ""
-                raise BadInput(f"{at(line)}: a field's name must be plain text{given}")
-            _check_scalar(loader, key, at(line))
-            if key.value in seen:
-                raise BadInput(f"{at(line)}: the field {_shown(key.value)} stands there twice")
-            seen.add(key.value)
-            _survey(loader, child, (*location, key.value), lines, at)
-            lines[(*location, key.value)] = line
+                raise BadInput(f"{self._at(line)}: a field's name must be plain text{given}")
+            is_merge = key.tag.endswith(":merge")
+            name = key.value if is_merge else self._scalar(key)
+            if name in fields:
+                raise BadInput(f"{self._at(line)}: the field {shown(name)} stands there twice")
+            self.lines[(*location, name)] = line
+            fields[name] = self.value(child, (*location, name))
+            if is_merge:
+                below = fields.pop(name)
+                for part in reversed(below if isinstance(below, tuple) else (below,)):
+                    if not isinstance(part, dict):
+                        raise BadInput(f"{self._at(line)}: not valid YAML (<< takes mappings)")
+                    merged |= part
+        return {**merged, **fields}
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        """Return a scalar's value; refuses numbers that nothing here can hold, and half a character."""
+        given, kind = shown(node.value), node.tag.removeprefix(_TAG_PREFIX)
+        place = self._at(node.start_mark.line + 1)
+        if kind in ("int", "float") and _AMBIGUOUS.fullmatch(node.value):
+            base = 60 if ":" in node.value else 8
+            raise BadInput(
+                f"{place}: {given} is a number in base {base} to some readers of YAML only; write it in base "
+                "10, or as text in quotes"
+            )
+        try:
+            value = self._loader.construct_object(node)
+            node.value.encode("utf-8")
+        except (ValueError, LookupError, OverflowError):
+            raise BadInput(f"{place}: {given} cannot be read ({kind})") from None
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise BadInput(f"{place}: {given} is too large a number")
+        return value
 
 
-def _check_scalar(loader: _Loader, node: yaml.ScalarNode, place: str) -> None:
-    """Refuse a value that its own type cannot hold, a number that nothing here can, and half a character."""
-    if node.tag.endswith(":merge"):
-        return
-    shown = _shown(node.value)
-    if node.tag in _NUMBER_TAGS and _AMBIGUOUS.fullmatch(node.value):
-        base = 60 if ":" in node.value else 8
-        raise BadInput(
-            f"{place}: {shown} is a number in base {base} to some readers of YAML only; write it in base 10, "
-            "or as text in quotes"
-        )
-    try:
-        value = loader.construct_object(node)
-        node.value.encode("utf-8")
-    except (ValueError, LookupError, OverflowError):
-        raise BadInput(f"{place}: {shown} cannot be read ({node.tag.rpartition(':')[2]})") from None
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise BadInput(f"{place}: {shown} is too large a number")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
-
-
-def _plain(value: Any) -> Any:
-    """Return lists as tuples, so that the result is hashable where possible."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_plain(item) for item in value)
-    return value
+def shown(value: Any) -> str:
+    """Return a given value as a message repeats it, cut short."""
+    text = repr(list(value)) if isinstance(value, tuple) else repr(value)
+    if value is None:
+        text = "nothing"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

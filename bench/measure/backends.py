@@ -15,13 +15,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import CPU, Backend
 from bench.grid.rules import impossible
 
 BFLOAT16_SINCE: Final = 8
 """The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
 
-CPU_REFERENCE = Backend(name="reference", device="cpu")
+CPU_REFERENCE = CPU.replace(name="reference")
 """What outputs are checked against: the CPU in full float32."""
 
 

@@ -5,14 +5,14 @@ The clock and the device are arguments, so that the rule of the repetitions is t
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.grid.backend_spec import BUILT_IN, CPU, Backend
+from bench.grid.backend import BUILT_IN, CPU, Backend
 from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment
 from bench.machine.host import last_cache_bytes
 from bench.machine.host_memory import available_bytes
@@ -160,8 +160,7 @@ def backend_of(spec: CeilingSpec) -> Backend:
     """Return the settings that a ceiling is measured with: on a GPU cuDNN, autotuned."""
     base = BUILT_IN["cudnn_autotune"] if spec.device.startswith("cuda") else CPU
     narrow = spec.precision in ("bfloat16", "float16")
-    return replace(
-        base,
+    return base.replace(
         name="ceiling",
         device=spec.device,
         dtype=str(spec.precision) if narrow else "float32",

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import BUILT_IN, Backend
 from bench.grid.costs import StageCost
 from bench.grid.plan import Cell
 from bench.measure import workload
@@ -138,7 +138,7 @@ class CostTracer:
         if cell.backend.convolution == "library":
             return own
         dtype = cell.backend.dtype if cell.backend.has_narrow_features else "float32"
-        plain = self._traced(replace(cell, backend=replace(cell.backend, convolution="library", dtype=dtype)))
+        plain = self._traced(replace(cell, backend=cell.backend.replace(convolution="library", dtype=dtype)))
         return {
             stage: cost.model_copy(update={"peak_bytes": own[stage].peak_bytes})
             for stage, cost in plain.items()
@@ -261,14 +261,16 @@ def _small(cell: Cell) -> Cell:
 
 def _variant(backend: Backend) -> Backend:
     """Return the backend with only the fields that its costs depend on."""
-    kept = Backend(
+    depends_on_device = (
+        backend.convolution in ("im2col", "fft")
+        or backend.memory_plan is not None
+        or backend.schedule != "sequential"
+    )
+    return BUILT_IN["cuda" if backend.is_cuda and depends_on_device else "cpu"].replace(
         name="",
-        device="cuda" if backend.is_cuda else "cpu",
         dtype=backend.dtype,
         memory_format=backend.memory_format,
         convolution=backend.convolution,
         schedule=backend.schedule,
         threads=backend.threads if backend.convolution == "winograd" else None,
     )
-    depends_on_device = kept.convolution in ("im2col", "fft") or backend.memory_plan is not None
-    return kept if depends_on_device or kept.schedule != "sequential" else replace(kept, device="cpu")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.machine import host_memory
 from bench.measure import backends, networks, workload
 from bench.measure.draft import Draft, error_line

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.spans import FORWARD, TOTAL
 from bench.machine.host_memory import oom_evidence, oom_kills
 from bench.measure import backends, networks, workload
@@ -283,7 +283,7 @@ def serve(rank: int, task: Task, store: Path, connection: Connection) -> None:
 def own_backend(backend: Backend, rank: int) -> Backend:
     """Return the backend of one process: on CUDA a GPU of its own; one thread, where no number is given."""
     device = f"cuda:{rank}" if backend.is_cuda else backend.device
-    return replace(backend, device=device, threads=backend.threads or 1)
+    return backend.replace(device=device, threads=backend.threads or 1)
 
 
 def answer_orders(

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config import Input, RandomInput, VideoInput
 from bench.grid.config_model import Model
 from bench.grid.costs import StageCost

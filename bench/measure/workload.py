@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config import RandomInput
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell

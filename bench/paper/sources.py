@@ -123,7 +123,7 @@ class Run:
     @classmethod
     def of(cls, folder: RunFolder) -> "Run":
         """Return a folder's run."""
-        roles = {spec.name: Role(spec.from_ or spec.name) for spec in folder.experiment.backends}
+        roles = {backend.name: Role(backend.origin) for backend in folder.experiment.backends}
         return cls(tables=folder.tables(), roles=roles, method=method_of(folder.environment.get("method")))
 
     def cells(self, role: Role | None = None) -> list[Cell]:

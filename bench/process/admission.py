@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config_measure import Measure
 from bench.grid.costs import Costs
 from bench.grid.estimate import peak_bytes

@@ -11,7 +11,6 @@ from typing import Final
 import pandas as pd
 
 from bench.grid import config
-from bench.grid.backend_spec import resolve
 from bench.plotting.groups import data, figure, in_parts, place_names
 from bench.plotting.plots import FORMATS, save, write_plots
 from bench.records import JOURNAL_NAME
@@ -232,8 +231,8 @@ def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
             files=_files(run),
             note=" ".join(filter(None, (run.note, _stale(run)))) or None,
             devices={
-                spec.name: device_name(run.folder.environment, resolve(spec).device)
-                for spec in run.folder.experiment.backends
+                backend.name: device_name(run.folder.environment, backend.device)
+                for backend in run.folder.experiment.backends
             },
         )
         for name, run in zip(names, runs, strict=True)

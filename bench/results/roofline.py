@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.grid.backend_spec import Backend, resolve
+from bench.grid.backend import Backend
 from bench.grid.ceilings import (
     Ceiling,
     CeilingKind,
@@ -135,7 +135,7 @@ def roofline_table(
     """
     if not any(ceiling.samples_s for ceiling in ceilings):
         return frame([], ROOFLINE_COLUMNS)
-    backends = {spec.name: resolve(spec) for spec in experiment.backends}
+    backends = {backend.name: backend for backend in experiment.backends}
     known = {
         name: ceilings_of(backend, ceilings) for name, backend in backends.items() if has_roofline(backend)
     }
@@ -152,7 +152,7 @@ def roofline_table(
         chosen = list(parts.values()) if row["stage"] == FORWARD else [parts[row["stage"]]]
         if sum(part.flops for part in chosen):
             where = {"device": backend.device, "threads": threads_of(backend)}
-            found = _row(row, chosen, known[row["backend"]], overlapping=backend.stages_overlap)
+            found = _row(row, chosen, known[row["backend"]], overlapping=backend.schedule == "pipelined")
             rows.append(where | found)
     return frame(rows, ROOFLINE_COLUMNS)
 

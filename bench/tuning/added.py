@@ -1,12 +1,8 @@
 """The settings that one backend has and another lacks, as a plot's label. Pure."""
 
-from dataclasses import fields
 from typing import Any, Final
 
-from bench.grid.backend_spec import Backend
-
-_NO_SETTING: Final = ("name", "min_psnr_db")
-"""Fields that do not change what is computed."""
+from bench.grid.backend import Backend
 
 _BY_VALUE: Final = ("dtype", "fp32_precision", "memory_format")
 """Fields whose value needs no name beside it."""
@@ -25,13 +21,12 @@ def added(before: Backend, after: Backend) -> tuple[str, ...]:
 
     The winograd kernel has its features in one format whatever is asked for: with it a memory_format adds
     nothing."""
-    ignored = {*_NO_SETTING, *(["memory_format"] if after.convolution == "winograd" else [])}
     return tuple(
-        _worded(field.name, value)
-        for field in fields(Backend)
-        if field.name not in ignored
-        and (value := getattr(after, field.name)) != (was := getattr(before, field.name))
-        and not (field.name in _SWITCHES and not value and not was)  # absent or off
+        _worded(name, value)
+        for name, value in after.settings.items()
+        if not (name == "memory_format" and after.convolution == "winograd")
+        and value != (was := before.settings[name])
+        and not (name in _SWITCHES and not value and not was)  # absent or off
     )
 
 

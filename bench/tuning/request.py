@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.grid.backend import BACKEND_NAMES
 from bench.grid.backend_file import SUFFIXES, find, read_backends, user_folder
-from bench.grid.config_backend import BACKEND_NAMES
-from bench.grid.config_errors import DEVICE_PATTERN, NAME_PATTERN
+from bench.grid.strict import DEVICE_PATTERN, NAME_PATTERN
 from bench.tuning.space import axes, fields_tried
 from vsr_model.errors import BadInput, nearest
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bench.grid.backend_spec import Backend, resolve
-from bench.grid.config_backend import BackendSpec
+from bench.grid.backend import Backend
 from bench.grid.rules import impossible
 
 PLAIN_NAME: Final = "plain"
@@ -17,7 +16,7 @@ MAX_NAME: Final = 64
 
 PRECISION_REACHES_DB: Final = {"tf32": 90.0, "float16": 90.0, "bfloat16": 75.0}
 """An upper bound on the PSNR of a precision's outputs: about 70 to 76 dB are seen of the first two, and 50
-to 54 of the last by itself (bench.grid.backend_spec). They are not tried where more is required."""
+to 54 of the last by itself (bench.grid.backend). They are not tried where more is required."""
 
 MANY_CORES: Final = 4
 """From this many cores on, other numbers of threads than PyTorch's own are tried."""
@@ -77,7 +76,7 @@ class Candidate:
 
     @property
     def backend(self) -> Backend:
-        return resolve(BackendSpec.model_validate(self.entry()))
+        return Backend.model_validate(self.entry())
 
 
 def plain(device: str) -> Candidate:

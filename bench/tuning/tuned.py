@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import yaml
 
-from bench.grid.backend_spec import Backend
-from bench.grid.config_backend import BackendSpec, TunedOn
+from bench.grid.backend import CPU, Backend, TunedOn
 
 WHOLE_CLIPS: Final = ("compile", "schedule", "cuda_graph", "transfer")
 """Settings of calls on whole clips, which `upscale`, going frame by frame, does not support."""
@@ -30,14 +28,14 @@ def tuned_on(environment: Mapping[str, Any], device: str) -> TunedOn:
     )
 
 
-def note(spec: BackendSpec, device: str, environment: Mapping[str, Any]) -> str | None:
+def note(backend: Backend, environment: Mapping[str, Any]) -> str | None:
     """Return a sentence if the backend was tuned on another machine or with another torch, or else None."""
-    was = spec.tuned_on
+    was = backend.tuned_on
     if was is None:
         return None
-    here = tuned_on(environment, device)
+    here = tuned_on(environment, backend.device)
     differing = []
-    if device == "cpu":
+    if not backend.is_cuda:
         if was.processor != here.processor:
             differing.append(f"on {was.processor}, and this is {here.processor}")
         if was.cores != here.cores:
@@ -49,27 +47,25 @@ def note(spec: BackendSpec, device: str, environment: Mapping[str, Any]) -> str 
     if not differing:
         return None
     return (
-        f"backend {spec.name}: tuned {'; '.join(differing)}: another may be the fastest here, and its answer "
-        "is not checked here; vsr-bench tune finds it"
+        f"backend {backend.name}: tuned {'; '.join(differing)}: another may be the fastest here, and its "
+        "answer is not checked here; vsr-bench tune finds it"
     )
 
 
-def notes(specs: Iterable[tuple[BackendSpec, str]], environment: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the notes on all of a run's backends, each with its device."""
-    found = (note(spec, device, environment) for spec, device in specs)
+def notes(backends: Iterable[Backend], environment: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the notes on all of a run's backends."""
+    found = (note(backend, environment) for backend in backends)
     return tuple(text for text in found if text is not None)
 
 
 def frame_by_frame(backend: Backend) -> tuple[Backend, str | None]:
     """Return the backend without what needs whole clips, and a sentence on what was left out, if anything."""
-    plain = Backend(name=backend.name, device=backend.device)
-    left = {
-        name: getattr(plain, name) for name in WHOLE_CLIPS if getattr(backend, name) != getattr(plain, name)
-    }
+    plain = {name: getattr(CPU, name) for name in WHOLE_CLIPS}
+    left = {name: value for name, value in plain.items() if getattr(backend, name) != value}
     if not left:
         return backend, None
     settings = ", ".join(f"{name}: {yaml_value(getattr(backend, name))}" for name in left)
-    return replace(backend, **left), (
+    return backend.replace(**left), (
         f"backend {backend.name}: without {settings}, which is for whole clips in memory; frames come one by "
         "one here"
     )

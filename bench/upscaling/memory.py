@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from bench.grid.config_memory import NAMES, MemoryPlanSpec, written_out
+from bench.grid.backend import MEMORY_PLAN_NAMES, MemoryPlanSpec
 from bench.machine import host_memory
 from bench.machine.host import allowed_cores
 from bench.measure import backends
@@ -172,8 +172,8 @@ class Work:
         Raises BadInput with the least that works where none is.
         """
         request, beyond = self._request, {}
-        for name in NAMES if request.place is None else (request.place,):
-            spec = MemoryPlanSpec.model_validate(written_out(name))
+        for name in MEMORY_PLAN_NAMES if request.place is None else (request.place,):
+            spec = MemoryPlanSpec.model_validate(name)
             plan = spec.of_clip(frames, request.scratch_folder)
             beyond[name] = self.needs(plan, frames).beyond(limits)
             if not beyond[name]:

@@ -1,11 +1,10 @@
 """A request to enlarge a file, and the checks that need no network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.grid.backend_spec import Backend
-from bench.grid.config_memory import NAMES, MemoryPlanSpec
+from bench.grid.backend import MEMORY_PLAN_NAMES, Backend, MemoryPlanSpec
 from bench.grid.config_model import Model
 from bench.grid.rules import impossible
 from bench.units import BYTES, with_unit
@@ -56,17 +55,12 @@ class Request:
             raise BadInput("--checkpoint and --random-weights exclude each other; give one of them.")
         if self.frames is not None and self.frames < 1:
             raise BadInput(f"--frames is {self.frames}, and 1 or more is allowed.")
-        if self.place is not None and self.place not in NAMES:
-            *others, last = NAMES
+        if self.place is not None and self.place not in MEMORY_PLAN_NAMES:
+            *others, last = MEMORY_PLAN_NAMES
             raise BadInput(
                 f"--memory-plan is {self.place!r}, and {', '.join(others)} and {last} are allowed."
             )
-        if self.backend.compile:
-            raise BadInput(
-                f"The backend {self.backend.name} has compile: true, and frames are computed by calls of many"
-                " shapes here, each of which would be compiled anew; leave it out."
-            )
-        in_bounded_memory = replace(self.backend, memory_plan=self.backend.memory_plan or MemoryPlanSpec())
+        in_bounded_memory = self.backend.replace(memory_plan=self.backend.memory_plan or MemoryPlanSpec())
         if (reason := impossible(in_bounded_memory)) is not None:
             raise BadInput(f"The backend {self.backend.name} cannot enlarge a file frame by frame: {reason}.")
         if self.device_memory_limit_bytes is not None and not self.backend.is_cuda:

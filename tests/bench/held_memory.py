@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.config_model import Model
 from bench.places import ROOT
 from bench.upscaling.memory import give_back_at_once
@@ -42,7 +41,7 @@ def main(source: str, convolution: str, limit_bytes: str) -> None:
             source=Path(source),
             output=Path(source).with_name("out.mp4"),
             model=Model(num_blocks=1),
-            backend=replace(BUILT_IN["cpu"], convolution=convolution),
+            backend=BUILT_IN["cpu"].replace(convolution=convolution),
             random_weights=True,
             memory_limit_bytes=int(limit_bytes),
         )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.grid.backend_spec import resolve
 from bench.grid.baseline import Baseline
 from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.grid.config import Experiment
@@ -56,7 +55,7 @@ def _backend(name: str) -> dict[str, Any]:
 
 
 def ceilings_of(experiment: Experiment) -> list[Ceiling]:
-    return [measured(spec, rate=rate_of(spec)) for spec in wanted(map(resolve, experiment.backends))]
+    return [measured(spec, rate=rate_of(spec)) for spec in wanted(experiment.backends)]
 
 
 def tables(records: Sequence[CellRecord], baseline: Baseline = BASELINE) -> Tables:

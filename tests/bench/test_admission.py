@@ -1,10 +1,8 @@
 """What is free where; that the runner acts upon it is in test_runner.py."""
 
-from dataclasses import replace
-
 import pytest
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.estimate import peak_bytes
 from bench.messages import blank_record
 from bench.process import admission
@@ -25,7 +23,7 @@ def test_the_host_is_asked_at_each_time_and_devices_as_they_were(monkeypatch: py
     assert room(cpu) == Room(available_bytes=100, place="host memory")
     assert room(cpu) == Room(available_bytes=50, place="host memory")
     assert room(cudnn) == Room(available_bytes=7, place="memory on cuda when the run began")
-    assert room(replace(cudnn, device="cuda:1")) is None
+    assert room(cudnn.replace(device="cuda:1")) is None
 
 
 @pytest.mark.parametrize(("share", "refused"), [(NEEDED_SHARE - 0.01, True), (NEEDED_SHARE + 0.01, False)])

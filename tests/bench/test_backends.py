@@ -1,10 +1,9 @@
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.measure import backends
 from bench.measure.backends import applied, is_out_of_memory, unavailable
 
@@ -40,7 +39,7 @@ def _unchanged():
     ("name", "precision"), [("cpu", "ieee"), ("cuda", "tf32"), ("cudnn", "ieee"), ("cudnn_autotune", "tf32")]
 )
 def test_settings_are_in_force_and_read_back(name, precision):
-    backend = replace(BUILT_IN[name], fp32_precision=precision)
+    backend = BUILT_IN[name].replace(fp32_precision=precision)
     with applied(backend) as settings:
         found = switches()
         assert {found[key] for key in SWITCHES if key.endswith("precision")} == {precision}
@@ -62,7 +61,7 @@ def test_settings_are_in_force_and_read_back(name, precision):
 @pytest.mark.parametrize("name", list(BUILT_IN))
 def test_what_was_set_before_is_restored(name):
     """Also where it is not what torch starts with."""
-    with applied(replace(BUILT_IN["cudnn_autotune"], fp32_precision="tf32")):
+    with applied(BUILT_IN["cudnn_autotune"].replace(fp32_precision="tf32")):
         before = switches()
         with applied(BUILT_IN[name]):
             assert switches() != before
@@ -73,7 +72,7 @@ def test_restored_after_an_exception():
     before = switches()
 
     def fail_inside():
-        with applied(replace(CUDNN, fp32_precision="tf32", threads=1)):
+        with applied(CUDNN.replace(fp32_precision="tf32", threads=1)):
             assert switches() != before
             raise ZeroDivisionError
 
@@ -86,7 +85,7 @@ def test_threads_are_left_alone_unless_given():
     before = torch.get_num_threads()
     with applied(CPU):
         assert torch.get_num_threads() == before
-    with applied(replace(CPU, threads=1)) as settings:
+    with applied(CPU.replace(threads=1)) as settings:
         assert torch.get_num_threads() == backends.thread_count() == 1
         assert settings["threads"] == "1"
 
@@ -95,7 +94,7 @@ def test_a_setting_that_does_not_take_is_refused_and_restored(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     unlike = torch.get_num_threads() + 1
     with pytest.raises(RuntimeError, match=f"threads is {unlike - 1} where {unlike} was set"):  # noqa: SIM117
-        with applied(replace(CPU, threads=unlike)):
+        with applied(CPU.replace(threads=unlike)):
             pytest.fail("the block must not run")
 
 
@@ -109,7 +108,7 @@ def test_tf32_flags_can_still_be_used_afterwards():
 
 @without_cuda
 def test_no_cuda_has_a_reason():
-    assert unavailable(replace(CPU, dtype="bfloat16")) is None
+    assert unavailable(CPU.replace(dtype="bfloat16")) is None
     reason = unavailable(CUDNN)
     assert reason is not None
     assert reason.startswith("no CUDA")
@@ -131,21 +130,21 @@ def test_reasons_of_a_machine_with_cuda(monkeypatch):
     assert unavailable(CUDNN).startswith("no CUDA device: torch")
     _machine(monkeypatch, devices=1)
     assert unavailable(CUDNN) is None
-    assert unavailable(replace(CUDNN, device="cuda:1")) == "no device cuda:1: this machine has 1"
-    assert unavailable(replace(CUDNN, device="cuda:0")) is None
+    assert unavailable(CUDNN.replace(device="cuda:1")) == "no device cuda:1: this machine has 1"
+    assert unavailable(CUDNN.replace(device="cuda:0")) is None
     _machine(monkeypatch, devices=1, cudnn=False)
     assert unavailable(CUDNN).startswith("no cuDNN")
     assert unavailable(BUILT_IN["cuda"]) is None
     _machine(monkeypatch, devices=1, capability=7)
-    assert unavailable(replace(CUDNN, dtype="bfloat16")) == "no bfloat16 on GPU 0"
-    assert unavailable(replace(CUDNN, dtype="float16")) is None
+    assert unavailable(CUDNN.replace(dtype="bfloat16")) == "no bfloat16 on GPU 0"
+    assert unavailable(CUDNN.replace(dtype="float16")) is None
 
 
 def test_device_of_initialises_nothing():
     before = torch.cuda.is_initialized()
     assert isinstance(backends.device_of(CPU), backends.CpuDevice)
     assert backends.device_of(CUDNN).torch_device == torch.device("cuda", 0)
-    assert backends.device_of(replace(CUDNN, device="cuda:3")).torch_device == torch.device("cuda", 3)
+    assert backends.device_of(CUDNN.replace(device="cuda:3")).torch_device == torch.device("cuda", 3)
     assert torch.cuda.is_initialized() is before
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.commands import lifecycle as run
-from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.backend import BUILT_IN
 from bench.grid.ceilings import TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment, wanted
 from bench.measure import ceiling_calls, ceilings
 from bench.measure.backends import CpuDevice
@@ -385,7 +385,7 @@ def test_by_the_command(tmp_path: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 @pytest.mark.usefixtures("tiny")
 def test_every_ceiling_of_a_gpu() -> None:
-    narrow = Backend(name="narrow", device="cuda", dtype="float16", cudnn_enabled=True)
+    narrow = BUILT_IN["cudnn"].replace(name="narrow", dtype="float16")
     found = [ceiling_calls.measured(spec, Moment.BEFORE) for spec in wanted([narrow])]
     assert [ceiling.reason for ceiling in found if ceiling.reason] == []
     assert {ceiling.spec.kind for ceiling in found} == set(CeilingKind)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.grid import presets
+from bench.grid.backend import BACKEND_NAMES, Backend, Convolution, Schedule, Transfer
 from bench.grid.config import Experiment, dump, in_folder, json_schema, load, of_plain, plain, resolved
-from bench.grid.config_backend import BACKEND_NAMES, BackendSpec, Convolution, Schedule, Transfer
-from bench.grid.config_base import Strict
 from bench.grid.config_measure import Measure
+from bench.grid.strict import Strict
 from vsr_model.errors import BadInput
 from vsr_model.registry import NETWORKS, arguments_of, network_class
 
@@ -138,7 +138,7 @@ def test_ways_of_measuring_that_do_not_agree(tmp_path: Path, measure: str, said:
     assert refusal(tmp_path, text) == f"grid.yaml:{line}: measure.{said}"
 
 
-RETIRED_AT = {BackendSpec: "backends.0.", Measure: "measure."}
+RETIRED_AT = {Backend: "backends.0.", Measure: "measure."}
 """Where in a grid a class with retired fields stands."""
 
 
@@ -165,7 +165,7 @@ def test_missing_sections(tmp_path: Path, field: str) -> None:
 
 
 NAME = "should consist of letters, digits, '.', '_' and '-', starting with a letter or a digit, not"
-KINDS = "should be random, image or video, not"
+KINDS = "should be 'random', 'image' or 'video', not"
 LIST = "should be a list, as in [1, 2], not"
 RULE = "should be a whole number, or a mapping such as {min: 6, max: 60, target: 2%, budget_s: 10}, not"
 LEAST_1 = "should be greater than or equal to 1, not"
@@ -354,7 +354,11 @@ def derive(name: str) -> str:
             "should be the name of a backend, or of a network and a backend as in basicvsr/cpu, not 'a/b/c'",
         ),
         # Measuring
-        ("measure.warmup=atuo", "measure.warmup", "should be a whole number or auto, not 'atuo'"),
+        (
+            "measure.warmup=atuo",
+            "measure.warmup",
+            "should be a whole number from 0 to 100,000, or auto, not 'atuo'",
+        ),
         ("measure.repetitions=true", "measure.repetitions", f"{RULE} True"),
         ("measure.repetitions=[6, 60]", "measure.repetitions", f"{RULE} [6, 60]"),
         ("measure.repetitions={min: 9, max: 8}", "measure.repetitions.max", "is 8, below the min of 9"),
@@ -748,7 +752,7 @@ class TestJsonSchema:
     def test_defaults_and_required_fields(self, schema: dict[str, Any]) -> None:
         assert schema["required"] == ["name", "input", "grid", "backends"]
         assert schema["$defs"]["Measure"]["properties"]["rounds"]["default"] == 1
-        assert schema["$defs"]["BackendSpec"]["properties"]["from"]["anyOf"][0]["enum"] == [
+        assert schema["$defs"]["Backend"]["properties"]["from"]["anyOf"][0]["enum"] == [
             "cpu", "cuda", "cudnn", "cudnn_autotune",
         ]  # fmt: skip
 

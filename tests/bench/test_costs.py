@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.grid.backend_spec import Backend, resolve
-from bench.grid.config_backend import BackendSpec
+from bench.grid.backend import Backend
 from bench.grid.costs import StageCost
 from bench.grid.plan import Cell, cells
 from bench.measure.costs import MAX_CPU_PIXELS, CostTracer, Untraceable
@@ -24,7 +23,7 @@ FRAMES, SIZE = 4, (20, 24)
 
 
 def backend(**fields: Any) -> Backend:
-    return resolve(BackendSpec.model_validate({"name": "one", "from": "cpu", **fields}))
+    return Backend.model_validate({"name": "one", "from": "cpu", **fields})
 
 
 def cell_of(one: Backend | None = None, *, network: str = "basicvsr", **axes: Any) -> Cell:

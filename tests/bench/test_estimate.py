@@ -3,7 +3,7 @@
 import pytest
 
 from bench.grid import estimate
-from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.backend import BUILT_IN, Backend
 from bench.grid.config import RandomInput
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
@@ -79,7 +79,7 @@ def test_few_threads_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     all_cores = cost(cell(), COSTS, fixed, RATES).seconds
     assert all_cores is not None
     for threads, factor in ((2, 4), (8, 1), (64, 1)):
-        few = Backend(name="few", device="cpu", threads=threads)
+        few = BUILT_IN["cpu"].replace(name="few", threads=threads)
         assert cost(cell(few), COSTS, fixed, RATES).seconds == pytest.approx(factor * all_cores)
 
 

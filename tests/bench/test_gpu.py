@@ -1,7 +1,6 @@
 """What only a CUDA device can show."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.backend import BUILT_IN, Backend
 from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
 from bench.measure.timing import timed
@@ -38,7 +37,7 @@ CUDA_BACKENDS = [
     BUILT_IN["cuda"],
     BUILT_IN["cudnn"],
     BUILT_IN["cudnn_autotune"],
-    replace(BUILT_IN["cudnn"], name="tf32", fp32_precision="tf32"),
+    BUILT_IN["cudnn"].replace(name="tf32", fp32_precision="tf32"),
 ]
 
 by_name = pytest.mark.parametrize("backend", CUDA_BACKENDS, ids=lambda backend: backend.name)
@@ -89,7 +88,7 @@ def test_ieee_products_are_more_exact_than_tf32(device):
     exact = left.double() @ right.double()
 
     def error(precision: str) -> float:
-        with applied(replace(BUILT_IN["cudnn"], fp32_precision=precision)):
+        with applied(BUILT_IN["cudnn"].replace(fp32_precision=precision)):
             product = left.to(device.torch_device) @ right.to(device.torch_device)
             return float((product.cpu().double() - exact).abs().max() / exact.abs().max())
 
@@ -99,7 +98,7 @@ def test_ieee_products_are_more_exact_than_tf32(device):
 
 def test_a_device_that_is_not_there():
     beyond = torch.cuda.device_count()
-    reason = unavailable(replace(BUILT_IN["cudnn"], device=f"cuda:{beyond}"))
+    reason = unavailable(BUILT_IN["cudnn"].replace(device=f"cuda:{beyond}"))
     assert reason == f"no device cuda:{beyond}: this machine has {beyond}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.measure.backends import unavailable
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, Pass, Phase, Status

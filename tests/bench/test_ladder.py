@@ -16,7 +16,7 @@ from bench.commands import exits
 from bench.commands import lifecycle as runs
 from bench.commands.ladder import ladder as ladder_command
 from bench.grid import config, plan, presets
-from bench.grid.backend_spec import BUILT_IN, Backend, resolve
+from bench.grid.backend import BUILT_IN, Backend
 from bench.plotting.ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
 from bench.reporting.ladder_files import ladders_of
@@ -52,8 +52,8 @@ TINY: dict[str, Any] = {
     "measure": {"warmup": 0, "repetitions": 2, "rounds": 3, "stages": "sync", "memory": "off"},
     "plots": [],
 }
-WINOGRAD = Backend(name="x", device="cpu", convolution="winograd", memory_format="channels_last")
-COMPILED = Backend(name="x", device="cpu", compile=True, threads=2)
+WINOGRAD = BUILT_IN["cpu"].replace(name="x", convolution="winograd", memory_format="channels_last")
+COMPILED = BUILT_IN["cpu"].replace(name="x", compile=True, threads=2)
 
 
 def made(
@@ -223,7 +223,7 @@ def test_networks_have_ladders_of_their_own_stages() -> None:
         (BUILT_IN["cpu"], BUILT_IN["cuda"], ("device: cuda",)),
         (BUILT_IN["cpu"], COMPILED, ("compile", "threads: 2")),
         (COMPILED, BUILT_IN["cpu"], ("without compile", "threads: default")),
-        (BUILT_IN["cpu"], Backend(name="x", device="cpu", min_psnr_db=1.0), ()),
+        (BUILT_IN["cpu"], BUILT_IN["cpu"].replace(name="x", min_psnr_db=1.0), ()),
         (BUILT_IN["cpu"], WINOGRAD, ("convolution: winograd",)),  # which has but one memory format
         (WINOGRAD, BUILT_IN["cpu"], ("contiguous", "convolution: library")),
     ],
@@ -270,7 +270,7 @@ def test_the_document_has_the_columns() -> None:
 def test_each_rung_of_the_preset_adds_something(variant: tuple[str, ...]) -> None:
     one, _ = config.load(presets.find("ladder"), wanted=variant)
     assert one.ladder
-    rungs = [resolve(spec) for spec in one.backends]
+    rungs = one.backends
     assert all(added(before, after) for before, after in pairwise(rungs))
     assert rungs[0] == BUILT_IN["cuda"] if variant == ("gpu",) else rungs[0].is_reference
 

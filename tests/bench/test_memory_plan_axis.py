@@ -14,10 +14,9 @@ from torch import Tensor
 
 from bench.comparison import facets
 from bench.grid import config, plan, presets
-from bench.grid.backend_spec import BUILT_IN, resolve
+from bench.grid.backend import BUILT_IN, MemoryPlanSpec
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
-from bench.grid.config_memory import MemoryPlanSpec
 from bench.grid.estimate import expected_calls
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
@@ -96,7 +95,6 @@ def test_what_is_given_and_meant_and_written_out(
 ) -> None:
     one = loaded(tmp_path, given)
     assert one.backends[1].memory_plan == meant
-    assert resolve(one.backends[1]).memory_plan == meant
     (tmp_path / "again.yaml").write_text(config.dump(one, tmp_path))
     assert config.load(tmp_path / "again.yaml")[0] == one
     assert config.of_plain(config.plain(one)) == one
@@ -123,34 +121,12 @@ SHOULD_BE = "should be device, host, disk or recompute, or a mapping such as {pl
             "folder",
         ),
         ("{folder: here}", ".folder: is for place: disk alone, and place is device; leave it out"),
-        (
-            "disk, compile: true",
-            ": is not for 'kept', which has compile: true: flow is estimated for a changing number of pairs, "
-            "and each would be compiled anew; leave one of the two out",
-        ),
     ],
 )
 def test_plans_that_are_none_are_refused(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(BadInput) as refused:
         loaded(tmp_path, given)
     assert str(refused.value) == f"{tmp_path / 'grid.yaml'}:4: backends[1].memory_plan{said}"
-
-
-@pytest.mark.parametrize(
-    ("assignment", "said"),
-    [
-        (
-            "measure.memory=lines",
-            "memory: lines is of the plain network's forward, which 'kept', as it has a memory_plan, does "
-            "not call; allowed are curve and off",
-        ),
-    ],
-)
-def test_measures_that_a_plan_cannot_follow_are_refused(tmp_path: Path, assignment: str, said: str) -> None:
-    with pytest.raises(BadInput) as refused:
-        loaded(tmp_path, "disk", assignment)
-    assert str(refused.value).endswith(f": measure: {said}")
-    assert loaded(tmp_path, "null", assignment).backends[1].memory_plan is None
 
 
 def test_a_folder_starts_at_the_files_and_is_no_part_of_what_a_run_is_known_by(tmp_path: Path) -> None:
@@ -200,8 +176,8 @@ def test_the_preset_measures_every_place_and_the_plain_network_first() -> None:
 
 
 def test_only_the_plain_network_is_the_reference() -> None:
-    assert resolve(config.backend_of("{from: cpu}")).is_reference
-    assert not resolve(config.backend_of("{from: cpu, memory_plan: device}")).is_reference
+    assert config.backend_of("{from: cpu}").is_reference
+    assert not config.backend_of("{from: cpu, memory_plan: device}").is_reference
 
 
 @pytest.mark.parametrize(("frames", "interval"), [(1, 1), (2, 2), (10, 4), (1000, 32)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.grid import estimate
-from bench.grid.backend_spec import BUILT_IN, CPU, Backend
+from bench.grid.backend import BUILT_IN, CPU, Backend
 from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
 from bench.grid.rules import impossible, undivided
@@ -127,10 +127,10 @@ def test_on_a_gpu_all_meet_before_each_transfer_too(tmp_path: Path) -> None:
 
 
 def test_on_cuda_each_process_has_its_own_gpu() -> None:
-    two = replace(BUILT_IN["cudnn"], processes=2)
+    two = BUILT_IN["cudnn"].replace(processes=2)
     assert [parallel.own_backend(two, rank).device for rank in range(2)] == ["cuda:0", "cuda:1"]
-    assert parallel.own_backend(CPU, 1) == replace(CPU, threads=1)
-    assert parallel.own_backend(replace(CPU, threads=3), 1).threads == 3
+    assert parallel.own_backend(CPU, 1) == CPU.replace(threads=1)
+    assert parallel.own_backend(CPU.replace(threads=3), 1).threads == 3
 
 
 # The worker's side.
@@ -250,10 +250,10 @@ def test_why_processes_ended(
     ],
 )
 def test_what_contradicts_several_processes(changes: dict[str, Any], start: str) -> None:
-    two = replace(BUILT_IN["cudnn"], processes=2)
+    two = BUILT_IN["cudnn"].replace(processes=2)
     assert impossible(two) is None
-    assert (impossible(replace(two, **changes)) or "").startswith(start)
-    assert impossible(replace(two, **changes, processes=1)) is None
+    assert (impossible(two.replace(**changes)) or "").startswith(start)
+    assert impossible(two.replace(**changes, processes=1)) is None
 
 
 def test_a_memory_plan_and_a_file_are_not_divided() -> None:
@@ -264,7 +264,7 @@ def test_a_memory_plan_and_a_file_are_not_divided() -> None:
         source=Path("in.mp4"),
         output=Path("out.mp4"),
         model=divided().models[0],
-        backend=replace(CPU, processes=2),
+        backend=CPU.replace(processes=2),
         random_weights=True,
     )
     with pytest.raises(BadInput, match="cannot enlarge a file frame by frame: processes: "):
@@ -272,7 +272,7 @@ def test_a_memory_plan_and_a_file_are_not_divided() -> None:
 
 
 def test_a_torch_that_cannot_join_processes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    two = replace(CPU, processes=2)
+    two = CPU.replace(processes=2)
     assert backends.unavailable(two) is None
     monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
     assert "without gloo" in (backends.unavailable(two) or "")
@@ -286,7 +286,7 @@ def test_a_torch_that_cannot_join_processes_is_named(monkeypatch: pytest.MonkeyP
 
 def test_processes_make_one_pass() -> None:
     measure = Measure(warmup=1, stages="both", memory="curve", profile=True)
-    calls = estimate.expected_calls(measure, replace(CPU, processes=2))
+    calls = estimate.expected_calls(measure, CPU.replace(processes=2))
     assert (calls.stages, calls.memory, calls.profile) == (0, 0, 0)
     assert calls.end_to_end == estimate.expected_calls(measure, CPU).end_to_end
 
@@ -300,8 +300,8 @@ def test_a_gpu_holds_a_share_and_the_host_holds_all() -> None:
         return sum(stage.flops for stage in costs.values()), estimate.peak_bytes(costs)
 
     cudnn = BUILT_IN["cudnn"]
-    assert cost(replace(cudnn, processes=2), 4) == (cost(cudnn, 4)[0], cost(cudnn, 2)[1])
-    assert cost(replace(CPU, processes=2), 4) == cost(CPU, 4)
+    assert cost(cudnn.replace(processes=2), 4) == (cost(cudnn, 4)[0], cost(cudnn, 2)[1])
+    assert cost(CPU.replace(processes=2), 4) == cost(CPU, 4)
 
 
 @pytest.mark.parametrize("variant", ["two-cores", "four-cores", "gpus", "quick"])
@@ -311,4 +311,4 @@ def test_the_preset_divides_every_batch(variant: str) -> None:
     assert any(cell.backend.is_divided for cell in cells)
     assert [undivided(cell.backend, cell.batch) for cell in cells] == [None] * len(cells)
     expected = "processes: 2 cannot share 3 clip(s) evenly; batch should be a multiple"
-    assert undivided(replace(CPU, processes=2), 3) == expected
+    assert undivided(CPU.replace(processes=2), 3) == expected

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.baseline import Baseline
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import expected_calls

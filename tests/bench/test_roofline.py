@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.grid.backend_spec import BUILT_IN, Backend
+from bench.grid.backend import BUILT_IN
 from bench.grid.baseline import Baseline
 from bench.grid.ceilings import (
     Ceiling,
@@ -40,7 +40,7 @@ from tests.networks import STAGES
 from vsr_model.errors import BadInput
 
 CPU = BUILT_IN["cpu"]
-BFLOAT16 = Backend(name="cpu-bfloat16", device="cpu", dtype="bfloat16")
+BFLOAT16 = CPU.replace(name="cpu-bfloat16", dtype="bfloat16")
 COPY = CeilingSpec(kind=CeilingKind.COPY, device="cpu")
 
 
@@ -67,28 +67,30 @@ class TestWhatIsMeasured:
             "float32", "bfloat16",
         ]  # fmt: skip
         assert {spec.precision for spec in wanted([BFLOAT16])} == {None, "float32", "bfloat16"}
-        tf32 = Backend(name="tf32", device="cuda", fp32_precision="tf32")
+        tf32 = BUILT_IN["cuda"].replace(name="tf32", fp32_precision="tf32")
         assert precision_of(tf32, "any", "float32") == "tf32"
 
     def test_the_winograd_kernel_multiplies_in_bfloat16_in_residual_blocks_alone(self) -> None:
-        backend = Backend(name="blocks", device="cpu", dtype="bfloat16", convolution="winograd")
+        backend = CPU.replace(name="blocks", dtype="bfloat16", convolution="winograd")
         found = {stage: precision_of(backend, stage, "float32") for stage in STAGES}
         assert found == {**dict.fromkeys(STAGES, "float32"), "propagation": "bfloat16"}
 
     def test_what_backends_share_is_measured_once(self) -> None:
-        other = Backend(name="cpu-channels_last", device="cpu", memory_format="channels_last")
+        other = CPU.replace(name="cpu-channels_last", memory_format="channels_last")
         assert wanted([CPU, other]) == wanted([CPU])
-        one_thread = Backend(name="one", device="cpu", threads=1)
+        one_thread = CPU.replace(name="one", threads=1)
         assert len(wanted([CPU, one_thread])) == 2 * len(wanted([CPU]))
 
     def test_a_gpu_has_transfers_and_no_threads(self) -> None:
-        specs = wanted([Backend(name="gpu", device="cuda:1", fp32_precision="tf32", threads=3)])
+        specs = wanted(
+            [BUILT_IN["cuda"].replace(name="gpu", device="cuda:1", fp32_precision="tf32", threads=3)]
+        )
         assert {spec.precision for spec in specs} == {None, "tf32"}
         assert {(spec.device, spec.threads) for spec in specs} == {("cuda:1", None)}
         assert sum("host" in spec.kind for spec in specs) == 4
 
     def test_ceilings_of_one_process_are_none_of_several(self) -> None:
-        assert wanted([Backend(name="two", device="cpu", processes=2)]) == ()
+        assert wanted([CPU.replace(name="two", processes=2)]) == ()
 
 
 class TestBound:
@@ -123,9 +125,7 @@ def test_the_best_is_over_sizes_formats_and_moments_and_of_no_other_precision() 
     ]
     assert best(found, CeilingKind.CONVOLUTION, BFLOAT16, "float32") == pytest.approx(1031)
     assert best(found, CeilingKind.CONVOLUTION, BFLOAT16, "bfloat16") == pytest.approx(1071)
-    assert (
-        best(found, CeilingKind.CONVOLUTION, Backend(name="one", device="cpu", threads=1), "float32") is None
-    )
+    assert best(found, CeilingKind.CONVOLUTION, CPU.replace(name="one", threads=1), "float32") is None
     assert best(found, CeilingKind.COPY, BFLOAT16) is None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.grid.backend_spec import Backend
+from bench.grid.backend import Backend
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.machine.host_memory import OomKills

@@ -1,7 +1,6 @@
 """Rounds of backends with a `transfer` or `cuda_graph` of their own, on a CPU that passes for a GPU."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from bench.cautions.machine_state import machine_state
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.config_measure import Measure
 from bench.grid.estimate import STREAMED_CLIPS, expected_calls
 from bench.grid.spans import FORWARD, TOTAL
@@ -96,8 +95,8 @@ def test_the_output_that_is_checked_is_one_that_was_streamed(
 
 def test_streamed_clips_are_calls_that_are_expected() -> None:
     asked = Measure.model_validate({"warmup": 2, "repetitions": 7, "stages": "off", "memory": "off"})
-    assert expected_calls(asked, replace(CUDNN, transfer="overlapped")).total == 3 + 7 * (1 + STREAMED_CLIPS)
-    assert expected_calls(asked, replace(CUDNN, transfer="pinned")).total == 3 + 7
+    assert expected_calls(asked, CUDNN.replace(transfer="overlapped")).total == 3 + 7 * (1 + STREAMED_CLIPS)
+    assert expected_calls(asked, CUDNN.replace(transfer="pinned")).total == 3 + 7
 
 
 def test_energy_is_not_told_of_frames_that_no_sample_counts(device: CpuAsCuda, round_of: Any) -> None:

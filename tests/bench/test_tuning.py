@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from bench.grid import config, plan
+from bench.grid.backend import BUILT_IN, CPU, Backend
 from bench.grid.backend_file import find, read_backends, user_folder
-from bench.grid.backend_spec import CPU, Backend, resolve
 from bench.grid.baseline import Baseline
-from bench.grid.config_backend import BackendSpec
 from bench.records import Status
 from bench.results.run_folder import RunFolder
 from bench.results.tables import tables_of
@@ -295,11 +294,10 @@ def test_a_grid_includes_it_by_path_and_by_name(file: Path, tmp_path: Path) -> N
             {"name": "again", "from": "fast", "convolution": "library"},
         )  # fmt: skip
         one, _ = config.load(path)
-        _, fast, mine, again = (resolve(spec) for spec in one.backends)
-        expected = replace(CPU, name="fast", convolution="im2col", memory_format="channels_last")
-        assert fast == expected
-        assert mine == replace(expected, name="mine", threads=1)
-        assert again == replace(expected, name="again", convolution="library")
+        _, fast, mine, again = one.backends
+        assert fast.settings == CPU.replace(convolution="im2col", memory_format="channels_last").settings
+        assert mine == fast.replace(name="mine", threads=1)
+        assert again == fast.replace(name="again", convolution="library")
         (folder / "fast.yaml").unlink()
     text = config.dump(one, tmp_path)
     assert "mine.yaml" not in text  # all is written out
@@ -353,15 +351,15 @@ def test_another_machine_or_torch_is_noted(
     was: dict[str, Any], here: dict[str, Any], device: str, said: str | None
 ) -> None:
     found_on = tuned_on(was, device).model_dump()
-    spec = BackendSpec.model_validate({"name": "t", "from": device, "tuned_on": found_on})
-    told = note(spec, device, here)
+    spec = Backend.model_validate({"name": "t", "from": device, "tuned_on": found_on})
+    told = note(spec, here)
     assert told is None if said is None else told is not None and f"backend t: {said}" in told
 
 
 def test_settings_for_whole_clips_are_left_out_frame_by_frame() -> None:
-    fast = Backend(name="t", device="cuda", compile=True, schedule="pipelined", memory_format="channels_last")
+    fast = BUILT_IN["cuda"].replace(compile=True, schedule="pipelined", memory_format="channels_last")
     usable, told = frame_by_frame(fast)
-    assert usable == replace(fast, compile=False, schedule="sequential")
+    assert usable == fast.replace(compile=False, schedule="sequential")
     assert told is not None
     assert "without compile: true, schedule: pipelined" in told
     assert frame_by_frame(CPU) == (CPU, None)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN, CPU
 from bench.grid.config_model import Model
 from bench.measure.backends import unavailable
 from bench.measure.networks import build
@@ -316,7 +316,12 @@ def refused(folder: Path, source: str, output: str, model: Model, **options: Any
         ("in.mp4", "new.mp4", {"memory_limit_bytes": 0}, "--memory-limit is 0 GiB, and more than 0 is"),
         ("in.mp4", "new.mp4", {"device_memory_limit_bytes": 1}, "is for GPUs, and the backend cpu computes"),
         ("in.mp4", "new.mp4", {"place": "attic"}, "is 'attic', and device, host, disk and recompute are"),
-        ("in.mp4", "new.mp4", {"backend": replace(BUILT_IN["cpu"], compile=True)}, "has compile: true, and"),
+        (
+            "in.mp4",
+            "new.mp4",
+            {"backend": CPU.replace(compile=True)},
+            "compile: a memory_plan's calls are",
+        ),
         ("in.mp4", "new.mp4", {"scratch": Path("/nowhere")}, "--scratch is /nowhere, and that is no folder"),
     ],
 )

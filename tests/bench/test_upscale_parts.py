@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.config_model import Model
 from bench.measure.costs import Prepared
 from bench.measure.networks import build
@@ -258,7 +258,7 @@ def test_the_traced_memory_is_that_of_a_real_call(
 ):
     """To the byte, or with the features of one frame more, which may wait elsewhere meanwhile."""
     plan = MemoryPlan(**fields, folder=tmp_path if fields.get("place") == "disk" else None)
-    backend = replace(BUILT_IN["cpu"], convolution=convolution)
+    backend = BUILT_IN["cpu"].replace(convolution=convolution)
     work = work_of(request_of(tmp_path, model=TINY, backend=backend), 16, 24)
     per_frame = work.features_bytes if plan.place == "disk" else work.storage_bytes
     traced = work.working_bytes(plan, frames) + len(plan.kept_frames(frames)) * per_frame
@@ -298,7 +298,7 @@ def test_the_traced_memory_is_that_of_a_real_call(
 def test_a_process_keeps_to_the_least_limit_that_works(
     tmp_path: Path, frames: int, height: int, width: int, convolution: str
 ):
-    backend = replace(BUILT_IN["cpu"], convolution=convolution)
+    backend = BUILT_IN["cpu"].replace(convolution=convolution)
     request = request_of(tmp_path, memory_limit_bytes=2**20, backend=backend)
     with pytest.raises(BadInput) as caught:
         work_of(request, height, width).plan(frames, limits_of(request, disk_bytes=2**40))

@@ -70,7 +70,7 @@ def test_what_is_written_out_is_what_was_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("warmup: 0", "warmup: -1", "grid.yaml:12: measure.warmup: should be from 0"),
+        ("warmup: 0", "warmup: -1", "grid.yaml:12: measure.warmup: should be a whole number from 0"),
         ("warmup: 0", "warmpu: 0", "grid.yaml:12: measure: unknown field 'warmpu' (did you mean 'warmup'?)"),
         ("from: cpu}", "from: gpu}", "grid.yaml:14: backends[0].from: should be 'cpu'"),
         ("  quick:\n    grid: {frames: [1]}\n    measure:\n      warmup: 0", "  quick: 3",

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from bench.grid import plan
-from bench.grid.backend_spec import BUILT_IN
+from bench.grid.backend import BUILT_IN
 from bench.grid.config import Model
 from bench.grid.plan import Cell
 from bench.measure import networks, workload
@@ -55,7 +54,7 @@ def test_the_network_measures_and_does_not_train():
 
 
 def test_prepare():
-    backend = replace(BUILT_IN["cpu"], dtype="bfloat16", memory_format="channels_last")
+    backend = BUILT_IN["cpu"].replace(dtype="bfloat16", memory_format="channels_last")
     network = workload.prepare(networks.build(TINY), backend, CPU)
     weight = network.get_parameter("upsampling.conv_hr.weight")
     assert weight.dtype is torch.bfloat16

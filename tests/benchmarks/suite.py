@@ -1,7 +1,7 @@
 """What the suite measures, from a grid of this project, and what it may be compared with."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -49,7 +49,12 @@ class Suite:
             model.setdefault("seed", DEFAULT_SEED)
         (item,) = (item for item in data["input"] if item["name"] == cell.input.name)
         item.pop("grid", None)
-        return {"model": {"seed": None, **model}, "input": item, "backend": asdict(cell.backend)}
+        backend = {
+            "name": cell.backend.name,
+            **cell.backend.settings,
+            "min_psnr_db": cell.backend.min_psnr_db,
+        }
+        return {"model": {"seed": None, **model}, "input": item, "backend": backend}
 
     def stages(self, cell: Cell) -> tuple[str, ...]:
         """The stages of the cell's network."""

@@ -17,7 +17,7 @@ def loaded(step: Step) -> Experiment:
 
 
 def roles(experiment: Experiment) -> dict[str, str]:
-    return {spec.name: spec.from_ or spec.name for spec in experiment.backends}
+    return {backend.name: backend.origin for backend in experiment.backends}
 
 
 @pytest.mark.parametrize("version", Version)
