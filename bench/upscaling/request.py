@@ -10,7 +10,7 @@ from bench.grid.rules import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
 from vsr_model.media import MediaInfo
-from vsr_model.media.writing import IMAGE_OPTIONS, VIDEO_ENCODERS
+from vsr_model.media.writing import IMAGE_OPTIONS, VIDEO_FORMATS
 
 if TYPE_CHECKING:
     from vsr_model.network import Facts
@@ -78,7 +78,7 @@ class Request:
     def check_files(self, info: MediaInfo, facts: "Facts") -> None:
         """Refuse files that do not go together."""
         output, kind = self.output, "an image" if info.kind == "image" else "a video"
-        suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_ENCODERS
+        suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_FORMATS
         if output.suffix.lower() not in suffixes:
             raise BadInput(
                 f"{info.path} is {kind}, and {output} must end in {', '.join(suffixes)} to hold {kind}."

@@ -17,7 +17,6 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media import (
     VideoWriter,
-    count_packets,
     inspect,
     iterate_frames,
     moving_texture,
@@ -297,8 +296,7 @@ def test_a_video_keeps_its_rate_aspect_and_colours(tmp_path: Path, suffix: str, 
     info = inspect(path)
     assert (info.height, info.width, info.frame_rate, info.notes) == (64, 96, rate, ())
     assert info.pixel_aspect == aspect
-    assert info.frame_count == (5 if suffix in (".mp4", ".mov") else None)
-    assert [count_packets(path), count_packets(path, 3)] == [5, 3]
+    assert info.frame_count == 5
     frames = list(iterate_frames(path))
     assert [f.time_s for f in frames] == pytest.approx([float(i / rate) for i in range(5)], abs=1e-3)
     assert max(patch_error(frame.image) for frame in frames) <= 3
@@ -318,16 +316,10 @@ def test_the_colour_tags_say_what_was_written(tmp_path: Path):
         assert abs(int(luma[12, 20]) - 63) <= 1
 
 
-def test_another_encoder_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    encoders = (("no-such-encoder", {}), writing._MPEG4)
-    monkeypatch.setitem(writing.VIDEO_ENCODERS, ".mp4", encoders)
-    monkeypatch.setitem(writing.VIDEO_ENCODERS, ".webm", (("no-such-encoder", {}),))
-    path = write(tmp_path / "a.mp4", [PATCHES] * 4, Fraction(30_000, 1001))
-    assert inspect(path).frame_rate == Fraction(30_000, 1001)
-    # MPEG-4 carries no matrix in its stream; the container's tag must do.
-    assert patch_error(read_image(path)) <= 5
-    with pytest.raises(BadInput, match=r"allowed are .mp4, .mov, .mkv\."):
-        VideoWriter(tmp_path / "a.webm", frame_rate=RATE, height=4, width=4)
+def test_a_missing_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(writing.VIDEO_FORMATS, ".mp4", ("mp4", "no-such-encoder", {}))
+    with pytest.raises(BadInput, match="needs the encoder no-such-encoder, which this PyAV"):
+        write(tmp_path / "a.mp4", [PATCHES])
 
 
 def test_variable_times_are_kept(tmp_path: Path):

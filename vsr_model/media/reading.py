@@ -11,7 +11,7 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media.info import MediaInfo, existing_file
 from vsr_model.media.pictures import inspect_picture, open_picture, picture_rgb, picture_times
-from vsr_model.media.videos import decoded, frame_rate, frame_rgb, inspect_video, open_video, shown_packets
+from vsr_model.media.videos import decoded, frame_rate, frame_rgb, inspect_video, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,6 @@ def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = Non
     if stride < 1 or (limit is not None and limit < 0):
         raise BadInput(f"stride is {stride} and limit {limit}, and at least 1 and 0 are allowed.")
     return islice(_frames(existing_file(path), stride), limit)
-
-
-def count_packets(path: Path, limit: int | None = None) -> int:
-    """Estimate the number of frames of a video, at most `limit`, by reading the file.
-
-    It is for containers that state no count. Nothing is decoded: a video that is damaged, or whose packets
-    hold no frame or several, has another number. Raises BadInput for damage that shows without decoding.
-    """
-    with open_video(path) as (container, stream):
-        return sum(1 for _ in islice(shown_packets(container, stream), limit))
 
 
 def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:

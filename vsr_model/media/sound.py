@@ -53,7 +53,6 @@ class Sound:
     """
 
     def __init__(self, source: Path, target: OutputContainer) -> None:
-        self._broken_off = False
         source = existing_file(source)
         zero_s = _first_shown_s(source)
         with refusing(source), ExitStack() as stack:
@@ -72,19 +71,14 @@ class Sound:
     ) -> "Generator[tuple[Fraction, _Track, Packet[AudioStream]]]":
         """Yield packets in the order stored, each with its start on the target's clock and its track."""
         ends_s: dict[int, Fraction] = {}
-        try:
-            for packet in source.demux(*source.streams.audio) if self._tracks else ():
-                if packet.size == 0:  # the last of a stream
-                    continue
-                index = packet.stream_index
-                ticks = packet.pts if packet.pts is not None else packet.dts
-                start_s = (
-                    ends_s.get(index, Fraction(0)) if ticks is None else ticks * packet.time_base - zero_s
-                )
-                ends_s[index] = start_s + (packet.duration or 0) * packet.time_base
-                yield start_s, self._tracks[index], cast("Packet[AudioStream]", packet)
-        except av.FFmpegError:
-            self._broken_off = True
+        for packet in source.demux(*source.streams.audio) if self._tracks else ():
+            if packet.size == 0:  # the last of a stream
+                continue
+            index = packet.stream_index
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            start_s = ends_s.get(index, Fraction(0)) if ticks is None else ticks * packet.time_base - zero_s
+            ends_s[index] = start_s + (packet.duration or 0) * packet.time_base
+            yield start_s, self._tracks[index], cast("Packet[AudioStream]", packet)
 
     def write_until(self, time_s: Fraction) -> None:
         """Write packets that start up to `time_s`, as far as they are stored in that order."""
@@ -113,10 +107,7 @@ class Sound:
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user on sound that is missing so far."""
         lost = sum(track.lost_packets for track in self._tracks.values())
-        notes = [f"Damaged sound was left out: {lost} of its packets."] if lost else []
-        if self._broken_off:
-            notes.append("The sound breaks off where the input is damaged.")
-        return tuple(notes)
+        return (f"Damaged sound was left out: {lost} of its packets.",) if lost else ()
 
     def close(self) -> None:
         """Close the source. Can be called twice."""
@@ -158,32 +149,18 @@ class _Track:
         # In Matroska two packets may have the same time, rounded.
         self._least_step = 0 if target.format.flags & cast(int, Flags.ts_nonstrict.value) else 1
         self._last_pts: int | None = None
-        self._tick_s = cast(Fraction, source.time_base)
         self._preroll_s = Fraction(0)
         if target.format.name in _WITH_EDIT_LISTS:
             self._preroll_s = _PREROLL_S
         elif "matroska" in source.container.format.name:
-            self._preroll_s = max(-(source.start_time or 0) * self._tick_s, Fraction(0))
-        context = source.codec_context
-        self._frame_s = (
-            Fraction(context.frame_size, context.sample_rate) if context.sample_rate else Fraction(0)
-        )
-        self._next_s: Fraction | None = None
+            self._preroll_s = max(-(source.start_time or 0) * cast(Fraction, source.time_base), Fraction(0))
 
     def put(self, packet: "Packet[AudioStream]", start_s: Fraction) -> None:
         """Write the source's next packet, which starts at `start_s`."""
-        # A source with a coarse clock states times that jitter, which a finer one must not repeat: packets
-        # follow each other by their samples where that is what the source says, rounded.
         duration_s = (packet.duration or 0) * packet.time_base
-        if abs(duration_s - self._frame_s) < self._tick_s:
-            duration_s = self._frame_s
-        if self._next_s is not None and abs(start_s - self._next_s) <= self._tick_s:
-            start_s = self._next_s
-        self._next_s = start_s + duration_s
-        if start_s < 0 and self._next_s <= -self._preroll_s:
+        if start_s < 0 and start_s + duration_s < -self._preroll_s:
             return
         time_base = cast(Fraction, self._stream.time_base)  # there since the header
-        # Halves rounded up, all of them: packets that follow without a gap must go on doing so.
         pts = floor(start_s / time_base + Fraction(1, 2))
         if self._last_pts is not None and pts < self._last_pts + self._least_step:
             self.lost_packets += 1

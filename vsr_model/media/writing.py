@@ -34,25 +34,21 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
 """Options by suffix of picture: lossless, or JPEG of high quality with full chroma."""
 
 _X264 = ("libx264", {"crf": "14", "preset": "medium"})
-_MPEG4 = ("mpeg4", {"qmin": "2", "qmax": "2", "b": "100M"})
-_FFV1 = ("ffv1", {"level": "3"})
 _VP9 = ("libvpx-vp9", {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "4"})
-VIDEO_ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
-    ".mp4": (_X264, _MPEG4),
-    ".mov": (_X264, _MPEG4),
-    ".mkv": (_X264, _FFV1),
-    ".webm": (_VP9,),
+VIDEO_FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
+    ".mp4": ("mp4", *_X264),
+    ".mov": ("mov", *_X264),
+    ".mkv": ("matroska", *_X264),
+    ".webm": ("webm", *_VP9),
 }
-"""Encoders of near-transparent quality by suffix of video, best first."""
+"""Container, encoder and options of near-transparent quality by suffix of video."""
 
-_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}  # as FFmpeg names them
 # FFmpeg keeps packets until every track has a later one, ten seconds at most, which of a large video without
 # sound at its end is much memory; packets come in order here. The index of mp4 stays at the end: what is
 # played from a disk needs it nowhere else, and moving it would write an hour's video twice.
 _MUXER_OPTIONS = {"max_interleave_delta": "1000000"}
 
-# MPEG-4 part 2 allows no finer clock, and this one holds 24, 25, 30, 50 and 60 per second, and their
-# 1000/1001 relatives, exactly.
+# A clock that holds 24, 25, 30, 50 and 60 per second, and their 1000/1001 relatives, exactly.
 _TICKS_PER_S = 60_000
 
 # ITU-R BT.709: the weights of red, green and blue in luma.
@@ -99,7 +95,7 @@ def write_image(
 class VideoWriter:
     """A video file, written frame by frame inside a `with` block.
 
-    H.264 where PyAV has x264, 4:2:0, BT.709 limited range and tagged so, which is what players expect.
+    H.264 (VP9 in WebM), 4:2:0, BT.709 limited range and tagged so, which is what players expect.
     `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and nothing is to be cropped or
     padded silently. Frames follow each other at `frame_rate` unless times are given. Pixels are
     `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never if the
@@ -142,7 +138,12 @@ class VideoWriter:
             )
         self.frame_rate = Fraction(frame_rate).limit_denominator(_TICKS_PER_S)
         self.height, self.width = height, width
-        self._encoder, self._options = _best_encoder(self.path)
+        suffix = self.path.suffix
+        if suffix.lower() not in VIDEO_FORMATS:
+            raise BadInput(f"{path} has the suffix '{suffix}', and allowed are {', '.join(VIDEO_FORMATS)}.")
+        self._format, self._encoder, self._options = VIDEO_FORMATS[suffix.lower()]
+        if self._encoder not in av.codecs_available:
+            raise BadInput(f"{path} needs the encoder {self._encoder}, which this PyAV is built without.")
         # A multiple of the rate's numerator, so that a frame period is a whole number of ticks.
         ticks = self.frame_rate.numerator * max(1, _TICKS_PER_S // self.frame_rate.numerator)
         self._time_base = Fraction(1, ticks)
@@ -157,9 +158,8 @@ class VideoWriter:
     def __enter__(self) -> Self:
         with self._refusing(), ExitStack() as stack:
             partial = stack.enter_context(appearing(self.path, rehearsal=self._rehearsal))
-            kind = _CONTAINERS[self.path.suffix.lower()]
             container = stack.enter_context(
-                av.open(f"file:{partial}", "w", format=kind, container_options=_MUXER_OPTIONS)
+                av.open(f"file:{partial}", "w", format=self._format, container_options=_MUXER_OPTIONS)
             )
             stream = container.add_stream(self._encoder, rate=self.frame_rate, options=self._options)
             assert isinstance(stream, VideoStream)
@@ -254,17 +254,6 @@ class VideoWriter:
             with suppress(av.FFmpegError, OSError):  # of the trailer, where the disk is full already
                 self._stack.__exit__(kind, error, trace)
         self._container = self._stream = None
-
-
-def _best_encoder(path: Path) -> tuple[str, dict[str, str]]:
-    best = {
-        suffix: next((encoder for encoder in encoders if encoder[0] in av.codecs_available), None)
-        for suffix, encoders in VIDEO_ENCODERS.items()
-    }
-    if (found := best.get(path.suffix.lower())) is None:
-        suffixes = ", ".join(suffix for suffix, encoder in best.items() if encoder is not None)
-        raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {suffixes}.")
-    return found
 
 
 def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
