@@ -1,10 +1,13 @@
-"""Memory that enlarging a file takes, and the plan that keeps to its limits."""
+"""Memory and disk space that enlarging a file takes, and the plan that keeps to their limits."""
 
 import ctypes
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Final
 
+import psutil
 import torch
 
 from bench.grid.backend import MEMORY_PLAN_NAMES, MemoryPlanSpec
@@ -12,7 +15,7 @@ from bench.machine import host_memory
 from bench.machine.host import allowed_cores
 from bench.measure import backends
 from bench.measure.costs import Prepared, streamed
-from bench.upscaling.disk import in_memory, spooled_bytes
+from bench.units import BYTES, with_unit
 from bench.upscaling.request import Request
 from vsr_model.convolutions.winograd.kernel import release_scratch
 from vsr_model.errors import BadInput
@@ -20,12 +23,20 @@ from vsr_model.media import MediaInfo
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
+from vsr_model.streaming.spool import spool_frame_bytes
 
 _SHARE_OF_HOST: Final = 0.8
 """Share of the available memory that is the limit if none is given."""
 
 _SHARE_OF_DEVICE: Final = 0.9
 """Share of a GPU's memory that is the limit if none is given: its driver and other programs hold some."""
+
+_VIDEO_BITS_PER_PIXEL: Final = 0.5
+"""Size of ordinary footage from the project's encoders; grain takes more, drawings less."""
+
+_IMAGE_BYTES_PER_PIXEL: Final = 3
+
+_IN_MEMORY: Final = ("tmpfs", "ramfs")  # file systems
 
 _MIB: Final = 2**20
 _PIXEL_BYTES: Final = 3 * 4  # RGB in float32
@@ -92,7 +103,7 @@ class Work:
     def __init__(self, request: Request, info: MediaInfo, network: Network) -> None:
         """`network` is on the CPU, and stays as it is. Looks at the request's scratch folder."""
         self._request, self._info, self._network = request, info, network
-        self._scratch_in_memory = in_memory(request.scratch_folder)
+        self._scratch_in_memory = is_in_memory(request.scratch_folder)
         self._cores = len(allowed_cores())
         self._traced: dict[tuple[MemoryPlan, int], int] = {}
         prepared = self._prepared().network
@@ -125,8 +136,23 @@ class Work:
             host_bytes += 0 if plan.place == "disk" else kept_frames * self.storage_bytes
         host_bytes = round((_LOOSE if self._request.memory_limit_bytes is None else 1) * host_bytes)
         if self._scratch_in_memory:
-            host_bytes += spooled_bytes(self._info, frames) + disk_bytes
+            host_bytes += self.spooled_bytes(frames) + disk_bytes
         return Needs(device_bytes=device_bytes, host_bytes=host_bytes, disk_bytes=disk_bytes)
+
+    def spooled_bytes(self, frames: int) -> int:
+        """Return the bytes that decoded frames take in the spool."""
+        info = self._info
+        return frames * spool_frame_bytes(height=info.height, width=info.width, eight_bit=info.eight_bit)
+
+    def output_bytes(self, frames: int) -> int:
+        """Estimate the bytes of the output."""
+        pixels, info = frames * self._output_pixels, self._info
+        if info.kind == "image":
+            return _IMAGE_BYTES_PER_PIXEL * pixels
+        size = round(_VIDEO_BITS_PER_PIXEL / 8 * pixels)
+        if self._request.sound and info.has_audio:  # at most the file's size, or its share
+            size += round(info.path.stat().st_size * frames / max(frames, info.frame_count or 0))
+        return size
 
     @property
     def _output_pixels(self) -> int:
@@ -166,6 +192,19 @@ class Work:
     def _prepared(self) -> Prepared:
         return Prepared.of(self._network, self._request.backend, torch.device("meta"))
 
+    def plan_for(self, frames: int, *, spool_frames: int = 0) -> tuple[MemoryPlan, Needs]:
+        """Return the plan for a number of frames, and what it takes.
+
+        The spool still needs the space of `spool_frames`. Raises BadInput if memory or a disk is too small.
+        """
+        room_bytes = room_for_features(
+            self._request,
+            spool_bytes=self.spooled_bytes(spool_frames),
+            output_bytes=self.output_bytes(frames),
+        )
+        plan = self.plan(frames, limits_of(self._request, room_bytes))
+        return plan, self.needs(plan, frames)
+
     def plan(self, frames: int, limits: Needs) -> MemoryPlan:
         """Return the first plan within the limits, or the one that the request names.
 
@@ -201,6 +240,43 @@ def limits_of(request: Request, disk_bytes: int) -> Needs:
         index = backends.device_of(request.backend).torch_device.index
         device_bytes = round(_SHARE_OF_DEVICE * backends.describe_devices()["devices"][index]["memory_bytes"])
     return Needs(host_bytes=host_bytes, device_bytes=device_bytes or 0, disk_bytes=max(0, disk_bytes))
+
+
+def room_for_features(request: Request, *, spool_bytes: int, output_bytes: int) -> int:
+    """Return the bytes that the scratch folder's disk has left beside the decoded frames and the output.
+
+    Raises BadInput where a disk does not hold those.
+    """
+    scratch, output = request.scratch_folder, request.output.parent
+    if _is_same_disk(scratch, output):
+        wanted = {scratch: (spool_bytes + output_bytes, "decoded frames and the output")}
+    else:
+        wanted = {scratch: (spool_bytes, "decoded frames"), output: (output_bytes, "the output")}
+    for folder, (size, purpose) in wanted.items():
+        if size > free_bytes(folder):
+            raise BadInput(
+                f"{request.source} needs about {with_unit(size, BYTES)} for {purpose} in {folder}, whose disk"
+                f" has {with_unit(free_bytes(folder), BYTES)} left; free some, or name a folder on another"
+                " disk (--scratch is for all but the output)."
+            )
+    return free_bytes(scratch) - wanted[scratch][0]
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes of a folder's disk."""
+    return shutil.disk_usage(folder).free
+
+
+def _is_same_disk(folder: Path, other: Path) -> bool:
+    return folder.stat().st_dev == other.stat().st_dev
+
+
+def is_in_memory(folder: Path) -> bool:
+    """Tell whether files in a folder take memory, as in tmpfs; False if that is unknown."""
+    where = folder.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if where.is_relative_to(part.mountpoint)]
+    nearest = max(mounts, key=lambda part: len(Path(part.mountpoint).parts), default=None)
+    return nearest is not None and nearest.fstype in _IN_MEMORY
 
 
 def give_back_at_once() -> None:

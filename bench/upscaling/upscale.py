@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.measure import backends, networks, workload
 from bench.process.interrupts import held_back
 from bench.units import BYTES, significant, with_unit
-from bench.upscaling import disk, memory
+from bench.upscaling import memory
 from bench.upscaling.output import Output
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Listener, Progress
 from bench.upscaling.request import Request, identity_of
@@ -76,15 +76,15 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     expected = info.frame_count or request.frames or 1
     expected = min(expected, request.frames or expected)
     network = networks.build(request.model)
-    job = _Job(request, info, facts.scale, memory.Work(request, info, network), listener)
-    job.plan_for(expected, spool_frames=expected)
+    work = memory.Work(request, info, network)
+    work.plan_for(expected, spool_frames=expected)
     with _ObservedSpool(info, request.scratch_folder, expected, listener) as spool:
-        times_s, is_cut = job.read_into(spool, expected)
+        times_s, is_cut = _read(request, info, spool, expected, listener)
         frames = len(times_s)
         output.check_times(times_s)
-        plan, needs = job.plan_for(frames)
+        plan, needs = work.plan_for(frames)
         with output.opened(times_s, cut=is_cut) as write:
-            clamped_share = job.enlarge(network, spool, plan, needs, write)
+            clamped_share = _enlarge(request, network, spool, plan, needs, write, listener)
             listener(Progress(doing=FINISHING, done=frames, total=frames))
     return Upscaled(
         output=request.output,
@@ -103,89 +103,70 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     )
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A request whose file has been looked at."""
+def _read(
+    request: Request, info: MediaInfo, spool: FrameSpool, expected: int, listener: Listener
+) -> tuple[list[float], bool]:
+    """Decode the file, or its first frames; return when each is shown, and whether there are more.
 
-    request: Request
-    info: MediaInfo
-    scale: int
-    work: memory.Work
-    listener: Listener
-
-    def plan_for(self, frames: int, *, spool_frames: int = 0) -> tuple[MemoryPlan, memory.Needs]:
-        """Return the plan for a number of frames, and the memory that it takes.
-
-        The spool still needs the space of `spool_frames`. Raises BadInput if memory or a disk is too small.
-        """
-        room_bytes = disk.room_for_features(
-            self.request,
-            spool_bytes=disk.spooled_bytes(self.info, spool_frames),
-            output_bytes=disk.output_bytes(self.info, self.scale, frames, sound=self.request.sound),
-        )
-        plan = self.work.plan(frames, memory.limits_of(self.request, room_bytes))
-        return plan, self.work.needs(plan, frames)
-
-    def read_into(self, spool: FrameSpool, expected: int) -> tuple[list[float], bool]:
-        """Decode the file, or its first frames; return when each is shown, and whether there are more.
-
-        Raises BadInput for a damaged file, and for frames that change their size or depth.
-        """
-        info, limit = self.info, self.request.frames
-        times_s: list[float] = []
-        is_cut = False
-        for frame in iterate_frames(info.path, limit=None if limit is None else limit + 1):
-            if len(times_s) == limit:
-                is_cut = True
-                break
-            if frame.image.shape[1:] != (info.height, info.width):
-                raise BadInput(
-                    f"{info.path} changes its size after {len(times_s)} frames, and all must have the same."
-                )
-            try:
-                spool.write(frame.image[None])
-            except ValueError as error:  # deeper than the first
-                raise BadInput(
-                    f"{info.path} changes its depth after {len(times_s)} frames, and all must have the same."
-                ) from error
-            times_s.append(frame.time_s)
-            self.listener(Progress(doing=READING, done=len(times_s), total=max(expected, len(times_s))))
-        if info.guessed_times:
-            times_s = [time_s - min(times_s) for time_s in sorted(times_s)]
-        return times_s, is_cut
-
-    def enlarge(
-        self,
-        network: Network,
-        spool: FrameSpool,
-        plan: MemoryPlan,
-        needs: memory.Needs,
-        write: Callable[[Tensor, int], float],
-    ) -> float:
-        """Have every frame of the spool written, enlarged, and return the share of values clamped."""
-        backend, frames = self.request.backend, spool.shape[1]
+    Raises BadInput for a damaged file, and for frames that change their size or depth.
+    """
+    limit = request.frames
+    times_s: list[float] = []
+    is_cut = False
+    for frame in iterate_frames(info.path, limit=None if limit is None else limit + 1):
+        if len(times_s) == limit:
+            is_cut = True
+            break
+        changed = "size" if frame.image.shape[1:] != (info.height, info.width) else ""
         try:
-            with backends.applied(backend):
-                device = backends.device_of(backend).torch_device
-                network = workload.prepare(network, backend, device)
-                assert isinstance(network, BasicVSR)
-                outputs = cast("Generator[Tensor]", upscale_frames(network, spool, plan))
-                clamped = 0.0
-                with closing(outputs), _one_thread() as thread:
-                    for done, share in enumerate(_written(outputs, write, thread), start=1):
-                        clamped += share
-                        self.listener(Progress(doing=UPSCALING, done=done, total=frames))
-                return clamped / frames
-        except Exception as error:
-            if not backends.is_out_of_memory(error):
-                raise
-            option, size = "--memory-limit", needs.host_bytes
-            if backend.is_cuda:
-                option, size = "--device-memory-limit", needs.device_bytes
+            if not changed:
+                spool.write(frame.image[None])
+        except ValueError:  # deeper than the first
+            changed = "depth"
+        if changed:
             raise BadInput(
-                f"{self.info.path} ran out of memory, of which about {with_unit(size, BYTES)} were thought to"
-                f" be enough; set {option} below that."
-            ) from error
+                f"{info.path} changes its {changed} after {len(times_s)} frames, and all must have the same."
+            )
+        times_s.append(frame.time_s)
+        listener(Progress(doing=READING, done=len(times_s), total=max(expected, len(times_s))))
+    if info.guessed_times:
+        times_s = [time_s - min(times_s) for time_s in sorted(times_s)]
+    return times_s, is_cut
+
+
+def _enlarge(
+    request: Request,
+    network: Network,
+    spool: FrameSpool,
+    plan: MemoryPlan,
+    needs: memory.Needs,
+    write: Callable[[Tensor, int], float],
+    listener: Listener,
+) -> float:
+    """Write every frame of the spool, enlarged, and return the share of values that were clamped."""
+    backend, frames = request.backend, spool.shape[1]
+    try:
+        with backends.applied(backend):
+            device = backends.device_of(backend).torch_device
+            network = workload.prepare(network, backend, device)
+            assert isinstance(network, BasicVSR)
+            outputs = cast("Generator[Tensor]", upscale_frames(network, spool, plan))
+            clamped = 0.0
+            with closing(outputs), _one_thread() as thread:
+                for done, share in enumerate(_written(outputs, write, thread), start=1):
+                    clamped += share
+                    listener(Progress(doing=UPSCALING, done=done, total=frames))
+            return clamped / frames
+    except Exception as error:
+        if not backends.is_out_of_memory(error):
+            raise
+        option, size = "--memory-limit", needs.host_bytes
+        if backend.is_cuda:
+            option, size = "--device-memory-limit", needs.device_bytes
+        raise BadInput(
+            f"{request.source} ran out of memory, of which about {with_unit(size, BYTES)} were thought to"
+            f" be enough; set {option} below that."
+        ) from error
 
 
 class _ObservedSpool(FrameSpool):

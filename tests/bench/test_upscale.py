@@ -20,7 +20,7 @@ from bench.grid.backend import BUILT_IN, CPU
 from bench.grid.config_model import Model
 from bench.measure.backends import unavailable
 from bench.measure.networks import build
-from bench.upscaling import disk, memory
+from bench.upscaling import memory
 from bench.upscaling import upscale as subject
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
 from bench.upscaling.request import Request
@@ -398,7 +398,7 @@ def test_free_memory_is_the_default_limit(folder: Path, model: Model, monkeypatc
 
 
 def test_a_disk_without_room_is_refused_first(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(disk, "free_bytes", lambda _folder: 2**14)
+    monkeypatch.setattr(memory, "free_bytes", lambda _folder: 2**14)
     message = refused(folder, "in.mp4", "new.mp4", model)
     assert " for decoded frames and the output in " in message
     assert "whose disk has 16.0 KiB left; free some, or name a folder on another disk" in message

@@ -19,7 +19,7 @@ from bench.grid.backend import BUILT_IN
 from bench.grid.config_model import Model
 from bench.measure.costs import Prepared
 from bench.measure.networks import build
-from bench.upscaling import disk, memory
+from bench.upscaling import memory
 from bench.upscaling.memory import OUTPUTS_WAITING, Needs, Work, limits_of
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import _one_thread, _written, upscale
@@ -165,7 +165,7 @@ def test_the_first_plan_within_the_limits_is_taken(
     plan: MemoryPlan,
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1}, raising=False)
-    monkeypatch.setattr(memory, "in_memory", lambda _folder: False)  # as /tmp is on some machines
+    monkeypatch.setattr(memory, "is_in_memory", lambda _folder: False)  # as /tmp is on some machines
     request = request_of(tmp_path, memory_limit_bytes=gibibytes * 2**30)
     work = work_of(request)
     chosen = work.plan(frames, limits_of(request, disk_bytes))
@@ -207,26 +207,26 @@ def test_the_refusal_names_the_least_that_works(
 
 
 def test_disks_are_checked_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(disk, "free_bytes", lambda _folder: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda _folder: 1000)
     (tmp_path / "scratch").mkdir()
     request = request_of(tmp_path, scratch=tmp_path / "scratch")
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "_same_disk", lambda folder, other: folder == other)
-        assert disk.room_for_features(request, spool_bytes=900, output_bytes=800) == 100
+        patched.setattr(memory, "_is_same_disk", lambda folder, other: folder == other)
+        assert memory.room_for_features(request, spool_bytes=900, output_bytes=800) == 100
     with pytest.raises(
         BadInput, match=r"needs about 1.66 KiB for decoded frames and the output in .*scratch,"
     ):
-        disk.room_for_features(request, spool_bytes=900, output_bytes=800)
+        memory.room_for_features(request, spool_bytes=900, output_bytes=800)
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
 def test_a_scratch_folder_in_memory_counts_as_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert disk.in_memory(Path("/dev/shm"))
-    assert not disk.in_memory(Path("/proc"))
+    assert memory.is_in_memory(Path("/dev/shm"))
+    assert not memory.is_in_memory(Path("/proc"))
     plan = MemoryPlan(place="disk", folder=tmp_path)
     held = []
     for in_memory in (False, True):
-        monkeypatch.setattr(memory, "in_memory", lambda _folder, in_memory=in_memory: in_memory)
+        monkeypatch.setattr(memory, "is_in_memory", lambda _folder, in_memory=in_memory: in_memory)
         held.append(work_of(request_of(tmp_path, memory_limit_bytes=1)).needs(plan, 100).host_bytes)
     assert held[1] - held[0] == 100 * 180 * 320 * 3 + 99 * 64 * 4 * 180 * 320
 
