@@ -6,16 +6,15 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vsr_model.errors import BadInput
-from vsr_model.network import Facts, Network, Replacement
+from vsr_model.network import Facts
 
 # What training code wraps a network in, as a nested dict or as a prefix of every name. Averaged weights are
 # what the papers evaluate, so they are preferred to the raw ones beside them.
@@ -32,37 +31,10 @@ _NOT_NETWORK: Final = re.compile(
 # In torch's messages on a class or a function that is neither a tensor's nor a plain container's.
 _REFUSED: Final = re.compile(r"(?i)unsupported (?:global|class)|arbitrary class|unrecognized function")
 
+_NO_FACTS: Final = Facts(title="", source="", stages={})  # of a module that is no network: names are its own
+
 _SHOWN: Final = 5  # names of each kind in an error message, before "and n more"
 _MAX_NAME: Final = 90  # characters of a name and its shape in an error message
-
-
-@dataclass(frozen=True)
-class Naming:
-    """The names of a network's tensors in files."""
-
-    rules: tuple[tuple[re.Pattern[str], Replacement], ...] = ()
-    optional: re.Pattern[str] | None = None
-    ignored: re.Pattern[str] | None = None
-    parts: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, model: nn.Module | type[Network]) -> Self:
-        """Return that of a network, from its facts; of any other module the names are its own."""
-        facts = getattr(model, "facts", None)
-        if not isinstance(facts, Facts):
-            return cls()
-        return cls(
-            rules=tuple((re.compile(pattern), replacement) for pattern, replacement in facts.names),
-            optional=None if facts.optional is None else re.compile(facts.optional),
-            ignored=None if facts.ignored is None else re.compile(facts.ignored),
-            parts=facts.parts,
-        )
-
-    def own_name(self, name: str) -> str:
-        """Return what the network calls a tensor that another project calls `name`; its own names stay."""
-        for pattern, replacement in self.rules:
-            name = pattern.sub(replacement, name)
-        return name
 
 
 def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, Any]) -> None:
@@ -82,13 +54,22 @@ def load_checkpoint(model: nn.Module, source: str | os.PathLike[str] | Mapping[s
         label, content = "The state dict", source
     else:
         label, content = os.fspath(source), _read(Path(source))
-    naming = Naming.of(model)
+    facts = getattr(model, "facts", None)
+    if not isinstance(facts, Facts):
+        facts = _NO_FACTS
     targets = model.state_dict(keep_vars=True)
-    tensors, unexpected = _select(content, targets, naming)
-    _check_fit(label, targets, tensors, unexpected, naming)
+    tensors, unexpected = _select(content, targets, facts)
+    _check_fit(label, targets, tensors, unexpected, facts)
     with torch.no_grad():
         for name, tensor in tensors.items():
             targets[name].copy_(tensor)
+
+
+def _own_name(name: str, facts: Facts) -> str:
+    """Return the network's name for a tensor that another project calls `name`; its own names stay."""
+    for pattern, replacement in facts.names:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -137,7 +118,7 @@ def _check_file(path: Path) -> None:
 
 
 def _select(
-    content: Mapping[str, Any], targets: Mapping[str, Tensor], naming: Naming
+    content: Mapping[str, Any], targets: Mapping[str, Tensor], facts: Facts
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the network's tensors by its own names, and those under the same wrapper that are not in it."""
     groups: dict[tuple[str, ...], dict[str, Tensor]] = {}
@@ -146,23 +127,23 @@ def _select(
         while path[last] in _WRAPPERS and last < len(path) - 1:
             last += 1
         # A network may have a submodule of a wrapper's name.
-        depths = (depth for depth in range(last) if naming.own_name(".".join(path[depth:])) in targets)
+        depths = (depth for depth in range(last) if _own_name(".".join(path[depth:]), facts) in targets)
         depth = next(depths, last)
         groups.setdefault(path[:depth], {})[".".join(path[depth:])] = tensor
 
     def preference(wrappers: tuple[str, ...]) -> tuple[bool, bool, bool, int]:
-        known = sum(naming.own_name(name) in targets for name in groups[wrappers])
+        known = sum(_own_name(name, facts) in targets for name in groups[wrappers])
         return known > 0, not _AVERAGED.isdisjoint(wrappers), not _NETWORK.isdisjoint(wrappers), known
 
     best = max(groups, key=preference, default=())
     tensors: dict[str, Tensor] = {}
     unexpected: dict[str, Tensor] = {}
     for name, tensor in groups.get(best, {}).items():
-        known_as = naming.own_name(name)
+        known_as = _own_name(name, facts)
         # Twice, in two namings: the second is one too many.
         if known_as in targets and known_as not in tensors:
             tensors[known_as] = tensor
-        elif not _NOT_NETWORK.match(name) and not (naming.ignored and naming.ignored.search(name)):
+        elif not _NOT_NETWORK.match(name) and not (facts.ignored and re.search(facts.ignored, name)):
             unexpected[name] = tensor
     return tensors, unexpected
 
@@ -191,47 +172,38 @@ def _check_fit(
     targets: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     unexpected: Mapping[str, Tensor],
-    naming: Naming,
+    facts: Facts,
 ) -> None:
     if not tensors and not unexpected:
         raise BadInput(f"{label} holds no weights.")
     only = next(
-        (part for part in naming.parts if not unexpected and all(name.startswith(part) for name in tensors)),
+        (part for part in facts.parts if not unexpected and all(name.startswith(part) for name in tensors)),
         "",
     )
-    missing = {
-        name: tensor
-        for name, tensor in targets.items()
-        if name not in tensors
-        and name.startswith(only)
-        and not (naming.optional and naming.optional.search(name))
-        and not name.endswith("num_batches_tracked")  # which normalisation counts, and never reads here
+    problems: dict[str, list[str]] = {
+        "missing": [
+            f"{name} {tuple(tensor.shape)}"
+            for name, tensor in targets.items()
+            if name not in tensors
+            and name.startswith(only)
+            and not (facts.optional and re.search(facts.optional, name))
+            and not name.endswith("num_batches_tracked")  # which normalisation counts, and never reads here
+        ],
+        "unexpected": [f"{name} {tuple(tensor.shape)}" for name, tensor in unexpected.items()],
+        "wrongly shaped": [],
+        "not dense numbers of the model's kind": [],
+        "with values that are not finite": [],
     }
-    misshapen = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(targets[name].shape)}"
-        for name, tensor in tensors.items()
-        if tensor.shape != targets[name].shape
-    ]
-    unusable = [name for name, tensor in tensors.items() if not _is_plain(tensor, targets[name].dtype)]
-    wild = [
-        name
-        for name, tensor in tensors.items()
-        # Of another shape it may be of any size: a few values, repeated without end.
-        if tensor.shape == targets[name].shape
-        and name not in unusable
-        and not _is_finite(tensor, targets[name].dtype)
-    ]
-    complaints = [
-        f"{what}: {_listed(names)}"
-        for what, names in (
-            ("missing", [f"{name} {tuple(tensor.shape)}" for name, tensor in missing.items()]),
-            ("unexpected", [f"{name} {tuple(tensor.shape)}" for name, tensor in unexpected.items()]),
-            ("wrongly shaped", misshapen),
-            ("not dense numbers of the model's kind", unusable),
-            ("with values that are not finite", wild),
-        )
-        if names
-    ]
+    for name, tensor in tensors.items():
+        target = targets[name]
+        if tensor.shape != target.shape:  # of any size, perhaps: a few values, repeated without end
+            shapes = f"{name} {tuple(tensor.shape)} instead of {tuple(target.shape)}"
+            problems["wrongly shaped"].append(shapes)
+        elif not _is_plain(tensor, target.dtype):
+            problems["not dense numbers of the model's kind"].append(name)
+        elif not tensor.to(target.dtype).isfinite().all():
+            problems["with values that are not finite"].append(name)
+    complaints = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if complaints:
         raise BadInput(f"{label} does not fit the model; {'; '.join(complaints)}.")
 
@@ -244,11 +216,6 @@ def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
         and not tensor.is_quantized
         and (tensor.is_floating_point() if dtype.is_floating_point else tensor.dtype == dtype)
     )
-
-
-def _is_finite(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Tell whether every value is finite in the model's type."""
-    return bool(tensor.to(dtype).isfinite().all())
 
 
 def _listed(names: list[str]) -> str:
