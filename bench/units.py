@@ -44,6 +44,9 @@ BYTE_RATES: Final = (
 )
 """Powers of ten, as bandwidths are given."""
 
+LONGEST: Final = 1e9
+"""From here on, and below its inverse, a number has an exponent."""
+
 _SIZES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE: Final = re.compile(
     r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.IGNORECASE | re.ASCII
@@ -70,11 +73,16 @@ def unit_for(values: Iterable[float], units: tuple[Unit, ...] = SECONDS) -> Unit
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Format a number with so many significant digits, without an exponent; whole digits are kept."""
+    """Format a number with so many significant digits; whole digits are kept.
+
+    It has an exponent where those would be a long row: `1.23e+300`, as of a journal that was not measured.
+    """
     if not math.isfinite(value):
         return "∞" if value > 0 else "−∞" if value < 0 else "–"
     if value == 0:
         return "0"
+    if not 1 / LONGEST <= abs(value) < LONGEST:
+        return f"{value:.{digits - 1}e}"
     # Rounding first: 9.999 has two digits more before the point than its logarithm says.
     rounded = float(f"{value:.{digits - 1}e}")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))

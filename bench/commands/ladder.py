@@ -9,8 +9,7 @@ from bench.commands import console
 from bench.commands.options import FilterOption, OutputOption, ResumeOption, SetOption, VariantOption
 from bench.commands.run import measured, print_outcome, status_of
 from bench.grid.config import Experiment
-from bench.reporting.ladder_files import ladders_of
-from bench.reporting.ladder_section import doubts, in_a_sentence, step_columns
+from bench.reporting.ladder import doubts, in_a_sentence, ladders_of, step_columns
 from bench.results.run_folder import RunFolder
 from vsr_model.errors import BadInput
 from vsr_model.one_line import visible

@@ -22,9 +22,10 @@ from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import CellRecord, Journal, Status, append_ceiling, read_ceilings, worst_status
-from bench.reporting.ladder_files import write_ladder
+from bench.reporting import page
+from bench.reporting.ladder import ladder_images, write_ladder
 from bench.reporting.rendering import Pages
-from bench.reporting.report import unfinished, view_of, write_report
+from bench.reporting.runs import ReportedRun, together
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, default_path, is_begun
 from bench.tuning.tuned import notes as tuned_notes
 
@@ -305,32 +306,20 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     plots = write_plots(
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
-    ladder = write_ladder(folder)
-    images = [*plots.images, *ladder.images]
-    method = folder.environment.get("method")
+    write_ladder(folder)
     notes = tuned_notes(folder.experiment.backends, folder.environment)
     rounds: dict[str, list[CellRecord]] = {}
     for record in folder.records():
         rounds.setdefault(record.cell, []).append(record)
     missing = planned * folder.experiment.measure.rounds - sum(map(len, rounds.values()))
-    view = view_of(
-        tables,
-        folder=folder.path,
-        title=folder.experiment.name,
-        baseline=folder.baseline,
-        environment=folder.environment,
-        plots=images,
-        files=folder.written(),
-        exit_note=" ".join(filter(None, (unfinished(missing), method and f"Measured by {method}.", *notes)))
-        or None,
-        ladder=ladder.section,
-    )
+    run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *notes))
+    images = [*plots.images, *ladder_images(folder)]
     return Outcome(
         folder=folder.path,
         statuses=dict(Counter(worst_status(records) for records in rounds.values())),
         planned=planned,
         interrupted=interrupted,
-        report=write_report(view),
+        report=page.write(folder.path, together([run]), plots=images),
         images=tuple(images),
         empty=plots.empty,
         warnings=dict(Counter(tables.warnings["code"])),

@@ -1,7 +1,7 @@
 """Tables to figures: which cells a figure shows, what is said of the others, and its place in the grid.
 
 Only cells that ended `ok` are shown: a fast wrong answer is a failed cell. What is left out is named, with
-its reason, in `not_shown`. Several runs are one table with a `run` column (bench.reporting.several); figures
+its reason, in `not_shown`. Several runs are one table with a `run` column (bench.reporting.runs); figures
 then tell runs apart by their lines and markers.
 """
 

@@ -1,19 +1,22 @@
-"""The cells of runs as reports list them: a table with a row per cell, and the columns of pages."""
+"""The cells of runs as pages list them: a table with a row per cell, and the columns of pages."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pandas as pd
 
 from bench.grid.spans import FORWARD
-from bench.records import OutputCheck, Status
-from bench.reporting.legible import legible
+from bench.records import OutputCheck
 from bench.reporting.markdown import Column
 from bench.results.tables import AXES, Tables
 from bench.stats.intervals import CONFIDENCE, IntervalKind
-from bench.units import BYTES, SECONDS, Unit, unit_for
+from bench.units import BYTES, SECONDS, Unit, significant, unit_for
 
 Row = dict[str, Any]
+
+Figure = tuple[str, str | Callable[[Row], object], Callable[[str, Sequence[Any]], Column]]
+"""A column of a table of cells: its title, the value of a row or the row's key, and the form of column."""
 
 DIGITS: Final = 4
 """Significant digits of the forward time: enough for a tight interval to show its width."""
@@ -36,23 +39,24 @@ PEAKS: Final = (
     "cold_peak_device_bytes", "tuning_calls", "output_max_abs_error",
 )  # fmt: skip
 LEAST: Final = ("output_psnr_db",)
-WORDS: Final = ("warmup_end", "stop_end_to_end")
-"""Columns of cells.csv, by what stands for a cell of all its rounds; of words each once."""
+EACH: Final = ("warmup_end", "stop_end_to_end")
+"""Columns of cells.csv, by what stands for a cell of all its rounds; of EACH every value once."""
 
 ORDER: Final = ("model", "input", "size", "batch", "frames", "backend", "run")
+
+PLACE: Final = ("model", "input", "size", "batch", "frames")
 
 
 def cell_table(tables: Tables) -> pd.DataFrame:
     """Return a row per cell: its axes, how it ended, its forward's figures, and its rounds' in one.
 
-    Rows stand in order: networks, inputs, sizes, batches and backends as they first come, frame counts
-    ascending.
+    Networks, inputs, sizes, batches and backends are in the order of their first rows, frame counts
+    ascending, and runs beside each other.
     """
     cells, summary = tables.cells, tables.summary
     status = summary.drop_duplicates("cell").set_index("cell")["status"]
     forward = summary[summary["stage"] == FORWARD].drop(columns=["status", "run", *AXES], errors="ignore")
     grouped = cells.groupby("cell", sort=False)
-    figures = {name: cells[name].astype(float).groupby(cells["cell"]) for name in (*MEDIANS, *PEAKS, *LEAST)}
     own = ["cell", *(["run"] if "run" in cells else []), *AXES, "output_check"]
     found = cells.drop_duplicates("cell")[own].set_index("cell")
     found["size"] = [
@@ -62,26 +66,20 @@ def cell_table(tables: Tables) -> pd.DataFrame:
     worst = cells[cells["status"].astype(str) == cells["cell"].map(status).astype(str)]
     found["reason"] = worst.drop_duplicates("cell").set_index("cell")["reason"]
     found["started_at"] = [min(filter(None, at.dropna()), default="") for _, at in grouped["started_at"]]
-    found["rounds"] = grouped.size()
     found["unchecked"] = (cells["output_check"] == OutputCheck.NOT_DONE).groupby(cells["cell"]).any()
     for names, of in ((MEDIANS, "median"), (PEAKS, "max"), (LEAST, "min")):
         for name in names:
-            found[name] = figures[name].agg(of)
-    for name in WORDS:
+            found[name] = cells[name].astype(float).groupby(cells["cell"]).agg(of)
+    for name in EACH:
         found[name] = [tuple(dict.fromkeys(values.dropna())) for _, values in grouped[name]]
-    return in_order(found.join(forward.set_index("cell")).reset_index())
-
-
-def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by the axes as they first come, frame counts ascending, runs beside each other."""
-    keys = pd.DataFrame(
-        {
-            name: table[name] if name == "frames" else pd.factorize(table[name])[0]
-            for name in ORDER
-            if name in table
-        }
-    )
-    return table.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
+    table = found.join(forward.set_index("cell")).reset_index()
+    keys = {
+        name: table[name] if name == "frames" else pd.factorize(table[name])[0]
+        for name in ORDER
+        if name in table
+    }
+    order = pd.DataFrame(keys).sort_values(list(keys), kind="stable").index
+    return table.loc[order].reset_index(drop=True)
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
@@ -90,6 +88,10 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
         {str(name): None if _is_missing(value) else value for name, value in row.items()}
         for row in table.to_dict("records")
     ]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124
 
 
 def measured(rows: Sequence[Row]) -> list[Row]:
@@ -110,6 +112,11 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
+def owner(row: Row) -> str:
+    """Return the row's backend, with its run where there are several."""
+    return f"{row['run']}: {row['backend']}" if "run" in row else str(row["backend"])
+
+
 def column(title: str, values: Iterable[object], *, numeric: bool = False) -> Column:
     """Return a column of plain text; None is empty."""
     return Column(
@@ -117,7 +124,7 @@ def column(title: str, values: Iterable[object], *, numeric: bool = False) -> Co
     )
 
 
-def numbers(title: str, values: Iterable[float | None], show: Callable[[float], str] = legible) -> Column:
+def numbers(title: str, values: Iterable[float | None], show: Callable[[float], str] = significant) -> Column:
     return column(title, [None if value is None else show(value) for value in values], numeric=True)
 
 
@@ -126,50 +133,55 @@ def in_one_unit(
 ) -> Column:
     """Return a column of times or sizes in one unit, named in its title, so that its rows compare."""
     unit = unit_for((value for value in values if value is not None), units)
-    return numbers(f"{title} ({unit.name})", values, lambda value: legible(value / unit.scale, digits))
-
-
-def in_bytes(title: str, values: Sequence[float | None]) -> Column:
-    return in_one_unit(title, values, BYTES)
+    return numbers(f"{title} ({unit.name})", values, lambda value: significant(value / unit.scale, digits))
 
 
 def bounds(low: float | None, high: float | None, scale: float = 1.0, digits: int = 3) -> str | None:
     """Return such as `1.20 … 1.31`; None without an interval."""
     if low is None or high is None:
         return None
-    return f"{legible(low / scale, digits)} … {legible(high / scale, digits)}"
+    return f"{significant(low / scale, digits)} … {significant(high / scale, digits)}"
 
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+right = partial(column, numeric=True)
+in_bytes = partial(in_one_unit, units=BYTES)
+percents = partial(numbers, show=percent)
+whole = partial(numbers, show="{:.0f}".format)
+
+
+def figures(rows: Sequence[Row], every: Sequence[Row], *shown: Figure) -> list[Column]:
+    """Return what tells the rows apart among `every` cell, and figures of them; nothing without rows."""
+    if not rows:
+        return []
+    return [
+        *axes_columns(rows, every),
+        *(
+            make(title, [row[of] if isinstance(of, str) else of(row) for row in rows])
+            for title, of, make in shown
+        ),
+    ]
+
+
 def axes_columns(rows: Sequence[Row], every: Sequence[Row]) -> list[Column]:
     """Return the columns that tell cells apart: an axis with one value everywhere is left to the summary."""
-    axes = (
-        ("network", "model"), ("input", "input"), ("size", "size"), ("batch", "batch"), ("frames", "frames"),
-    )  # fmt: skip
-    kept = [(title, name) for title, name in axes if len({row[name] for row in every}) > 1]
-    kept += [("backend", "backend")] + [("run", "run")] * any("run" in row for row in every)
+    kept = [name for name in PLACE if len({row[name] for row in every}) > 1]
+    kept += ["backend"] + ["run"] * any("run" in row for row in every)
     return [
-        column(title, [row[name] for row in rows], numeric=title in ("size", "batch", "frames"))
-        for title, name in kept
+        column(
+            "network" if name == "model" else name,
+            [row[name] for row in rows],
+            numeric=name in ("size", "batch", "frames"),
+        )
+        for name in kept
     ]
 
 
 def place_of(row: Row, every: Sequence[Row]) -> str:
     """Return a cell's place in the grid in a few words, of the axes that vary: `random, 64×64, t=4`."""
-    words = (
-        ("model", row["model"]), ("input", row["input"]), ("size", row["size"]),
-        ("batch", f"b={row['batch']}"), ("frames", f"t={row['frames']}"),
-    )  # fmt: skip
-    kept = [str(word) for name, word in words if len({other[name] for other in every}) > 1]
-    return ", ".join(kept or [f"t={row['frames']}"])
-
-
-def ended_well(row: Row) -> bool:
-    return bool(row["status"] == Status.OK)
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124
+    words = {**row, "batch": f"b={row['batch']}", "frames": f"t={row['frames']}"}
+    kept = [str(words[name]) for name in PLACE if len({other[name] for other in every}) > 1]
+    return ", ".join(kept or [words["frames"]])

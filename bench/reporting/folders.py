@@ -10,17 +10,14 @@ from typing import Final
 
 import pandas as pd
 
-from bench.grid import config
 from bench.plotting.groups import data, figure, in_parts, place_names
 from bench.plotting.plots import FORMATS, save, write_plots
 from bench.records import JOURNAL_NAME
-from bench.reporting.ladder_files import read_ladder
+from bench.reporting.ladder import ladder_images
+from bench.reporting.page import unfinished, write
 from bench.reporting.rendering import Pages
-from bench.reporting.report import unfinished, view_of, write_report
-from bench.reporting.several import Cells, SideRun, cells_of, relative_plots
-from bench.reporting.side_by_side import write_side_by_side
+from bench.reporting.runs import ReportedRun, Runs, relative_plots, together
 from bench.results.files import inert
-from bench.results.identity import device_name
 from bench.results.run_folder import RunFolder, run_names
 from bench.results.tables import Tables
 from vsr_model.errors import BadInput
@@ -70,7 +67,7 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
 
     A folder that is no run stands for all runs below it; one of those that cannot be read is left out, and
     named. One run's page goes into its own folder where no `output` is given, several runs' into
-    `./report-<names as given>`. `reference` is what the runs are compared with (bench.reporting.several).
+    `./report-<names as given>`. `reference` is what the runs are compared with (bench.reporting.runs).
     Raises BadInput for what holds no run, or one without a record, for the same folder twice, for an unknown
     reference, and for an `output` that cannot be written to or holds another run.
     """
@@ -81,17 +78,16 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
     taken = _take(paths)
     opened = taken.runs
     real = [run.folder.path.resolve() for run in opened]
-    names = run_names(real)
-    several = _sides(opened, names)
     if reference is not None and len(opened) == 1:
         raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
+    cells = together([_run(*one) for one in zip(opened, run_names(real), strict=True)], reference)
     folder = output or (opened[0].folder.path if len(opened) == 1 else Path(default_folder(run_names(given))))
-    cells = cells_of(several, reference) if len(opened) > 1 else None
     if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
         raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pages = _one(opened[0], folder) if cells is None else _several(several, cells, folder, taken.left_out)
+        plots = _draw(opened[0], folder) if len(opened) == 1 else _draw_several(cells, folder)
+        pages = write(folder, cells, plots=plots, left_out=taken.left_out)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -195,52 +191,23 @@ def _open(path: Path) -> Opened:
     )
 
 
-def _one(run: Opened, folder: Path) -> Pages:
-    own = run.folder.path
+def _draw(run: Opened, folder: Path) -> list[Path]:
+    """Draw the figures of one run that its folder does not have; return the images of all."""
+    own = run.folder.path / "plots"
     drawn = write_plots(
         run.tables,
         baseline=run.folder.baseline,
         kinds=run.folder.experiment.plots,
         folder=folder / "plots",
-        drawn=own / "plots" if run.is_derived else None,
+        drawn=own if run.is_derived else None,
     )
-    ladder = read_ladder(run.folder)
-    view = view_of(
-        run.tables,
-        folder=folder,
-        title=run.folder.experiment.name,
-        baseline=run.folder.baseline,
-        environment=run.folder.environment,
-        plots=[*drawn.images, *ladder.images],
-        files=_files(run),
-        exit_note=" ".join(filter(None, (run.note, _stale(run)))) or None,
-        ladder=ladder.section,
-    )
-    return write_report(view)
+    return [*drawn.images, *ladder_images(run.folder)]
 
 
-def _sides(runs: Sequence[Opened], names: Sequence[str]) -> list[SideRun]:
-    return [
-        SideRun(
-            name=name,
-            experiment=run.folder.experiment.name,
-            baseline=run.folder.baseline,
-            tables=run.tables,
-            environment=run.folder.environment,
-            configuration=config.plain(run.folder.experiment),
-            files=_files(run),
-            note=" ".join(filter(None, (run.note, _stale(run)))) or None,
-            devices={
-                backend.name: device_name(run.folder.environment, backend.device)
-                for backend in run.folder.experiment.backends
-            },
-        )
-        for name, run in zip(names, runs, strict=True)
-    ]
-
-
-def _several(sides: Sequence[SideRun], cells: Cells, folder: Path, left_out: Sequence[str]) -> Pages:
-    plots = []
+def _draw_several(cells: Runs, folder: Path) -> list[Path]:
+    baselines = {str(run.baseline) for run in cells.runs}
+    own = baselines.pop() if len(baselines) == 1 else "each run's baseline"
+    images = []
     for kind in ("relative", "time", "speedup", "stages"):
         groups = relative_plots(cells) if kind == "relative" else data(kind, cells.tables)
         groups = [group for group in groups if not group.empty]
@@ -248,26 +215,19 @@ def _several(sides: Sequence[SideRun], cells: Cells, folder: Path, left_out: Seq
             for number, part in enumerate(in_parts(group), start=1):
                 stem = f"{name}-{number}" if part.labels.part else name
                 paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
-                over = str(cells.reference) if kind == "relative" else _baselines(sides)
-                save(figure(part, baseline=over), paths)
-                plots.append(paths[0])
-    return write_side_by_side(folder, sides, plots=plots, cells=cells, left_out=left_out)
+                save(figure(part, baseline=str(cells.reference) if kind == "relative" else own), paths)
+                images.append(paths[0])
+    return images
 
 
-def _baselines(sides: Sequence[SideRun]) -> str:
-    names = {str(side.baseline) for side in sides}
-    return names.pop() if len(names) == 1 else "each run's baseline"
-
-
-def _files(run: Opened) -> list[Path]:
-    """What the page links: CSVs only where they say what it says."""
-    return [path for path in run.folder.written() if run.is_derived or path.suffix != ".csv"]
-
-
-def _stale(run: Opened) -> str | None:
-    if run.is_derived or not any(path.suffix == ".csv" for path in run.folder.written()):
-        return None
-    return (
-        "The CSV tables in the run's folder are not those of this page, which is made from the journal; "
-        f"vsr-bench rebuild {run.folder.path.name} brings them up to date."
-    )
+def _run(run: Opened, name: str) -> ReportedRun:
+    """Return the run as its page needs it: with CSVs only where they say what the page says."""
+    written = run.folder.written()
+    files = [path for path in written if run.is_derived or path.suffix != ".csv"]
+    notes = [run.note]
+    if len(files) < len(written):
+        notes.append(
+            "The CSV tables in the run's folder are not those of this page, which is made from the journal; "
+            f"vsr-bench rebuild {run.folder.path.name} brings them up to date."
+        )
+    return ReportedRun.of(run.folder, run.tables, name=name, files=files, notes=notes)

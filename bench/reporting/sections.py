@@ -3,7 +3,8 @@
 A table without rows is no columns, and its section is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -15,21 +16,27 @@ from bench.reporting.cells import (
     DIGITS,
     KINDS,
     PERCENT,
+    Figure,
     Row,
     axes_columns,
     bounds,
     column,
     distinct,
+    figures,
     in_bytes,
     in_one_unit,
     joined,
     measured,
     numbers,
     percent,
+    percents,
     place_of,
+    right,
     rows_of,
+    whole,
 )
 from bench.reporting.markdown import Column
+from bench.results.convolution_kernels import Algorithm
 from bench.results.tables import Tables
 from bench.stats.intervals import IntervalKind
 from bench.stats.stopping import Stop
@@ -39,6 +46,15 @@ Columns = list[Column]
 
 PLACES: Final = 4
 """Cells that a row of the failures names one by one; more are counted."""
+
+TOP: Final = 3
+"""Kernels or operators that are shown of each cell; kernels.csv has all."""
+
+NAME_LENGTH: Final = 60
+"""Characters of a kernel's name that are shown: some are templates a thousand long."""
+
+WITHIN: Final = "†"
+"""The mark of ratios whose interval is within one process."""
 
 _STOPS: Final = {
     Stop.COUNT: "as asked",
@@ -53,37 +69,64 @@ _WARMUPS: Final = {
 }
 
 
-def times(rows: Sequence[Row], cells: Sequence[Row]) -> Columns:
-    """Return median time with its interval and its kind, calls, and frames per second."""
+def headline(cells: Sequence[Row]) -> Columns:
+    """Return median time with its interval and its kind, calls, frames per second, and speedup.
+
+    Of several runs also devices where they differ, the speed over the reference, and the output's rate.
+    """
+    rows = measured(cells)
     unit = unit_for(row["median_s"] for row in rows)
-    return [
-        *axes_columns(rows, cells),
-        in_one_unit("forward", [row["median_s"] for row in rows], digits=DIGITS),
-        column(
+    beside: list[Figure] = []
+    rates: list[Figure] = []
+    if any("run" in row for row in rows):
+        if len({row["device"] for row in rows}) > 1:
+            beside.append(("device", "device", column))
+        beside.append(("relative (×)", _relative, right))
+        rates.append(("output MP/s", "output_megapixels_per_s", numbers))
+    return figures(
+        rows,
+        cells,
+        ("forward", "median_s", partial(in_one_unit, digits=DIGITS)),
+        (
             f"{PERCENT} interval ({unit.name})",
-            [bounds(row["low_s"], row["high_s"], unit.scale, DIGITS) for row in rows],
-            numeric=True,
+            lambda row: bounds(row["low_s"], row["high_s"], unit.scale, DIGITS),
+            right,
         ),
-        column("its kind", [KINDS[IntervalKind(row["interval"])] for row in rows]),
-        column(
+        ("its kind", _kind, column),
+        (
             "rounds × calls",
-            [f"{row['n_rounds']:.0f} × {round(row['n'] / row['n_rounds'], 1):g}" for row in rows],
-            numeric=True,
+            lambda row: f"{row['n_rounds']:.0f} × {round(row['n'] / row['n_rounds'], 1):g}",
+            right,
         ),
-        numbers("frames/s", [row["frames_per_s"] for row in rows]),
-    ]
-
-
-def speedups(rows: Sequence[Row]) -> Columns:
-    """Return the speedup of each row over the baseline of its run, with its interval."""
-    return [
-        column("speedup", map(_speedup, rows), numeric=True),
-        column(
+        ("frames/s", "frames_per_s", numbers),
+        *beside,
+        ("speedup", _speedup, right),
+        (
             f"{PERCENT} interval",
-            [None if row["is_baseline"] else bounds(row["speedup_low"], row["speedup_high"]) for row in rows],
-            numeric=True,
+            lambda row: None if row["is_baseline"] else bounds(row["speedup_low"], row["speedup_high"]),
+            right,
         ),
-    ]
+        *rates,
+    )
+
+
+def _kind(row: Row) -> str:
+    return KINDS[IntervalKind(row["interval"])]
+
+
+def _relative(row: Row) -> str | None:
+    if row["relative_speed"] is None:
+        return str(row["why_not"] or "")
+    if row["is_reference"]:
+        return "reference"
+    ends = bounds(row["relative_speed_low"], row["relative_speed_high"])
+    mark = f" {WITHIN}" if is_within(row) else ""
+    return significant(row["relative_speed"]) + (f" ({ends})" if ends else "") + mark
+
+
+def is_within(row: Row) -> bool:
+    """Return whether the row's ratio to the reference has an interval within one process."""
+    return not row.get("is_reference") and row.get("relative_speed_interval") == IntervalKind.WITHIN_PROCESS
 
 
 def _speedup(row: Row) -> str:
@@ -99,38 +142,23 @@ def _speedup(row: Row) -> str:
 
 def stages(summary: pd.DataFrame, cells: Sequence[Row]) -> list[Columns]:
     """Return seconds and share per stage, and the clock that they come from; a table per network."""
-    own = [
-        row
-        for row in rows_of(summary)
-        if row["stage"] is not None and (row["stage"] == OTHER or row["stage"] not in SPANS)
-    ]
     staged: dict[str, dict[str, Row]] = {}
-    for row in own:
-        staged.setdefault(row["cell"], {})[row["stage"]] = row
+    for row in rows_of(summary[summary["stage"].notna()]):
+        if row["stage"] == OTHER or row["stage"] not in SPANS:
+            staged.setdefault(row["cell"], {})[row["stage"]] = row
     every = [cell for cell in cells if cell["cell"] in staged]
     tables = []
     for model in distinct(cell["model"] for cell in every):
         shown = [cell for cell in every if cell["model"] == model]
         found = [staged[cell["cell"]] for cell in shown]
         unit = unit_for(sum(row["median_s"] for row in of_cell.values()) for of_cell in found)
-        names = distinct(name for of_cell in found for name in of_cell)
-        tables.append(
-            [
-                *axes_columns(shown, every),
-                *(
-                    column(
-                        f"{name} ({unit.name})",
-                        [_stage(of_cell.get(name), unit.scale) for of_cell in found],
-                        numeric=True,
-                    )
-                    for name in names
-                ),
-                *(
-                    column(title, [next(iter(of_cell.values()))[title] for of_cell in found])
-                    for title in ("pass", "clock")
-                ),
-            ]
-        )
+        columns = axes_columns(shown, every)
+        for name in distinct(name for of_cell in found for name in of_cell):
+            values = [_stage(of_cell.get(name), unit.scale) for of_cell in found]
+            columns.append(right(f"{name} ({unit.name})", values))
+        first = [next(iter(of_cell.values())) for of_cell in found]
+        columns += [column(title, [row[title] for row in first]) for title in ("pass", "clock")]
+        tables.append(columns)
     return tables
 
 
@@ -147,121 +175,105 @@ def costs(tables: Tables, cells: Sequence[Row]) -> Columns:
     for cell in cells:
         if cell["cell"] in known:
             places.setdefault(tuple(cell[name] for name in ("model", "size", "batch", "frames")), cell)
-    if not places:
-        return []
     shown = [*places.values()]
     rows = joined(tables.costs.to_dict("records"), shown)
-    return [
-        *axes_columns(rows, shown),
-        column("stage", [row["stage"] for row in rows]),
-        in_one_unit("work", [float(row["flops"]) for row in rows], FLOPS),
-        in_bytes("moved", [float(row["bytes"]) for row in rows]),
-        in_bytes("peak", [float(row["peak_bytes"]) for row in rows]),
-    ]
+    return figures(
+        rows,
+        shown,
+        ("stage", "stage", column),
+        ("work", lambda row: float(row["flops"]), partial(in_one_unit, units=FLOPS)),
+        ("moved", lambda row: float(row["bytes"]), in_bytes),
+        ("peak", lambda row: float(row["peak_bytes"]), in_bytes),
+    )
 
 
 def perturbation(tables: Tables, cells: Sequence[Row]) -> Columns:
     """Return what the stage probes cost, per cell and stage pass."""
-    rows = joined(rows_of(tables.perturbation), cells)
-    if not rows:
-        return []
-    changes = [
-        "none: too few"
-        if row["low"] is None or row["high"] is None
-        else f"{_change(row['low'])} … {_change(row['high'])}"
-        for row in rows
-    ]
-    return [
-        *axes_columns(rows, cells),
-        column("pass", [row["pass"] for row in rows]),
-        column("pairs", [row["n"] for row in rows], numeric=True),
-        column("probes cost", [_change(row["ratio"]) for row in rows], numeric=True),
-        column(f"{PERCENT} interval", changes, numeric=True),
-        column("its kind", [KINDS[IntervalKind(row["interval"])] for row in rows]),
-    ]
+    return figures(
+        joined(rows_of(tables.perturbation), cells),
+        cells,
+        ("pass", "pass", column),
+        ("pairs", "n", right),
+        ("probes cost", lambda row: _change(row["ratio"]), right),
+        (
+            f"{PERCENT} interval",
+            lambda row: (
+                "none: too few"
+                if row["low"] is None or row["high"] is None
+                else f"{_change(row['low'])} … {_change(row['high'])}"
+            ),
+            right,
+        ),
+        ("its kind", _kind, column),
+    )
 
 
 def _change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
-def _figures(
-    cells: Sequence[Row], figures: Sequence[tuple[str, str, Callable[[str, list[float | None]], Column]]]
-) -> Columns:
-    """Return columns of figures of the cells that have any of them."""
-    shown = [row for row in cells if any(row[name] is not None for _, name, _ in figures)]
-    if not shown:
-        return []
-    return [
-        *axes_columns(shown, cells),
-        *(make(title, [row[name] for row in shown]) for title, name, make in figures),
-    ]
+def _any_of(cells: Sequence[Row], *shown: Figure) -> Columns:
+    """Return figures of the cells that have any of them."""
+    names = [of for _, of, _ in shown if isinstance(of, str)]
+    return figures([row for row in cells if any(row[name] is not None for name in names)], cells, *shown)
 
 
 def cold(cells: Sequence[Row]) -> Columns:
     """Return what a process pays once: imports, the device's context, moving the model, the first call."""
-    names = {
-        "import torch": "import_torch_s",
-        "context": "context_s",
-        "model to device": "model_to_device_s",
-        "first forward": "first_forward_s",
-    }
-    found = _figures(cells, [(title, name, in_one_unit) for title, name in names.items()])
-    shown = [row for row in cells if any(row[name] is not None for name in names.values())]
-    # Where first calls count and are all there is, the figure is the first call itself.
-    ratios = [
-        None if None in (first, steady) or first == steady else f"{significant(first / steady)}×"
-        for first, steady in ((row["first_forward_s"], row["median_s"]) for row in shown)
-    ]
-    return [*found, column("first / steady", ratios, numeric=True)] if found else []
+
+    def times_steady(row: Row) -> str | None:
+        first, steady = row["first_forward_s"], row["median_s"]
+        # Where first calls count and are all there is, the figure is the first call itself.
+        return None if None in (first, steady) or first == steady else f"{significant(first / steady)}×"
+
+    return _any_of(
+        cells,
+        ("import torch", "import_torch_s", in_one_unit),
+        ("context", "context_s", in_one_unit),
+        ("model to device", "model_to_device_s", in_one_unit),
+        ("first forward", "first_forward_s", in_one_unit),
+        ("first / steady", times_steady, right),
+    )
 
 
 def memory(cells: Sequence[Row]) -> Columns:
     """Return peaks and growth of host and device memory."""
-    names = {
-        "host peak": "peak_host_bytes",
-        "host growth": "host_growth_bytes",
-        "device peak": "peak_device_bytes",
-        "device reserved": "peak_device_reserved_bytes",
-        "device peak until warm": "cold_peak_device_bytes",
-    }
-    return _figures(cells, [(title, name, in_bytes) for title, name in names.items()])
+    return _any_of(
+        cells,
+        ("host peak", "peak_host_bytes", in_bytes),
+        ("host growth", "host_growth_bytes", in_bytes),
+        ("device peak", "peak_device_bytes", in_bytes),
+        ("device reserved", "peak_device_reserved_bytes", in_bytes),
+        ("device peak until warm", "cold_peak_device_bytes", in_bytes),
+    )
 
 
 def machine(cells: Sequence[Row]) -> Columns:
     """Return what the machine did while samples were taken."""
-
-    def by(show: Callable[[float], str]) -> Callable[[str, list[float | None]], Column]:
-        return lambda title, values: numbers(title, values, show)
-
-    return _figures(
+    return _any_of(
         measured(cells),
-        [
-            ("cores busy with others", "others_cores", by(lambda value: f"{value:.2f}")),
-            ("stolen time", "steal_share", by(percent)),
-            ("CPU clock (MHz)", "cpu_mhz", by(lambda value: f"{value:.0f}")),
-            ("SM clock (MHz)", "sm_clock_mhz", by(lambda value: f"{value:.0f}")),
-            ("power (W)", "power_w", by(significant)),
-            ("hottest (°C)", "temperature_c", by(lambda value: f"{value:.0f}")),
-            ("energy per frame (J)", "energy_per_frame_j", by(significant)),
-        ],
+        ("cores busy with others", "others_cores", partial(numbers, show="{:.2f}".format)),
+        ("stolen time", "steal_share", percents),
+        ("CPU clock (MHz)", "cpu_mhz", whole),
+        ("SM clock (MHz)", "sm_clock_mhz", whole),
+        ("power (W)", "power_w", numbers),
+        ("hottest (°C)", "temperature_c", whole),
+        ("energy per frame (J)", "energy_per_frame_j", numbers),
     )
 
 
 def sampling(cells: Sequence[Row]) -> Columns:
     """Return why warm-up and sampling ended, and how the samples scatter."""
-    shown = measured(cells)
-    if not shown:
-        return []
-    return [
-        *axes_columns(shown, cells),
-        column("warm-up ended", [", ".join(_WARMUPS[end] for end in row["warmup_end"]) for row in shown]),
-        numbers("tuning calls", [row["tuning_calls"] for row in shown], lambda value: f"{value:.0f}"),
-        column("sampling ended", [", ".join(_STOPS[end] for end in row["stop_end_to_end"]) for row in shown]),
-        column("interval reaches", map(_reach, shown), numeric=True),
-        numbers("spread within a process", [row["spread_within"] for row in shown], percent),
-        numbers("between processes", [row["spread_between"] for row in shown], percent),
-    ]
+    return figures(
+        measured(cells),
+        cells,
+        ("warm-up ended", lambda row: ", ".join(_WARMUPS[end] for end in row["warmup_end"]), column),
+        ("tuning calls", "tuning_calls", whole),
+        ("sampling ended", lambda row: ", ".join(_STOPS[end] for end in row["stop_end_to_end"]), column),
+        ("interval reaches", _reach, right),
+        ("spread within a process", "spread_within", percents),
+        ("between processes", "spread_between", percents),
+    )
 
 
 def _reach(row: Row) -> str | None:
@@ -278,14 +290,14 @@ def memory_lines(tables: Tables) -> tuple[str, Columns]:
         return "", []
     first = lines[lines["round"] == lines["round"].min()]
     levels = first.groupby("cell")["host_bytes"]
-    cell = str((levels.max() - levels.min()).idxmax())
+    cell = str((levels.max() - levels.min()).astype(float).idxmax())
     rows = rows_of(first[first["cell"] == cell])
     return cell, [
-        column("line", [row["line"] for row in rows], numeric=True),
+        right("line", [row["line"] for row in rows]),
         in_bytes("level after it", [row["host_bytes"] for row in rows]),
         # memory_profiler counts what was there before as the first line's.
         in_bytes("increment", [None, *(row["increment_bytes"] for row in rows[1:])]),
-        column("times", [row["occurrences"] for row in rows], numeric=True),
+        right("times", [row["occurrences"] for row in rows]),
         column("source", [row["source"].strip() for row in rows]),
     ]
 
@@ -295,25 +307,74 @@ def output_check(cells: Sequence[Row]) -> Columns:
     shown = measured(cells)
     if all(row["output_max_abs_error"] is None and row["output_psnr_db"] is None for row in shown):
         return []
-    return [
-        *axes_columns(shown, cells),
-        column(
-            "max abs error",
-            [
-                f"{row['output_max_abs_error']:.2e}"
-                if row["output_max_abs_error"] is not None
-                else "reference itself"
-                if row["output_check"] == OutputCheck.REFERENCE
-                else "not checked"
-                for row in shown
-            ],
-            numeric=True,
+
+    def error(row: Row) -> str:
+        if row["output_max_abs_error"] is not None:
+            return f"{row['output_max_abs_error']:.2e}"
+        return "reference itself" if row["output_check"] == OutputCheck.REFERENCE else "not checked"
+
+    return figures(
+        shown,
+        cells,
+        ("max abs error", error, right),
+        ("PSNR (dB)", "output_psnr_db", numbers),
+        (
+            "verdict",
+            lambda row: "too far: inaccurate" if row["status"] == Status.INACCURATE else None,
+            column,
         ),
-        numbers("PSNR (dB)", [row["output_psnr_db"] for row in shown], significant),
-        column(
-            "verdict", ["too far: inaccurate" if row["status"] == Status.INACCURATE else "" for row in shown]
-        ),
-    ]
+    )
+
+
+def profile(tables: Tables, cells: Sequence[Row]) -> tuple[Columns, Columns]:
+    """Return how busy the device was in one call of each cell, and what took longest in it.
+
+    That is kernels, or on a CPU operators.
+    """
+    first = {row["cell"]: row for row in rows_of(tables.cells.drop_duplicates("cell"))}
+    own = ("round", "profile_wall_s", "profile_busy_s", "launch_bound_share", "profile_trace")
+    shown = [cell | {name: first[cell["cell"]][name] for name in own} for cell in cells]
+    shown = [row for row in shown if row["profile_wall_s"] is not None]
+    calls = figures(
+        shown,
+        cells,
+        ("device at work", "profile_busy_s", in_one_unit),
+        ("launch-bound", lambda row: _share(row["launch_bound_share"]), right),
+        ("call under the profiler", "profile_wall_s", in_one_unit),
+        ("trace", "profile_trace", column),
+    )
+    longest = figures(
+        [row for cell in shown for row in _longest(tables, cell)],
+        cells,
+        ("kernel or operator", "name", column),
+        ("convolution by", "how", column),
+        ("calls", "calls", right),
+        ("time", "seconds", in_one_unit),
+        ("of all", lambda row: _share(row["share"]), right),
+    )
+    return calls, longest
+
+
+def _longest(tables: Tables, cell: Row) -> Iterable[Row]:
+    uses = tables.kernels
+    uses = uses[(uses["cell"] == cell["cell"]) & (uses["round"] == cell["round"])]
+    seconds = uses["device_s"].astype(float).fillna(uses["cpu_s"].astype(float))
+    whole_s = float(seconds.sum())
+    by_name = uses.assign(seconds=seconds).groupby("name", sort=False)
+    summed = by_name.agg(seconds=("seconds", "sum"), calls=("calls", "sum"), how=("algorithm", "first"))
+    for name, row in summed.sort_values("seconds", ascending=False, kind="stable").head(TOP).iterrows():
+        how = row["how"]
+        yield cell | {
+            "name": str(name) if len(str(name)) <= NAME_LENGTH else f"{str(name)[: NAME_LENGTH - 1]}…",
+            "how": how.replace("_", " ") if isinstance(how, str) and how != Algorithm.OTHER else None,
+            "calls": row["calls"],
+            "seconds": row["seconds"],
+            "share": row["seconds"] / whole_s if whole_s else None,
+        }
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{significant(100 * value)} %"
 
 
 def harness(tables: Tables) -> tuple[float, float, Columns]:
@@ -321,17 +382,19 @@ def harness(tables: Tables) -> tuple[float, float, Columns]:
     rounds = tables.cells[tables.cells["harness_s"].notna()]
     if rounds.empty:
         return 0.0, 0.0, []
-    groups = [(str(name), of_one) for name, of_one in rounds.groupby("backend", sort=False)]
-    groups += [("all", rounds)] if len(groups) > 1 else []
+    by = ["backend"] + ["run"] * ("run" in rounds)
+    groups = [([*map(str, key)], of_one) for key, of_one in rounds.groupby(by, sort=False)]
+    if len(groups) > 1:
+        groups.append((["all"] + [""] * (len(by) - 1), rounds))
 
     def figure(title: str, name: str, of: Callable[[list[float]], float] = median) -> Column:
         values = [[float(value) for value in of_one[name].dropna()] for _, of_one in groups]
-        said = f"{title}, {'max' if of is max else 'median'}"
-        return in_one_unit(said, [of(some) if some else None for some in values])
+        full = f"{title}, {'max' if of is max else 'median'}"
+        return in_one_unit(full, [of(some) if some else None for some in values])
 
     columns = [
-        column("backend", [name for name, _ in groups]),
-        column("rounds", [len(of_one) for _, of_one in groups], numeric=True),
+        *(column(name, [key[place] for key, _ in groups]) for place, name in enumerate(by)),
+        right("rounds", [len(of_one) for _, of_one in groups]),
         figure("harness", "harness_s"),
         figure("harness", "harness_s", max),
         figure("of it: worker start", "worker_start_s"),

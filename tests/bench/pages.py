@@ -1,11 +1,13 @@
 """A run's page as Markdown, and its parts, as most tests read it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.reporting import rendering
-from bench.reporting.report import TEMPLATE, view_of
+from bench.reporting.page import TEMPLATE, view_of
+from bench.reporting.runs import ReportedRun, Runs, together
 from bench.results.tables import Tables
 from tests.bench.synthetic import BASELINE
 
@@ -20,16 +22,15 @@ def documented_columns(table: str) -> list[str]:
     return [name for cell in first for name in re.findall("`([^`]+)`", cell)]
 
 
-def render_markdown(tables: Tables, **options: Any) -> str:
-    """Return the page that is to lie in the working directory; options are those of `view_of`."""
-    given: dict[str, Any] = {
-        "title": "a run",
-        "baseline": BASELINE,
-        "environment": {},
-        "plots": (),
-        **options,
-    }
-    return rendering.markdown(TEMPLATE, view_of(tables, folder=Path(), **given))
+def one_run(tables: Tables, **options: Any) -> Runs:
+    """Return the run of a page; options are fields of ReportedRun."""
+    given: dict[str, Any] = {"name": "run", "experiment": "a run", "baseline": BASELINE, "environment": {}}
+    return together([ReportedRun(tables=tables, **given | options)])
+
+
+def render_markdown(tables: Tables, plots: Sequence[Path] = (), **options: Any) -> str:
+    """Return the page of a run that is to lie in the working directory, with options of `one_run`."""
+    return rendering.markdown(TEMPLATE, view_of(one_run(tables, **options), folder=Path(), plots=plots))
 
 
 def section(page: str, title: str) -> str:

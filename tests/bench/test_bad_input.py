@@ -530,7 +530,7 @@ def test_hostile_text_in_tables_and_report(text: str) -> None:
     for cell in (rows[0]["reason"], rows[0]["warnings"], rows[0]["started_at"]):
         assert cell.isprintable()
         assert not cell.lstrip().startswith(FORMULA)
-    report = render_markdown(tables, title="a", baseline=BASELINE, environment={text: text}, plots=[])
+    report = render_markdown(tables, environment={text: text})
     shown = report.encode("utf-8").decode().splitlines()
     assert all(line.isprintable() for line in shown)
     assert "<" not in report
@@ -626,9 +626,7 @@ def whole_or_refused(folder: Path) -> None:
     tables = tables_of(records, opened.baseline)
     for table in (tables.cells, tables.samples, tables.memory, tables.summary):
         assert len(list(csv.reader(io.StringIO(to_csv(table), newline="")))) == len(table) + 1
-    render_markdown(
-        tables, title="a", baseline=opened.baseline, environment=opened.environment, plots=[]
-    ).encode()
+    render_markdown(tables, baseline=opened.baseline, environment=opened.environment).encode()
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

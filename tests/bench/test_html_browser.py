@@ -12,9 +12,8 @@ from bench.paper import experiments, page
 from bench.plotting.groups import data, figure
 from bench.plotting.plots import save, write_plots
 from bench.records import CellRecord, Status
-from bench.reporting.report import unfinished, view_of, write_report
-from bench.reporting.several import SideRun, cells_of
-from bench.reporting.side_by_side import write_side_by_side
+from bench.reporting.page import unfinished, write
+from bench.reporting.runs import ReportedRun, together
 from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.synthetic import BASELINE
@@ -79,9 +78,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), BASELINE)
     plots = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=single / "plots")
     (single / "summary.csv").touch()
-    view = view_of(
-        tables, folder=single, title=LONG, baseline=BASELINE, environment={"cpu": LONG, LONG: HOSTILE},
-        plots=plots.images, files=[single / "summary.csv"], exit_note=unfinished(3),
+    run = ReportedRun(
+        name="run", experiment=LONG, baseline=BASELINE, tables=tables,
+        environment={"cpu": LONG, LONG: HOSTILE}, files=[single / "summary.csv"], note=str(unfinished(3)),
     )  # fmt: skip
 
     several = tmp_path_factory.mktemp("several")
@@ -90,14 +89,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         name: tables_of(hostile(synthetic.run(machines, frames=(1, 4, 7))), BASELINE)
         for name, machines in runs.items()
     }
-    sides = [
-        SideRun(
-            name=name, experiment=LONG, baseline=BASELINE, tables=table, environment={"cpu": name},
-            configuration={"name": name}, files=[], note="not done",
-        )
+    cells = together([
+        ReportedRun(name=name, experiment=LONG, baseline=BASELINE, tables=table, environment={"cpu": name},
+                    configuration={"name": name}, note="not done")
         for name, table in made.items()
-    ]  # fmt: skip
-    cells = cells_of(sides)
+    ])  # fmt: skip
     images = [several / f"{kind}.png" for kind in ("time", "speedup")]
     for path in images:
         (group,) = data(path.stem, cells.tables)
@@ -105,8 +101,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paper = tmp_path_factory.mktemp("paper") / "run"
     copytree(ROOT / "results" / "paper-quick-cpu", paper)
     return {
-        "single": write_report(view).html,
-        "several": write_side_by_side(several, sides, plots=images, cells=cells).html,
+        "single": write(single, together([run]), plots=plots.images).html,
+        "several": write(several, cells, plots=images).html,
         "paper": page.write(paper, experiments.read_request(paper)).html,
     }
 

@@ -13,9 +13,9 @@ LIGHT = (
     "bench.cli", "bench.commands.run", "bench.commands.ci", "bench.commands.tune", "bench.commands.paper",
     "bench.messages", "bench.grid.config", "bench.grid.plan",
     "bench.grid.presets", "bench.grid.estimate", "bench.process.runner", "bench.process.launcher",
-    "bench.results.tables", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.report",
+    "bench.results.tables", "bench.results.run_folder", "bench.plotting.plots", "bench.reporting.page",
     "bench.comparison.compare", "bench.export.formats",
-    "bench.tuning.search", "bench.tuning.tuned", "bench.reporting.ladder_files",
+    "bench.tuning.search", "bench.tuning.tuned", "bench.reporting.ladder",
     "vsr_model", "vsr_model.registry", "vsr_model.memory_plan",
 )  # fmt: skip
 

@@ -19,8 +19,7 @@ from bench.grid import config, plan, presets
 from bench.grid.backend import BUILT_IN, Backend
 from bench.plotting.ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
-from bench.reporting.ladder_files import ladders_of
-from bench.reporting.ladder_section import doubts, in_a_sentence, ladder_section, step_columns
+from bench.reporting.ladder import doubts, in_a_sentence, ladders_of, step_columns
 from bench.results.run_folder import RunFolder
 from bench.results.tables import tables_of
 from bench.tuning.added import added
@@ -177,7 +176,7 @@ def test_a_ladder_per_clip() -> None:
     table = ladder_table(found)
     assert len(table) == 8
     assert list(table["step"]) == [0, 1, 2, 3] * 2
-    page = render_markdown(tables_of([], BASELINE), ladder=ladder_section(found))
+    page = render_markdown(tables_of([], BASELINE), ladders=found)
     assert page.count("### basicvsr noise b1 t") == 2
 
 
@@ -259,7 +258,6 @@ def test_nothing_measured_can_be_drawn_and_told() -> None:
     (ladder,) = made({})
     assert drawn_texts(ladder_figure(ladder_table([ladder]))).count("not measured") == 4
     assert in_a_sentence(ladder) == "No step was measured with the right answer."
-    assert ladder_section([]) == ()
 
 
 def test_the_document_has_the_columns() -> None:

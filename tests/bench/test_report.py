@@ -1,4 +1,4 @@
-"""The report: its sections, their figures, and text that must not become markup."""
+"""The page of a run: its sections, their figures, and text that must not become markup."""
 
 import re
 from dataclasses import replace
@@ -13,13 +13,13 @@ from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
 from bench.reporting.markdown import Column, table
-from bench.reporting.rendering import html, markdown
-from bench.reporting.report import TEMPLATE, view_of, write_report
+from bench.reporting.page import TEMPLATE, view_of, write
+from bench.reporting.rendering import POLICY, Contents, File, html, markdown
 from bench.results.tables import tables_of, warnings_table
 from bench.stats.stopping import Stop
 from bench.units import BYTES, significant, unit_for, with_unit
 from tests.bench import synthetic
-from tests.bench.pages import render_markdown, rows, section
+from tests.bench.pages import one_run, render_markdown, rows, section
 from tests.bench.synthetic import BASELINE
 from tests.html_page import Page
 from vsr_model.one_line import visible
@@ -41,16 +41,13 @@ def gpu() -> str:
     return render(
         synthetic.run(synthetic.GPU, frames=(1, 4), rounds=6),
         environment={
-            "cpu": "A | B",
-            "cpu_physical_cores": 2,
-            "flags": ["x", "y"],
-            "none": None,
+            "cpu": "A | B", "cpu_physical_cores": 2, "flags": ["x", "y"], "none": None,
             "torch": {"torch": "2.13", "threads": 4, "devices": [{"name": "G"}]},
         },
         plots=[Path(f"plots/{name}.png") for name in ("memory-a", "time-a b", "other", "stages-a")],
         files=[Path("summary.csv"), Path("../a (b)/cells.csv")],
-        exit_note="Interrupted.",
-    )
+        note="Interrupted.",
+    )  # fmt: skip
 
 
 def test_sections_stand_in_order(gpu: str) -> None:
@@ -62,17 +59,16 @@ def test_sections_stand_in_order(gpu: str) -> None:
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
     assert "* on: A \\| B (2 cores, 4 threads), G, torch 2.13\n" in gpu
     assert "* backends: cpu (baseline), cuda, cudnn, cudnn_autotune\n" in gpu
-    assert gpu.endswith("|\n")
+    assert "* tables: [summary.csv](summary.csv), [cells.csv](../a%20%28b%29/cells.csv)\n" in gpu
 
 
 def test_a_figure_stands_before_the_table_of_what_it_shows(gpu: str) -> None:
-    def begins(title: str, image: str) -> bool:
-        said, _, rest = section(gpu, title).partition(f"\n\n![{image}]")
-        return "|" not in said and "\n\n|" in rest
-
-    assert begins("Forward time and speedup", "time-a b")
-    assert begins("Stages", "stages-a")
-    assert begins("Memory", "memory-a")
+    for title, image in (
+        ("Forward time and speedup", "time-a b"), ("Stages", "stages-a"), ("Memory", "memory-a"),
+    ):  # fmt: skip
+        before, _, after = section(gpu, title).partition(f"\n\n![{image}]")
+        assert "|" not in before
+        assert "\n\n|" in after
     assert section(gpu, "Figures").strip() == "![other](plots/other.png)"
     assert gpu.count("![") == 4
 
@@ -105,46 +101,31 @@ def test_the_headline_gives_the_figures_of_the_summary(gpu: str) -> None:
 def test_stages_name_their_share_and_clock(gpu: str) -> None:
     header, first, second, *_ = rows(section(gpu, "Stages"))
     assert header[2:7] == [f"{name} (ms)" for name in synthetic.BASICVSR.shares]
-    assert first[-2:] == ["stage_sync", "wall"]
-    assert second[-2:] == ["stage_events", "device"]
-    assert first[2].endswith("(42.0 %)")
+    assert (first[2][-8:], first[-2:], second[-2:]) == (
+        "(42.0 %)", ["stage_sync", "wall"], ["stage_events", "device"],
+    )  # fmt: skip
 
 
-class TestNetworks:
-    """Two networks with different stages."""
+def test_networks_are_a_column_with_their_own_stages_and_costs() -> None:
+    nets = (synthetic.BASICVSR, synthetic.MINE)
+    records = synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,), rounds=3)
+    report = render(records)
+    assert "* networks: basicvsr, mine\n" in report
+    _, first, second = section(report, "Stages").strip().split("\n\n")
+    for text, net in ((first, nets[0]), (second, nets[1])):
+        header, *cells = rows(text)
+        assert header == ["network", "backend", *(f"{name} (ms)" for name in net.shares), "pass", "clock"]
+        assert [row[:2] for row in cells] == [[net.name, "cpu"], [net.name, "cuda"]]
+    header, *costs = rows(section(report, "Costs"))
+    assert header == ["network", "backend", "stage", "work (GFLOP)", "moved (MiB)", "peak (MiB)"]
+    assert [row[:3] for row in costs] == [[net.name, "cpu", stage] for net in nets for stage in net.shares]
 
-    def report(self, baseline: str = "cpu") -> str:
-        nets = (synthetic.BASICVSR, synthetic.MINE)
-        return render(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,), rounds=3), baseline)
-
-    def test_the_network_is_a_column_and_stages_a_table_each(self) -> None:
-        report = self.report()
-        assert "* networks: basicvsr, mine\n" in report
-        assert [row[:2] for row in rows(section(report, "Forward time and speedup"))] == [
-            ["network", "backend"],
-            ["basicvsr", "cpu"], ["basicvsr", "cuda"], ["mine", "cpu"], ["mine", "cuda"],
-        ]  # fmt: skip
-        _, first, second = section(report, "Stages").strip().split("\n\n")
-        for text, net in ((first, synthetic.BASICVSR), (second, synthetic.MINE)):
-            header, *cells = rows(text)
-            assert header == ["network", "backend", *(f"{name} (ms)" for name in net.shares), "pass", "clock"]
-            assert [row[:2] for row in cells] == [[net.name, "cpu"], [net.name, "cuda"]]
-        assert cells[0][3].endswith("(50.0 %)")
-
-    def test_costs_are_of_each_network_once(self) -> None:
-        header, *cells = rows(section(self.report(), "Costs"))
-        assert header == ["network", "backend", "stage", "work (GFLOP)", "moved (MiB)", "peak (MiB)"]
-        assert [row[:3] for row in cells] == [
-            [net.name, "cpu", stage] for net in (synthetic.BASICVSR, synthetic.MINE) for stage in net.shares
-        ]
-
-    def test_a_baseline_of_one_network_is_named_with_it(self) -> None:
-        report = self.report("basicvsr/cpu")
-        assert "* backends: cpu, cuda\n* baseline: basicvsr/cpu\n" in report
-        first, _, other, _ = [row[-2:] for row in rows(section(report, "Forward time and speedup"))[1:]]
-        assert first == ["baseline", ""]
-        assert float(other[0].removesuffix("×")) == pytest.approx(2.0, rel=0.1)  # MINE takes half of the time
-        assert "The baseline basicvsr/cuda2 was not measured" in self.report("basicvsr/cuda2")
+    report = render(records, "basicvsr/cpu")
+    assert "* backends: cpu, cuda\n* baseline: basicvsr/cpu\n" in report
+    own, _, other, _ = [row[-2:] for row in rows(section(report, "Forward time and speedup"))[1:]]
+    assert own == ["baseline", ""]
+    assert float(other[0].removesuffix("×")) == pytest.approx(2.0, rel=0.1)  # MINE takes half of the time
+    assert "The baseline basicvsr/cuda2 was not measured" in render(records, "basicvsr/cuda2")
 
 
 def test_the_harness_is_shown_per_backend_and_for_all() -> None:
@@ -156,8 +137,12 @@ def test_the_harness_is_shown_per_backend_and_for_all() -> None:
             synthetic.run(synthetic.GPU[:2], frames=(1, 4)), (0.05, 0.1, 0.07, 0.3), strict=True
         )
     ]
-    text = section(render(records), "What the harness costs")
-    assert "In all 520 ms, 13.0 % of the rounds' 4.00 s." in text
+    text = section(
+        render(records, environment={"timer": {"cost_s": 5e-8, "resolution_s": 1e-9}}),
+        "What the harness costs",
+    )
+    assert "In all 520 ms, 13.0 % of the rounds' 4.00 s. A sample is too long by" in text
+    assert "50.0 ns; the timer's smallest step is 1.00 ns." in text
     assert [row[:4] for row in rows(text)[1:]] == [
         ["cpu", "2", "60.0", "70.0"],
         ["cuda", "2", "200", "300"],
@@ -210,18 +195,64 @@ def test_failures_are_one_row_per_reason_with_their_places() -> None:
     ]
 
 
-def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
-    tables = tables_of(synthetic.all_failed(), BASELINE)
-    plot = tmp_path / "plots" / "time one.png"
-    view = view_of(tables, folder=tmp_path, title="t", baseline=BASELINE, environment={}, plots=[plot])
-    pages = write_report(view)
-    assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
-    assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
-    assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
-    plot.parent.mkdir()
-    plot.with_suffix(".svg").write_bytes(b"<svg/>")
-    pages = write_report(view)
-    assert 'src="data:image/svg+xml;base64,' in pages.html.read_text(encoding="utf-8")
+def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
+    def lines(*levels: int) -> tuple[MemoryLine, ...]:
+        return tuple(
+            MemoryLine(line=10 + i, source=f"    x[{i}] | y", occurrences=1 + i,
+                       increment_bytes=level * 2**20, host_bytes=level * 2**20)
+            for i, level in enumerate(levels)
+        )  # fmt: skip
+
+    small, large = synthetic.run(synthetic.GPU[:2], frames=(1,))
+    records = [
+        small.model_copy(update={"memory_lines": lines(1, 1)}),
+        large.model_copy(update={"memory_lines": lines(1, 3)}),
+    ]
+    text = section(render(records), "Memory by line")
+    assert f"cell {large.cell};" in text
+    assert rows(text)[1:] == [
+        ["10", "1.00", "", "1", "x\\[0\\] \\| y"],
+        ["11", "3.00", "3.00", "2", "x\\[1\\] \\| y"],
+    ]
+
+
+def test_why_sampling_ended_is_named_for_each_round() -> None:
+    first, second = synthetic.run([synthetic.CPU], frames=(1,), rounds=2)[:2]
+    ended = {"warmup_end": WarmupEnd.STEADY, "tuning_calls": 1, "stop_end_to_end": Stop.TARGET}
+    records = [
+        first.model_copy(update=ended),
+        second.model_copy(update={**ended, "tuning_calls": 3, "stop_end_to_end": Stop.BUDGET}),
+    ]
+    _, cell = rows(section(render(records), "How the samples were taken"))
+    assert cell[1:4] == ["steady", "3", "target met, time spent"]  # tuning calls: of the round with most
+
+
+def test_the_machine_has_columns_of_what_was_read() -> None:
+    (record,) = synthetic.run([synthetic.CPU], frames=(1,))[:1]
+    assert "The machine meanwhile" not in headings(render([record]))
+    ends = (0.0, 10.0 + max(sample.start_s + sample.wall_s for sample in record.samples))
+    readings = tuple(
+        TelemetryReading(elapsed_s=at, busy_s=2 * at, own_cpu_s=at, cpu_mhz=3000.0 + at) for at in ends
+    )
+    report = render([record.model_copy(update={"telemetry": readings})])
+    header, cell = rows(section(report, "The machine meanwhile"))
+    assert header[-2:] == ["cores busy with others", "CPU clock (MHz)"]  # no GPU, no columns of one
+    assert cell[-2] == "1.00"
+
+
+def test_each_warning_names_its_cells_and_its_remedy() -> None:
+    tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), BASELINE)
+    ids = list(dict.fromkeys(tables.cells["cell"]))
+    drifts = [
+        Notice(code="drift", cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
+        for place, cell in enumerate(ids[:5])
+    ]
+    governor = Notice(code="power_saving", seen="powersave", remedy="set another")
+    text = render_markdown(replace(tables, warnings=warnings_table([*drifts, governor])))
+    first, second = section(text, "Warnings").strip().splitlines()
+    assert first.startswith("* **drift** (t=1, ")
+    assert "and 2 more): it is \\*0\\* % slower; and 4 like it. *What to do:* warm up." in first
+    assert second == "* **power_saving**: powersave. *What to do:* set another."
 
 
 @settings(max_examples=50)
@@ -236,9 +267,8 @@ def test_it_is_written_whole_with_links_relative_to_it(tmp_path: Path) -> None:
 @example("_a_ *b* `c` C:\\")
 @example("\x00\ud800")
 def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
-    tables = tables_of([], BASELINE)
-    view = view_of(tables, title=text, baseline=BASELINE, environment={"name": text}, plots=(), folder=Path(),
-                   exit_note=text)  # fmt: skip
+    run = one_run(tables_of([], BASELINE), experiment=text, environment={"name": text}, note=text)
+    view = view_of(run, folder=Path())
     shown = visible(" ".join(text.split()))
     # The page itself, and what a repository site would make of its Markdown.
     site = MarkdownIt("commonmark").enable("table")
@@ -250,19 +280,66 @@ def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
         assert page.texts["td"] == ["name", shown]
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_page_of_html_says_what_it_is_and_allows_nothing_else(failed: bool) -> None:
+    records = synthetic.all_failed() if failed else synthetic.run(synthetic.GPU, frames=(4,))
+    view = view_of(one_run(tables_of(records, BASELINE)), folder=Path())
+    source = html(TEMPLATE, view, title="a & b")
+    page = Page(source)
+    assert source.startswith('<!doctype html>\n<html lang="en">')
+    assert page.dangers() == []
+    assert page.texts["title"] == ["a & b"]
+    assert ("meta", "content", "width=device-width, initial-scale=1") in page.attributes
+    assert ("meta", "content", POLICY) in page.attributes
+    assert "default-src 'none'" in POLICY
+    assert page.texts["style"][0].count("prefers-color-scheme: dark") == 1
+    assert "@media print" in page.texts["style"][0]
+    assert not re.search(r"url\(|@import", page.texts["style"][0])
+    assert source == html(TEMPLATE, view, title="a & b")
+    linked = [value.removeprefix("#") for value in page.values("href")]
+    assert linked == ([] if failed else page.values("id")[1:])  # one heading needs no table of contents
+
+
+def test_headings_have_ids_of_their_own_and_the_deepest_are_not_listed() -> None:
+    contents = Contents()
+    headings = ((1, "T"), (2, "A `b` & c"), (3, "A b  c"), (2, "A b c"), (4, "deep"), (2, "街 !"), (2, "!"))
+    ids = [contents.add(level, text) for level, text in headings]
+    assert ids == ["t", "a-b--c", "a-b--c-1", "a-b-c", "deep", "街", "section"]
+    assert [name for _, name, _ in contents.entries] == ["a-b--c", "a-b--c-1", "a-b-c", "街", "section"]
+
+
+def test_a_picture_is_inside_as_svg_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a (b)" / "time-c d.png"
+    picture = File.beside(path, tmp_path / "out")
+    assert (picture.target, picture.kind) == ("../a%20%28b%29/time-c%20d.png", "time")
+    path.parent.mkdir()
+    path.write_bytes(b"\x89PNG\r\n\x1a\n0000")
+    assert picture.data() == "data:image/png;base64,iVBORw0KGgowMDAw"
+    path.with_suffix(".svg").write_bytes(b"<svg/>")
+    assert picture.data() == "data:image/svg+xml;base64,PHN2Zy8+"
+
+
+def test_it_is_written_whole_and_names_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    run = one_run(tables_of(synthetic.all_failed(), BASELINE))
+    pages = write(tmp_path, run, plots=[tmp_path / "plots" / "time one.png"])
+    assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
+    assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
+    assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
+
+
 def test_a_table_leaves_out_empty_columns() -> None:
     columns = [
         Column(title="a", cells=["1", "22"], numeric=True),
         Column(title="none", cells=["", ""]),
-        Column(title="long", cells=["x", ""]),
+        Column(title="long", cells=["x", "|"]),
     ]
-    assert table(columns) == "|   a | long |\n| --: | ---- |\n|   1 | x    |\n|  22 |      |"
+    assert table(columns) == "|   a | long |\n| --: | ---- |\n|   1 | x    |\n|  22 | \\|   |"
     assert table([Column(title="none", cells=[])]) == ""
 
 
 def test_units_suit_one_value_and_the_middle_of_many() -> None:
-    assert [significant(value) for value in (0.0, 9.999, 12345.6, 0.00123456, -2.5, float("inf"))] == [
-        "0", "10.0", "12346", "0.00123", "-2.50", "∞",
+    assert [significant(value) for value in (0.0, 9.999, 12345.6, 0.00123456, -2.5, 1e300, float("inf"))] == [
+        "0", "10.0", "12346", "0.00123", "-2.50", "1.00e+300", "∞",
     ]  # fmt: skip
     assert with_unit(0.9996) == "1.00 s"
     assert with_unit(0.0123) == "12.3 ms"
@@ -270,73 +347,3 @@ def test_units_suit_one_value_and_the_middle_of_many() -> None:
     assert unit_for([0.0002, 5.0]).name == "ms"
     assert unit_for([]).name == "s"
     assert unit_for([1e-10]).name == "ns"
-
-
-def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
-    def lines(levels: list[int]) -> tuple[MemoryLine, ...]:
-        return tuple(
-            MemoryLine(
-                line=10 + i,
-                source=f"    x[{i}] | y",
-                occurrences=1 + i,
-                increment_bytes=level,
-                host_bytes=level,
-            )
-            for i, level in enumerate(levels)
-        )
-
-    small, large = synthetic.run(synthetic.GPU[:2], frames=(1,))
-    records = [
-        small.model_copy(update={"memory_lines": lines([2**20, 2**20])}),
-        large.model_copy(update={"memory_lines": lines([2**20, 3 * 2**20])}),
-    ]
-    text = section(render(records), "Memory by line")
-    assert f"cell {large.cell};" in text
-    assert rows(text)[1:] == [
-        ["10", "1.00", "", "1", "x\\[0\\] \\| y"],
-        ["11", "3.00", "3.00", "2", "x\\[1\\] \\| y"],
-    ]
-
-
-def test_why_sampling_ended_is_told_round_by_round() -> None:
-    first, second = synthetic.run([synthetic.CPU], frames=(1,), rounds=2)[:2]
-    ended = {"warmup_end": WarmupEnd.STEADY, "tuning_calls": 1, "stop_end_to_end": Stop.TARGET}
-    records = [
-        first.model_copy(update=ended),
-        second.model_copy(update={**ended, "tuning_calls": 3, "stop_end_to_end": Stop.BUDGET}),
-    ]
-    header, cell, *_ = rows(section(render(records), "How the samples were taken"))
-    told = dict(zip(header, cell, strict=True))
-    assert told["warm-up ended"] == "steady"
-    assert told["tuning calls"] == "3"  # of the round that had most
-    assert told["sampling ended"] == "target met, time spent"
-
-
-def test_the_machine_tells_what_it_can() -> None:
-    (record,) = synthetic.run([synthetic.CPU], frames=(1,))[:1]
-    assert "The machine meanwhile" not in headings(render([record]))
-    ends = (0.0, 10.0 + max(sample.start_s + sample.wall_s for sample in record.samples))
-    readings = tuple(
-        TelemetryReading(elapsed_s=at, busy_s=2 * at, own_cpu_s=at, cpu_mhz=3000.0 + at) for at in ends
-    )
-    header, cell = rows(
-        section(render([record.model_copy(update={"telemetry": readings})]), "The machine meanwhile")
-    )
-    assert header[-2:] == ["cores busy with others", "CPU clock (MHz)"]  # no GPU, no columns of one
-    assert cell[-2] == "1.00"
-
-
-def test_each_warning_names_its_cells_and_its_remedy() -> None:
-    tables = tables_of(synthetic.run([synthetic.CPU], frames=(1, 3, 4, 7, 10)), BASELINE)
-    ids = list(dict.fromkeys(tables.cells["cell"]))
-    drifts = [
-        Notice(code="drift", cell=cell, seen=f"it is *{place}* % slower", remedy="warm up")
-        for place, cell in enumerate(ids[:5])
-    ]
-    governor = Notice(code="power_saving", seen="powersave", remedy="set another")
-    given = replace(tables, warnings=warnings_table([*drifts, governor]))
-    text = render_markdown(given)
-    first, second = section(text, "Warnings").strip().splitlines()
-    assert first.startswith("* **drift** (t=1, ")
-    assert "and 2 more): it is \\*0\\* % slower; and 4 like it. *What to do:* warm up." in first
-    assert second == "* **power_saving**: powersave. *What to do:* set another."

@@ -349,9 +349,7 @@ class TestFigure:
         precisions = dict(zip(tables.roofline["stage"], tables.roofline["precision"], strict=True))
         assert precisions["propagation"] == "bfloat16"
         assert precisions["upsampling"] == "float32"
-        page = render_markdown(
-            tables, title="t", baseline=Baseline(backend="cpu-blocks"), environment={}, plots=[]
-        )
+        page = render_markdown(tables, baseline=Baseline(backend="cpu-blocks"))
         assert "On cpu-blocks propagation is held against the narrow type of its residual blocks" in page
 
     def test_how_far_the_ceilings_drifted_is_told(self) -> None:
@@ -377,4 +375,4 @@ class TestFigure:
         assert "More than 100 % is no mistake" in page
         slow = synthetic.Machine(name="cpu", per_frame_s=1.0, psnr_db=None)
         tables = rooflines.tables(synthetic.run((slow,), frames=(2,)))
-        assert "More than 100 %" not in render_markdown(tables, plots=[])
+        assert "More than 100 %" not in render_markdown(tables)

@@ -2,29 +2,34 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from bench.grid.ceilings import CeilingKind
 from bench.grid.spans import FORWARD
 from bench.reporting.cells import (
     KINDS,
+    PLACE,
     Row,
-    axes_columns,
     column,
     distinct,
+    figures,
     in_one_unit,
     joined,
     numbers,
+    owner,
     percent,
+    right,
     rows_of,
 )
 from bench.reporting.markdown import Column
 from bench.results.roofline import COMPUTE, MEMORY
 from bench.results.tables import Tables
 from bench.stats.intervals import IntervalKind
-from bench.units import BYTE_RATES, FLOP_RATES, significant, with_unit
+from bench.units import BYTE_RATES, FLOP_RATES, with_unit
 from vsr_model.stages import PROPAGATION, UPSAMPLING
 
-LIMITS = {COMPUTE: "arithmetic", MEMORY: "the bandwidth of memory"}
+LIMITS: Final = {COMPUTE: "arithmetic", MEMORY: "the bandwidth of memory"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,22 +67,30 @@ def roofline(tables: Tables, cells: Sequence[Row]) -> Roofline | None:
     if not rows:
         return None
     known = [row for row in rows if row["stage"] != FORWARD and row["share"] is not None]
-    ends = sorted(known, key=lambda row: row["share"])
-    several = (
-        len({tuple(row[name] for name in ("model", "size", "frames", "batch", "input")) for row in cells}) > 1
-    )
-    extremes = [_extreme(row, several) for row in ends]
-    by_backend: dict[str, dict[str, str]] = {}
+    several = len({tuple(row[name] for name in PLACE) for row in cells}) > 1
+    extremes = [_extreme(row, several) for row in sorted(known, key=lambda row: row["share"])]
+    precisions: dict[str, dict[str, str]] = {}
     for row in rows:
-        by_backend.setdefault(row["backend"], {})[row["stage"]] = row["precision"]
+        precisions.setdefault(owner(row), {})[row["stage"]] = row["precision"]
     return Roofline(
-        columns=_columns(rows, cells),
+        columns=figures(
+            rows,
+            cells,
+            ("stage", "stage", column),
+            ("precision", "precision", column),
+            ("FLOP/byte", "intensity", numbers),
+            ("effective", "flops_per_s", partial(in_one_unit, units=FLOP_RATES)),
+            ("limit", "limit_flops_per_s", partial(in_one_unit, units=FLOP_RATES)),
+            ("share of the limit", lambda row: _share(row, "share"), right),
+            ("binds", "binds", column),
+            ("of the convolution's", lambda row: _share(row, "convolution_share"), right),
+        ),
         intervals=distinct(
             KINDS[IntervalKind(row["interval"])] for row in rows if row["share_low"] is not None
         ),
         narrow=[
             name
-            for name, of in by_backend.items()
+            for name, of in precisions.items()
             if {PROPAGATION, UPSAMPLING} <= of.keys() and of[PROPAGATION] != of[UPSAMPLING]
         ],
         farthest=extremes[0] if extremes else None,
@@ -86,39 +99,17 @@ def roofline(tables: Tables, cells: Sequence[Row]) -> Roofline | None:
     )
 
 
-def _columns(rows: Sequence[Row], cells: Sequence[Row]) -> list[Column]:
-    def rates(title: str, name: str) -> Column:
-        return in_one_unit(title, [row[name] for row in rows], FLOP_RATES)
-
-    def shares(title: str, name: str) -> Column:
-        ends = [(row[name], row[f"{name}_low"], row[f"{name}_high"]) for row in rows]
-        return column(title, [_share(*of_one) for of_one in ends], numeric=True)
-
-    return [
-        *axes_columns(rows, cells),
-        column("stage", [row["stage"] for row in rows]),
-        column("precision", [row["precision"] for row in rows]),
-        numbers("FLOP/byte", [row["intensity"] for row in rows], significant),
-        rates("effective", "flops_per_s"),
-        rates("limit", "limit_flops_per_s"),
-        shares("share of the limit", "share"),
-        column("binds", [row["binds"] for row in rows]),
-        shares("of the convolution's", "convolution_share"),
-    ]
-
-
-def _share(value: float | None, low: float | None, high: float | None) -> str | None:
+def _share(row: Row, name: str) -> str | None:
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if value is None:
         return None
-    return percent(value) + ("" if None in (low, high) else f" ({100 * low:.1f} … {100 * high:.1f})")  # type: ignore[operator]
+    return percent(value) + ("" if None in (low, high) else f" ({100 * low:.1f} … {100 * high:.1f})")
 
 
 def _extreme(row: Row, several: bool) -> Extreme:
     at = f" ({row['size']}, {row['frames']} frames)" if several else ""
     return Extreme(
-        stage=f"{row['stage']} on {row['backend']}{at}",
-        share=percent(row["share"]),
-        limit=LIMITS[row["binds"]],
+        stage=f"{row['stage']} on {owner(row)}{at}", share=percent(row["share"]), limit=LIMITS[row["binds"]]
     )
 
 
@@ -126,7 +117,7 @@ def ceilings(tables: Tables) -> Ceilings | None:
     rows = rows_of(tables.ceilings)
     if not rows:
         return None
-    names = ("ceiling", "device", "threads", "precision", "memory_format")
+    names = ["ceiling", "device", "threads", "precision", "memory_format"] + ["run"] * ("run" in rows[0])
     found: dict[tuple[object, ...], dict[str, Row]] = {}
     for row in rows:
         # Of a convolution there are several sizes; matrices may have come out larger at one moment.
@@ -143,17 +134,16 @@ def ceilings(tables: Tables) -> Ceilings | None:
     drift, drifting = _drift(found.values())
     return Ceilings(
         columns=[
-            column("ceiling", [_words(row["ceiling"]) for row in some]),
+            column("run", [row.get("run") for row in some]),
+            column("ceiling", [_plain(row["ceiling"]) for row in some]),
             column("device", [row["device"] for row in some]),
-            column("threads", [row["threads_read_back"] for row in some], numeric=True),
+            right("threads", [row["threads_read_back"] for row in some]),
             column("precision", [row["precision"] for row in some]),
-            column("format", [_words(row["memory_format"]) for row in some]),
+            column("format", [_plain(row["memory_format"]) for row in some]),
             column("size", all_of("what")),
             *(
-                column(
-                    f"{figure}, {moment}",
-                    [_rate(moments.get(moment), figure) for moments in found.values()],
-                    numeric=True,
+                right(
+                    f"{figure}, {moment}", [_rate(moments.get(moment), figure) for moments in found.values()]
                 )
                 for moment in ("before", "after")
                 for figure in ("best", "median")
@@ -174,7 +164,7 @@ def _drift(found: Iterable[Mapping[str, Row]]) -> tuple[str, str]:
     if not apart:
         return "", ""
     most, row = max(apart, key=lambda one: one[0])
-    return percent(most), " ".join(filter(None, (_words(row["ceiling"]), row["precision"])))
+    return percent(most), " ".join(filter(None, (_plain(row["ceiling"]), row["precision"])))
 
 
 def _rate(row: Row | None, figure: str) -> str | None:
@@ -184,5 +174,5 @@ def _rate(row: Row | None, figure: str) -> str | None:
     return None
 
 
-def _words(name: str | None) -> str:
+def _plain(name: str | None) -> str:
     return (name or "").replace("_", " ")

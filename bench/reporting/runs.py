@@ -1,23 +1,28 @@
-"""Several runs as one table: the cells of all with a `run` column, and how fast each is beside a reference.
+"""Runs as a page needs them: their cells in one table, several with a `run` column and beside a reference.
 
 Content changes no time: cells compare by network, batch, frames and size, whatever their input is called. Two
 networks never compare.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import pandas as pd
 
+from bench.grid import config
 from bench.grid.baseline import Baseline
 from bench.plotting.groups import Labels, PlotGroup
 from bench.plotting.medians import relative_figure
-from bench.reporting.cells import Row, cell_table, distinct, ended_well, rows_of
-from bench.results.identity import UNKNOWN
+from bench.records import Status
+from bench.reporting.cells import Row, cell_table, distinct, rows_of
+from bench.reporting.ladder import ladders_of
+from bench.results.identity import UNKNOWN, device_name
+from bench.results.run_folder import RunFolder
 from bench.results.tables import AXES, Tables
-from bench.stats.intervals import IntervalKind, Summary, ratio, weaker
+from bench.stats.intervals import IntervalKind, Summary, ratio
+from bench.tuning.ladder import Ladder
 from vsr_model.errors import BadInput
 
 DEVICES_NAME: Final = "devices.csv"
@@ -35,27 +40,52 @@ DEVICES_COLUMNS: Final = (
 DRAWN: Final = (1e-12, 1e12)
 """Ratios outside have no point: a journal that was not measured holds them, and no axis does."""
 
-_WHOLE: Final = (
-    "n_rounds",
-    "n",
-    *(name for name in DEVICES_COLUMNS if name.endswith("_bytes")),
-    "parameters",
-)
+LEFT_OUT: Final = ("samples", "memory", "telemetry")
+"""Tables that no page shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SideRun:
-    """A run as a page of several needs it."""
+class ReportedRun:
+    """A run as a page needs it."""
 
     name: str  # that tells it from the others
     experiment: str
     baseline: Baseline
     tables: Tables
-    environment: Mapping[str, object]
-    configuration: Mapping[str, object]
-    files: Sequence[Path]  # absolute, or relative to the working directory
-    note: str | None = None  # how it ended where it did not end by itself
+    environment: Mapping[str, Any]
+    configuration: Mapping[str, object] = field(default_factory=dict)
+    files: Sequence[Path] = ()  # absolute, or relative to the working directory
+    note: str = ""  # how it ended where it did not end by itself
     devices: Mapping[str, str] = field(default_factory=dict)  # by backend, what it ran on
+    ladders: Sequence[Ladder] = ()  # one per clip, where the backends are one
+
+    @classmethod
+    def of(
+        cls,
+        folder: RunFolder,
+        tables: Tables,
+        *,
+        files: Sequence[Path],
+        notes: Sequence[str | None],
+        name: str = "",
+    ) -> Self:
+        """Return the folder's run, whose tables are given. `notes` say how it ended, where it did not end."""
+        method = folder.environment.get("method")
+        return cls(
+            name=name,
+            experiment=folder.experiment.name,
+            baseline=folder.baseline,
+            tables=tables,
+            environment=folder.environment,
+            configuration=config.plain(folder.experiment),
+            files=files,
+            note=" ".join(filter(None, (*notes, method and f"Measured by {method}."))),
+            devices={
+                backend.name: device_name(folder.environment, backend.device)
+                for backend in folder.experiment.backends
+            },
+            ladders=ladders_of(folder),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,61 +100,62 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
-    """All runs as one: their tables with a `run` column, and their cells beside a reference.
+class Runs:
+    """The cells of all runs; those of several are called `<run>: <cell>`, and stand beside a reference."""
 
-    Cells are called `<run>: <cell>` in them.
-    """
+    runs: Sequence[ReportedRun]
+    tables: Tables
+    rows: Sequence[Row]  # those of bench.reporting.cells, with device, rates, and `is_baseline` of their run
+    reference: Reference | None = None  # None of one run, and where no run has a figure for its baseline
 
-    reference: Reference | None  # None where no run has a figure for its baseline
-    tables: Tables  # cells, summary and warnings alone
-    table: pd.DataFrame  # that of bench.reporting.cells, with `run`, and speed over the reference
+    @property
+    def are_several(self) -> bool:
+        return len(self.runs) > 1
 
 
-def cells_of(runs: Sequence[SideRun], reference: str | None = None) -> Cells:
-    """Return all runs as one beside a reference: the name of a run, for its baseline, or `<run>:<backend>`.
+def together(runs: Sequence[ReportedRun], reference: str | None = None) -> Runs:
+    """Return the cells of all runs in one table.
 
-    Without a name it is the baseline of the first run that has a figure for its own. Raises BadInput for a
+    Those of several are compared with a reference: a run's name, for its baseline, or `<run>:<backend>`;
+    without a name it is the baseline of the first run that has a figure for its own. Raises BadInput for a
     reference that is none of them.
     """
-    tables = Tables(
-        **{
-            field.name: _together(runs, field.name)
-            if field.name in ("cells", "summary", "warnings")
-            else pd.DataFrame()
-            for field in fields(Tables)
-        }
-    )
+    tables = runs[0].tables if len(runs) == 1 else _together(runs)
     by_name = {run.name: run for run in runs}
-    rows = [
-        row | {
-            "device": by_name[row["run"]].devices.get(row["backend"], UNKNOWN),
-            "is_baseline": by_name[row["run"]].baseline.matches(row["model"], row["backend"]),
-        }
-        for row in rows_of(cell_table(tables))
-    ]  # fmt: skip
+    rows = []
+    for row in rows_of(cell_table(tables)):
+        run = by_name[row["run"]] if "run" in row else runs[0]
+        is_baseline = run.baseline.matches(row["model"], row["backend"])
+        device = run.devices.get(row["backend"], UNKNOWN)
+        rows.append(row | {"device": device, "is_baseline": is_baseline} | _rates(row))
+    if len(runs) == 1:
+        return Runs(runs=runs, tables=tables, rows=rows)
     chosen = _first(runs, rows) if reference is None else _named(runs, rows, reference)
     bases = [row for row in rows if chosen == _reference(row) and _compares(row)]
-    every = [row | _rates(row) | _beside(row, chosen, bases) for row in rows]
-    return Cells(reference=chosen, tables=tables, table=pd.DataFrame(every))
+    beside = [row | _beside(row, chosen, bases) for row in rows]
+    return Runs(runs=runs, tables=tables, rows=beside, reference=chosen)
 
 
-def _together(runs: Sequence[SideRun], name: str) -> pd.DataFrame:
-    parts: list[pd.DataFrame] = []
-    for run in runs:
-        part: pd.DataFrame = getattr(run.tables, name).astype(object)
-        part = part.where(part.notna(), None)
-        own = pd.Series([cell and f"{run.name}: {cell}" for cell in part["cell"]], part.index, object)
-        parts.append(part.assign(run=run.name, cell=own))
-    return pd.concat(parts, ignore_index=True).infer_objects()
+def _together(runs: Sequence[ReportedRun]) -> Tables:
+    found = {}
+    for name in (of.name for of in fields(Tables)):
+        parts = [] if name in LEFT_OUT else [_named_table(run, getattr(run.tables, name)) for run in runs]
+        parts = [part for part in parts if len(part)] or parts[:1]
+        found[name] = pd.concat(parts, ignore_index=True).infer_objects() if parts else pd.DataFrame()
+    return replace(runs[0].tables, **found)
 
 
-def relative_plots(cells: Cells) -> list[PlotGroup]:
-    """Return the figures of speed over the reference: one per network, batch and size, whatever inputs are
-    called.
+def _named_table(run: ReportedRun, table: pd.DataFrame) -> pd.DataFrame:
+    part = table.astype(object)
+    part = part.where(part.notna(), None).assign(run=run.name)
+    if "cell" in part:
+        named = [cell and f"{run.name}: {cell}" for cell in part["cell"]]
+        part["cell"] = pd.Series(named, part.index, object)
+    return part
 
-    Several of them where there are more curves than one holds.
-    """
+
+def relative_plots(cells: Runs) -> list[PlotGroup]:
+    """Return the figures of speed over the reference, one per network, batch and size."""
     names = {
         "relative_speed": "value",
         "relative_speed_low": "low",
@@ -132,57 +163,56 @@ def relative_plots(cells: Cells) -> list[PlotGroup]:
         "relative_speed_interval": "interval",
     }
     kept = [*names, "cell", "run", "backend", "model", "input", "frames", "batch", "height", "width"]
-    table = cells.table[cells.table["relative_speed"].notna() & ~cells.table["is_reference"].astype(bool)]
-    table = table[kept].rename(columns=names).astype({"value": float, "low": float, "high": float})
+    rows = [row for row in cells.rows if row["relative_speed"] is not None and not row["is_reference"]]
+    table = pd.DataFrame(rows, columns=kept).rename(columns=names)
+    table = table.astype({"value": float, "low": float, "high": float})
     in_range = table["value"].between(*DRAWN)
     runs = tuple(cells.tables.cells["run"].unique())
     groups = []
     models = cells.tables.cells["model"].nunique()
     for place, own in table[in_range].groupby(["model", "batch", "height", "width"], sort=False):
         several = own.groupby(["run", "backend"])["input"].transform("nunique") > 1
-        said = (", " + own["input"]).where(several, "")
+        of_input = (", " + own["input"]).where(several, "")
         model, *shape = place
         batch, height, width = (int(str(number)) for number in shape)
         labels = Labels(
             model=str(model), models=models, input="", batch=batch, height=height, width=width, runs=runs,
             backends=tuple(cells.tables.cells["backend"].unique()),
         )  # fmt: skip
-        titles = own["run"] + ": " + own["backend"] + said
+        titles = own["run"] + ": " + own["backend"] + of_input
         groups.append(PlotGroup(draw=relative_figure, labels=labels, table=own.assign(label=titles)))
     return groups
 
 
-def devices_table(cells: Cells) -> pd.DataFrame:
+def devices_table(cells: Runs) -> pd.DataFrame:
     """Return the table of devices.csv: a row per run and cell, runs in the order given."""
-    floats = [
-        name for name in DEVICES_COLUMNS if name.endswith(("_s", "_w", "_j", "_low", "_high", "_speed"))
-    ]
-    runs = [*cells.tables.cells["run"].unique()]
+    whole = ("_bytes", "n_rounds", "parameters")
+    floats = ("_s", "_w", "_j", "_low", "_high", "_speed")
+    types = {"n": "Int64"} | {name: "Int64" for name in DEVICES_COLUMNS if name.endswith(whole)}
+    types |= {name: "float64" for name in DEVICES_COLUMNS if name.endswith(floats)}
+    runs = [run.name for run in cells.runs]
     base = "" if cells.reference is None else f"{cells.reference.run}: "
     rows = [
         row | {
             "cell": row["cell"].removeprefix(f"{row['run']}: "),
             "reference_cell": row["reference_cell"] and row["reference_cell"].removeprefix(base),
         }
-        for row in sorted(rows_of(cells.table), key=lambda row: runs.index(row["run"]))
+        for row in sorted(cells.rows, key=lambda row: runs.index(row["run"]))
     ]  # fmt: skip
-    table = pd.DataFrame(rows, dtype=object)
-    return table.reindex(columns=list(DEVICES_COLUMNS)).astype(
-        dict.fromkeys(floats, "float64") | dict.fromkeys(_WHOLE, "Int64")
-    )
+    return pd.DataFrame(rows, columns=list(DEVICES_COLUMNS), dtype=object).astype(types)
 
 
 def _reference(row: Row) -> Reference:
     return Reference(run=row["run"], backend=row["backend"])
 
 
-def _first(runs: Sequence[SideRun], rows: Sequence[Row]) -> Reference | None:
+def _first(runs: Sequence[ReportedRun], rows: Sequence[Row]) -> Reference | None:
     having = {_reference(row) for row in rows if _compares(row)}
     own = [Reference(run=run.name, backend=run.baseline.backend) for run in runs]
     return next((found for found in own if found in having), None)
 
 
-def _named(runs: Sequence[SideRun], rows: Sequence[Row], reference: str) -> Reference:
+def _named(runs: Sequence[ReportedRun], rows: Sequence[Row], reference: str) -> Reference:
     own = {run.name: Reference(run=run.name, backend=run.baseline.backend) for run in runs}
     if reference in own:
         return own[reference]
@@ -202,7 +232,7 @@ def _named(runs: Sequence[SideRun], rows: Sequence[Row], reference: str) -> Refe
 
 def _compares(row: Row) -> bool:
     """Return whether it can be compared: an output that is wrong cannot."""
-    return ended_well(row) and (row["median_s"] or 0.0) > 0
+    return row["status"] == Status.OK and (row["median_s"] or 0.0) > 0
 
 
 def _rates(row: Row) -> Row:
@@ -239,15 +269,12 @@ def _beside(row: Row, reference: Reference | None, bases: Sequence[Row]) -> Row:
     (base,) = same
     if len({base["parameters"], row["parameters"]} - {None}) > 1:
         return found | {"why_not": "other network"}
-    one, other = _summary(base), _summary(row)
-    exact = base is row
-    speed = ratio(one, other)
+    base_time = _summary(base)
+    speed = ratio(base_time, base_time if base is row else _summary(row))
     return found | {
-        "reference": str(reference), "reference_cell": base["cell"],
-        "relative_speed": 1.0 if exact else speed.ratio,
-        "relative_speed_low": 1.0 if exact else speed.low,
-        "relative_speed_high": 1.0 if exact else speed.high,
-        "relative_speed_interval": weaker(one.interval, other.interval),
+        "reference": str(reference), "reference_cell": base["cell"], "relative_speed": speed.ratio,
+        "relative_speed_low": speed.low, "relative_speed_high": speed.high,
+        "relative_speed_interval": speed.interval,
     }  # fmt: skip
 
 

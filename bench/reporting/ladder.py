@@ -1,19 +1,31 @@
-"""A ladder in words and tables: each step, what it adds, its gain and error, and where its time goes."""
+"""A ladder among a run's results: its table, its figures, and its part of the page.
+
+That is each step, what it adds, its gain and error, and where its time goes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from bench.reporting.cells import column
+from bench.plotting.ladder import ladder_figure
+from bench.plotting.plots import FORMATS, save
+from bench.reporting.cells import column, right
 from bench.reporting.markdown import Column
+from bench.results.files import to_csv, write_whole
+from bench.results.run_folder import RunFolder
 from bench.stats.intervals import IntervalKind
 from bench.tuning.format import decibels, times, with_interval
-from bench.tuning.ladder import Ladder, Step, Verdict
+from bench.tuning.ladder import Ladder, Step, Verdict, ladders
+from bench.tuning.ladder_table import ladder_table
 from bench.units import with_unit
+
+TABLE_NAME: Final = "ladder.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderPart:
-    """One clip's ladder as a report shows it."""
+    """One clip's ladder as a page shows it."""
 
     clip: str
     sentence: str
@@ -22,16 +34,45 @@ class LadderPart:
     doubts: Sequence[str]
 
 
-def ladder_section(found: Sequence[Ladder]) -> tuple[LadderPart, ...]:
-    return tuple(
-        LadderPart(
-            clip=" ".join(ladder.clip_id),
-            sentence=in_a_sentence(ladder),
-            steps=step_columns(ladder),
-            stages=_stages(ladder),
-            doubts=doubts(ladder),
-        )
-        for ladder in found
+def ladders_of(folder: RunFolder) -> list[Ladder]:
+    """Return the ladders of a run, one per clip; none of a run whose backends are no rungs."""
+    return ladders(folder.cells(), folder.records()) if folder.experiment.ladder else []
+
+
+def write_ladder(folder: RunFolder) -> None:
+    """Write ladder.csv and plots/ladder*.png and .svg, where the run is one. Raises OSError."""
+    found = ladders_of(folder)
+    if not found:
+        (folder.path / TABLE_NAME).unlink(missing_ok=True)
+        return
+    table = ladder_table(found)
+    write_whole(folder.path / TABLE_NAME, to_csv(table))
+    for ladder, paths in zip(found, _figures(folder, found), strict=True):
+        own = table["cell"].isin([step.cell.id for step in ladder.steps])
+        save(ladder_figure(table[own]), paths)
+
+
+def ladder_images(folder: RunFolder) -> list[Path]:
+    """Return the .png files of a run's ladders that are there."""
+    return [path for path, *_ in _figures(folder, ladders_of(folder)) if path.is_file()]
+
+
+def _figures(folder: RunFolder, found: Sequence[Ladder]) -> list[list[Path]]:
+    """Return the files of each ladder's figure."""
+    networks = len({ladder.clip_id[0] for ladder in found})
+    clips = [ladder.clip_id if networks > 1 else ladder.clip_id[1:] for ladder in found]
+    names = ["ladder" if len(found) == 1 else f"ladder-{'-'.join(clip)}" for clip in clips]
+    return [[folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS] for name in names]
+
+
+def ladder_part(ladder: Ladder, clip: str) -> LadderPart:
+    """Return what the page shows of a ladder, whose clip is called so."""
+    return LadderPart(
+        clip=clip,
+        sentence=in_a_sentence(ladder),
+        steps=step_columns(ladder),
+        stages=_stages(ladder),
+        doubts=doubts(ladder),
     )
 
 
@@ -66,54 +107,45 @@ def in_a_sentence(ladder: Ladder) -> str:
 
 def doubts(ladder: Ladder) -> list[str]:
     """Return what keeps the figures from saying what they seem to, a sentence each."""
-    told = []
+    found = []
     if overlapping := [step.backend for step in ladder.steps if step.stages_overlap]:
-        told.append(
+        found.append(
             f"Stages of {', '.join(overlapping)} overlap: they add up to more than the forward that they are "
             "of."
         )
     kinds = {step.interval for step in ladder.steps if step.gain is not None}
     if IntervalKind.WITHIN_PROCESS in kinds:
-        told.append(
+        found.append(
             "Intervals are within single processes, and too narrow for a claim about the next one: give "
             "measure.rounds of three or more."
         )
     if IntervalKind.BETWEEN_ROUNDS_T in kinds:
-        told.append(
+        found.append(
             "Intervals are of fewer than six rounds, and take their logarithms for normal: six need no such "
             "assumption."
         )
-    return told
+    return found
 
 
 def step_columns(ladder: Ladder) -> list[Column]:
     """Return the table of the steps."""
     steps = ladder.steps
+    gains = [step.gain if step.verdict is not Verdict.START else None for step in steps]
+    errors = [step.max_abs_error for step in steps]
     return [
-        column("step", [step.number for step in steps], numeric=True),
+        right("step", [step.number for step in steps]),
         column("backend", [step.backend for step in steps]),
         column("adds", [", ".join(step.adds) for step in steps]),
-        column("time", [step.time and with_unit(step.time.median) for step in steps], numeric=True),
-        column(
-            "this step",
-            [
-                None if step.verdict is Verdict.START else step.gain and with_interval(step.gain)
-                for step in steps
-            ],
-            numeric=True,
-        ),
-        column("in all", [step.speedup and times(step.speedup.ratio) for step in steps], numeric=True),
-        column("output", [decibels(step.psnr_db) for step in steps], numeric=True),
-        column(
-            "max error",
-            [None if step.max_abs_error is None else f"{step.max_abs_error:.1e}" for step in steps],
-            numeric=True,
-        ),
-        column("in place", map(_told, steps)),
+        right("time", [step.time and with_unit(step.time.median) for step in steps]),
+        right("this step", [gain and with_interval(gain) for gain in gains]),
+        right("in all", [step.speedup and times(step.speedup.ratio) for step in steps]),
+        right("output", [decibels(step.psnr_db) for step in steps]),
+        right("max error", [None if error is None else f"{error:.1e}" for error in errors]),
+        column("in place", map(_in_place, steps)),
     ]
 
 
-def _told(step: Step) -> str:
+def _in_place(step: Step) -> str:
     explained = step.verdict in (Verdict.SKIPPED, Verdict.FAILED, Verdict.INACCURATE, Verdict.UNCLEAR)
     what = str(step.status) if step.verdict is Verdict.FAILED else str(step.verdict)
     return f"{what}: {step.reason}" if explained and step.reason else what
@@ -124,11 +156,7 @@ def _stages(ladder: Ladder) -> list[Column]:
     steps = [step for step in ladder.steps if step.stages_s]
     by_name = {step.backend: step for step in steps}
     columns = [
-        column(
-            stage,
-            [_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps],
-            numeric=True,
-        )
+        right(stage, [_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps])
         for stage in ladder.stages
     ]
     return [column("backend", [step.backend for step in steps]), *columns] if steps else []
