@@ -1,4 +1,10 @@
+"""Settings of a backend in force and restored, reasons why it is unavailable, and torch's own counts."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -6,6 +12,10 @@ import torch
 from bench.grid.backend import BUILT_IN
 from bench.measure import backends
 from bench.measure.backends import applied, is_out_of_memory, unavailable
+from bench.records import Status
+from tests.bench.fakes import experiment
+from tests.bench.rounds import Ran, measure
+from tests.compiler import needs_compiler
 
 CPU = BUILT_IN["cpu"]
 CUDNN = BUILT_IN["cudnn"]
@@ -19,8 +29,6 @@ SWITCHES = {
     "cudnn.benchmark": (torch.backends.cudnn, "benchmark"),
 }
 
-without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-
 
 def switches() -> dict[str, object]:
     return {name: getattr(owner, attribute) for name, (owner, attribute) in SWITCHES.items()} | {
@@ -29,7 +37,7 @@ def switches() -> dict[str, object]:
 
 
 @pytest.fixture(autouse=True)
-def _unchanged():
+def _unchanged() -> Iterator[None]:
     before = switches()
     yield
     assert switches() == before
@@ -39,46 +47,32 @@ def _unchanged():
     ("name", "precision"), [("cpu", "ieee"), ("cuda", "tf32"), ("cudnn", "ieee"), ("cudnn_autotune", "tf32")]
 )
 def test_settings_are_in_force_and_read_back(name, precision):
-    backend = BUILT_IN[name].replace(fp32_precision=precision)
+    backend = replace(BUILT_IN[name], fp32_precision=precision)
     with applied(backend) as settings:
         found = switches()
-        assert {found[key] for key in SWITCHES if key.endswith("precision")} == {precision}
-        assert settings["mkldnn.conv.fp32_precision"] == precision
-        assert settings["mkldnn.matmul.fp32_precision"] == precision
-        assert settings["device"] == backend.device
-        assert settings["dtype"] == "float32"
-        assert settings["threads"] == str(torch.get_num_threads())
+        expected = {key: precision for key in SWITCHES if key.endswith("precision")}
         if backend.is_cuda:
-            assert found["cudnn.enabled"] is backend.cudnn_enabled
-            assert found["cudnn.benchmark"] is backend.cudnn_benchmark
-            assert settings["cudnn.enabled"] == str(backend.cudnn_enabled)
-            assert settings["cudnn.benchmark"] == str(backend.cudnn_benchmark)
-            assert settings["cuda.matmul.fp32_precision"] == precision
-        else:
-            assert not any(key.startswith("cud") for key in settings)
+            expected["cudnn.enabled"] = backend.cudnn_enabled
+            expected["cudnn.benchmark"] = backend.cudnn_benchmark
+        assert {key: found[key] for key in expected} == expected
+        assert {key: settings[key] for key in ("device", "dtype", "threads")} == {
+            "device": backend.device, "dtype": "float32", "threads": str(torch.get_num_threads()),
+        }  # fmt: skip
+        for key, value in expected.items():
+            assert settings.get(key) == (str(value) if backend.is_cuda or "mkldnn" in key else None)
 
 
 @pytest.mark.parametrize("name", list(BUILT_IN))
-def test_what_was_set_before_is_restored(name):
-    """Also where it is not what torch starts with."""
-    with applied(BUILT_IN["cudnn_autotune"].replace(fp32_precision="tf32")):
+def test_what_was_set_before_is_restored_also_after_an_exception(name):
+    with applied(BUILT_IN["cudnn_autotune"].replace(fp32_precision="tf32", threads=1)):
         before = switches()
-        with applied(BUILT_IN[name]):
-            assert switches() != before
-        assert switches() == before
-
-
-def test_restored_after_an_exception():
-    before = switches()
-
-    def fail_inside():
-        with applied(CUDNN.replace(fp32_precision="tf32", threads=1)):
+        with pytest.raises(ZeroDivisionError), applied(BUILT_IN[name]):
             assert switches() != before
             raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_inside()
-    assert switches() == before
+        assert switches() == before
+    # Reading `allow_tf32` raises after `fp32_precision` was set otherwise; restored, it does not.
+    with torch.backends.cudnn.flags():
+        pass
 
 
 def test_threads_are_left_alone_unless_given():
@@ -98,46 +92,40 @@ def test_a_setting_that_does_not_take_is_refused_and_restored(monkeypatch):
             pytest.fail("the block must not run")
 
 
-def test_tf32_flags_can_still_be_used_afterwards():
-    """Reading `allow_tf32` raises after `fp32_precision` was set otherwise; restored, it does not."""
-    with applied(CUDNN):
-        pass
-    with torch.backends.cudnn.flags():
-        pass
-
-
-@without_cuda
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_no_cuda_has_a_reason():
     assert unavailable(CPU.replace(dtype="bfloat16")) is None
     reason = unavailable(CUDNN)
-    assert reason is not None
     assert reason.startswith("no CUDA")
     assert torch.__version__ in reason
 
 
-def _machine(monkeypatch, *, devices: int, cudnn: bool = True, capability: int = 9) -> None:
+@pytest.mark.parametrize(
+    ("machine", "backend", "reason"),
+    [
+        ({"devices": 0}, CUDNN, f"no CUDA device: torch {torch.__version__} finds no driver or no GPU"),
+        ({}, CUDNN, None),
+        ({}, CUDNN.replace(device="cuda:0"), None),
+        ({}, CUDNN.replace(device="cuda:1"), "no device cuda:1: this machine has 1"),
+        ({}, CUDNN.replace(processes=2), "processes: 2 need a GPU each, and this machine has 1"),
+        ({"devices": 2}, CUDNN.replace(processes=2), None),
+        ({"cudnn": False}, CUDNN, f"no cuDNN: this torch ({torch.__version__}) comes without it"),
+        ({"cudnn": False}, BUILT_IN["cuda"], None),
+        ({"capability": 7}, CUDNN.replace(dtype="bfloat16"), "no bfloat16 on GPU 0"),
+        ({"capability": 7}, CUDNN.replace(dtype="float16"), None),
+    ],
+)
+def test_reasons_of_a_machine_with_cuda(monkeypatch, machine, backend, reason):
+    found = {"devices": 1, "cudnn": True, "capability": 9} | machine
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
-    properties = SimpleNamespace(major=capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found["devices"] > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found["devices"])
+    properties = SimpleNamespace(major=found["capability"])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
-    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: cudnn)
-
-
-def test_reasons_of_a_machine_with_cuda(monkeypatch):
-    _machine(monkeypatch, devices=0)
-    assert unavailable(CUDNN).startswith("no CUDA device: torch")
-    _machine(monkeypatch, devices=1)
-    assert unavailable(CUDNN) is None
-    assert unavailable(CUDNN.replace(device="cuda:1")) == "no device cuda:1: this machine has 1"
-    assert unavailable(CUDNN.replace(device="cuda:0")) is None
-    _machine(monkeypatch, devices=1, cudnn=False)
-    assert unavailable(CUDNN).startswith("no cuDNN")
-    assert unavailable(BUILT_IN["cuda"]) is None
-    _machine(monkeypatch, devices=1, capability=7)
-    assert unavailable(CUDNN.replace(dtype="bfloat16")) == "no bfloat16 on GPU 0"
-    assert unavailable(CUDNN.replace(dtype="float16")) is None
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: found["cudnn"])
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    assert unavailable(backend) == reason
 
 
 def test_device_of_initialises_nothing():
@@ -148,13 +136,11 @@ def test_device_of_initialises_nothing():
     assert torch.cuda.is_initialized() is before
 
 
-def test_the_cpu_has_no_queue():
-    device = backends.CpuDevice()
-    device.synchronize()
-    assert device.record_event() is None
-    assert device.elapsed_s(None, None) is None
-    assert device.peak_bytes() is None
-    assert device.allocated_bytes() is None
+def test_devices_are_described():
+    described = backends.describe_devices()
+    assert described["torch"] == torch.__version__
+    assert described["threads"] == torch.get_num_threads()
+    assert len(described["devices"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
 def test_torch_s_own_error_is_out_of_memory():
@@ -172,15 +158,35 @@ def test_torch_s_own_error_is_out_of_memory():
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-        (ValueError("out of memory"), False),  # not torch's word
+        (ValueError("out of memory"), False),  # not torch's
     ],
 )
 def test_which_errors_are_out_of_memory(error, is_one):
     assert is_out_of_memory(error) is is_one
 
 
-def test_devices_are_described():
-    described = backends.describe_devices()
-    assert described["torch"] == torch.__version__
-    assert described["threads"] == torch.get_num_threads()
-    assert len(described["devices"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+# The time that torch.compile takes.
+
+
+def test_compile_time_is_torchs_own_count(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch._dynamo.utils", raising=False)
+    assert backends.compile_seconds() == 0
+
+    def compile_times(**asked: object) -> tuple[list[str], list[str]]:
+        assert asked == {"repr": "csv", "aggregate": True}
+        return ["another", "_compile.compile_inner"], ["7.0", "1.5"]
+
+    stand_in: Any = SimpleNamespace(compile_times=compile_times)
+    monkeypatch.setitem(sys.modules, "torch._dynamo.utils", stand_in)
+    assert backends.compile_seconds() == 1.5
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of what the compiler imports
+def test_a_compiled_round_reports_compile_time_apart(tmp_path: Path) -> None:
+    one = experiment(backends=[{"name": "compiled", "from": "cpu", "compile": True}], measure=measure())
+    record = Ran(one, tmp_path / "reference.npy").record
+    assert record.status is Status.OK, record.reason
+    assert record.compile_s is not None
+    assert record.compile_s > 0

@@ -1,3 +1,5 @@
+"""A cell's network with its weights, its preparation, and its clip."""
+
 import subprocess
 import sys
 from fractions import Fraction
@@ -10,7 +12,6 @@ import torch
 from bench.grid import plan
 from bench.grid.backend import BUILT_IN
 from bench.grid.config import Model
-from bench.grid.plan import Cell
 from bench.measure import networks, workload
 from tests.bench.fakes import experiment
 from vsr_model import media
@@ -19,30 +20,27 @@ from vsr_model.stages import no_probe
 
 ROOT = Path(__file__).parents[2]
 TINY = Model(mid_channels=8, num_blocks=1)
-CPU = torch.device("cpu")
 
 
-def cell(**changes: Any) -> Cell:
-    (found,) = plan.cells(experiment(**changes))
-    return found
+def clip_of(**changes: Any) -> torch.Tensor:
+    (cell,) = plan.cells(experiment(**changes))
+    return workload.make_clip(cell)
 
 
-def test_weights_follow_the_seed():
-    def weights(seed: int | None) -> dict[str, torch.Tensor]:
-        return networks.build(TINY.model_copy(update={"seed": seed})).state_dict()
+def test_weights_follow_the_seed_or_are_a_checkpoints(tmp_path):
+    def weights(**changes: Any) -> dict[str, torch.Tensor]:
+        return networks.build(TINY.model_copy(update=changes)).state_dict()
 
-    unset, zero, one = weights(None), weights(0), weights(1)
-    assert all(torch.equal(unset[name], zero[name]) for name in unset)
-    assert not all(torch.equal(unset[name], one[name]) for name in unset)
+    def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(one[name], other[name]) for name in one)
 
-
-def test_a_checkpoint_replaces_the_weights(tmp_path):
-    other = networks.build(TINY.model_copy(update={"seed": 5}))
-    torch.save(other.state_dict(), tmp_path / "w.pth")
-    loaded = networks.build(TINY.model_copy(update={"checkpoint": str(tmp_path / "w.pth")}))
-    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in other.state_dict().items())
+    unset, zero, five = weights(), weights(seed=0), weights(seed=5)
+    assert equal(unset, zero)
+    assert not equal(unset, five)
+    torch.save(five, tmp_path / "w.pth")
+    assert equal(weights(checkpoint=str(tmp_path / "w.pth")), five)
     with pytest.raises(BadInput, match="does not exist"):
-        networks.build(TINY.model_copy(update={"checkpoint": str(tmp_path / "none.pth")}))
+        weights(checkpoint=str(tmp_path / "none.pth"))
 
 
 def test_the_network_measures_and_does_not_train():
@@ -53,26 +51,27 @@ def test_the_network_measures_and_does_not_train():
     assert not output.requires_grad
 
 
-def test_prepare():
+def test_a_network_is_prepared_in_the_backends_type_and_format():
     backend = BUILT_IN["cpu"].replace(dtype="bfloat16", memory_format="channels_last")
-    network = workload.prepare(networks.build(TINY), backend, CPU)
+    network = workload.prepare(networks.build(TINY), backend, torch.device("cpu"))
     weight = network.get_parameter("upsampling.conv_hr.weight")
     assert weight.dtype is torch.bfloat16
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    plain = workload.prepare(networks.build(TINY), BUILT_IN["cpu"], CPU)
+    plain = workload.prepare(networks.build(TINY), BUILT_IN["cpu"], torch.device("cpu"))
     assert {parameter.dtype for parameter in plain.parameters()} == {torch.float32}
 
 
 def test_a_random_clip_is_the_same_every_time():
-    noise = {"name": "noise", "kind": "random", "seed": 3}
-    one = cell(input=noise, grid={"batch": [2], "frames": [3], "size": [[16, 24]]})
-    clip = workload.make_clip(one)
-    assert clip.shape == (2, 3, 3, 16, 24)
-    assert clip.dtype is torch.float32
-    assert 0 <= float(clip.min()) < float(clip.max()) <= 1
-    assert torch.equal(clip, workload.make_clip(one))
-    other = cell(input={**noise, "seed": 4}, grid={"batch": [2], "frames": [3], "size": [[16, 24]]})
-    assert not torch.equal(clip, workload.make_clip(other))
+    def clip(seed: int) -> torch.Tensor:
+        noise = {"name": "noise", "kind": "random", "seed": seed}
+        return clip_of(input=noise, grid={"batch": [2], "frames": [3], "size": [[16, 24]]})
+
+    one = clip(3)
+    assert one.shape == (2, 3, 3, 16, 24)
+    assert one.dtype is torch.float32
+    assert 0 <= float(one.min()) < float(one.max()) <= 1
+    assert torch.equal(one, clip(3))
+    assert not torch.equal(one, clip(4))
 
 
 def test_media_clips(tmp_path):
@@ -83,13 +82,11 @@ def test_media_clips(tmp_path):
         for image in images:
             writer.write(image)
 
-    still = cell(input={"name": "p", "kind": "image", "path": str(picture)},
-                 grid={"batch": [2], "frames": [1], "size": [[16, 24]]})  # fmt: skip
-    assert workload.make_clip(still).shape == (2, 1, 3, 16, 24)
-
+    still = {"name": "p", "kind": "image", "path": str(picture)}
+    assert clip_of(input=still, grid={"batch": [2], "frames": [1], "size": [[16, 24]]}).shape[:2] == (2, 1)
     moving = {"name": "f", "kind": "video", "path": str(film), "fit": "crop"}
-    every = workload.make_clip(cell(input=moving, grid={"frames": [3], "size": [[16, 24]]}))
-    second = workload.make_clip(cell(input={**moving, "stride": 2}, grid={"frames": [2], "size": [[16, 24]]}))
+    every = clip_of(input=moving, grid={"frames": [3], "size": [[16, 24]]})
+    second = clip_of(input={**moving, "stride": 2}, grid={"frames": [2], "size": [[16, 24]]})
     assert torch.equal(second, every[:, ::2])
 
 
