@@ -1,4 +1,4 @@
-"""The profiler pass: what a trace says, what a round keeps of it, and what a run shows."""
+"""The profiler pass: how a trace is read, what a round keeps of it, and what a run shows."""
 
 import gzip
 import json
@@ -26,18 +26,16 @@ from tests.bench.rounds import measure
 from tests.bench.test_cli import TINY, call
 from tests.networks import STAGES
 
-# Names.
+# Names and times.
 
 
 @pytest.mark.parametrize(
     ("kernel", "algorithm"),
     [
         ("sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc", "implicit_gemm"),
-        ("void implicit_convolve_sgemm<float, float, 1024, 5, 5, 3, 3, 3, 1>(int, int)", "implicit_gemm"),
         ("void precomputed_convolve_sgemm<float, 512, 5, 5, 3, 3, 3, 1, false>(int)", "implicit_gemm"),
         ("ampere_scudnn_128x64_relu_interior_nn_v1", "implicit_gemm"),
         ("volta_fp16_s884cudnn_fp16_256x128_ldg8_relu_f2f_exp_small_nhwc_tn_v1", "implicit_gemm"),
-        ("void cutlass__5x_cudnn::Kernel<cutlass_tensorop_f16_s16816fprop_optimized_f16>()", "implicit_gemm"),
         ("triton_tem_fused_convolution_relu_3", "implicit_gemm"),
         ("void cudnn::winograd_nonfused::winogradForwardOutput4x4<float, float>()", "winograd"),
         ("maxwell_scudnn_winograd_128x128_ldg1_ldg4_mobile_relu_tile148t_nt_v0", "winograd"),
@@ -50,29 +48,23 @@ from tests.networks import STAGES
         # What follows a convolution is none, and a copy that is called direct is none either.
         ("triton_poi_fused_convolution_relu_0", "other"),
         ("void at::native::elementwise_kernel<at::native::direct_copy_kernel_cuda()>", "other"),
-        ("void cudnn::ops::nchwToNhwcKernel<float, float, float, false, true>()", "other"),
-        ("Memcpy HtoD (Pageable -> Device)", "other"),
     ],
 )  # fmt: skip
-def test_the_algorithm_that_a_name_tells(kernel: str, algorithm: str) -> None:
+def test_the_algorithm_that_a_name_indicates(kernel: str, algorithm: str) -> None:
     assert algorithm_of(kernel) == algorithm
-
-
-# Times.
 
 
 @pytest.mark.parametrize(
     ("spans", "length"),
     [
         ([], 0),
-        ([(1, 3)], 2),
         ([(4, 5), (1, 3)], 3),
         ([(1, 3), (2, 4)], 3),  # on two streams at once
         ([(1, 9), (2, 3), (4, 5)], 8),
         ([(1, 2), (2, 3)], 2),
     ],
 )
-def test_what_spans_cover(spans: list[tuple[float, float]], length: float) -> None:
+def test_the_length_that_spans_cover(spans: list[tuple[float, float]], length: float) -> None:
     assert covered(spans) == length
 
 
@@ -126,20 +118,22 @@ def test_kernels_belong_to_the_stage_that_launched_them() -> None:
     assert all(use.cpu_s is None for use in found.uses)
 
 
-def test_a_launch_whose_kernels_are_not_shown_leaves_idle_time_unknown() -> None:
+def test_kernels_and_launches_that_miss_each_other() -> None:
     unseen = event("cuda_runtime", "cudaGraphLaunch", 60, 5, correlation=99)
-    found = read(on_cuda(unseen), on_device=True)
+    stray = event("kernel", "stray", 90, 1, correlation=98)
+    found = read(on_cuda(unseen, stray), on_device=True)
     assert (found.unseen, found.busy_s) == (1, None)
-    assert len(found.uses) == 3
+    assert [use.stage for use in found.uses if use.name == "stray"] == [None]
+    assert len(found.uses) == 4
 
 
-@pytest.mark.parametrize("told_of", [97, 98])
-def test_a_launch_by_way_of_another_is_one(told_of: int) -> None:
+@pytest.mark.parametrize("named", [97, 98])
+def test_a_launch_by_way_of_another_is_one(named: int) -> None:
     found = read(
         on_cuda(
             event("cuda_runtime", "cudaLaunchKernelExC", 60, 5, correlation=97),
             event("cuda_driver", "cuLaunchKernelEx", 61, 3, correlation=98),
-            event("kernel", "late", 95, 2, correlation=told_of),
+            event("kernel", "late", 95, 2, correlation=named),
         ),
         on_device=True,
     )
@@ -147,12 +141,7 @@ def test_a_launch_by_way_of_another_is_one(told_of: int) -> None:
     assert found.busy_s == pytest.approx(44e-6)
 
 
-def test_a_kernel_whose_launch_is_not_shown_is_in_no_stage() -> None:
-    found = read(on_cuda(event("kernel", "stray", 90, 1, correlation=98)), on_device=True)
-    assert [use.stage for use in found.uses if use.name == "stray"] == [None]
-
-
-def test_operators_have_the_time_that_is_their_own() -> None:
+def test_operators_count_without_those_that_they_called() -> None:
     trace = {
         "traceEvents": [
             event("user_annotation", "call", 0, 100),
@@ -226,15 +215,6 @@ def test_a_round_keeps_its_operators_by_stage_and_its_trace(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / ".references").iterdir()] == ["clip.npy"]
 
 
-def test_the_pass_is_apart_from_what_is_timed(tmp_path: Path) -> None:
-    with_, without = profiled(tmp_path), profiled(tmp_path, profile=False)
-    assert [(item.pass_, item.stage) for item in with_.samples] == [
-        (item.pass_, item.stage) for item in without.samples
-    ]
-    assert without.kernels == ()
-    assert without.profile_wall_s is None
-
-
 def test_what_was_measured_stands_where_the_profiler_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +240,7 @@ def test_figures_are_kept_where_a_trace_cannot_be(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "profiles").read_bytes() == b""
 
 
-def test_its_calls_are_expected() -> None:
+def test_two_calls_more_are_expected() -> None:
     asked = {"warmup": 2, "repetitions": 7, "stages": "off", "memory": "off"}
     plain, profiled = (
         expected_calls(Measure.model_validate({**asked, "profile": on}), BUILT_IN["cpu"]).total
@@ -272,7 +252,7 @@ def test_its_calls_are_expected() -> None:
 # Tables and the page.
 
 
-def on_a_gpu(**fields: Any) -> CellRecord:
+def on_a_gpu() -> CellRecord:
     samples = tuple(
         Sample(
             pass_=Pass.END_TO_END, phase=Phase.STEADY, repetition=index, stage="forward",
@@ -292,7 +272,6 @@ def on_a_gpu(**fields: Any) -> CellRecord:
             KernelUse(stage="upsampling", name="ampere_scudnn_winograd_128", calls=4, device_s=0.0002),
             KernelUse(name="Memcpy DtoD", calls=1, device_s=0.0001),
         ),
-        **fields,
     )  # fmt: skip
 
 
@@ -307,22 +286,17 @@ def test_the_table_of_kernels() -> None:
 
 
 def test_the_page_shows_what_took_longest_and_the_share() -> None:
-    page = render_markdown(
-        tables_of([on_a_gpu()], Baseline(backend="cudnn")), baseline=Baseline(backend="cudnn")
-    )
-    section = page.partition("## Under the profiler\n")[2].partition("\n## ")[0]
+    def page_of(record: CellRecord) -> str:
+        baseline = Baseline(backend="cudnn")
+        return render_markdown(tables_of([record], baseline), baseline=baseline)
+
+    section = page_of(on_a_gpu()).partition("## Under the profiler\n")[2].partition("\n## ")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.split("\n") if "|" in line]
     assert ["cudnn", "1.00", "75.0 %", "6.00", "profiles/x.json.gz"] in lines
     assert ["cudnn", "ampere_scudnn_winograd_128", "winograd", "64", "600", "60.0 %"] in lines
     assert ["cudnn", "Memcpy DtoD", "", "1", "100", "10.0 %"] in lines
-
-
-def test_a_page_without_the_pass_says_nothing_of_it() -> None:
-    record = on_a_gpu().model_copy(
-        update={"kernels": (), "profile_wall_s": None, "profile_busy_s": None, "launch_bound_share": None}
-    )
-    page = render_markdown(tables_of([record], Baseline(backend="cudnn")), baseline=Baseline(backend="cudnn"))
-    assert "profiler" not in page
+    absent = {"kernels": (), "profile_wall_s": None, "profile_busy_s": None, "launch_bound_share": None}
+    assert "profiler" not in page_of(on_a_gpu().model_copy(update=absent))
 
 
 def test_the_closed_set_is_in_the_document() -> None:
@@ -330,13 +304,13 @@ def test_the_closed_set_is_in_the_document() -> None:
     assert [word for word in Algorithm if f"`{word}`" not in text] == []
 
 
-def test_the_real_command(tmp_path: Path) -> None:
+def test_a_run_keeps_traces_and_kernels_in_its_folder(tmp_path: Path) -> None:
     grid = {**TINY, "grid": {"frames": [1], "size": [[16, 20]]}, "backends": ["cpu", "cuda"]}
     grid["measure"] = {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "profile": True}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**grid, "plots": []}))
     done = call("run", "tiny.yaml", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "profiler_start" not in done.stderr  # what the profiler tells is not the command's to tell
+    assert "profiler_start" not in done.stderr  # the profiler's own messages are not the command's
     folder = tmp_path / "out"
     cells = pd.read_csv(folder / "cells.csv").set_index("backend")
     trace = str(cells.loc["cpu", "profile_trace"])
@@ -345,6 +319,4 @@ def test_the_real_command(tmp_path: Path) -> None:
         assert json.load(file)["traceEvents"]
     kernels = pd.read_csv(folder / "kernels.csv")
     assert set(kernels["cell"]) == {"basicvsr/noise/b1/t1/16x20/cpu"}
-    assert (kernels["cpu_s"] >= 0).all()
     assert "## Under the profiler" in (folder / "report.md").read_text()
-    assert "kernels.csv" in (folder / "report.html").read_text()

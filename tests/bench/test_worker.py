@@ -72,7 +72,7 @@ def test_a_round_fills_its_record(whole):
     assert record.page_faults_per_forward >= 0
     assert record.first_forward_s == next(item for item in record.samples if item.stage == "forward").wall_s
     assert record.output_check is OutputCheck.REFERENCE
-    for absent in ("context_s", "peak_device_bytes", "reference_s", "compile_s"):
+    for absent in ("context_s", "peak_device_bytes", "reference_s", "compile_s", "profile_wall_s"):
         assert getattr(record, absent) is None
 
 
