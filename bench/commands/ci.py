@@ -19,6 +19,7 @@ from bench.commands.options import (
     experiment_of,
     given_options,
     share,
+    words,
 )
 from bench.commands.progress import shown
 from bench.commands.revisions import Repository
@@ -132,7 +133,7 @@ def ci(
                     threshold=share(threshold, "--threshold"),
                     memory_threshold=share(memory_threshold, "--memory-threshold"),
                 ),
-                fail_on=policy.fail_on(fail_on),
+                fail_on=policy.chosen(words(fail_on, "--fail-on", policy.FAIL_ON)),
                 second_look=not once,
             )
             with places_named(source_of.named):

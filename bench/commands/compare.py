@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 
 from bench.commands import exits
-from bench.commands.options import FailOn, MemoryThreshold, Threshold, share
-from bench.comparison import facets, policy
+from bench.commands.options import FailOn, MemoryThreshold, Threshold, share, words
+from bench.comparison import policy
 from bench.comparison.comparison import Limits
+from bench.comparison.facets import FACETS
 from bench.comparison.runs import compare as compare_runs
 from bench.reporting.comparison.formats import to_json, to_junit
 from bench.reporting.comparison.page import render, write
@@ -79,9 +80,9 @@ def compare(
         threshold=share(threshold, "--threshold"),
         memory_threshold=share(memory_threshold, "--memory-threshold"),
         apart=share(apart, "--apart", may_be_zero=True),
-        across=frozenset() if across is None else facets.across(across),
+        across=frozenset(words(across, "--across", FACETS) if across is not None else ()),
     )
-    failing = policy.fail_on(fail_on)
+    failing = policy.chosen(words(fail_on, "--fail-on", policy.FAIL_ON))
     comparisons = compare_runs(base, new, limits)
     pages = () if output is None else write(output, comparisons, failing)
     if form is Format.TEXT:

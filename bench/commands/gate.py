@@ -210,15 +210,14 @@ def _compared(gate: _Gate) -> Found:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
         messages.insert(0, f"Nothing is known of any cell, a regression as little as its absence ({counts}).")
     message = " ".join(messages)
-    html, markdown, *others = page.write(gate.folder, [comparison], request.fail_on, look=message)
     comment = gate.folder / COMMENT_NAME
-    write_whole(comment, MARKER + markdown.read_text(encoding="utf-8"))
+    write_whole(comment, MARKER + page.render([comparison], request.fail_on, look=message, whole=False))
     return Found(
         folder=gate.folder,
         request=request,
         comparison=comparison,
         message=message,
-        pages=(html, comment, markdown, *others),
+        pages=(*page.write(gate.folder, [comparison], request.fail_on, look=message), comment),
     )
 
 

@@ -10,7 +10,7 @@ import typer
 from bench.grid import config, presets
 from bench.grid.config import Experiment
 from bench.grid.yaml_source import Source
-from vsr_model.errors import BadInput
+from vsr_model.errors import BadInput, nearest
 
 ConfigArgument = Annotated[
     str | None,
@@ -110,6 +110,18 @@ def given_options(context: typer.Context) -> set[str]:
     """Return the parameters that the command line gives, even with their default."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def words(text: str, option: str, allowed: Sequence[str]) -> list[str]:
+    """Split words at their commas. Raises BadInput for one that is not allowed."""
+    found = [word.strip() for word in text.split(",")]
+    for word in found:
+        if word not in allowed:
+            raise BadInput(
+                f"{option}: {word!r} is none of {', '.join(allowed)}{nearest(word, allowed)}; several are "
+                "separated by commas"
+            )
+    return found
 
 
 _SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)

@@ -14,7 +14,6 @@ from bench.grid.config_model import Model
 from bench.grid.plan import Cell
 from bench.records import CellRecord
 from bench.results.identity import cuda_devices
-from vsr_model.errors import BadInput, nearest
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
 
@@ -33,20 +32,6 @@ _SHOWN: Final = 24
 
 Facets = Mapping[str, Mapping[str, Any]]
 """Fields by facet, in the order of FACETS."""
-
-
-def across(text: str) -> frozenset[str]:
-    """Parse the facets of `--across`, separated by commas. Raises BadInput for a word that is none."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    for word in words:
-        if word not in FACETS:
-            raise BadInput(
-                f"--across: {word!r} is none of {', '.join(FACETS)}{nearest(word, FACETS)}; several are "
-                "separated by commas"
-            )
-    if not words:
-        raise BadInput(f"--across: names nothing; allowed are {', '.join(FACETS)}, separated by commas")
-    return frozenset(words)
 
 
 def facets_of(

@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Verdict
 from bench.records import Status
-from vsr_model.errors import BadInput, nearest
+from vsr_model.errors import BadInput
 
 
 class Failing(StrEnum):
@@ -32,6 +32,9 @@ class Failing(StrEnum):
 REGRESSIONS: Final = (Failing.SLOWER, Failing.WORSE, Failing.MEMORY, Failing.ACCURACY)
 """The kinds that fail by themselves: a change for the worse that was measured."""
 
+FAIL_ON: Final = ("any", "never", *(kind.value for kind in Failing))
+"""Words of `--fail-on`."""
+
 NAMED: Final = 3
 """Cells that a sentence names."""
 
@@ -48,25 +51,15 @@ class Failure:
     what: str  # the stage or the memory figure; empty for the cell as a whole
 
 
-def fail_on(text: str) -> tuple[Failing, ...]:
-    """Parse `--fail-on`: `slower` (all regressions), `any`, `never`, or those with others by commas.
+def chosen(words: Sequence[str]) -> tuple[Failing, ...]:
+    """Return the kinds that words of FAIL_ON name: `slower` stands for all regressions, `any` for all kinds.
 
-    Raises BadInput for a word that is none of them.
+    Raises BadInput for `never` beside others.
     """
-    words = [word.strip() for word in text.split(",")]
-    allowed = ("any", "never", *map(str, Failing))
-    for word in words:
-        if word not in allowed:
-            raise BadInput(
-                f"--fail-on: {word!r} is none of {', '.join(allowed)}{nearest(word, allowed)}; several are "
-                "separated by commas"
-            )
-    if "never" in words:
-        if len(words) > 1:
-            raise BadInput("--fail-on: never leaves no room for others")
-        return ()
-    chosen = {*words, *(REGRESSIONS if "slower" in words else ())}
-    return tuple(kind for kind in Failing if kind in chosen or "any" in words)
+    if "never" in words and len(words) > 1:
+        raise BadInput("--fail-on: never leaves no room for others")
+    named = {*words, *(REGRESSIONS if "slower" in words else ())}
+    return tuple(kind for kind in Failing if kind in named or "any" in words)
 
 
 def failures(comparison: Comparison, failing: Sequence[Failing]) -> tuple[Failure, ...]:

@@ -43,8 +43,6 @@ MARKUP: Final = "<>[]()!|`*_#-+=~$\\&;:@/\"' \n\tabhtpsjvcriqGHw.=10"
 
 UNSEEN: Final = "\u200b"
 
-SLOWER: Final = {"verdict": Verdict.SLOWER, "change": change(1.1)}
-
 
 def shown(text: str) -> str:
     return visible(" ".join(text.split()))
@@ -223,35 +221,16 @@ def test_how_to_read_names_verdicts_thresholds_and_what_fails() -> None:
     assert two.count("* Thresholds: ") == 2
 
 
-# The limit.
-
-
-@pytest.mark.parametrize("limit", [1_000, 5_000, 20_000])
-def test_a_page_keeps_to_a_limit_and_says_what_it_left_out(limit: int) -> None:
-    cells = [cell(f"basicvsr/noise/b1/t{n + 1}/64x64/cudnn", **(SLOWER if n % 40 == 39 else {}))
+def test_the_summary_alone_fits_a_comment_however_much_there_is_to_say() -> None:
+    cells = [cell(f"basicvsr/noise/b1/t{n + 1}/64x64/cudnn", verdict=Verdict.WORSE, why="w" * 5_000)
              for n in range(400)]  # fmt: skip
-    text = render([comparison(cells)], REGRESSIONS, limit=limit)
-    assert len(text) <= limit < len(render([comparison(cells)], REGRESSIONS))
-    assert text.startswith("## Benchmark: 10 of 400 cells fail\n")
-    assert "left out here, for length" in text.lower()
-    if limit >= 5_000:
-        assert text.partition("<details>")[0].count("* **slower** basicvsr/noise/b1/") == 10
-    if limit >= 20_000:
-        head, *body = section(text, "All cells")
-        left = re.search(r"\*(\d+) of 400 rows are left out here, for length\.\*", text)
-        assert left is not None
-        assert len(body) + int(left[1]) == 400
-        assert [row[head.index("verdict")] for row in body].count("slower") == 10  # what fails is kept
-    as_github(text)
-
-
-@pytest.mark.parametrize("number", [1, 15])
-@pytest.mark.parametrize("limit", [300, 3_000, 30_000])
-def test_any_limit_holds(limit: int, number: int) -> None:
-    every = [comparison(EVERY_VERDICT, cautions=("@" * 5_000,) * 30)] * number
-    text = render(every, tuple(Failing), limit=limit, look="&" * 5_000)
-    assert len(text) <= limit
-    assert text.splitlines()[0] == f"## Benchmark: {10 * number} of {13 * number} cells fail"
+    text = render([comparison(cells)], REGRESSIONS, look="Looked at twice.", whole=False)
+    assert len(text) < 65_536  # what GitHub takes
+    assert text.startswith("## Benchmark: 400 of 400 cells fail\n\nLooked at twice.\n\n400 cells: 400 worse.")
+    assert text.count("* **worse** basicvsr/noise/b1/") == 10
+    assert "* and 390 more\n" in text
+    assert "<details>" not in text
+    assert "How to read this" not in text
 
 
 # Text of unknown origin.

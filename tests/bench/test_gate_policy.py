@@ -2,8 +2,9 @@
 
 import pytest
 
+from bench.commands.options import words
 from bench.comparison.comparison import Amount, CellComparison, Verdict
-from bench.comparison.policy import REGRESSIONS, Failing, fail_on, failures, settle
+from bench.comparison.policy import FAIL_ON, REGRESSIONS, Failing, chosen, failures, settle
 from bench.records import Status
 from tests.bench import compared
 from tests.bench.compared import cell, change, comparison, memory
@@ -12,6 +13,10 @@ from vsr_model.errors import BadInput
 ONE, TWO, THREE = (f"basicvsr/noise/b1/t{frames}/64x64/cudnn" for frames in (1, 2, 3))
 FIRST_LOOK = "measured anew for failing at the first look."
 SECONDS = "Where the second look is clear, the figures here are its own."
+
+
+def fail_on(text: str) -> tuple[Failing, ...]:
+    return chosen(words(text, "--fail-on", FAIL_ON))
 
 
 def test_each_kind_of_finding_can_be_made_to_fail() -> None:

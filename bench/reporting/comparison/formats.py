@@ -86,7 +86,7 @@ def _suite(root: Element, number: int, shown: View) -> None:
     comparison = shown.comparison
     experiment = _token(comparison.new.experiment)
     attributes = {
-        "name": _token(shown.sides),
+        "name": _token(shown.title),
         "package": experiment,
         "id": str(number),
         "hostname": _NO_HOST,

@@ -9,11 +9,8 @@ from rich.text import Text
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Side, Verdict
 from bench.comparison.policy import Failing
 from bench.reporting.comparison import view as figures
-from bench.reporting.comparison.view import View, view
+from bench.reporting.comparison.view import LISTED, View, view
 from vsr_model.one_line import one_line, visible
-
-LISTED: Final = 10
-"""Cells that a summary lists; more are counted, and the table has the verdict of each."""
 
 NAMED: Final = 3
 """Cells that a reason names."""
@@ -36,7 +33,7 @@ def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Ite
     """Yield what to print, in order; it can be read in 80 columns, and nothing in it is obeyed as markup."""
     views = [view(comparison, failing) for comparison in comparisons]
     for shown in views:
-        yield Text(visible(shown.sides), style="bold")
+        yield Text(visible(shown.title), style="bold")
         yield _side("base", shown.comparison.base)
         yield _side("new ", shown.comparison.new)
         if shown.items:

@@ -5,14 +5,13 @@ All is plain text: who shows it escapes it.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from bench.comparison.comparison import (
     INCONCLUSIVE,
     AccuracyChange,
-    Amount,
     CellComparison,
     Change,
     Comparison,
@@ -41,6 +40,9 @@ FOR_THE_WORSE: Final = (*REGRESSIONS, Failing.STAGE)
 MOST: Final = 0.5
 """Share of a cell's added time from which on one stage explains it, though it is unclear by itself."""
 
+LISTED: Final = 10
+"""Cells that a summary lists; more are counted, and stand in the tables."""
+
 OUTSIDE: Final = "most of the added time lies in no stage"
 
 _KINDS: Final = {
@@ -61,26 +63,7 @@ class Item:
 
     @property
     def text(self) -> str:
-        return f"{named(self.cell)}: {'; '.join(self.clauses)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A table under a title; rows of a lower rank are kept where not all can be."""
-
-    title: str
-    columns: Sequence[Column]
-    ranks: Sequence[int]
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} ({len(self.ranks)})"
-
-    def shown(self, rows: int | None) -> Sequence[Column]:
-        """Return the table, or the `rows` of it that matter most."""
-        order = sorted(range(len(self.ranks)), key=self.ranks.__getitem__)  # stable: first come, first kept
-        kept = sorted(order[:rows])
-        return [replace(one, cells=[one.cells[row] for row in kept]) for one in self.columns]
+        return one_line(f"{named(self.cell)}: {'; '.join(self.clauses)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +71,8 @@ class View:
     """A comparison with all that is shown of it."""
 
     comparison: Comparison
-    sides: str
+    title: str
+    sides: Sequence[Column]
     headline: str
     counted: str  # how many cells have which verdict, and how many fail for what
     sensitivity: str  # the smallest slowdown that could have been found; empty without rounds in turn
@@ -96,7 +80,7 @@ class View:
     items: Sequence[Item]  # of every cell, with what fails here
     fails: Sequence[Item]  # the worst first
     beside: Sequence[Item]  # cells that became worse in a way that does not fail here, the worst first
-    sections: Sequence[Section]
+    sections: Mapping[str, Sequence[Column]]  # tables by heading
 
 
 def view(comparison: Comparison, failing: Sequence[Failing]) -> View:
@@ -105,7 +89,8 @@ def view(comparison: Comparison, failing: Sequence[Failing]) -> View:
     others = [kind for kind in FOR_THE_WORSE if kind not in failing]
     return View(
         comparison=comparison,
-        sides=f"{comparison.base.name} → {comparison.new.name}",
+        title=f"{comparison.base.name} → {comparison.new.name}",
+        sides=_sides(comparison),
         headline=headline([comparison], failing),
         counted=_counted(comparison, items),
         sensitivity=_sensitivity(comparison),
@@ -324,110 +309,96 @@ def _base_cell(cell: CellComparison) -> str:
 # Tables.
 
 
-def _sections(comparison: Comparison, items: Sequence[Item]) -> list[Section]:
-    """Return the sections that have rows."""
-    cells = comparison.cells
-    made = [
-        _all_cells(items, cells),
-        _stages(cells),
-        _memory(cells),
-        _accuracy(cells),
-        _reasons([cell for cell in cells if cell.why]),
-        _differing(comparison),
+def _sides(comparison: Comparison) -> list[Column]:
+    facts = {"run": "name", "code": "code", "machine": "machine", "experiment": "experiment",
+             "first round": "started_at"}  # fmt: skip
+    both = (comparison.base, comparison.new)
+    return [
+        column("side", ["base", "new"]),
+        *(column(title, [getattr(side, name) for side in both]) for title, name in facts.items()),
     ]
-    return [section for section in made if section.ranks]
 
 
-def _all_cells(items: Sequence[Item], cells: Sequence[CellComparison]) -> Section:
+def _sections(comparison: Comparison, items: Sequence[Item]) -> dict[str, Sequence[Column]]:
+    """Return the tables that have rows, by their headings."""
+    cells = comparison.cells
+    tables = {
+        "All cells": _all_cells(items, cells),
+        "Stages": _stages(cells),
+        "Memory": _memory(cells),
+        "Accuracy": _accuracy(cells),
+        "Reasons": _reasons([cell for cell in cells if cell.why]),
+        "What differs between the sides": _differing(comparison),
+    }
+    return {
+        f"{title} ({rows})": columns for title, columns in tables.items() if (rows := len(columns[0].cells))
+    }
+
+
+def _all_cells(items: Sequence[Item], cells: Sequence[CellComparison]) -> list[Column]:
     changes = [cell.change for cell in cells]
-    severity = {verdict: rank for rank, verdict in enumerate(Verdict)}
-    return Section(
-        title="All cells",
-        columns=[
-            *_axes(cells, cells),
-            *_times(changes),
-            column("verdict", [cell.verdict for cell in cells]),
-            column("fails for", [", ".join(item.kinds) for item in items]),
-            *_rounds(changes),
-        ],
-        ranks=[severity[item.cell.verdict] - len(severity) * bool(item.kinds) for item in items],
-    )
+    return [
+        *_axes(cells, cells),
+        *_times(changes),
+        column("verdict", [cell.verdict for cell in cells]),
+        column("fails for", [", ".join(item.kinds) for item in items]),
+        *_rounds(changes),
+    ]
 
 
-def _stages(every: Sequence[CellComparison]) -> Section:
+def _stages(every: Sequence[CellComparison]) -> list[Column]:
     rows = [(cell, stage) for cell in every for stage in cell.stages]
     changes = [stage.change for _, stage in rows]
-    return Section(
-        title="Stages",
-        columns=[
-            *_axes([cell for cell, _ in rows], every),
-            column("stage", [stage.stage for _, stage in rows]),
-            *_times(changes),
-            column("verdict", [stage.verdict for _, stage in rows]),
-            *_rounds(changes),
-        ],
-        ranks=[int(stage.verdict is not Verdict.SLOWER) for _, stage in rows],
-    )
+    return [
+        *_axes([cell for cell, _ in rows], every),
+        column("stage", [stage.stage for _, stage in rows]),
+        *_times(changes),
+        column("verdict", [stage.verdict for _, stage in rows]),
+        *_rounds(changes),
+    ]
 
 
-def _memory(every: Sequence[CellComparison]) -> Section:
+def _memory(every: Sequence[CellComparison]) -> list[Column]:
     rows = [(cell, item) for cell in every for item in cell.memory]
     base, new = [item.base_bytes for _, item in rows], [item.new_bytes for _, item in rows]
     unit = unit_for([*base, *new], BYTES)
-    return Section(
-        title="Memory",
-        columns=[
-            *_axes([cell for cell, _ in rows], every),
-            column("what", [item.what for _, item in rows]),
-            _in_unit("base", base, unit, 3),
-            _in_unit("new", new, unit, 3),
-            numbers("ratio", [item.ratio for _, item in rows], ratio),
-            column("verdict", [item.amount for _, item in rows]),
-        ],
-        ranks=[int(item.amount is not Amount.MORE) for _, item in rows],
-    )
+    return [
+        *_axes([cell for cell, _ in rows], every),
+        column("what", [item.what for _, item in rows]),
+        _in_unit("base", base, unit, 3),
+        _in_unit("new", new, unit, 3),
+        numbers("ratio", [item.ratio for _, item in rows], ratio),
+        column("verdict", [item.amount for _, item in rows]),
+    ]
 
 
-def _accuracy(every: Sequence[CellComparison]) -> Section:
+def _accuracy(every: Sequence[CellComparison]) -> list[Column]:
     rows = [(cell, cell.accuracy) for cell in every if cell.accuracy is not None]
-    return Section(
-        title="Accuracy",
-        columns=[
-            *_axes([cell for cell, _ in rows], every),
-            numbers("base PSNR (dB)", [item.base_psnr_db for _, item in rows], _decibels),
-            numbers("new PSNR (dB)", [item.new_psnr_db for _, item in rows], _decibels),
-            column("verdict", [item.amount for _, item in rows]),
-        ],
-        ranks=[int(item.amount is not Amount.LESS) for _, item in rows],
-    )
+    return [
+        *_axes([cell for cell, _ in rows], every),
+        numbers("base PSNR (dB)", [item.base_psnr_db for _, item in rows], _decibels),
+        numbers("new PSNR (dB)", [item.new_psnr_db for _, item in rows], _decibels),
+        column("verdict", [item.amount for _, item in rows]),
+    ]
 
 
-def _reasons(cells: Sequence[CellComparison]) -> Section:
-    return Section(
-        title="Reasons",
-        columns=[
-            column("cell", [cell.cell for cell in cells]),
-            column("cell in base", [_base_cell(cell) for cell in cells]),
-            column("base", [cell.base_status or "not there" for cell in cells]),
-            column("new", [cell.new_status or "not there" for cell in cells]),
-            column("verdict", [cell.verdict for cell in cells]),
-            column("why", [one_line(cell.why) for cell in cells]),
-        ],
-        ranks=[0] * len(cells),
-    )
+def _reasons(cells: Sequence[CellComparison]) -> list[Column]:
+    return [
+        column("cell", [cell.cell for cell in cells]),
+        column("cell in base", [_base_cell(cell) for cell in cells]),
+        column("base", [cell.base_status or "not there" for cell in cells]),
+        column("new", [cell.new_status or "not there" for cell in cells]),
+        column("verdict", [cell.verdict for cell in cells]),
+        column("why", [one_line(cell.why) for cell in cells]),
+    ]
 
 
-def _differing(comparison: Comparison) -> Section:
-    pairs = list(comparison.differing.items())
-    return Section(
-        title="What differs between the sides",
-        columns=[
-            column("what", [name for name, _ in pairs]),
-            column("base", [one_line(base) or "–" for _, (base, _) in pairs]),
-            column("new", [one_line(new) or "–" for _, (_, new) in pairs]),
-        ],
-        ranks=[0] * len(pairs),
-    )
+def _differing(comparison: Comparison) -> list[Column]:
+    return [
+        column("what", comparison.differing),
+        column("base", [one_line(base) or "–" for base, _ in comparison.differing.values()]),
+        column("new", [one_line(new) or "–" for _, new in comparison.differing.values()]),
+    ]
 
 
 def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> list[Column]:
