@@ -209,8 +209,8 @@ def _check(folder: RunFolder, experiment: Experiment, side: ReadySide, filters: 
     folder.check_config(experiment)
     if folder.filters != tuple(filters):
         raise BadInput(
-            f"{folder.path}: begun with the filters {identity.shown(folder.filters)}, and not "
-            f"{identity.shown(tuple(filters))}; a run goes on only as it began"
+            f"{folder.path}: begun with the filters {[*folder.filters]}, and not "
+            f"{[*filters]}; a run goes on only as it began"
         )
     folder.check_same(side.environment, code=side.code)
 

@@ -26,7 +26,7 @@ from bench.reporting import page
 from bench.reporting.ladder import ladder_images, write_ladder
 from bench.reporting.rendering import Pages
 from bench.reporting.runs import ReportedRun, together
-from bench.results.run_folder import RunFolder, check_free, clear_unbegun, default_path, is_begun
+from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
 from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
@@ -84,7 +84,7 @@ def start(
     results will stand was made by another machine or other code.
     """
     cells = plan.cells(experiment, filters)
-    check_free(output or default_path(experiment))
+    check_free(output or free_path(experiment.name))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     with launch(variables) as launcher:
         # It ends before anything is measured: what it shows is drawn by a thread.
@@ -100,7 +100,7 @@ def start(
         for other in beside:
             # The variables are the allocator's.
             other.check_same(described, but=("workers_environment", "method"))
-        folder = RunFolder.create(output or default_path(experiment), experiment, described, filters)
+        folder = RunFolder.create(output or free_path(experiment.name), experiment, described, filters)
         with folder.journal() as journal:
             return _carry_out(folder, journal, cells, launcher, answer, display, script)
 

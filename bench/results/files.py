@@ -90,7 +90,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def bad_field(path: Path, error: ValidationError, *above: str) -> BadInput:
     """Describe the first of the errors in a sentence; `above` precedes the field's name."""
     first = error.errors(include_url=False)[0]
-    field = ".".join((*above, *map(str, first["loc"])))
+    field = ".".join((*above, *map(str, first["loc"]))) or "the file"
     return BadInput(f"{path}: {field}: {first['msg']}")
 
 

@@ -1,13 +1,14 @@
-"""The identity of a run: hashes of its configuration, code and machine, and their differences.
+"""The identity of a run: hashes of its configuration, code and machine, and in which facts runs differ.
 
 Each hash is the SHA-256 of a canonical text, the same in every process: two runs of the same YAML, code and
-machine have the same three.
+machine have the same three. An environment.json is text of any origin, of which any part may be missing.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,25 +112,6 @@ def lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
     return _without(json.loads(json.dumps(environment)), *MAY_DIFFER)
 
 
-def differences(was: Any, now: Any, field: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted paths at which two nested values differ, with both values; None is absent."""
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        for name in dict.fromkeys((*was, *now)):
-            inner = f"{field}.{name}" if field else str(name)
-            yield from differences(was.get(name), now.get(name), inner)
-    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for index, pair in enumerate(zip(was, now, strict=True)):
-            yield from differences(*pair, f"{field}.{index}")
-    elif was != now:
-        yield field, was, now
-
-
-def shown(value: object) -> str:
-    """Format a value for a message."""
-    text = json.dumps(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
-
-
 def _without_folder(backend: Mapping[str, Any]) -> Mapping[str, Any]:
     plan = backend.get("memory_plan")
     return backend if plan is None else {**backend, "memory_plan": _without(plan, "folder")}
@@ -173,8 +155,7 @@ def flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def facts(values: Mapping[str, object], but: Iterable[str] = ()) -> Facts:
     """Return the values as texts by name, without the top-level names in `but`."""
-    left_out = {*but}
-    return dict(flat({name: value for name, value in values.items() if name not in left_out}))
+    return dict(flat(_without(values, *but)))
 
 
 def differing_facts(sides: Sequence[Facts]) -> dict[str, tuple[str | None, ...]]:
@@ -182,12 +163,15 @@ def differing_facts(sides: Sequence[Facts]) -> dict[str, tuple[str | None, ...]]
 
     None: that side lacks the fact.
     """
-    return {
-        name: texts
-        for name in dict.fromkeys(name for side in sides for name in side)
-        for texts in (tuple(side.get(name) for side in sides),)
-        if len(set(texts)) > 1
-    }
+    texts = {name: tuple(side.get(name) for side in sides) for name in dict.fromkeys(chain(*sides))}
+    return {name: values for name, values in texts.items() if len(set(values)) > 1}
+
+
+def shown(text: str | None) -> str:
+    """Shorten a fact for a message."""
+    if text is None:
+        return "nothing"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def cuda_devices(environment: Mapping[str, Any]) -> list[Any] | None:

@@ -1,27 +1,28 @@
 """Differences between two runs' CPU float32 results of a clip, which show whether the network is the same."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from vsr_model.errors import BadInput
-
-_INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+from bench.results.files import bad_field
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutputDifference:
+class OutputDifference(BaseModel):
     """The difference between two runs' outputs of one clip."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     clip: str
     psnr_db: float | None  # peak 1.0; infinite for equal outputs; None where their shapes differ
     max_abs: float | None
     dtypes: tuple[str, str] | None = None  # of base and the other, such as float32; None where they are one
+
+
+_LIST: Final = TypeAdapter(list[OutputDifference])
 
 
 def output_differences(base: Path, other: Path) -> Iterator[OutputDifference]:
@@ -53,28 +54,12 @@ def _difference(clip: str, path: Path, twin: Path) -> OutputDifference:
 
 def to_json(found: Sequence[OutputDifference]) -> str:
     """Serialise the differences as JSON; numbers that JSON lacks become texts."""
-    rows = [{name: _INFINITE.get(value, value) for name, value in asdict(item).items()} for item in found]
-    return json.dumps(rows, indent=2) + "\n"
+    return _LIST.dump_json([*found], indent=2).decode() + "\n"
 
 
 def of_json(path: Path) -> list[OutputDifference]:
     """Parse the output of `to_json`. Raises BadInput for a file that holds something else."""
     try:
-        return [
-            OutputDifference(
-                clip=str(row["clip"]),
-                psnr_db=None if row["psnr_db"] is None else float(row["psnr_db"]),
-                max_abs=None if row["max_abs"] is None else float(row["max_abs"]),
-                dtypes=_dtypes(row.get("dtypes")),  # earlier versions did not look at it
-            )
-            for row in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{path}: does not hold differences of outputs ({error})") from None
-
-
-def _dtypes(value: Any) -> tuple[str, str] | None:
-    if value is None:
-        return None
-    base, other = value
-    return str(base), str(other)
+        return _LIST.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise bad_field(path, error) from None

@@ -225,19 +225,12 @@ def _row(
         "convolution_flops_per_s": known.convolution.get(precision),
         "copy_bytes_per_s": known.copy,
     }  # fmt: skip
-    if (limit := bound(parts, known.arithmetic, known.copy, overlapping=overlapping)) is not None:
-        found |= {
-            "limit_flops_per_s": flops / limit.seconds, "binds": limit.binds,
-            "share": limit.seconds / median_s, "share_low": limit.seconds / high_s,
-            "share_high": limit.seconds / low_s,
-        }  # fmt: skip
-    fused = bound(parts, known.arithmetic, known.copy, fused=True, overlapping=overlapping)
-    if fused is not None:
-        found["binds_fused"] = fused.binds
-    if (limit := bound(parts, known.convolution, known.copy, overlapping=overlapping)) is not None:
-        found |= {
-            "convolution_limit_flops_per_s": flops / limit.seconds, "convolution_binds": limit.binds,
-            "convolution_share": limit.seconds / median_s, "convolution_share_low": limit.seconds / high_s,
-            "convolution_share_high": limit.seconds / low_s,
-        }  # fmt: skip
-    return found
+    for prefix, peaks in (("", known.arithmetic), ("convolution_", known.convolution)):
+        if (limit := bound(parts, peaks, known.copy, overlapping=overlapping)) is not None:
+            found |= {
+                f"{prefix}limit_flops_per_s": flops / limit.seconds, f"{prefix}binds": limit.binds,
+                f"{prefix}share": limit.seconds / median_s, f"{prefix}share_low": limit.seconds / high_s,
+                f"{prefix}share_high": limit.seconds / low_s,
+            }  # fmt: skip
+    limit = bound(parts, known.arithmetic, known.copy, fused=True, overlapping=overlapping)
+    return found | ({} if limit is None else {"binds_fused": limit.binds})

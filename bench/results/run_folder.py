@@ -37,7 +37,7 @@ from bench.records import (
 )
 from bench.results import identity
 from bench.results.files import bad_field, read_json, to_csv, write_whole
-from bench.results.identity import CodeVersion
+from bench.results.identity import CodeVersion, differing_facts, facts, lasting, shown
 from bench.results.roofline import with_roofline
 from bench.results.tables import AXES, Tables, tables_of
 from vsr_model.errors import BadInput
@@ -202,10 +202,10 @@ class RunFolder:
             now = config.resolved(experiment, self.path)
             if experiment is given:
                 now["model"] = _filled(now["model"], begun_with["model"])
-            for field, was, is_now in identity.differences(begun_with, now):
+            for field, (was, is_now) in differing_facts([facts(begun_with), facts(now)]).items():
                 raise BadInput(
-                    f"{self.path}: begun with {field}: {identity.shown(was)}, and {name} has "
-                    f"{identity.shown(is_now)}; a run goes on only as it began"
+                    f"{self.path}: begun with {field}: {shown(was)}, and {name} has {shown(is_now)}; a run "
+                    "goes on only as it began"
                 )
 
     def check_same(
@@ -216,13 +216,11 @@ class RunFolder:
         Raises BadInput where it would.
 
         `but`: fields of the environment that may differ. `code`: as of `create`."""
-        was_here, here = identity.lasting(self.environment), identity.lasting(environment)
-        for field, was, is_now in identity.differences(was_here, here):
-            if field.partition(".")[0] in but:
-                continue
+        machines = [facts(lasting(one), but) for one in (self.environment, environment)]
+        for field, (was, is_now) in differing_facts(machines).items():
             raise BadInput(
-                f"{self.path}: begun with another {field} ({identity.shown(was)}) than here "
-                f"({identity.shown(is_now)}); a run goes on only where it began"
+                f"{self.path}: begun with another {field} ({shown(was)}) than here ({shown(is_now)}); a run "
+                "goes on only where it began"
             )
         code = code or identity.code_version(environment.get("git_commit"))
         if self.code is not None and self.code.source_sha256 != code.source_sha256:
@@ -427,11 +425,6 @@ def check_free(path: Path) -> None:
 
 def _taken(path: Path) -> BadInput:
     return BadInput(f"{path}: holds a run already; name another folder, or go on with it by --resume {path}")
-
-
-def default_path(experiment: Experiment, root: Path = Path("results")) -> Path:
-    """Return the folder for a run of the experiment where none is given."""
-    return free_path(experiment.name, root)
 
 
 def free_path(name: str, root: Path = Path("results")) -> Path:

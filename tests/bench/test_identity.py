@@ -1,4 +1,4 @@
-"""Hashes that are the same for the same, and the differences of what is not."""
+"""Hashes that are the same for the same, and the facts that differ where it is not."""
 
 import subprocess
 import sys
@@ -75,14 +75,13 @@ def test_hashes_are_the_same_in_every_process() -> None:
     assert told == {identity.environment_sha256({"a": {"ä": None}, "b": [1, 2.5]})}
 
 
-def test_differences_are_named_by_their_place() -> None:
-    was = {"a": 1, "b": {"c": [1, {"d": 2}], "e": [1]}, "gone": True, "same": [0]}
-    now = {"a": 1.5, "b": {"c": [1, {"d": 3}], "e": [1, 2]}, "same": [0], "new": ""}
-    assert list(identity.differences(was, now)) == [
-        ("a", 1, 1.5),
-        ("b.c.1.d", 2, 3),
-        ("b.e", [1], [1, 2]),
-        ("gone", True, None),
-        ("new", None, ""),
-    ]
-    assert list(identity.differences(was, was)) == []
+def test_facts_that_differ_are_named_by_their_place() -> None:
+    was = {"a": 1, "b": {"c": [{"d": 2}, {"d": 2}], "e": [1]}, "gone": True, "same": [0], "but": 1}
+    now = {"a": 1.5, "b": {"c": [{"d": 2}, {"d": 3}], "e": [1, 2]}, "same": [0], "new": "", "none": None}
+    assert identity.differing_facts([identity.facts(side, but=["but"]) for side in (was, now)]) == {
+        "a": ("1", "1.5"),
+        "b.c.1.d": ("2", "3"),
+        "b.e": ("1", "1, 2"),
+        "gone": ("True", None),
+        "new": (None, ""),
+    }

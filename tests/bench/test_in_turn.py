@@ -222,10 +222,10 @@ def test_going_on_only_as_it_began(measuring, fields, said):
     before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
     with pytest.raises(BadInput, match=said):
         measuring(sides=[measuring.side(name, **fields(name)) for name in "AB"])
-    with pytest.raises(BadInput, match=r"/A: begun with the filters \[\], and not \[\"frames=1\"\]"):
+    with pytest.raises(BadInput, match=r"/A: begun with the filters \[\], and not \['frames=1'\]"):
         measuring(filters=["frames=1"])
     other = experiment(**{**TWO_CELLS, "grid": {"frames": [1, 3], "size": [[16, 16]]}})
-    with pytest.raises(BadInput, match=r"/A: begun with grid.frames.1: 2"):
+    with pytest.raises(BadInput, match=r"/A: begun with grid.frames: 1, 2"):
         measuring(experiment=other)
     assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
     measuring()

@@ -21,7 +21,7 @@ from bench.grid.plan import Job
 from bench.messages import blank_record
 from bench.process.launcher import SharedLaunchers
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
-from bench.results.run_folder import RunFolder, check_free, default_path
+from bench.results.run_folder import RunFolder, check_free, free_path
 from tests.bench.fakes import Watching, experiment, jobs_of
 from tests.networks import build_basicvsr
 from vsr_model.errors import BadInput
@@ -180,13 +180,13 @@ def test_one_run_writes_at_a_time(tmp_path):
     folder.journal().close()
 
 
-def test_a_default_path_is_free(tmp_path):
-    first = default_path(experiment(), tmp_path)
+def test_a_path_that_is_not_given_is_free(tmp_path):
+    first = free_path("tiny", tmp_path)
     assert first.parent == tmp_path
     assert first.name.startswith("tiny-20")
     paths = []
     for _ in range(4):  # at least three of them within a second
-        paths.append(default_path(experiment(), tmp_path))
+        paths.append(free_path("tiny", tmp_path))
         paths[-1].mkdir()
     assert len(set(paths)) == 4
 
@@ -300,7 +300,7 @@ def test_a_run_goes_on_only_on_the_machine_where_it_began(copied):
     before = journal.read_bytes()
     journal.write_bytes(b"".join(before.splitlines(keepends=True)[:-1]))
     environment.write_text(json.dumps({**described, "cpu": "Another CPU"}))
-    with pytest.raises(BadInput, match=r"begun with another cpu \(\"Another CPU\"\) than here"):
+    with pytest.raises(BadInput, match=r"begun with another cpu \(Another CPU\) than here"):
         run.resume(copied, Display())
     environment.write_text(json.dumps({**described, "memory_bytes": 1, "host_name": "elsewhere"}))
     run.resume(copied, Display())
@@ -316,11 +316,11 @@ def lose_the_last_round(path: Path) -> None:
     ("was", "is_now", "said"),
     [
         ("  rounds: 2", "  rounds: 3", "measure.rounds: 2, and config.yaml has 3"),
-        ("  - 2", "  - 3", "grid.frames.1: 2, and config.yaml has 3"),
-        ("  - 2\n", "", "grid.frames: [1, 2], and config.yaml has [1]"),
+        ("  - 2", "  - 3", "grid.frames: 1, 2, and config.yaml has 1, 3"),
+        ("  - 2\n", "", "grid.frames: 1, 2, and config.yaml has 1"),
         ("threads: 1", "threads: 2", "backends.1.threads: 1, and config.yaml has 2"),
-        ("  threads: 1\n", "", "backends.1.threads: 1, and config.yaml has null"),
-        ("name: tiny", "name: other", 'name: "tiny", and config.yaml has "other"'),
+        ("  threads: 1\n", "", "backends.1.threads: 1, and config.yaml has nothing"),
+        ("name: tiny", "name: other", "name: tiny, and config.yaml has other"),
     ],
 )
 def test_a_run_goes_on_only_with_the_configuration_that_it_began_with(copied, was, is_now, said):
