@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import psutil
@@ -163,7 +164,7 @@ class FakeGroup:
     pids = (1000, 1001)
 
     def __init__(self) -> None:
-        self.ticks = iter(range(0, 10_000, 100))
+        self.ticks = count(round(perf_counter() / TICK_S) + 1, 100)
 
     def answers(self) -> list[dict[str, Any]]:
         return [{"settings": {"device": "cpu"}, "threads": 1, "parameters": 7, "stages": ("a",), "scale": 4}]
