@@ -1,4 +1,4 @@
-"""`memory_plan` of a backend: what the YAML may say, what a round then does, and what is told of it."""
+"""`memory_plan` of a backend: in the YAML, in a round, and in comparisons and figures."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from bench.grid.estimate import expected_calls
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
-from bench.measure import backends, memory, output_check, preflight
+from bench.measure import backends, output_check, preflight
 from bench.plotting.groups import data, figure
 from bench.process.launcher import Launcher
 from bench.records import CellRecord, OutputCheck, Pass, Status
@@ -36,13 +36,6 @@ from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
 
 FRAMES = 6
-PLANS: dict[str, Any] = {
-    "device": "device",
-    "disk": "disk",
-    "recompute": "recompute",
-    "sparse on disk": {"place": "disk", "interval": 2, "chunk": 1},
-}
-
 TEXT = """\
 name: trial
 input: {name: noise, kind: random}
@@ -74,25 +67,20 @@ def cell_of(memory_plan: Any, frames: int = FRAMES, batch: int = 1) -> tuple[Cel
     return cell, one
 
 
-# What the YAML may say.
+# In the YAML.
 
 
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
-        ("device", MemoryPlanSpec()),
         ("host", MemoryPlanSpec(place="host")),
-        ("disk", MemoryPlanSpec(place="disk")),
         ("recompute", MemoryPlanSpec(interval="root")),
         ("{}", MemoryPlanSpec()),
         ("{place: disk, interval: 3, chunk: 2}", MemoryPlanSpec(place="disk", interval=3, chunk=2)),
-        ("{interval: root}", MemoryPlanSpec(interval="root")),
         ("null", None),
     ],
 )
-def test_what_is_given_and_meant_and_written_out(
-    tmp_path: Path, given: str, meant: MemoryPlanSpec | None
-) -> None:
+def test_a_plan_is_read_and_written_out(tmp_path: Path, given: str, meant: MemoryPlanSpec | None) -> None:
     one = loaded(tmp_path, given)
     assert one.backends[1].memory_plan == meant
     (tmp_path / "again.yaml").write_text(config.dump(one, tmp_path))
@@ -100,18 +88,13 @@ def test_what_is_given_and_meant_and_written_out(
     assert config.of_plain(config.plain(one)) == one
 
 
-def test_the_defaults_are_those_of_a_plan() -> None:
-    assert MemoryPlanSpec().of_clip(9) == MemoryPlan()
-
-
 SHOULD_BE = "should be device, host, disk or recompute, or a mapping such as {place: disk, interval: 4}, not "
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("disc", f": {SHOULD_BE}'disc' (did you mean 'disk'?)"),
-        ("true", f": {SHOULD_BE}True"),
         ("{place: ram}", ".place: should be 'device', 'host' or 'disk', not 'ram'"),
         ("{interval: 0}", ".interval: should be a whole number from 1 to 1,000,000, or root, not 0"),
         ("{chunk: 0}", ".chunk: should be greater than or equal to 1, not 0"),
@@ -123,13 +106,13 @@ SHOULD_BE = "should be device, host, disk or recompute, or a mapping such as {pl
         ("{folder: here}", ".folder: is for place: disk alone, and place is device; leave it out"),
     ],
 )
-def test_plans_that_are_none_are_refused(tmp_path: Path, given: str, said: str) -> None:
+def test_a_bad_plan_is_refused(tmp_path: Path, given: str, message: str) -> None:
     with pytest.raises(BadInput) as refused:
         loaded(tmp_path, given)
-    assert str(refused.value) == f"{tmp_path / 'grid.yaml'}:4: backends[1].memory_plan{said}"
+    assert str(refused.value) == f"{tmp_path / 'grid.yaml'}:4: backends[1].memory_plan{message}"
 
 
-def test_a_folder_starts_at_the_files_and_is_no_part_of_what_a_run_is_known_by(tmp_path: Path) -> None:
+def test_a_folder_is_relative_to_the_file_and_no_part_of_a_runs_identity(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     one = loaded(tmp_path / "configs", "{place: disk, folder: ../scratch}")
     here = one.backends[1].memory_plan
@@ -137,14 +120,14 @@ def test_a_folder_starts_at_the_files_and_is_no_part_of_what_a_run_is_known_by(t
     assert here.of_clip(3).folder == Path(os.path.relpath(tmp_path / "scratch"))
     assert config.resolved(one, tmp_path / "run")["backends"][1]["memory_plan"]["folder"] == "../scratch"
 
-    def known_by(memory_plan: str) -> str:
+    def identity_of(memory_plan: str) -> str:
         return identity.config_sha256(config.resolved(loaded(tmp_path, memory_plan), tmp_path), {})
 
-    assert known_by("{place: disk, folder: a}") == known_by("disk")
-    assert len({known_by(given) for given in ("disk", "device", "recompute", "null")}) == 4
+    assert identity_of("{place: disk, folder: a}") == identity_of("disk")
+    assert len({identity_of(given) for given in ("disk", "device", "recompute", "null")}) == 4
 
 
-def test_a_folder_that_is_none_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_refused_before_a_process_starts(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("file", "none"):
         cell, _ = cell_of({"place": "disk", "folder": str(tmp_path / name)})
@@ -172,18 +155,14 @@ def test_the_preset_measures_every_place_and_the_plain_network_first() -> None:
         assert {"device", "disk", "recompute"} <= {item.name for item in one.backends if item.memory_plan}
 
 
-# What it means for a cell.
-
-
-def test_only_the_plain_network_is_the_reference() -> None:
-    assert config.backend_of("{from: cpu}").is_reference
-    assert not config.backend_of("{from: cpu, memory_plan: device}").is_reference
+# For a cell.
 
 
 @pytest.mark.parametrize(("frames", "interval"), [(1, 1), (2, 2), (10, 4), (1000, 32)])
 def test_recompute_keeps_at_the_root_of_the_cells_own_frames(frames: int, interval: int) -> None:
     cell, _ = cell_of("recompute", frames)
-    assert cell.memory_plan() == MemoryPlan(interval=interval)
+    assert cell.memory_plan() == MemoryPlan(interval=interval)  # with the defaults of a plan
+    assert not cell.backend.is_reference
     held = [min(k, frames) + len(MemoryPlan(interval=k).kept_frames(frames)) for k in range(1, frames + 1)]
     assert held[interval - 1] == min(held)
 
@@ -200,7 +179,7 @@ def test_the_check_is_a_call_more() -> None:
     assert (ours.check, ours.total) == (1, plain.total + 1)
 
 
-# What a round does.
+# In a round.
 
 
 @pytest.fixture
@@ -242,15 +221,11 @@ def test_a_round_is_measured_as_any_and_its_output_is_that_of_the_plain_network(
     assert [item.name for item in kept.parent.iterdir()] == [kept.name]
 
 
-def test_what_was_followed_is_read_back(run: Callable[..., Ran]) -> None:
-    assert run("recompute").record.settings["memory_plan"] == "place device, interval 3, chunk 8"
-    assert run("disk").record.settings["memory_plan"] == "place disk, interval 1, chunk 8"
-    assert "memory_plan" not in run(None).record.settings
-
-
-def test_a_flow_in_one_call_gives_the_plain_networks_bits(run: Callable[..., Ran]) -> None:
+def test_flow_in_one_call_gives_the_plain_networks_bits(run: Callable[..., Ran]) -> None:
     record = run({"place": "disk", "chunk": FRAMES - 1}).record
     assert (record.output_max_abs_error, record.output_psnr_db) == (0.0, math.inf)
+    assert record.settings["memory_plan"] == "place disk, interval 1, chunk 5"
+    assert "memory_plan" not in run(None).record.settings
 
 
 def test_an_output_that_differs_is_inaccurate(run: Callable[..., Ran], kept: Path) -> None:
@@ -305,27 +280,6 @@ def test_no_output_is_kept(run: Callable[..., Ran], outputs: Outputs) -> None:
     assert outputs.calls == ran.progress[0].total
 
 
-def test_the_reference_is_not_there_before_everything_is_measured(
-    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    curve, found = memory.curve, output_check.kept
-
-    def seen_curve(*args: Any, **options: Any) -> Any:
-        order.append("memory")
-        return curve(*args, **options)
-
-    def seen_reference(path: Path) -> Tensor | None:
-        order.append("reference")
-        return found(path)
-
-    run("device")
-    monkeypatch.setattr(memory, "curve", seen_curve)
-    monkeypatch.setattr(output_check, "kept", seen_reference)
-    assert run("device", measure=once(memory="curve")).record.output_check is OutputCheck.COMPARED
-    assert order == ["memory", "reference"]
-
-
 def test_a_check_that_fails_costs_no_figures(run: Callable[..., Ran], outputs: Outputs) -> None:
     outputs.fails_at = 2 + 1
     record = run("device", measure=once()).record
@@ -362,7 +316,7 @@ def test_on_a_gpu_the_call_itself_brings_frames(
     assert record.output_check is OutputCheck.COMPARED
 
 
-# What is told of it.
+# In comparisons and figures.
 
 
 def test_a_comparison_tells_the_places_apart() -> None:

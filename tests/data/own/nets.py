@@ -71,21 +71,10 @@ class Pairs(Clip):
         return super().forward(clip)
 
 
-class Cropped(Frame):
-    def forward(self, frame):
-        return super().forward(frame)[..., :-1]
-
-
 class Idle(Frame):
     def __init__(self):
         super().__init__()
         self.unused = nn.Conv2d(3, 3, 1)
-
-
-class OnGpu(Frame):
-    def __init__(self):
-        super().__init__()
-        self.to("cuda:99")
 
 
 class Leaves(Frame):
