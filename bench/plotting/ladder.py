@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.plotting.groups import Labels
-from bench.plotting.sheet import backend_rows, frames_of, sheet, stage_handles
+from bench.plotting.sheet import Looks, backend_rows, frames_of, sheet, stacked, stage_handles
 from bench.plotting.style import GREY, plain, stage_looks, style
 from bench.records import Status
 from bench.stats.intervals import IntervalKind
@@ -52,23 +52,25 @@ def ladder_figure(table: pd.DataFrame) -> Figure:
         for row in table.astype(object).where(table.notna(), None).to_dict("records")
     ]
     timed = [row for row in rows if row["median_s"] is not None]
-    shown = [stage for stage in columns if any(stage in row["stages"] for row in rows)]
+    looks = {
+        stage: look
+        for stage, look in stage_looks(list(columns)).items()
+        if any(stage in row["stages"] for row in rows)
+    }
     place = {name: table[name].iloc[0] for name in ("model", "input", "batch", "height", "width")}
     with style():
         figure = sheet(
             Labels(**place, models=2),
             f"The ladder, {frames_of(table)}",
-            legend=list(_legend(timed, stage_handles(shown, list(columns)))),
+            legend=[*stage_handles(looks), *_legend(timed)],
             notes=list(_notes(timed)),
             axes_height_in=0.75 + 0.36 * len(rows),
         )
-        looks = stage_looks(list(columns))
-        _steps(figure.add_subplot(), rows, {stage: looks[stage] for stage in shown})
+        _steps(figure.add_subplot(), rows, looks)
         return figure
 
 
-def _legend(timed: Sequence[Row], stages: list[tuple[Artist, str]]) -> Iterator[tuple[Artist, str]]:
-    yield from stages
+def _legend(timed: Sequence[Row]) -> Iterator[tuple[Artist, str]]:
     if any(not row["stages"] for row in timed):
         yield Patch(**_NO_STAGES), "stages not measured"
     if timed:
@@ -91,7 +93,7 @@ def _notes(timed: Sequence[Row]) -> Iterator[str]:
         yield "In brackets 95 % intervals between processes."
 
 
-def _steps(axes: Axes, rows: Sequence[Row], looks: Mapping[str, tuple[str, str]]) -> None:
+def _steps(axes: Axes, rows: Sequence[Row], looks: Looks) -> None:
     medians = {row["backend"]: row["median_s"] for row in rows if row["median_s"] is not None}
     spans = [max(row["median_s"], sum(row["stages"].values())) for row in rows if row["median_s"] is not None]
     longest = max((span for span in spans if span > 0), default=1.0)
@@ -124,19 +126,13 @@ def _bar(
     axes: Axes,
     place: int,
     row: Row,
-    looks: Mapping[str, tuple[str, str]],
+    looks: Looks,
     unit: Unit,
     before_s: float | None,
 ) -> None:
     alpha = 1.0 if row["status"] == Status.OK else 0.35
-    left = 0.0
-    for stage, (tint, hatch) in looks.items():
-        width = row["stages"].get(stage, 0.0) / unit.scale
-        axes.barh(
-            place, width, left=left, height=0.6, color=tint, hatch=hatch, edgecolor="white", linewidth=0.4,
-            alpha=alpha,
-        )  # fmt: skip
-        left += width
+    widths = {stage: seconds / unit.scale for stage, seconds in row["stages"].items()}
+    stacked(axes, place, widths, looks, height=0.6, linewidth=0.4, alpha=alpha)
     end = row["median_s"] / unit.scale
     if not row["stages"]:
         axes.barh(place, end, height=0.6, alpha=alpha, **_NO_STAGES)

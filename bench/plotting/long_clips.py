@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.grid.spans import FORWARD
 from bench.plotting.groups import Kind, Labels
-from bench.plotting.sheet import handles, known, log_frames, logarithmic, look, series, sheet
+from bench.plotting.sheet import handles, log_frames, logarithmic, series, sheet
 from bench.results.tables import Tables
 from bench.units import BYTES, SECONDS, unit_for
 
@@ -54,11 +54,11 @@ def long_clips_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     )
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, label, units) in zip(every, panels, strict=True):
-        shown = known(table[name])
-        unit = unit_for([max(shown)], units)
-        for _, rows in series(table.dropna(subset=[name])):
-            axes.plot(rows["frames"], rows[name] / unit.scale, **look(rows, labels))
-        logarithmic(axes, axes.yaxis, min(shown) / unit.scale, max(shown) / unit.scale)
+        unit = unit_for([table[name].max()], units)
+        scaled = table.assign(value=table[name] / unit.scale).dropna(subset=["value"])
+        for one in series(scaled, labels):
+            axes.plot(one.rows["frames"], one.rows["value"], **one.look)
+        logarithmic(axes, axes.yaxis, scaled["value"].min(), scaled["value"].max())
         log_frames(axes, sorted(table["frames"].unique()))
         axes.set_ylabel(f"{label} ({unit.name})")
     axes.set_xlabel("frames")

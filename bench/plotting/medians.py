@@ -17,9 +17,7 @@ from bench.plotting.sheet import (
     frames_axis,
     frames_of,
     handles,
-    known,
     logarithmic,
-    look,
     series,
     sheet,
 )
@@ -39,7 +37,7 @@ _AT_ONE: Final[dict[str, Any]] = {"color": "black", "linewidth": 1.2, "linestyle
 
 
 def time_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    unit = unit_for(known(table["value"]))
+    unit = unit_for(table["value"].astype(float))
     return _figure(table, labels, "Time of one forward", f"forward time ({unit.name})", unit)
 
 
@@ -60,7 +58,8 @@ def _figure(
     """Draw `value`, `low`, `high` and `interval` by series, over the frame counts where there are several."""
     bounds = ("value", "low", "high")
     table = table.assign(**{name: table[name].astype(float) / unit.scale for name in bounds})
-    ends = [end for name in bounds for end in known(table[name])] + [1.0] * bool(at_one)
+    ends = [*(table[name].min() for name in bounds), *(table[name].max() for name in bounds)]
+    ends = [end for end in ends if not pd.isna(end)] + [1.0] * bool(at_one)
     few = table["frames"].nunique() == 1
     legend: list[tuple[Artist, str]] = [(Line2D([], [], **_AT_ONE), at_one)] * bool(at_one)
     figure = sheet(
@@ -68,7 +67,7 @@ def _figure(
         f"{title}, {frames_of(table)}" if few else title,
         legend=legend if few else [*legend, *handles(table, labels)],
         notes=[_interval_note(table)],
-        axes_height_in=0.75 + 0.38 * len(series(table)) if few else 3.5,
+        axes_height_in=0.75 + 0.38 * table["label"].nunique() if few else 3.5,
     )
     axes = figure.add_subplot()
     if at_one:
@@ -83,14 +82,12 @@ def _figure(
 
 
 def _lines(axes: Axes, table: pd.DataFrame, labels: Labels, lowest: float, highest: float) -> None:
-    for _, rows in series(table):
-        style = look(rows, labels)
-        axes.fill_between(
-            rows["frames"], rows["low"], rows["high"], color=style["color"], alpha=0.18, linewidth=0
-        )
+    for one in series(table, labels):
+        frames, tint = one.rows["frames"], one.look["color"]
+        axes.fill_between(frames, one.rows["low"], one.rows["high"], color=tint, alpha=0.18, linewidth=0)
         # Where only one of two neighbours has an interval there is no band.
-        axes.vlines(rows["frames"], rows["low"], rows["high"], color=style["color"], linewidth=1)
-        axes.plot(rows["frames"], rows["value"], **style)
+        axes.vlines(frames, one.rows["low"], one.rows["high"], color=tint, linewidth=1)
+        axes.plot(frames, one.rows["value"], **one.look)
     if _spread(table) > LOG_RATIO:
         logarithmic(axes, axes.yaxis, lowest, highest)
     else:
@@ -101,13 +98,13 @@ def _lines(axes: Axes, table: pd.DataFrame, labels: Labels, lowest: float, highe
 
 def _rows(axes: Axes, table: pd.DataFrame, labels: Labels, unit: Unit, lowest: float, highest: float) -> None:
     """Draw one frame count: a line of one point says nothing, a row per series compares them."""
-    names = series(table)
-    for place, (_, rows) in enumerate(names):
-        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
+    every = series(table, labels)
+    for place, one in enumerate(every):
+        value, low, high = (float(one.rows[name].iloc[0]) for name in ("value", "low", "high"))
         low, high = (value if pd.isna(bound) else bound for bound in (low, high))
         axes.errorbar(
             value, place, xerr=[[value - low], [high - value]],
-            **(look(rows, labels) | {"linestyle": "none"}), markersize=7, elinewidth=1.5, capsize=3,
+            **{**one.look, "linestyle": "none"}, markersize=7, elinewidth=1.5, capsize=3,
         )  # fmt: skip
         axes.annotate(
             f"{significant(value)}{'' if unit is _TIMES else ' '}{unit.name}", (high, place),
@@ -120,7 +117,7 @@ def _rows(axes: Axes, table: pd.DataFrame, labels: Labels, unit: Unit, lowest: f
         axes.set_xlim(lowest / 1.25, highest * (highest / lowest) ** 0.17)
     else:
         axes.set_xlim(0, highest * 1.2)
-    backend_rows(axes, [name for name, _ in names])
+    backend_rows(axes, [one.name for one in every])
 
 
 def _spread(table: pd.DataFrame) -> float:

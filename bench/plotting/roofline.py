@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from bench.grid.spans import FORWARD
 from bench.plotting.groups import Kind, Labels
-from bench.plotting.sheet import frames_of, known, logarithmic, look, series, sheet
+from bench.plotting.sheet import frames_of, logarithmic, series, sheet
 from bench.plotting.style import plain, stage_looks
 from bench.results.tables import Tables
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
@@ -67,19 +67,19 @@ def _below_roofs(tables: Tables) -> pd.DataFrame:
 
 
 def roofline_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    unit = unit_for([rate for name in _ROOFS for rate in known(table[name])], FLOP_RATES)
+    unit = unit_for([rate for name in _ROOFS for rate in table[name].dropna()], FLOP_RATES)
     rates = ["flops_per_s", "flops_per_s_low", "flops_per_s_high"]
     table = table.assign(**{name: table[name].astype(float) / unit.scale for name in rates})
     roofs = _roofs(table, unit)
     tints = {stage: tint for stage, (tint, _) in stage_looks(labels.stages).items()}
-    shapes = {name: look(rows, labels)["marker"] for name, rows in series(table)}
+    backends = series(table, labels)
 
-    def mark(shape: str, colour: str, size: float) -> Line2D:
-        return Line2D([], [], marker=shape, color=colour, markersize=size, **_POINT)
+    def mark(shape: str, colour: str) -> Line2D:
+        return Line2D([], [], marker=shape, color=colour, markersize=6.5, **_POINT)
 
     legend: list[tuple[Artist, str]] = [
-        *((mark("o", tints[stage], 6.5), stage) for stage in table["stage"].unique()),
-        *((mark(shape, "white", 6.5), name) for name, shape in shapes.items()),
+        *((mark("o", tints[stage]), stage) for stage in table["stage"].unique()),
+        *((mark(one.look["marker"], "white"), one.name) for one in backends),
         (Line2D([], [], **_ROOF), "copy, matrix multiply"),
     ]
     if any(roof.is_convolution for roof in roofs):
@@ -96,14 +96,14 @@ def roofline_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     _draw_roofs(axes, roofs)
     _label_slopes(axes, roofs)
     _label_levels(axes, roofs)
-    for name, rows in series(table):
-        for row in rows.to_dict("records"):
+    for one in backends:
+        for row in one.rows.to_dict("records"):
             bounds = [row["flops_per_s_low"], row["flops_per_s_high"]]
             if not any(map(pd.isna, bounds)):
                 axes.plot([row["intensity"]] * 2, bounds, color="black", linewidth=0.9, zorder=2.4)
             axes.plot(
-                [row["intensity"]], [row["flops_per_s"]], marker=shapes[name], color=tints[row["stage"]],
-                markersize=7, markeredgewidth=0.8, zorder=2.5, **_POINT,
+                [row["intensity"]], [row["flops_per_s"]], **_POINT, marker=one.look["marker"],
+                color=tints[row["stage"]], markersize=7, markeredgewidth=0.8, zorder=2.5,
             )  # fmt: skip
     axes.set_xlabel("arithmetic intensity (FLOP/byte)")
     axes.set_ylabel(f"effective rate ({unit.name})")

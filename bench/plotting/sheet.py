@@ -1,7 +1,8 @@
 """Parts that all figures share: a sheet with a title, a legend and notes, its series and its axes."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
@@ -16,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.plotting.groups import Labels
-from bench.plotting.style import DPI, GREY, line_look, plain, stage_looks, wrapped
+from bench.plotting.style import DPI, GREY, line_look, plain, wrapped
 from bench.units import significant
 
 WIDTH_IN: Final = 6.8
@@ -104,31 +105,54 @@ def frames_of(table: pd.DataFrame) -> str:
 # Series and stages.
 
 
-def series(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return the rows of each label, in their order."""
-    return [(str(name), rows) for name, rows in table.groupby("label", sort=False)]
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """The rows of a label, with a line's colour, style and marker: by backend, and of several runs by run."""
+
+    name: str
+    rows: pd.DataFrame
+    look: Mapping[str, Any]
+
+    def handle(self, **changes: Any) -> Line2D:
+        """Return a line like its own, for the legend."""
+        return Line2D([], [], **(dict(self.look) | changes))
 
 
-def look(rows: pd.DataFrame, labels: Labels) -> dict[str, Any]:
-    """Return the colour, line and marker of a series: by backend, and of several runs by run."""
-    place = labels.backends.index(rows["backend"].iloc[0])
-    return line_look(place, labels.runs.index(rows["run"].iloc[0]) if labels.runs else place)
+def series(table: pd.DataFrame, labels: Labels) -> list[Series]:
+    """Return the table by label, in the order of its rows."""
+    found = []
+    for name, rows in table.groupby("label", sort=False):
+        tint = labels.backends.index(rows["backend"].iloc[0])
+        shape = labels.runs.index(rows["run"].iloc[0]) if labels.runs else tint
+        found.append(Series(name=str(name), rows=rows, look=line_look(tint, shape)))
+    return found
 
 
 def handles(table: pd.DataFrame, labels: Labels) -> list[tuple[Artist, str]]:
-    return [(Line2D([], [], **look(rows, labels)), name) for name, rows in series(table)]
+    """Return the legend of a table's series."""
+    return [(one.handle(), one.name) for one in series(table, labels)]
 
 
-def stage_handles(shown: Sequence[str], stages: Sequence[str]) -> list[tuple[Artist, str]]:
-    """Return the legend of the stages shown, of all those of a run."""
-    looks = stage_looks(stages)
+Looks = Mapping[str, tuple[str, str]]
+"""Colour and hatch by stage."""
+
+
+def stage_handles(looks: Looks) -> list[tuple[Artist, str]]:
+    """Return the legend of stages."""
     return [
-        (Patch(facecolor=looks[stage][0], hatch=looks[stage][1], edgecolor="white"), stage) for stage in shown
+        (Patch(facecolor=tint, hatch=hatch, edgecolor="white"), stage)
+        for stage, (tint, hatch) in looks.items()
     ]
 
 
-def known(values: "pd.Series[float]") -> list[float]:
-    return [float(value) for value in values.dropna()]
+def stacked(axes: Axes, row: int, widths: Mapping[str, float], looks: Looks, **style: Any) -> float:
+    """Draw a bar of stages in a row of backends; return where it ends."""
+    left = 0.0
+    for stage, width in widths.items():
+        tint, hatch = looks[stage]
+        axes.barh(row, width, left=left, color=tint, hatch=hatch, edgecolor="white", **style)
+        left += width
+    return left
 
 
 # Axes.

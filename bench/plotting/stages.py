@@ -1,7 +1,7 @@
 """The figure `stages`: a pie per backend, and bars that compare the backends better than pies can."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
@@ -9,13 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.plotting.groups import Kind, Labels
-from bench.plotting.sheet import LOG_RATIO, backend_rows, frames_of, series, sheet, stage_handles
+from bench.plotting.sheet import (
+    LOG_RATIO,
+    Looks,
+    Series,
+    backend_rows,
+    frames_of,
+    series,
+    sheet,
+    stacked,
+    stage_handles,
+)
 from bench.plotting.style import GREY, stage_looks, wrapped
 from bench.results.tables import Tables
 from bench.units import significant, unit_for, with_unit
-
-Looks = Mapping[str, tuple[str, str]]
-"""Colour and hatch by stage."""
 
 MIN_LABELLED_SHARE: Final = 0.02
 """A smaller wedge has no room for its label; its share stands below the pie."""
@@ -38,42 +45,47 @@ def _stages(tables: Tables) -> pd.DataFrame:
 
 
 def stages_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    splits = series(table)
+    every = stage_looks(labels.stages)
+    looks = {stage: every[stage] for stage in table["stage"].unique()}
+    splits = series(table, labels)
     columns = min(len(splits), 4)
     pie_rows = -(-len(splits) // columns)
     clocks: dict[str, list[str]] = {}
-    for name, rows in splits:
-        clocks.setdefault(str(rows["clock"].iloc[0]), []).append(name)
+    for one in splits:
+        clocks.setdefault(str(one.rows["clock"].iloc[0]), []).append(one.name)
     by = "; ".join(
         _CLOCKS.get(clock, clock) + (f" ({', '.join(names)})" if len(clocks) > 1 else "")
         for clock, names in sorted(clocks.items())
     )
-    names = [wrapped(name, min(30, 74 // columns)) for name, _ in splits]
+    names = [wrapped(one.name, min(30, 74 // columns)) for one in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
     room = PIE_IN + above + BELOW_PIE_IN
     figure = sheet(
         labels,
         f"Where a forward's time goes, {frames_of(table)}",
-        legend=stage_handles(list(table["stage"].unique()), labels.stages),
+        legend=stage_handles(looks),
         notes=[f"Clock: {by}."],
         axes_height_in=0.75 + 0.34 * len(splits),
         head_height_in=pie_rows * room,
     )
-    looks = stage_looks(labels.stages)
     height = figure.get_figheight()
     _, bottom, _, bars_height = figure.get_layout_engine().get()["rect"]  # type: ignore[union-attr]
-    for place, ((_, rows), name) in enumerate(zip(splits, names, strict=True)):
+    for place, (one, name) in enumerate(zip(splits, names, strict=True)):
         row, column = divmod(place, columns)
         low = bottom + bars_height + ((pie_rows - 1 - row) * room + BELOW_PIE_IN) / height
         axes = figure.add_axes((column / columns, low, 1 / columns, PIE_IN / height))
-        _pie(axes, rows, name, looks)
+        _pie(axes, one.rows, name, looks)
     _bars(figure.add_subplot(), splits, labels.batch, looks)
     return figure
 
 
+def _shares(rows: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(rows["stage"], rows["seconds"] / rows["seconds"].sum(), strict=True))
+
+
 def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
     """Draw shares in their wedges; those without room below, where BELOW_PIE_IN is left for them."""
-    shares = dict(zip(rows["stage"], rows["seconds"] / rows["seconds"].sum(), strict=True))
+    shares = _shares(rows)
     wedges = axes.pie(
         list(shares.values()), colors=[looks[stage][0] for stage in shares], startangle=90, counterclock=False
     )[0]
@@ -108,28 +120,23 @@ def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
     axes.text(0, -1.14, "\n".join(small), ha="center", va="top", fontsize=7, color=GREY)
 
 
-def _bars(axes: Axes, splits: Sequence[tuple[str, pd.DataFrame]], batch: int, looks: Looks) -> None:
+def _bars(axes: Axes, splits: Sequence[Series], batch: int, looks: Looks) -> None:
     """Draw seconds per frame and stage; shares where backends are too far apart to see both."""
-    totals = [float(rows["seconds"].sum() / (rows["frames"].iloc[0] * batch)) for _, rows in splits]
+    totals = [float(one.rows["seconds"].sum() / (one.rows["frames"].iloc[0] * batch)) for one in splits]
     as_share = max(totals) > LOG_RATIO * min(totals)
     unit = unit_for(totals)
-    for row, ((_, rows), total) in enumerate(zip(splits, totals, strict=True)):
-        left = 0.0
-        for stage, share in zip(rows["stage"], rows["seconds"] / rows["seconds"].sum(), strict=True):
-            tint, hatch = looks[stage]
-            width = 100 * share if as_share else total * share / unit.scale
-            axes.barh(
-                row, width, left=left, height=0.62, color=tint, hatch=hatch, edgecolor="white", linewidth=0.5
-            )
-            left += width
+    for row, (one, total) in enumerate(zip(splits, totals, strict=True)):
+        whole = 100 if as_share else total / unit.scale
+        widths = {stage: whole * share for stage, share in _shares(one.rows).items()}
+        end = stacked(axes, row, widths, looks, height=0.62, linewidth=0.5)
         axes.annotate(
             with_unit(total) if as_share else f"{significant(total / unit.scale)} {unit.name}",
-            (left, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
+            (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
         )  # fmt: skip
     axes.set_xlim(0, (100 if as_share else max(totals) / unit.scale) * 1.13)
     if as_share:
         axes.set_xticks([0, 20, 40, 60, 80, 100])
-    backend_rows(axes, [name for name, _ in splits])
+    backend_rows(axes, [one.name for one in splits])
     axes.set_xlabel(
         "share of the forward (%); beside it, time per frame" if as_share else f"time per frame ({unit.name})"
     )

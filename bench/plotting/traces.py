@@ -14,9 +14,7 @@ from bench.plotting.sheet import (
     frame_ticks,
     frames_of,
     handles,
-    known,
     logarithmic,
-    look,
     series,
     sheet,
 )
@@ -46,7 +44,7 @@ def _calls(tables: Tables) -> pd.DataFrame:
 
 
 def repetitions_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    unit = unit_for(known(table["seconds"]))
+    unit = unit_for(table["seconds"])
     table = table.assign(value=table["seconds"] / unit.scale)
     rounds = table["round"].nunique()
     phases: list[tuple[Artist, str]] = [
@@ -64,19 +62,18 @@ def repetitions_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     axes = figure.add_subplot()
     thin = {"linewidth": 1.1, "alpha": 0.9} if rounds == 1 else {"linewidth": 0.6, "alpha": 0.6}
     steady = (Phase.STEADY, {"markersize": 4.5 if rounds == 1 else 3}, "")
-    for _, rows in series(table):
-        style = look(rows, labels)
-        for _, calls in rows.groupby("round"):
-            axes.plot(calls["call"], calls["value"], **(style | {"marker": ""} | thin))
+    for one in series(table, labels):
+        for _, calls in one.rows.groupby("round"):
+            axes.plot(calls["call"], calls["value"], **{**one.look, "marker": "", **thin})
             for phase, shape, _ in (*_APART, steady):
                 own = calls[calls["phase"] == phase]
-                points = style | {"linestyle": "", "markeredgewidth": 0.9} | shape
+                points = {**one.look, "linestyle": "", "markeredgewidth": 0.9, **shape}
                 axes.plot(own["call"], own["value"], **points)
-    values = known(table["value"])
-    if max(values) > COLD_RATIO * min(values):
-        logarithmic(axes, axes.yaxis, min(values), max(values))
+    lowest, highest = table["value"].min(), table["value"].max()
+    if highest > COLD_RATIO * lowest:
+        logarithmic(axes, axes.yaxis, lowest, highest)
     else:
-        axes.set_ylim(0, max(values) * 1.06)
+        axes.set_ylim(0, highest * 1.06)
     frame_ticks(axes, range(1, int(table["call"].max()) + 1))
     axes.set_xlabel("call in its process")
     axes.set_ylabel(f"forward time ({unit.name})")
@@ -94,10 +91,11 @@ def _traces(tables: Tables) -> pd.DataFrame:
 
 
 def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    lengths = {name: float(rows["elapsed_s"].max()) for name, rows in series(table)}
+    traces = series(table, labels)
+    lengths = [float(one.rows["elapsed_s"].max()) for one in traces]
     # Lasting too differently for one time axis, each trace is stretched to its own length.
-    stretched = max(lengths.values()) > LOG_RATIO * min(lengths.values())
-    clock = unit_for([max(lengths.values())], SECONDS)
+    stretched = max(lengths) > LOG_RATIO * min(lengths)
+    clock = unit_for([max(lengths)], SECONDS)
     panels = [("host_growth_bytes", "host memory, growth")]
     if table["device_bytes"].notna().any():
         panels.append(("device_bytes", "device memory, allocated"))
@@ -105,30 +103,26 @@ def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         labels,
         f"Memory during a forward, {frames_of(table)}",
         legend=[
-            (
-                Line2D([], [], **(look(rows, labels) | {"marker": ""})),
-                f"{name} ({with_unit(lengths[name], digits=2)})" if stretched else name,
-            )
-            for name, rows in series(table)
+            (one.handle(marker=""), one.name + (f" ({with_unit(length, digits=2)})" if stretched else ""))
+            for one, length in zip(traces, lengths, strict=True)
         ],
         axes_height_in=4.6 if len(panels) > 1 else 3.3,
     )
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (column, label) in zip(every, panels, strict=True):
-        values = known(table[column])
-        unit = unit_for([max(values)], BYTES)
-        for _, rows in series(table):
-            for _, points in rows.groupby("round"):
+        unit = unit_for([float(table[column].max())], BYTES)
+        for one in traces:
+            for _, points in one.rows.groupby("round"):
                 if points[column].isna().any():
                     continue
                 whole = points["elapsed_s"].max() or 1.0
                 axes.plot(
                     100 * points["elapsed_s"] / whole if stretched else points["elapsed_s"] / clock.scale,
                     points[column].astype(float) / unit.scale,
-                    **(look(rows, labels) | {"marker": ""}),
+                    **{**one.look, "marker": ""},
                     linewidth=1.5 if table["round"].nunique() == 1 else 0.9,
                 )
-        axes.set_ylim(bottom=min(0, min(values) / unit.scale * 1.06))
+        axes.set_ylim(bottom=min(0, float(table[column].min()) / unit.scale * 1.06))
         axes.set_ylabel(f"{label} ({unit.name})")
     axes.set_xlabel("elapsed (% of each trace's own length)" if stretched else f"elapsed ({clock.name})")
     return figure
