@@ -1,9 +1,8 @@
-"""The paper's experiments as a user meets them: processes, a folder that is gone on with, and the page.
+"""The paper's experiments as a user meets them: runs, a folder that is gone on with, and the page.
 
 The presets are stood in for by tiny ones of the same names, so that every run is real and none takes long.
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -23,8 +22,7 @@ import yaml
 from bench import cli
 from bench.commands import paper as command
 from bench.grid import presets
-from bench.paper import experiments
-from bench.paper import page as pages
+from bench.paper import experiments, page
 from bench.paper.experiments import Edition, Version, request
 from bench.records import read_journal
 from vsr_model.errors import BadInput
@@ -44,32 +42,31 @@ sys.exit(main(sys.argv[2:]))
 WANTED = request(figures=["headline"], version=Version.QUICK)
 
 
-def no_display(*_: Any) -> Any:
-    raise AssertionError("nothing was to be measured")
-
-
 def go_on(folder: Path, wanted: Any = WANTED) -> command.Reproduced:
+    def no_display(*_: Any) -> Any:
+        raise AssertionError("nothing was to be measured")
+
     return command.reproduce(folder, wanted, no_display, lambda *_: None)
 
 
-def tiny(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """A preset with all that it says of how to measure, on a network and frames that take no time."""
-    data["model"] |= {"mid_channels": 4, "num_blocks": 1}
-    data["grid"] = {"frames": [1, 2] if name == "frames" else [2], "size": [[16, 16]]}
-    measure = data["measure"]
-    measure |= {"rounds": 1, "warmup": 1 if measure["warmup"] == "auto" else 0}
-    if isinstance(measure["repetitions"], dict):
-        measure["repetitions"] = {"min": 2, "max": 2}
-    return data
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def tiny_presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The presets with all that they say of how to measure, on a network and frames that take no time."""
     folder = tmp_path_factory.mktemp("presets")
     (folder / "paper").mkdir()
     for path in (presets.folder() / "paper").glob("*.yaml"):
-        made = tiny(yaml.safe_load(path.read_text()), path.stem)
-        (folder / "paper" / path.name).write_text(yaml.safe_dump(made))
+        data = yaml.safe_load(path.read_text())
+        data["model"] |= {"mid_channels": 4, "num_blocks": 1}
+        data["grid"] = {"frames": [1, 2] if path.stem == "frames" else [2], "size": [[16, 16]]}
+        measure = data["measure"]
+        measure |= {"rounds": 1, "warmup": 1 if measure["warmup"] == "auto" else 0}
+        if isinstance(measure["repetitions"], dict):
+            measure["repetitions"] = {"min": 2, "max": 2}
+        (folder / "paper" / path.name).write_text(yaml.safe_dump(data))
     return folder
 
 
@@ -85,24 +82,19 @@ def begun(folder: Path, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def done(folder: Path, *arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = begun(folder, *arguments, cwd=cwd)
-    out, said = process.communicate(timeout=600)
-    return process.returncode, out, said
-
-
 @pytest.fixture(scope="module")
 def finished(tiny_presets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """Both methods of two figures, and what was printed."""
     cwd = tmp_path_factory.mktemp("finished")
-    status, out, said = done(tiny_presets, "--figures", "15, 16,17", "--output", "out", cwd=cwd)
-    assert status == 0, said
+    process = begun(tiny_presets, "--figures", "15, 16,17", "--output", "out", cwd=cwd)
+    out, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
     return cwd / "out", out, said
 
 
 def test_runs_figures_claims_and_pages_are_there(finished):
     folder, out, said = finished
-    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    made = {path.relative_to(folder).as_posix() for path in contents(folder)}
     drawn = ("figure-15", "figure-17-t2", "figure-17-t40")  # the paper's clip is longer
     figures = {f"figures/{name}.{end}" for name in drawn for end in ("png", "svg")}
     runs = {f"{edition}/{name}/journal.jsonl" for edition in Edition for name in ("frames", "memory")}
@@ -121,41 +113,50 @@ def test_runs_figures_claims_and_pages_are_there(finished):
     }
 
 
-def test_what_is_done_is_not_done_again(tiny_presets, finished):
+def test_what_is_done_is_not_done_again_and_a_refuted_claim_is_an_exit_status(
+    finished, tiny_presets, monkeypatch, capsys
+):
     folder, _, _ = finished
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    status, out, said = done(tiny_presets, "--figures", "15,16,17", "--output", "out", cwd=folder.parent)
-    assert (status, said) == (0, "")
-    assert "4 of 4 runs" in out
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr(presets, "folder", lambda: tiny_presets)
+    before = contents(folder)
+    assert cli.main(["paper", "--figures", "15,16,17", "--output", "out"]) == 0
+    assert "4 of 4 runs" in capsys.readouterr().out
+    assert contents(folder) == before
+    claims = pd.read_csv(folder / "claims.csv")
+    own = claims[(claims["edition"] == "corrected") & (claims["verdict"] == "refuted")]
+    # 8a tells of what the corrected method leaves out.
+    status = 1 if set(own["claim"]) - {"8a"} else 0
+    assert cli.main(["paper", "--resume", "out", "--fail-on-refuted"]) == status
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--figures", "14", "--output", "out"], "out: holds the paper's experiments as asked for otherwise"),
-        (["--figures", "20"], "--figures: no '20'"),
         (["--quick", "--brief"], "--quick and --brief: give one of the two"),
         (["--resume", "nothing"], "nothing: holds none of the paper's experiments"),
         (["--resume", "out", "--quick"], "--resume: method, figures and folder are those it began with"),
         (["--output", "out/corrected"], "out/corrected: is no empty folder"),
-        (["--resume", "a-list"], "a-list/paper.json: "),
         (["--resume", "old"], "old/paper.json: schema_version"),
+        (["--resume", "taken"], "taken/figures: File exists"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(finished, arguments, said, monkeypatch, capsys):
+def test_a_wrong_request_is_one_sentence(finished, tiny_presets, arguments, said, monkeypatch, capsys):
     cwd = finished[0].parent
-    for name, damage in (("a-list", "[]"), ("old", '{"schema_version": 9}')):
-        (cwd / name).mkdir(exist_ok=True)
-        (cwd / name / "paper.json").write_text(damage)
-    before = sorted(cwd.rglob("*"))
+    (cwd / "old").mkdir(exist_ok=True)
+    (cwd / "old" / "paper.json").write_text('{"schema_version": 9}')
+    if not (cwd / "taken").exists():
+        copytree(finished[0], cwd / "taken", ignore=ignore_patterns("figures"))
+        (cwd / "taken" / "figures").touch()
+    before = contents(cwd)
     monkeypatch.chdir(cwd)
+    monkeypatch.setattr(presets, "folder", lambda: tiny_presets)
     assert cli.main(["paper", *arguments]) == 2
-    out, error = capsys.readouterr()
-    assert out == ""
+    error = capsys.readouterr().err
     assert error.startswith(f"vsr-bench: {said}")
     assert error.count("\n") == 1
-    assert sorted(cwd.rglob("*")) == before
+    assert contents(cwd) == before
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_wrong_request_is_one_sentence(finished, arguments, said, monkeypatch,
     [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
     ids=lambda number: signal.Signals(number).name,
 )
-def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number):
+def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number, monkeypatch, capsys):
     process = begun(tiny_presets, "--figures", "14", "--output", "out", cwd=tmp_path)
     journal = tmp_path / "out" / "faithful" / "repetitions" / "journal.jsonl"
     deadline = time.monotonic() + 600
@@ -180,8 +181,10 @@ def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number):
     assert not psutil.wait_procs(children, timeout=600)[1]
     first = (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes()
 
-    status, out, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
-    assert status == 0, said
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "folder", lambda: tiny_presets)
+    assert cli.main(["paper", "--resume", "out"]) == 0
+    out, said = capsys.readouterr()
     assert "2 of 2 runs" in out
     assert "corrected" not in said
     assert (tmp_path / "out" / "corrected" / "repetitions" / "journal.jsonl").read_bytes() == first
@@ -189,46 +192,13 @@ def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number):
     assert len({record.cell for record in records}) == len(records) == 3
 
 
-def test_a_refuted_claim_is_an_exit_status_where_that_is_asked_for(tiny_presets, finished, tmp_path):
-    copytree(finished[0], tmp_path / "out")
-    status, _, _ = done(tiny_presets, "--resume", "out", "--fail-on-refuted", cwd=tmp_path)
-    claims = pd.read_csv(tmp_path / "out" / "claims.csv")
-    own = claims[(claims["edition"] == "corrected") & (claims["verdict"] == "refuted")]
-    # 8a tells of what the corrected method leaves out.
-    assert status == (1 if set(own["claim"]) - {"8a"} else 0)
-
-
-def test_a_place_that_is_taken_is_one_sentence(tiny_presets, finished, tmp_path):
-    copytree(finished[0], tmp_path / "out", ignore=ignore_patterns("figures"))
-    (tmp_path / "out" / "figures").touch()
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    status, _, said = done(tiny_presets, "--resume", "out", cwd=tmp_path)
-    assert (status, said) == (2, "vsr-bench: out/figures: File exists\n")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize(("number", "status"), [(errno.EROFS, 2), (errno.ENOSPC, 70)])
-def test_what_the_system_refuses_is_an_exit_status(tmp_path, monkeypatch, capsys, number, status):
-    def end(*_: Any) -> Any:
-        raise OSError(number, os.strerror(number), "out/figures")
-
-    monkeypatch.chdir(tmp_path)
-    experiments.begin(Path("out"), WANTED)
-    monkeypatch.setattr(command, "reproduce", lambda *_: None)
-    monkeypatch.setattr(pages, "write", end)
-    assert cli.main(["paper", "--resume", "out"]) == status
-    out, error = capsys.readouterr()
-    assert "if they are stopped, vsr-bench paper --resume out does the rest" in out
-    assert error == f"vsr-bench: out/figures: {os.strerror(number)}\n"
-
-
 def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
     copytree(COMMITTED, tmp_path / "run", ignore=ignore_patterns("report.md", "claims.csv"))
-    page = pages.write(tmp_path / "run", experiments.read_request(tmp_path / "run"))
+    made = page.write(tmp_path / "run", experiments.read_request(tmp_path / "run"))
     for name in ("report.md", "claims.csv"):
         assert (tmp_path / "run" / name).read_text() == (COMMITTED / name).read_text(), name
     # What the README says of it.
-    claims = pd.read_csv(page.claims, keep_default_na=False)
+    claims = pd.read_csv(made.claims, keep_default_na=False)
     counts = claims[claims["form"] == "paper"]["verdict"].value_counts()
     told = f"{counts['supported']} of its claims hold in its own words, {counts['refuted']} do not, and "
     readme = " ".join((ROOT / "README.md").read_text().split())
@@ -258,27 +228,17 @@ def test_only_one_process_makes_the_runs(half):
     ("name", "was", "becomes", "said"),
     [
         ("environment.json", '"cpu": "', '"cpu": "Another ', "begun with another cpu"),
-        ("run.json", '"source_sha256": "', '"source_sha256": "0', "begun with other code"),
         ("config.yaml", "num_blocks: 30", "num_blocks: 29", "begun with model.0.num_blocks: 30"),
     ],
 )
-def test_other_machines_and_other_code_are_not_laid_beside_it(half, name, was, becomes, said):
-    run = half / "corrected" / "headline"
-    text = (run / name).read_text()
+def test_other_machines_and_other_grids_are_not_laid_beside_it(half, name, was, becomes, said):
+    path = half / "corrected" / "headline" / name
+    text = path.read_text()
     assert was in text
-    (run / name).write_text(text.replace(was, becomes))
+    path.write_text(text.replace(was, becomes))
     with pytest.raises(BadInput, match=f"corrected/headline: {said}"):
         go_on(half)
     assert not (half / "faithful").exists()
-
-
-def test_what_is_someones_is_not_removed(half):
-    notes = half / "faithful" / "headline" / "notes.txt"
-    notes.parent.mkdir(parents=True)
-    notes.touch()
-    with pytest.raises(BadInput, match="faithful/headline: holds no run that can be gone on with"):
-        go_on(half)
-    assert notes.exists()
 
 
 def test_what_was_killed_after_its_last_record_gets_its_tables(half):

@@ -1,13 +1,14 @@
 """Figures: what they show, exactly; that files come out, the same each time; that no text overlaps."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
-from bench.figures import FIGURES
+from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid.baseline import Baseline
 from bench.plotting.groups import PlotGroup, data, figure, place_names
 from bench.plotting.plots import EmptyPlot, write_plots
@@ -18,11 +19,9 @@ from tests.bench import rooflines, synthetic
 from tests.bench.synthetic import BASELINE
 from vsr_model.errors import BadInput
 
-BASICVSR_ON_CPU = Baseline(model="basicvsr", backend="cpu")
 
-
-def only(kind: str, records: list[CellRecord], baseline: Baseline = BASELINE) -> PlotGroup:
-    (group,) = data(kind, rooflines.tables(records, baseline))
+def only(kind: str, records: list[CellRecord]) -> PlotGroup:
+    (group,) = data(kind, rooflines.tables(records))
     return group
 
 
@@ -34,6 +33,9 @@ def quickstart() -> Tables:
 @pytest.fixture(scope="module")
 def gpu() -> list[CellRecord]:
     return synthetic.run(synthetic.GPU, frames=(1, 4), rounds=2)
+
+
+# What is shown.
 
 
 def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables) -> None:
@@ -57,15 +59,15 @@ def test_speedup_leaves_out_what_is_the_baseline_everywhere(quickstart: Tables) 
     assert list(group.table["value"]) == [found["cpu-1-thread", t, "forward"] for t in (1, 4, 7, 10)]
 
 
-def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord]) -> None:
+@pytest.mark.parametrize("kind", FIGURES)
+def test_an_inaccurate_cell_is_in_no_figure_and_is_named(gpu: list[CellRecord], kind: str) -> None:
     wrong = [
         synthetic.ended(record, Status.INACCURATE, "12 dB") if record.backend == "cudnn" else record
         for record in gpu
     ]
-    for kind in FIGURES:
-        group = only(kind, wrong)
-        assert set(group.table["backend"]) | {"cpu"} == {"cpu", "cuda", "cudnn_autotune"}
-        assert group.labels.not_shown == ("cudnn (inaccurate: 12 dB)",)
+    group = only(kind, wrong)
+    assert set(group.table["backend"]) | {"cpu"} == {"cpu", "cuda", "cudnn_autotune"}
+    assert group.labels.not_shown == ("cudnn (inaccurate: 12 dB)",)
 
 
 def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[CellRecord]) -> None:
@@ -107,29 +109,24 @@ def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord
 def test_networks_have_figures_of_their_own_and_their_stages_one_look() -> None:
     other = replace(synthetic.MINE, name="other", shares={"tail": 0.75, "mixing": 0.125, "other": 0.125})
     nets = (synthetic.BASICVSR, synthetic.MINE, other)
-    tables = rooflines.tables(synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,)), BASICVSR_ON_CPU)
+    records = synthetic.run(synthetic.GPU[:2], nets=nets, frames=(4,))
+    tables = tables_of(records, Baseline(model="basicvsr", backend="cpu"))
     groups = {group.labels.model: group for group in data("stages", tables)}
-    stages = {name: list(group.table["stage"].unique()) for name, group in groups.items()}
-    assert stages == {net.name: list(net.shares) for net in nets}
     assert groups["mine"].labels.subject == "mine, random"
+    assert place_names("stages", [*groups.values()]) == [f"stages-{net.name}_random-b1-64x64" for net in nets]
 
-    def drawn(group: PlotGroup) -> dict[str, tuple[str, str]]:
-        axes = figure(group, baseline="basicvsr/cpu").axes[0]
-        tints = [(to_hex(wedge.get_facecolor()).upper(), wedge.get_hatch() or "") for wedge in axes.patches]
-        return dict(zip(stages[group.labels.model], tints, strict=True))
-
-    looks = {name: drawn(group) for name, group in groups.items()}
+    looks = {}
+    for name, group in groups.items():
+        pie = figure(group, baseline="basicvsr/cpu").axes[0]
+        tints = [(to_hex(wedge.get_facecolor()), wedge.get_hatch()) for wedge in pie.patches]
+        looks[name] = dict(zip(group.table["stage"].unique(), tints, strict=True))
+    assert {name: list(of) for name, of in looks.items()} == {net.name: list(net.shares) for net in nets}
     assert looks["mine"]["alignment"] == looks["basicvsr"]["alignment"]
     assert looks["mine"]["tail"] == looks["other"]["tail"]
     assert len({*looks["mine"].values(), looks["other"]["mixing"]}) == 5
     # The baseline of one network is a point like any other among those of another.
-    axes = {
-        group.labels.model: figure(group, baseline="basicvsr/cpu").axes[0]
-        for group in data("speedup", tables)
-    }
-    assert [label.get_text() for label in axes["basicvsr"].get_yticklabels()] == ["cuda"]
-    assert [label.get_text() for label in axes["mine"].get_yticklabels()] == ["cpu", "cuda"]
-    assert place_names("stages", [*groups.values()]) == [f"stages-{net.name}_random-b1-64x64" for net in nets]
+    shown = {group.labels.model: [*group.table["label"]] for group in data("speedup", tables)}
+    assert (shown["basicvsr"], shown["mine"]) == (["cuda"], ["cpu", "cuda"])
 
 
 def test_repetitions_keep_every_call_with_its_phase(gpu: list[CellRecord]) -> None:
@@ -153,30 +150,29 @@ def test_memory_is_growth_on_the_host_and_level_on_the_device(gpu: list[CellReco
     assert list(own["device_bytes"]) == [point.device_bytes for point in record.memory]
 
 
+# Files.
+
+
 def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None:
-    stale = tmp_path / "time.png"
-    stale.touch()
-    written = write_plots(
-        tables_of(synthetic.all_failed(), BASELINE), baseline=BASELINE, kinds=FIGURES, folder=tmp_path
-    )
+    (tmp_path / "time.png").touch()  # of an earlier call
+    tables = tables_of(synthetic.all_failed(), BASELINE)
+    written = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
     assert written.files == ()
     assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in FIGURES)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
-        data("pie", tables_of(synthetic.all_failed(), BASELINE))
+        data("pie", tables)
 
 
-def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None:
+def test_a_pass_that_was_off_and_a_baseline_alone_say_so() -> None:
     bare = [
         record.model_copy(
             update={"memory": (), "samples": tuple(s for s in record.samples if s.pass_ == "end_to_end")}
         )
         for record in synthetic.run((synthetic.CPU,), frames=(1,))
     ]
-    written = write_plots(
-        tables_of(bare, BASELINE), baseline=BASELINE, kinds=("speedup", "stages", "memory"), folder=tmp_path
-    )
-    assert {empty.name: empty.reason for empty in written.empty} == {
+    reasons = {kind: only(kind, bare).empty for kind in ("speedup", "stages", "memory")}
+    assert reasons == {
         "speedup": "only the baseline itself has a speedup",
         "stages": "no stage pass",
         "memory": "no memory pass",
@@ -185,18 +181,20 @@ def test_a_pass_that_was_off_and_a_baseline_alone_say_so(tmp_path: Path) -> None
         figure(only("stages", bare), baseline="cpu")
 
 
-def test_one_group_is_called_by_its_kind_and_svgs_are_the_same_each_time(
+def test_files_are_the_same_each_time_and_matplotlib_is_left_as_it_was(
     gpu: list[CellRecord], tmp_path: Path
 ) -> None:
-    tables = rooflines.tables(gpu)
-    first = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path / "a")
-    again = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path / "b")
-    assert [path.name for path in first.images] == [f"{kind}.png" for kind in FIGURES]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
-        path.name for path in first.files
+    before = rcParams.copy()
+    first, again = (
+        write_plots(rooflines.tables(gpu), baseline=BASELINE, kinds=FIGURES, folder=tmp_path / name)
+        for name in ("a", "b")
     )
+    assert [path.name for path in first.images] == [f"{kind}.png" for kind in FIGURES]
+    assert {*(tmp_path / "a").iterdir()} == {*first.files}
     for one, other in zip(first.files, again.files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
+    assert rcParams.copy() == before
+    assert {*DRAWN_UNASKED} < FIGURES.keys()
 
 
 def test_several_groups_are_called_by_their_place() -> None:
@@ -204,6 +202,9 @@ def test_several_groups_are_called_by_their_place() -> None:
     assert place_names("time", data("time", tables_of(records, BASELINE))) == [
         "time-a_b-b1-16x24", "time-a_b-b1-16x24-2", "time-x-b1-16x24",
     ]  # fmt: skip
+
+
+# Looks.
 
 
 @pytest.mark.parametrize(
@@ -218,35 +219,23 @@ def test_no_text_leaves_the_figure_or_covers_another(records: list[CellRecord], 
     drawn = figure(only(kind, records), baseline="cpu")
     with style():
         drawn.draw_without_rendering()
-        whole = drawn.bbox
-        boxes = {text.get_text(): text.get_window_extent() for text in drawn.texts if text.get_text()}
-        titles = {axes.get_title(): axes.title.get_window_extent() for axes in drawn.axes if axes.get_title()}
-        legends = {f"legend {place}": box.get_window_extent() for place, box in enumerate(drawn.legends)}
-        labels = {
-            f"{place} axes": axes.get_tightbbox()
-            for place, axes in enumerate(drawn.axes)
-            if axes.get_xlabel()
-        }
-    placed = {**boxes, **titles, **legends, **labels}
-    for name, box in placed.items():
-        assert box is not None
-        assert whole.x0 <= box.x0, name
-        assert box.x1 <= whole.x1, name
-        assert whole.y0 <= box.y0, name
-        assert box.y1 <= whole.y1, name
-    names = list(placed)
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            assert not placed[one].overlaps(placed[other]), (one, other)  # type: ignore[union-attr, arg-type]
+        placed = [(text.get_text(), text.get_window_extent()) for text in drawn.texts if text.get_text()]
+        placed += [("legend", legend.get_window_extent()) for legend in drawn.legends]
+        for axes in drawn.axes:
+            if axes.get_title():
+                placed.append((axes.get_title(), axes.title.get_window_extent()))
+            if axes.get_xlabel():
+                box = axes.get_tightbbox()
+                assert box is not None
+                placed.append((axes.get_xlabel(), box))
+    for name, box in placed:
+        assert drawn.bbox.x0 <= box.x0 <= box.x1 <= drawn.bbox.x1, name
+        assert drawn.bbox.y0 <= box.y0 <= box.y1 <= drawn.bbox.y1, name
+    for (name, box), (other, its) in combinations(placed, 2):
+        assert not box.overlaps(its), (name, other)
 
 
 def test_text_that_the_font_lacks_is_replaced_and_names_wrap_at_their_joints() -> None:
     assert plain("a\n街  b") == "a ? b"
     assert wrapped("cudnn_autotune-bfloat16", 15) == "cudnn_autotune-\nbfloat16"
     assert wrapped("one-two-three-four", 4, lines=2) == "one-\ntwo…"
-
-
-def test_the_plots_leave_matplotlib_as_it_was(quickstart: Tables, tmp_path: Path) -> None:
-    before = rcParams.copy()
-    write_plots(quickstart, baseline=BASELINE, kinds=("time",), folder=tmp_path)
-    assert rcParams.copy() == before

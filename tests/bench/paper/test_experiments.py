@@ -4,7 +4,19 @@ import pytest
 
 from bench.grid import config, plan, presets
 from bench.grid.config import Experiment
-from bench.paper.experiments import EXPERIMENTS, FAULTS, KEYS, PAPER, Edition, Fault, Step, Version, request
+from bench.paper.experiments import (
+    EXPERIMENTS,
+    FAULTS,
+    KEYS,
+    PAPER,
+    Edition,
+    Fault,
+    Step,
+    Version,
+    method_of,
+    request,
+    text_of,
+)
 from bench.paper.sources import PAPER_NAMES, Role
 from vsr_model.errors import BadInput
 
@@ -24,24 +36,17 @@ def roles(experiment: Experiment) -> dict[str, str]:
 def test_everything_by_default(version):
     every = request(version=version)
     assert every.figures == KEYS
-    steps = every.steps
-    assert all(plan.cells(loaded(step)) for step in steps)
-    assert [step.folder for step in steps] == [
+    assert all(plan.cells(loaded(step)) for step in every.steps)
+    assert [step.folder for step in every.steps] == [
         *(f"corrected/{name}" for name in EXPERIMENTS),
         *(f"faithful/{name}" for name in EXPERIMENTS),
         *(f"faults/{name}/{which}" for name in FAULTS for which in ("off", "on")),
     ]
 
 
-@pytest.mark.parametrize(
-    ("figures", "expected"), [(["16", "15"], ["frames"]), (["table1", "14"], ["repetitions", "stages"])]
-)
-def test_only_what_the_figures_need(figures, expected):
-    steps = request([Edition.CORRECTED], figures).steps
-    assert [step.folder for step in steps] == [f"corrected/{name}" for name in expected]
-
-
-def test_an_unknown_figure():
+def test_only_what_the_figures_need():
+    steps = request([Edition.CORRECTED], ["table1", "14"]).steps
+    assert [step.folder for step in steps] == ["corrected/repetitions", "corrected/stages"]
     with pytest.raises(BadInput, match=r"--figures: no 'table2' \(did you mean 'table1'\?\); there are head"):
         request(figures=["14", "table2"])
 
@@ -64,9 +69,8 @@ def test_the_faithful_method_is_what_the_papers_code_did(version):
 @pytest.mark.parametrize("version", [Version.FULL, Version.BRIEF])
 def test_the_corrected_method_measures_every_backend_at_the_papers_sizes(version):
     steps = request([Edition.CORRECTED], FIGURES, version).steps
-    for step in steps:
-        assert list(roles(loaded(step)).values()) == [str(role) for role in Role]
-        assert step.method is None
+    assert {tuple(roles(loaded(step)).values()) for step in steps} == {tuple(map(str, Role))}
+    assert {step.method for step in steps} == {None}
     frames = [sorted({cell.frames for cell in plan.cells(loaded(step))}) for step in steps]
     assert frames == [[60], [30], [*range(1, 62, 3)], [40], [60]]
 
@@ -74,9 +78,8 @@ def test_the_corrected_method_measures_every_backend_at_the_papers_sizes(version
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_changes_one_thing(name):
     off, on = (step for step in request(figures=["faults"]).steps if f"/{name}/" in step.folder)
-    assert [cell.clip_id for cell in plan.cells(loaded(off))] == [
-        cell.clip_id for cell in plan.cells(loaded(on))
-    ]
+    clips = [[cell.clip_id for cell in plan.cells(loaded(step))] for step in (off, on)]
+    assert clips[0] == clips[1]
     before, after = (config.plain(loaded(step)) for step in (off, on))
     changed = {field for field in before if before[field] != after[field]}
     if FAULTS[name] is None:
@@ -84,3 +87,9 @@ def test_a_fault_changes_one_thing(name):
     else:
         assert not changed
         assert len(set(on.method or ()) - set(off.method or ())) == 1
+
+
+def test_a_method_is_read_from_its_text():
+    for method in (set(), PAPER, *({fault} for fault in Fault)):
+        assert method_of(text_of(method)) == method
+    assert method_of(None) is None

@@ -147,12 +147,6 @@ def test_cudnn_is_off_inside_and_back_after_a_call_that_fails():
     assert torch.backends.cudnn.enabled
 
 
-def test_a_method_is_read_from_its_text():
-    for method in (set(), PAPER, *({fault} for fault in Fault)):
-        assert method_of(text_of(method)) == method
-    assert method_of(None) is None
-
-
 # A run by it.
 
 
