@@ -138,30 +138,22 @@ def once_each(path: Path) -> bool:
     return known == planned
 
 
-def test_each_side_is_a_run_like_any_other(measuring):
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_each_side_is_a_run_whose_order_goes_on_after_an_interrupt(measuring, after):
+    if after:
+        measuring.until(after)
+        assert sum(len(read_journal(path / JOURNAL_NAME)) for path in measuring.paths) == after
+        assert "not done yet" in (measuring.paths[0] / "report.md").read_text()
     shown = Shown()
     measuring(shown)
+    assert len(shown.jobs) == 12 - after
     assert measuring.log == orders(measuring.one, "AB")
-    assert shown.sides == [entry[0] for entry in measuring.log]
-    assert len(shown.jobs) == 12
+    assert shown.sides == [entry[0] for entry in measuring.log[after:]]
     for path in measuring.paths:
         assert once_each(path)
         assert (path / "report.html").is_file()
         assert (path / "summary.csv").is_file()
         assert not (path / ".references").exists()
-
-
-@pytest.mark.parametrize("after", [1, 7])
-def test_after_an_interrupt_the_order_goes_on(measuring, after):
-    measuring.until(after)
-    assert sum(len(read_journal(path / JOURNAL_NAME)) for path in measuring.paths) == after
-    assert "not done yet" in (measuring.paths[0] / "report.md").read_text()
-
-    shown = Shown()
-    measuring(shown)
-    assert len(shown.jobs) == 12 - after
-    assert measuring.log == orders(measuring.one, "AB")
-    assert all(map(once_each, measuring.paths))
     before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
     measuring()
     assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
@@ -241,29 +233,19 @@ def test_a_full_disk_names_the_command_that_goes_on(measuring, monkeypatch):
         measuring()
 
 
-def test_progress_says_which_side():
-    one = experiment(**TWO_CELLS)
-    jobs = jobs_of(one)[:1]
-    said = StringIO()
-    with Display(jobs * 2, one.measure, Console(file=said, width=200)) as display:
-        for side in ("base", "head"):
-            told = display.of_side(side)
-            told.job_started(jobs[0])
-            told.job_ended(jobs[0], blank_record(jobs[0], Status.ERROR, "[/red] as it is"))
-    assert said.getvalue().splitlines()[1:] == [
-        "2/2  head basicvsr/noise/b1/t1/16x16/cpu  error: [/red] as it is",
-    ]
-    assert said.getvalue().startswith("1/2  base basicvsr/noise/b1/t1/16x16/cpu  error: [/red] as it is")
-
-
-def test_progress_tells_a_reason_of_skipped_cells_once():
+def test_progress_says_which_side_and_a_reason_of_skipped_cells_once():
     one = experiment(**TWO_CELLS)
     jobs = jobs_of(one)
     said = StringIO()
     with Display(jobs, one.measure, Console(file=said, width=200)) as display:
-        for job in jobs:
-            display.job_ended(job, blank_record(job, Status.SKIPPED, "no [room]"))
-    assert said.getvalue() == f"skipped {len({job.cell.id for job in jobs})} cells: no [room]\n"
+        told = display.of_side("base")
+        told.job_started(jobs[0])
+        told.job_ended(jobs[0], blank_record(jobs[0], Status.ERROR, "[/red] as it is"))
+        for job in jobs[1:]:
+            told.job_ended(job, blank_record(job, Status.SKIPPED, "no [room]"))
+    first, second = said.getvalue().splitlines()
+    assert first.startswith("1/6  base basicvsr/noise/b1/t1/16x16/cpu  error: [/red] as it is")
+    assert second == "skipped 2 cells: no [room]"
 
 
 # Real workers.
