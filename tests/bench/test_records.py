@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment
 from bench.grid.costs import StageCost
 from bench.records import (
+    CEILINGS_NAME,
     SCHEMA_VERSION,
     CellRecord,
     Journal,
@@ -22,6 +22,8 @@ from bench.records import (
     Phase,
     Sample,
     Status,
+    append_ceiling,
+    read_ceilings,
     read_journal,
     worst_status,
 )
@@ -91,13 +93,6 @@ def test_what_is_written_comes_back(path: Path, written: list[CellRecord]) -> No
     assert [as_text(item) for item in read_journal(path)] == [as_text(item) for item in written]
 
 
-def test_infinite_and_missing_figures_stay_apart(path: Path) -> None:
-    given = [math.inf, -math.inf, math.nan, None, 0.0, 5e-324, 0.1]
-    keep(path, *[record(number, output_psnr_db=value) for number, value in enumerate(given)])
-    found = [item.output_psnr_db for item in read_journal(path)]
-    assert [repr(value) for value in found] == [repr(value) for value in given]
-
-
 def test_a_line_is_plain_json_without_what_is_missing(path: Path) -> None:
     sample = Sample(
         **{"pass": "end_to_end"}, phase=Phase.STEADY, repetition=0, stage="forward", start_s=1.0, wall_s=0.5
@@ -113,13 +108,7 @@ def test_a_line_is_plain_json_without_what_is_missing(path: Path) -> None:
     assert "peak_host_bytes" not in data
 
 
-def test_appending_goes_on_where_it_stopped(path: Path) -> None:
-    keep(path, record(0))
-    keep(path, record(1), record(2))
-    assert [item.round for item in read_journal(path)] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("torn", [b'{"schema_ver', b"\xff", b'{"cell": "a"}'], ids=repr)
+@pytest.mark.parametrize("torn", [b"", b'{"schema_ver', b"\xff", b'{"cell": "a"}'], ids=repr)
 @pytest.mark.parametrize("before", [0, 2])
 def test_a_torn_last_line_is_passed_over_and_cut_off(path: Path, torn: bytes, before: int) -> None:
     keep(path, *map(record, range(before)))
@@ -137,7 +126,7 @@ OLD = b'{"schema_version": 1, "cell": "noise-b1-t4-64x64-cpu", "round": 0, "flop
     [
         (b"not json", "not a line of this journal (the line: Invalid JSON"),
         (b"[]", "not a line of this journal (the line: "),
-        (b'{"schema_version": 2, "cell": "a"}', "not a line of this journal (round: Field required)"),
+        (b'{"schema_version": 2, "cell": "a"}', "not a line of this journal (model: Field required)"),
         (OLD, "schema version 1; this program reads 2"),
         (record(0).model_dump_json()[:-1].encode() + b', "mood": 1}', "not a line of this journal (mood: "),
     ],
@@ -158,27 +147,40 @@ def test_no_journal(path: Path) -> None:
         read_journal(path)
 
 
-class TestOneWriter:
-    PROGRAM = (
-        "import sys; from pathlib import Path; from bench.records import Journal\n"
-        "try: Journal(Path(sys.argv[1]))\n"
-        "except BlockingIOError: print('refused')\n"
-        "else: print('open')"
-    )
+def test_a_file_has_one_writer(path: Path) -> None:
+    with Journal(path) as journal:
+        with pytest.raises(BlockingIOError):
+            Journal(path)
+        journal.append(record(0))
+    assert [item.round for item in read_journal(path)] == [0]
 
-    def second(self, path: Path) -> str:
-        program = [sys.executable, "-c", self.PROGRAM, str(path)]
-        cwd = Path(__file__).parents[2]
-        done = subprocess.run(program, cwd=cwd, capture_output=True, text=True, check=True, timeout=600)
-        return done.stdout.strip()
 
-    def test_another_process_is_refused_and_changes_nothing(self, path: Path) -> None:
-        with Journal(path) as journal:
-            journal.append(record(0))
-            assert self.second(path) == "refused"
-            journal.append(record(1))
-        assert [item.round for item in read_journal(path)] == [0, 1]
-        assert self.second(path) == "open"
+COPY = CeilingSpec(kind=CeilingKind.COPY, device="cpu")
+
+
+def test_the_last_try_of_a_ceiling_counts(tmp_path: Path) -> None:
+    failed = Ceiling(spec=COPY, moment=Moment.BEFORE, reason="too little memory")
+    measured = Ceiling(spec=COPY, moment=Moment.BEFORE, moved_bytes=8, samples_s=(2.0, 1.0))
+    after = failed.model_copy(update={"moment": Moment.AFTER})
+    assert read_ceilings(tmp_path) == []
+    for ceiling in (failed, after, measured):
+        append_ceiling(tmp_path, ceiling)
+    assert read_ceilings(tmp_path) == [measured, after]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"moved_bytes": 8, "samples_s": [-1.0]}, "has a sample that no clock can have given"),
+        ({}, "needs either samples or a reason"),
+        ({"samples_s": [1.0]}, "needs either flops or moved_bytes"),
+    ],
+)
+def test_what_is_no_ceiling_is_named(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    line = {"spec": {"kind": "copy", "device": "cpu"}, "moment": "before", **fields}
+    (tmp_path / CEILINGS_NAME).write_text(json.dumps(line) + "\n")
+    with pytest.raises(BadInput, match=rf"{CEILINGS_NAME}:1: not a line of this journal \(.*{said}"):
+        read_ceilings(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The roofline: what limits a stage, by hand; its tables, figure and words, and the file it comes from."""
+"""The roofline: what limits a stage, by hand; its tables, figure and page."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,13 @@ from bench.grid.baseline import Baseline
 from bench.grid.ceilings import (
     Ceiling,
     CeilingKind,
-    CeilingSpec,
     Moment,
     best,
     precision_of,
     wanted,
 )
 from bench.plotting.groups import data, figure
-from bench.records import CEILINGS_NAME, CellRecord, append_ceiling, read_ceilings
+from bench.records import CellRecord
 from bench.results.files import to_csv
 from bench.results.roofline import (
     CEILINGS_COLUMNS,
@@ -29,19 +28,16 @@ from bench.results.roofline import (
     Bound,
     Part,
     bound,
-    ceilings_of,
     with_roofline,
 )
 from bench.results.tables import tables_of
-from tests.bench import fakes, rooflines, synthetic
+from tests.bench import rooflines, synthetic
 from tests.bench.pages import documented_columns, render_markdown
 from tests.bench.synthetic import BASELINE
 from tests.networks import STAGES
-from vsr_model.errors import BadInput
 
 CPU = BUILT_IN["cpu"]
 BFLOAT16 = CPU.replace(name="cpu-bfloat16", dtype="bfloat16")
-COPY = CeilingSpec(kind=CeilingKind.COPY, device="cpu")
 
 
 def part(flops: int, moved: int, precision: str = "float32") -> Part:
@@ -50,7 +46,7 @@ def part(flops: int, moved: int, precision: str = "float32") -> Part:
 
 class TestWhatIsMeasured:
     def test_a_cpu_in_float32(self) -> None:
-        specs = wanted([CPU])
+        specs = wanted([CPU, CPU.replace(name="cpu-channels_last", memory_format="channels_last")])
         assert [(spec.kind, spec.precision) for spec in specs] == [
             *[(CeilingKind.MATMUL, "float32")] * 2,
             *[(CeilingKind.CONVOLUTION, "float32")] * 4,
@@ -67,19 +63,9 @@ class TestWhatIsMeasured:
             "float32", "bfloat16",
         ]  # fmt: skip
         assert {spec.precision for spec in wanted([BFLOAT16])} == {None, "float32", "bfloat16"}
-        tf32 = BUILT_IN["cuda"].replace(name="tf32", fp32_precision="tf32")
-        assert precision_of(tf32, "any", "float32") == "tf32"
-
-    def test_the_winograd_kernel_multiplies_in_bfloat16_in_residual_blocks_alone(self) -> None:
-        backend = CPU.replace(name="blocks", dtype="bfloat16", convolution="winograd")
-        found = {stage: precision_of(backend, stage, "float32") for stage in STAGES}
+        blocks = BFLOAT16.replace(convolution="winograd")
+        found = {stage: precision_of(blocks, stage, "float32") for stage in STAGES}
         assert found == {**dict.fromkeys(STAGES, "float32"), "propagation": "bfloat16"}
-
-    def test_what_backends_share_is_measured_once(self) -> None:
-        other = CPU.replace(name="cpu-channels_last", memory_format="channels_last")
-        assert wanted([CPU, other]) == wanted([CPU])
-        one_thread = CPU.replace(name="one", threads=1)
-        assert len(wanted([CPU, one_thread])) == 2 * len(wanted([CPU]))
 
     def test_a_gpu_has_transfers_and_no_threads(self) -> None:
         specs = wanted(
@@ -89,7 +75,8 @@ class TestWhatIsMeasured:
         assert {(spec.device, spec.threads) for spec in specs} == {("cuda:1", None)}
         assert sum("host" in spec.kind for spec in specs) == 4
 
-    def test_ceilings_of_one_process_are_none_of_several(self) -> None:
+    def test_other_threads_have_ceilings_of_their_own_and_several_processes_none(self) -> None:
+        assert len(wanted([CPU, CPU.replace(name="one", threads=1)])) == 2 * len(wanted([CPU]))
         assert wanted([CPU.replace(name="two", processes=2)]) == ()
 
 
@@ -196,13 +183,6 @@ class TestTable:
         least_s = sum(max(cost.flops / 2e12, cost.bytes / 4e10) for cost in costs.values())
         assert whole["limit_flops_per_s"] == pytest.approx(whole["flops"] / least_s)  # type: ignore[operator]
 
-    def test_networks_have_their_own_work(self) -> None:
-        records = synthetic.run((synthetic.CPU,), nets=(synthetic.BASICVSR, synthetic.MINE), frames=(4,))
-        table = rooflines.tables(records, Baseline.of("basicvsr/cpu")).roofline
-        assert [*table[table["model"] == "mine"]["stage"]] == ["alignment", "attention", "tail", "forward"]
-        mine = table[(table["model"] == "mine") & (table["stage"] == "attention")].iloc[0]
-        assert mine["flops"] == records[1].costs["attention"].flops
-
     def test_precisions_that_differ_are_mixed(self) -> None:
         machine = synthetic.Machine(name="cpu-bfloat16", per_frame_s=0.01)
         table = rooflines.tables(
@@ -245,50 +225,6 @@ class TestTable:
         assert documented_columns(name) == [*columns]
         text = to_csv(getattr(rooflines.tables(self.RECORDS), name))
         assert text.startswith(",".join(columns) + "\n")
-
-
-def ceilings_of_cpu() -> list[Ceiling]:
-    return [rooflines.measured(spec, rate=rooflines.rate_of(spec)) for spec in wanted([CPU])]
-
-
-class TestFile:
-    def test_what_is_kept_is_read_again(self, tmp_path: Path) -> None:
-        kept = [*ceilings_of_cpu(), Ceiling(spec=COPY, moment=Moment.AFTER, reason="too little memory")]
-        for ceiling in kept:
-            append_ceiling(tmp_path, ceiling)
-        assert read_ceilings(tmp_path) == kept
-        assert ceilings_of(CPU, kept).copy == pytest.approx(4e10)
-
-    def test_a_torn_line_is_passed_over_and_cut_off(self, tmp_path: Path) -> None:
-        first, second, *_ = ceilings_of_cpu()
-        append_ceiling(tmp_path, first)
-        with (tmp_path / CEILINGS_NAME).open("ab") as file:
-            file.write(b'{"spec": {"kind"')
-        assert read_ceilings(tmp_path) == [first]
-        append_ceiling(tmp_path, second)
-        assert read_ceilings(tmp_path) == [first, second]
-
-    @pytest.mark.parametrize(
-        ("line", "said"),
-        [
-            ("{}", "spec: Field required"),
-            ("no json", "Invalid JSON"),
-            (
-                '{"spec": {"kind": "copy", "device": "cpu"}, "moment": "before", "moved_bytes": 8, '
-                '"samples_s": [-1.0]}',
-                "has a sample that no clock can have given",
-            ),
-            (
-                '{"spec": {"kind": "copy", "device": "cpu"}, "moment": "before"}',
-                "needs either samples or a reason",
-            ),
-        ],
-    )
-    def test_what_is_no_ceiling_is_named(self, tmp_path: Path, line: str, said: str) -> None:
-        (tmp_path / CEILINGS_NAME).write_text(f"{line}\n")
-        with pytest.raises(BadInput, match=re.escape(said)) as refused:
-            read_ceilings(tmp_path)
-        assert str(refused.value).startswith(f"{tmp_path / CEILINGS_NAME}:1: not a line of this journal (")
 
 
 def of_gpu() -> list[CellRecord]:
@@ -336,21 +272,6 @@ class TestFigure:
         measured = page.partition("## What limits the machine\n\n")[2].partition("\n\n## ")[0]
         assert "| host to device pinned " in measured
         assert "Between the two" not in measured  # there is one alone
-
-    def test_that_residual_blocks_alone_are_narrow_is_told(self) -> None:
-        records = synthetic.run((synthetic.Machine(name="cpu-blocks", per_frame_s=0.01),), frames=(2,))
-        experiment = fakes.experiment(
-            model=rooflines.PUBLISHED,
-            backends=[{"name": "cpu-blocks", "from": "cpu", "dtype": "bfloat16", "convolution": "winograd"}],
-        )
-        tables = with_roofline(
-            tables_of(records, Baseline(backend="cpu-blocks")), experiment, rooflines.ceilings_of(experiment)
-        )
-        precisions = dict(zip(tables.roofline["stage"], tables.roofline["precision"], strict=True))
-        assert precisions["propagation"] == "bfloat16"
-        assert precisions["upsampling"] == "float32"
-        page = render_markdown(tables, baseline=Baseline(backend="cpu-blocks"))
-        assert "On cpu-blocks propagation is held against the narrow type of its residual blocks" in page
 
     def test_how_far_the_ceilings_drifted_is_told(self) -> None:
         records = synthetic.run((synthetic.CPU,), frames=(2,))

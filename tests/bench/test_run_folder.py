@@ -100,12 +100,7 @@ def test_relative_paths_still_lead_to_their_files(tmp_path, monkeypatch, through
 
 @pytest.mark.parametrize(
     ("what", "reason"),
-    [
-        ("run", "holds a run already"),
-        ("other", "is not empty"),
-        ("file", "is a file"),
-        ("below a file", "is a file"),
-    ],
+    [("run", "holds a run already"), ("other", "is not empty"), ("below a file", "is a file")],
 )
 def test_a_place_that_is_taken(tmp_path, what, reason):
     path = tmp_path / "here"
@@ -116,7 +111,7 @@ def test_a_place_that_is_taken(tmp_path, what, reason):
         (path / "thesis.tex").touch()
     else:
         path.touch()
-        path = path / "run" if what == "below a file" else path
+        path = path / "run"
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadInput, match=reason):
         check_free(path)
@@ -132,19 +127,16 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
         check_free(tmp_path / "run")
 
 
-def test_no_run_to_open(tmp_path):
-    with pytest.raises(BadInput, match="holds no run"):
-        RunFolder.open(tmp_path)
-    with pytest.raises(BadInput, match="holds no run"):
-        RunFolder.open(tmp_path / "not there")
-
-
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
+        ("journal.jsonl", None, "holds no run"),
         ("run.json", '{"schema_version": 99}', "schema version 99; this program reads"),
-        ("run.json", "{", "not valid JSON"),
-        ("run.json", "[]", "a list, where an object is expected"),
+        (
+            "run.json",
+            '{"schema_version": 2, "started_at": "", "filters": 5, "files": {}}',
+            "run.json: filters: ",
+        ),
         ("run.json", None, "was ended before its first cell; remove it"),
         ("environment.json", None, "cannot be read"),
         ("config.yaml", "name: [", "config.yaml"),
@@ -254,14 +246,18 @@ def test_a_finished_run(finished):
     assert environment["workers_environment"]["MALLOC_MMAP_MAX_"] == "0"
 
 
-def test_tables_are_the_same_after_a_rebuild(copied):
-    before = derived(copied)
+def test_a_rebuild_and_resuming_a_finished_run_measure_and_change_nothing(copied):
+    before, journal = derived(copied), (copied / JOURNAL_NAME).read_bytes()
     assert len(before) >= 6
     for name in before:
         (copied / name).unlink()
-    outcome = run.rebuild(copied)
+    assert run.rebuild(copied).statuses == {Status.OK: 4}
     assert derived(copied) == before
-    assert outcome.statuses == {Status.OK: 4}
+    display = Display()
+    assert run.resume(copied, display).statuses == {Status.OK: 4}
+    assert display.jobs == []
+    assert derived(copied) == before
+    assert (copied / JOURNAL_NAME).read_bytes() == journal
 
 
 def test_resume_runs_what_is_missing_after_a_torn_line(copied):
@@ -275,20 +271,6 @@ def test_resume_runs_what_is_missing_after_a_torn_line(copied):
     assert journal.read_bytes().splitlines(keepends=True)[:-2] == lines[:-2]
     assert outcome.statuses == {Status.OK: 4}
     assert not (copied / ".references").exists()
-
-
-def test_resuming_a_finished_run_runs_nothing(copied):
-    before = (copied / JOURNAL_NAME).read_bytes()
-    display = Display()
-    outcome = run.resume(copied, display)
-    assert display.jobs == []
-    assert outcome.statuses == {Status.OK: 4}
-    assert (copied / JOURNAL_NAME).read_bytes() == before
-
-
-def test_a_run_that_goes_on_elsewhere_is_not_resumed(copied):
-    with Journal(copied / JOURNAL_NAME), pytest.raises(BadInput, match="another run is writing"):
-        run.resume(copied, Display())
 
 
 def test_a_run_goes_on_only_on_the_machine_where_it_began(copied):
@@ -317,10 +299,7 @@ def lose_the_last_round(path: Path) -> None:
     [
         ("  rounds: 2", "  rounds: 3", "measure.rounds: 2, and config.yaml has 3"),
         ("  - 2", "  - 3", "grid.frames: 1, 2, and config.yaml has 1, 3"),
-        ("  - 2\n", "", "grid.frames: 1, 2, and config.yaml has 1"),
-        ("threads: 1", "threads: 2", "backends.1.threads: 1, and config.yaml has 2"),
         ("  threads: 1\n", "", "backends.1.threads: 1, and config.yaml has nothing"),
-        ("name: tiny", "name: other", "name: tiny, and config.yaml has other"),
     ],
 )
 def test_a_run_goes_on_only_with_the_configuration_that_it_began_with(copied, was, is_now, said):
@@ -412,23 +391,6 @@ def test_a_folder_that_cannot_be_filled_is_removed_again(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="cannot be written to"):
         create(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_journal_of_another_plan_is_refused(copied):
-    journal = copied / JOURNAL_NAME
-    journal.write_text(journal.read_text().replace("16x16", "16x17"))
-    with pytest.raises(
-        BadInput, match=r"round 0 of basicvsr/noise/b1/t1/16x17/cpu is not one that config.yaml plans"
-    ):
-        run.rebuild(copied)
-
-
-@pytest.mark.parametrize("change", [{"filters": 5}, {"files": 5}, {"filters": "backend=cpu"}], ids=str)
-def test_a_damaged_run_json_is_named(copied, change):
-    about = copied / "run.json"
-    about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
-    with pytest.raises(BadInput, match=rf"run.json: {next(iter(change))}: "):
-        run.rebuild(copied)
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path):

@@ -1,4 +1,4 @@
-"""Warm-up: series whose answer is known. Noise and transients in bulk are in test_coverage.py."""
+"""Warm-up: series whose answer is known."""
 
 from collections.abc import Sequence
 from itertools import count

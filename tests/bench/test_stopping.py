@@ -13,14 +13,6 @@ QUIET = [1.0, 1.001, 0.999, 1.002, 0.998, 1.003, 0.997, 1.0]
 LOUD = [1.0, 1.5, 0.7, 1.2, 0.8, 1.4, 0.6, 1.1]
 
 
-class TestAFixedNumber:
-    RULE = Rule.fixed(3)
-
-    @pytest.mark.parametrize(("count", "expected"), [(0, None), (2, None), (3, Stop.COUNT), (4, Stop.COUNT)])
-    def test_is_taken(self, count: int, expected: Stop | None) -> None:
-        assert decide(self.RULE, [1.0] * count, 1e9) is expected
-
-
 @pytest.mark.parametrize(
     ("rule", "values", "elapsed_s", "expected"),
     [
@@ -42,43 +34,42 @@ class TestAFixedNumber:
         (Rule(min=5, max=8, budget_s=1.0), QUIET[:5], 1.0, Stop.BUDGET),
         (Rule(min=5, max=5, budget_s=1.0), QUIET[:4], 2.0, None),
         (Rule(min=5, max=5, budget_s=1.0), QUIET[:5], 2.0, Stop.COUNT),
+        (Rule.fixed(3), [1.0] * 2, 1e9, None),
+        (Rule.fixed(3), [1.0] * 3, 1e9, Stop.COUNT),
+        # A look comes at 31 and the next at 32: nothing is decided between the two.
+        (Rule(min=5, max=99, target=0.5), [1.0] * 31, 0.0, None),
+        (Rule(min=5, max=99, target=0.5), [1.0] * 32, 0.0, Stop.TARGET),
     ],
     ids=[
         "fewer than min", "too few for an interval", "target met", "target missed", "loud", "most",
         "most and met", "target with a fixed number", "min outlasts the budget", "budget left", "spent",
         "budget spent and target met", "most and budget", "no target", "no target, most", "budget alone",
-        "fixed outlasts the budget", "fixed with a budget",
+        "fixed outlasts the budget", "fixed with a budget", "fixed, not yet", "fixed", "no look", "a look",
     ],
 )  # fmt: skip
 def test_reasons(rule: Rule, values: Sequence[float], elapsed_s: float, expected: Stop | None) -> None:
     assert decide(rule, values, elapsed_s) is expected
 
 
-class TestHalfWidth:
-    def test_is_the_further_end_over_the_median(self) -> None:
-        """Seven values at 98 %: the whole range."""
-        assert half_width([8.0, 9.0, 10.0, 10.0, 10.0, 11.0, 15.0]) == 0.5
-
-    def test_is_that_of_a_higher_confidence_than_the_reported_interval_s(self) -> None:
-        values = [100.0 + value for value in range(12)]
-        reported, decisive = median_interval(values), median_interval(values, STOPPING_CONFIDENCE)
-        assert reported is not None
-        assert decisive is not None
-        assert decisive[0] < reported[0]
-        assert half_width(values) == (decisive[1] - 105.5) / 105.5
+def test_the_half_width_is_the_further_end_over_the_median() -> None:
+    assert (
+        half_width([8.0, 9.0, 10.0, 10.0, 10.0, 11.0, 15.0]) == 0.5
+    )  # seven values at 98 %: the whole range
+    values = [100.0 + value for value in range(12)]
+    reported, decisive = median_interval(values), median_interval(values, STOPPING_CONFIDENCE)
+    assert reported is not None
+    assert decisive is not None
+    assert decisive[0] < reported[0]
+    assert half_width(values) == (decisive[1] - 105.5) / 105.5
 
 
-class TestLooks:
-    def test_at_every_count_at_first_and_then_by_a_twentieth(self) -> None:
-        assert sorted(look_counts(5, 40)) == [*range(5, 31), 32, 34, 36, 38, 40]
-
-    def test_are_between_min_and_max(self) -> None:
-        assert look_counts(7, 7) == {7}
-        assert sorted(look_counts(7, 9)) == [7, 8, 9]
-
-    def test_nothing_is_decided_between_them(self) -> None:
-        assert decide(Rule(min=5, max=99, target=0.5), [1.0] * 31, 0.0) is None
-        assert decide(Rule(min=5, max=99, target=0.5), [1.0] * 32, 0.0) is Stop.TARGET
+@pytest.mark.parametrize(
+    ("bounds", "counts"), [((5, 40), [*range(5, 31), 32, 34, 36, 38, 40]), ((7, 7), [7]), ((7, 9), [7, 8, 9])]
+)
+def test_looks_come_at_every_count_at_first_and_then_by_a_twentieth(
+    bounds: tuple[int, int], counts: list[int]
+) -> None:
+    assert sorted(look_counts(*bounds)) == counts
 
 
 @given(
