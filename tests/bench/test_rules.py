@@ -6,16 +6,14 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
-from bench.grid import config
 from bench.grid.backend import BUILT_IN, Backend, Convolution, Schedule
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
 from bench.grid.estimate import expected_calls
 from bench.grid.plan import cells
-from bench.grid.rules import impossible
+from bench.grid.rules import BACKEND_RULES, disagreement, impossible
 from bench.measure import backends, preflight, workload
 from bench.measure.networks import build
 from bench.records import Pass, Status
@@ -34,34 +32,43 @@ def backend(name: str = "cpu", **fields: Any) -> Backend:
     return Backend.model_validate({"name": "one", "from": name, **fields})
 
 
-# What cannot be.
+REFUSED = [
+    ("cpu", {"cuda_graph": True}, "cuda_graph: a CPU has no queue"),
+    ("cpu", {"schedule": "pipelined"}, "schedule: pipelined needs a device that works on two queues"),
+    ("cpu", {"transfer": "pinned"}, "transfer: pinned means nothing on a CPU"),
+    ("cudnn", {"convolution": "winograd"}, "convolution: winograd is a kernel for CPUs"),
+    ("cpu", {"convolution": "winograd", "fp32_precision": "tf32"}, "fp32_precision: tf32 means nothing for"),
+    ("cpu", {"convolution": "winograd", "dtype": "float16"}, "convolution: winograd is for float32"),
+    ("cpu", {"convolution": "winograd", "compile": True}, "compile: the winograd kernel is compiled already"),
+    (
+        "cpu",
+        {"convolution": "fft", "dtype": "float16"},
+        "convolution: fft is for float32, and dtype is float",
+    ),
+    ("cudnn", {"convolution": "fft", "compile": True}, "convolution: fft multiplies complex numbers"),
+    ("cudnn", {"memory_plan": "disk", "schedule": "pipelined"}, "schedule: pipelined has whole clips"),
+    ("cpu", {"memory_plan": "disk", "compile": True}, "compile: a memory_plan's calls are of many shapes"),
+    ("cudnn", {"memory_plan": "disk", "cuda_graph": True}, "cuda_graph: a memory_plan's calls change"),
+    ("cudnn", {"memory_plan": "disk", "transfer": "overlapped"}, "transfer: overlapped moves whole"),
+    ("cudnn", {"processes": 2, "device": "cuda:1"}, "device: cuda:1 is one GPU, and each of 2 processes has"),
+    ("cpu", {"processes": 2, "memory_plan": "host"}, "processes: a memory_plan has no whole output"),
+    ("cudnn", {"processes": 2, "transfer": "pinned"}, "transfer: pinned is for one process, and here are 2"),
+]
+"""An example of each rule, with the beginning of its reason."""
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "reason"),
-    [
-        ("cpu", {"cuda_graph": True}, "cuda_graph: a CPU has no queue"),
-        ("cpu", {"schedule": "pipelined"}, "schedule: pipelined needs a device that works on two queues"),
-        ("cpu", {"transfer": "pinned"}, "transfer: pinned means nothing on a CPU"),
-        ("cpu", {"transfer": "overlapped"}, "transfer: overlapped means nothing on a CPU"),
-        ("cudnn", {"convolution": "winograd"}, "convolution: winograd is a kernel for CPUs"),
-        ("cpu", {"convolution": "winograd", "dtype": "float16"}, "convolution: winograd is for float32"),
-        ("cpu", {"convolution": "fft", "dtype": "float16"}, "convolution: fft is for float32, and dtype is"),
-        ("cudnn", {"convolution": "fft", "compile": True}, "convolution: fft multiplies complex numbers"),
-        ("cudnn", {"memory_plan": "disk", "schedule": "pipelined"}, "schedule: pipelined has whole clips"),
-        ("cudnn", {"memory_plan": "disk", "cuda_graph": True}, "cuda_graph: a memory_plan's calls change"),
-        ("cudnn", {"memory_plan": "disk", "transfer": "overlapped"}, "transfer: overlapped moves whole"),
-    ],
-)
-def test_contradictions_are_told(name: str, fields: dict[str, Any], reason: str) -> None:
+@pytest.mark.parametrize(("name", "fields", "reason"), REFUSED, ids=str)
+def test_a_contradiction_is_a_reason(name: str, fields: dict[str, Any], reason: str) -> None:
     one = backend(name, **fields)
-    said = impossible(one)
-    assert said is not None
-    assert said.startswith(reason)
-    assert "\n" not in said
-    assert not said.endswith(".")
-    # And no machine is asked about it.
-    assert backends.unavailable(one) == said
+    found = impossible(one)
+    assert found is not None
+    assert found.startswith(reason)
+    assert backends.unavailable(one) == found  # no machine is asked about it
+
+
+def test_every_rule_has_an_example() -> None:
+    examples = [backend(name, **fields) for name, fields, _ in REFUSED]
+    assert [sum(map(against, examples)) > 0 for against, _ in BACKEND_RULES] == [True] * len(BACKEND_RULES)
 
 
 def test_cells_that_no_machine_can_run_are_not_traced() -> None:
@@ -99,49 +106,22 @@ def test_combinations_that_go_are_not_refused(name: str, fields: dict[str, Any])
     assert impossible(backend(name, **fields)) is None
 
 
-GRID = """
-name: tiny
-input: {name: noise, kind: random}
-grid: {frames: [1], size: [[16, 16]]}
-backends: [cpu, {name: fast, from: FROM, FIELD}]
-"""
-
-
 @pytest.mark.parametrize(
-    ("origin", "field", "assignments", "said"),
+    ("fields", "how"),
     [
-        (
-            "cudnn",
-            "schedule: pipelined",
-            ["measure.memory=lines"],
-            "memory: lines is of the published network's forward, which 'fast' (schedule: pipelined) does "
-            "not call line by line; allowed are curve and off",
-        ),
-        (
-            "cudnn",
-            "cuda_graph: true",
-            ["measure.memory=lines"],
-            "memory: lines is of the published network's forward, which 'fast' (cuda_graph: true) does not "
-            "call line by line; allowed are curve and off",
-        ),
+        ({"schedule": "pipelined"}, "schedule: pipelined"),
+        ({"cuda_graph": True}, "cuda_graph: true"),
+        ({"memory_plan": "disk"}, "memory_plan: disk"),
     ],
-)  # fmt: skip
-def test_measures_that_an_optimised_backend_cannot_follow_are_refused(
-    tmp_path: Path, origin: str, field: str, assignments: list[str], said: str
-) -> None:
-    path = tmp_path / "grid.yaml"
-    path.write_text(GRID.replace("FROM", origin).replace("FIELD", field))
-    with pytest.raises(BadInput) as refused:
-        config.load(path, assignments)
-    assert str(refused.value).endswith(f": measure.{said}")
-    path.write_text(path.read_text().replace(field, "threads: null"))
-    config.load(path, assignments)
-
-
-@pytest.mark.parametrize("schedule", ["batched", "bidirectional"])
-def test_retired_schedules_are_answered_with_what_replaces_them(schedule: str) -> None:
-    with pytest.raises(ValidationError, match=f"schedule={schedule} is no longer there; `sequential` is"):
-        backend(schedule=schedule)
+)
+def test_lines_of_forward_are_refused_where_it_is_not_called(fields: dict[str, Any], how: str) -> None:
+    field, reason = disagreement([BUILT_IN["cpu"], backend("cudnn", **fields)], Measure(memory="lines")) or (
+        "",
+        "",
+    )
+    assert field == "memory"
+    assert reason.startswith(f"lines is of the published network's forward, which 'one' ({how}) does not")
+    assert disagreement([backend("cudnn", **fields)], Measure(memory="curve")) is None
 
 
 def test_a_file_is_enlarged_frame_by_frame_in_the_published_order_alone() -> None:
