@@ -50,10 +50,8 @@ backends: [cpu]
 EXAMPLES: Final = [60, pytest.param(4000, marks=pytest.mark.slow)]
 """Of each fuzz test: a look in make test, a search in make test-slow."""
 
-YAMLS: Final[dict[str, tuple[str | bytes, str]]] = {
+YAMLS: Final[dict[str, tuple[str, str]]] = {
     "no YAML": (GOOD + "plots: [time\n", "bad.yaml:7: not valid YAML"),
-    "no text": (b"name: \xe9\n", "bad.yaml: not a text file in UTF-8"),
-    "an escape sequence": (GOOD + "# \x1b[31m\n", r"U\+001B is not allowed"),
     "a field that colours a terminal": (GOOD + '"\\e[31m": 1\n', r"bad.yaml:6: unknown field '\\x1b\[31m'"),
     "a billion laughs": (
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
@@ -68,23 +66,10 @@ YAMLS: Final[dict[str, tuple[str | bytes, str]]] = {
         GOOD.replace("frames: [1]", "batch: {start: 1, stop: 10000}, frames: {start: 1, stop: 10000}"),
         "100,000,000 cells",
     ),
-    "a name that leads elsewhere": (GOOD.replace("name: a", "name: ../a"), "letters, digits"),
-    "two networks of one name": (
-        GOOD.replace("model: {", "model: [egvsr, egvsr] #"),
-        r"bad.yaml:2: model\[1\]: 'egvsr' stands there twice",
-    ),
-    "an unknown network in a list": (
-        GOOD.replace("model: {", "model: [egvsr, basicvrs] #"),
-        r"bad.yaml:2: model\[1\]: should be basicvsr or .* not 'basicvrs' \(did you mean 'basicvsr'",
-    ),
 }
-"""By what is wrong with it: the CONFIG, and what the sentence says (a regular expression)."""
+"""By what is wrong with it: the CONFIG, and a regular expression for the sentence."""
 
 Refused = Callable[..., str]
-
-
-def as_bytes(content: str | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.encode()
 
 
 def left_in(folder: Path) -> dict[str, object]:
@@ -144,7 +129,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", YAMLS)
 def test_a_bad_yaml(what: str, tmp_path: Path, refused: Refused) -> None:
     content, said = YAMLS[what]
-    (tmp_path / "bad.yaml").write_bytes(as_bytes(content))
+    (tmp_path / "bad.yaml").write_text(content)
     for command in (["run", "bad.yaml"], ["plan", "bad.yaml"]):
         assert re.search(said, refused(*command))
 
@@ -155,39 +140,14 @@ def special(path: Path, kind: str) -> None:
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
-    elif kind == "link to a pipe":
-        os.mkfifo(path.with_name("pipe"))
-        path.symlink_to("pipe")
     elif kind == "loop":
         path.symlink_to(path.name)
-    elif kind == "link to nothing":
-        path.symlink_to("nothing")
     elif kind == "device":
         path.symlink_to("/dev/zero")
-    elif kind == "terabyte":
-        path.touch()
-        os.truncate(path, 10**12)
-
-
-SPECIAL: Final = {
-    "folder": "a folder, where a YAML",
-    "pipe": "a device or a pipe",
-    "link to a pipe": "a device or a pipe",
-    "loop": "cannot be read",
-    "link to nothing": "a link to a file that is not there",
-    "device": "a device or a pipe",
-    "terabyte": "over 1,048,576 bytes",
-}
-
-
-@pytest.mark.parametrize("kind", SPECIAL)
-def test_a_configuration_that_is_no_file(kind: str, tmp_path: Path) -> None:
-    special(tmp_path / "bad.yaml", kind)
-    assert re.search(SPECIAL[kind], _refusal_of(lambda: config.load(tmp_path / "bad.yaml")))
 
 
 def _refusal_of(call: Callable[[], object]) -> str:
-    """The sentence; a call that waits is ended by an error that is none."""
+    """Return the sentence; a call that waits is ended by another error."""
     before = signal.signal(signal.SIGALRM, _start)
     signal.alarm(120)
     try:
@@ -200,56 +160,31 @@ def _refusal_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_configuration_that_may_not_be_read(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(GOOD)
-    (tmp_path / "bad.yaml").chmod(0)
-    with pytest.raises(BadInput, match=r"cannot be read \(Permission denied\)"):
-        config.load(tmp_path / "bad.yaml")
-
-
 @pytest.mark.parametrize(
-    "value",
+    ("option", "value"),
     [
-        "name=\x1b[31m", "\x1b[31m=1", "a\nb=1", "name=" + "a" * 10_000, "grid.frames=&a [*a]",
-        "grid.frames.-1=1", "x", "grid.frames=\udcff", "name=\u202etxt",
+        ("--set", "name=\x1b[31m"), ("--set", "a\nb=1"), ("--set", "name=" + "a" * 10_000),
+        ("--set", "grid.frames=\udcff"), ("--set", "name=\u202etxt"),
+        ("--filter", "backend=cup,cpu"), ("--filter", ""), ("--filter", "backend=\x1b[31m"),
+        ("--filter", "a\nb/"), ("--filter", "x" * 5000 + "/"),
+        ("--output", "good.yaml"), ("--output", "good.yaml/x"), ("--output", "/dev/null/x"),
+        ("--output", "loop"), ("--output", "pipe"), ("--output", "a" * 300), ("--output", "a\0b"),
+        ("--output", "\x1b[31m" * 300),
     ],
-    ids=ascii,
-)  # fmt: skip
-def test_a_bad_assignment(value: str, tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "good.yaml").write_text(GOOD)
-    assert len(refused("run", "good.yaml", "--set", value)) < MAX_CHARACTERS + 20
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["backend=cup,cpu", "model=egvsr", "", "=", "backend=\x1b[31m", "a\nb/", "x" * 5000 + "/"],
     ids=lambda value: ascii(value)[:30],
 )  # fmt: skip
-def test_a_bad_filter(value: str, tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "good.yaml").write_text(GOOD)
-    refused("run", "good.yaml", "--filter", value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["good.yaml", "good.yaml/x", "/dev/null", "/dev/null/x", "loop", "dangling", "pipe", ".", "a" * 300,
-     "x/" * 3000, "a\0b", "\x1b[31m" * 300],
-    ids=lambda value: ascii(value)[:30],
-)  # fmt: skip
-def test_a_bad_folder_for_results(value: str, tmp_path: Path, refused: Refused) -> None:
+def test_a_bad_option(option: str, value: str, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "good.yaml").write_text(GOOD)
     (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "dangling").symlink_to("nothing")
     os.mkfifo(tmp_path / "pipe")
-    refused("run", "good.yaml", "--output", value)
+    assert len(refused("run", "good.yaml", option, value)) < MAX_CHARACTERS + 20
 
 
 @pytest.mark.parametrize(
-    "name", ["\x1b[31m.yaml", "a\nb.yaml", "\u202etxt.yaml", "\udcff.yaml", "a\0.yaml", "a" * 5000 + ".yaml",
-     ""],
+    "name",
+    ["\x1b[31m.yaml", "a\nb.yaml", "\udcff.yaml", "a\0.yaml", "a" * 5000 + ".yaml", ""],
     ids=lambda value: ascii(value)[:30],
-)  # fmt: skip
+)
 def test_a_name_that_is_no_file(name: str, refused: Refused) -> None:
     assert len(refused("run", name)) < MAX_CHARACTERS + 20
     refused("rebuild", name)
@@ -263,13 +198,9 @@ def test_folders_made_for_a_run_that_cannot_begin_are_gone_again(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def as_process(*arguments: str, cwd: Path, memory: int | None = 3 * 2**30) -> tuple[int, str, str]:
-    """A real call with little memory (bytes of address space) and time: exit status and both outputs."""
-
-    def limited() -> None:
-        if memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-
+def as_process(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    """Return the exit status and both outputs of a real call with little memory."""
+    limit = 3 * 2**30
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
         cwd=cwd,
@@ -278,15 +209,15 @@ def as_process(*arguments: str, cwd: Path, memory: int | None = 3 * 2**30) -> tu
         text=True,
         timeout=600,
         check=False,
-        preexec_fn=limited,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("what", ["a billion laughs", "a grid of 100 million cells", "a Python object"])
+@pytest.mark.parametrize("what", ["a billion laughs", "a grid of 100 million cells"])
 def test_a_bad_yaml_to_a_real_process(what: str, tmp_path: Path) -> None:
     content, said = YAMLS[what]
-    (tmp_path / "bad.yaml").write_bytes(as_bytes(content))
+    (tmp_path / "bad.yaml").write_text(content)
     status, out, err = as_process("run", "bad.yaml", cwd=tmp_path)
     assert (status, out) == (2, "")
     assert is_one_sentence(err)
@@ -314,21 +245,26 @@ def test_a_bad_picture_or_video(what: str, tmp_path: Path, refused: Refused) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "what", "files"),
+    ("field", "kind", "what", "files"),
     [
-        ("model.checkpoint", "code beside weights", CHECKPOINTS),
-        ("input.path", "a GIF of 25 large frames in 1 KB", MEDIA),
+        ("model.checkpoint", "random", "code beside weights", CHECKPOINTS),
+        ("input.path", "video", "a GIF of 25 large frames in 1 KB", MEDIA),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["checkpoint", "video"],
 )
-def test_a_bad_file_of_a_run(field: str, what: str, files: dict[str, File], tmp_path: Path) -> None:
+def test_a_bad_file_of_a_run(
+    field: str, kind: str, what: str, files: dict[str, File], tmp_path: Path, command: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     name, make, said = files[what]
     (tmp_path / name).write_bytes(make())
-    text = GOOD.replace("kind: random", f"kind: video, path: {name}") if files is MEDIA else GOOD
-    (tmp_path / "grid.yaml").write_text(text)
+    (tmp_path / "grid.yaml").write_text(
+        GOOD.replace("random", f"{kind}, path: {name}") if kind == "video" else GOOD
+    )
     before = left_in(tmp_path)
-    status, out, err = as_process("run", "grid.yaml", "--set", f"{field}={name}", cwd=tmp_path, memory=None)
-    assert (status, out) == (2, ""), err
+    assert command(tmp_path, "run", "grid.yaml", "--set", f"{field}={name}") == exits.BAD_REQUEST
+    out, err = capfd.readouterr()
+    assert out == ""
     assert is_one_sentence(err)
     assert re.search(said, err)
     assert left_in(tmp_path) == before
@@ -365,86 +301,34 @@ def of_record(**fields: Any) -> bytes:
     return json.dumps({**json.loads(lines(blank())), **fields}).encode() + b"\n" + lines(blank(1))
 
 
-def of_sample(**fields: Any) -> bytes:
-    sample = {
-        "pass": "end_to_end",
-        "phase": "steady",
-        "repetition": 0,
-        "stage": "forward",
-        "start_s": 0.5,
-        "wall_s": 0.1,
-    }
-    return of_record(samples=[{**sample, **fields}])
+SAMPLE: Final = {
+    "pass": "end_to_end", "phase": "steady", "repetition": 0, "stage": "forward", "start_s": 1, "wall_s": 1,
+}  # fmt: skip
+OLD: Final = b'{"schema_version": 1, "cell": "noise/b1/t1/16x16/cpu", "round": 0}\n'
+JOURNALS: Final[list[tuple[bytes, str]]] = [
+    (lines(blank())[:50] + b"\n" + lines(blank(1)), ":1: not a line of this journal"),
+    (lines(blank(), blank(1), blank()), ":3: round 0 of basicvsr/noise/b1/t1/16x16/cpu stands in line 1 too"),
+    (bytes(range(256)) + b"\n", ":1: not a line"),
+    (b"[" * 20_000 + b"\n", ":1: not a line"),
+    (OLD, f":1: schema version 1; this program reads {SCHEMA_VERSION}$"),
+    (of_record(schema_version="\x1b[31m"), "schema version"),
+    (of_record(cell="basicvsr/noise/b1/t9/16x16/cpu", frames=9), "is not one that config.yaml plans"),
+    (of_record(cell="../../x"), r"round 0 of \.\./\.\./x is not"),
+    (of_record(round=7), "round 7 of .* is not one"),
+    (of_record(backend="<script>"), "has the backend <script>"),
+    (of_record(colour=1), "Extra inputs"),
+    (of_record(status="fine"), "status: "),
+    (of_record(first_forward_s=-1), "first_forward_s: .*greater"),
+    (of_record(samples=[{**SAMPLE, "wall_s": 0}]), "samples.0.wall_s: 0 s of forward"),
+    (of_record(samples=[{**SAMPLE, "stage": "=1+1"}]), "samples.0.stage: '=1\\+1'"),
+    (of_record(telemetry=[{"elapsed_s": 1, "busy_s": "Infinity"}]), "telemetry.0.busy_s: .*finite number"),
+]
+"""Journals, each with a regular expression for the sentence."""
 
 
-JOURNALS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
-    "a torn line that is not the last": (
-        lambda: lines(blank())[:50] + b"\n" + lines(blank(1)),
-        ":1: not a line of this journal",
-    ),
-    "a torn line with its newline": (lambda: lines(blank()) + b"{\n", ":2: not a line"),
-    "two records in a line": (lambda: lines(blank())[:-1] + lines(blank(1)), ":1: not a line"),
-    "a round twice": (
-        lambda: lines(blank(), blank(1), blank()),
-        ":3: round 0 of basicvsr/noise/b1/t1/16x16/cpu stands in line 1 too",
-    ),
-    "an array": (lambda: b"[]\n", ":1: not a line"),
-    "binary": (lambda: bytes(range(256)) + b"\n", ":1: not a line"),
-    "20,000 arrays that begin": (lambda: b"[" * 20_000 + b"\n", ":1: not a line"),
-    "a schema of an earlier version": (
-        lambda: b'{"schema_version": 1, "cell": "noise/b1/t1/16x16/cpu", "round": 0}\n',
-        f":1: schema version 1; this program reads {SCHEMA_VERSION}$",
-    ),
-    "a schema that colours a terminal": (lambda: of_record(schema_version="\x1b[31m"), "schema version"),
-    "a cell of another run": (
-        lambda: of_record(cell="basicvsr/noise/b1/t9/16x16/cpu", frames=9),
-        "is not one that config.yaml plans",
-    ),
-    "a cell that leads out of the folder": (
-        lambda: of_record(cell="../../x"),
-        r"round 0 of \.\./\.\./x is not",
-    ),
-    "a round beyond the plan": (lambda: of_record(round=7), "round 7 of .* is not one"),
-    "a round of 30 digits": (lambda: of_record(round=10**30), "round: .*less than"),
-    "a record of another backend": (
-        lambda: of_record(backend="<script>"),
-        "has the backend <script>",
-    ),
-    "a record of another network": (
-        lambda: of_record(model="egvsr"),
-        "has the model egvsr, and",
-    ),
-    "a field that there is not": (lambda: of_record(colour=1), "Extra inputs"),
-    "a status that there is not": (lambda: of_record(status="fine"), "status: "),
-    "a time that is no number": (
-        lambda: of_record(first_forward_s="NaN"),
-        "first_forward_s: .*finite number",
-    ),
-    "a negative time": (lambda: of_record(first_forward_s=-1), "first_forward_s: .*greater"),
-    "memory beyond 64 bits": (
-        lambda: of_record(peak_host_bytes=10**30),
-        "peak_host_bytes: .*less than",
-    ),
-    "samples that are no list": (lambda: of_record(samples={}), "samples: "),
-    "a call in no time": (lambda: of_sample(wall_s=0), "samples.0.wall_s: 0 s of forward"),
-    "an endless call": (lambda: of_sample(wall_s="Infinity"), "samples.0.wall_s: .*finite number"),
-    "a stage that no network has": (lambda: of_sample(stage="=1+1"), "samples.0.stage: '=1\\+1'"),
-    "a negative repetition": (
-        lambda: of_sample(repetition=-1),
-        "samples.0.repetition: .*greater",
-    ),
-    "telemetry without end": (
-        lambda: of_record(telemetry=[{"elapsed_s": 1, "busy_s": "Infinity"}]),
-        "telemetry.0.busy_s: .*finite number",
-    ),
-}
-"""By what is wrong with it: the journal, and what the sentence says (a regular expression)."""
-
-
-@pytest.mark.parametrize("what", JOURNALS)
-def test_a_bad_journal(what: str, folder: Path, refused: Refused) -> None:
-    make, said = JOURNALS[what]
-    (folder / JOURNAL_NAME).write_bytes(make())
+@pytest.mark.parametrize(("journal", "said"), JOURNALS, ids=[said for _, said in JOURNALS])
+def test_a_bad_journal(journal: bytes, said: str, folder: Path, refused: Refused) -> None:
+    (folder / JOURNAL_NAME).write_bytes(journal)
     for command in (["rebuild", "run"], ["run", "--resume", "run"]):
         assert re.search(said, refused(*command).strip())
 
@@ -463,12 +347,11 @@ def test_a_torn_last_line_is_forgiven(torn: bytes, folder: Path) -> None:
     [
         (b"", "not valid JSON"),
         (b"[]", "a list, where an object"),
-        (b'{"schema_version": 1', "not valid JSON"),
         (b"[" * 5000, "not valid JSON"),
         (b'{"a": "\xe9"}', "not valid JSON"),
         (b'{"schema_version": ' + b"9" * 10_000 + b"}", "not valid JSON"),
     ],
-    ids=["empty", "list", "torn", "deep", "Latin-1", "digits"],
+    ids=["empty", "list", "deep", "Latin-1", "digits"],
 )
 def test_bad_json_in_a_run_folder(
     content: bytes, said: str, target: str, folder: Path, refused: Refused
@@ -488,9 +371,8 @@ def test_what_is_no_file_in_a_run_folder(kind: str, target: str, folder: Path) -
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("schema_version", 99), ("schema_version", None), ("started_at", 5), ("filters", "x"),
-     ("filters", ["a"]), ("filters", ["\x1b[31m="]), ("filters", ["backend=cup"]), ("files", []),
-     ("files", {"a": 1}), ("config", 5)],
+    [("schema_version", 99), ("started_at", 5), ("filters", "x"), ("filters", ["\x1b[31m="]),
+     ("filters", ["backend=cup"]), ("files", {"a": 1}), ("config", 5)],
     ids=str,
 )  # fmt: skip
 def test_an_edited_run_json(field: str, value: Any, folder: Path, refused: Refused) -> None:
@@ -654,26 +536,18 @@ JSON: Final = SCALARS | LISTS | st.dictionaries(st.text(max_size=5), SCALARS | L
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_any_value_of_any_field_of_a_record_is_taken_or_refused(examples: int, folder: Path) -> None:
-    sample = {
-        "pass": "end_to_end",
-        "phase": "steady",
-        "repetition": 0,
-        "stage": "forward",
-        "start_s": 1,
-        "wall_s": 1,
-    }
     good = {
         **json.loads(lines(blank())),
-        "samples": [sample, {**sample, "repetition": 1, "wall_s": 2}],
+        "samples": [SAMPLE, {**SAMPLE, "repetition": 1, "wall_s": 2}],
         "memory": [{"elapsed_s": 0, "host_bytes": 1}],
     }
     fields = st.sampled_from(sorted(CellRecord.model_fields))
-    of_sample = st.sampled_from([*sample, "device_s"])
+    of_sample = st.sampled_from([*SAMPLE, "device_s"])
 
     @settings(max_examples=examples)
     @given(fields, st.none() | of_sample, JSON)
     def check(field: str, of_sample: str | None, value: Any) -> None:
-        changed = {**good, "samples": [{**sample, of_sample: value}]} if of_sample else {**good, field: value}
+        changed = {**good, "samples": [{**SAMPLE, of_sample: value}]} if of_sample else {**good, field: value}
         (folder / JOURNAL_NAME).write_text(json.dumps(changed) + "\n")
         whole_or_refused(folder)
 
