@@ -81,7 +81,7 @@ class Launcher:
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
-                env={**_inherited(), **self._environment, "PYTHONPATH": _python_path(self._network)},
+                env={**_variables(self._network), **self._environment},
             )
         try:
             self._begin()
@@ -262,12 +262,12 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _inherited() -> dict[str, str]:
-    """Return this process's variables, without the one that silently overrides every backend's precision."""
-    return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
+def _variables(network: Path) -> dict[str, str]:
+    """Return this process's variables for the server.
 
-
-def _python_path(network: Path) -> str:
-    """Return this process's PYTHONPATH behind the folders of the network and of `bench`, maybe a clone's."""
+    The folders of the network and of `bench`, maybe a clone's, lead PYTHONPATH. The variable that silently
+    overrides every backend's precision is left out.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
     first = dict.fromkeys((str(network), str(ROOT)))
-    return os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))}

@@ -8,12 +8,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-import psutil
 from PIL import Image
 
 CONTRACT: Final = "vsr_model.network"
-WORKLOAD: Final = "bench.measure.workload"
-PRELOAD: Final = ("torch", "bench.measure.worker")
 
 _MAX_MESSAGE_CHARACTERS: Final = 400
 
@@ -29,25 +26,20 @@ def load(torch_imported: Callable[[float], None]) -> Path:
     RefusedError, and whichever error the network's import raises, SystemExit and KeyboardInterrupt included.
     """
     begin = perf_counter()
-    import_module(PRELOAD[0])
+    import_module("torch")
     torch_imported(perf_counter() - begin)
-    before = _children()
     if find_spec(CONTRACT) is None:
         raise RefusedError(
             f"it has no {CONTRACT}, by which networks are measured: a revision from before that "
             "needs the vsr-bench of its time"
         )
-    for name in PRELOAD[1:]:
-        import_module(name)
+    import_module("bench.measure.worker")
     with suppress(ImportError):  # of a revision of the network that may not have it yet
         import_module("vsr_model.media")
         import_module("av.subtitles.stream")  # which PyAV imports when it first opens a file
     Image.init()  # its thirty formats, which it would else import again in every worker that opens a file
-    import_module(WORKLOAD).rehearse()
-    network = Path(str(import_module("vsr_model").__file__)).resolve().parents[1]
-    if _children() - before:
-        raise RefusedError("it leaves a process of its own behind when it is imported")
-    return network
+    import_module("bench.measure.workload").rehearse()
+    return Path(str(import_module("vsr_model").__file__)).resolve().parents[1]
 
 
 def why(error: BaseException) -> str:
@@ -59,7 +51,3 @@ def why(error: BaseException) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message += f": {lines[0][:_MAX_MESSAGE_CHARACTERS]}" if lines else ""
     return f"it ended while it was being imported ({message})" if isinstance(error, SystemExit) else message
-
-
-def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}

@@ -58,9 +58,7 @@ class Run:
     references: Path  # a folder where CPU float32 results are kept meanwhile
     profiles: Path | None = None  # a folder where profilers' traces are kept for good
     skip_reason: Callable[[Cell], str | None]  # what this machine or the inputs lack for a cell
-    costs_missing: Mapping[str, str] = field(
-        default_factory=dict
-    )  # network: why costs of cells are not known
+    costs_missing: Mapping[str, str] = field(default_factory=dict)  # why costs are not known, by network
     costs_of: Callable[[Cell], Costs | None] = lambda _cell: None  # of a forward, by stage
     admission: Admission
     keep: Callable[[CellRecord], None]  # puts a record on disk
@@ -126,7 +124,8 @@ class _Processes:
             self._restart()
             if tries > 1 and received.record is None and not received.may_measure:
                 return self.record_of(job, observer, last=last, tries=tries - 1)
-            record = received.record or verdicts.of_lost_server(job, received, error)
+            reason = f"the process that starts workers was lost: {error}"
+            record = received.record or verdicts.partial_record(job, received, Status.ERROR, reason)
         wall_s = self._run.clock() - began
         return _with_costs(record, round_wall_s=wall_s, worker_start_s=received.worker_start_s)
 
@@ -145,7 +144,7 @@ class _Processes:
         status = 0
         if received.record is None:
             self._worker = None
-            status = _end(worker, workers, by_force=_hangs(received))
+            status = _end(worker, workers, by_force=received.hangs)
         # After an error a process may be unfit for more: CUDA's fatal ones stay with it.
         elif last or received.record.status in (Status.ERROR, Status.OOM):
             self._await_leaving()  # where it ended before it was ready
@@ -239,12 +238,11 @@ class _Processes:
 
 
 def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
+    costs = run.costs_of(job.cell)
     return Task(
         job=job,
-        costs=run.costs_of(job.cell) or {},
-        costs_missing=run.costs_missing.get(job.cell.model.name, "")
-        if run.costs_of(job.cell) is None
-        else "",
+        costs=costs or {},
+        costs_missing=run.costs_missing.get(job.cell.model.name, "") if costs is None else "",
         plain_peak_bytes=peak_bytes(run.costs_of(job.cell.reference)),
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
@@ -253,11 +251,6 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         first_in_process=first_in_process,
         method=run.method,
     )
-
-
-def _hangs(received: Received) -> bool:
-    """Return whether the worker would go on if it were not killed."""
-    return received.timed_out_s is not None or received.unfinished_s is not None
 
 
 def _end(worker: WorkerProcess, workers: Workers, *, by_force: bool) -> int:

@@ -35,8 +35,6 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_MESSAGE_BYTES: Final = 65536
 _SWEEPS: Final = 3  # a process may fork between being seen and being killed
-_STARTTIME: Final = 19  # in /proc/PID/stat, counted from what follows the name; see proc(5)
-_YOUNGEST: Final = (sys.maxsize, 0)
 
 
 class Server:
@@ -95,34 +93,25 @@ class Server:
         self._send({"pid": pid})
 
     def _reap(self) -> None:
-        exits = []
-        reaped = False
-        while True:
-            try:
+        ended: dict[int, int] = {}
+        with suppress(ChildProcessError):
+            while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            reaped = True
-            if pid in self._workers:
-                self._workers.remove(pid)
-                exits.append((pid, status))
-        if reaped:  # an orphan's end, too, since its children are handed on then
+                if pid == 0:
+                    break
+                ended[pid] = status
+        exits = ended.keys() & self._workers
+        self._workers -= exits
+        if ended:  # an orphan's end, too, since its children are handed on then
             self._kill_orphans()
-        for pid, status in exits:
-            self._send({"exited": pid, "status": status})
+        for pid in exits:
+            self._send({"exited": pid, "status": ended[pid]})
 
     def _kill_orphans(self) -> None:
-        """Kill the children of ended workers, which were handed to this process.
-
-        So is what a living worker's daemons become; those are younger than the worker.
-        """
-        ages = {child.pid: _age_key(child.pid) for child in psutil.Process().children()}
-        oldest = min((ages[pid] for pid in self._workers if pid in ages), default=_YOUNGEST)
-        for pid, age in ages.items():
-            if pid not in self._workers and age < oldest:
-                _kill_tree(pid)
+        """Kill the children of ended workers, which were handed to this process."""
+        for child in psutil.Process().children():
+            if child.pid not in self._workers:
+                _kill_tree(child.pid)
 
     def _send(self, message: dict[str, Any]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -159,16 +148,6 @@ def _run_worker(target: str, descriptor: int, server: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # no teardown of torch: it takes longer than a small cell's call
-
-
-def _age_key(pid: int) -> tuple[int, int]:
-    """Return a key that sorts processes by age: the kernel's start tick (10 ms), then the number."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return _YOUNGEST  # it is gone
-    after_name = stat[stat.rindex(b")") + 2 :].split()  # a name may hold blanks and brackets
-    return int(after_name[_STARTTIME]), pid
 
 
 def _exit_status(request: SystemExit) -> int:
@@ -243,16 +222,10 @@ def main() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # When the parent dies a stopped server goes on, finds the socket closed, and clears up.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    server = os.getpid()
-    refusal = ""
     try:
         network = load(lambda seconds: _say(control, {"torch": seconds}))
     except BaseException as error:
-        refusal = why(error)
-    if os.getpid() != server:  # a copy of this process, which what was imported has made
-        os._exit(1)
-    if refusal:
-        _refuse(control, refusal)
+        _refuse(control, why(error))
     signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
         _say(control, {"network": str(network)})

@@ -31,6 +31,11 @@ class Received:
     timed_out_s: float | None = None  # the limit that passed
     unfinished_s: float | None = None  # how long a message had begun and did not end
 
+    @property
+    def hangs(self) -> bool:
+        """True if the worker would go on if it were not killed."""
+        return self.timed_out_s is not None or self.unfinished_s is not None
+
 
 def of_lost_worker(
     job: Job, received: Received, status: int, *, oom_evidence: str | None, last_line: str
@@ -41,34 +46,26 @@ def of_lost_worker(
     of memory (bench.machine.host_memory).
     """
     at = f"while at: {received.doing}"
-    kind = Status.ERROR
-    printed = f" ({last_line})" if last_line else ""
     if received.timed_out_s is not None:
-        kind = Status.TIMEOUT
         reason = f"not done within {received.timed_out_s:g} s ({at})"
-    elif received.unfinished_s is not None:
+        return partial_record(job, received, Status.TIMEOUT, reason)
+    if received.unfinished_s is not None:
         reason = (
-            f"the worker began to send a message, of which the end never came: it was killed after "
+            "the worker began to send a message, of which the end never came: it was killed after "
             f"{received.unfinished_s:g} s ({at})"
         )
-    elif os.WIFSIGNALED(status):
+        return partial_record(job, received, Status.ERROR, reason)
+    names_memory = any(message in last_line for message in _OUT_OF_MEMORY_MESSAGES)
+    printed = f" ({last_line})" if last_line else ""
+    if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         reason = f"the worker was killed by {signal_name(number)} {at}"
         if number == signal.SIGKILL and oom_evidence is not None:
-            kind = Status.OOM
-            reason += f" ({oom_evidence})"
-        elif _mentions_memory(last_line):  # C++ aborts on an allocation that nothing caught
-            kind = Status.OOM
-            reason += printed
+            return partial_record(job, received, Status.OOM, f"{reason} ({oom_evidence})")
+        reason += printed if names_memory else ""  # C++ aborts on an allocation that nothing caught
     else:
-        kind = Status.OOM if _mentions_memory(last_line) else Status.ERROR
         reason = f"the worker ended with exit status {os.waitstatus_to_exitcode(status)} {at}{printed}"
-    return partial_record(job, received, kind, reason)
-
-
-def of_lost_server(job: Job, received: Received, error: Exception) -> CellRecord:
-    """Return the record of a job during which the process that starts workers was lost."""
-    return partial_record(job, received, Status.ERROR, f"the process that starts workers was lost: {error}")
+    return partial_record(job, received, Status.OOM if names_memory else Status.ERROR, reason)
 
 
 def partial_record(job: Job, received: Received, kind: Status, reason: str) -> CellRecord:
@@ -77,7 +74,3 @@ def partial_record(job: Job, received: Received, kind: Status, reason: str) -> C
         warning = f"output not checked: {reason}"
         return received.measured.model_copy(update={"warnings": (*received.measured.warnings, warning)})
     return blank_record(job, kind, reason)
-
-
-def _mentions_memory(line: str) -> bool:
-    return any(message in line for message in _OUT_OF_MEMORY_MESSAGES)

@@ -55,9 +55,8 @@ def exits_3(connection: Connection) -> None:
     os._exit(3)
 
 
-def sys_exits(connection: Connection) -> None:
-    """With what it is sent as the argument."""
-    sys.exit(connection.recv())
+def exits_with_a_text(connection: Connection) -> None:
+    sys.exit("the reason")
 
 
 def raises(connection: Connection) -> None:
@@ -71,10 +70,6 @@ def is_killed(connection: Connection) -> None:
 def crashes(connection: Connection) -> None:
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)
     ctypes.string_at(0)
-
-
-def hangs(connection: Connection) -> None:
-    sleep(FOREVER_S)
 
 
 def hangs_deaf(connection: Connection) -> None:

@@ -1,7 +1,6 @@
 """Real processes throughout: what is tested is what the kernel does with them."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import pytest
 import torch
 
 from bench.errors import ServerDiedError
-from bench.process.launcher import Launcher, ServerRefusedError, WorkerProcess
-from bench.process.server import _YOUNGEST, _age_key
+from bench.process.launcher import Launcher, WorkerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = "tests.bench.faulty_workers"
@@ -75,46 +73,28 @@ def test_a_worker_has_torch_and_its_threads(launcher):
     assert os.environ.get("VSR_BENCH_TEST") is None
 
 
-def test_a_worker_ends_when_the_parent_hangs_up(launcher):
-    worker = spawn(launcher, "echo")
-    worker.connection.send("heard")
-    assert worker.connection.recv() == "heard"
-    assert end(launcher, worker) == 0
-
-
 @pytest.mark.parametrize(
-    ("target", "status"),
-    [("at_once", 0), ("exits_3", 3), ("is_killed", -signal.SIGKILL), ("crashes", -signal.SIGSEGV)],
+    ("target", "status", "line"),
+    [
+        ("at_once", 0, ""),
+        ("exits_3", 3, ""),
+        ("exits_with_a_text", 1, "the reason"),
+        ("raises", 1, "LookupError: these are the last words"),
+        ("no_such_function", 1, "no_such_function"),
+        ("is_killed", -signal.SIGKILL, ""),
+        ("crashes", -signal.SIGSEGV, ""),
+    ],
 )
-def test_how_a_worker_ended_is_known(launcher, target, status):
-    worker = spawn(launcher, target)
+def test_how_a_worker_ended_is_known(launcher, target, status, line):
+    worker, other = spawn(launcher, target), spawn(launcher, "at_once")
     with pytest.raises(EOFError):
         worker.connection.recv()
+    assert end(launcher, other) == 0
+    launcher.kill(worker)  # which has no effect on one that has ended
     assert end(launcher, worker) == status
-
-
-@pytest.mark.parametrize(
-    ("argument", "status", "line"), [(None, 0, ""), (0, 0, ""), (7, 7, ""), ("said why", 1, "said why")]
-)
-def test_sys_exit(launcher, argument, status, line):
-    worker = spawn(launcher, "sys_exits")
-    worker.connection.send(argument)
-    assert end(launcher, worker) == status
-    assert launcher.last_line() == line
-
-
-def test_an_uncaught_exception_is_the_last_line(launcher):
-    worker = spawn(launcher, "raises")
-    assert end(launcher, worker) == 1
-    assert launcher.last_line() == "LookupError: these are the last words"
+    assert line in launcher.last_line()
     launcher.clear_output()
     assert launcher.last_line() == ""
-
-
-def test_a_target_that_is_not_there(launcher):
-    worker = spawn(launcher, "no_such_function")
-    assert end(launcher, worker) == 1
-    assert "no_such_function" in launcher.last_line()
 
 
 def test_exit_status_waits_no_longer_than_told(launcher):
@@ -124,12 +104,6 @@ def test_exit_status_waits_no_longer_than_told(launcher):
         launcher.exit_status(worker, 0.05)
     launcher.kill(worker)
     assert end(launcher, worker) == -signal.SIGKILL
-
-
-def test_statuses_are_told_apart(launcher):
-    first, second = spawn(launcher, "exits_3"), spawn(launcher, "at_once")
-    assert end(launcher, second) == 0
-    assert end(launcher, first) == 3
 
 
 def test_a_hanging_worker_is_killed_with_all_that_it_started(launcher):
@@ -146,41 +120,6 @@ def test_what_a_worker_leaves_behind_is_killed(launcher):
     family = worker.connection.recv()
     assert end(launcher, worker) == 0
     assert until(lambda: not alive(family)), alive(family)
-
-
-def test_what_a_worker_leaves_behind_is_killed_while_the_next_one_runs(launcher):
-    worker = spawn(launcher, "leaves_family")
-    family = worker.connection.recv()
-    following = spawn(launcher, "hangs_with_family")
-    kin = following.connection.recv()
-    assert end(launcher, worker) == 0
-    assert until(lambda: not alive(family)), alive(family)
-    assert alive(kin) == kin  # the next one's are left alone
-    launcher.kill(following)
-    end(launcher, following)
-
-
-def test_age_tells_processes_of_one_tick_apart():
-    """A worker's orphan and the next worker may have been started within the kernel's ten milliseconds."""
-    processes = [subprocess.Popen(["sleep", "60"]) for _ in range(40)]
-    started = [process.pid for process in processes]
-    try:
-        by_age = sorted(started, key=_age_key)
-        wrapped = started != sorted(started)  # the kernel began again with the numbers: once in millions
-        assert by_age == started or wrapped
-        assert _age_key(os.getpid()) < _age_key(started[0])
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert _age_key(started[0]) == _YOUNGEST
-
-
-def test_killing_one_that_has_ended_does_nothing(launcher):
-    worker = spawn(launcher, "at_once")
-    assert until(lambda: not psutil.pid_exists(worker.pid))
-    launcher.kill(worker)
-    assert end(launcher, worker) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
@@ -220,19 +159,15 @@ def test_many_workers_leave_nothing_open(launcher):
     assert launcher._exits == {}
 
 
-def _started_parent(target: str, tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
-    told = tmp_path / "pids"
-    parent = subprocess.Popen(
-        [sys.executable, "-m", WORKERS, f"{WORKERS}:{target}", str(told)], cwd=ROOT, start_new_session=True
-    )
-    assert until(told.exists, 120)
-    pids = [int(pid) for pid in told.read_text().split()]
-    assert alive(pids) == pids
-    return parent, pids
-
-
 def test_nothing_outlives_a_killed_parent(tmp_path):
-    parent, pids = _started_parent("hangs_with_family", tmp_path)
+    file = tmp_path / "pids"
+    parent = subprocess.Popen(
+        [sys.executable, "-m", WORKERS, f"{WORKERS}:hangs_with_family", str(file)], cwd=ROOT,
+        start_new_session=True,
+    )  # fmt: skip
+    assert until(file.exists, 120)
+    pids = [int(pid) for pid in file.read_text().split()]
+    assert alive(pids) == pids
     parent.kill()
     parent.wait()
     assert until(lambda: not alive(pids)), alive(pids)
@@ -313,32 +248,3 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ServerDiedError, match="no torch to be had"):
         Launcher().__enter__()
-
-
-def own_network(folder: Path, text: str) -> Path:
-    """A folder with this project's network, at whose import that is done."""
-    shutil.copytree(ROOT / "vsr_model", folder / "vsr_model", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "vsr_model" / "networks" / "basicvsr.py").open("a") as source:
-        source.write(text)
-    return folder
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import os\nos.fork()\n",
-        "import subprocess\nsubprocess.Popen(['sleep', '1000'])\n",
-    ],
-)
-def test_a_network_that_leaves_a_process_behind_is_refused(tmp_path, text):
-    launcher = Launcher(network=own_network(tmp_path, text))
-    with pytest.raises(
-        ServerRefusedError, match=r"^it leaves a process of its own behind when it is imported$"
-    ):
-        launcher.__enter__()
-
-
-def test_a_network_that_waits_for_what_it_starts_is_served(tmp_path):
-    network = own_network(tmp_path, "import subprocess\nsubprocess.run(['true'], check=True)\n")
-    with Launcher(network=network) as launcher:
-        assert end(launcher, spawn(launcher, "at_once")) == 0
