@@ -15,10 +15,10 @@ from bench.grid.backend import BUILT_IN, Backend
 from bench.grid.costs import StageCost
 from bench.grid.plan import Cell
 from bench.measure import workload
+from bench.measure.backends import CpuDevice
 from bench.measure.draft import error_line
 from bench.measure.tracing import TooSlowError, Tracer
 from vsr_model.adapted import Adapted
-from vsr_model.convolutions.winograd.kernel import release_scratch
 from vsr_model.errors import BadField
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.network import Network
@@ -223,7 +223,7 @@ class CostTracer:
 
         before = torch.get_num_threads()
         torch.set_num_threads(variant.threads or before)
-        release_scratch()
+        CpuDevice().release_cached_memory()
         try:
             with device:
                 costs = traced()
