@@ -1,4 +1,4 @@
-"""What tests need of networks again and again."""
+"""Networks and probes for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -34,7 +34,7 @@ SHADES = (0.2, 0.35, 0.5, 0.65, 0.8)
 
 
 def checkpoint(path: Path, bias: float = 0.0) -> Model:
-    """A model whose output is the enlarged input plus `bias`, whatever the rest of it computes."""
+    """A model whose output is the enlarged input plus `bias`: its last convolution is zero."""
     network = build(Model(**TINY, seed=3))
     state = network.state_dict()
     state["upsampling.conv_last.weight"].zero_()

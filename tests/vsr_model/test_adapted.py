@@ -1,4 +1,6 @@
-"""Modules that know nothing of this project, as networks with stages."""
+"""Any torch module as a network with stages."""
+
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -96,22 +98,18 @@ def test_a_submodule_of_two_stages_counts_for_the_one_that_is_open():
     assert spans.stages == ["first", "second", "second"]
 
 
-def test_hooks_are_there_during_a_call_with_a_probe_alone():
-    network = adapted(Frames(), {"body": ("body",)}, takes="frame")
-    network(LRS, Spans())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
-
-
-def test_an_exception_in_a_stage_closes_it():
+@pytest.mark.parametrize("fails", [False, True])
+def test_hooks_end_with_the_call(fails):
     class Fails(Frames):
         def forward(self, frame: Tensor) -> Tensor:
             return self.tail(frame[:, :1])
 
-    network = adapted(Fails(), {"tail": ("tail",)}, takes="frame")
+    network = adapted(Fails() if fails else Frames(), {"tail": ("tail",)}, takes="frame")
     spans = Spans()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError) if fails else nullcontext():
         network(LRS, spans)
-    assert not any(module._forward_hooks for module in network.modules())
+    assert spans.open is None
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize(
@@ -126,13 +124,8 @@ def test_an_exception_in_a_stage_closes_it():
 def test_windows_are_filled_beyond_the_ends(ends, frames, expected):
     module = Windows()
     lrs = torch.arange(frames).view(1, -1, 1, 1, 1).expand(1, frames, 3, 8, 8).float()
-    assert adapted(module, {"all": ("frames",)}, takes="window", ends=ends)(lrs).shape == (
-        1,
-        frames,
-        3,
-        16,
-        16,
-    )
+    output = adapted(module, {"all": ("frames",)}, takes="window", ends=ends)(lrs)
+    assert output.shape == (1, frames, 3, 16, 16)
     assert [window[0, :, 0, 0, 0].tolist() for window in module.seen] == expected
 
 
@@ -154,7 +147,7 @@ def test_another_shape_than_scale_says_is_refused():
         network(LRS)
 
 
-def test_narrow_features_are_of_the_whole_module():
+def test_a_narrow_dtype_casts_the_whole_module():
     network = adapted(Clips(), {"all": ("frames",)})
     plain = network(LRS)
     network.cast_features(torch.bfloat16)
@@ -179,25 +172,25 @@ def compiled() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("stages", "said"),
+    ("stages", "message"),
     [
         ({"body": ("bodi",)}, r"stages: body: 'bodi' is no submodule of Frames \(did you mean 'body'\?\)"),
         ({"body": ("up*",)}, r"'up\*' is no submodule of Frames; its own are head, body, tail"),
         ({"a": ("body",), "b": ("body.0",)}, r"stages: b: 'body\.0' lies inside 'body', which is of a"),
     ],
 )
-def test_stages_that_cannot_be_are_refused(stages, said):
-    with pytest.raises(BadInput, match=said):
+def test_bad_stages_are_refused(stages, message):
+    with pytest.raises(BadInput, match=message):
         adapted(Frames(), stages)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"), [(CallsItself, "overrides __call__ in CallsItself"), (compiled, "was compiled")]
+    ("make", "message"), [(CallsItself, "overrides __call__ in CallsItself"), (compiled, "was compiled")]
 )
-def test_submodules_whose_hooks_would_not_fire_are_refused(make, said):
+def test_submodules_whose_hooks_would_not_fire_are_refused(make, message):
     module = Frames()
     module.body = make()
-    with pytest.raises(BadInput, match=f"stages: 'body' {said}"):
+    with pytest.raises(BadInput, match=f"stages: 'body' {message}"):
         adapted(module, {"body": ("body",)})
 
 

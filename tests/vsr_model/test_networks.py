@@ -35,7 +35,7 @@ def clip(network: Network, *, batch: int = 1, frames: int | None = None) -> Tens
 
 
 class Outside(TorchDispatchMode):
-    """Keeps the operators that are called while no stage is open; views compute nothing."""
+    """Records the operators that are called while no stage is open; views compute nothing."""
 
     def __init__(self, spans: Spans) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def test_clips_of_a_batch_do_not_see_each_other(network):
 
 
 @torch.inference_mode()
-def test_every_frame_and_weight_that_is_used_shows_in_the_output(network):
+def test_the_last_frame_shows_in_the_output(network):
     lrs = clip(network)
     plain = network(lrs)
     changed = lrs.clone()
@@ -118,7 +118,7 @@ def test_every_frame_and_weight_that_is_used_shows_in_the_output(network):
     assert (network(changed) - plain).abs().max() > 1e-4
 
 
-def test_features_are_no_whole_numbers(network):
+def test_an_integer_dtype_of_features_is_refused(network):
     with pytest.raises(ValueError, match=r"floating-point dtype, not torch\.int8"):
         network.cast_features(torch.int8)
 
@@ -136,7 +136,7 @@ def test_narrow_features_come_close_and_give_float32(network, dtype):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 0, 3, 64, 64), (1, 3, 4, 64, 64), (1, 3, 3, -1, 64)])
-def test_refuses_what_is_no_clip_in_one_sentence(network, shape):
+def test_other_shapes_are_refused_in_one_sentence(network, shape):
     shape = tuple(network.facts.min_size - 1 if side == -1 else side for side in shape)
     with pytest.raises(ValueError, match=r"needs a clip of shape \(n, t, 3, h, w\) with .*\.$") as caught:
         network(torch.zeros(shape))
@@ -158,7 +158,7 @@ def test_weights_are_those_of_the_seed_on_any_number_of_threads(network):
     assert not network.training
 
 
-def test_names_of_submodules_in_its_facts_are_there(network):
+def test_submodules_in_its_facts_exist(network):
     for name in (*network.facts.narrow, *network.facts.compiled):
         network.get_submodule(name)
 

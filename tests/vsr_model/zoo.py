@@ -56,7 +56,7 @@ ARGUMENTS = {
     ("rrn", "10", "output"): {},
     ("rrn", "10", "output_selffirst"): {"before_first": "first"},
 }
-"""Of this project's classes, for each network, case and output of the golden files."""
+"""Arguments of this project's classes, for each network, case and output of the golden files."""
 
 
 @cache
