@@ -29,12 +29,6 @@ class Timed:
 
 def timed(action: Callable[[], T], *, device: Device, clock: Clock = MONOTONIC) -> tuple[T, Timed]:
     """Return the action's result and its time, with the device synchronised on both sides."""
-    result, span, _ = _timed_from(action, device, clock)
-    return result, span
-
-
-def _timed_from(action: Callable[[], T], device: Device, clock: Clock) -> tuple[T, Timed, Any]:
-    """Return, beside what `timed` does, the event at which the device time begins."""
     device.synchronize()
     start = clock()
     first = device.record_event()
@@ -42,8 +36,7 @@ def _timed_from(action: Callable[[], T], device: Device, clock: Clock) -> tuple[
     last = device.record_event()
     device.synchronize()
     stop = clock()
-    span = Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(first, last))
-    return result, span, first
+    return result, Timed(start_s=start, wall_s=stop - start, device_s=device.elapsed_s(first, last))
 
 
 Mark = tuple[float, Any]
@@ -92,16 +85,16 @@ class EventProbe(Probe):
 def timed_stages(forward: Callable[[Probe], object], probe: Probe) -> tuple[Timed, dict[str, Timed]]:
     """Return the time of a call with a probe, and of each stage in it, with what no stage claims as `other`.
 
-    A stage starts with its first interval. Stage times from events are differences of times since the call's
-    first event. Each such time is rounded once, and rounding keeps their order, so that stages cannot add up
-    to more than the call; neither can their sum, which is rounded once too.
+    A stage starts with its first interval. Stage times from events are differences of times since the first
+    stage's event. Each such time is rounded once, and rounding keeps their order, so that stages cannot add
+    up to more than the call; neither can their sum, which is rounded once too.
     """
     device = probe.device
-    result, whole, origin = _timed_from(lambda: forward(probe), device, probe.clock)
-    del result  # freeing it is no part of the call, as it is none of a call without a probe
+    # The output is kept until here, as that of a call without a probe: freeing it is no part of the call.
+    _, whole = timed(lambda: forward(probe), device=device, clock=probe.clock)
 
-    def since_origin(event: Any) -> float:
-        seconds = device.elapsed_s(origin, event)
+    def since_first(event: Any) -> float:
+        seconds = device.elapsed_s(probe.intervals[0][1][1], event)
         assert seconds is not None  # a device that records events tells the time between them
         return seconds
 
@@ -112,7 +105,7 @@ def timed_stages(forward: Callable[[Probe], object], probe: Probe) -> tuple[Time
         start.setdefault(stage, start_s)
         wall.setdefault(stage, []).extend((end_s, -start_s))
         if first is not None:
-            on_device.setdefault(stage, []).extend((since_origin(last), -since_origin(first)))
+            on_device.setdefault(stage, []).extend((since_first(last), -since_first(first)))
     stages = {
         stage: Timed(
             start_s=start[stage],

@@ -357,16 +357,6 @@ def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
     assert level == pytest.approx([50, 50, 50], rel=1e-6)
 
 
-def test_a_memory_pass_alone_is_enough_for_long_clips() -> None:
-    bare = [
-        with_growth(record, 2**30).model_copy(update={"samples": ()})
-        for record in synthetic.run((synthetic.CPU,), frames=(10, 1000))
-    ]
-    (group,) = data("long_clips", tables_of(bare, BASELINE))
-    (axes,) = figure(group, baseline="cpu").axes
-    assert axes.get_ylabel() == "host memory, growth (GiB)"
-
-
 @pytest.mark.parametrize(("frames", "scale"), [((1, 10), "linear"), ((10, 1000), "log")])
 def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[int, ...], scale: str) -> None:
     (group,) = data("time", tables_of(synthetic.run((synthetic.CPU,), frames=frames), BASELINE))

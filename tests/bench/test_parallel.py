@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter
@@ -13,14 +12,13 @@ import pytest
 import torch
 
 from bench.grid import estimate
-from bench.grid.backend import BUILT_IN, CPU, Backend
+from bench.grid.backend import BUILT_IN, CPU
 from bench.grid.config import Experiment, load
 from bench.grid.config_measure import Measure
 from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, networks, parallel, workload
 from bench.measure.backends import CpuDevice
-from bench.measure.costs import CostTracer
 from bench.measure.parallel import Failed, Order, RankCall, spans_of, started, why
 from bench.measure.timing import Timed
 from bench.records import CellRecord, Pass, Phase, Status
@@ -290,19 +288,6 @@ def test_processes_make_one_pass() -> None:
     calls = estimate.expected_calls(measure, CPU.replace(processes=2))
     assert (calls.stages, calls.memory, calls.profile) == (0, 0, 0)
     assert calls.end_to_end == estimate.expected_calls(measure, CPU).end_to_end
-
-
-def test_a_gpu_holds_a_share_and_the_host_holds_all() -> None:
-    one = divided()
-    tracer = CostTracer({"basicvsr": networks.build(one.models[0])})
-
-    def cost(backend: Backend, batch: int) -> tuple[int, int | None]:
-        costs = tracer.costs(replace(jobs_of(one)[0].cell, backend=backend, batch=batch))
-        return sum(stage.flops for stage in costs.values()), estimate.peak_bytes(costs)
-
-    cudnn = BUILT_IN["cudnn"]
-    assert cost(cudnn.replace(processes=2), 4) == (cost(cudnn, 4)[0], cost(cudnn, 2)[1])
-    assert cost(CPU.replace(processes=2), 4) == cost(CPU, 4)
 
 
 @pytest.mark.parametrize("variant", ["two-cores", "four-cores", "gpus", "quick"])

@@ -17,7 +17,7 @@ from bench.measure import backends, calls, networks, output_check, passes, worke
 from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
 from bench.stats.stopping import Stop, half_width, look_counts
-from tests.bench.fakes import TICK_S, CpuAsCuda, FakeDevice, NoQueue, experiment, task_of
+from tests.bench.fakes import TICK_S, CpuAsCuda, FakeDevice, experiment, task_of
 from tests.bench.rounds import COSTS, WORK_S, Ran, exact, measure, steady, uneven
 from tests.networks import STAGES, build_basicvsr
 from vsr_model import media
@@ -72,6 +72,7 @@ def test_a_round_fills_its_record(whole):
     assert record.page_faults_per_forward >= 0
     assert record.first_forward_s == next(item for item in record.samples if item.stage == "forward").wall_s
     assert record.output_check is OutputCheck.REFERENCE
+    assert (record.stop_end_to_end, record.warmup_end) == (Stop.COUNT, WarmupEnd.COUNT)
     for absent in ("context_s", "peak_device_bytes", "reference_s", "compile_s", "profile_wall_s"):
         assert getattr(record, absent) is None
 
@@ -329,9 +330,6 @@ def test_an_exception_keeps_what_came_before(run, monkeypatch):
 
     monkeypatch.setattr(workload, "make_clip", _fail(LookupError()))
     assert run().record.reason == "LookupError"
-
-
-def test_torchs_own_error_is_out_of_memory(run, monkeypatch):
     monkeypatch.setattr(workload, "make_clip", lambda _: torch.empty(10**15))
     record = run().record
     assert record.status is Status.OOM
@@ -437,15 +435,6 @@ def test_perturbation_on_a_queue_exactly(monkeypatch, run):
     assert record.measured_s == 256 * TICK_S + 5 * plain + 3 * (plain + 4 * TICK_S + WORK_S) + 6 * plain
 
 
-def test_perturbation_without_a_queue_exactly(monkeypatch, run):
-    record = exact(monkeypatch, run, NoQueue, measure=measure(repetitions=2),
-                   grid={"frames": [3], "size": [[16, 16]]})  # fmt: skip
-    assert steady(record, Pass.STAGE_SYNC, "forward") == [3 * WORK_S] * 2
-    assert steady(record, Pass.STAGE_SYNC, "forward_unprobed") == [3 * WORK_S] * 2
-    assert record.first_forward_s == 3 * WORK_S
-    assert record.measured_s == (1 + 1 + 2 + 4) * 3 * WORK_S
-
-
 RULE = {"min": 4, "max": 40, "target": 0.02, "budget_s": 2.0}
 
 
@@ -469,13 +458,7 @@ def test_as_many_repetitions_as_the_budget_allows(monkeypatch, run):
     assert sum(plain[:-1] + probed[:-1]) < 2.0 <= sum(plain + probed)
 
 
-def test_a_fixed_number_of_repetitions(monkeypatch, run):
-    record = uneven(monkeypatch, run, [64, 128] * 20, warmup=0, repetitions=3)
-    assert len(steady(record, Pass.END_TO_END, "forward")) == 3
-    assert (record.stop_end_to_end, record.warmup_end) == (Stop.COUNT, WarmupEnd.COUNT)
-
-
-def test_warm_up_until_steady_keeps_tuning_apart(monkeypatch, run):
+def test_warm_up_ends_when_steady_or_is_given_up_and_keeps_tuning_apart(monkeypatch, run):
     record = uneven(monkeypatch, run, [9000, 5000, 100], warmup="auto", repetitions=6)
     assert record.warmup_end is WarmupEnd.STEADY
     assert record.tuning_calls == 2
@@ -487,9 +470,6 @@ def test_warm_up_until_steady_keeps_tuning_apart(monkeypatch, run):
     assert early[:3] == [("cold", 0), ("tuning", 0), ("warmup", 1)]
     assert {name for name, _ in early[2:]} == {"warmup"}
     assert set(steady(record, Pass.END_TO_END, "forward")) == {100 * TICK_S}
-
-
-def test_warm_up_that_does_not_end_is_given_up(monkeypatch, run):
     slower = [1000 + 300 * number for number in range(60)]
     record = uneven(monkeypatch, run, slower, warmup="auto", repetitions=1)
     assert record.warmup_end is WarmupEnd.GAVE_UP
