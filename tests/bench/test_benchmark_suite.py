@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,18 +13,14 @@ import torch
 
 from bench.grid.config import Model
 from bench.measure import networks, workload
-from bench.measure.backends import CPU_REFERENCE
 from tests import conftest
-from tests.bench.fakes import TICK_S, CpuAsCuda, FakeClock, FakeDevice
+from tests.bench.fakes import CpuAsCuda
 from tests.benchmarks import test_networks as benchmarks
-from tests.benchmarks.references import References
-from tests.benchmarks.saved import other_machine
+from tests.benchmarks.conftest import cells_of, stages_of
 from tests.benchmarks.stages_alone import StagesAlone
-from tests.benchmarks.subject import Subject, placed, waited_for, warm_up
-from tests.benchmarks.suite import Suite
-from tests.networks import STAGES, build_basicvsr
+from tests.networks import STAGES
 from vsr_model import BadInput
-from vsr_model.stages import AGGREGATION, no_probe
+from vsr_model.stages import no_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "tests" / "benchmarks"
@@ -36,7 +31,6 @@ model: {mid_channels: 8, num_blocks: 1}
 input: {name: noise, kind: random}
 grid: {frames: [2], size: [[16, 16]]}
 backends: [cpu, {name: cpu-1-thread, from: cpu, threads: 1}, {name: far, from: cuda, device: "cuda:99"}]
-measure: {warmup: 1}
 """
 CELL = "basicvsr/noise/b1/t2/16x16/cpu"
 
@@ -46,14 +40,6 @@ def grid(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return path
-
-
-@pytest.fixture
-def suite(grid: Path) -> Suite:
-    return Suite.load(grid)
-
-
-# What it calls.
 
 
 OWN = {
@@ -106,7 +92,6 @@ def test_a_stage_alone_calls_what_the_network_calls_in_it(
     lrs = torch.rand(2, frames, 3, 16, 20, generator=torch.Generator().manual_seed(0))
     alone = StagesAlone(network, lrs)
     assert {stage: alone.calls(stage) for stage in network.facts.stages} == calls
-    assert all(map(alone.is_finite, calls))
     if model is not OWN:  # whose last stage gives the output's frames
         with torch.inference_mode():
             output = network(lrs)
@@ -114,43 +99,8 @@ def test_a_stage_alone_calls_what_the_network_calls_in_it(
             assert torch.equal(alone.call("upsampling"), output[:, -1])
 
 
-def test_a_value_that_is_not_finite_is_seen() -> None:
-    network = build_basicvsr(8, 1)
-    alone = StagesAlone(network, torch.rand(1, 2, 3, 16, 16))
-    with torch.no_grad():
-        network.get_parameter("aggregation.fusion.bias").fill_(float("nan"))
-    assert [stage for stage in STAGES if not alone.is_finite(stage)] == [AGGREGATION]
-
-
-def test_a_measured_call_lasts_until_the_device_is_done() -> None:
-    clock = FakeClock()
-    device = FakeDevice(clock, launch_s=TICK_S)
-
-    def seconds(call: Any) -> float:
-        begin = clock()
-        assert call() == "result"
-        return clock() - begin
-
-    def queue() -> str:
-        device.work(64 * TICK_S)
-        return "result"
-
-    assert seconds(waited_for(queue, device)) == 65 * TICK_S
-    assert seconds(queue) == TICK_S  # what a measurement without waiting would say
-
-
-def test_warm_up_makes_as_many_calls_as_wanted_or_goes_on_until_they_are_steady() -> None:
-    device: Any = CpuAsCuda()
-    calls: list[int] = []
-    assert len(warm_up(lambda: calls.append(1), 1.0, 4, device)) == len(calls) == 4
-    assert warm_up(lambda: calls.append(1), 1.0, 0, device) == []
-    assert len(warm_up(lambda: calls.append(1), 1.0, "auto", device)) >= 3
-
-
 class Benchmark:
     """pytest-benchmark's fixture as the suite uses it; calls twice, and notes how often a call waited."""
-
-    enabled = False
 
     def __init__(self, device: CpuAsCuda) -> None:
         self._device = device
@@ -165,130 +115,50 @@ class Benchmark:
             self.waits.append(self._device.waits - before)
 
 
-@pytest.fixture
-def subject(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
-    monkeypatch.setattr("bench.measure.backends.device_of", lambda backend: CpuAsCuda())
-    with placed(suite.cells[CELL]) as ready:
-        yield ready
-
-
 def test_what_pytest_benchmark_times_waits_once_at_its_end(
-    suite: Suite, subject: Subject, tmp_path: Path
+    grid: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device: Any = subject.device
-    whole = Benchmark(device)
-    benchmarks.test_network(whole, suite, subject, References(tmp_path))
-    stages = [Benchmark(device) for _ in STAGES]
-    for stage, alone in zip(STAGES, stages, strict=True):
-        benchmarks.test_stage(alone, suite, subject, stage)
-    assert [made.waits for made in (whole, *stages)] == [[1, 1]] * 5
-    assert [made.extra_info["stage"] for made in (whole, *stages)] == ["forward", *STAGES]
-    assert whole.group == "forward basicvsr/noise/b1/t2/16x16"
+    device: Any = CpuAsCuda()
+    monkeypatch.setattr("bench.measure.backends.device_of", lambda _: device)
+    cell = cells_of(grid)[CELL]
+    made = [Benchmark(device) for _ in ("forward", *STAGES)]
+    benchmarks.test_network(made[0], cell)
+    for stage, benchmark in zip(STAGES, made[1:], strict=True):
+        benchmarks.test_stage(benchmark, cell, stage)
+    assert [benchmark.waits for benchmark in made] == [[1, 1]] * 5
+    assert [benchmark.extra_info["stage"] for benchmark in made] == ["forward", *STAGES]
+    assert made[0].group == "forward basicvsr/noise/b1/t2/16x16"
 
 
-# What it checks and refuses.
-
-
-def test_a_wrong_output_is_no_figure(suite: Suite, tmp_path: Path) -> None:
-    references = References(tmp_path)
-    cpu, one_thread = suite.cells[CELL], suite.cells[f"{CELL}-1-thread"]
-    network = networks.build(cpu.model)
-    right = workload.forward_of(network)(workload.make_clip(cpu), no_probe)
-    assert references.check(cpu, right, 4) is None
-    (psnr_db,) = {references.check(one_thread, right + 1e-5, 4) for _ in range(2)}
-    assert psnr_db == pytest.approx(100, abs=0.5)
-    for cell, wrong, said in (
-        (one_thread, right + 1e-2, "40.0 dB against the CPU float32 result; cpu-1-thread needs 80 dB"),
-        (cpu, right[..., :-1], "an output of"),
-        (cpu, right * float("nan"), "not finite"),
-    ):
-        with pytest.raises(pytest.fail.Exception, match=said):
-            references.check(cell, wrong, 4)
+def test_a_wrong_output_is_no_figure(grid: Path) -> None:
+    cell = cells_of(grid)[f"{CELL}-1-thread"]
+    right = workload.forward_of(networks.build(cell.model))(workload.make_clip(cell), no_probe)
+    benchmarks.check(cell, right)
+    for wrong in (right + 1e-2, right * float("nan")):
+        with pytest.raises(AssertionError, match="dB against the CPU float32 result"):
+            benchmarks.check(cell, wrong)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("{warmup: 1}", "{warmups: 1}", "unknown field 'warmups'"),
-        ("threads: 1", "memory_plan: host", "cpu-1-thread has a memory_plan, and the pytest-benchmark suite"),
+        ("frames", "framez", "unknown field 'framez'"),
+        ("threads: 1", "memory_plan: host", "cpu-1-thread has a memory_plan"),
     ],
 )
 def test_a_grid_that_it_cannot_measure_is_refused(grid: Path, old: str, new: str, said: str) -> None:
     grid.write_text(TINY.replace(old, new))
     with pytest.raises(BadInput, match=said):
-        Suite.load(grid)
+        cells_of(grid)
 
 
 def test_any_network_of_a_grid_is_measured_by_its_own_stages(grid: Path) -> None:
-    own = ", ".join(f"{name}: {json.dumps(value)}" for name, value in OWN.items())
-    one = "model: {mid_channels: 8, num_blocks: 1}"
-    assert one in TINY
-    grid.write_text(TINY.replace(one, f"model: [{{{own}}}, egvsr, basicvsr]"))
-    suite = Suite.load(grid)
-    found = {cell.model.name: suite.stages(cell) for cell in suite.cells.values()}
-    assert found == {
+    grid.write_text(TINY.replace("{mid_channels: 8, num_blocks: 1}", json.dumps([OWN, "egvsr", "basicvsr"])))
+    assert {cell.model.name: stages_of(cell) for cell in cells_of(grid).values()} == {
         "own": ("features", "upsampling"),
         "egvsr": ("alignment", "propagation", "upsampling"),
         "basicvsr": STAGES,
     }
-    kept = suite.measured(next(cell for cell in suite.cells.values() if cell.model.name == "egvsr"))
-    assert kept["model"] == {
-        "name": "egvsr",
-        "num_blocks": 10,
-        "degradation": "BD",
-        "seed": 0,
-        "checkpoint": None,
-    }
-
-
-def saved_run(suite: Suite) -> dict[str, Any]:
-    cell = suite.cells[CELL]
-    kept = {"benchmarks": [{"extra_info": {"cell": CELL, **suite.measured(cell)}}, {"name": "another's"}]}
-    read: dict[str, Any] = json.loads(json.dumps(kept))
-    return read
-
-
-def test_runs_of_the_same_grid_may_be_compared(suite: Suite, grid: Path) -> None:
-    kept = saved_run(suite)
-    suite.check_comparable(kept)
-    grid.write_text(
-        TINY.replace("num_blocks: 1", "num_blocks: 1, seed: 0, base_upsample: bilinear")
-    )  # as it is
-    Suite.load(grid).check_comparable(kept)
-    del kept["benchmarks"][0]["extra_info"]["backend"]["compile"]  # of code that did not have it yet
-    suite.check_comparable(kept)
-    del kept["benchmarks"][0]["extra_info"]["backend"]
-    with pytest.raises(BadInput, match="with another backend"):
-        suite.check_comparable(kept)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("num_blocks: 1", "num_blocks: 2", f"measured {CELL} with another model"),
-        ("num_blocks: 1", "num_blocks: 1, seed: 1", f"measured {CELL} with another model"),
-        ("num_blocks: 1", "num_blocks: 1, checkpoint: w.pth", f"measured {CELL} with another model"),
-        ("kind: random", "kind: random, seed: 1", f"measured {CELL} with another input"),
-        ("[cpu,", "[{name: cpu, threads: 2},", f"measured {CELL} with another backend"),
-        ("name: noise", "name: other", "has none of the cells"),
-    ],
-)
-def test_what_differs_is_not_compared(suite: Suite, grid: Path, old: str, new: str, said: str) -> None:
-    kept = saved_run(suite)
-    assert old in TINY
-    grid.write_text(TINY.replace(old, new))
-    with pytest.raises(BadInput, match=said):
-        Suite.load(grid).check_comparable(kept)
-
-
-def test_another_machine_is_told_by_what_differs() -> None:
-    here = {"cpu": {"count": 2}, "build": ("a", "b"), "torch": {"torch": "2.13"}}
-    assert other_machine(here, json.loads(json.dumps(here))) is None
-    there = {"cpu": {"count": 4}, "build": ["a", "b"], "torch": {"torch": "2.13", "cuda": "\x1b[1m"}}
-    said = other_machine(here, there)
-    assert said is not None
-    assert said.endswith(": cpu.count (4 there, 2 here), torch.cuda (\\x1b[1m there, nothing here)")
-    assert other_machine(here, None) is not None  # a file without it
 
 
 @pytest.mark.parametrize(
@@ -326,7 +196,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_a_run_is_saved_and_compared_with(tmp_path: Path, grid: Path) -> None:
-    """Two runs of it, and a third against a saved one that was a million times as fast."""
+    """Run it twice, and once more against a saved run that was a million times as fast."""
     storage, report = tmp_path / "saved", tmp_path / "report.json"
 
     def suite_with(name: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -342,7 +212,15 @@ def test_a_run_is_saved_and_compared_with(tmp_path: Path, grid: Path) -> None:
     assert "no CUDA" in said or "no device cuda:99" in said
     assert "Warning" not in said
     written = json.loads(report.read_text())
-    check_report(written)
+    machine = written["machine_info"]
+    assert "node" not in machine
+    assert machine["vsr_bench"]["torch"]["torch"] == torch.__version__
+    cells = (CELL, f"{CELL}-1-thread")
+    infos = [benchmark["extra_info"] for benchmark in written["benchmarks"]]
+    assert {(info["cell"], info["stage"]) for info in infos} == {
+        (cell, stage) for cell in cells for stage in ("forward", *STAGES)
+    }
+    assert {info["settings"]["threads"] for info in infos if info["cell"] == cells[1]} == {"1"}
 
     (one,) = storage.rglob("0001_one.json")
     fast = json.loads(one.read_text())
@@ -374,33 +252,3 @@ def test_a_run_is_saved_and_compared_with(tmp_path: Path, grid: Path) -> None:
     )
     status, said = ended(unnamed)
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED, said
-
-
-def check_report(written: dict[str, Any]) -> None:
-    machine = written["machine_info"]
-    assert "node" not in machine
-    assert not [name for name in machine["cpu"] if name.startswith("hz")]
-    assert machine["vsr_bench"]["torch"]["torch"] == torch.__version__
-    assert machine["vsr_bench"]["torch"]["threads"] == 1
-    assert machine["vsr_bench"]["inherited_environment"]["OMP_NUM_THREADS"] == "1"
-    assert not {"git_commit", "host_name", "workers_environment"} & machine["vsr_bench"].keys()
-    assert written["commit_info"]["id"]
-    infos = [benchmark["extra_info"] for benchmark in written["benchmarks"]]
-    cells = (CELL, f"{CELL}-1-thread")
-    assert {(info["cell"], info["stage"]) for info in infos} == {
-        (cell, stage) for cell in cells for stage in ("forward", *STAGES)
-    }
-    count = sum(item.numel() for item in build_basicvsr(8, 1).parameters())
-    for info in infos:
-        assert (info["batch"], info["frames"], info["height"], info["width"]) == (1, 2, 16, 16)
-        assert info["parameters"] == count
-        assert info["model"]["num_blocks"] == 1
-        assert info["backend"]["device"] == info["settings"]["device"] == CPU_REFERENCE.device
-        assert info["warmup_calls"] == 1
-        assert info["stage"] == "forward" or info["calls"]
-    threads = {info["cell"]: info["settings"]["threads"] for info in infos}
-    assert threads[cells[1]] == "1"
-    for benchmark in written["benchmarks"]:
-        assert benchmark["options"]["disable_gc"]
-        assert benchmark["stats"]["rounds"] == len(benchmark["stats"]["data"]) >= 2
-        assert 0 < benchmark["stats"]["min"] <= benchmark["stats"]["median"]

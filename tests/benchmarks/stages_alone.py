@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from vsr_model.network import Network
 
@@ -56,13 +56,6 @@ class StagesAlone:
                 result = call()  # the one before is let go
         return result
 
-    def is_finite(self, stage: str) -> bool:
-        """Whether all values of all the stage's results are."""
-        with torch.inference_mode():
-            return all(
-                bool(item.isfinite().all()) for call in self._calls[stage] for item in _tensors(call())
-            )
-
     @contextmanager
     def _probe(self, stage: str, /) -> Iterator[None]:
         self._stage, self._depth = stage, 0
@@ -86,11 +79,3 @@ class StagesAlone:
             module.register_forward_hook(leave, prepend=True, always_call=True),
         ):
             opened.callback(handle.remove)
-
-
-def _kept(item: Any) -> Any:
-    return item.clone() if isinstance(item, Tensor) else item
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    return [item for item in tree_leaves(result) if isinstance(item, Tensor)]

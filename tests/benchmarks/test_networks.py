@@ -5,18 +5,19 @@
 those that take longer than some microseconds, and finds one call per round for them.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import pytest
+from torch import Tensor
 
+from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
-from bench.measure import workload
-from bench.measure.timing import timed
-from tests.benchmarks.references import References
+from bench.measure import backends, networks, output_check, workload
+from bench.measure.backends import Device
 from tests.benchmarks.stages_alone import StagesAlone
-from tests.benchmarks.subject import Subject, waited_for, warm_up
-from tests.benchmarks.suite import Suite
+from vsr_model.network import Network
 from vsr_model.stages import no_probe
 
 pytestmark = [
@@ -26,50 +27,72 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 
-
-def test_network(benchmark: Any, suite: Suite, subject: Subject, references: References) -> None:
-    """The whole network, without probes, on a clip that is on the device; waited for until it is done."""
-    forward = workload.forward_of(subject.network, backend=subject.cell.backend)
-    call = waited_for(lambda: forward(subject.lrs, no_probe), subject.device)
-    output, first = timed(call, device=subject.device)
-    # Before it is timed: a fast wrong answer leaves no figure to compare with.
-    psnr_db = references.check(subject.cell, output, subject.network.facts.scale)
-    del output
-    benchmark.extra_info |= {"output_psnr_db": psnr_db, "first_call_s": first.wall_s}
-    take(benchmark, suite, subject, FORWARD, call, first.wall_s)
+WARMUP_CALLS: Final = 2
+"""After the first call, which makes what later ones find."""
 
 
-def test_stage(benchmark: Any, suite: Suite, subject: Subject, stage: str) -> None:
-    """The submodules of one stage, called alone on the inputs that they have in a forward pass: all frames in
-    a row (`tests.benchmarks.stages_alone`); waited for once, at the end."""
-    alone = StagesAlone(subject.network, subject.lrs)
-    if not alone.calls(stage):
-        pytest.skip(f"{stage} calls no submodule with {subject.cell.frames} frame(s)")
-    assert alone.is_finite(stage)
-    call = waited_for(lambda: alone.call(stage), subject.device)
-    _, first = timed(call, device=subject.device)
-    benchmark.extra_info |= {"calls": alone.calls(stage)}
-    take(benchmark, suite, subject, stage, call, first.wall_s)
+@contextmanager
+def placed(cell: Cell) -> Iterator[tuple[Network, Tensor, Device, dict[str, str]]]:
+    """Give the network and clip on their device, and the backend's settings as read back, in force."""
+    device = backends.device_of(cell.backend)
+    with backends.applied(cell.backend) as settings:
+        network = networks.build(cell.model)
+        clip = workload.make_clip(cell)
+        device.create_context()
+        device.release_cached_memory()  # what the benchmarks before have left with the allocator
+        network = workload.prepare(network, cell.backend, device.torch_device)
+        yield network, clip.to(device.torch_device), device, settings
+
+
+def test_network(benchmark: Any, cell: Cell) -> None:
+    """Time the whole network, without probes, on a clip that is on the device."""
+    with placed(cell) as (network, lrs, device, settings):
+        forward = workload.forward_of(network, backend=cell.backend)
+        # Before it is timed: a fast wrong answer leaves no figure to compare with.
+        check(cell, forward(lrs, no_probe))
+        take(benchmark, cell, FORWARD, lambda: forward(lrs, no_probe), device, settings)
+
+
+def test_stage(benchmark: Any, cell: Cell, stage: str) -> None:
+    """Time the submodules of one stage, called alone on the inputs that they have in a forward pass."""
+    with placed(cell) as (network, lrs, device, settings):
+        alone = StagesAlone(network, lrs)
+        if not (calls := alone.calls(stage)):
+            pytest.skip(f"{stage} calls no submodule with {cell.frames} frame(s)")
+        benchmark.extra_info["calls"] = calls
+        take(benchmark, cell, stage, lambda: alone.call(stage), device, settings)
+
+
+def check(cell: Cell, output: Tensor) -> None:
+    """Fail if the output is too far from the CPU float32 result of the same weights and clip."""
+    with backends.applied(backends.CPU_REFERENCE):
+        network = networks.build(cell.model)
+        reference = workload.forward_of(network)(workload.make_clip(cell), no_probe)
+    psnr_db = output_check.compare(output.cpu().float().unbind(1), reference).psnr_db
+    assert psnr_db >= cell.backend.min_psnr_db, f"{psnr_db:.1f} dB against the CPU float32 result"
 
 
 def take(
-    benchmark: Any, suite: Suite, subject: Subject, stage: str, call: Callable[[], object], first_s: float
+    benchmark: Any,
+    cell: Cell,
+    stage: str,
+    call: Callable[[], object],
+    device: Device,
+    settings: dict[str, str],
 ) -> None:
-    """Warm up, and have pytest-benchmark time the call; what was measured goes into its JSON."""
-    cell = subject.cell
+    """Warm up, and have pytest-benchmark time the call, which waits for the device at its end."""
+
+    def measured() -> None:
+        call()
+        device.synchronize()
+
     benchmark.group = f"{stage} {'/'.join(cell.clip_id)}"  # backends stand beside each other
-    wanted = suite.experiment.measure.warmup if benchmark.enabled else 0
-    walls = warm_up(call, first_s, wanted, subject.device)
     benchmark.extra_info |= {
         "cell": cell.id,
         "stage": stage,
-        "batch": cell.batch,
-        "frames": cell.frames,
-        "height": cell.height,
-        "width": cell.width,
-        "parameters": subject.parameters,
-        "settings": subject.settings,
-        "warmup_calls": len(walls),
-        **suite.measured(cell),
+        "model": cell.model.model_dump(mode="json", by_alias=True),
+        "settings": settings,
     }
-    benchmark(call)
+    for _ in range(1 + WARMUP_CALLS):
+        measured()
+    benchmark(measured)
