@@ -23,7 +23,7 @@ from bench.results.tables import Tables
 from vsr_model.errors import BadInput
 
 NAME_CHARACTERS: Final = 100
-"""Of a folder's name that is made of runs' names; a file system takes 255 bytes."""
+"""Length of a folder's name that is made of runs' names; a file system takes 255 bytes."""
 
 NOT_WRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -38,28 +38,26 @@ class Opened:
 
     @cached_property
     def is_derived(self) -> bool:
-        """Whether the tables in the folder, and so its figures, are of the rounds that the journal has.
+        """Return whether the folder's tables, and so its figures, are of the rounds that the journal has.
 
         Another version of this program may give its tables other columns; what they are of stays the same.
         """
         try:
-            rounds = _column_texts(self.folder.path / "cells.csv", "cell", "round", "status")
-            samples = _column_texts(self.folder.path / "samples.csv", "cell", "round")
+            rounds = _columns(self.folder.path / "cells.csv", "cell", "round", "status")
+            samples = _columns(self.folder.path / "samples.csv", "cell", "round")
         except (OSError, ValueError):  # not there, or no such tables
             return False
-        ours = self.tables.cells
-        return len(samples) == len(self.tables.samples) and rounds == [
-            (inert(cell), str(number), str(status))
-            for cell, number, status in zip(ours["cell"], ours["round"], ours["status"], strict=True)
-        ]
+        ours = self.tables.cells[["cell", "round", "status"]].astype(str)
+        ours["cell"] = ours["cell"].map(inert)
+        return len(samples) == len(self.tables.samples) and rounds == ours.values.tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reported(Pages):
     """A page, and of which runs it is where folders were searched for them."""
 
-    found: tuple[Path, ...] = ()  # that were found below a folder and taken
-    left_out: tuple[str, ...] = ()  # of those that could not be, why
+    found: Sequence[Path]  # that were found below a folder and taken
+    left_out: Sequence[str]  # of those that could not be, why
 
 
 def report(paths: Sequence[Path], output: Path | None = None, reference: str | None = None) -> Reported:
@@ -75,42 +73,55 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
     for place, path in enumerate(given):
         if path in given[:place]:
             raise BadInput(f"{paths[place]}: is named twice; a run stands beside others, not beside itself")
-    taken = _take(paths)
-    opened = taken.runs
+    opened, found, left_out = _take(paths)
     real = [run.folder.path.resolve() for run in opened]
-    if reference is not None and len(opened) == 1:
+    several = len(opened) > 1
+    if reference is not None and not several:
         raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
-    cells = together([_run(*one) for one in zip(opened, run_names(real), strict=True)], reference)
-    folder = output or (opened[0].folder.path if len(opened) == 1 else Path(default_folder(run_names(given))))
+    runs = together([_run(*one) for one in zip(opened, run_names(real), strict=True)], reference)
+    folder = output or (Path(default_folder(run_names(given))) if several else opened[0].folder.path)
     if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
         raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plots = _draw(opened[0], folder) if len(opened) == 1 else _draw_several(cells, folder)
-        pages = write(folder, cells, plots=plots, left_out=taken.left_out)
+        plots = _draw_several(runs, folder) if several else _draw(opened[0], folder)
+        pages = write(folder, runs, plots=plots, left_out=left_out)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
         raise BadInput(
             f"{folder}: cannot be written to ({error.strerror}); name another folder by --output"
         ) from error
-    return Reported(markdown=pages.markdown, html=pages.html, found=taken.found, left_out=taken.left_out)
+    return Reported(markdown=pages.markdown, html=pages.html, found=found, left_out=left_out)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Taken:
-    runs: list[Opened]  # never empty
-    found: tuple[Path, ...]
-    left_out: tuple[str, ...]
+def is_derived(path: Path) -> bool:
+    """Return whether a run's tables and report are those of its journal.
+
+    Raises BadInput for what holds no run.
+    """
+    return (path / "report.md").is_file() and _open(path).is_derived
 
 
-def _take(paths: Sequence[Path]) -> _Taken:
-    """The runs that are named, and those below the folders that are named, each once."""
+def default_folder(names: Sequence[str]) -> str:
+    """Return the folder for the page of several runs."""
+    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run" for name in names]
+    whole = "-".join(["report", *plain])
+    if len(whole) <= NAME_CHARACTERS:
+        return whole
+    return f"report-{plain[0][: NAME_CHARACTERS // 2]}-and-{len(plain) - 1}-more"
+
+
+def _take(paths: Sequence[Path]) -> tuple[list[Opened], list[Path], list[str]]:
+    """Return the runs that are named and those below the folders that are named, each once.
+
+    With them the paths of those that were found, and why others were left out.
+    """
     runs: dict[Path, Opened] = {}
     found: list[Path] = []
     left_out: list[str] = []
     for path in paths:
-        below = [] if _is_named(path) else runs_below(path)
+        below = [] if _is_named(path) else _runs_below(path)
         if not below:
             runs[path.resolve()] = _open(path)
         for run in below:
@@ -128,16 +139,16 @@ def _take(paths: Sequence[Path]) -> _Taken:
                 left_out.append(f"{error.filename or run}: cannot be read ({error.strerror})")
         if below and not any(run.resolve() in runs for run in below):
             raise BadInput(f"{path}: holds no run that can be read; the first: {left_out[-len(below)]}")
-    return _Taken(runs=list(runs.values()), found=tuple(found), left_out=tuple(left_out))
+    return list(runs.values()), found, left_out
 
 
 def _is_named(path: Path) -> bool:
-    """Whether this very path is meant: a run, or what has no folders at all."""
+    """Return whether this very path is meant: a run, or what has no folders at all."""
     return not path.is_dir() or (path / JOURNAL_NAME).exists()
 
 
-def runs_below(folder: Path) -> list[Path]:
-    """Folders of runs below a folder that is none itself, by name.
+def _runs_below(folder: Path) -> list[Path]:
+    """Return the folders of runs below a folder that is none itself, by name.
 
     Nothing is searched for in runs, in hidden folders, or behind links to folders that are no runs. A folder
     that cannot be looked into is among them: it may hold one.
@@ -150,32 +161,10 @@ def runs_below(folder: Path) -> list[Path]:
             if _is_named(path):
                 found.append(path)
             elif not path.is_symlink():
-                found += runs_below(path)
+                found += _runs_below(path)
     except PermissionError:
         found.append(folder)
     return found
-
-
-def default_folder(names: Sequence[str]) -> str:
-    """Where the page of several runs goes."""
-    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run" for name in names]
-    whole = "-".join(["report", *plain])
-    if len(whole) <= NAME_CHARACTERS:
-        return whole
-    return f"report-{plain[0][: NAME_CHARACTERS // 2]}-and-{len(plain) - 1}-more"
-
-
-def _column_texts(path: Path, *names: str) -> list[tuple[str, ...]]:
-    """Some columns of a CSV, row by row, as they are written there. Raises OSError where it is no file."""
-    if not path.is_file():  # opening a pipe would wait for someone to write
-        raise FileNotFoundError(path)
-    table = pd.read_csv(path, usecols=list(names), dtype=str, keep_default_na=False)
-    return list(zip(*(table[name] for name in names), strict=True))
-
-
-def is_derived(path: Path) -> bool:
-    """Whether a run's tables and report are those of its journal. Raises BadInput for what holds no run."""
-    return (path / "report.md").is_file() and _open(path).is_derived
 
 
 def _open(path: Path) -> Opened:
@@ -184,40 +173,16 @@ def _open(path: Path) -> Opened:
     if not records:
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to report")
     missing = len(folder.cells()) * folder.experiment.measure.rounds - len(records)
-    return Opened(
-        folder=folder,
-        tables=folder.tables(records),
-        note=unfinished(missing, "the run was interrupted, or is going on"),
-    )
+    note = unfinished(missing, "the run was interrupted, or is going on")
+    return Opened(folder=folder, tables=folder.tables(records), note=note)
 
 
-def _draw(run: Opened, folder: Path) -> list[Path]:
-    """Draw the figures of one run that its folder does not have; return the images of all."""
-    own = run.folder.path / "plots"
-    drawn = write_plots(
-        run.tables,
-        baseline=run.folder.baseline,
-        kinds=run.folder.experiment.plots,
-        folder=folder / "plots",
-        drawn=own if run.is_derived else None,
-    )
-    return [*drawn.images, *ladder_images(run.folder)]
-
-
-def _draw_several(cells: Runs, folder: Path) -> list[Path]:
-    baselines = {str(run.baseline) for run in cells.runs}
-    own = baselines.pop() if len(baselines) == 1 else "each run's baseline"
-    images = []
-    for kind in ("relative", "time", "speedup", "stages"):
-        groups = relative_plots(cells) if kind == "relative" else data(kind, cells.tables)
-        groups = [group for group in groups if not group.empty]
-        for name, group in zip(place_names(kind, groups), groups, strict=True):
-            for number, part in enumerate(in_parts(group), start=1):
-                stem = f"{name}-{number}" if part.labels.part else name
-                paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
-                save(figure(part, baseline=str(cells.reference) if kind == "relative" else own), paths)
-                images.append(paths[0])
-    return images
+def _columns(path: Path, *names: str) -> list[list[str]]:
+    """Return columns of a CSV, row by row, as they are written there. Raises OSError where it is no file."""
+    if not path.is_file():  # opening a pipe would wait for someone to write
+        raise FileNotFoundError(path)
+    table = pd.read_csv(path, usecols=list(names), dtype=str, keep_default_na=False)
+    return table[list(names)].values.tolist()
 
 
 def _run(run: Opened, name: str) -> ReportedRun:
@@ -231,3 +196,31 @@ def _run(run: Opened, name: str) -> ReportedRun:
             f"vsr-bench rebuild {run.folder.path.name} brings them up to date."
         )
     return ReportedRun.of(run.folder, run.tables, name=name, files=files, notes=notes)
+
+
+def _draw(run: Opened, folder: Path) -> list[Path]:
+    """Draw the figures of one run that its folder does not have; return the images of all."""
+    drawn = write_plots(
+        run.tables,
+        baseline=run.folder.baseline,
+        kinds=run.folder.experiment.plots,
+        folder=folder / "plots",
+        drawn=run.folder.path / "plots" if run.is_derived else None,
+    )
+    return [*drawn.images, *ladder_images(run.folder)]
+
+
+def _draw_several(runs: Runs, folder: Path) -> list[Path]:
+    baselines = {str(run.baseline) for run in runs.runs}
+    own = baselines.pop() if len(baselines) == 1 else "each run's baseline"
+    images = []
+    for kind in ("relative", "time", "speedup", "stages"):
+        groups = relative_plots(runs) if kind == "relative" else data(kind, runs.tables)
+        groups = [group for group in groups if not group.empty]
+        for name, group in zip(place_names(kind, groups), groups, strict=True):
+            for number, part in enumerate(in_parts(group), start=1):
+                stem = f"{name}-{number}" if part.labels.part else name
+                paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
+                save(figure(part, baseline=str(runs.reference) if kind == "relative" else own), paths)
+                images.append(paths[0])
+    return images

@@ -17,12 +17,12 @@ from bench.reporting.cells import PLACE, Row, column, distinct, owner, place_of,
 from bench.reporting.ladder import LadderPart, ladder_part
 from bench.reporting.markdown import Column
 from bench.reporting.rendering import File, Pages
-from bench.reporting.roofline import Ceilings, Roofline, ceilings, roofline
-from bench.reporting.runs import DEVICES_NAME, Runs, devices_table
+from bench.reporting.roofline import Roofline, ceilings, roofline
+from bench.reporting.runs import DEVICES_NAME, ReportedRun, Runs, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts, flat
 from bench.results.tables import MEASURED, WARNINGS_SEPARATOR
-from bench.units import counted, with_unit
+from bench.units import counted
 
 Columns = Sequence[Column]
 
@@ -45,61 +45,46 @@ IN_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warned:
-    """A kind of warning: where, what was seen first, how many more are like it, and what to do."""
-
-    code: str
-    where: str
-    seen: str
-    more: int
-    remedy: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Harness:
-    """The costs of the tool itself."""
-
-    whole: str
-    share: str  # of the rounds' time
-    rounds: str
-    timer_cost: str
-    timer_step: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class View:
     """All that the page shows; a section whose table has no rows is left out."""
 
+    folder: Path  # that the page is to lie in
     title: str
-    is_several: bool
-    notes: Sequence[str]  # how runs ended that did not end by themselves
+    runs: Sequence[ReportedRun]
     left_out: Sequence[str]  # of the runs that were to be here, why
     counts: str
     ended: Sequence[str]
     axes: Mapping[str, str]
-    machine: str  # of one run
     started: str
-    files: Mapping[str, Sequence[File]]  # by run
-    runs: Columns
     common: str
-    devices: File
-    lacking: Mapping[str, str]  # baselines without a figure, by run
-    baseline: str  # of one run
-    reference: str  # of several
-    environments: Columns  # what differs
-    configurations: Columns
-    pictures: Mapping[str, Sequence[File]]  # by section; `other` are those that no section shows
+    lacking: Sequence[ReportedRun]  # those without a figure of their baseline
+    reference: str | None
     tables: Mapping[str, Sequence[Columns]]  # by section
+    pictures: Mapping[str, Sequence[File]]  # by section; `other` are those that no section shows
     ladders: Sequence[LadderPart]
-    warnings: Sequence[Warned]
+    warnings: Sequence[Row]  # each kind: where, what was seen first, how many more are like it, what to do
     of_workers: Mapping[str, str]  # what workers themselves had to say, and which
     roofline: Roofline | None
-    ceilings: Ceilings | None
-    harness: Harness
+    drift: str  # of the ceilings
+    harness_s: float
+    rounds_s: float
+    timer: object  # of one run
     memory_cell: str
     has_idle: bool  # whether a launch-bound share is known
-    top: int  # kernels that are shown of each cell
-    within: str  # the mark of ratios whose interval is within one process; empty where there is none
+    has_within: bool  # whether a ratio to the reference has an interval within one process
+
+    @property
+    def is_several(self) -> bool:
+        return len(self.runs) > 1
+
+    @property
+    def machine(self) -> str:
+        """Return the first run's machine in a few words."""
+        return in_short(self.runs[0].environment)
+
+    def file(self, path: Path) -> File:
+        """Return a file as the page links it."""
+        return File.beside(path, self.folder)
 
 
 def view_of(cells: Runs, *, folder: Path, plots: Sequence[Path] = (), left_out: Sequence[str] = ()) -> View:
@@ -109,22 +94,23 @@ def view_of(cells: Runs, *, folder: Path, plots: Sequence[Path] = (), left_out: 
     `speedup-...`. `left_out` says why of each folder that was to be here.
     """
     runs, tables, rows, several = cells.runs, cells.tables, cells.rows, cells.are_several
-    staged = {row["cell"] for row in rows_of(tables.summary) if row["stage"] is not None}
     ladders = [
         ladder_part(ladder, " ".join([f"{run.name}:"] * several + [*ladder.clip_id]))
         for run in runs
         for ladder in run.ladders
     ]
-    found_roofline, found_ceilings = roofline(tables, rows), ceilings(tables)
+    limits = roofline(tables, rows)
+    machine, drift = ceilings(tables)
     memory_cell, memory_lines = sections.memory_lines(tables)
     calls, longest = sections.profile(tables, rows)
-    own_s, rounds_s, harness = sections.harness(tables)
-    environment = {} if several else dict(flat(runs[0].environment))
-    times = sections.headline(rows)
-    shown: dict[str, Columns | None] = {
-        "times": times,
-        "roofline": found_roofline.columns if found_roofline else None,
-        "ceilings": found_ceilings.columns if found_ceilings else None,
+    harness_s, rounds_s, harness = sections.harness(tables)
+    shown: dict[str, Columns] = {
+        "runs": _runs(cells) if several else [],
+        "environments": _differing({run.name: facts(run.environment, but=NEVER_THE_SAME) for run in runs}),
+        "configurations": _differing({run.name: facts(run.configuration) for run in runs}),
+        "times": sections.headline(rows),
+        "roofline": limits.columns if limits else [],
+        "ceilings": machine,
         "sampling": sections.sampling(rows),
         "perturbation": sections.perturbation(tables, rows),
         "profile": calls,
@@ -137,58 +123,38 @@ def view_of(cells: Runs, *, folder: Path, plots: Sequence[Path] = (), left_out: 
         "machine": sections.machine(rows),
         "harness": harness,
         "failures": sections.failures(tables.cells, rows),
-        "environment": [column("what", environment), column("value", environment.values())]
-        if environment
-        else None,
+        "environment": [] if several else _facts(dict(flat(runs[0].environment))),
     }
-    tables_of: dict[str, Sequence[Columns]] = {
+    by_section: dict[str, Sequence[Columns]] = {
         name: [columns] if columns else [] for name, columns in shown.items()
     }
-    tables_of["stages"] = sections.stages(tables.summary, rows)
-    tables_of["ladder"] = [ladder.steps for ladder in ladders]
-    pictures: dict[str, list[File]] = {name: [] for name in (*tables_of, "other")}
-    for file in sorted((File.beside(path, folder) for path in plots), key=_kind_order):
-        section = SECTIONS.get(file.kind, "other")
-        pictures[section if tables_of.get(section) else "other"].append(file)
+    by_section["stages"] = sections.stages(tables.summary, rows)
+    by_section["ladder"] = [ladder.steps for ladder in ladders]
     return View(
+        folder=folder,
         title=f"Side by side: {', '.join(run.name for run in runs)}" if several else runs[0].experiment,
-        is_several=several,
-        notes=[f"{run.name}: {run.note}" if several else run.note for run in runs if run.note],
+        runs=runs,
         left_out=left_out,
         counts=f"{counted(len(rows), 'cell')} in {counted(len(tables.cells), 'round')}" if rows else "",
         ended=_ended(rows),
         axes=_axes(rows, {run.baseline for run in runs}),
-        machine="" if several else in_short(runs[0].environment),
-        started="" if several else _started(rows),
-        files={run.name: [File.beside(path, folder) for path in run.files] for run in runs if run.files},
-        runs=_runs(cells) if several else [],
+        started=_started(rows),
         common=_common(rows, len(runs)),
-        devices=File.beside(folder / DEVICES_NAME, folder),
-        lacking={
-            run.name: str(run.baseline)
-            for run in runs
-            # Memory alone may have been measured, which has no stages.
-            if not any(
-                row["is_baseline"] and (row["cell"] in staged or row["status"] in MEASURED)
-                for row in _of_run(run.name, rows)
-            )
-        },
-        baseline=str(runs[0].baseline),
-        reference="" if cells.reference is None else str(cells.reference),
-        environments=_differing({run.name: facts(run.environment, but=NEVER_THE_SAME) for run in runs}),
-        configurations=_differing({run.name: facts(run.configuration) for run in runs}),
-        pictures=pictures,
-        tables=tables_of,
+        lacking=_lacking(cells),
+        reference=cells.reference,
+        tables=by_section,
+        pictures=_pictures([File.beside(path, folder) for path in plots], by_section),
         ladders=ladders,
         warnings=_warnings(cells),
         of_workers=_of_workers(cells),
-        roofline=found_roofline,
-        ceilings=found_ceilings,
-        harness=_harness(own_s, rounds_s, None if several else runs[0].environment.get("timer")),
+        roofline=limits,
+        drift=drift,
+        harness_s=harness_s,
+        rounds_s=rounds_s,
+        timer=None if several else runs[0].environment.get("timer"),
         memory_cell=memory_cell,
         has_idle=bool(tables.cells["launch_bound_share"].notna().any()),
-        top=sections.TOP,
-        within=sections.WITHIN if any(map(sections.is_within, rows)) else "",
+        has_within=any(map(sections.is_within, rows)),
     )
 
 
@@ -210,13 +176,30 @@ def unfinished(missing: int, why: str = "the run was interrupted") -> str | None
     return f"{'1 round is' if missing == 1 else f'{missing} rounds are'} not done yet: {why}."
 
 
-def _kind_order(file: File) -> int:
+def _pictures(files: Sequence[File], tables: Mapping[str, Sequence[Columns]]) -> Mapping[str, Sequence[File]]:
+    """Return the pictures of each section, in the order of their kinds."""
+    found: dict[str, list[File]] = {name: [] for name in (*tables, "other")}
     kinds = [*SECTIONS]
-    return kinds.index(file.kind) if file.kind in kinds else len(kinds)
+    for file in sorted(files, key=lambda file: kinds.index(file.kind) if file.kind in kinds else len(kinds)):
+        section = SECTIONS.get(file.kind, "other")
+        found[section if tables.get(section) else "other"].append(file)
+    return found
 
 
-def _of_run(name: str, rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.get("run", name) == name]
+def _lacking(cells: Runs) -> list[ReportedRun]:
+    summary = cells.tables.summary
+    # Memory alone may have been measured, which has no stages.
+    staged = set(summary[summary["stage"].notna()]["cell"])
+    having = {
+        row.get("run", cells.runs[0].name)
+        for row in cells.rows
+        if row["is_baseline"] and (row["cell"] in staged or row["status"] in MEASURED)
+    }
+    return [run for run in cells.runs if run.name not in having]
+
+
+def _facts(found: Mapping[str, str]) -> Columns:
+    return [column("what", found), column("value", found.values())] if found else []
 
 
 def _ended(rows: Sequence[Row]) -> list[str]:
@@ -242,7 +225,7 @@ def _axes(rows: Sequence[Row], baselines: set[Baseline]) -> dict[str, str]:
 
 
 def _runs(cells: Runs) -> Columns:
-    own = [_of_run(run.name, cells.rows) for run in cells.runs]
+    own = [[row for row in cells.rows if row["run"] == run.name] for run in cells.runs]
     return [
         column("run", [run.name for run in cells.runs]),
         column("experiment", [run.experiment for run in cells.runs]),
@@ -290,7 +273,7 @@ def _first_of(names: Sequence[str], separator: str) -> str:
     return separator.join([*names[:NAMED], *more])
 
 
-def _warnings(cells: Runs) -> list[Warned]:
+def _warnings(cells: Runs) -> list[Row]:
     """Return each kind of warning of a run once, with the cells that it is about and its remedy."""
     by_id = {row["cell"]: row for row in cells.rows}
     found = []
@@ -299,15 +282,8 @@ def _warnings(cells: Runs) -> list[Warned]:
         rows = rows_of(group)
         whose = [by_id[row["cell"]] for row in rows if row["cell"] in by_id]
         places = _first_of([f"{place_of(row, cells.rows)}, {row['backend']}" for row in whose], "; ")
-        found.append(
-            Warned(
-                code=str(key[0]),
-                where=": ".join(filter(None, [*map(str, key[1:]), places])),
-                seen=rows[0]["seen"],
-                more=len(rows) - 1,
-                remedy=rows[0]["remedy"],
-            )
-        )
+        where = ": ".join(filter(None, [*map(str, key[1:]), places]))
+        found.append(rows[0] | {"where": where, "more": len(rows) - 1})
     return found
 
 
@@ -320,14 +296,3 @@ def _of_workers(cells: Runs) -> dict[str, str]:
         warning: f"{counted(len(owners), 'round')}: {', '.join(distinct(owners))}"
         for warning, owners in found.items()
     }
-
-
-def _harness(own_s: float, rounds_s: float, timer: object) -> Harness:
-    known = timer if isinstance(timer, Mapping) and {"cost_s", "resolution_s"} <= timer.keys() else None
-    return Harness(
-        whole=with_unit(own_s),
-        share=f"{100 * own_s / rounds_s:.1f} %" if rounds_s else "",
-        rounds=with_unit(rounds_s),
-        timer_cost=with_unit(known["cost_s"]) if known else "",
-        timer_step=with_unit(known["resolution_s"]) if known else "",
-    )

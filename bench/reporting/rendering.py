@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from bench.reporting.markdown import Column, escape, filled, table, target
 from bench.results.files import write_whole
+from bench.units import with_unit
 from vsr_model.one_line import visible
 
 REPORT_STEM: Final = "report"
@@ -144,6 +145,8 @@ def _environment(escaped: Callable[[object], str]) -> Environment:
         "markdown_table": lambda columns: Markup(table(columns)),
         "filled": filled,
         "rows": _rows,
+        "with_unit": with_unit,
+        "percent": lambda share: f"{100 * share:.1f} %",
     }
     made.filters.update(filters)
     return made

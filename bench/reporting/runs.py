@@ -16,7 +16,7 @@ from bench.grid.baseline import Baseline
 from bench.plotting.groups import Labels, PlotGroup
 from bench.plotting.medians import relative_figure
 from bench.records import Status
-from bench.reporting.cells import Row, cell_table, distinct, rows_of
+from bench.reporting.cells import Row, cell_table, rows_of
 from bench.reporting.ladder import ladders_of
 from bench.results.identity import UNKNOWN, device_name
 from bench.results.run_folder import RunFolder
@@ -37,11 +37,14 @@ DEVICES_COLUMNS: Final = (
     "relative_speed_interval",
 )  # fmt: skip
 
-DRAWN: Final = (1e-12, 1e12)
+DRAWABLE: Final = (1e-12, 1e12)
 """Ratios outside have no point: a journal that was not measured holds them, and no axis does."""
 
 LEFT_OUT: Final = ("samples", "memory", "telemetry")
 """Tables that no page shows."""
+
+
+_PLACE: Final = ("model", "batch", "height", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +92,13 @@ class ReportedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The backend of a run that the others are compared with."""
-
-    run: str
-    backend: str
-
-    def __str__(self) -> str:
-        return f"{self.run}:{self.backend}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Runs:
     """The cells of all runs; those of several are called `<run>: <cell>`, and stand beside a reference."""
 
     runs: Sequence[ReportedRun]
     tables: Tables
     rows: Sequence[Row]  # those of bench.reporting.cells, with device, rates, and `is_baseline` of their run
-    reference: Reference | None = None  # None of one run, and where no run has a figure for its baseline
+    reference: str | None = None  # `<run>:<backend>`; None of one run, and where no baseline has a figure
 
     @property
     def are_several(self) -> bool:
@@ -130,10 +122,29 @@ def together(runs: Sequence[ReportedRun], reference: str | None = None) -> Runs:
         rows.append(row | {"device": device, "is_baseline": is_baseline} | _rates(row))
     if len(runs) == 1:
         return Runs(runs=runs, tables=tables, rows=rows)
-    chosen = _first(runs, rows) if reference is None else _named(runs, rows, reference)
-    bases = [row for row in rows if chosen == _reference(row) and _compares(row)]
+    chosen = _reference(runs, rows, reference)
+    bases = [row for row in rows if chosen == _key(row) and _compares(row)]
     beside = [row | _beside(row, chosen, bases) for row in rows]
     return Runs(runs=runs, tables=tables, rows=beside, reference=chosen)
+
+
+def _reference(runs: Sequence[ReportedRun], rows: Sequence[Row], named: str | None) -> str | None:
+    own = {run.name: f"{run.name}:{run.baseline.backend}" for run in runs}
+    if named is None:
+        having = {_key(row) for row in rows if _compares(row)}
+        return next((key for key in own.values() if key in having), None)
+    if named in own:
+        return own[named]
+    if named in map(_key, rows):
+        return named
+    raise BadInput(
+        f"--reference {named}: is none of the runs, and no backend of one; name {', '.join(own)}, or one of "
+        f"them with a backend as in {next(iter(own.values()))}"
+    )
+
+
+def _key(row: Row) -> str:
+    return f"{row['run']}:{row['backend']}"
 
 
 def _together(runs: Sequence[ReportedRun]) -> Tables:
@@ -156,21 +167,21 @@ def _named_table(run: ReportedRun, table: pd.DataFrame) -> pd.DataFrame:
 
 def relative_plots(cells: Runs) -> list[PlotGroup]:
     """Return the figures of speed over the reference, one per network, batch and size."""
-    names = {
-        "relative_speed": "value",
-        "relative_speed_low": "low",
-        "relative_speed_high": "high",
-        "relative_speed_interval": "interval",
-    }
-    kept = [*names, "cell", "run", "backend", "model", "input", "frames", "batch", "height", "width"]
-    rows = [row for row in cells.rows if row["relative_speed"] is not None and not row["is_reference"]]
-    table = pd.DataFrame(rows, columns=kept).rename(columns=names)
-    table = table.astype({"value": float, "low": float, "high": float})
-    in_range = table["value"].between(*DRAWN)
+    shown = {
+        "value": "relative_speed", "low": "relative_speed_low", "high": "relative_speed_high",
+        "interval": "relative_speed_interval", "cell": "cell", "frames": "frames", "run": "run",
+        "backend": "backend", "input": "input", **{name: name for name in _PLACE},
+    }  # fmt: skip
+    rows = [
+        {title: row[name] for title, name in shown.items()}
+        for row in cells.rows
+        if not row["is_reference"] and DRAWABLE[0] < (row["relative_speed"] or 0.0) < DRAWABLE[1]
+    ]
+    table = pd.DataFrame(rows, columns=[*shown]).astype({"value": float, "low": float, "high": float})
     runs = tuple(cells.tables.cells["run"].unique())
     groups = []
     models = cells.tables.cells["model"].nunique()
-    for place, own in table[in_range].groupby(["model", "batch", "height", "width"], sort=False):
+    for place, own in table.groupby([*_PLACE], sort=False):
         several = own.groupby(["run", "backend"])["input"].transform("nunique") > 1
         of_input = (", " + own["input"]).where(several, "")
         model, *shape = place
@@ -191,43 +202,15 @@ def devices_table(cells: Runs) -> pd.DataFrame:
     types = {"n": "Int64"} | {name: "Int64" for name in DEVICES_COLUMNS if name.endswith(whole)}
     types |= {name: "float64" for name in DEVICES_COLUMNS if name.endswith(floats)}
     runs = [run.name for run in cells.runs]
-    base = "" if cells.reference is None else f"{cells.reference.run}: "
     rows = [
-        row | {
-            "cell": row["cell"].removeprefix(f"{row['run']}: "),
-            "reference_cell": row["reference_cell"] and row["reference_cell"].removeprefix(base),
-        }
-        for row in sorted(cells.rows, key=lambda row: runs.index(row["run"]))
-    ]  # fmt: skip
+        row | {"cell": _own_name(row)} for row in sorted(cells.rows, key=lambda row: runs.index(row["run"]))
+    ]
     return pd.DataFrame(rows, columns=list(DEVICES_COLUMNS), dtype=object).astype(types)
 
 
-def _reference(row: Row) -> Reference:
-    return Reference(run=row["run"], backend=row["backend"])
-
-
-def _first(runs: Sequence[ReportedRun], rows: Sequence[Row]) -> Reference | None:
-    having = {_reference(row) for row in rows if _compares(row)}
-    own = [Reference(run=run.name, backend=run.baseline.backend) for run in runs]
-    return next((found for found in own if found in having), None)
-
-
-def _named(runs: Sequence[ReportedRun], rows: Sequence[Row], reference: str) -> Reference:
-    own = {run.name: Reference(run=run.name, backend=run.baseline.backend) for run in runs}
-    if reference in own:
-        return own[reference]
-    run, _, backend = reference.rpartition(":")
-    if run in own:
-        backends = distinct(row["backend"] for row in rows if row["run"] == run)
-        if backend in backends:
-            return Reference(run=run, backend=backend)
-        raise BadInput(
-            f"--reference {reference}: the run {run} has no backend {backend!r}; it has {', '.join(backends)}"
-        )
-    raise BadInput(
-        f"--reference {reference}: is none of the runs; name {', '.join(own)}, or one of them with a backend "
-        f"as in {next(iter(own.values()))}"
-    )
+def _own_name(row: Row) -> str:
+    """Return what the cell is called in its run."""
+    return str(row["cell"]).removeprefix(f"{row['run']}: ")
 
 
 def _compares(row: Row) -> bool:
@@ -252,11 +235,11 @@ def _rates(row: Row) -> Row:
     }
 
 
-def _beside(row: Row, reference: Reference | None, bases: Sequence[Row]) -> Row:
+def _beside(row: Row, reference: str | None, bases: Sequence[Row]) -> Row:
     """Return how many times as fast as the reference's cell of the same network and shape, or why not."""
     names = ("reference", "reference_cell", "relative_speed", "relative_speed_low", "relative_speed_high",
              "relative_speed_interval", "why_not", "is_reference")  # fmt: skip
-    found = dict.fromkeys(names) | {"is_reference": reference == _reference(row)}
+    found = dict.fromkeys(names) | {"is_reference": reference == _key(row)}
     if not _compares(row):
         return found
     place = ("batch", "height", "width", "frames")
@@ -272,7 +255,7 @@ def _beside(row: Row, reference: Reference | None, bases: Sequence[Row]) -> Row:
     base_time = _summary(base)
     speed = ratio(base_time, base_time if base is row else _summary(row))
     return found | {
-        "reference": str(reference), "reference_cell": base["cell"], "relative_speed": speed.ratio,
+        "reference": reference, "reference_cell": _own_name(base), "relative_speed": speed.ratio,
         "relative_speed_low": speed.low, "relative_speed_high": speed.high,
         "relative_speed_interval": speed.interval,
     }  # fmt: skip

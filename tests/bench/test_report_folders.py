@@ -221,7 +221,7 @@ class TestFolderOfRuns:
         assert [str(path) for path in pages.found] == [
             "from everywhere/a", "from everywhere/b", "from everywhere/deep/er/c",
         ]  # fmt: skip
-        assert pages.left_out == ()
+        assert not pages.left_out
         page = page_of(pages)
         assert page.texts["h1"] == ["Side by side: a, b, c"]
         assert "Left out" not in page.texts["h2"]
@@ -274,7 +274,11 @@ class TestReference:
         before = times_of(tmp_path)
         for runs, named, said in (
             ([one.path, two.path], "three", "--reference three: is none of the runs"),
-            ([one.path, two.path], "two:cudnn", "the run two has no backend 'cudnn'"),
+            (
+                [one.path, two.path],
+                "two:cudnn",
+                "--reference two:cudnn: is none of the runs, and no backend of one",
+            ),
             ([one.path], "one", "is for several runs side by side, and this is one"),
         ):
             with pytest.raises(BadInput, match=said):
