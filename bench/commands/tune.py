@@ -101,7 +101,7 @@ def tune(
     CONFIG gives the clips and the network; its backends are not used. First each optimisation is measured
     alone, beside the plain network. Then, from the fastest on, one field is changed at a time, until that
     brings no more than 1 % or the time is over. Every output is checked. At last the fastest is measured
-    afresh beside the plain network and the runner-up. The reported gain is of these rounds alone, since the
+    afresh beside the plain network. The reported gain is of these rounds alone, since the
     fastest of many is also the luckiest.
 
     Use the backend by its name: `vsr-bench upscale --backend tuned IN OUT`, or in a grid
@@ -112,8 +112,7 @@ def tune(
     done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and nothing was written,
     3 there is no answer, since the plain network or every other backend failed or was not measured (the
     folder has what was; no backend is written, and an earlier one stays), 70 the disk filled or the like
-    (what is done is kept; where FILE alone could not be written the answer is the folder's tuned.yaml), 130
-    interrupted.
+    (what is done is kept), 130 interrupted.
     """
     with console.report_early_interrupt("tune", resume):
         if resume is not None:
@@ -139,8 +138,6 @@ def tune(
         raise typer.Exit(exits.INTERRUPTED)
     if found.verdict is None:
         raise typer.Exit(exits.SOME_FAILED)
-    if found.unwritten:
-        raise typer.Exit(exits.FAILED)
 
 
 def _print(found: Tuned) -> None:
@@ -162,14 +159,10 @@ def _print(found: Tuned) -> None:
     if found.out_of_time:
         over = f"the time was over before the search was; tried: {counted(tried(found.stages), 'backend')}"
         lines.append(("note", over))
-    if found.unwritten:
-        lines.append(("note", found.unwritten))
-    assert found.file is not None
-    used_as = quote(found.asked.used_as(found.file))
     lines += [
-        ("backend", str(found.file)),
+        ("backend", str(found.asked.file)),
         ("table", f"{found.folder}/tune.csv, and a run for each stage"),
-        ("use", f"vsr-bench upscale --backend {used_as} INPUT OUTPUT"),
+        ("use", f"vsr-bench upscale --backend {quote(found.asked.used_as)} INPUT OUTPUT"),
     ]
     for label, text in lines:
         typer.echo(f"{label:<7} {one_line(text)}")

@@ -2,14 +2,12 @@
 
 request.json config.yaml        what was asked for; the grid as given, whose clips are tuned for
 1-alone/ 2-together-1/ ...      the stages: runs, with a report each
-confirm/                        the best beside the plain network and the runner-up, measured afresh
+confirm/                        the best beside the plain network, measured afresh
 tune.csv tuned.yaml             what was tried; the answer, which goes where it is looked up, too
-spent.json                      the seconds that it has taken so far
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +27,7 @@ from bench.process.launcher import SharedLaunchers
 from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.rendering import REPORT_STEM
-from bench.results.files import read_json, to_csv, write_whole
+from bench.results.files import to_csv, write_whole
 from bench.results.run_folder import RunFolder, check_free, free_path, is_begun
 from bench.stats.intervals import MIN_ROUNDS
 from bench.tuning.report import file_text, format_budget
@@ -42,7 +40,6 @@ from vsr_model.errors import BadInput
 STEM: Final = "tune"
 TUNED_NAME: Final = "tuned.yaml"
 TABLE_NAME: Final = "tune.csv"
-SPENT_NAME: Final = "spent.json"
 
 Say = Callable[[str], None]
 Clock = Callable[[], float]
@@ -59,8 +56,6 @@ class Tuned:
     out_of_time: bool = False  # before the search came to its own end
     verdict: Verdict | None = None  # None where it was interrupted, or has no answer
     no_answer: str = ""  # why there is none: no file is written then
-    file: Path | None = None
-    unwritten: str = ""  # why it is the one in the folder, and not the one that was asked for
 
 
 def start(
@@ -141,7 +136,8 @@ class _Tuning:
     ) -> None:
         self.folder, self.asked, self.experiment = folder, asked, experiment
         self.display, self.say, self.launch, self.clock = display, say, launch, clock
-        self.began_s = clock() - _spent_before_s(folder)
+        self.spent_before_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
+        self.began_s = clock()
         self.plain = plain(asked.device)
         self.search = Search(
             plain=self.plain,
@@ -157,17 +153,18 @@ class _Tuning:
                 confirmed = self._measured(found)
             except KeyboardInterrupt:
                 return Tuned(folder=self.folder, asked=self.asked, interrupted=True)
-            finally:
-                with suppress(OSError):
-                    self._keep_spent()
             stages = (*found, *([confirmed] if confirmed else ()))
             ended = Tuned(folder=self.folder, asked=self.asked, stages=stages, out_of_time=self.out_of_time)
             if stages:
                 write_whole(self.folder / TABLE_NAME, to_csv(table(stages)))
             if why := self._no_answer(found, confirmed):
                 return replace(ended, no_answer=why)
-            best, other = self.search.best(found), self.search.runner_up(found)
-            return self._written(replace(ended, verdict=verdict(confirmed, self.plain, best, other)))
+            ended = replace(ended, verdict=verdict(confirmed, self.plain))
+            text = self._text(ended)
+            for file in (self.folder / TUNED_NAME, self.asked.file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(file, text)
+            return ended
 
     def _no_answer(self, found: Sequence[Stage], confirmed: Stage | None) -> str:
         """Return why the search has no answer, in a sentence, or an empty text if it has one.
@@ -243,47 +240,25 @@ class _Tuning:
         return self._spent_s() + self._confirmation_s() > self.asked.within_s
 
     def _spent_s(self) -> float:
-        return self.clock() - self.began_s
-
-    def _keep_spent(self) -> None:
-        """Store the time spent for a resumed search: the rounds alone leave out the time between them."""
-        text = json.dumps({"spent_s": round(self._spent_s(), 3)})
-        write_whole(self.folder / SPENT_NAME, f"{text}\n")
+        """Return the seconds of this process, and of the rounds before it."""
+        return self.spent_before_s + self.clock() - self.began_s
 
     def _confirmation_s(self) -> float:
         """Return the expected time of the confirmation, from the plain network's rounds so far.
 
-        Three backends are confirmed, none slower than the plain network. The result is at most half of the
+        Two backends are confirmed, none slower than the plain network. The result is at most half of the
         time: with fewer rounds the interval is wider, and without a search there is nothing to confirm.
         """
         longest: dict[str, float] = {}
         for record in _records_below(self.folder):
             if record.backend == PLAIN_NAME and record.round_wall_s is not None:
                 longest[record.cell] = max(longest.get(record.cell, 0.0), record.round_wall_s)
-        return min(3 * CONFIRM_ROUNDS * sum(longest.values()), self.asked.within_s / 2)
+        return min(2 * CONFIRM_ROUNDS * sum(longest.values()), self.asked.within_s / 2)
 
-    def _written(self, ended: Tuned) -> Tuned:
-        """Write the backend's file to the folder and where it was asked for.
-
-        Where the latter fails, the folder's is the one to use, and the reason comes with it.
-        """
-        own, file = self.folder / TUNED_NAME, self.asked.file
-        write_whole(own, self._text(ended, file))
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, self._text(ended, file))
-        except OSError as error:
-            write_whole(own, self._text(ended, own))
-            return replace(ended, file=own, unwritten=f"{file} could not be written ({error.strerror})")
-        return replace(ended, file=file)
-
-    def _text(self, ended: Tuned, file: Path) -> str:
+    def _text(self, ended: Tuned) -> str:
         assert ended.verdict is not None
         first = RunFolder.open(self.folder / f"1-{ended.stages[0].name}")
-        used_as = self.asked.used_as(file)
-        return file_text(
-            self.asked, ended.verdict, ended.stages, first, used_as=used_as, when=datetime.now(UTC)
-        )
+        return file_text(self.asked, ended.verdict, ended.stages, first, when=datetime.now(UTC))
 
 
 def _experiment_of(stage: Stage, experiment: Experiment, start: Candidate, min_psnr_db: float) -> Experiment:
@@ -331,11 +306,3 @@ def _unavailable(
 
 def _records_below(folder: Path) -> list[CellRecord]:
     return [record for path in sorted(folder.glob(f"*/{JOURNAL_NAME}")) for record in read_journal(path)]
-
-
-def _spent_before_s(folder: Path) -> float:
-    """Return the seconds that a search has taken; if killed, those of its rounds."""
-    rounds_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
-    path = folder / SPENT_NAME
-    kept = read_json(path).get("spent_s") if path.is_file() else None
-    return max(rounds_s, kept) if isinstance(kept, int | float) else rounds_s

@@ -10,7 +10,6 @@ import yaml
 
 from bench.machine.environment import in_short
 from bench.results.run_folder import RunFolder
-from bench.stats.intervals import Ratio
 from bench.tuning.format import decibels, times
 from bench.tuning.request import Request
 from bench.tuning.search import Stage, standings, tried
@@ -23,7 +22,7 @@ WIDTH: Final = 118
 
 
 def file_text(
-    asked: Request, verdict: Verdict, stages: Sequence[Stage], run: RunFolder, *, used_as: str, when: datetime
+    asked: Request, verdict: Verdict, stages: Sequence[Stage], run: RunFolder, *, when: datetime
 ) -> str:
     """Return the YAML file of the backend, with the measurements as comments, ending in a newline.
 
@@ -45,40 +44,32 @@ def file_text(
         f"within {format_budget(asked.within_s)}",
         f"Tried: {counted(tried(stages), 'backend')}; what was measured is in {run.path.parent.name}",
         *(f"  {stage:<12} {name:<44} {result}" for stage, name, result in standings(stages)),
-        f"Use: vsr-bench upscale --backend {quote(used_as)} INPUT OUTPUT",
-        f"  or {_in_a_grid(asked.name, used_as)}",
+        f"Use: vsr-bench upscale --backend {quote(asked.used_as)} INPUT OUTPUT",
+        f"  or {_in_a_grid(asked.name, asked.used_as)}",
     ]
     return "".join(f"# {one_line(line)}".rstrip() + "\n" for line in comments) + body
 
 
 def format_verdict(verdict: Verdict) -> str:
-    """Format the gain that the confirmation shows."""
-    if verdict.gain is None:
+    """Format the gain that the confirmation shows, with its interval and that one's kind."""
+    gain = verdict.gain
+    if gain is None:
         return "the plain network"
-    return (
-        f"{_with_kind(verdict.gain, 'as fast as the plain network')}, confirmed in "
-        f"{counted(verdict.gain.rounds, 'round')} of its own"
-    )
+    rounds = counted(gain.rounds, "round")
+    kind = ", Student's" if gain.assumed else ""
+    between = f"{times(gain.low)} to {times(gain.high)}{kind}" if gain.low and gain.high else "no interval"
+    return f"{times(gain.ratio)} as fast as the plain network ({between}), confirmed in {rounds} of its own"
 
 
 def details(verdict: Verdict, min_psnr_db: float) -> Iterator[tuple[str, str]]:
-    """Yield the error, the gain by clip and over the runner-up, and what casts doubt on them, by a label."""
+    """Yield the error, the gain by clip, and what casts doubt on them, each with a label."""
     if verdict.psnr_db is not None:
         asked = f"{min_psnr_db:g} dB were asked for"
         yield "output", f"{decibels(verdict.psnr_db)} against the CPU float32 result; {asked}"
     if len(verdict.by_clip) > 1:
         yield "by clip", ", ".join(f"{clip} {times(ratio)}" for clip, ratio in verdict.by_clip.items())
-    if verdict.over_runner_up is not None:
-        yield "beside the runner-up", _with_kind(verdict.over_runner_up, "as fast")
-    yield from (("note", text) for text in verdict.notes)
-
-
-def _with_kind(found: Ratio, what: str) -> str:
-    """Format a ratio with its interval in brackets, and that one's kind."""
-    if found.low is None or found.high is None:
-        return f"{times(found.ratio)} {what} (no interval: {counted(found.rounds, 'round')})"
-    kind = ", Student's" if found.assumed else ""
-    return f"{times(found.ratio)} {what} ({times(found.low)} to {times(found.high)}{kind})"
+    if verdict.note:
+        yield "note", verdict.note
 
 
 def _in_a_grid(name: str, used_as: str) -> str:

@@ -46,11 +46,11 @@ class Request(BaseModel):
     def file(self) -> Path:
         return user_folder() / f"{self.name}.yaml" if self.output is None else Path(self.output)
 
-    def used_as(self, file: Path) -> str:
-        """Return what a command line names the file's backend by: its name where that leads to the file."""
-        leads_to = find(self.name)
-        by_name = file == self.file and self.output is None and leads_to in (None, file)
-        return self.name if by_name else str(file)
+    @property
+    def used_as(self) -> str:
+        """What a command line names the backend by: its name where that leads to the file."""
+        by_name = self.output is None and find(self.name) in (None, self.file)
+        return self.name if by_name else str(self.file)
 
 
 def request(

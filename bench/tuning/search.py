@@ -205,18 +205,9 @@ class Search:
                 return fastest if (stage.speedup(fastest) or 1.0) > 1 else self.plain
         return self.plain
 
-    def runner_up(self, done: Sequence[Stage]) -> Candidate | None:
-        """Return the fastest but the best, by its latest answer; None where no other is faster than plain."""
-        latest = {one: stage.speedup(one) or 0.0 for stage in done for one in stage.ranked()}
-        latest.pop(self.best(done), None)
-        fastest = max(latest, key=lambda one: latest[one], default=self.plain)
-        return fastest if latest.get(fastest, 0.0) > 1 else None
-
     def confirmation(self, done: Sequence[Stage]) -> Stage:
-        """Return the last stage: a fresh measurement of the best, the plain network and the runner-up."""
-        both = (self.best(done), self.runner_up(done))
-        wanted = tuple(one for one in both if one is not None and not one.is_plain)
-        return Stage(name=CONFIRM, candidates=wanted, rounds=CONFIRM_ROUNDS)
+        """Return the last stage: a fresh measurement of the best and the plain network."""
+        return Stage(name=CONFIRM, candidates=(self.best(done),), rounds=CONFIRM_ROUNDS)
 
     def _has_improved(self, done: Sequence[Stage]) -> bool:
         """Return whether the last stage's best is clearly faster than its starting point."""

@@ -3,7 +3,6 @@
 What moves clips (`transfer`) is not among them: the search is for the call with its clip on the device.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,7 +11,6 @@ from bench.grid.backend import Backend
 from bench.grid.rules import impossible
 
 PLAIN_NAME: Final = "plain"
-MAX_NAME: Final = 64
 
 PRECISION_REACHES_DB: Final = {"tf32": 90.0, "float16": 90.0, "bfloat16": 75.0}
 """An upper bound on the PSNR of a precision's outputs: about 70 to 76 dB are seen of the first two, and 50
@@ -42,13 +40,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The settings, as in `im2col-channels_last`; cut off, with a digest, where that is too long."""
-        if self.is_plain:
-            return PLAIN_NAME
-        text = "-".join(_named(field, value) for field, value in self.fields)
-        if len(text) <= MAX_NAME:
-            return text
-        return f"{text[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        """The settings, as in `im2col-channels_last`."""
+        return "-".join(_named(field, value) for field, value in self.fields) or PLAIN_NAME
 
     def with_value(self, field: str, value: Any) -> "Candidate":
         """Return the candidate with the field set, or at its default for None.
@@ -149,6 +142,6 @@ _CUDA: Final[Axes] = {
 
 
 def _named(field: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return field if value else f"no_{field}"
-    return f"{value}-{field}" if isinstance(value, int) else _SHORT.get(value, str(value))
+    if value is True:
+        return field
+    return f"{value}-{field}" if isinstance(value, int) else _SHORT.get(value, value)

@@ -17,6 +17,7 @@ from PIL import Image
 from bench.commands import exits, progress
 from bench.commands import tune as cli_tune
 from bench.commands import tune_search as tune_run
+from bench.errors import RunStoppedError
 from bench.grid import config
 from bench.grid.backend_file import read_backends, user_folder
 from bench.process.launcher import SharedLaunchers
@@ -137,22 +138,19 @@ def with_clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
 
 
 @pytest.mark.usefixtures("_warm")
-@pytest.mark.parametrize(("step_s", "measured"), [(40.0, 1), (100.0, 0)])  # the plain network once, or not
 def test_where_nothing_was_tried_an_earlier_backend_stays(
     tiny: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    step_s: float,
-    measured: int,
 ) -> None:
     Path("mine.yaml").write_text(MINE)
-    with_clock(monkeypatch, step_s)
+    with_clock(monkeypatch, 40.0)
     where = ("--folder", "out", "--output", "mine.yaml")
     assert ask(tiny, *FEW, "--within", "60s", *where) == exits.SOME_FAILED
     told = capsys.readouterr().out
     assert "no backend is written: the time, 1 min, was over before any backend was measured" in told
     assert "faster than the plain network" not in told
-    assert records_of(Path("out")) == measured
+    assert records_of(Path("out")) == 1  # the plain network, once
     assert Path("mine.yaml").read_text() == MINE
     assert not Path("out/tuned.yaml").exists()
     assert ask("--resume", "out") == exits.SOME_FAILED
@@ -161,7 +159,7 @@ def test_where_nothing_was_tried_an_earlier_backend_stays(
 
 @pytest.mark.usefixtures("_warm")
 def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
     def fails(path: Path, text: str) -> None:
@@ -170,13 +168,8 @@ def test_a_destination_that_fails_at_the_end_leaves_the_answer_in_the_folder(
         write_whole(path, text)
 
     monkeypatch.setattr(tune_run, "write_whole", fails)
-    assert ask(tiny, *FEW, "--folder", "out", "--output", "mine.yaml") == exits.FAILED
-    told = capsys.readouterr().out
-    assert "note    mine.yaml could not be written (Read-only file system)" in told
-    assert "backend out/tuned.yaml" in told
-    assert "use     vsr-bench upscale --backend out/tuned.yaml INPUT OUTPUT" in told
-    assert "as fast as the plain network" in told or "the plain network" in told
-    assert "# Use: vsr-bench upscale --backend out/tuned.yaml INPUT" in Path("out/tuned.yaml").read_text()
+    with pytest.raises(RunStoppedError, match="Read-only file system; what is done is kept"):
+        ask(tiny, *FEW, "--folder", "out", "--output", "mine.yaml")
     assert config.backend_of("out/tuned.yaml").name == "tuned"
 
 
