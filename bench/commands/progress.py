@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from statistics import median
 from time import monotonic
-from types import TracebackType
-from typing import Any, Final, Self, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,9 +18,9 @@ from bench.grid.estimate import expected_calls
 from bench.grid.plan import Job
 from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
-from bench.records import CellRecord, Pass, Phase, Status
-from bench.stats.intervals import summarise
-from bench.units import time_left
+from bench.records import CellRecord, Pass, Status
+from bench.results.samples import samples_of
+from bench.units import time_left, with_unit
 from vsr_model.one_line import visible
 
 BETWEEN_LINES_S: Final = 30.0
@@ -66,12 +66,13 @@ class _Patient:
 
 
 class Display:
-    """Observer of the runner that counts the work and shows it. A context manager."""
+    """Observer of the runner that counts the work and shows it."""
 
     def __init__(self, jobs: Sequence[Job], measure: Measure, console: Console) -> None:
         self._console = console
-        self._weights = {_key(job): _weight(job, measure) for job in jobs}
-        self._left = sum(self._weights[_key(job)] for job in jobs)  # several sides have the same jobs
+        self._measure = measure
+        self._left = sum(_weight(job, measure) for job in jobs)
+        self._total = self._left or 1.0
         self._all = len(jobs)
         self._ended = 0
         self._worked = 0.0  # weight of what has run, and the time that it took
@@ -79,32 +80,18 @@ class Display:
         self._began = 0.0
         self._side = ""  # whose job it is, and a blank, where there are several
         self._skipped: dict[str, list[str]] = {}  # cells to report, by reason
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.completed:.0f}%"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=console,
-                transient=True,
-                auto_refresh=False,  # a thread that draws would do so beside what is measured
-            )
-            self._task = self._bar.add_task("starting", total=100, left="")
-        self._total = self._left or 1.0
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._print_skipped()
-        if self._bar is not None:
-            self._bar.stop()
+        self.bar = Progress(
+            TextColumn("{task.completed:.0f}%"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            auto_refresh=False,  # a thread that draws would do so beside what is measured
+            disable=not console.is_terminal,
+        )
+        self._task = self.bar.add_task("starting", total=100, left="")
 
     def of_side(self, name: str) -> "Display":
         """Return this display, which from here on reports this side's jobs."""
@@ -112,7 +99,7 @@ class Display:
         return self
 
     def job_started(self, job: Job) -> None:
-        self._print_skipped()
+        self.print_skipped()
         self._began = monotonic()
         self._show(job, "starting", 0.0)
 
@@ -121,22 +108,20 @@ class Display:
 
     def job_ended(self, job: Job, record: CellRecord) -> None:
         self._ended += 1
-        weight = self._weights[_key(job)]
+        weight = _weight(job, self._measure)
         self._left -= weight
         if record.status is Status.SKIPPED:
             self._skipped.setdefault(record.reason, []).append(f"{self._side}{record.cell}")
             return
         self._worked += weight
         self._worked_s += monotonic() - self._began
-        left = time_left(self._seconds_left(self._left)) if self._ended < self._all else ""
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
-        line = f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}"
-        self._print(f"{line}  {left}".rstrip() if self._bar is None else line)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=100 * (1 - self._left / self._total), refresh=True)
+        left = "" if self._ended == self._all or not self.bar.disable else self._time_left(self._left)
+        self._print(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}  {left}".rstrip())
+        self.bar.update(self._task, completed=self._percent(self._left), refresh=True)
 
-    def _print_skipped(self) -> None:
+    def print_skipped(self) -> None:
         """Print once per reason how many cells were skipped since the last time."""
         for reason, cells in self._skipped.items():
             different = list(dict.fromkeys(cells))
@@ -145,28 +130,34 @@ class Display:
         self._skipped.clear()
 
     def _print(self, line: str) -> None:
-        console = self._console if self._bar is None else self._bar.console
-        console.print(escape(visible(line)), highlight=False, soft_wrap=True)
+        self._console.print(escape(visible(line)), highlight=False, soft_wrap=True)
 
     def _show(self, job: Job, doing: str, share: float) -> None:
-        if self._bar is None:
-            return
-        left = self._left - self._weights[_key(job)] * share
-        self._bar.update(
+        left = self._left - _weight(job, self._measure) * share
+        self.bar.update(
             self._task,
             description=escape(f"{self._side}{job.cell.id}: {doing}"),
-            completed=100 * (1 - left / self._total),
-            left=time_left(self._seconds_left(left)),
+            completed=self._percent(left),
+            left=self._time_left(left),
             refresh=True,
         )
 
-    def _seconds_left(self, weight: float) -> float | None:
-        return weight * self._worked_s / self._worked if self._worked else None
+    def _percent(self, left: float) -> float:
+        return 100 * (1 - left / self._total)
+
+    def _time_left(self, weight: float) -> str:
+        return time_left(weight * self._worked_s / self._worked if self._worked else None)
 
 
-def shown(jobs: Sequence[Job], measure: Measure) -> Display:
-    """Return a display of the progress of the jobs on standard error."""
-    return Display(jobs, measure, ProgressConsole())
+@contextmanager
+def shown(jobs: Sequence[Job], measure: Measure, console: Console | None = None) -> Iterator[Display]:
+    """Show the progress of the jobs on standard error, or on the `console`."""
+    display = Display(jobs, measure, console or ProgressConsole())
+    with display.bar:
+        try:
+            yield display
+        finally:
+            display.print_skipped()
 
 
 @contextmanager
@@ -202,22 +193,9 @@ def _weight(job: Job, measure: Measure) -> float:
     return pixels * expected_calls(measure, cell.backend).total * slowness
 
 
-def _key(job: Job) -> tuple[str, int]:
-    return job.cell.id, job.round
-
-
 def _result(record: CellRecord) -> str:
-    steady = [
-        sample
-        for sample in record.samples
-        if sample.pass_ is Pass.END_TO_END and sample.phase is Phase.STEADY and sample.stage == FORWARD
-    ]
     reason = f": {record.reason}" if record.reason else ""
-    if not steady:
+    seconds = samples_of(record, Pass.END_TO_END, FORWARD, "wall_s")
+    if not seconds:
         return f"{record.status}{reason}"
-    summary = summarise([[sample.wall_s for sample in steady]])
-    return f"{record.status}  {steady[0].stage} {_seconds(summary.median)} (median of {summary.n}){reason}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+    return f"{record.status}  {FORWARD} {with_unit(median(seconds))} (median of {len(seconds)}){reason}"

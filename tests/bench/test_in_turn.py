@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.commands import in_turn
 from bench.commands.in_turn import OUTPUTS_NAME, ReadySide, Side
-from bench.commands.progress import Display
+from bench.commands.progress import shown
 from bench.errors import RunStoppedError
 from bench.grid import plan
 from bench.grid.config import Experiment
@@ -237,7 +237,7 @@ def test_progress_says_which_side_and_a_reason_of_skipped_cells_once():
     one = experiment(**TWO_CELLS)
     jobs = jobs_of(one)
     said = StringIO()
-    with Display(jobs, one.measure, Console(file=said, width=200)) as display:
+    with shown(jobs, one.measure, Console(file=said, width=200)) as display:
         told = display.of_side("base")
         told.job_started(jobs[0])
         told.job_ended(jobs[0], blank_record(jobs[0], Status.ERROR, "[/red] as it is"))

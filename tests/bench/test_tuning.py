@@ -162,7 +162,8 @@ UNSURE = "its interval holds 1: the gain is not sure; search for longer, or on a
         (rounds(0.5)[:2], 2.0,
          "2 rounds are too few for an interval: the gain is not sure; search for longer"),
         (rounds(0.5)[:3], 2.0,
-         "its interval is Student's, of 3 rounds, and takes their logarithms for normal; 6 rounds have one without that assumption: search for longer"),
+         "its interval is Student's, of 3 rounds, and takes their logarithms for normal; "
+         "6 rounds have one without that assumption: search for longer"),
         ([0.5, 2.0, 0.9, 1.1], 1.0, f"{UNSURE} (the interval is Student's, of 4 rounds)"),
     ],
 )  # fmt: skip
