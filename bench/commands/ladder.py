@@ -52,14 +52,15 @@ def ladder(
         "ladder", source or preset, variants, assignments, filters, output, resume, check=_check_ladder
     )
     out = console.output()
-    found = ladders_of(RunFolder.open(outcome.folder))
-    for one in found:
+    folder = RunFolder.open(outcome.folder)
+    found = ladders_of(folder, folder.tables())
+    for clip, steps in found.items():
         out.print()
         if len(found) > 1:
-            out.print(Text(visible(" ".join(one.clip_id)), style="bold"))
-        out.print(console.table_of(step_columns(one)))
-        out.print(Text(visible(in_a_sentence(one)).strip()), soft_wrap=True)
-        for doubt in doubts(one):
+            out.print(Text(visible(clip.replace("/", " ")), style="bold"))
+        out.print(console.table_of(step_columns(steps)))
+        out.print(Text(visible(in_a_sentence(steps)).strip()), soft_wrap=True)
+        for doubt in doubts(steps):
             out.print(Text(f"note    {visible(doubt)}"), soft_wrap=True)
     print_outcome(outcome, "ladder")
     raise typer.Exit(status_of(outcome))

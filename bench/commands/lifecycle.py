@@ -306,7 +306,7 @@ def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
     plots = write_plots(
         tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
     )
-    write_ladder(folder)
+    write_ladder(folder, tables)
     notes = tuned_notes(folder.experiment.backends, folder.environment)
     rounds: dict[str, list[CellRecord]] = {}
     for record in folder.records():

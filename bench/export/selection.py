@@ -12,7 +12,7 @@ from bench.grid.spans import SPANS
 from bench.records import Phase, Status
 from bench.results.identity import cuda_devices
 from bench.results.run_folder import RunFolder
-from bench.results.tables import Tables
+from bench.results.tables import Tables, rows_of
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
@@ -143,14 +143,6 @@ def export_of(folder: RunFolder, tables: Tables, stages: Collection[str] = ()) -
         benchmarks=tuple(one for one in found if min(one.pooled_s) >= LEAST_S),
         notes=tuple(notes),
     )
-
-
-def rows_of(table: pd.DataFrame) -> list[Row]:
-    """Return the rows of a table, None where a value is missing."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
 
 
 def moment(text: str | None) -> datetime | None:

@@ -1,8 +1,7 @@
 """The figure `ladder`: a bar per step, the time left stacked by stage, its gain and error beside."""
 
-import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pandas as pd
@@ -16,10 +15,10 @@ from bench.plotting.groups import Labels
 from bench.plotting.sheet import Looks, backend_rows, frames_of, sheet, stacked, stage_handles
 from bench.plotting.style import GREY, plain, stage_looks, style
 from bench.records import Status
+from bench.results.tables import LIST_SEPARATOR, Row
 from bench.stats.intervals import IntervalKind
 from bench.tuning.format import decibels, times
-from bench.tuning.ladder import Verdict
-from bench.tuning.ladder_table import SEPARATOR, STAGE_COLUMN
+from bench.tuning.ladder import Steps, Verdict, ladders, stage_columns
 from bench.units import Unit, significant, unit_for
 
 BARS: Final = 0.41
@@ -33,9 +32,6 @@ _REASON_CHARACTERS: Final = 72
 _SAVED: Final[dict[str, Any]] = {"facecolor": "none", "edgecolor": "#999999", "hatch": "....", "linewidth": 0}
 _NO_STAGES: Final[dict[str, Any]] = {"color": "#9FB4C7"}
 
-Row = Mapping[str, Any]
-"""A row of ladder.csv; what is missing is None. `stages` has the seconds of each stage."""
-
 
 def ladder_figure(table: pd.DataFrame) -> Figure:
     """Draw one clip's rows of ladder.csv, whose columns have the stages of the whole run.
@@ -44,13 +40,8 @@ def ladder_figure(table: pd.DataFrame) -> Figure:
     without probes. Between it and the mark of the step that it is compared with lies what the step saved.
     Steps without a time are there, with the reason in words.
     """
-    pattern = STAGE_COLUMN.replace("<stage>", "(.+)")
-    columns = {found[1]: found[0] for name in table if (found := re.fullmatch(pattern, str(name)))}
-    rows: list[Row] = [
-        {str(name): value for name, value in row.items()}
-        | {"stages": {stage: row[name] for stage, name in columns.items() if row[name] is not None}}
-        for row in table.astype(object).where(table.notna(), None).to_dict("records")
-    ]
+    columns = stage_columns(table)
+    (rows,) = ladders(table).values()
     timed = [row for row in rows if row["median_s"] is not None]
     looks = {
         stage: look
@@ -70,7 +61,7 @@ def ladder_figure(table: pd.DataFrame) -> Figure:
         return figure
 
 
-def _legend(timed: Sequence[Row]) -> Iterator[tuple[Artist, str]]:
+def _legend(timed: Steps) -> Iterator[tuple[Artist, str]]:
     if any(not row["stages"] for row in timed):
         yield Patch(**_NO_STAGES), "stages not measured"
     if timed:
@@ -79,7 +70,7 @@ def _legend(timed: Sequence[Row]) -> Iterator[tuple[Artist, str]]:
         yield Patch(**_SAVED), "saved by the step"
 
 
-def _notes(timed: Sequence[Row]) -> Iterator[str]:
+def _notes(timed: Steps) -> Iterator[str]:
     if any(row["stages"] for row in timed):
         yield "Stages are of a pass of their own, whose probes take time; the line is the call without them."
     if overlapping := [row["backend"] for row in timed if row["stages_overlap"]]:
@@ -93,7 +84,7 @@ def _notes(timed: Sequence[Row]) -> Iterator[str]:
         yield "In brackets 95 % intervals between processes."
 
 
-def _steps(axes: Axes, rows: Sequence[Row], looks: Looks) -> None:
+def _steps(axes: Axes, rows: Steps, looks: Looks) -> None:
     medians = {row["backend"]: row["median_s"] for row in rows if row["median_s"] is not None}
     spans = [max(row["median_s"], sum(row["stages"].values())) for row in rows if row["median_s"] is not None]
     longest = max((span for span in spans if span > 0), default=1.0)
@@ -161,7 +152,7 @@ def _beside(axes: Axes, place: int, row: Row, unit: Unit) -> None:
 
 
 def _label(row: Row) -> str:
-    adds = ", ".join(row["adds"].split(SEPARATOR))
+    adds = ", ".join(row["adds"].split(LIST_SEPARATOR))
     return plain(f"+ {adds}" if adds else row["backend"])
 
 

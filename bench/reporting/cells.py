@@ -82,18 +82,6 @@ def cell_table(tables: Tables) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def rows_of(table: pd.DataFrame) -> list[Row]:
-    """Return the table's rows by column name; what is missing is None."""
-    return [
-        {str(name): None if _is_missing(value) else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124
-
-
 def measured(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that have a time."""
     return [row for row in rows if row["median_s"] is not None]

@@ -10,14 +10,15 @@ from typing import Final
 
 from bench.plotting.ladder import ladder_figure
 from bench.plotting.plots import FORMATS, save
+from bench.records import Status
 from bench.reporting.cells import column, right
 from bench.reporting.markdown import Column
 from bench.results.files import to_csv, write_whole
 from bench.results.run_folder import RunFolder
+from bench.results.tables import LIST_SEPARATOR, Row, Tables
 from bench.stats.intervals import IntervalKind
 from bench.tuning.format import decibels, times, with_interval
-from bench.tuning.ladder import Ladder, Step, Verdict, ladders
-from bench.tuning.ladder_table import ladder_table
+from bench.tuning.ladder import Steps, Verdict, ladder_table, ladders
 from bench.units import with_unit
 
 TABLE_NAME: Final = "ladder.csv"
@@ -34,86 +35,83 @@ class LadderPart:
     doubts: Sequence[str]
 
 
-def ladders_of(folder: RunFolder) -> list[Ladder]:
-    """Return the ladders of a run, one per clip; none of a run whose backends are no rungs."""
-    return ladders(folder.cells(), folder.records()) if folder.experiment.ladder else []
+def ladders_of(folder: RunFolder, tables: Tables) -> dict[str, Steps]:
+    """Return the steps of each clip of a run whose backends are a ladder; otherwise none."""
+    return ladders(ladder_table(folder.cells(), tables)) if folder.experiment.ladder else {}
 
 
-def write_ladder(folder: RunFolder) -> None:
+def write_ladder(folder: RunFolder, tables: Tables) -> None:
     """Write ladder.csv and plots/ladder*.png and .svg, where the run is one. Raises OSError."""
-    found = ladders_of(folder)
-    if not found:
+    if not folder.experiment.ladder:
         (folder.path / TABLE_NAME).unlink(missing_ok=True)
         return
-    table = ladder_table(found)
+    table = ladder_table(folder.cells(), tables)
     write_whole(folder.path / TABLE_NAME, to_csv(table))
-    for ladder, paths in zip(found, _figures(folder, found), strict=True):
-        own = table["cell"].isin([step.cell.id for step in ladder.steps])
-        save(ladder_figure(table[own]), paths)
+    clips = table["cell"].str.rpartition("/")[0]
+    networks = table["model"].nunique()
+    for clip, own in table.groupby(clips, sort=False):
+        place = str(clip).split("/")[networks == 1 :]
+        name = "ladder" if len(own) == len(table) else f"ladder-{'-'.join(place)}"
+        save(ladder_figure(own), [folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS])
 
 
 def ladder_images(folder: RunFolder) -> list[Path]:
     """Return the .png files of a run's ladders that are there."""
-    return [path for path, *_ in _figures(folder, ladders_of(folder)) if path.is_file()]
+    return sorted((folder.path / "plots").glob("ladder*.png")) if folder.experiment.ladder else []
 
 
-def _figures(folder: RunFolder, found: Sequence[Ladder]) -> list[list[Path]]:
-    """Return the files of each ladder's figure."""
-    networks = len({ladder.clip_id[0] for ladder in found})
-    clips = [ladder.clip_id if networks > 1 else ladder.clip_id[1:] for ladder in found]
-    names = ["ladder" if len(found) == 1 else f"ladder-{'-'.join(clip)}" for clip in clips]
-    return [[folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS] for name in names]
-
-
-def ladder_part(ladder: Ladder, clip: str) -> LadderPart:
+def ladder_part(clip: str, steps: Steps) -> LadderPart:
     """Return what the page shows of a ladder, whose clip is called so."""
     return LadderPart(
         clip=clip,
-        sentence=in_a_sentence(ladder),
-        steps=step_columns(ladder),
-        stages=_stages(ladder),
-        doubts=doubts(ladder),
+        sentence=in_a_sentence(steps),
+        steps=step_columns(steps),
+        stages=_stages(steps),
+        doubts=doubts(steps),
     )
 
 
-def in_a_sentence(ladder: Ladder) -> str:
+def in_a_sentence(steps: Steps) -> str:
     """From where to where the ladder leads, and what paid.
 
     Its end is the last rung whose answer is right, which is settled before anything is timed: the fastest is
     chosen by the very rounds that give its figure, and so is the luckiest, too.
     """
-    first, last, best = ladder.steps[0], ladder.last, ladder.best
-    if last is None or last.time is None:
+    first = steps[0]
+    right = [step for step in steps if step["status"] == Status.OK and step["median_s"] is not None]
+    if not right:
         return "No step was measured with the right answer."
+    last, best = right[-1], min(right, key=lambda step: step["median_s"])
+    end = with_unit(last["median_s"])
     fastest = ""
-    if best is not None and best.time is not None and best is not last:
-        fastest = f" Fastest of these rounds: {best.backend}, {with_unit(best.time.median)}."
-    if first.time is None or last.speedup is None:
-        to = f"The last step with the right answer is {last.backend}, {with_unit(last.time.median)}"
+    if best is not last:
+        fastest = f" Fastest of these rounds: {best['backend']}, {with_unit(best['median_s'])}."
+    if last["speedup"] is None:
+        to = f"The last step with the right answer is {last['backend']}, {end}"
         return f"{to}; the first rung has no time.{fastest}"
     if last is first:
-        return f"No step after the first, {first.backend}, was measured with the right answer."
+        return f"No step after the first, {first['backend']}, was measured with the right answer."
+    low, high = last["speedup_low"], last["speedup_high"]
     doubt = ""
-    if last.speedup.low is not None and last.speedup.low <= 1 <= (last.speedup.high or 1):
+    if low is not None and low <= 1 <= high:
         doubt = " The interval of that holds 1: more rounds, or a quieter machine, would tell."
-    paid = [", ".join(step.adds) for step in ladder.steps if step.verdict is Verdict.PAYS]
+    paid = [_adds(step) for step in steps if step["verdict"] == Verdict.PAYS]
     return (
-        f"From {with_unit(first.time.median)} ({first.backend}) to {with_unit(last.time.median)} "
-        f"({last.backend}, the last step with the right answer): {with_interval(last.speedup)} as fast."
-        f"{doubt}{fastest} "
+        f"From {with_unit(first['median_s'])} ({first['backend']}) to {end} ({last['backend']}, the last "
+        f"step with the right answer): {with_interval(last['speedup'], low, high)} as fast.{doubt}{fastest} "
         + (f"What paid in its place: {'; '.join(paid)}." if paid else "No single step is sure to pay.")
     )
 
 
-def doubts(ladder: Ladder) -> list[str]:
+def doubts(steps: Steps) -> list[str]:
     """Return what keeps the figures from saying what they seem to, a sentence each."""
     found = []
-    if overlapping := [step.backend for step in ladder.steps if step.stages_overlap]:
+    if overlapping := [step["backend"] for step in steps if step["stages_overlap"]]:
         found.append(
             f"Stages of {', '.join(overlapping)} overlap: they add up to more than the forward that they are "
             "of."
         )
-    kinds = {step.interval for step in ladder.steps if step.gain is not None}
+    kinds = {step["gain_interval"] for step in steps}
     if IntervalKind.WITHIN_PROCESS in kinds:
         found.append(
             "Intervals are within single processes, and too narrow for a claim about the next one: give "
@@ -127,44 +125,53 @@ def doubts(ladder: Ladder) -> list[str]:
     return found
 
 
-def step_columns(ladder: Ladder) -> list[Column]:
+def step_columns(steps: Steps) -> list[Column]:
     """Return the table of the steps."""
-    steps = ladder.steps
-    gains = [step.gain if step.verdict is not Verdict.START else None for step in steps]
-    errors = [step.max_abs_error for step in steps]
+    times_s = [step["median_s"] for step in steps]
+    speedups = [step["speedup"] for step in steps]
+    errors = [step["output_max_abs_error"] for step in steps]
     return [
-        right("step", [step.number for step in steps]),
-        column("backend", [step.backend for step in steps]),
-        column("adds", [", ".join(step.adds) for step in steps]),
-        right("time", [step.time and with_unit(step.time.median) for step in steps]),
-        right("this step", [gain and with_interval(gain) for gain in gains]),
-        right("in all", [step.speedup and times(step.speedup.ratio) for step in steps]),
-        right("output", [decibels(step.psnr_db) for step in steps]),
+        right("step", [step["step"] for step in steps]),
+        column("backend", [step["backend"] for step in steps]),
+        column("adds", map(_adds, steps)),
+        right("time", [None if time_s is None else with_unit(time_s) for time_s in times_s]),
+        right("this step", map(_gain, steps)),
+        right("in all", [None if speedup is None else times(speedup) for speedup in speedups]),
+        right("output", [decibels(step["output_psnr_db"]) for step in steps]),
         right("max error", [None if error is None else f"{error:.1e}" for error in errors]),
         column("in place", map(_in_place, steps)),
     ]
 
 
-def _in_place(step: Step) -> str:
-    explained = step.verdict in (Verdict.SKIPPED, Verdict.FAILED, Verdict.INACCURATE, Verdict.UNCLEAR)
-    what = str(step.status) if step.verdict is Verdict.FAILED else str(step.verdict)
-    return f"{what}: {step.reason}" if explained and step.reason else what
+def _adds(step: Row) -> str:
+    return ", ".join(step["adds"].split(LIST_SEPARATOR))
 
 
-def _stages(ladder: Ladder) -> list[Column]:
+def _gain(step: Row) -> str:
+    gain = step["gain"]
+    return "" if gain is None else with_interval(gain, step["gain_low"], step["gain_high"])
+
+
+def _in_place(step: Row) -> str:
+    explained = step["verdict"] in (Verdict.SKIPPED, Verdict.FAILED, Verdict.INACCURATE, Verdict.UNCLEAR)
+    what = str(step["status"] if step["verdict"] == Verdict.FAILED else step["verdict"])
+    return f"{what}: {step['reason']}" if explained and step["reason"] else what
+
+
+def _stages(steps: Steps) -> list[Column]:
     """Return seconds by stage, with the share of its time before that each step left of a stage."""
-    steps = [step for step in ladder.steps if step.stages_s]
-    by_name = {step.backend: step for step in steps}
+    timed = {step["backend"]: step for step in steps if step["stages"]}
+    stages = dict.fromkeys(stage for step in timed.values() for stage in step["stages"])
     columns = [
-        right(stage, [_stage(step, by_name.get(step.compared_with or ""), stage) for step in steps])
-        for stage in ladder.stages
+        right(stage, [_stage(step, timed.get(step["compared_with"]), stage) for step in timed.values()])
+        for stage in stages
     ]
-    return [column("backend", [step.backend for step in steps]), *columns] if steps else []
+    return [column("backend", list(timed)), *columns] if timed else []
 
 
-def _stage(step: Step, before: Step | None, stage: str) -> str:
-    seconds = step.stages_s.get(stage)
+def _stage(step: Row, before: Row | None, stage: str) -> str:
+    seconds = step["stages"].get(stage)
     if seconds is None:
         return ""
-    was = None if before is None else before.stages_s.get(stage)
+    was = None if before is None else before["stages"].get(stage)
     return with_unit(seconds) + (f" ({times(was / seconds)})" if was and seconds > 0 else "")

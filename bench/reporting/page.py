@@ -13,7 +13,7 @@ from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting import rendering, sections
-from bench.reporting.cells import PLACE, Row, column, distinct, owner, place_of, right, rows_of
+from bench.reporting.cells import PLACE, Row, column, distinct, owner, place_of, right
 from bench.reporting.ladder import LadderPart, ladder_part
 from bench.reporting.markdown import Column
 from bench.reporting.rendering import File, Pages
@@ -21,7 +21,7 @@ from bench.reporting.roofline import Roofline, ceilings, roofline
 from bench.reporting.runs import DEVICES_NAME, ReportedRun, Runs, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts, flat
-from bench.results.tables import MEASURED, WARNINGS_SEPARATOR
+from bench.results.tables import MEASURED, WARNINGS_SEPARATOR, rows_of
 from bench.units import counted
 
 Columns = Sequence[Column]
@@ -95,9 +95,9 @@ def view_of(cells: Runs, *, folder: Path, plots: Sequence[Path] = (), left_out: 
     """
     runs, tables, rows, several = cells.runs, cells.tables, cells.rows, cells.are_several
     ladders = [
-        ladder_part(ladder, " ".join([f"{run.name}:"] * several + [*ladder.clip_id]))
+        ladder_part(" ".join([f"{run.name}:"] * several + clip.split("/")), steps)
         for run in runs
-        for ladder in run.ladders
+        for clip, steps in run.ladders.items()
     ]
     limits = roofline(tables, rows)
     machine, drift = ceilings(tables)

@@ -18,10 +18,9 @@ from bench.reporting.cells import (
     owner,
     percent,
     right,
-    rows_of,
 )
 from bench.reporting.markdown import Column
-from bench.results.tables import Tables
+from bench.results.tables import Tables, rows_of
 from bench.stats.intervals import IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, with_unit
 from vsr_model.stages import PROPAGATION, UPSAMPLING

@@ -16,13 +16,13 @@ from bench.grid.baseline import Baseline
 from bench.plotting.groups import Labels, PlotGroup
 from bench.plotting.medians import relative_figure
 from bench.records import Status
-from bench.reporting.cells import Row, cell_table, rows_of
+from bench.reporting.cells import Row, cell_table
 from bench.reporting.ladder import ladders_of
 from bench.results.identity import UNKNOWN, device_name
 from bench.results.run_folder import RunFolder
-from bench.results.tables import AXES, Tables
-from bench.stats.intervals import IntervalKind, Summary, ratio
-from bench.tuning.ladder import Ladder
+from bench.results.tables import AXES, Tables, rows_of, summary_of
+from bench.stats.intervals import ratio
+from bench.tuning.ladder import Steps
 from vsr_model.errors import BadInput
 
 DEVICES_NAME: Final = "devices.csv"
@@ -60,7 +60,7 @@ class ReportedRun:
     files: Sequence[Path] = ()  # absolute, or relative to the working directory
     note: str = ""  # how it ended where it did not end by itself
     devices: Mapping[str, str] = field(default_factory=dict)  # by backend, what it ran on
-    ladders: Sequence[Ladder] = ()  # one per clip, where the backends are one
+    ladders: Mapping[str, Steps] = field(default_factory=dict)  # by clip, where the backends are one
 
     @classmethod
     def of(
@@ -87,7 +87,7 @@ class ReportedRun:
                 backend.name: device_name(folder.environment, backend.device)
                 for backend in folder.experiment.backends
             },
-            ladders=ladders_of(folder),
+            ladders=ladders_of(folder, tables),
         )
 
 
@@ -252,17 +252,10 @@ def _beside(row: Row, reference: str | None, bases: Sequence[Row]) -> Row:
     (base,) = same
     if len({base["parameters"], row["parameters"]} - {None}) > 1:
         return found | {"why_not": "other network"}
-    base_time = _summary(base)
-    speed = ratio(base_time, base_time if base is row else _summary(row))
+    base_time = summary_of(base)
+    speed = ratio(base_time, base_time if base is row else summary_of(row))
     return found | {
         "reference": reference, "reference_cell": _own_name(base), "relative_speed": speed.ratio,
         "relative_speed_low": speed.low, "relative_speed_high": speed.high,
         "relative_speed_interval": speed.interval,
     }  # fmt: skip
-
-
-def _summary(row: Row) -> Summary:
-    return Summary(
-        n_rounds=row["n_rounds"], n=row["n"], median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"],
-        low=row["low_s"], high=row["high_s"], interval=IntervalKind(row["interval"]),
-    )  # fmt: skip

@@ -32,12 +32,11 @@ from bench.reporting.cells import (
     percents,
     place_of,
     right,
-    rows_of,
     whole,
 )
 from bench.reporting.markdown import Column
 from bench.results.convolution_kernels import Algorithm
-from bench.results.tables import Tables
+from bench.results.tables import Tables, rows_of
 from bench.stats.intervals import IntervalKind
 from bench.stats.stopping import Stop
 from bench.units import FLOPS, significant, unit_for

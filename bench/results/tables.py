@@ -31,7 +31,7 @@ from bench.records import (
 )
 from bench.results.convolution_kernels import algorithm_of
 from bench.results.samples import Sampled, rounds_of, sampled, stages_of, steady_samples
-from bench.stats.intervals import Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
+from bench.stats.intervals import IntervalKind, Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
 
@@ -50,6 +50,9 @@ WHOLE: Final = "int64"
 COUNT: Final = "Int64"  # whole, or missing
 FLAG: Final = "boolean"
 WIDE: Final = "wide"  # whole, of any size, or missing
+
+Row = dict[str, Any]
+"""A row of a table by column name, whose missing values are None."""
 
 Columns = Mapping[str, str]
 """The columns of a table in their order, with the type of each."""
@@ -185,6 +188,22 @@ def _series(values: Sequence[Any], type_: str) -> pd.Series:
         # 64 bits do not hold the FLOPs of cells that no machine can run.
         type_ = "object" if any(value is not None and value >= 2**63 for value in values) else COUNT
     return pd.Series(values, dtype=type_)
+
+
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """Return the rows of a table by column name, None where a value is missing."""
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def summary_of(row: Row) -> Summary:
+    """Return the summary that a row of summary.csv was made of."""
+    return Summary(
+        n_rounds=row["n_rounds"], n=row["n"], median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"],
+        low=row["low_s"], high=row["high_s"], interval=IntervalKind(row["interval"]),
+    )  # fmt: skip
 
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:

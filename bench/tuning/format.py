@@ -1,22 +1,8 @@
 """Format the figures of steps and searches. Pure."""
 
 import math
-from typing import Protocol
 
 from bench.units import significant
-
-
-class Interval(Protocol):
-    """A ratio and its interval, if there is one."""
-
-    @property
-    def ratio(self) -> float: ...
-
-    @property
-    def low(self) -> float | None: ...
-
-    @property
-    def high(self) -> float | None: ...
 
 
 def times(value: float) -> str:
@@ -24,11 +10,13 @@ def times(value: float) -> str:
     return f"{value:.2f}×" if value < 10 else f"{significant(value)}×"
 
 
-def with_interval(found: Interval) -> str:
+def with_interval(ratio: float, low: float | None, high: float | None) -> str:
     """Format a ratio as `1.43× (1.40 to 1.46)`; without an interval the ratio alone."""
-    if found.low is None or found.high is None:
-        return times(found.ratio)
-    return f"{times(found.ratio)} ({times(found.low)[:-1]} to {times(found.high)[:-1]})"
+    return (
+        times(ratio)
+        if low is None or high is None
+        else (f"{times(ratio)} ({times(low)[:-1]} to {times(high)[:-1]})")
+    )
 
 
 def decibels(psnr_db: float | None) -> str:

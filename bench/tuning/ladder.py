@@ -1,25 +1,50 @@
-"""The steps of a ladder: backends in their order, each compared with the first and with the one before. Pure.
+"""ladder.csv: a ladder's steps, each compared with the first and with the one before. Pure.
 
 A step is compared with the last rung before it whose answer was right: what is skipped or inaccurate is
-passed over, and its settings are among what the next step adds.
+passed over, and its settings are among what the next step adds. docs/tables.md lists the columns.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from statistics import median
-from typing import Final
+from typing import Any, Final
 
+import pandas as pd
+
+from bench.grid.backend import Backend
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD, OTHER, TOTAL
-from bench.records import CellRecord, Phase, Status, worst_status
-from bench.results.samples import figure_of, sampled, stages_of, steady_samples
-from bench.stats.intervals import IntervalKind, Ratio, Summary, ratio, summarise, weaker
-from bench.tuning.added import added
+from bench.records import SEVERITY, Pass, Phase, Status
+from bench.results.tables import LIST_SEPARATOR, MEASURED, Row, Tables, rows_of, summary_of
+from bench.stats.intervals import IntervalKind, Ratio, Summary, ratio
 
 OVERLAP: Final = 1.02
 """Stages of a call that add up to more than so many times that very call went on side by side."""
+
+STAGE_COLUMN: Final = "stage_<stage>_s"
+"""Stands for a column of seconds for each stage of the networks."""
+
+LADDER_COLUMNS: Final = (
+    "step", "cell", "model", "input", "batch", "frames", "height", "width", "backend", "adds",
+    "compared_with",
+    "verdict", "status", "reason", "stage", "median_s", "low_s", "high_s",
+    "speedup", "speedup_low", "speedup_high", "gain", "gain_low", "gain_high", "gain_interval", "total_s",
+    STAGE_COLUMN, "probed_s", "stages_overlap",
+    "output_psnr_db", "output_max_abs_error",
+)  # fmt: skip
+
+_BY_VALUE: Final = ("dtype", "fp32_precision", "memory_format")
+"""Fields whose value needs no name beside it."""
+
+_SWITCHES: Final = {
+    "cudnn_enabled": "cuDNN",
+    "cudnn_benchmark": "cuDNN autotuning",
+    "compile": "compile",
+    "cuda_graph": "cuda_graph",
+}
+
+Steps = Sequence[Row]
+"""The steps of one clip: rows of the table, each with the seconds of its `stages` beside its columns."""
 
 
 class Verdict(StrEnum):
@@ -36,203 +61,163 @@ class Verdict(StrEnum):
     NOT_MEASURED = "not measured"  # the run ended before
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One rung, with its settings and effect relative to the rung that it is compared with."""
-
-    number: int  # from 0, the plain rung
-    cell: Cell
-    adds: tuple[str, ...]
-    compared_with: str | None  # the backend
-    verdict: Verdict
-    status: Status | None
-    reason: str  # of the status; for what is unclear, why
-    figure: str = FORWARD  # what the time is of
-    time: Summary | None = None  # seconds
-    speedup: Ratio | None = None  # over the first rung
-    gain: Ratio | None = None  # over the rung that it is compared with
-    interval: IntervalKind = IntervalKind.NONE  # of the gain
-    total_s: float | None = None  # transfers included, where they were timed
-    stages_s: Mapping[str, float] = field(default_factory=dict)  # medians of the probed pass
-    probed_s: float | None = None  # the forward of that pass
-    stages_overlap: bool = False  # whether in most calls the stages add up to more than the call
-    psnr_db: float | None = None  # the worst round's; None for the reference itself, or not checked
-    max_abs_error: float | None = None
-
-    @property
-    def backend(self) -> str:
-        return self.cell.backend.name
-
-    @property
-    def label(self) -> str:
-        """`+ channels_last`; the backend's name for the first rung and for what adds nothing."""
-        return "+ " + ", ".join(self.adds) if self.adds else self.backend
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ladder:
-    """The steps of one clip."""
-
-    steps: tuple[Step, ...]  # never empty
-
-    @property
-    def clip_id(self) -> tuple[str, ...]:
-        return self.steps[0].cell.clip_id
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages that any step has times of."""
-        return tuple(dict.fromkeys(stage for step in self.steps for stage in step.stages_s))
-
-    @property
-    def measured(self) -> tuple[Step, ...]:
-        """The steps that have a time and the right answer."""
-        return tuple(step for step in self.steps if step.time is not None and step.status is Status.OK)
-
-    @property
-    def last(self) -> Step | None:
-        """The last step with the right answer; times have no influence on which one it is."""
-        return self.measured[-1] if self.measured else None
-
-    @property
-    def best(self) -> Step | None:
-        """The fastest step with the right answer. Chance in these rounds favours its time."""
-        return min(self.measured, key=lambda step: step.time.median if step.time else 0.0, default=None)
-
-
-def ladders(cells: Sequence[Cell], records: Iterable[CellRecord]) -> list[Ladder]:
-    """Build a ladder per clip, in the order of the cells; a clip's rungs are its cells in theirs."""
-    rounds: dict[str, list[CellRecord]] = defaultdict(list)
-    for record in records:
-        rounds[record.cell].append(record)
+def ladder_table(cells: Sequence[Cell], tables: Tables) -> pd.DataFrame:
+    """Return a row per step, clip by clip in the order of the cells; what was not measured is missing."""
     clips: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         clips.setdefault(cell.clip_id, []).append(cell)
-    return [Ladder(steps=_steps(rungs, rounds)) for rungs in clips.values()]
+    rows = [row for rungs in clips.values() for row in _steps(rungs, tables)]
+    stages = dict.fromkeys(stage for row in rows for stage in row["stages"])
+    named = {stage: STAGE_COLUMN.replace("<stage>", stage) for stage in stages}
+    columns = [
+        name for column in LADDER_COLUMNS for name in (named.values() if column == STAGE_COLUMN else [column])
+    ]
+    flat = [{**row, **{named[stage]: seconds for stage, seconds in row["stages"].items()}} for row in rows]
+    return pd.DataFrame(flat, columns=columns)
 
 
-def _steps(rungs: Sequence[Cell], rounds: Mapping[str, Sequence[CellRecord]]) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    base: Step | None = None  # the first rung, where its answer is right
-    before: Step | None = None
+def ladders(table: pd.DataFrame) -> dict[str, Steps]:
+    """Return the steps of each clip, such as `basicvsr/noise/b1/t2/64x64`."""
+    stages = stage_columns(table)
+    clips: dict[str, list[Row]] = {}
+    for row in rows_of(table):
+        timed = {stage: row[name] for stage, name in stages.items() if row[name] is not None}
+        clips.setdefault(row["cell"].rpartition("/")[0], []).append({**row, "stages": timed})
+    return dict(clips)
+
+
+def stage_columns(table: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of stages' seconds, by stage."""
+    pattern = STAGE_COLUMN.replace("<stage>", "(.+)")
+    return {found[1]: found[0] for name in table if (found := re.fullmatch(pattern, str(name)))}
+
+
+def _steps(rungs: Sequence[Cell], tables: Tables) -> Iterator[Row]:
+    base: Summary | None = None  # of the first rung, and of the last one before, if their answers are right
+    before: Summary | None = None
+    last = rungs[0]
     for number, cell in enumerate(rungs):
-        step = _step(number, cell, rounds.get(cell.id, ()), base, before, rungs)
-        steps.append(step)
-        if step.status is Status.OK and step.time is not None:
-            before = step
-            base = step if number == 0 else base
-    return tuple(steps)
+        measured = _measured(cell, tables)
+        status, time = measured["status"], measured.pop("time")
+        right = status is Status.OK and time is not None
+        gain = ratio(before, time) if before is not None and time is not None else None
+        if right and number == 0:
+            base = time
+        speedup = ratio(base, time) if right and base is not None else None
+        if right:
+            verdict, why = _verdict(number, gain)
+        else:
+            verdict, why = _UNMEASURED.get(status, Verdict.FAILED) if time is None else Verdict.INACCURATE, ""
+        yield {
+            "step": number, "cell": cell.id, "model": cell.model.name, "input": cell.input.name,
+            "batch": cell.batch, "frames": cell.frames, "height": cell.height, "width": cell.width,
+            "backend": cell.backend.name,
+            "adds": LIST_SEPARATOR.join(added(last.backend, cell.backend)) if number else "",
+            "compared_with": last.backend.name if gain is not None else None,
+            **measured, "verdict": str(verdict), "reason": measured["reason"] or why,
+            **_ratio("speedup", speedup), **_ratio("gain", gain),
+            "gain_interval": None if gain is None else str(gain.interval),
+        }  # fmt: skip
+        if right:
+            before = time
+        if right or before is None:
+            last = cell
 
 
-def _step(
-    number: int,
-    cell: Cell,
-    records: Sequence[CellRecord],
-    base: Step | None,
-    before: Step | None,
-    rungs: Sequence[Cell],
-) -> Step:
-    status = worst_status(records) if records else None
-    reason = next((record.reason for record in records if record.status is status and record.reason), "")
-    of = before.cell if before is not None else rungs[number - 1]
-    adds = added(of.backend, cell.backend) if number else ()
-    found = figure_of(records) if status in (Status.OK, Status.INACCURATE) else None
-    if status is None or found is None:
-        return Step(
-            number=number, cell=cell, adds=adds, compared_with=None, status=status, reason=reason,
-            verdict=_unmeasured(status),
-        )  # fmt: skip
-    time = summarise(found.rounds)
-    right = status is Status.OK
-    gain = ratio(before.time, time) if before is not None and before.time is not None else None
-    speedup = ratio(base.time, time) if right and base is not None and base.time is not None else None
-    if number == 0 and right:
-        speedup = ratio(time, time)
-    interval = IntervalKind.NONE
-    if before is not None and before.time is not None:
-        interval = weaker(before.time.interval, time.interval)
-    verdict, why = _verdict(number, gain, interval) if right else (Verdict.INACCURATE, "")
-    psnr = [record.output_psnr_db for record in records if record.output_psnr_db is not None]
-    errors = [record.output_max_abs_error for record in records if record.output_max_abs_error is not None]
-    total = sampled(records, TOTAL)
-    stages_s, probed_s = _stages(records)
-    return Step(
-        number=number,
-        cell=cell,
-        adds=adds,
-        compared_with=before.backend if before is not None else None,
-        verdict=verdict,
-        status=status,
-        reason=reason or why,
-        figure=found.stage,
-        time=time,
-        speedup=speedup,
-        gain=gain,
-        interval=interval,
-        total_s=None if total is None else summarise(total.rounds).median,
-        stages_s=stages_s,
-        probed_s=probed_s,
-        stages_overlap=_overlap(records),
-        psnr_db=min(psnr, default=None),
-        max_abs_error=max(errors, default=None),
-    )
+def _measured(cell: Cell, tables: Tables) -> dict[str, Any]:
+    """Return what is known of a cell; `time` is the summary of its calls, None where it has none."""
+    rounds = rows_of(tables.cells[tables.cells["cell"] == cell.id])
+    found: dict[str, Any] = {"status": None, "reason": "", "time": None, "stages": {}}
+    if not rounds:
+        return found
+    status = max((Status(row["status"]) for row in rounds), key=SEVERITY.__getitem__)
+    found["status"] = status
+    found["reason"] = next((row["reason"] for row in rounds if row["status"] == status and row["reason"]), "")
+    spans = {row["stage"]: row for row in rows_of(tables.summary[tables.summary["cell"] == cell.id])}
+    if status not in MEASURED or FORWARD not in spans:
+        return found
+    errors = [row["output_psnr_db"] for row in rounds if row["output_psnr_db"] is not None]
+    differences = [row["output_max_abs_error"] for row in rounds if row["output_max_abs_error"] is not None]
+    forward = spans[FORWARD]
+    return {
+        **found,
+        "time": summary_of(forward),
+        "stage": FORWARD, "median_s": forward["median_s"], "low_s": forward["low_s"],
+        "high_s": forward["high_s"],
+        "total_s": spans[TOTAL]["median_s"] if TOTAL in spans else None,
+        "output_psnr_db": min(errors, default=None),
+        "output_max_abs_error": max(differences, default=None),
+        **_probed([row for row in spans.values() if row["pass"] != Pass.END_TO_END],
+                  tables.samples[tables.samples["cell"] == cell.id]),
+    }  # fmt: skip
 
 
-def _stages(records: Sequence[CellRecord]) -> tuple[dict[str, float], float | None]:
-    """Return the seconds by stage, and of the forward that holds them; empty where none were probed."""
-    found = {
-        stage: one for stage in (*stages_of(records), OTHER) if (one := sampled(records, stage)) is not None
+def _probed(stages: Sequence[Row], samples: pd.DataFrame) -> dict[str, Any]:
+    """Return the seconds by stage and of the forward that holds them, and whether stages overlap.
+
+    That is by single calls: time between calls has no influence.
+    """
+    if not stages:
+        return {"stages": {}}
+    clock = f"{stages[0]['clock']}_s"
+    own = samples[(samples["pass"] == stages[0]["pass"]) & (samples["phase"] == Phase.STEADY)]
+    calls = own.pivot(index=["round", "repetition"], columns="stage", values=clock).dropna(subset=[FORWARD])
+    names = [row["stage"] for row in stages if row["stage"] != OTHER]
+    return {
+        "stages": {row["stage"]: row["median_s"] for row in stages},
+        "probed_s": calls[FORWARD].groupby("round").median().median(),
+        "stages_overlap": bool((calls[names].sum(axis=1) / calls[FORWARD]).median() > OVERLAP),
     }
-    if not found:
-        return {}, None
-    first = next(iter(found.values()))
-    on = steady_samples(records, first.pass_, FORWARD, first.clock)
-    probed = [values for values in on if values]
-    return (
-        {stage: summarise(one.rounds).median for stage, one in found.items()},
-        summarise(probed).median if probed else None,
-    )
 
 
-def _overlap(records: Sequence[CellRecord]) -> bool:
-    """Return whether stages overlap, by single calls: time between calls has no influence."""
-    stages = stages_of(records)
-    found = next((one for stage in stages if (one := sampled(records, stage)) is not None), None)
-    if found is None:
-        return False
-    shares = []
-    for record in records:
-        calls: dict[int, dict[str, float]] = defaultdict(dict)
-        for sample in record.samples:
-            value = getattr(sample, found.clock)
-            if sample.pass_ is found.pass_ and sample.phase is Phase.STEADY and value is not None:
-                calls[sample.repetition][sample.stage] = value
-        shares += [
-            sum(call.get(stage, 0.0) for stage in stages) / call[FORWARD]
-            for call in calls.values()
-            if call.get(FORWARD, 0.0) > 0
-        ]
-    return bool(shares) and median(shares) > OVERLAP
+_UNMEASURED: Final = {
+    None: Verdict.NOT_MEASURED,
+    Status.SKIPPED: Verdict.SKIPPED,
+    Status.OK: Verdict.UNCLEAR,
+    Status.INACCURATE: Verdict.UNCLEAR,
+}
 
 
-def _unmeasured(status: Status | None) -> Verdict:
-    if status is None:
-        return Verdict.NOT_MEASURED
-    if status is Status.SKIPPED:
-        return Verdict.SKIPPED
-    return Verdict.UNCLEAR if status in (Status.OK, Status.INACCURATE) else Verdict.FAILED
-
-
-def _verdict(number: int, gain: Ratio | None, interval: IntervalKind) -> tuple[Verdict, str]:
-    """Return the verdict, and the reason where it is unclear."""
+def _verdict(number: int, gain: Ratio | None) -> tuple[Verdict, str]:
+    """Return the verdict on a step with a time and the right answer, and the reason where it is unclear."""
     if number == 0:
         return Verdict.START, ""
     if gain is None:
         return Verdict.UNCLEAR, "nothing before it has a time and the right answer"
     if gain.low is None or gain.high is None:
         return Verdict.UNCLEAR, "too few values for an interval"
-    if interval is IntervalKind.WITHIN_PROCESS:  # which another process would leave
+    if gain.interval is IntervalKind.WITHIN_PROCESS:  # which another process would leave
         return Verdict.UNCLEAR, "its interval is within one process each; three rounds or more would tell"
     if gain.low > 1:
         return Verdict.PAYS, ""
     return (Verdict.COSTS if gain.high < 1 else Verdict.NO_DIFFERENCE), ""
+
+
+def _ratio(name: str, found: Ratio | None) -> dict[str, float | None]:
+    values = (None, None, None) if found is None else (found.ratio, found.low, found.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+
+
+def added(before: Backend, after: Backend) -> tuple[str, ...]:
+    """Return the settings that `after` has and `before` lacks, in the order of the fields, as a text each:
+    `channels_last`, `convolution: winograd`, `without compile`. Empty where both compute the same.
+
+    The winograd kernel has its features in one format whatever is asked for: with it a memory_format adds
+    nothing."""
+    return tuple(
+        _setting(name, value)
+        for name, value in after.settings.items()
+        if not (name == "memory_format" and after.convolution == "winograd")
+        and value != (was := before.settings[name])
+        and not (name in _SWITCHES and not value and not was)  # absent or off
+    )
+
+
+def _setting(field: str, value: Any) -> str:
+    if field in _BY_VALUE:
+        return str(value)
+    if field in _SWITCHES:
+        return _SWITCHES[field] if value else f"without {_SWITCHES[field]}"
+    if field == "memory_plan":
+        return "without memory_plan" if value is None else f"memory_plan: {value.place}"
+    return f"{field}: default" if value is None else f"{field}: {value}"

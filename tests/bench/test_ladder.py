@@ -17,14 +17,13 @@ from bench.commands import lifecycle as runs
 from bench.commands.ladder import ladder as ladder_command
 from bench.grid import config, plan, presets
 from bench.grid.backend import BUILT_IN, Backend
+from bench.grid.baseline import Baseline
+from bench.grid.config import Experiment
 from bench.plotting.ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
-from bench.reporting.ladder import doubts, in_a_sentence, ladders_of, step_columns
-from bench.results.run_folder import RunFolder
+from bench.reporting.ladder import doubts, in_a_sentence, step_columns
 from bench.results.tables import tables_of
-from bench.tuning.added import added
-from bench.tuning.ladder import Ladder, Verdict, ladders
-from bench.tuning.ladder_table import LADDER_COLUMNS, STAGE_COLUMN, ladder_table
+from bench.tuning.ladder import LADDER_COLUMNS, Steps, added, ladder_table, ladders, stage_columns
 from tests.bench.interrupting import Stops
 from tests.bench.pages import documented_columns, render_markdown
 from tests.bench.sides import SHARES, experiment, record
@@ -55,22 +54,30 @@ WINOGRAD = BUILT_IN["cpu"].replace(name="x", convolution="winograd", memory_form
 COMPILED = BUILT_IN["cpu"].replace(name="x", compile=True, threads=2)
 
 
+def tabled(wanted: Experiment, records: Sequence[CellRecord]) -> pd.DataFrame:
+    return ladder_table(plan.cells(wanted), tables_of(records, Baseline.of("plain")))
+
+
 def made(
     seconds: Mapping[str, Sequence[float]],
     ends: Mapping[str, Mapping[str, Any]] | None = None,
     **changes: Any,
-) -> list[Ladder]:
-    """Ladders of rounds that took so long, of the RUNGS; those that are not named have none."""
+) -> pd.DataFrame:
+    """Return the table of RUNGS whose rounds took so long; those that are not named have none."""
     wanted = experiment(backends=RUNGS, **changes)
-    cells = plan.cells(wanted)
     records: list[CellRecord] = []
-    for cell in cells:
+    for cell in plan.cells(wanted):
         name = cell.backend.name
         how = dict((ends or {}).get(name, {}))
         if how.get("status") is Status.SKIPPED:
             records.append(record(cell, 0, None, **how))
         records += [record(cell, number, value, **how) for number, value in enumerate(seconds.get(name, ()))]
-    return ladders(cells, records)
+    return tabled(wanted, records)
+
+
+def steps_of(table: pd.DataFrame) -> Steps:
+    (steps,) = ladders(table).values()
+    return steps
 
 
 def rounds(level: float) -> list[float]:
@@ -79,63 +86,51 @@ def rounds(level: float) -> list[float]:
 
 
 def test_each_step_is_compared_with_the_first_and_with_the_one_before() -> None:
-    (ladder,) = made({"plain": rounds(4), "last": rounds(2), "wino": rounds(1), "narrow": rounds(1)})
-    assert [step.verdict for step in ladder.steps] == [
-        Verdict.START, Verdict.PAYS, Verdict.PAYS, Verdict.NO_DIFFERENCE,
+    table = made({"plain": rounds(4), "last": rounds(2), "wino": rounds(1), "narrow": rounds(1)})
+    assert [*table["verdict"]] == ["start", "pays", "pays", "makes no difference"]
+    assert [*table["adds"]] == [
+        "", "channels_last", "convolution: winograd", "bfloat16; convolution: library",
     ]  # fmt: skip
-    assert [step.adds for step in ladder.steps] == [
-        (), ("channels_last",), ("convolution: winograd",), ("bfloat16", "convolution: library"),
-    ]  # fmt: skip
-    last, wino = ladder.steps[1], ladder.steps[2]
-    assert last.gain is not None
-    assert last.gain.ratio == pytest.approx(2)
-    assert last.gain.low is not None
-    assert last.gain.low > 1.95
-    assert wino.speedup is not None
-    assert wino.speedup.ratio == pytest.approx(4)
-    assert wino.compared_with == "last"
-    assert wino.stages_s["alignment"] == pytest.approx(0.4)
-    assert wino.probed_s == pytest.approx(1)
-    assert ladder.best is ladder.steps[2] or ladder.best is ladder.steps[3]
-    assert ladder.last is ladder.steps[3]
-    assert in_a_sentence(ladder).startswith(
+    assert [*table["speedup"]] == pytest.approx([1, 2, 4, 4])
+    assert [*table["gain"]][1:] == pytest.approx([2, 2, 1])
+    assert (table["speedup_low"][0], table["speedup_high"][0]) == (1.0, 1.0)
+    assert table["gain_low"][1] > 1.95
+    assert [*table["compared_with"]][1:] == ["plain", "last", "wino"]
+    assert table["stage_alignment_s"][2] == pytest.approx(0.4)
+    assert table["probed_s"][2] == pytest.approx(1)
+    sentence = in_a_sentence(steps_of(table))
+    assert sentence.startswith(
         "From 4.00 s (plain) to 1.00 s (narrow, the last step with the right answer): 4.00× ("
     )
-    assert "What paid in its place: channels_last; convolution: winograd." in in_a_sentence(ladder)
+    assert "What paid in its place: channels_last; convolution: winograd." in sentence
 
 
-def test_what_was_skipped_or_wrong_is_passed_over_and_its_settings_count_with_the_next_step() -> None:
-    (ladder,) = made(
+def test_a_step_that_was_skipped_or_wrong_is_passed_over_and_its_settings_count_with_the_next() -> None:
+    _, last, wino, narrow = steps_of(made(
         {"plain": rounds(4), "wino": rounds(1), "narrow": rounds(2)},
         {
             "last": {"status": Status.SKIPPED, "reason": "no such memory"},
             "wino": {"status": Status.INACCURATE, "reason": "20 dB", "output_psnr_db": 20.0},
         },
-    )
-    _, last, wino, narrow = ladder.steps
-    assert (last.verdict, last.reason, last.time) == (Verdict.SKIPPED, "no such memory", None)
-    assert (wino.verdict, wino.compared_with, wino.speedup) == (Verdict.INACCURATE, "plain", None)
-    assert wino.gain is not None
-    assert narrow.compared_with == "plain"
-    assert narrow.adds == ("bfloat16", "channels_last")
-    assert narrow.gain is not None
-    assert narrow.gain.ratio == pytest.approx(2)
-    assert ladder.best is narrow
+    ))  # fmt: skip
+    assert (last["verdict"], last["reason"], last["median_s"]) == ("skipped", "no such memory", None)
+    assert (wino["verdict"], wino["compared_with"], wino["speedup"]) == ("inaccurate", "plain", None)
+    assert wino["gain"] == pytest.approx(4)
+    assert (narrow["compared_with"], narrow["adds"]) == ("plain", "bfloat16; channels_last")
+    assert narrow["gain"] == pytest.approx(2)
 
 
-def test_a_step_that_costs_and_one_that_cannot_be_told() -> None:
-    (ladder,) = made({"plain": rounds(1), "last": rounds(2), "wino": [2.0]})
-    assert [step.verdict for step in ladder.steps][1:] == [
-        Verdict.COSTS, Verdict.UNCLEAR, Verdict.NOT_MEASURED,
-    ]  # fmt: skip
-    assert in_a_sentence(ladder).startswith("From 1.00 s (plain) to 2.00 s (wino, the last step ")
-    assert "Fastest of these rounds: plain, 1.00 s. No single step is sure to pay." in in_a_sentence(ladder)
-    assert ladder.steps[2].reason == "too few values for an interval"
-    (ladder,) = made({"plain": rounds(1)})
-    assert in_a_sentence(ladder) == "No step after the first, plain, was measured with the right answer."
+def test_a_step_that_costs_and_one_that_is_unclear() -> None:
+    steps = steps_of(made({"plain": rounds(1), "last": rounds(2), "wino": [2.0]}))
+    assert [step["verdict"] for step in steps] == ["start", "costs", "unclear", "not measured"]
+    assert steps[2]["reason"] == "too few values for an interval"
+    assert in_a_sentence(steps).startswith("From 1.00 s (plain) to 2.00 s (wino, the last step ")
+    assert "Fastest of these rounds: plain, 1.00 s. No single step is sure to pay." in in_a_sentence(steps)
+    steps = steps_of(made({"plain": rounds(1)}))
+    assert in_a_sentence(steps) == "No step after the first, plain, was measured with the right answer."
 
 
-def test_within_one_process_no_step_pays_or_costs_and_that_is_told() -> None:
+def test_within_one_process_no_step_pays_or_costs_and_a_doubt_says_so() -> None:
     wanted = experiment(backends=RUNGS)
     records = []
     for cell, level in zip(plan.cells(wanted), (4.0, 2.0, 3.0), strict=False):
@@ -145,73 +140,53 @@ def test_within_one_process_no_step_pays_or_costs_and_that_is_told() -> None:
             for more in range(8) for sample in one.samples
         ]  # fmt: skip
         records.append(one.model_copy(update={"samples": tuple(calls)}))
-    (ladder,) = ladders(plan.cells(wanted), records)
-    _, faster, slower, _ = ladder.steps
-    assert faster.gain is not None
-    assert faster.gain.low is not None
-    assert faster.gain.low > 1
+    steps = steps_of(tabled(wanted, records))
+    assert steps[1]["gain_low"] > 1
     why = "its interval is within one process each; three rounds or more would tell"
-    assert [(step.verdict, step.reason) for step in (faster, slower)] == [(Verdict.UNCLEAR, why)] * 2
-    assert step_columns(ladder)[-1].cells[1] == f"unclear: {why}"
-    assert "No single step is sure to pay." in in_a_sentence(ladder)
-    (doubt,) = doubts(ladder)
+    assert [(step["verdict"], step["reason"]) for step in steps[1:3]] == [("unclear", why)] * 2
+    assert step_columns(steps)[-1].cells[1] == f"unclear: {why}"
+    (doubt,) = doubts(steps)
     assert doubt.startswith("Intervals are within single processes")
 
 
-def test_stages_that_overlap_are_told() -> None:
-    (ladder,) = made({"plain": rounds(4), "last": rounds(2)})
-    assert not any(step.stages_overlap for step in ladder.steps)
-    cells = plan.cells(experiment(backends=RUNGS))
-    (ladder,) = ladders(cells, [record(cells[0], 0, 1.0, shares={"upsampling": 0.6})])
-    assert ladder.steps[0].stages_overlap
-    restless = [record(cells[0], number, seconds) for number, seconds in enumerate((1.0, 9.0, 1.0))]
-    assert not ladders(cells, restless)[0].steps[0].stages_overlap
-    (doubt,) = [text for text in doubts(ladder) if "overlap" in text]
+def test_stages_overlap_by_single_calls() -> None:
+    wanted = experiment(backends=RUNGS)
+    first = plan.cells(wanted)[0]
+    steps = steps_of(tabled(wanted, [record(first, 0, 1.0, shares={"upsampling": 0.6})]))
+    assert steps[0]["stages_overlap"]
+    (doubt,) = [text for text in doubts(steps) if "overlap" in text]
     assert doubt.startswith("Stages of plain overlap")
+    restless = [record(first, number, seconds) for number, seconds in enumerate((1.0, 9.0, 1.0))]
+    assert steps_of(tabled(wanted, restless))[0]["stages_overlap"] is False
 
 
 def test_a_ladder_per_clip() -> None:
-    found = made({"plain": rounds(4), "last": rounds(2)}, grid={"frames": [1, 2]})
-    assert [ladder.clip_id[3] for ladder in found] == ["t1", "t2"]
-    table = ladder_table(found)
-    assert len(table) == 8
-    assert list(table["step"]) == [0, 1, 2, 3] * 2
+    table = made({"plain": rounds(4), "last": rounds(2)}, grid={"frames": [1, 2]})
+    found = ladders(table)
+    assert [*found] == ["basicvsr/noise/b1/t1/64x64", "basicvsr/noise/b1/t2/64x64"]
+    assert [*table["step"]] == [0, 1, 2, 3] * 2
     page = render_markdown(tables_of([], BASELINE), ladders=found)
     assert page.count("### basicvsr noise b1 t") == 2
 
 
 def test_networks_have_ladders_of_their_own_stages() -> None:
     own = {"name": "mine", "import": "here:Mine", "stages": {"body": ["body"]}}
-    cells = plan.cells(experiment(backends=RUNGS, model=["basicvsr", own]))
-    records = [
-        record(cell, number, 2.0 if cell.backend.name == "plain" else 1.0)
-        for cell in cells
-        for number in range(6)
-    ]
-    records = [
-        one.model_copy(
-            update={
-                "stages": ("body",),
-                "samples": tuple(
-                    sample.model_copy(update={"stage": "body"}) if sample.stage == "propagation" else sample
-                    for sample in one.samples
-                    if sample.stage in ("propagation", "forward")
-                ),
-            }
-        )
-        if one.model == "mine"
-        else one
-        for one in records
-    ]
-    first, second = ladders(cells, records)
-    assert (first.clip_id[0], first.stages) == ("basicvsr", tuple(SHARES))
-    assert (second.clip_id[0], second.stages) == ("mine", ("body",))
-    assert [step.verdict for step in second.steps][:2] == [Verdict.START, Verdict.PAYS]
-    table = ladder_table([first, second])
-    columns = [f"stage_{stage}_s" for stage in (*SHARES, "body")]
-    place = LADDER_COLUMNS.index(STAGE_COLUMN)
-    assert [*table.columns][place : place + 5] == columns
-    assert table[table["model"] == "mine"][columns].notna().any().tolist() == [False] * 4 + [True]
+    wanted = experiment(backends=RUNGS, model=["basicvsr", own])
+    records = []
+    for cell in plan.cells(wanted):
+        one = record(cell, 0, 1.0)
+        if cell.model.name == "mine":
+            samples = [
+                sample.model_copy(update={"stage": sample.stage.replace("propagation", "body")})
+                for sample in one.samples
+                if sample.stage in ("propagation", "forward")
+            ]
+            one = one.model_copy(update={"stages": ("body",), "samples": tuple(samples)})
+        records.append(one)
+    table = tabled(wanted, records)
+    assert [*stage_columns(table)] == [*SHARES, "body"]
+    first, second = ladders(table).values()
+    assert ([*first[0]["stages"]], [*second[0]["stages"]]) == ([*SHARES], ["body"])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +202,7 @@ def test_networks_have_ladders_of_their_own_stages() -> None:
         (WINOGRAD, BUILT_IN["cpu"], ("contiguous", "convolution: library")),
     ],
 )  # fmt: skip
-def test_what_a_step_adds_in_words(before: Backend, after: Backend, said: tuple[str, ...]) -> None:
+def test_settings_that_a_step_adds(before: Backend, after: Backend, said: tuple[str, ...]) -> None:
     assert added(before, after) == said
 
 
@@ -237,27 +212,28 @@ def drawn_texts(figure: Figure) -> list[str]:
 
 
 def test_the_figure_has_a_bar_per_step_and_says_what_was_skipped() -> None:
-    (ladder,) = made(
+    table = made(
         {"plain": rounds(4), "wino": rounds(1)},
         {"last": {"status": Status.SKIPPED, "reason": "no $such^ memory"},
          "wino": {"output_psnr_db": 123.4}},
     )  # fmt: skip
-    texts = drawn_texts(ladder_figure(ladder_table([ladder])))
+    figure = ladder_figure(table)
+    texts = drawn_texts(figure)
     assert "skipped: no $such^ memory" in texts
     assert "not measured" in texts
     assert [text for text in texts if text.startswith("4.00× (")] == ["4.00× (3.97–4.03)"]
     assert "123 dB" in texts
     assert "+ convolution: winograd" in texts
-    (axes,) = ladder_figure(ladder_table([ladder])).axes
+    (axes,) = figure.axes
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     widths = [round(bar.get_width(), 3) for bar in bars if bar.get_width()]
     assert widths == [1.6, 1.6, 0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 3.0]  # stages of both, and what was saved
 
 
-def test_nothing_measured_can_be_drawn_and_told() -> None:
-    (ladder,) = made({})
-    assert drawn_texts(ladder_figure(ladder_table([ladder]))).count("not measured") == 4
-    assert in_a_sentence(ladder) == "No step was measured with the right answer."
+def test_nothing_measured_can_be_drawn_and_shown() -> None:
+    table = made({})
+    assert drawn_texts(ladder_figure(table)).count("not measured") == 4
+    assert in_a_sentence(steps_of(table)) == "No step was measured with the right answer."
 
 
 def test_the_document_has_the_columns() -> None:
@@ -329,11 +305,7 @@ def test_a_ladder_interrupted_and_gone_on_with(
     assert "note    Intervals are of fewer than six rounds" in told
     assert "skipped: no CUDA" in told
     table = pd.read_csv(out / "ladder.csv")
-    place = LADDER_COLUMNS.index(STAGE_COLUMN)
-    stages = [
-        f"stage_{name}_s" for name in ("alignment", "propagation", "aggregation", "upsampling", "other")
-    ]
-    assert [*table.columns] == [*LADDER_COLUMNS[:place], *stages, *LADDER_COLUMNS[place + 1 :]]
+    assert [*stage_columns(table)] == ["alignment", "propagation", "aggregation", "upsampling", "other"]
     assert table["verdict"].iloc[0] == "start"
     assert list(table["verdict"].iloc[2:]) == ["inaccurate", "skipped"]
     assert list(table["backend"]) == ["plain", "last", "bf", "cuda"]
@@ -349,7 +321,6 @@ def test_a_ladder_interrupted_and_gone_on_with(
     runs.rebuild(out)
     assert (out / "ladder.csv").is_file()
     assert (out / "report.md").read_text() == report
-    assert len(ladders_of(RunFolder.open(out))) == 1
 
 
 @pytest.mark.parametrize(
