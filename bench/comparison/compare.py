@@ -76,10 +76,7 @@ def compare(
     of_cells = shared_confidence(max(sum(both.time is not None for both in known), family))
     of_stages = shared_confidence(max(sum(stages), family * max(stages, default=1)))
     return tuple(
-        CellComparison(
-            **_named(*pair),
-            **(_uncompared(*pair, limits) if both is None else _compared(both, limits, of_cells, of_stages)),
-        )
+        _uncompared(*pair, limits) if both is None else _compared(both, limits, of_cells, of_stages)
         for pair, both in pairs
     )
 
@@ -123,24 +120,25 @@ def _levels(base: MeasuredCell, new: MeasuredCell, stage: str) -> _Levels | None
     return None
 
 
-def _compared(both: _Comparable, limits: Limits, of_cells: float, of_stages: float) -> dict[str, Any]:
+def _compared(both: _Comparable, limits: Limits, of_cells: float, of_stages: float) -> CellComparison:
     change = None if both.time is None else _change(both.time, limits, of_cells)
     verdict, why = _verdict_of_cell(both, change, limits)
     stages = {stage: _change(levels, limits, of_stages) for stage, levels in both.stages.items()}
-    return {
-        "verdict": verdict,
-        "why": why,
-        "change": change,
-        "least_slowdown": least_slowdown(both.time.base, both.time.new, of_cells, limits.threshold)
+    return CellComparison(
+        **_named(both.base, both.new),
+        verdict=verdict,
+        why=why,
+        change=change,
+        least_slowdown=least_slowdown(both.time.base, both.time.new, of_cells, limits.threshold)
         if both.time is not None and both.time.in_turn
         else None,
-        "stages": tuple(
+        stages=tuple(
             StageChange(stage=stage, change=found, verdict=_verdict(found, limits))
             for stage, found in stages.items()
         ),
-        "memory": tuple(_memory(both.base, both.new, limits)),
-        "accuracy": _accuracy(both.base, both.new, limits),
-    }
+        memory=tuple(_memory(both.base, both.new, limits)),
+        accuracy=_accuracy(both.base, both.new, limits),
+    )
 
 
 def _verdict_of_cell(both: _Comparable, change: Change | None, limits: Limits) -> tuple[Verdict, str]:
@@ -259,9 +257,9 @@ def _accuracy(base: MeasuredCell, new: MeasuredCell, limits: Limits) -> Accuracy
     return AccuracyChange(base_psnr_db=base_db, new_psnr_db=new_db, amount=amount)
 
 
-def _uncompared(base: MeasuredCell | None, new: MeasuredCell | None, limits: Limits) -> dict[str, Any]:
+def _uncompared(base: MeasuredCell | None, new: MeasuredCell | None, limits: Limits) -> CellComparison:
     verdict, why = _why_uncompared(base, new, limits)
-    return {"verdict": verdict, "why": why}
+    return CellComparison(**_named(base, new), verdict=verdict, why=why)
 
 
 def _why_uncompared(

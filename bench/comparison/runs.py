@@ -112,11 +112,8 @@ def _compared(
         limits=limits,
         cells=cells,
         differing={name: (here or "-", there or "-") for name, (here, there) in differing.items()},
-        cautions=(
-            *outputs_cautions(outputs), *_of_runs(base, new), *_of_cells(base.cells, new.cells, cells),
-            *_of_warnings(base, new),
-        ),
-    )  # fmt: skip
+        cautions=(*outputs_cautions(outputs), *_cautions(base, new, cells)),
+    )
 
 
 def _some(cells: Sequence[MeasuredCell]) -> str:
@@ -145,27 +142,13 @@ def outputs_cautions(outputs: Sequence[OutputDifference]) -> Iterator[str]:
         yield f"The outputs of the two sides are of different types: {types} ({clip})."
 
 
-def _of_runs(base: _Run, new: _Run) -> Iterator[str]:
-    for side, run in (("base", base), ("new", new)):
-        if run.missing:
-            yield f"The {side} run is not whole: {run.missing} of its rounds are missing."
-
-
-def _of_warnings(base: _Run, new: _Run) -> Iterator[str]:
-    kinds = sorted(
-        code for code in base.warned.keys() | new.warned.keys() if base.warned[code] != new.warned[code]
-    )
-    if kinds:
-        counted = ", ".join(f"{code} {base.warned[code]} and {new.warned[code]}" for code in kinds)
-        yield f"Warnings differ (base and new): {counted}; each run's report has them with their remedies."
-
-
-def _of_cells(
-    base: Sequence[MeasuredCell], new: Sequence[MeasuredCell], compared: Sequence[CellComparison]
-) -> Iterator[str]:
+def _cautions(base: _Run, new: _Run, compared: Sequence[CellComparison]) -> Iterator[str]:
     """Yield sentences on how the rounds were made, how many there are, and what only one side has."""
-    others = {cell.id: cell for cell in new}
-    if any(cell.id in others and are_copies(cell, others[cell.id]) for cell in base):
+    for name, run in (("base", base), ("new", new)):
+        if run.missing:
+            yield f"The {name} run is not whole: {run.missing} of its rounds are missing."
+    others = {cell.id: cell for cell in new.cells}
+    if any(cell.id in others and are_copies(cell, others[cell.id]) for cell in base.cells):
         yield (
             "Both runs hold rounds that began at the same moments: one is a copy of the other, changed or "
             "not. What differs between them was not measured."
@@ -190,6 +173,9 @@ def _of_cells(
             "Take more measure.rounds."
         )
     for what, column in {**MEMORY, "accuracy": "output_psnr_db"}.items():
-        on_base, on_new = (any(cell.figures(column) for cell in side) for side in (base, new))
+        on_base, on_new = (any(cell.figures(column) for cell in run.cells) for run in (base, new))
         if on_base != on_new:
             yield f"Nothing is said of {what}: the {'new run' if on_base else 'base'} has no figure of it."
+    if kinds := sorted(code for code in base.warned | new.warned if base.warned[code] != new.warned[code]):
+        counted = ", ".join(f"{code} {base.warned[code]} and {new.warned[code]}" for code in kinds)
+        yield f"Warnings differ (base and new): {counted}; each run's report has them with their remedies."

@@ -14,7 +14,7 @@ from bench.comparison.policy import Failing
 from bench.records import JOURNAL_NAME
 from bench.reporting import rendering
 from bench.reporting.comparison.formats import to_json, to_junit
-from bench.reporting.comparison.view import LISTED, View, headline, policy_of, view
+from bench.reporting.comparison.view import LISTED, View, headline, view
 from bench.results.files import write_whole
 from vsr_model.errors import BadInput
 
@@ -34,7 +34,7 @@ class Page:
     look: str  # a sentence on how the comparison was looked at, such as what a second look found
     views: Sequence[View]
     meanings: Mapping[str, str]  # by verdict
-    policy: str
+    failing: Sequence[Failing]
     level: int = 2  # of the first heading
     listed: int = LISTED
     folded: bool = True  # each table behind its heading
@@ -81,11 +81,11 @@ def write(
 
 
 def _page(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: str) -> Page:
-    said = headline(comparisons, failing)
+    text = headline(comparisons, failing)
     return Page(
-        headline=f"Benchmark: {said[:1].lower()}{said[1:]}",
+        headline=f"Benchmark: {text[:1].lower()}{text[1:]}",
         look=look,
         views=[view(comparison, failing) for comparison in comparisons],
         meanings={str(verdict): meaning for verdict, meaning in MEANINGS.items()},
-        policy=policy_of(failing),
+        failing=failing,
     )

@@ -52,8 +52,8 @@ def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Ite
 
 
 def _side(role: str, side: Side) -> Text:
-    said = "; ".join(visible(part) for part in (side.code, side.machine, side.started_at) if part)
-    return Text(f"{role} {said}", style="dim")
+    text = "; ".join(visible(part) for part in (side.code, side.machine, side.started_at) if part)
+    return Text(f"{role} {text}", style="dim")
 
 
 def _cells(shown: View) -> Table:
@@ -93,10 +93,10 @@ def _changes(shown: View) -> Iterator[str]:
 
 def _reasons(shown: View) -> Iterator[str]:
     """Yield why cells are what they are, each reason once, but for what the summary says."""
-    told = {id(item.cell) for item in (*shown.fails, *shown.beside)}
+    summarised = {id(item.cell) for item in (*shown.fails, *shown.beside)}
     reasons: dict[tuple[Verdict, str], list[CellComparison]] = {}
     for cell in shown.comparison.cells:
-        if cell.why and id(cell) not in told:
+        if cell.why and id(cell) not in summarised:
             reasons.setdefault((cell.verdict, cell.why), []).append(cell)
     for (verdict, why), cells in reasons.items():
         first = ", ".join(figures.named(cell) for cell in cells[:NAMED])

@@ -45,13 +45,6 @@ LISTED: Final = 10
 
 OUTSIDE: Final = "most of the added time lies in no stage"
 
-_KINDS: Final = {
-    Failing.MEMORY: "memory (one of the cell's memory figures grew by more than its threshold)",
-    Failing.ACCURACY: "accuracy (the output lost more PSNR than is allowed)",
-    Failing.STAGE: "stage (a stage is slower, whatever the whole cell does)",
-}
-"""Kinds that are no verdict on a cell's time, and need a word."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
@@ -119,14 +112,6 @@ def headline(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> s
     return "No cell fails" + (f", {inconclusive} of {len(cells)} could not be told" if inconclusive else "")
 
 
-def policy_of(failing: Sequence[Failing]) -> str:
-    """Return what fails here, and what does not: one or two sentences."""
-    spared = [_KINDS.get(kind, kind) for kind in Failing if kind not in failing]
-    fails = listed(_KINDS.get(kind, kind) for kind in failing) if failing else "nothing"
-    said = f"Here {fails} {'fails' if len(failing) <= 1 else 'fail'}."
-    return f"{said} Not: {listed(spared)}." if spared else said
-
-
 def named(cell: CellComparison) -> str:
     """Return the cell's id, with the base's where that is another."""
     return f"{cell.cell} (base: {cell.base_cell})" if _base_cell(cell) else cell.cell
@@ -167,12 +152,6 @@ def memory_figure(item: MemoryChange) -> str:
 
 def accuracy_figure(item: AccuracyChange) -> str:
     return f"PSNR {_decibels(item.base_psnr_db)} → {_decibels(item.new_psnr_db)} dB"
-
-
-def listed(words: Iterable[object]) -> str:
-    """Return such as `a, b and c`."""
-    *first, last = map(str, words)
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _item(cell: CellComparison, kinds: Sequence[Failing]) -> Item:
@@ -249,8 +228,8 @@ def _counted(comparison: Comparison, items: Sequence[Item]) -> str:
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     kinds = Counter(kind for item in items for kind in item.kinds)
     failed = ", ".join(f"{kinds[kind]} {kind}" for kind in WORST_FIRST if kinds[kind])
-    said = f"{_cells(len(comparison.cells))}: {verdicts}." if verdicts else "No cells."
-    return f"{said} Failing: {failed}." if failed else said
+    text = f"{_cells(len(comparison.cells))}: {verdicts}." if verdicts else "No cells."
+    return f"{text} Failing: {failed}." if failed else text
 
 
 def _sensitivity(comparison: Comparison) -> str:
@@ -258,29 +237,29 @@ def _sensitivity(comparison: Comparison) -> str:
     if not known:
         return ""
     noisiest = max(known, key=lambda cell: known[cell])
-    said = f"The smallest slowdown that 95 of 100 such comparisons would tell is {_at_least(known[noisiest])}"
+    text = f"The smallest slowdown that 95 of 100 such comparisons would tell is {_at_least(known[noisiest])}"
     if len(known) == 1:
-        return f"{said}."
-    return f"{said} in {noisiest}, the noisiest cell, and {_at_least(min(known.values()))} in the steadiest."
+        return f"{text}."
+    return f"{text} in {noisiest}, the noisiest cell, and {_at_least(min(known.values()))} in the steadiest."
 
 
 def _at_least(slowdown: float) -> str:
-    """Round up, for what is said of it to hold: to a tenth of a percent where it is small."""
+    """Round up, for the sentence to hold: to a tenth of a percent where it is small."""
     digits = 1 if slowdown < 0.1 else 0
     return f"{math.ceil(10**digits * 100 * slowdown - 1e-6) / 10**digits:.{digits}f} %"
 
 
 def _limits(limits: Limits) -> str:
-    said = [
+    parts = [
         f"time {_share(limits.threshold)}",
         f"memory {_share(limits.memory_threshold)}",
         f"accuracy {limits.accuracy_loss_db:.6g} dB",
     ]
     if limits.apart:
-        said.append(f"the machine itself may have changed by {_share(limits.apart)} between runs")
+        parts.append(f"the machine itself may have changed by {_share(limits.apart)} between runs")
     if limits.across:
-        said.append(f"{listed(sorted(limits.across))} may differ")
-    return "; ".join(said)
+        parts.append(f"allowed to differ: {', '.join(sorted(limits.across))}")
+    return "; ".join(parts)
 
 
 def _share(value: float) -> str:
