@@ -29,7 +29,7 @@ BACKENDS = ["cpu", {"name": "cpu-1-thread", "from": "cpu", "threads": 1}, "cuda"
 
 
 def records_of(folder: RunFolder, slower: float = 1.0) -> list[CellRecord]:
-    """Made-up records of what the folder's run is to measure."""
+    """Return made-up records of what the folder's run is to measure."""
     kinds = {one.name: one for one in (synthetic.CPU, synthetic.CPU_1, synthetic.NO_CUDA[0])}
     found = []
     for cell in folder.cells():
@@ -52,17 +52,13 @@ def make(
     derived: bool = True,
     drawn: bool = False,
     environment: dict[str, object] | None = None,
-    frames: Sequence[int] = (1, 4),
+    frames: Sequence[int] = (4,),
     records: Sequence[CellRecord] | None = None,
-    **changes: object,
 ) -> RunFolder:
-    """A run that is there: `kept` rounds of it; with tables where it is `derived`, figures where `drawn`."""
+    """Make a run with `kept` of its rounds; with tables where it is `derived`, and figures where `drawn`."""
     one = experiment(
-        **{
-            "grid": {"frames": list(frames), "size": [[64, 64]]}, "backends": BACKENDS,
-            "plots": ["time", "stages"], **changes,
-        }
-    )  # fmt: skip
+        grid={"frames": list(frames), "size": [[64, 64]]}, backends=BACKENDS, plots=["time", "stages"]
+    )
     folder = RunFolder.create(path, one, environment or {"cpu": "Fast CPU", "timer": {"cost_s": slower}}, [])
     with folder.journal() as journal:
         for record in (records_of(folder, slower) if records is None else records)[:kept]:
@@ -83,212 +79,172 @@ def times_of(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
-class TestOneRun:
-    def test_its_page_lies_in_its_folder_and_nothing_else_is_touched(self, tmp_path: Path) -> None:
-        make(tmp_path / "run", drawn=True)
-        before = times_of(tmp_path)
-        pages = report([tmp_path / "run"])
-        after = times_of(tmp_path)
-        assert after.keys() - before.keys() == {pages.html, pages.markdown}
-        assert {path: after[path] for path in before} == before
-        assert pages.markdown == tmp_path / "run" / "report.md"
-        page = page_of(pages)
-        assert page.texts["h1"] == ["tiny"]
-        assert len(page.values("src")) == 2
-        assert {"summary.csv", "cells.csv", "journal.jsonl", "config.yaml"} <= set(page.values("href"))
-        assert not page.texts.get("blockquote")
-
-    def test_elsewhere_it_links_what_is_there_and_draws_what_is_missing(self, tmp_path: Path) -> None:
-        make(tmp_path / "run", drawn=True)
-        (tmp_path / "run" / "plots" / "time.svg").unlink()
-        before = times_of(tmp_path / "run")
-        pages = report([tmp_path / "run"], tmp_path / "pages" / "of it")
-        assert times_of(tmp_path / "run") == before
-        assert {path.name for path in (tmp_path / "pages" / "of it" / "plots").iterdir()} == {
-            "time.png", "time.svg",
-        }  # fmt: skip
-        page = page_of(pages)
-        assert "../../run/summary.csv" in page.values("href")
-        assert len(page.values("src")) == 2
-        for target in re.findall(r"\]\(([^)]*)\)", pages.markdown.read_text(encoding="utf-8")):
-            assert (pages.markdown.parent / target).is_file()
-
-    def test_of_a_run_that_was_killed(self, tmp_path: Path) -> None:
-        make(tmp_path / "run", kept=3, derived=False)
-        page = page_of(report([tmp_path / "run"]))
-        (note,) = page.texts["blockquote"]
-        assert note.strip() == "3 rounds are not done yet: the run was interrupted, or is going on."
-        assert len(page.values("src")) == 2
-        assert not [href for href in page.values("href") if href.endswith(".csv")]
-
-    def test_tables_of_an_earlier_part_are_not_linked(self, tmp_path: Path) -> None:
-        folder = make(tmp_path / "run", kept=1, drawn=True)
-        stale = (tmp_path / "run" / "plots" / "time.svg").read_bytes()
-        with folder.journal() as journal:
-            journal.append(records_of(folder)[1])
-        page = page_of(report([tmp_path / "run"]))
-        (note,) = page.texts["blockquote"]
-        assert "4 rounds are not done yet" in note
-        assert "vsr-bench rebuild run brings them up to date" in note
-        assert not [href for href in page.values("href") if href.endswith(".csv")]
-        assert (tmp_path / "run" / "plots" / "time.svg").read_bytes() != stale
-
-    def test_a_place_that_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object, **__: object) -> None:
-            raise OSError(errno.EROFS, "no")
-
-        make(tmp_path / "run")
-        monkeypatch.setattr(folders, "write", refuse)
-        with pytest.raises(
-            BadInput, match=r"run: cannot be written to \(no\); name another folder by --output"
-        ):
-            report([tmp_path / "run"])
-
-    @pytest.mark.parametrize("several", [False, True])
-    def test_a_full_disk_names_what_could_not_be_written(self, tmp_path: Path, several: bool) -> None:
-        runs = [make(tmp_path / name) and tmp_path / name for name in ("run", "other")[: 1 + several]]
-        with a_disk_of(1000), pytest.raises(OSError) as caught:  # noqa: PT011 - its file is what is asked about
-            report(runs, tmp_path / "out")
-        assert caught.value.errno == errno.EFBIG
-        plots = tmp_path / "out" / "plots"
-        assert Path(caught.value.filename) == plots / ("relative.png" if several else "time.png")
-
-    def test_names_and_reasons_stay_text(self, tmp_path: Path) -> None:
-        reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300
-        folder = make(tmp_path / "empty", derived=False, kept=0)
-        failed = [
-            synthetic.ended(record, Status.ERROR, reason) if record.backend == "cpu-1-thread" else record
-            for record in records_of(folder)
-        ]
-        make(tmp_path / "a <b> \"c\" ']('", records=failed, environment={"cpu": reason})
-        page = page_of(report([tmp_path / "a <b> \"c\" ']('"]))
-        said = reason.replace("\u202e", "\\u202e")
-        assert said in page.texts["td"]
-        assert f"on: {said}" in page.texts["li"]
-        pages = report([tmp_path / "a <b> \"c\" ']('", make(tmp_path / "other").path], tmp_path / "both")
-        page = page_of(pages)
-        assert said in page.texts["td"]
-        assert page.texts["h1"] == ["Side by side: a <b> \"c\" '](', other"]
-        linked = [href for href in page.values("href") if not href.startswith("#")]
-        assert len(linked) == 2 * 11 - 2 + 1  # no memory_lines.csv, and devices.csv
-        assert all((pages.html.parent / unquote(href)).is_file() for href in linked)
+def test_the_page_of_a_run_lies_in_its_folder_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    make(tmp_path / "run", drawn=True)
+    before = times_of(tmp_path)
+    pages = report([tmp_path / "run"])
+    after = times_of(tmp_path)
+    assert after.keys() - before.keys() == {pages.html, pages.markdown}
+    assert {path: after[path] for path in before} == before
+    assert pages.markdown == tmp_path / "run" / "report.md"
+    page = page_of(pages)
+    assert page.texts["h1"] == ["tiny"]
+    assert len(page.values("src")) == 2
+    assert {"summary.csv", "cells.csv", "journal.jsonl", "config.yaml"} <= set(page.values("href"))
+    assert not page.texts.get("blockquote")
 
 
-class TestSeveralRuns:
-    def test_figures_stand_beside_each_other(self, tmp_path: Path) -> None:
-        first = make(tmp_path / "first")
-        second = make(tmp_path / "second", slower=2.0, frames=(4, 7), environment={"cpu": "Slow | CPU"})
-        pages = report([first.path, second.path], tmp_path / "out")
-        text = pages.markdown.read_text(encoding="utf-8")
-        assert "3 of 9 cells are in both runs." in text
-        environments = section(text, "What differs in the environments")
-        assert rows(environments)[1:] == [["cpu", "Fast CPU", "Slow \\| CPU"]]  # not the timer's cost
-        configurations = section(text, "What differs in the configurations")
-        assert rows(configurations)[1:] == [["grid.frames", "1, 4", "4, 7"]]
-        header, *cells = rows(section(text, "Forward time and speedup"))
-        named = [dict(zip(header, row, strict=True)) for row in cells]
-        assert [(row["frames"], row["backend"], row["run"]) for row in named] == [
-            (frames, name, run)
-            for frames, runs in (("1", ["first"]), ("4", ["first", "second"]), ("7", ["second"]))
-            for name in ("cpu", "cpu-1-thread")
-            for run in runs
-        ]
-        assert named[3]["speedup"] == "baseline"
-        assert 0.45 < float(named[3]["relative (×)"].split()[0]) < 0.55
-        assert [row[:3] for row in rows(section(text, "Cells that did not end ok"))[1:]] == [
-            ["first", "cuda", "all 2"], ["second", "cuda", "all 2"],
-        ]  # fmt: skip
-        assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == [
-            f"{kind}.{ending}"
-            for kind in ("relative", "speedup", "stages", "time")
-            for ending in ("png", "svg")
-        ]
-        page = page_of(pages)
-        assert len(page.values("src")) == 4
-        assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
+def test_elsewhere_it_links_what_is_there_and_draws_what_is_missing(tmp_path: Path) -> None:
+    make(tmp_path / "run", drawn=True)
+    (tmp_path / "run" / "plots" / "time.svg").unlink()
+    before = times_of(tmp_path / "run")
+    pages = report([tmp_path / "run"], tmp_path / "pages" / "of it")
+    assert times_of(tmp_path / "run") == before
+    drawn = (tmp_path / "pages" / "of it" / "plots").iterdir()
+    assert {path.name for path in drawn} == {"time.png", "time.svg"}
+    page = page_of(pages)
+    assert "../../run/summary.csv" in page.values("href")
+    assert len(page.values("src")) == 2
+    for target in re.findall(r"\]\(([^)]*)\)", pages.markdown.read_text(encoding="utf-8")):
+        assert (pages.markdown.parent / target).is_file()
 
 
-class TestFolderOfRuns:
-    def test_stands_for_all_runs_below_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("b", "a", "deep/er/c", ".hidden/d", "a/plots/e"):
-            make(tmp_path / "from everywhere" / name, frames=(4,))
-        (tmp_path / "from everywhere" / "empty").mkdir()
-        (tmp_path / "from everywhere" / "note.txt").touch()
-        (tmp_path / "from everywhere" / "round").symlink_to(".", target_is_directory=True)
-        monkeypatch.chdir(tmp_path)
-        pages = report([Path("from everywhere")])
-        assert pages.html == Path("report-from-everywhere/report.html")
-        assert [str(path) for path in pages.found] == [
-            "from everywhere/a", "from everywhere/b", "from everywhere/deep/er/c",
-        ]  # fmt: skip
-        assert not pages.left_out
-        page = page_of(pages)
-        assert page.texts["h1"] == ["Side by side: a, b, c"]
-        assert "Left out" not in page.texts["h2"]
-
-    def test_a_broken_one_is_named_and_left_out(self, tmp_path: Path) -> None:
-        for name in ("a", "b"):
-            make(tmp_path / "runs" / name, frames=(4,))
-        for name, broken in (("config.yaml", b"backends: ["), ("run.json", b"{"), (JOURNAL_NAME, b"{}\nx\n")):
-            make(tmp_path / "runs" / f"no {name}", frames=(4,))
-            (tmp_path / "runs" / f"no {name}" / name).write_bytes(broken)
-        make(tmp_path / "runs" / "z none", kept=0, derived=False)
-        make(tmp_path / "runs" / "by a script", frames=(4,), environment={"method": "a script"})
-        pages = report([tmp_path / "runs"], tmp_path / "out")
-        assert [path.name for path in pages.found] == ["a", "b"]
-        assert len(pages.left_out) == 5
-        for reason, name in zip(
-            pages.left_out,
-            ("by a script", "no config.yaml", f"no {JOURNAL_NAME}", "no run.json", "z none"),
-            strict=True,
-        ):
-            assert reason.startswith(f"{tmp_path / 'runs' / name}")
-        page = page_of(pages)
-        (note,) = page.texts["blockquote"]
-        assert note.strip() == "Left out, for reasons at the end of this page: 5."
-        assert "Left out" in page.texts["h2"]
-        assert set(pages.left_out) <= set(page.texts["li"])
-
-    def test_the_command_says_what_it_took_and_what_not(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        for name in ("a", "b"):
-            make(tmp_path / "runs" / name, frames=(4,))
-        for number in range(LEFT_OUT_NAMED + 2):
-            (tmp_path / "runs" / f"x{number}").mkdir()
-            (tmp_path / "runs" / f"x{number}" / JOURNAL_NAME).write_text("{}\n")
-        monkeypatch.chdir(tmp_path)
-        assert cli.main(["report", "runs", "--output", "out", "--reference", "b"]) == exits.OK
-        said = capsys.readouterr()
-        assert said.out.splitlines() == ["out/report.html", "out/report.md", "of 2 runs: runs/a, runs/b"]
-        *named, more = said.err.splitlines()
-        assert len(named) == LEFT_OUT_NAMED
-        assert all(line.startswith(f"left out: runs/x{number}") for number, line in enumerate(named))
-        assert more == "left out: 2 more, named on the page"
-        assert "as fast as **b:cpu**" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_run_that_was_killed_has_a_note_and_links_no_stale_tables(tmp_path: Path, stale: bool) -> None:
+    folder = make(tmp_path / "run", kept=1, derived=stale, drawn=stale)
+    old = times_of(tmp_path / "run" / "plots")
+    with folder.journal() as journal:
+        journal.append(records_of(folder)[1])
+    page = page_of(report([tmp_path / "run"]))
+    (note,) = page.texts["blockquote"]
+    assert "1 round is not done yet: the run was interrupted, or is going on." in note
+    assert ("vsr-bench rebuild run brings them up to date" in note) is stale
+    assert len(page.values("src")) == 2
+    assert not [href for href in page.values("href") if href.endswith(".csv")]
+    assert all(path.stat().st_mtime_ns > time for path, time in old.items())
 
 
-class TestReference:
-    def test_is_asked_for_before_anything_is_written(self, tmp_path: Path) -> None:
-        one, two = make(tmp_path / "one", frames=(4,)), make(tmp_path / "two", frames=(4,), slower=2.0)
-        before = times_of(tmp_path)
-        for runs, named, said in (
-            ([one.path, two.path], "three", "--reference three: is none of the runs"),
-            (
-                [one.path, two.path],
-                "two:cudnn",
-                "--reference two:cudnn: is none of the runs, and no backend of one",
-            ),
-            ([one.path], "one", "is for several runs side by side, and this is one"),
-        ):
-            with pytest.raises(BadInput, match=said):
-                report(runs, tmp_path / "out", named)
-        assert times_of(tmp_path) == before
-        assert not (tmp_path / "out").exists()
-        report([one.path, two.path], tmp_path / "out", "two:cpu-1-thread")
-        table = pd.read_csv(tmp_path / "out" / "devices.csv")
-        assert list(table["device"]) == [*["Fast CPU"] * 2, "GPU, unknown"] * 2
-        assert set(table["reference"].dropna()) == {"two:cpu-1-thread"}
+def test_a_place_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "no")
+
+    make(tmp_path / "run")
+    monkeypatch.setattr(folders, "write", refuse)
+    with pytest.raises(BadInput, match=r"run: cannot be written to \(no\); name another folder by --output"):
+        report([tmp_path / "run"])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_full_disk_names_what_could_not_be_written(tmp_path: Path, several: bool) -> None:
+    runs = [make(tmp_path / name).path for name in ("run", "other")[: 1 + several]]
+    with a_disk_of(1000), pytest.raises(OSError) as caught:  # noqa: PT011 - its file is what is asked about
+        report(runs, tmp_path / "out")
+    assert caught.value.errno == errno.EFBIG
+    plots = tmp_path / "out" / "plots"
+    assert Path(caught.value.filename) == plots / ("relative.png" if several else "time.png")
+
+
+def test_names_and_reasons_stay_text(tmp_path: Path) -> None:
+    reason = "<script>alert('x')</script> ](javascript:alert(1)) \u202e" + "w" * 300
+    folder = make(tmp_path / "empty", derived=False, kept=0)
+    failed = [
+        synthetic.ended(record, Status.ERROR, reason) if record.backend == "cpu-1-thread" else record
+        for record in records_of(folder)
+    ]
+    hostile = make(tmp_path / "a <b> \"c\" ']('", records=failed, environment={"cpu": reason}).path
+    page = page_of(report([hostile]))
+    shown = reason.replace("\u202e", "\\u202e")
+    assert shown in page.texts["td"]
+    assert f"on: {shown}" in page.texts["li"]
+    pages = report([hostile, make(tmp_path / "other").path], tmp_path / "both")
+    page = page_of(pages)
+    assert shown in page.texts["td"]
+    assert page.texts["h1"] == ["Side by side: a <b> \"c\" '](', other"]
+    linked = [href for href in page.values("href") if not href.startswith("#")]
+    assert len(linked) == 2 * 11 - 2 + 1  # no memory_lines.csv, and devices.csv
+    assert all((pages.html.parent / unquote(href)).is_file() for href in linked)
+
+
+def test_several_runs_stand_beside_each_other(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", frames=(1, 4))
+    second = make(tmp_path / "second", slower=2.0, frames=(4, 7), environment={"cpu": "Slow | CPU"})
+    pages = report([first.path, second.path], tmp_path / "out", "first")
+    text = pages.markdown.read_text(encoding="utf-8")
+    assert "3 of 9 cells are in both runs." in text
+    environments = section(text, "What differs in the environments")
+    assert rows(environments)[1:] == [["cpu", "Fast CPU", "Slow \\| CPU"]]  # not the timer's cost
+    configurations = section(text, "What differs in the configurations")
+    assert rows(configurations)[1:] == [["grid.frames", "1, 4", "4, 7"]]
+    header, *cells = rows(section(text, "Forward time and speedup"))
+    named = [dict(zip(header, row, strict=True)) for row in cells]
+    assert [(row["frames"], row["backend"], row["run"]) for row in named] == [
+        (frames, name, run)
+        for frames, runs in (("1", ["first"]), ("4", ["first", "second"]), ("7", ["second"]))
+        for name in ("cpu", "cpu-1-thread")
+        for run in runs
+    ]
+    assert named[3]["speedup"] == "baseline"
+    assert 0.45 < float(named[3]["relative (×)"].split()[0]) < 0.55
+    assert [row[:3] for row in rows(section(text, "Cells that did not end ok"))[1:]] == [
+        ["first", "cuda", "all 2"], ["second", "cuda", "all 2"],
+    ]  # fmt: skip
+    kinds = ("relative", "speedup", "stages", "time")
+    files = [f"{kind}.{ending}" for kind in kinds for ending in ("png", "svg")]
+    assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == files
+    page = page_of(pages)
+    assert len(page.values("src")) == 4
+    assert {"../first/summary.csv", "../second/summary.csv"} <= set(page.values("href"))
+    table = pd.read_csv(tmp_path / "out" / "devices.csv")
+    assert list(table["device"])[:3] == ["Fast CPU", "Fast CPU", "GPU, unknown"]
+    assert set(table["reference"].dropna()) == {"first:cpu"}
+
+
+def test_a_folder_stands_for_all_runs_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b", "a", "deep/er/c", ".hidden/d", "a/plots/e"):
+        make(tmp_path / "from everywhere" / name)
+    (tmp_path / "from everywhere" / "empty").mkdir()
+    (tmp_path / "from everywhere" / "note.txt").touch()
+    (tmp_path / "from everywhere" / "round").symlink_to(".", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    pages = report([Path("from everywhere")])
+    assert pages.html == Path("report-from-everywhere/report.html")
+    assert [str(path) for path in pages.found] == [
+        "from everywhere/a", "from everywhere/b", "from everywhere/deep/er/c",
+    ]  # fmt: skip
+    assert not pages.left_out
+    page = page_of(pages)
+    assert page.texts["h1"] == ["Side by side: a, b, c"]
+    assert "Left out" not in page.texts["h2"]
+
+
+def test_a_run_below_a_folder_that_cannot_be_read_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        make(Path("runs") / name)
+    for name, broken in (("config.yaml", b"backends: ["), ("run.json", b"{"), (JOURNAL_NAME, b"{}\nx\n")):
+        make(Path("runs") / f"no {name}")
+        (Path("runs") / f"no {name}" / name).write_bytes(broken)
+    make(Path("runs/z none"), kept=0, derived=False)
+    make(Path("runs/by a script"), environment={"method": "a script"})
+    names = ["by a script", "no config.yaml", f"no {JOURNAL_NAME}", "no run.json", "z none"]
+    for number in range(LEFT_OUT_NAMED - 3):
+        make(Path(f"runs/zz {number}"), kept=0, derived=False)
+        names.append(f"zz {number}")
+
+    assert cli.main(["report", "runs", "--output", "out", "--reference", "b"]) == exits.OK
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["out/report.html", "out/report.md", "of 2 runs: runs/a, runs/b"]
+    *named, more = printed.err.splitlines()
+    for line, name in zip(named, names[:LEFT_OUT_NAMED], strict=True):
+        assert line.startswith(f"left out: runs/{name}")
+    assert more == "left out: 2 more, named on the page"
+    page = Page(Path("out/report.html").read_text(encoding="utf-8"))
+    (note,) = page.texts["blockquote"]
+    assert note.strip() == f"Left out, for reasons at the end of this page: {len(names)}."
+    assert {line.removeprefix("left out: ") for line in named} <= set(page.texts["li"])
+    assert "as fast as **b:cpu**" in Path("out/report.md").read_text(encoding="utf-8")
 
 
 def test_names_tell_runs_apart() -> None:
@@ -299,30 +255,31 @@ def test_names_tell_runs_apart() -> None:
     assert default_folder(["n" * 90] * 3) == f"report-{'n' * 50}-and-2-more"
 
 
-class TestRefused:
-    @pytest.mark.parametrize("several", [False, True])
-    def test_what_holds_no_run(self, tmp_path: Path, several: bool) -> None:
-        runs = [make(tmp_path / "run").path] if several else []
-        (tmp_path / "empty").mkdir()
-        for path in (tmp_path / "none", tmp_path / "empty"):
-            before = times_of(tmp_path)
-            with pytest.raises(BadInput, match=f"{path.name}: holds no run"):
-                report([*runs, path], tmp_path / "out")
-            assert times_of(tmp_path) == before
-            assert not (tmp_path / "out").exists()
-
-    def test_a_journal_without_a_record(self, tmp_path: Path) -> None:
-        make(tmp_path / "run", kept=0, derived=False)
-        with pytest.raises(BadInput, match="holds no record yet; there is nothing to report"):
-            report([tmp_path / "run"])
-        assert not (tmp_path / "run" / "report.md").exists()
-
-    def test_another_runs_folder(self, tmp_path: Path) -> None:
-        one, other = make(tmp_path / "one"), make(tmp_path / "other")
-        for runs in ([one.path], [one.path, other.path]):
-            with pytest.raises(BadInput, match="holds a run with a report of its own"):
-                report(runs, other.path)
-        assert not (other.path / "report.md").exists()
+@pytest.mark.parametrize(
+    ("named", "output", "reference", "message"),
+    [
+        (["none"], "out", None, "none: holds no run"),
+        (["one", "empty"], "out", None, "empty: holds no run"),
+        (["one", "two", "one"], "out", None, "one: is named twice"),
+        (["begun"], None, None, "holds no record yet; there is nothing to report"),
+        (["one"], "two", None, "holds a run with a report of its own"),
+        (["one", "two"], "two", None, "holds a run with a report of its own"),
+        (["one"], "out", "one", "is for several runs side by side, and this is one"),
+        (["one", "two"], "out", "three", "--reference three: is none of the runs"),
+    ],
+)
+def test_a_request_that_is_wrong_writes_nothing(
+    tmp_path: Path, named: Sequence[str], output: str | None, reference: str | None, message: str
+) -> None:
+    for name in ("one", "two"):
+        make(tmp_path / name)
+    make(tmp_path / "begun", kept=0, derived=False)
+    (tmp_path / "empty").mkdir()
+    before = times_of(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        report([tmp_path / name for name in named], output and tmp_path / output, reference)
+    assert times_of(tmp_path) == before
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_committed_run_has_a_page(tmp_path: Path) -> None:

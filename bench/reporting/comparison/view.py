@@ -23,7 +23,6 @@ from bench.comparison.comparison import (
 )
 from bench.comparison.policy import REGRESSIONS, Failing, Failure, failures_of
 from bench.reporting.cells import DIGITS, Row, axes_columns, column, numbers
-from bench.reporting.legible import legible
 from bench.reporting.markdown import Column
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
 from vsr_model.one_line import one_line
@@ -125,7 +124,7 @@ def reason(cell: CellComparison) -> str:
 
 def ratio(value: float) -> str:
     """Return a ratio to the thousandth, or with three digits where that says too much or too little."""
-    return f"{value:.3f}" if 0.1 <= value < 100 else legible(value)
+    return f"{value:.3f}" if 0.1 <= value < 100 else significant(value)
 
 
 def interval(change: Change) -> str:
@@ -273,7 +272,7 @@ def _decibels(value: float) -> str:
 def _from_to(base: float, new: float, units: tuple[Unit, ...]) -> str:
     """Return both in one unit: `1.00 → 1.25 GiB`."""
     unit = unit_for([base, new], units)
-    return f"{legible(base / unit.scale)} → {legible(new / unit.scale)} {unit.name}"
+    return f"{significant(base / unit.scale)} → {significant(new / unit.scale)} {unit.name}"
 
 
 def _cells(number: int) -> str:
@@ -421,7 +420,7 @@ def _rounds(changes: Sequence[Change | None]) -> list[Column]:
 
 
 def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
-    return numbers(f"{title} ({unit.name})", values, lambda value: legible(value / unit.scale, digits))
+    return numbers(f"{title} ({unit.name})", values, lambda value: significant(value / unit.scale, digits))
 
 
 def _of(changes: Sequence[Change | None], shown: Callable[[Change], str]) -> list[str]:
