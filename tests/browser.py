@@ -1,6 +1,5 @@
 """A headless Chromium, driven through the pipe of its DevTools protocol: no port, no driver, no library."""
 
-import base64
 import json
 import os
 import shutil
@@ -34,7 +33,7 @@ _LAUNCHER: Final = (
 
 
 def find() -> str | None:
-    """The browser's program: what VSR_BENCH_BROWSER names, or one that is installed."""
+    """Return the browser's program: what VSR_BENCH_BROWSER names, or one that is installed."""
     names = [os.environ[VARIABLE]] if os.environ.get(VARIABLE) else PROGRAMS
     return next((found for name in names if (found := shutil.which(name))), None)
 
@@ -75,14 +74,14 @@ class Browser:
             self._receive()
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
     def errors(self) -> list[str]:
-        """What was logged to the console as an error, thrown or refused since `open`."""
+        """Return what was logged to the console as an error, thrown or refused since `open`."""
         return [
             json.dumps(event["params"])
             for event in self.events
@@ -92,23 +91,14 @@ class Browser:
         ]
 
     def requests(self) -> list[str]:
-        """The addresses asked for since `open`, those within the page itself left out."""
+        """Return the addresses asked for since `open`, those within the page itself left out."""
         asked = [
             e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"
         ]
         return [url for url in asked if not url.startswith("data:")]
 
-    def screenshot(self) -> bytes:
-        """The whole page as a PNG."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        return base64.b64decode(shot["data"])
-
-    def printed(self) -> bytes:
-        """The page as a PDF."""
-        return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"])
-
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """What the browser answers to a command of the protocol."""
+        """Return the browser's answer to a command of the protocol."""
         self._number += 1
         command: Mapping[str, object] = {"id": self._number, "method": method, "params": parameters} | (
             {"sessionId": self._session} if self._session else {}
@@ -124,7 +114,7 @@ class Browser:
         return result
 
     def _receive(self) -> dict[str, Any]:
-        """The next message; an event is kept, too."""
+        """Return the next message; keep it if it is an event."""
         until = monotonic() + PATIENCE_S
         while b"\0" not in self._buffer:
             if not select([self._read], [], [], max(0.0, until - monotonic()))[0]:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
 from typing import Final
 
 import pytest
 
 from bench.figures import FIGURES
-from bench.paper import experiments, page
 from bench.plotting.groups import data, figure
 from bench.plotting.plots import save, write_plots
 from bench.records import CellRecord, Status
@@ -18,8 +16,6 @@ from bench.results.tables import tables_of
 from tests.bench import synthetic
 from tests.bench.synthetic import BASELINE
 from tests.browser import PROGRAMS, VARIABLE, Browser, find
-
-ROOT: Final = Path(__file__).resolve().parents[2]
 
 LONG: Final = "a-name/without_end." * 20
 HOSTILE: Final = (
@@ -73,7 +69,7 @@ def hostile(records: list[CellRecord]) -> list[CellRecord]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run's page, one of three runs side by side, and the reproduced paper's."""
+    """Return a run's page, and one of three runs side by side."""
     single = tmp_path_factory.mktemp("single")
     tables = tables_of(hostile(synthetic.run(synthetic.LONG_NAMES, frames=(1, 4, 7), rounds=3)), BASELINE)
     plots = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=single / "plots")
@@ -98,18 +94,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for path in images:
         (group,) = data(path.stem, cells.tables)
         save(figure(group, baseline="cpu"), [path, path.with_suffix(".svg")])
-    paper = tmp_path_factory.mktemp("paper") / "run"
-    copytree(ROOT / "results" / "paper-quick-cpu", paper)
     return {
         "single": write(single, together([run]), plots=plots.images).html,
         "several": write(several, cells, plots=images).html,
-        "paper": page.write(paper, experiments.read_request(paper)).html,
     }
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("name", ["single", "several", "paper"])
+@pytest.mark.parametrize("name", ["single", "several"])
 def test_a_page_fits_loads_nothing_and_can_be_read(
     browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
@@ -120,7 +113,7 @@ def test_a_page_fits_loads_nothing_and_can_be_read(
     assert browser.requests() == [pages[name].resolve().as_uri()]
 
     images = browser.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.width])")
-    assert len(images) == {"single": 6, "several": 2, "paper": 10}[name]
+    assert len(images) == {"single": 6, "several": 2}[name]
     assert all(complete and natural > 0 for complete, natural, _ in images)
     drawn_px = 6.8 * 96
     assert all(8.5 / 72 * 96 * shown / drawn_px >= LEAST_FIGURE_TEXT_PX for _, _, shown in images)
