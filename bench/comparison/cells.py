@@ -8,17 +8,20 @@ overlap, and are not in turn.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
+import pandas as pd
+
 from bench.comparison.facets import Facets, facets_of, key
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
-from bench.records import CellRecord, Pass, Status, worst_status
-from bench.results.samples import samples_of
+from bench.grid.spans import SPANS
+from bench.records import SEVERITY, Pass, Phase, Status
+from bench.results.tables import Row, Tables, moment, rows_of
 
 MEMORY: Final = {
     "host peak": "peak_host_bytes",
@@ -43,7 +46,8 @@ class MeasuredCell:
 
     cell: Cell
     facets: Facets
-    records: tuple[CellRecord, ...]  # of its rounds, in their order; empty where the run did not come to it
+    rounds: tuple[Row, ...]  # of cells.csv, in their order; empty where the run did not come to it
+    samples: pd.DataFrame  # its rows of samples.csv
 
     @property
     def id(self) -> str:
@@ -51,51 +55,57 @@ class MeasuredCell:
 
     @property
     def status(self) -> Status | None:
-        return worst_status(self.records) if self.records else None
+        """Return its worst round's."""
+        statuses = [Status(one["status"]) for one in self.rounds]
+        return max(statuses, key=SEVERITY.__getitem__, default=None)
 
     @property
     def reason(self) -> str:
         """Return why its worst round did not end ok."""
-        return next((found.reason for found in self.records if found.status is self.status), "")
+        return next((one["reason"] or "" for one in self.rounds if one["status"] == self.status), "")
 
     @cached_property
-    def ok(self) -> dict[int, CellRecord]:
+    def ok(self) -> dict[int, Row]:
         """Return the rounds that ended ok, by number."""
-        return {record.round: record for record in self.records if record.status is Status.OK}
+        return {one["round"]: one for one in self.rounds if one["status"] == Status.OK}
+
+    @property
+    def stages(self) -> list[str]:
+        """Return the network's stages that were timed, in their order."""
+        return [stage for stage in self.samples["stage"].unique() if stage not in SPANS]
 
     def levels(self, stage: str, pass_: Pass, clock: str) -> dict[int, float]:
         """Return the median of each round's steady samples in seconds, by round."""
-        found = {
-            number: median(samples)
-            for number, record in self.ok.items()
-            if (samples := samples_of(record, pass_, stage, clock))
-        }
-        return {number: level for number, level in found.items() if level > 0}  # a coarse clock may give 0
+        samples = self.samples
+        steady = samples[(samples["pass"] == pass_) & (samples["phase"] == Phase.STEADY)]
+        medians = steady[steady["stage"] == stage].groupby("round")[clock].median().to_dict()
+        # A coarse clock may give 0.
+        return {number: medians[number] for number in self.ok if medians.get(number, 0.0) > 0}
 
     def figures(self, column: str) -> list[Any]:
         """Return a figure of each ok round that has it."""
-        return [value for record in self.ok.values() if (value := getattr(record, column)) is not None]
+        return [value for one in self.ok.values() if (value := one[column]) is not None]
 
 
 def cells_of(
     planned: Sequence[Cell],
-    records: Sequence[CellRecord],
+    tables: Tables,
     *,
     experiment: Experiment,
     files: Mapping[str, str],
     environment: Mapping[str, Any],
 ) -> list[MeasuredCell]:
-    """Return every planned cell with its own records."""
-    by_cell: dict[str, list[CellRecord]] = {cell.id: [] for cell in planned}
-    for record in records:
-        by_cell[record.cell].append(record)
+    """Return every planned cell with its own rows of a run's tables."""
+    rounds = {cell: rows_of(own) for cell, own in tables.cells.groupby("cell")}
+    samples = dict(iter(tables.samples.groupby("cell")))
     return [
         MeasuredCell(
             cell=cell,
             facets=facets_of(
-                cell, by_cell[cell.id], experiment=experiment, files=files, environment=environment
+                cell, rounds.get(cell.id, ()), experiment=experiment, files=files, environment=environment
             ),
-            records=tuple(by_cell[cell.id]),
+            rounds=tuple(rounds.get(cell.id, ())),
+            samples=samples.get(cell.id, tables.samples[:0]),
         )
         for cell in planned
     ]
@@ -157,12 +167,7 @@ def neighbours(base: MeasuredCell, new: MeasuredCell, rounds: Sequence[int]) -> 
     return [n for n, gap in zip(rounds, gaps, strict=True) if gap <= most]
 
 
-def _span(record: CellRecord) -> tuple[datetime, datetime] | None:
-    """Return when a round began, and when its last call must have ended, as far as its record tells."""
-    try:
-        began = datetime.fromisoformat(record.started_at)
-    except ValueError:
-        return None
-    if began.tzinfo is None:
-        began = began.replace(tzinfo=UTC)
-    return began, began + timedelta(seconds=record.measured_s or 0.0)
+def _span(row: Row) -> tuple[datetime, datetime] | None:
+    """Return when a round began, and when its last call must have ended, as far as its row tells."""
+    began = moment(row["started_at"])
+    return None if began is None else (began, began + timedelta(seconds=row["measured_s"] or 0.0))

@@ -25,7 +25,7 @@ from bench.comparison.facets import differing
 from bench.comparison.sensitivity import least_slowdown
 from bench.grid.spans import FORWARD
 from bench.records import Status
-from bench.results.samples import sources_of, stages_of
+from bench.results.samples import sources_of
 from bench.stats.changes import least_rounds, of_levels, of_pairs, rounds_needed
 from bench.stats.intervals import CONFIDENCE, MIN_ROUNDS, quartiles
 
@@ -95,7 +95,7 @@ def _comparable(pair: Pair, limits: Limits) -> _Comparable | None:
         return None
     stages = {
         stage: levels
-        for stage in stages_of([*base.records, *new.records])
+        for stage in dict.fromkeys([*base.stages, *new.stages])
         if (levels := _levels(base, new, stage)) is not None
     }
     weights = {stage: median(levels.base) + median(levels.new) for stage, levels in stages.items()}
@@ -153,7 +153,7 @@ def _verdict_of_cell(both: _Comparable, change: Change | None, limits: Limits) -
     if not failed:
         return by_time, _why_unclear(change, limits) if by_time is Verdict.UNCLEAR else ""
     why = "; ".join(
-        f"{name}: {len(side.records) - len(side.ok)} of {len(side.records)} rounds not ok, {_ended(side)}"
+        f"{name}: {len(side.rounds) - len(side.ok)} of {len(side.rounds)} rounds not ok, {_ended(side)}"
         for name, side in failed
     )
     if both.base.status in _ENOUGH:
@@ -288,7 +288,7 @@ def _why_uncompared(
 def _absence(side: MeasuredCell | None) -> str:
     if side is None:
         return "has no such cell"
-    if not side.records:
+    if not side.rounds:
         return "has not come to it"
     return _ended(side) if side.status is Status.SKIPPED else ""
 

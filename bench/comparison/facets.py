@@ -12,8 +12,8 @@ from bench.grid.backend import Backend
 from bench.grid.config import Experiment
 from bench.grid.config_model import Model
 from bench.grid.plan import Cell
-from bench.records import CellRecord
 from bench.results.identity import cuda_devices
+from bench.results.tables import Row
 
 FACETS: Final = ("network", "input", "precision", "backend", "method", "device", "torch")
 
@@ -36,7 +36,7 @@ Facets = Mapping[str, Mapping[str, Any]]
 
 def facets_of(
     cell: Cell,
-    records: Sequence[CellRecord],
+    rounds: Sequence[Row],
     *,
     experiment: Experiment,
     files: Mapping[str, str],
@@ -52,7 +52,7 @@ def facets_of(
             **{name: getattr(experiment.measure, name) for name in _METHOD},
             "method": environment.get("method", "ordinary"),
         },
-        "device": _device(cell.backend, records, environment),
+        "device": _device(cell.backend, rounds, environment),
         "torch": _torch(cell.backend, environment),
     }
 
@@ -112,16 +112,14 @@ def _backend(backend: Backend) -> dict[str, Any]:
     return {"device": "cuda" if backend.is_cuda else "cpu", **own, **memory_plan}
 
 
-def _device(
-    backend: Backend, records: Sequence[CellRecord], environment: Mapping[str, Any]
-) -> dict[str, Any]:
+def _device(backend: Backend, rounds: Sequence[Row], environment: Mapping[str, Any]) -> dict[str, Any]:
     if backend.is_cuda:
         devices = cuda_devices(environment) or []
         index = int(backend.device.partition(":")[2] or 0)
         return {"gpu": _mapping(devices[index]).get("name") if index < len(devices) else None}
     named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
     machine = {name: environment.get(name) for name in named}
-    read_back = [record.threads for record in records if record.threads is not None]
+    read_back = [one["threads"] for one in rounds if one["threads"] is not None]
     return {**machine, "threads": read_back[0]} if read_back else machine
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.cautions.cautions import cautions
 from bench.comparison.cells import MEMORY, MeasuredCell, are_copies, cells_of
 from bench.comparison.compare import compare as compare_cells
 from bench.comparison.comparison import CellComparison, Comparison, Limits, Method, Side
@@ -35,7 +34,7 @@ class _Run:
 
     @property
     def side(self) -> Side:
-        begun = [r.started_at for cell in self.cells for r in cell.records if r.started_at]
+        begun = [one["started_at"] for cell in self.cells for one in cell.rounds if one["started_at"]]
         code = self.folder.code
         return Side(
             name=self.name,
@@ -74,23 +73,23 @@ def _open(path: Path, name: str) -> _Run:
     folder = RunFolder.open(path)
     if folder.begun_with is not None:  # earlier versions did not keep it
         folder.check_config()
-    records = folder.records()
+    tables = folder.tables()
     planned = folder.cells()
-    if not records:
+    if not len(tables.cells):
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to compare")
-    folder.check_tables(records)
+    folder.check_tables(tables)
     return _Run(
         name=name,
         folder=folder,
         cells=cells_of(
             planned,
-            records,
+            tables,
             experiment=folder.experiment,
             files=folder.files,
             environment=folder.environment,
         ),
-        warned=Counter(str(notice.code) for notice in cautions(records, folder.environment)),
-        missing=len(planned) * folder.experiment.measure.rounds - len(records),
+        warned=Counter(tables.warnings["code"]),
+        missing=len(planned) * folder.experiment.measure.rounds - len(tables.cells),
     )
 
 

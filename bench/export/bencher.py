@@ -6,7 +6,8 @@ Bencher's own measures have fixed units: `latency` nanoseconds, `throughput` ope
 from collections.abc import Callable
 from typing import Final
 
-from bench.export.selection import Export, Row
+from bench.export.selection import Export
+from bench.results.tables import Row
 
 NS_PER_S: Final = 1e9
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.export.selection import Export, Row, moment
+from bench.export.selection import Export
 from bench.grid.spans import FORWARD, OTHER, SPANS, TOTAL
 from bench.records import Pass
-from bench.results.tables import rows_of
+from bench.results.tables import Row, moment, rows_of
 
 Event = dict[str, Any]
 

@@ -5,7 +5,8 @@ Written by hand, so that pyperf need not be installed. A round, which is a proce
 
 from typing import Any, Final
 
-from bench.export.selection import Benchmark, Export, Round, moment
+from bench.export.selection import Benchmark, Export, Round
+from bench.results.tables import moment
 
 FORMAT_VERSION: Final = "1.0"
 

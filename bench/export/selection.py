@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -12,12 +11,9 @@ from bench.grid.spans import SPANS
 from bench.records import Phase, Status
 from bench.results.identity import cuda_devices
 from bench.results.run_folder import RunFolder
-from bench.results.tables import Tables, rows_of
+from bench.results.tables import Row, Tables, rows_of
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
-
-Row = Mapping[str, Any]
-"""A row of a table, None where a value is missing."""
 
 MAX_REASONS: Final = 3
 """That a note repeats."""
@@ -143,15 +139,6 @@ def export_of(folder: RunFolder, tables: Tables, stages: Collection[str] = ()) -
         benchmarks=tuple(one for one in found if min(one.pooled_s) >= LEAST_S),
         notes=tuple(notes),
     )
-
-
-def moment(text: str | None) -> datetime | None:
-    """Parse a time in ISO 8601, in UTC where it names no zone; None for a text that is none."""
-    try:
-        at = datetime.fromisoformat(text or "")
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # at the ends of the calendar a zone leads out of it
-        return None
 
 
 def _line(text: str) -> str | None:

@@ -287,15 +287,14 @@ class RunFolder:
         """Return the tables and their source files that exist."""
         return [path for name in FILES if (path := self.path / name).is_file()]
 
-    def check_tables(self, records: Sequence[CellRecord]) -> None:
+    def check_tables(self, tables: Tables) -> None:
         """Check that the CSV tables beside the journal are whole: a copy may have been cut off.
 
-        Raises BadInput for one that ends within a line, or lacks rows that `records` give. A missing table
+        Raises BadInput for one that ends within a line, or lacks rows that `tables` have. A missing table
         was not derived yet, or not copied, and is no fault.
         """
-        lists = ("samples", "memory", "telemetry", "kernels")
-        expected = {f"{name}.csv": sum(len(getattr(one, name)) for one in records) for name in lists}
-        expected["cells.csv"] = len(records)
+        names = ("cells", "samples", "memory", "telemetry", "kernels")
+        expected = {f"{name}.csv": len(getattr(tables, name)) for name in names}
         for table in (path for path in self.written() if path.suffix == ".csv"):
             try:
                 text = table.read_bytes().decode("utf-8")

@@ -6,6 +6,7 @@ The columns of each table, with their types, are in COLUMNS; those of summary.cs
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from types import UnionType
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
@@ -204,6 +205,15 @@ def summary_of(row: Row) -> Summary:
         n_rounds=row["n_rounds"], n=row["n"], median=row["median_s"], q1=row["q1_s"], q3=row["q3_s"],
         low=row["low_s"], high=row["high_s"], interval=IntervalKind(row["interval"]),
     )  # fmt: skip
+
+
+def moment(text: str | None) -> datetime | None:
+    """Parse a time of a table, in UTC where it names no zone; None for a text that is none."""
+    try:
+        at = datetime.fromisoformat(text or "")
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # at the ends of the calendar a zone leads out of it
+        return None
 
 
 def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from bench.comparison.cells import MeasuredCell, cells_of
 from bench.grid import config, plan
+from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Sample, Status
+from bench.results.tables import Row, tables_of
 
 BEGAN: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ENVIRONMENT: Final = {
@@ -96,23 +98,21 @@ def side(
         for cell in cells
         for number, value in enumerate(by_backend.get(cell.backend.name, ()))
     ]
-    return cells_of(cells, records, experiment=wanted, files=files or {}, environment=environment)
+    tables = tables_of(records, Baseline(backend=cells[0].backend.name))
+    return cells_of(cells, tables, experiment=wanted, files=files or {}, environment=environment)
 
 
 def taking_turns(base: list[MeasuredCell], new: list[MeasuredCell]) -> tuple[list[MeasuredCell], ...]:
     """The two with the times of runs that were measured in turn."""
-    rounds = max((record.round for cell in (*base, *new) for record in cell.records), default=0) + 1
+    rounds = max((one["round"] for cell in (*base, *new) for one in cell.rounds), default=0) + 1
     return tuple(
-        [
-            replace(cell, records=tuple(_at(record, begun[record.round]) for record in cell.records))
-            for cell in cells
-        ]
+        [replace(cell, rounds=tuple(_at(one, begun[one["round"]]) for one in cell.rounds)) for cell in cells]
         for cells, begun in zip((base, new), in_turn(rounds), strict=True)
     )
 
 
-def _at(record: CellRecord, begun_s: float) -> CellRecord:
-    return record.model_copy(update={"started_at": (BEGAN + timedelta(seconds=begun_s)).isoformat()})
+def _at(row: Row, begun_s: float) -> Row:
+    return {**row, "started_at": (BEGAN + timedelta(seconds=begun_s)).isoformat()}
 
 
 def in_turn(rounds: int) -> tuple[list[float], list[float]]:

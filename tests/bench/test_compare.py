@@ -22,7 +22,7 @@ def times(factor: float, of: Sequence[float] = TEN) -> list[float]:
 
 def only(base: Any, new: Any, limits: Limits = THREE_PERCENT) -> CellComparison:
     """Of rounds in turn, unless it is said when they began."""
-    if all(a.started_at == b.started_at for a, b in zip(base[0].records, new[0].records, strict=False)):
+    if all(a["started_at"] == b["started_at"] for a, b in zip(base[0].rounds, new[0].rounds, strict=False)):
         base, new = taking_turns(base, new)
     (found,) = compare(base, new, limits)
     return found
@@ -134,8 +134,8 @@ def test_how_cells_ended(base: Status, new: Status, verdict: Verdict) -> None:
 def broken(cells: list[MeasuredCell], number: int, status: Status = Status.OOM) -> list[MeasuredCell]:
     """The same with one round that did not end ok."""
     (cell,) = cells
-    failed = cell.records[number].model_copy(update={"status": status, "reason": "no memory", "samples": ()})
-    return [replace(cell, records=(*cell.records[:number], failed, *cell.records[number + 1 :]))]
+    failed = {**cell.rounds[number], "status": status, "reason": "no memory"}
+    return [replace(cell, rounds=(*cell.rounds[:number], failed, *cell.rounds[number + 1 :]))]
 
 
 def test_rounds_that_failed_hide_no_slowdown() -> None:
@@ -232,11 +232,8 @@ def test_cells_are_matched_by_what_they_measure() -> None:
 def grown(*mib: int) -> list[MeasuredCell]:
     """A run whose rounds grow the host's memory by so much."""
     (cell,) = side(TEN[: len(mib)])
-    records = [
-        record.model_copy(update={"host_growth_bytes": value * MIB})
-        for record, value in zip(cell.records, mib, strict=True)
-    ]
-    return [replace(cell, records=tuple(records))]
+    rounds = [{**one, "host_growth_bytes": value * MIB} for one, value in zip(cell.rounds, mib, strict=True)]
+    return [replace(cell, rounds=tuple(rounds))]
 
 
 @pytest.mark.parametrize(
