@@ -1,7 +1,8 @@
 """`vsr-bench upscale`."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -23,8 +24,8 @@ from bench.upscaling.upscale import Upscaled
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
-LIMITS_PANEL: Final = "Memory"
-INPUT_PANEL: Final = "Input and output"
+_in_files = partial(typer.Option, show_default=False, rich_help_panel="Input and output")
+_in_memory = partial(typer.Option, show_default=False, rich_help_panel="Memory")
 
 
 def _refuse_tiles(given: str | None) -> None:
@@ -55,51 +56,32 @@ def upscale(
     ] = "cpu",
     mid_channels: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 64,
     num_blocks: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 30,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            help="Take only the first N frames of a video.", show_default=False, rich_help_panel=INPUT_PANEL
-        ),
-    ] = None,
-    no_sound: Annotated[
-        bool, typer.Option("--no-sound", help="Leave a video's sound out.", rich_help_panel=INPUT_PANEL)
-    ] = False,
+    frames: Annotated[int | None, _in_files(help="Take only the first N frames of a video.")] = None,
+    no_sound: Annotated[bool, _in_files("--no-sound", help="Leave a video's sound out.")] = False,
     memory_limit: Annotated[
         str | None,
-        typer.Option(
+        _in_memory(
             metavar="SIZE",
-            help="What the process may hold beyond its start, such as `1.5GiB`."
+            help="Memory that the process may take beyond its start, such as `1.5GiB`."
             " [default: most of what is free]",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
         ),
     ] = None,
     device_memory_limit: Annotated[
         str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="The same of a GPU's memory. [default: most of what it has]",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
-        ),
+        _in_memory(metavar="SIZE", help="The same for a GPU. [default: most of its memory]"),
     ] = None,
     memory_plan: Annotated[
         str | None,
-        typer.Option(
+        _in_memory(
             metavar="PLAN",
             help="Where features wait: `device`, `host`, `disk` or `recompute`."
             " [default: the first that keeps to the limits]",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
         ),
     ] = None,
     scratch: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where intermediate results go that memory does not hold. [default: the output's folder]",
-            show_default=False,
-            rich_help_panel=LIMITS_PANEL,
+        _in_memory(
+            metavar="DIR", help="Folder for intermediate results on disk. [default: the output's folder]"
         ),
     ] = None,
     _tile: Annotated[

@@ -20,7 +20,6 @@ from bench.grid.backend import BUILT_IN, CPU
 from bench.grid.config_model import Model
 from bench.measure.backends import unavailable
 from bench.measure.networks import build
-from bench.upscaling import memory
 from bench.upscaling import upscale as subject
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
 from bench.upscaling.request import Request
@@ -101,7 +100,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def assert_enlarged(source: Path, output: Path, frames: int = len(SHADES)) -> None:
-    """The output shows the source's first frames, in order, upright, enlarged, in the colours they had."""
+    """Check that the output shows the source's first frames, in order, upright and in their colours."""
     before = [frame.image for frame in iterate_frames(source, limit=frames)]
     after = [frame.image for frame in iterate_frames(output)]
     assert len(before) == len(after) == frames
@@ -109,7 +108,7 @@ def assert_enlarged(source: Path, output: Path, frames: int = len(SHADES)) -> No
         assert float((large - enlarged(small)).abs().mean()) < 1.5 / 255
 
 
-# What comes out ---------------------------------------------------------------------------------------------
+# Outputs ----------------------------------------------------------------------------------------------------
 
 
 def test_a_video_is_enlarged_and_otherwise_the_same(tmp_path: Path, model: Model):
@@ -276,7 +275,7 @@ def test_a_gpu_gives_the_same_video(tmp_path: Path, place: str):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Inputs of both kinds and an old output, where the network is not to run."""
+    """A folder of inputs and an old output, where the network must not run."""
     video(tmp_path / "in.mp4")
     write_image(tmp_path / "in.png", marked(32, 48))
     write_image(tmp_path / "small.png", marked(15, 48))
@@ -290,7 +289,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(folder: Path, source: str, output: str, model: Model, **options: Any) -> str:
-    """The one sentence; nothing in the folder is other than before."""
+    """Return the sentence of a refusal, which changes nothing in the folder."""
     before = files(folder)
     with pytest.raises(BadInput, match=r"^[^\n]*\.$") as caught:
         run(folder / source, folder / output, model, **options)
@@ -331,17 +330,45 @@ def test_bad_requests_are_refused(
     assert re.search(message, refused(folder, source, output, **{"model": model} | options))
 
 
-def test_high_dynamic_range_is_refused(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    info = replace(inspect(folder / "in.mp4"), is_hdr=True)
-    monkeypatch.setattr(subject, "inspect", lambda _path: info)
-    message = refused(folder, "in.mp4", "out.mp4", model)
-    assert re.search(r"in.mp4 is HDR \(PQ or HLG\), .* tone-map it to BT.709 first", message)
+def full_memory(*_: object) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_a_backend_that_is_unavailable(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subject.backends, "unavailable", lambda _: "no CUDA device: none")
-    message = refused(folder, "in.mp4", "out.mp4", model, backend=BUILT_IN["cudnn"])
-    assert message == "The backend cudnn cannot run here: no CUDA device: none."
+@pytest.mark.parametrize(
+    ("patched", "by", "message"),
+    [
+        (
+            "upscale.inspect",
+            lambda path: replace(inspect(path), is_hdr=True),
+            r"in.mp4 is HDR \(PQ or HLG\), .* tone-map it to BT.709 first",
+        ),
+        (
+            "upscale.backends.unavailable",
+            lambda _: "no CUDA device: none",
+            r"^The backend cpu cannot run here: no CUDA device: none\.$",
+        ),
+        (
+            "memory.host_memory.available_bytes",
+            lambda: 10 * 2**20,
+            "not fit into 8 MiB of host memory",
+        ),
+        (
+            "memory.free_bytes",
+            lambda _: 2**14,
+            "for decoded frames and the output in .*, whose disk has 16.0 KiB left; free some, or name a",
+        ),
+        (
+            "upscale.upscale_frames",
+            full_memory,
+            "ran out of memory, of which about .* enough; set --memory-limit below",
+        ),
+    ],
+)
+def test_what_the_machine_or_file_lacks_is_refused(
+    folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch, patched: str, by: object, message: str
+):
+    monkeypatch.setattr(f"bench.upscaling.{patched}", by)
+    assert re.search(message, refused(folder, "in.mp4", "new.mp4", model))
 
 
 def test_a_damaged_video(folder: Path, model: Model):
@@ -373,12 +400,6 @@ def test_times_that_do_not_grow_are_refused(folder: Path, model: Model):
     assert "shows frame 1 at 0 s and the next at 5e-05 s" in message
 
 
-def least(message: str) -> int:
-    found = re.search(r"the least that works is (\d+) MiB of host memory", message)
-    assert found is not None, message
-    return int(found[1]) * 2**20
-
-
 @pytest.mark.parametrize("source", ["in.mp4", "in.png"])
 def test_the_least_limit_that_is_named_works(tmp_path: Path, model: Model, source: str):
     video(tmp_path / "in.mp4")
@@ -386,31 +407,11 @@ def test_the_least_limit_that_is_named_works(tmp_path: Path, model: Model, sourc
     output = f"out{Path(source).suffix}"
     message = refused(tmp_path, source, output, model, memory_limit_bytes=2**20)
     assert message.startswith(f"{tmp_path / source}: the clip does not fit into 1 MiB of host memory: ")
-    enough = least(message)
-    assert least(refused(tmp_path, source, output, model, memory_limit_bytes=enough - 2**20)) == enough
+    [least] = re.findall(r"the least that works is (\d+) MiB of host memory", message)
+    enough = int(least) * 2**20
+    assert least in refused(tmp_path, source, output, model, memory_limit_bytes=enough - 2**20)
     done = run(tmp_path / source, tmp_path / output, model, memory_limit_bytes=enough)
     assert done.needs.host_bytes <= enough
-
-
-def test_free_memory_is_the_default_limit(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory.host_memory, "available_bytes", lambda: 10 * 2**20)
-    assert "not fit into 8 MiB of host memory" in refused(folder, "in.mp4", "new.mp4", model)
-
-
-def test_a_disk_without_room_is_refused_first(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda _folder: 2**14)
-    message = refused(folder, "in.mp4", "new.mp4", model)
-    assert " for decoded frames and the output in " in message
-    assert "whose disk has 16.0 KiB left; free some, or name a folder on another disk" in message
-
-
-def test_memory_that_runs_out_names_the_option(folder: Path, model: Model, monkeypatch: pytest.MonkeyPatch):
-    def full(*_: object) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(subject, "upscale_frames", full)
-    message = refused(folder, "in.mp4", "new.mp4", model)
-    assert re.search(r"ran out of memory, of which about .* enough; set --memory-limit below", message)
 
 
 # Interruption -----------------------------------------------------------------------------------------------

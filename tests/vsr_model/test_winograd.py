@@ -25,7 +25,6 @@ from vsr_model.convolutions.winograd.kernel import (
     prepare,
     release_scratch,
     run,
-    scratch_image,
     thread_bytes,
 )
 from vsr_model.convolutions.winograd.modules import use_winograd
@@ -269,17 +268,6 @@ def test_modes_of_autograd_may_follow_each_other() -> None:
 def test_images_that_do_not_fit_are_refused(inputs: Tensor, out: Tensor) -> None:
     with pytest.raises(ValueError, match=r"An image should be \(1, 16, 8, 8\), channels_last and float32"):
         run([Step(weights=prepare(conv_of(16, 16, 3)), image=inputs, out=out)])
-
-
-def test_scratch_memory_is_kept_and_grows() -> None:
-    small = scratch_image("test", 1, 16, 4, 4)
-    assert small.is_contiguous(memory_format=torch.channels_last)
-    large = scratch_image("test", 2, 16, 8, 8)
-    again = scratch_image("test", 1, 16, 4, 4)
-    assert large.data_ptr() == again.data_ptr()
-    assert scratch_image("another", 1, 16, 4, 4).data_ptr() != again.data_ptr()
-    release_scratch()
-    assert not hasattr(kernel._SCRATCH, "kept")
 
 
 # Building ---------------------------------------------------------------------------------------------------
