@@ -1,9 +1,12 @@
-"""What is free where; that the runner acts upon it is in test_runner.py."""
+"""Whether a cell may start, by free memory and by what ran out before."""
+
+from typing import Any
 
 import pytest
 
 from bench.grid.backend import BUILT_IN
 from bench.grid.estimate import peak_bytes
+from bench.grid.plan import Job
 from bench.messages import blank_record
 from bench.process import admission
 from bench.process.admission import NEEDED_SHARE, Admission, Room, rooms
@@ -15,7 +18,11 @@ def never() -> None:
     raise AssertionError("nothing of the run is in the way of a device's memory")
 
 
-def test_the_host_is_asked_at_each_time_and_devices_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def out_of_memory(job: Job) -> Any:
+    return job.cell, blank_record(job, Status.OOM, "")
+
+
+def test_the_host_is_asked_each_time_and_devices_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([100, 50])
     monkeypatch.setattr(admission.host_memory, "available_bytes", lambda: next(found))
     room = rooms({"cuda": 7})
@@ -26,29 +33,43 @@ def test_the_host_is_asked_at_each_time_and_devices_as_they_were(monkeypatch: py
     assert room(cudnn.replace(device="cuda:1")) is None
 
 
-@pytest.mark.parametrize(("share", "refused"), [(NEEDED_SHARE - 0.01, True), (NEEDED_SHARE + 0.01, False)])
-def test_a_device_is_held_against_the_least_that_a_cell_takes(share: float, refused: bool) -> None:
-    one = experiment(backends=["cudnn"])
+@pytest.mark.parametrize(
+    ("share", "backend", "changes", "refused"),
+    [
+        (NEEDED_SHARE - 0.01, {}, {}, True),
+        (NEEDED_SHARE + 0.01, {}, {}, False),
+        (0, {"compile": True}, {}, False),  # the estimate is of uncompiled modules
+        (0, {}, {"memory_check": "force"}, False),
+    ],
+)
+def test_a_cell_needs_room_for_most_of_its_tensors(
+    share: float, backend: dict[str, Any], changes: dict[str, Any], refused: bool
+) -> None:
+    one = experiment(backends=[{"name": "gpu", "from": "cudnn", **backend}], measure=changes)
     cell = jobs_of(one)[0].cell
     free = int(share * (peak_bytes(peak_of(cell)) or 0))
     gate = Admission(one.measure, rooms({cell.backend.device: free}), peak_of)
     assert (gate.refusal(cell, never) is not None) == refused
 
 
-def test_compiled_cells_are_not_held_against_an_estimate_of_others() -> None:
-    one = experiment(backends=[{"name": "compiled", "from": "cudnn", "compile": True}])
-    cell = jobs_of(one)[0].cell
-    assert Admission(one.measure, rooms({cell.backend.device: 0}), peak_of).refusal(cell, never) is None
-
-
-def test_the_least_that_ran_out_is_what_counts() -> None:
-    one = experiment(grid={"frames": [1, 2, 3, 4], "size": [[16, 16]]})
+def test_cells_that_need_no_less_than_the_least_that_ran_out_are_refused() -> None:
+    one = experiment(grid={"frames": [1, 2, 3, 4], "size": [[16, 16]]}, backends=["cpu", "cudnn"])
     jobs = jobs_of(one)
-    gate = Admission(one.measure, lambda _: None, peak_of)
-    for index in (2, 1, 3):
-        gate.learn(jobs[index].cell, blank_record(jobs[index], Status.OOM, ""))
-    gate.learn(jobs[0].cell, blank_record(jobs[0], Status.ERROR, ""))
-    refused = [gate.refusal(job.cell, never) for job in jobs]
+    on_cpu, on_gpu = jobs[::2], jobs[1::2]
+    gate = Admission(one.measure, lambda _: None, peak_of, [out_of_memory(on_cpu[2])])  # of an earlier part
+    gate.learn(*out_of_memory(on_cpu[1]))
+    gate.learn(*out_of_memory(on_cpu[3]))
+    gate.learn(on_cpu[0].cell, blank_record(on_cpu[0], Status.ERROR, ""))
+    refused = [gate.refusal(job.cell, never) for job in on_cpu]
     assert refused[0] is None
-    assert all("t2/16x16/cpu ran out of memory" in str(reason) for reason in refused[1:])
-    assert "not tried again" in str(refused[1])
+    assert all("t2/16x16/cpu ran out of memory in round 0" in str(reason) for reason in refused[1:])
+    assert str(refused[1]).startswith("not tried again: ")
+    assert str(refused[2]).startswith("not tried: ")
+    assert [gate.refusal(job.cell, never) for job in on_gpu] == [None] * 4
+
+
+def test_cells_are_tried_after_another_ran_out_if_that_is_asked_for() -> None:
+    one = experiment(measure={"after_oom": "continue"})
+    (job,) = jobs_of(one)
+    gate = Admission(one.measure, lambda _: None, peak_of, [out_of_memory(job)])
+    assert gate.refusal(job.cell, never) is None

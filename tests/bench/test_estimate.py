@@ -1,5 +1,7 @@
 """What cells will cost: of FLOPs, memory and time."""
 
+from typing import Any
+
 import pytest
 
 from bench.grid import estimate
@@ -24,20 +26,21 @@ def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1)
 
 
 @pytest.mark.parametrize(
-    ("stages", "memory", "on_cpu", "on_cuda"),
+    ("asked", "on_cpu", "on_cuda"),
     [
-        ("off", "off", 1 + 2 + 7, 1 + 2 + 7),
-        ("off", "curve", 1 + 2 + 7 + 1, 1 + 2 + 7 + 1),
-        ("off", "lines", 1 + 2 + 7 + 2, 1 + 2 + 7 + 2),
-        ("sync", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 14),
-        ("events", "off", 1 + 2 + 7, 1 + 2 + 7 + 14),
-        ("both", "off", 1 + 2 + 7 + 14, 1 + 2 + 7 + 28),
+        ({"stages": "off", "memory": "off"}, 0, 0),
+        ({"stages": "off", "memory": "curve"}, 1, 1),
+        ({"stages": "off", "memory": "lines"}, 2, 2),
+        ({"stages": "sync", "memory": "off"}, 14, 14),
+        ({"stages": "events", "memory": "off"}, 0, 14),
+        ({"stages": "both", "memory": "off"}, 14, 28),
+        ({"stages": "off", "memory": "off", "profile": True}, 2, 2),
     ],
 )
-def test_calls_of_a_round(stages: str, memory: str, on_cpu: int, on_cuda: int) -> None:
-    measure = Measure.model_validate({"stages": stages, "memory": memory, "warmup": 2, "repetitions": 7})
-    assert expected_calls(measure, BUILT_IN["cpu"]).total == on_cpu
-    assert expected_calls(measure, BUILT_IN["cudnn"]).total == on_cuda
+def test_calls_of_a_round(asked: dict[str, Any], on_cpu: int, on_cuda: int) -> None:
+    measure = Measure.model_validate({**asked, "warmup": 2, "repetitions": 7})
+    assert expected_calls(measure, BUILT_IN["cpu"]).total == 1 + 2 + 7 + on_cpu
+    assert expected_calls(measure, BUILT_IN["cudnn"]).total == 1 + 2 + 7 + on_cuda
 
 
 @pytest.mark.parametrize(
@@ -55,22 +58,20 @@ def test_calls_of_a_rule(call_s: float | None, end_to_end: int, pairs: int) -> N
     assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (1 + 3, end_to_end, 2 * pairs, 1)
 
 
-def test_a_cost_is_calls_times_flops_over_the_rate() -> None:
+def test_a_cost_is_calls_times_flops_over_the_devices_rate() -> None:
     found = cost(cell(), COSTS, Measure(), RATES)
     assert (found.flops, found.peak_bytes) == (4e9, 500)
     assert found.calls == expected_calls(Measure(), BUILT_IN["cpu"], 4e9 / 1e11).total
     assert found.seconds == pytest.approx(found.calls * 4e9 / 1e11)
+    on_gpu = cost(cell(BUILT_IN["cudnn"]), COSTS, Measure(), RATES)
+    assert on_gpu.seconds == pytest.approx(on_gpu.calls * 4e9 / 1e13)
 
 
-def test_costs_that_are_not_known_give_no_time() -> None:
+def test_unknown_costs_or_rates_give_no_time() -> None:
     found = cost(cell(), None, Measure(), RATES)
     assert (found.flops, found.peak_bytes, found.seconds) == (None, None, None)
     assert found.calls == expected_calls(Measure(), BUILT_IN["cpu"]).total
-
-
-def test_each_device_has_its_rate() -> None:
-    found = cost(cell(BUILT_IN["cudnn"]), COSTS, Measure(), RATES)
-    assert found.seconds == pytest.approx(found.calls * 4e9 / 1e13)
+    assert cost(cell(BUILT_IN["cuda"]), COSTS, Measure(), {"cpu": 1e11, "cuda": None}).seconds is None
 
 
 def test_few_threads_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,19 +84,9 @@ def test_few_threads_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cost(cell(few), COSTS, fixed, RATES).seconds == pytest.approx(factor * all_cores)
 
 
-def test_an_unknown_rate_gives_no_time() -> None:
-    assert cost(cell(BUILT_IN["cuda"]), COSTS, Measure(), {"cpu": 1e11, "cuda": None}).seconds is None
-
-
 def test_a_rate_is_looked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "_cpu_rate", lambda: 1e12)
     monkeypatch.setattr(estimate, "_gpu_rate", lambda: 1e13)
     assert machine_rates([]) == {"cpu": None, "cuda": None}
     assert machine_rates([cell()]) == {"cpu": pytest.approx(0.6e12), "cuda": None}
     assert machine_rates([cell(BUILT_IN["cuda"])]) == {"cpu": None, "cuda": 1e13}
-
-
-def test_the_rate_of_this_processor() -> None:
-    rate = machine_rates([cell()])["cpu"]
-    assert rate is not None
-    assert 1e8 < rate < 1e15

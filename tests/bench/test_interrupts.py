@@ -19,47 +19,37 @@ def _restored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
-def test_each_is_an_interrupt(number):
+def test_a_signal_is_an_interrupt_and_waits_while_held_back(number):
     interrupts.listen()
-    with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), number)
-
-
-def test_what_the_caller_ignores_stays_ignored():
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    interrupts.listen()
-    os.kill(os.getpid(), signal.SIGHUP)
-
-
-@pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
-def test_what_is_held_back_takes_effect_afterwards(number):
-    interrupts.listen()
-    done = []
+    finished = []
 
     def work() -> None:
         with interrupts.held_back():
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)
-            done.append("all")
+            finished.append("all")
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert done == ["all"]
-    with pytest.raises(KeyboardInterrupt):  # and is heard again from here on
+    assert finished == ["all"]
+    with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
+
+
+def test_ignored_and_unhandled_signals_stay_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupts.listen()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with interrupts.held_back():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_error_within_is_not_lost():
     interrupts.listen()
     with pytest.raises(OSError, match="full"), interrupts.held_back():
         raise OSError("full")
-
-
-def test_what_was_not_heard_before_is_left_alone():
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with interrupts.held_back():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_other_threads_are_never_interrupted():
@@ -90,10 +80,8 @@ __main__.entry_point()
 """
 
 
-@pytest.mark.parametrize(
-    ("doing", "status"), [("return 3", 3), ("return 0", 0), ("os.kill(os.getpid(), signal.SIGINT)", 130)]
-)
-def test_a_signal_that_comes_when_all_is_told_changes_nothing(doing: str, status: int) -> None:
+@pytest.mark.parametrize(("doing", "status"), [("return 3", 3), ("os.kill(os.getpid(), signal.SIGINT)", 130)])
+def test_a_signal_after_the_last_message_changes_nothing(doing: str, status: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", LATE.format(doing=doing)],
         capture_output=True,
