@@ -96,7 +96,7 @@ def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:
     content = {"content": files.get(source.name)} if source.kind != "random" else {}
     return {
         **fields, **content, "batch": cell.batch, "frames": cell.frames,
-        "size": f"{cell.height}x{cell.width}",
+        "size": cell.size,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The cells of an experiment, their order, and the jobs of a run. Pure; no torch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,8 +15,6 @@ from vsr_model.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from vsr_model.memory_plan import MemoryPlan
-
-FILTER_AXES: Final = ("model", "input", "batch", "frames", "size", "backend", "cell")
 
 MAX_SHOWN: Final = 10
 """Values of an axis that a message lists."""
@@ -48,6 +46,11 @@ class Cell:
         return replace(self, backend=CPU.replace(name=""))
 
     @property
+    def size(self) -> str:
+        """Height and width as text: 64x64."""
+        return f"{self.height}x{self.width}"
+
+    @property
     def id(self) -> str:
         """Name of the cell by what it measures, the same in every run: basicvsr/noise/b1/t4/64x64/cpu."""
         return "/".join((*self.clip_id, self.backend.name))
@@ -55,13 +58,19 @@ class Cell:
     @property
     def clip_id(self) -> tuple[str, ...]:
         """Name of the cell's network and clip, which its backends share."""
-        return (
-            self.model.name,
-            self.input.name,
-            f"b{self.batch}",
-            f"t{self.frames}",
-            f"{self.height}x{self.width}",
-        )
+        return self.model.name, self.input.name, f"b{self.batch}", f"t{self.frames}", self.size
+
+
+FILTER_AXES: Final[Mapping[str, Callable[[Cell], str]]] = {
+    "model": lambda cell: cell.model.name,
+    "input": lambda cell: cell.input.name,
+    "batch": lambda cell: str(cell.batch),
+    "frames": lambda cell: str(cell.frames),
+    "size": lambda cell: cell.size,
+    "backend": lambda cell: cell.backend.name,
+    "cell": lambda cell: cell.id,
+}
+"""Axes that a filter may name, with a cell's value on each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +99,8 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
     ]
     kept = every
     for text in filters:
-        _check_values(text, every)
-        kept = [cell for cell in kept if _keeps(text, cell)]
+        keeps = _filter(text, every)
+        kept = [cell for cell in kept if keeps(cell)]
     if not kept:
         ids = f"{every[0].id} ... {every[-1].id}"
         raise BadInput(
@@ -100,48 +109,35 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
     return kept
 
 
-def _check_values(text: str, every: Sequence[Cell]) -> None:
-    """Raise BadInput for a value that no cell has on the filter's axis: beside others, a typo would hide."""
+def _filter(text: str, every: Sequence[Cell]) -> Callable[[Cell], bool]:
+    """Return the function that a filter keeps cells by.
+
+    Raises BadInput for a value that no cell has on the axis: beside others, a typing mistake would hide.
+    """
     axis, equals, values = text.partition("=")
-    if not equals or axis not in FILTER_AXES:
-        return
-    have = list(dict.fromkeys(_value(cell, axis) for cell in every))
-    for pattern in map(str.strip, values.split(",")):
+    if not equals:
+        if not {"*", "?", "/"} & {*text}:
+            raise BadInput(
+                f"--filter {text}: neither axis=value (axes: {', '.join(FILTER_AXES)}) nor a pattern on a "
+                f"cell's id such as '{every[0].model.name}/*/{every[0].backend.name}'"
+            )
+        return lambda cell: fnmatchcase(cell.id, text)
+    if axis not in FILTER_AXES:
+        raise BadInput(
+            f"--filter {text}: no axis {axis!r}{nearest(axis, [*FILTER_AXES])}; "
+            f"allowed are {', '.join(FILTER_AXES)}"
+        )
+    value_of = FILTER_AXES[axis]
+    patterns = [pattern.strip() for pattern in values.split(",")]
+    have = list(dict.fromkeys(map(value_of, every)))
+    for pattern in patterns:
         if not any(fnmatchcase(value, pattern) for value in have):
             shown = ", ".join(have[:MAX_SHOWN]) + (", ..." if len(have) > MAX_SHOWN else "")
             raise BadInput(
                 f"--filter {text}: {pattern!r} is the {axis} of none of the {len(every)} cells"
                 f"{nearest(pattern, have)}; they have {shown}"
             )
-
-
-def _value(cell: Cell, axis: str) -> str:
-    """Return the cell's value on an axis as a filter names it."""
-    if axis == "size":
-        return f"{cell.height}x{cell.width}"
-    named = {
-        "model": cell.model.name, "input": cell.input.name, "backend": cell.backend.name,
-        "batch": cell.batch, "cell": cell.id,
-    }  # fmt: skip
-    return str(named.get(axis, cell.frames))
-
-
-def _keeps(text: str, cell: Cell) -> bool:
-    axis, equals, values = text.partition("=")
-    if not equals:
-        if "*" not in text and "?" not in text and "/" not in text:
-            raise BadInput(
-                f"--filter {text}: neither axis=value (axes: {', '.join(FILTER_AXES)}) nor a pattern on a "
-                f"cell's id such as '{cell.model.name}/*/{cell.backend.name}'"
-            )
-        return fnmatchcase(cell.id, text)
-    if axis not in FILTER_AXES:
-        raise BadInput(
-            f"--filter {text}: no axis {axis!r}{nearest(axis, FILTER_AXES)}; "
-            f"allowed are {', '.join(FILTER_AXES)}"
-        )
-    value = _value(cell, axis)
-    return any(fnmatchcase(value, pattern.strip()) for pattern in values.split(","))
+    return lambda cell: any(fnmatchcase(value_of(cell), pattern) for pattern in patterns)
 
 
 def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
