@@ -187,11 +187,10 @@ def _same_network(sides: Sequence[ReadySide]) -> bool:
 
 def _carry_out(gate: _Gate) -> Found:
     try:
-        return _compared(gate)
+        with runs.kept(gate.folder, again(gate.folder)):
+            return _compared(gate)
     except KeyboardInterrupt:
         return Found(folder=gate.folder, request=gate.request)
-    except OSError as error:
-        raise runs.stopped(error, gate.folder, again(gate.folder)) from error
 
 
 def _compared(gate: _Gate) -> Found:

@@ -145,22 +145,21 @@ def measure(
     with ExitStack() as opened:
         turns = _begun(experiment, cells, sides, paths, filters, opened)
         try:
-            try:
-                _execute(turns, cells, experiment.measure, display)
-            except KeyboardInterrupt:  # outputs that are there are compared all the same
-                interrupted = True
-            first, *_, last = turns
-            found = [*output_differences(first.folder.references, last.folder.references)]
-            outputs = _kept(paths[0].parent / OUTPUTS_NAME, found)
+            with runs.kept(paths[0].parent, again):
+                try:
+                    _execute(turns, cells, experiment.measure, display)
+                except KeyboardInterrupt:  # outputs that are there are compared all the same
+                    interrupted = True
+                first, *_, last = turns
+                found = [*output_differences(first.folder.references, last.folder.references)]
+                outputs = _kept(paths[0].parent / OUTPUTS_NAME, found)
         except KeyboardInterrupt:
             interrupted = True
-        except OSError as error:
-            raise runs.stopped(error, paths[0].parent, again) from error
         finally:
             for turn in turns:
                 rmtree(turn.folder.references, ignore_errors=True)
         for turn in turns:
-            runs.derive(turn.folder, len(cells), again=again, interrupted=interrupted)
+            runs.derive(turn.folder, again=again, interrupted=interrupted)
     if interrupted:
         raise KeyboardInterrupt
     return outputs

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
@@ -21,7 +22,7 @@ from bench.plotting.plots import EmptyPlot, write_plots
 from bench.process.admission import Admission, rooms
 from bench.process.launcher import Launcher
 from bench.process.runner import Observer, Run, execute
-from bench.records import CellRecord, Journal, Status, append_ceiling, read_ceilings, worst_status
+from bench.records import Journal, Status, append_ceiling, read_ceilings
 from bench.reporting import page
 from bench.reporting.ladder import ladder_images, write_ladder
 from bench.reporting.rendering import Pages
@@ -172,7 +173,7 @@ def rebuild(path: Path) -> Outcome:
     folder = RunFolder.open(path)
     with folder.journal():
         rmtree(folder.references, ignore_errors=True)  # of a run that was killed
-        return derive(folder, len(folder.cells()), again=_again(folder), interrupted=False)
+        return derive(folder, again=_again(folder), interrupted=False)
 
 
 def _carry_out(
@@ -188,20 +189,25 @@ def _carry_out(
     if script is not None:
         run = replace(run, worker=script.worker, method=script.method)
         jobs = _backend_by_backend(jobs, cells)
+
+    def measure_ceilings(moment: Moment) -> None:
+        specs = _ceilings_missing(folder, cells, answer, moment)
+        ceilings.measure(launcher, specs, moment, partial(append_ceiling, folder.path))
+
     interrupted = False
     try:
         with kept(folder.path, _again(folder)):
             if jobs:
-                _measure_ceilings(folder, cells, launcher, answer, Moment.BEFORE)
+                measure_ceilings(Moment.BEFORE)
             with display(jobs, folder.experiment.measure) as observer:
                 execute(jobs, run, launcher, observer)
             # Also where only they are missing, since the run was ended between its last cell and them.
-            _measure_ceilings(folder, cells, launcher, answer, Moment.AFTER)
+            measure_ceilings(Moment.AFTER)
     except KeyboardInterrupt:
         interrupted = True
     finally:
         rmtree(folder.references, ignore_errors=True)
-    return derive(folder, len(cells), again=_again(folder), interrupted=interrupted)
+    return derive(folder, again=_again(folder), interrupted=interrupted)
 
 
 def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:
@@ -209,22 +215,6 @@ def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]
     backends = list(dict.fromkeys(cell.backend.name for cell in cells))
     place = {cell.id: (backends.index(cell.backend.name), index) for index, cell in enumerate(cells)}
     return sorted(jobs, key=lambda job: (job.round, place[job.cell.id]))
-
-
-def _measure_ceilings(
-    folder: RunFolder,
-    cells: Sequence[Cell],
-    launcher: Launcher,
-    answer: preflight.Answer,
-    moment: Moment,
-) -> None:
-    """Measure the ceilings that the run asks for and does not have yet."""
-    ceilings.measure(
-        launcher,
-        _ceilings_missing(folder, cells, answer, moment),
-        moment,
-        lambda ceiling: append_ceiling(folder.path, ceiling),
-    )
 
 
 def _ceilings_missing(
@@ -274,54 +264,43 @@ def _again(folder: RunFolder) -> str:
     return f"vsr-bench run --resume {folder.path}"
 
 
-def stopped(error: OSError, path: Path, again: str) -> RunStoppedError:
-    """Return the error for a failed write of results, most often for lack of space.
+@contextmanager
+def kept(path: Path, again: str) -> Iterator[None]:
+    """Turn a failed write of results, most often for lack of space, into RunStoppedError.
 
     `again` is the command that does the rest.
     """
-    return RunStoppedError(
-        f"{error.filename or path}: {error.strerror or error}; what is done is kept, and the rest is for "
-        f"{again}"
-    )
-
-
-@contextmanager
-def kept(path: Path, again: str) -> Iterator[None]:
-    """Turn a failed write of results in the block into RunStoppedError with the command `again`."""
     try:
         yield
     except OSError as error:
-        raise stopped(error, path, again) from error
+        raise RunStoppedError(
+            f"{error.filename or path}: {error.strerror or error}; what is done is kept, and the rest is for "
+            f"{again}"
+        ) from error
 
 
-def derive(folder: RunFolder, planned: int, *, again: str, interrupted: bool) -> Outcome:
+def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
     """Derive tables, plots and report from the journal. Raises RunStoppedError naming the command `again`."""
     with kept(folder.path, again):
-        return _derived(folder, planned, interrupted=interrupted)
-
-
-def _derived(folder: RunFolder, planned: int, *, interrupted: bool) -> Outcome:
-    rmtree(folder.path / "plots", ignore_errors=True)  # figures that are no longer asked for, too
-    tables = folder.write_tables()
-    plots = write_plots(
-        tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
-    )
-    write_ladder(folder, tables)
-    notes = tuned_notes(folder.experiment.backends, folder.environment)
-    rounds: dict[str, list[CellRecord]] = {}
-    for record in folder.records():
-        rounds.setdefault(record.cell, []).append(record)
-    missing = planned * folder.experiment.measure.rounds - sum(map(len, rounds.values()))
-    run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *notes))
-    images = [*plots.images, *ladder_images(folder)]
-    return Outcome(
-        folder=folder.path,
-        statuses=dict(Counter(worst_status(records) for records in rounds.values())),
-        planned=planned,
-        interrupted=interrupted,
-        report=page.write(folder.path, together([run]), plots=images),
-        images=tuple(images),
-        empty=plots.empty,
-        warnings=dict(Counter(tables.warnings["code"])),
-        notes=notes,
-    )
+        rmtree(folder.path / "plots", ignore_errors=True)  # figures that are no longer asked for, too
+        tables = folder.write_tables()
+        plots = write_plots(
+            tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
+        )
+        write_ladder(folder, tables)
+        notes = tuned_notes(folder.experiment.backends, folder.environment)
+        planned = len(folder.cells())
+        missing = planned * folder.experiment.measure.rounds - len(tables.cells)
+        run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *notes))
+        images = [*plots.images, *ladder_images(folder)]
+        return Outcome(
+            folder=folder.path,
+            statuses=dict(Counter(map(Status, tables.summary.drop_duplicates("cell")["status"]))),
+            planned=planned,
+            interrupted=interrupted,
+            report=page.write(folder.path, together([run]), plots=images),
+            images=tuple(images),
+            empty=plots.empty,
+            warnings=dict(Counter(tables.warnings["code"])),
+            notes=notes,
+        )

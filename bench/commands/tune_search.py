@@ -121,29 +121,30 @@ class _Limited:
         self.inner.job_ended(job, record)
 
 
+@dataclass
 class _Tuning:
     """A search in its folder."""
 
-    def __init__(
-        self,
-        folder: Path,
-        asked: Request,
-        experiment: Experiment,
-        display: runs.DisplayFactory,
-        say: Say,
-        launch: SharedLaunchers,
-        clock: Clock,
-    ) -> None:
-        self.folder, self.asked, self.experiment = folder, asked, experiment
-        self.display, self.say, self.launch, self.clock = display, say, launch, clock
-        self.spent_before_s = sum(record.round_wall_s or 0.0 for record in _records_below(folder))
-        self.began_s = clock()
+    folder: Path
+    asked: Request
+    experiment: Experiment
+    display: runs.DisplayFactory
+    say: Say
+    launch: SharedLaunchers
+    clock: Clock
+    out_of_time: bool = False
+
+    def __post_init__(self) -> None:
+        asked = self.asked
         self.plain = plain(asked.device)
         self.search = Search(
             plain=self.plain,
             axes=axes(asked.device, cores=asked.cores, min_psnr_db=asked.min_psnr_db, without=asked.without),
         )
-        self.out_of_time = False
+        # What was spent between the rounds of an earlier process is not known.
+        self.began_s = self.clock() - sum(
+            record.round_wall_s or 0.0 for record in _records_below(self.folder)
+        )
 
     def done(self) -> Tuned:
         """Do all that is left, and return the answer."""
@@ -240,8 +241,7 @@ class _Tuning:
         return self._spent_s() + self._confirmation_s() > self.asked.within_s
 
     def _spent_s(self) -> float:
-        """Return the seconds of this process, and of the rounds before it."""
-        return self.spent_before_s + self.clock() - self.began_s
+        return self.clock() - self.began_s
 
     def _confirmation_s(self) -> float:
         """Return the expected time of the confirmation, from the plain network's rounds so far.
