@@ -86,6 +86,7 @@ class Calls:
         self._backend = draft.task.job.cell.backend
         self._network = network
         self._clip = clip
+        self._forward: Callable[[Tensor, StageProbe], Tensor | None]
         self._landing: Tensor | None = None  # page-locked memory that outputs are copied to
         self._pipeline: Overlapped | None = None  # where transfers are overlapped
         # Beside the references, which the run removes when it ends.
@@ -115,11 +116,11 @@ class Calls:
 
     def _prepare(self) -> None:
         self._network = workload.prepare(self._network, self._backend, self._device.torch_device)
-        self._forward: Callable[[Tensor, StageProbe], Tensor | None] = self._without_output
         if self.plan is None:
             self._forward = workload.forward_of(self._network, backend=self._backend)
         else:
             self._frames = workload.frames_of(self._network, self.plan)
+            self._forward = self._without_output
 
     def _without_output(self, lrs: Tensor, probe: StageProbe) -> None:
         """Make every output under the memory plan, and keep none."""
@@ -210,9 +211,11 @@ class Calls:
     # The memory pass and the profiler pass.
 
     def memory_curve(self, lrs: Tensor) -> dict[str, Any]:
+        """Return a call's memory, as fields of a record (bench.measure.memory)."""
         return memory.curve(lambda: self._counted(lrs), device=self._device)
 
     def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:
+        """Return what each line of the network's forward adds to memory."""
         network = self._network.module if isinstance(self._network, Adapted) else self._network
         return memory.by_line(type(network).forward, lambda: self._counted(lrs))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import ServerDiedError
 from bench.grid import plan
-from bench.grid.config import Experiment
+from bench.grid.config import Experiment, of_plain
 from bench.grid.costs import Costs, StageCost
 from bench.grid.plan import Cell, Job
 from bench.grid.spans import OTHER
@@ -32,7 +32,7 @@ TICK_S: Final = 1 / 1024
 
 
 class FakeClock:
-    """Time passes when it is told to."""
+    """A clock that stands still until it is advanced."""
 
     def __init__(self, now_s: float = 100.0) -> None:
         self.now_s = now_s
@@ -172,14 +172,7 @@ def experiment(**changes: Any) -> Experiment:
         "measure": {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off"},
         "plots": [],
     }
-    # As from a file: strict validation wants JSON's lists to be tuples.
-    return Experiment.model_validate(_tuples({**data, **changes}))
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+    return of_plain({**data, **changes})
 
 
 def jobs_of(one: Experiment) -> list[Job]:
@@ -200,7 +193,7 @@ def task_of(one: Experiment, reference: Path, *, index: int = 0, **fields: Any) 
 
 
 class Watching:
-    """An observer that writes down what it is told, and may then do something."""
+    """An observer that keeps what happened, and may do something when a job has ended."""
 
     def __init__(self, ended: Callable[[int], None] | None = None) -> None:
         self.log: list[str] = []

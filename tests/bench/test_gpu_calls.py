@@ -59,7 +59,7 @@ def test_a_round_is_ok_and_its_output_right(records: dict[str, CellRecord], name
 @pytest.mark.parametrize("name", NAMES)
 def test_the_profiler_shows_the_kernels(records: dict[str, CellRecord], name: str) -> None:
     record = records[name]
-    if any(said.startswith("the profiler did not show") for said in record.warnings):
+    if any(warning.startswith("the profiler did not show") for warning in record.warnings):
         pytest.skip("this profiler does not see into graphs that were captured before it began")
     if "graph" not in name:
         assert record.warnings == ()
