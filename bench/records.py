@@ -268,6 +268,11 @@ class CellRecord(_Frozen):
     telemetry_notes: tuple[str, ...] = ()  # what could not be read, and why
     others: tuple[OtherProcess, ...] = ()  # named only where the counters say that there were some
 
+    def steady(self, pass_: Pass, stage: str) -> list[Sample]:
+        """Return the samples of a stage that figures are made of, in the order taken."""
+        wanted = (pass_, Phase.STEADY, stage)
+        return [item for item in self.samples if (item.pass_, item.phase, item.stage) == wanted]
+
 
 class Journal:
     """A file of JSON objects, one a line, that is appended to: of records, or of ceilings.

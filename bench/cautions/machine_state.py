@@ -66,8 +66,7 @@ def around_steady(record: CellRecord) -> Sequence[TelemetryReading]:
 def _energy_per_frame_j(record: CellRecord) -> float | None:
     """Return the energy of the end-to-end pass over its frames; the gaps between its calls count too. None
     where clips were streamed: more went through than its samples tell."""
-    wanted = (Pass.END_TO_END, Phase.STEADY, TOTAL)
-    calls = [item for item in record.samples if (item.pass_, item.phase, item.stage) == wanted]
+    calls = record.steady(Pass.END_TO_END, TOTAL)
     if not calls or record.settings.get("transfer") == "overlapped":
         return None
     begin, end = calls[0].start_s, calls[-1].start_s + calls[-1].wall_s

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench.cautions.caution import Cell, Environment, Run, Seen
 from bench.grid.spans import FORWARD
-from bench.records import CellRecord, Pass, Phase, Sample
+from bench.records import CellRecord, Pass, Sample
 from bench.stats import patterns
 from bench.stats.intervals import IntervalKind, spread, summarise
 
@@ -99,8 +99,7 @@ def timer_coarse(cell: Cell) -> Seen | None:
 
 
 def _forwards(record: CellRecord) -> Sequence[Sample]:
-    wanted = (Pass.END_TO_END, Phase.STEADY, FORWARD)
-    return [item for item in record.samples if (item.pass_, item.phase, item.stage) == wanted]
+    return record.steady(Pass.END_TO_END, FORWARD)
 
 
 def _timer_step_s(environment: Environment) -> float:

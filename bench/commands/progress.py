@@ -19,7 +19,6 @@ from bench.grid.plan import Job
 from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
 from bench.records import CellRecord, Pass, Status
-from bench.results.samples import samples_of
 from bench.units import time_left, with_unit
 from vsr_model.one_line import visible
 
@@ -195,7 +194,7 @@ def _weight(job: Job, measure: Measure) -> float:
 
 def _result(record: CellRecord) -> str:
     reason = f": {record.reason}" if record.reason else ""
-    seconds = samples_of(record, Pass.END_TO_END, FORWARD, "wall_s")
+    seconds = [call.wall_s for call in record.steady(Pass.END_TO_END, FORWARD)]
     if not seconds:
         return f"{record.status}{reason}"
     return f"{record.status}  {FORWARD} {with_unit(median(seconds))} (median of {len(seconds)}){reason}"

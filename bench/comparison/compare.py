@@ -25,7 +25,7 @@ from bench.comparison.facets import differing
 from bench.comparison.sensitivity import least_slowdown
 from bench.grid.spans import FORWARD
 from bench.records import Status
-from bench.results.samples import sources_of
+from bench.results.tables import sources_of
 from bench.stats.changes import least_rounds, of_levels, of_pairs, rounds_needed
 from bench.stats.intervals import CONFIDENCE, MIN_ROUNDS, quartiles
 

@@ -31,7 +31,6 @@ from bench.records import (
     worst_status,
 )
 from bench.results.convolution_kernels import algorithm_of
-from bench.results.samples import Sampled, rounds_of, sampled, stages_of, steady_samples
 from bench.stats.intervals import IntervalKind, Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
@@ -82,6 +81,21 @@ def columns_of(model: type[BaseModel]) -> dict[str, str]:
 _RECORD: Final = columns_of(CellRecord)
 _CELL: Final = {name: _RECORD[name] for name in ("cell", *AXES)}
 _ITEM: Final = {name: _RECORD[name] for name in ("cell", "round")}
+
+
+def sources_of(stage: str) -> list[tuple[Pass, str]]:
+    """Return the (pass, clock) pairs that may hold a stage's figures; the first with samples counts."""
+    if stage == OTHER or stage not in SPANS:
+        return [(Pass.STAGE_EVENTS, "device_s"), (Pass.STAGE_SYNC, "wall_s")]
+    return [(Pass.END_TO_END, "wall_s")]
+
+
+class Sampled(NamedTuple):
+    """A stage's steady samples in seconds, with their source."""
+
+    pass_: Pass
+    clock: str  # wall_s or device_s
+    rounds: tuple[tuple[float, ...], ...]  # those that have any; never none
 
 
 class StageRow(NamedTuple):
@@ -260,7 +274,7 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
     same network, input, batch, frames and size; with a baseline of the form network/backend, with that
     network's. FLOPs and bytes are those of one forward, as traced.
     """
-    cells = rounds_of(records)
+    cells = _rounds_of(records)
     statuses = {cell: worst_status(rounds) for cell, rounds in cells.items()}
     staged = {cell: _stage_rows(rounds) for cell, rounds in cells.items()}
     baselines = {
@@ -288,11 +302,11 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
 def _stage_rows(rounds: Sequence[CellRecord]) -> dict[str, StageRow]:
     """Return the stages of a cell that were timed, in the order of the table."""
     measured = [record for record in rounds if record.status in MEASURED]
-    stages = stages_of(rounds)
+    stages = tuple(dict.fromkeys(stage for record in rounds for stage in record.stages))
     found = {
         stage: (one, summarise(one.rounds))
         for stage in (*stages, *SPANS)
-        if stage != FORWARD_UNPROBED and (one := sampled(measured, stage)) is not None
+        if stage != FORWARD_UNPROBED and (one := _sampled(measured, stage)) is not None
     }
     costs = next((record.costs for record in rounds if record.costs), {})
     if costs:
@@ -310,6 +324,33 @@ def _stage_rows(rounds: Sequence[CellRecord]) -> dict[str, StageRow]:
         )
         for stage, (samples, summary) in found.items()
     }
+
+
+def _sampled(rounds: Sequence[CellRecord], stage: str) -> Sampled | None:
+    """Return a stage's steady samples from the first source that has any; None where none has."""
+    for pass_, clock in sources_of(stage):
+        of_each = _seconds(rounds, pass_, stage, clock)
+        if any(of_each):
+            return Sampled(pass_, clock, tuple(filter(None, of_each)))
+    return None
+
+
+def _seconds(
+    rounds: Sequence[CellRecord], pass_: Pass, stage: str, clock: str = "wall_s"
+) -> list[tuple[float, ...]]:
+    """Return each round's steady samples by a clock, in seconds."""
+    return [
+        tuple(value for item in one.steady(pass_, stage) if (value := getattr(item, clock)) is not None)
+        for one in rounds
+    ]
+
+
+def _rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
+    """Return each cell's records, cells in the order in which they first ended."""
+    rounds: dict[str, list[CellRecord]] = {}
+    for record in records:
+        rounds.setdefault(record.cell, []).append(record)
+    return rounds
 
 
 def _cost_of_all(costs: Iterable[StageCost]) -> StageCost:
@@ -342,10 +383,10 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     probes cost.
     """
     rows = []
-    for rounds in rounds_of(record for record in records if record.status in MEASURED).values():
+    for rounds in _rounds_of(record for record in records if record.status in MEASURED).values():
         for pass_ in (Pass.STAGE_SYNC, Pass.STAGE_EVENTS):
-            on = steady_samples(rounds, pass_, FORWARD, "wall_s")
-            off = steady_samples(rounds, pass_, FORWARD_UNPROBED, "wall_s")
+            on = _seconds(rounds, pass_, FORWARD)
+            off = _seconds(rounds, pass_, FORWARD_UNPROBED)
             if any(on) and any(off):  # without plain calls there is nothing to compare with
                 found = paired_ratio(on, off)
                 rows.append({**vars(rounds[0]), **vars(found), "pass": pass_, "ratio": found.median})

@@ -110,6 +110,12 @@ def test_the_analysis_knows_nothing_of_the_measuring(room: str) -> None:
             assert not reached & {"process", "measure", "commands", "cli"}
 
 
+@pytest.mark.parametrize("room", ["comparison", "export", "tuning", "plotting", "reporting"])
+def test_what_shows_results_reads_tables_and_no_record(room: str) -> None:
+    own = {name for name in BENCH if name.startswith(f"bench.{room}.")}
+    assert {name for name in own if "bench.records.CellRecord" in IMPORTS[name]} == set()
+
+
 def test_nothing_imports_the_command_line_but_the_program() -> None:
     assert {name for name in BENCH if "bench.cli" in IMPORTS[name]} == {"bench.__main__"}
 

@@ -270,11 +270,13 @@ class TestStatuses:
         assert pd.isna(found["n"])
 
     def test_the_worst_round_s_with_the_figures_of_the_others(self) -> None:
+        timed_out = record("cuda", status="timeout", stages=())
         records = [
-            record("cpu", self.FORWARD), record("cpu", self.FORWARD, number=1),
-            record("cuda", self.FORWARD), record("cuda", status="timeout", number=1),
+            record("cpu", self.FORWARD), timed_out,
+            record("cuda", [*self.FORWARD, *timed(SYNC, "alignment", [0.5])], number=1),
         ]  # fmt: skip
-        found = row(summary_table(records, BASELINE), backend="cuda")
+        found = row(summary_table(records, BASELINE), backend="cuda", stage="forward")
+        assert row(summary_table(records, BASELINE), backend="cuda", stage="alignment")["share"] == 1.0
         assert (found["status"], found["median_s"], found["n_rounds"]) == ("timeout", 1.0, 1)
         assert math.isnan(found["speedup"])
 
