@@ -6,6 +6,7 @@ It tests nothing and gives no verdict. Cells of one place in the grid and one ba
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +16,9 @@ from bench.records import Status
 from bench.reporting import rendering, sections
 from bench.reporting.cells import PLACE, Row, column, distinct, owner, place_of, right
 from bench.reporting.ladder import LadderPart, ladder_part
-from bench.reporting.markdown import Column
+from bench.reporting.markdown import Column, filled
 from bench.reporting.rendering import File, Pages
-from bench.reporting.roofline import Roofline, ceilings, roofline
+from bench.reporting.roofline import Roofline, ceilings, drift, roofline
 from bench.reporting.runs import DEVICES_NAME, ReportedRun, Runs, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts, flat
@@ -48,122 +49,203 @@ IN_COLUMNS: Final = 4
 class View:
     """All that the page shows; a section whose table has no rows is left out."""
 
+    cells: Runs
     folder: Path  # that the page is to lie in
-    title: str
-    runs: Sequence[ReportedRun]
-    left_out: Sequence[str]  # of the runs that were to be here, why
-    counts: str
-    ended: Sequence[str]
-    axes: Mapping[str, str]
-    started: str
-    common: str
-    lacking: Sequence[ReportedRun]  # those without a figure of their baseline
-    reference: str | None
-    tables: Mapping[str, Sequence[Columns]]  # by section
-    pictures: Mapping[str, Sequence[File]]  # by section; `other` are those that no section shows
-    ladders: Sequence[LadderPart]
-    warnings: Sequence[Row]  # each kind: where, what was seen first, how many more are like it, what to do
-    of_workers: Mapping[str, str]  # what workers themselves had to say, and which
-    roofline: Roofline | None
-    drift: str  # of the ceilings
-    harness_s: float
-    rounds_s: float
-    timer: object  # of one run
-    memory_cell: str
-    has_idle: bool  # whether a launch-bound share is known
-    has_within: bool  # whether a ratio to the reference has an interval within one process
+    plots: Sequence[Path] = ()  # images, each called by its kind: `speedup-...`
+    left_out: Sequence[str] = ()  # of the runs that were to be here, why
+
+    @property
+    def runs(self) -> Sequence[ReportedRun]:
+        return self.cells.runs
 
     @property
     def is_several(self) -> bool:
-        return len(self.runs) > 1
+        return self.cells.are_several
 
     @property
-    def machine(self) -> str:
-        """Return the first run's machine in a few words."""
-        return in_short(self.runs[0].environment)
+    def title(self) -> str:
+        names = ", ".join(run.name for run in self.runs)
+        return f"Side by side: {names}" if self.is_several else self.runs[0].experiment
 
     def file(self, path: Path) -> File:
         """Return a file as the page links it."""
         return File.beside(path, self.folder)
 
+    @property
+    def counts(self) -> str:
+        rows, rounds = self.cells.rows, self.cells.tables.cells
+        return f"{counted(len(rows), 'cell')} in {counted(len(rounds), 'round')}" if rows else ""
 
-def view_of(cells: Runs, *, folder: Path, plots: Sequence[Path] = (), left_out: Sequence[str] = ()) -> View:
-    """Return what the page shows that is to lie in `folder`.
+    @property
+    def ended(self) -> list[str]:
+        return _ended(self.cells.rows)
 
-    `plots` are images, absolute or relative to the working directory, each called by its kind:
-    `speedup-...`. `left_out` says why of each folder that was to be here.
-    """
-    runs, tables, rows, several = cells.runs, cells.tables, cells.rows, cells.are_several
-    ladders = [
-        ladder_part(" ".join([f"{run.name}:"] * several + clip.split("/")), steps)
-        for run in runs
-        for clip, steps in run.ladders.items()
-    ]
-    limits = roofline(tables, rows)
-    machine, drift = ceilings(tables)
-    memory_cell, memory_lines = sections.memory_lines(tables)
-    calls, longest = sections.profile(tables, rows)
-    harness_s, rounds_s, harness = sections.harness(tables)
-    shown: dict[str, Columns] = {
-        "runs": _runs(cells) if several else [],
-        "environments": _differing({run.name: facts(run.environment, but=NEVER_THE_SAME) for run in runs}),
-        "configurations": _differing({run.name: facts(run.configuration) for run in runs}),
-        "times": sections.headline(rows),
-        "roofline": limits.columns if limits else [],
-        "ceilings": machine,
-        "sampling": sections.sampling(rows),
-        "perturbation": sections.perturbation(tables, rows),
-        "profile": calls,
-        "longest": longest,
-        "cold": sections.cold(rows),
-        "memory": sections.memory(rows),
-        "memory_lines": memory_lines,
-        "costs": sections.costs(tables, rows),
-        "output_check": sections.output_check(rows),
-        "machine": sections.machine(rows),
-        "harness": harness,
-        "failures": sections.failures(tables.cells, rows),
-        "environment": [] if several else _facts(dict(flat(runs[0].environment))),
-    }
-    by_section: dict[str, Sequence[Columns]] = {
-        name: [columns] if columns else [] for name, columns in shown.items()
-    }
-    by_section["stages"] = sections.stages(tables.summary, rows)
-    by_section["ladder"] = [ladder.steps for ladder in ladders]
-    return View(
-        folder=folder,
-        title=f"Side by side: {', '.join(run.name for run in runs)}" if several else runs[0].experiment,
-        runs=runs,
-        left_out=left_out,
-        counts=f"{counted(len(rows), 'cell')} in {counted(len(tables.cells), 'round')}" if rows else "",
-        ended=_ended(rows),
-        axes=_axes(rows, {run.baseline for run in runs}),
-        started=_started(rows),
-        common=_common(rows, len(runs)),
-        lacking=_lacking(cells),
-        reference=cells.reference,
-        tables=by_section,
-        pictures=_pictures([File.beside(path, folder) for path in plots], by_section),
-        ladders=ladders,
-        warnings=_warnings(cells),
-        of_workers=_of_workers(cells),
-        roofline=limits,
-        drift=drift,
-        harness_s=harness_s,
-        rounds_s=rounds_s,
-        timer=None if several else runs[0].environment.get("timer"),
-        memory_cell=memory_cell,
-        has_idle=bool(tables.cells["launch_bound_share"].notna().any()),
-        has_within=any(map(sections.is_within, rows)),
-    )
+    @property
+    def machine(self) -> str:
+        """Return one run's machine in a few words."""
+        return "" if self.is_several else in_short(self.runs[0].environment)
+
+    @property
+    def started(self) -> str:
+        return "" if self.is_several else _started(self.cells.rows)
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """Return the values of each axis of the grid."""
+        names = {
+            "networks": "model", "inputs": "input", "sizes": "size", "batches": "batch", "frames": "frames",
+        }  # fmt: skip
+        axes = {title: distinct(row[name] for row in self.cells.rows) for title, name in names.items()}
+        axes["frames"].sort()
+        baselines = {run.baseline for run in self.runs}
+        axes["backends"] = [
+            f"{name} (baseline)" if baselines == {Baseline(backend=name)} else name
+            for name in distinct(row["backend"] for row in self.cells.rows)
+        ]
+        if len(baselines) == 1 and (over := next(iter(baselines))).model is not None:
+            axes["baseline"] = [str(over)]
+        return {title: ", ".join(map(str, values)) for title, values in axes.items()}
+
+    @property
+    def common(self) -> str:
+        having = Counter(tuple(row[name] for name in (*PLACE, "backend")) for row in self.cells.rows)
+        common = sum(count == len(self.runs) for count in having.values())
+        return f"{common} of {len(having)} cells are in {'both' if len(self.runs) == 2 else 'all'} runs"
+
+    @property
+    def lacking(self) -> list[ReportedRun]:
+        """Return the runs that have no figure of their baseline."""
+        summary = self.cells.tables.summary
+        # Memory alone may have been measured, which has no stages.
+        staged = set(summary[summary["stage"].notna()]["cell"])
+        having = {
+            row.get("run", self.runs[0].name)
+            for row in self.cells.rows
+            if row["is_baseline"] and (row["cell"] in staged or row["status"] in MEASURED)
+        }
+        return [run for run in self.runs if run.name not in having]
+
+    @cached_property
+    def tables(self) -> Mapping[str, Sequence[Columns]]:
+        """Return the tables of each section; none where it is to be left out."""
+        runs, tables, rows = self.runs, self.cells.tables, self.cells.rows
+        calls, longest = sections.profile(tables, rows)
+        environment = {} if self.is_several else dict(flat(runs[0].environment))
+        shown: dict[str, Columns] = {
+            "runs": _runs(self.cells) if self.is_several else [],
+            "environments": _differing(
+                {run.name: facts(run.environment, but=NEVER_THE_SAME) for run in runs}
+            ),
+            "configurations": _differing({run.name: facts(run.configuration) for run in runs}),
+            "times": sections.headline(rows),
+            "roofline": self.roofline.columns if self.roofline else [],
+            "ceilings": ceilings(tables),
+            "sampling": sections.sampling(rows),
+            "perturbation": sections.perturbation(tables, rows),
+            "profile": calls,
+            "longest": longest,
+            "cold": sections.cold(rows),
+            "memory": sections.memory(rows),
+            "memory_lines": sections.memory_lines(tables),
+            "costs": sections.costs(tables, rows),
+            "output_check": sections.output_check(rows),
+            "machine": sections.machine(rows),
+            "harness": sections.harness(tables),
+            "failures": sections.failures(tables.cells, rows),
+            "environment": [column("what", environment), column("value", environment.values())],
+        }
+        return {
+            **{name: [columns] if filled(columns) else [] for name, columns in shown.items()},
+            "stages": sections.stages(tables.summary, rows),
+            "ladder": [ladder.steps for ladder in self.ladders],
+        }
+
+    @property
+    def pictures(self) -> Mapping[str, Sequence[File]]:
+        """Return the pictures of each section, in the order of their kinds."""
+        found: dict[str, list[File]] = {name: [] for name in (*self.tables, "other")}
+        kinds = [*SECTIONS]
+        files = map(self.file, self.plots)
+        for file in sorted(files, key=lambda one: kinds.index(one.kind) if one.kind in kinds else len(kinds)):
+            section = SECTIONS.get(file.kind, "other")
+            found[section if self.tables.get(section) else "other"].append(file)
+        return found
+
+    @cached_property
+    def ladders(self) -> list[LadderPart]:
+        return [
+            ladder_part(" ".join([f"{run.name}:"] * self.is_several + clip.split("/")), steps)
+            for run in self.runs
+            for clip, steps in run.ladders.items()
+        ]
+
+    @property
+    def warnings(self) -> list[Row]:
+        """Return each kind of warning of a run once, with where it is, and how many more are like it."""
+        by_id = {row["cell"]: row for row in self.cells.rows}
+        found = []
+        by = ["code"] + ["run"] * self.is_several
+        for key, group in self.cells.tables.warnings.groupby(by, sort=False):
+            rows = rows_of(group)
+            whose = [by_id[row["cell"]] for row in rows if row["cell"] in by_id]
+            places = _first_of([f"{place_of(row, self.cells.rows)}, {row['backend']}" for row in whose], "; ")
+            where = ": ".join(filter(None, [*map(str, key[1:]), places]))
+            found.append(rows[0] | {"where": where, "more": len(rows) - 1})
+        return found
+
+    @property
+    def of_workers(self) -> dict[str, str]:
+        """Return what workers themselves had to say, and which."""
+        found: dict[str, list[str]] = {}
+        for row in rows_of(self.cells.tables.cells):
+            for warning in filter(None, str(row["warnings"]).split(WARNINGS_SEPARATOR)):
+                found.setdefault(warning, []).append(owner(row))
+        return {
+            warning: f"{counted(len(owners), 'round')}: {', '.join(distinct(owners))}"
+            for warning, owners in found.items()
+        }
+
+    @cached_property
+    def roofline(self) -> Roofline | None:
+        return roofline(self.cells.tables, self.cells.rows)
+
+    @property
+    def drift(self) -> str:
+        return drift(self.cells.tables)
+
+    @property
+    def memory_cell(self) -> str:
+        return sections.memory_cell(self.cells.tables)
+
+    @property
+    def harness_s(self) -> tuple[float, float]:
+        """Return the seconds of the tool itself, and of the whole rounds."""
+        rounds = self.cells.tables.cells
+        rounds = rounds[rounds["harness_s"].notna()]
+        return float(rounds["harness_s"].sum()), float(rounds["round_wall_s"].sum())
+
+    @property
+    def timer(self) -> object:
+        return None if self.is_several else self.runs[0].environment.get("timer")
+
+    @property
+    def has_idle(self) -> bool:
+        """Return whether a launch-bound share is known."""
+        return bool(self.cells.tables.cells["launch_bound_share"].notna().any())
+
+    @property
+    def has_within(self) -> bool:
+        """Return whether a ratio to the reference has an interval within one process."""
+        return any(map(sections.is_within, self.cells.rows))
 
 
 def write(folder: Path, cells: Runs, *, plots: Sequence[Path] = (), left_out: Sequence[str] = ()) -> Pages:
     """Write `report.md` and `report.html` into the folder, and `devices.csv` of several runs.
 
-    Of a plot the HTML has the .svg beside the .png. Raises OSError where the folder cannot be written.
+    `plots` are absolute or relative to the working directory; of each the HTML has the .svg beside the .png.
+    Raises OSError where the folder cannot be written.
     """
-    view = view_of(cells, folder=folder, plots=plots, left_out=left_out)
+    view = View(cells=cells, folder=folder, plots=plots, left_out=left_out)
     if cells.are_several:
         write_whole(folder / DEVICES_NAME, to_csv(devices_table(cells)))
     return rendering.write(folder, TEMPLATE, view, title=view.title)
@@ -176,32 +258,6 @@ def unfinished(missing: int, why: str = "the run was interrupted") -> str | None
     return f"{'1 round is' if missing == 1 else f'{missing} rounds are'} not done yet: {why}."
 
 
-def _pictures(files: Sequence[File], tables: Mapping[str, Sequence[Columns]]) -> Mapping[str, Sequence[File]]:
-    """Return the pictures of each section, in the order of their kinds."""
-    found: dict[str, list[File]] = {name: [] for name in (*tables, "other")}
-    kinds = [*SECTIONS]
-    for file in sorted(files, key=lambda file: kinds.index(file.kind) if file.kind in kinds else len(kinds)):
-        section = SECTIONS.get(file.kind, "other")
-        found[section if tables.get(section) else "other"].append(file)
-    return found
-
-
-def _lacking(cells: Runs) -> list[ReportedRun]:
-    summary = cells.tables.summary
-    # Memory alone may have been measured, which has no stages.
-    staged = set(summary[summary["stage"].notna()]["cell"])
-    having = {
-        row.get("run", cells.runs[0].name)
-        for row in cells.rows
-        if row["is_baseline"] and (row["cell"] in staged or row["status"] in MEASURED)
-    }
-    return [run for run in cells.runs if run.name not in having]
-
-
-def _facts(found: Mapping[str, str]) -> Columns:
-    return [column("what", found), column("value", found.values())] if found else []
-
-
 def _ended(rows: Sequence[Row]) -> list[str]:
     ended = Counter(str(row["status"]) for row in rows)
     return [f"{ended[status]} {status}" for status in Status if ended[status]]
@@ -209,19 +265,6 @@ def _ended(rows: Sequence[Row]) -> list[str]:
 
 def _started(rows: Sequence[Row]) -> str:
     return min((row["started_at"] for row in rows if row["started_at"]), default="")
-
-
-def _axes(rows: Sequence[Row], baselines: set[Baseline]) -> dict[str, str]:
-    names = {"networks": "model", "inputs": "input", "sizes": "size", "batches": "batch", "frames": "frames"}
-    axes = {title: distinct(row[name] for row in rows) for title, name in names.items()}
-    axes["frames"].sort()
-    axes["backends"] = [
-        f"{name} (baseline)" if baselines == {Baseline(backend=name)} else name
-        for name in distinct(row["backend"] for row in rows)
-    ]
-    if len(baselines) == 1 and (over := next(iter(baselines))).model is not None:
-        axes["baseline"] = [str(over)]
-    return {title: ", ".join(map(str, values)) for title, values in axes.items()}
 
 
 def _runs(cells: Runs) -> Columns:
@@ -235,12 +278,6 @@ def _runs(cells: Runs) -> Columns:
         column("baseline", [run.baseline for run in cells.runs]),
         column("first round", map(_started, own)),
     ]
-
-
-def _common(rows: Sequence[Row], runs: int) -> str:
-    having = Counter(tuple(row[name] for name in (*PLACE, "backend")) for row in rows)
-    common = sum(count == runs for count in having.values())
-    return f"{common} of {len(having)} cells are in {'both' if runs == 2 else 'all'} runs"
 
 
 def _differing(sides: Mapping[str, Mapping[str, str]]) -> Columns:
@@ -271,28 +308,3 @@ def _first_of(names: Sequence[str], separator: str) -> str:
     """Return the first of the names, and how many more there are."""
     more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
     return separator.join([*names[:NAMED], *more])
-
-
-def _warnings(cells: Runs) -> list[Row]:
-    """Return each kind of warning of a run once, with the cells that it is about and its remedy."""
-    by_id = {row["cell"]: row for row in cells.rows}
-    found = []
-    by = ["code"] + ["run"] * cells.are_several
-    for key, group in cells.tables.warnings.groupby(by, sort=False):
-        rows = rows_of(group)
-        whose = [by_id[row["cell"]] for row in rows if row["cell"] in by_id]
-        places = _first_of([f"{place_of(row, cells.rows)}, {row['backend']}" for row in whose], "; ")
-        where = ": ".join(filter(None, [*map(str, key[1:]), places]))
-        found.append(rows[0] | {"where": where, "more": len(rows) - 1})
-    return found
-
-
-def _of_workers(cells: Runs) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for row in rows_of(cells.tables.cells):
-        for warning in filter(None, str(row["warnings"]).split(WARNINGS_SEPARATOR)):
-            found.setdefault(warning, []).append(owner(row))
-    return {
-        warning: f"{counted(len(owners), 'round')}: {', '.join(distinct(owners))}"
-        for warning, owners in found.items()
-    }

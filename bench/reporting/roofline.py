@@ -80,31 +80,15 @@ def _share(row: Row, name: str) -> str | None:
     return percent(value) + ("" if None in (low, high) else f" ({100 * low:.1f} … {100 * high:.1f})")
 
 
-def ceilings(tables: Tables) -> tuple[Columns, str]:
-    """Return every ceiling as it was measured before the first cell and after the last.
-
-    With it how far the two are apart where they are farthest: `25.0 % at most (copy)`.
-    """
-    found: dict[tuple[object, ...], dict[str, Row]] = {}
-    for row in rows_of(tables.ceilings):
-        names = ("run", "ceiling", "device", "threads", "precision", "memory_format")
-        # Of a convolution there are several sizes; matrices may have come out larger at one moment.
-        size = row["what"] if row["ceiling"] == CeilingKind.CONVOLUTION else ""
-        found.setdefault((*map(row.get, names), size), {})[row["moment"]] = row
-    groups = [*found.values()]
+def ceilings(tables: Tables) -> Columns:
+    """Return every ceiling as it was measured before the first cell and after the last."""
+    groups = _by_ceiling(tables)
     first = [next(iter(moments.values())) for moments in groups]
-    apart = []
-    for moments, row in zip(groups, first, strict=True):
-        best = [one["best_flops_per_s"] or one["best_bytes_per_s"] for one in moments.values()]
-        if len(best) == 2 and all(best):
-            ceiling = " ".join(filter(None, (_plain(row["ceiling"]), row["precision"])))
-            apart.append((max(best) / min(best) - 1, ceiling))
-    most, where = max(apart, default=(0.0, ""))
 
     def all_of(name: str) -> list[str]:
         return ["; ".join(distinct(row[name] for row in of.values() if row[name])) for of in groups]
 
-    columns = [
+    return [
         column("run", [row.get("run") for row in first]),
         column("ceiling", [_plain(row["ceiling"]) for row in first]),
         column("device", [row["device"] for row in first]),
@@ -119,7 +103,30 @@ def ceilings(tables: Tables) -> tuple[Columns, str]:
         ),
         column("not measured", all_of("reason")),
     ]
-    return columns if groups else [], f"{percent(most)} at most ({where})" if apart else ""
+
+
+def drift(tables: Tables) -> str:
+    """Return how far the two moments' best are apart where they are farthest: `25.0 % at most (copy)`."""
+    apart = []
+    for moments in _by_ceiling(tables):
+        best = [row["best_flops_per_s"] or row["best_bytes_per_s"] for row in moments.values()]
+        if len(best) == 2 and all(best):
+            row = next(iter(moments.values()))
+            ceiling = " ".join(filter(None, (_plain(row["ceiling"]), row["precision"])))
+            apart.append((max(best) / min(best) - 1, ceiling))
+    share, where = max(apart, default=(0.0, ""))
+    return f"{percent(share)} at most ({where})" if where else ""
+
+
+def _by_ceiling(tables: Tables) -> list[dict[str, Row]]:
+    """Return the rows of each ceiling by their moment."""
+    found: dict[tuple[object, ...], dict[str, Row]] = {}
+    for row in rows_of(tables.ceilings):
+        names = ("run", "ceiling", "device", "threads", "precision", "memory_format")
+        # Of a convolution there are several sizes; matrices may have come out larger at one moment.
+        size = row["what"] if row["ceiling"] == CeilingKind.CONVOLUTION else ""
+        found.setdefault((*map(row.get, names), size), {})[row["moment"]] = row
+    return [*found.values()]
 
 
 def _rate(row: Row | None, figure: str) -> str | None:

@@ -282,20 +282,24 @@ def _reach(row: Row) -> str | None:
     return f"±{percent(max(middle - low, high - middle) / middle)}"
 
 
-def memory_lines(tables: Tables) -> tuple[str, Columns]:
-    """Return memory_profiler's table of the cell that grew most in its first round, and that cell."""
+def memory_cell(tables: Tables) -> str:
+    """Return the cell that grew most in its first round, of those whose memory was read by line."""
     lines = tables.memory_lines
     if lines.empty:
-        return "", []
-    first = lines[lines["round"] == lines["round"].min()]
-    levels = first.groupby("cell")["host_bytes"]
-    cell = str((levels.max() - levels.min()).astype(float).idxmax())
-    rows = rows_of(first[first["cell"] == cell])
-    return cell, [
+        return ""
+    levels = lines[lines["round"] == lines["round"].min()].groupby("cell")["host_bytes"]
+    return str((levels.max() - levels.min()).astype(float).idxmax())
+
+
+def memory_lines(tables: Tables) -> Columns:
+    """Return memory_profiler's table of the cell that grew most."""
+    lines = tables.memory_lines
+    rows = rows_of(lines[(lines["cell"] == memory_cell(tables)) & (lines["round"] == lines["round"].min())])
+    return [
         right("line", [row["line"] for row in rows]),
         in_bytes("level after it", [row["host_bytes"] for row in rows]),
         # memory_profiler counts what was there before as the first line's.
-        in_bytes("increment", [None, *(row["increment_bytes"] for row in rows[1:])]),
+        in_bytes("increment", [row["increment_bytes"] if place else None for place, row in enumerate(rows)]),
         right("times", [row["occurrences"] for row in rows]),
         column("source", [row["source"].strip() for row in rows]),
     ]
@@ -376,11 +380,9 @@ def _share(value: float | None) -> str | None:
     return None if value is None else f"{significant(100 * value)} %"
 
 
-def harness(tables: Tables) -> tuple[float, float, Columns]:
-    """Return what the tool itself costs, what whole rounds take, in seconds, and both by backend."""
+def harness(tables: Tables) -> Columns:
+    """Return what the tool itself costs, and what whole rounds take, by backend and of all."""
     rounds = tables.cells[tables.cells["harness_s"].notna()]
-    if rounds.empty:
-        return 0.0, 0.0, []
     by = ["backend"] + ["run"] * ("run" in rounds)
     groups = [([*map(str, key)], of_one) for key, of_one in rounds.groupby(by, sort=False)]
     if len(groups) > 1:
@@ -391,7 +393,7 @@ def harness(tables: Tables) -> tuple[float, float, Columns]:
         full = f"{title}, {'max' if of is max else 'median'}"
         return in_one_unit(full, [of(some) if some else None for some in values])
 
-    columns = [
+    return [
         *(column(name, [key[place] for key, _ in groups]) for place, name in enumerate(by)),
         right("rounds", [len(of_one) for _, of_one in groups]),
         figure("harness", "harness_s"),
@@ -400,7 +402,6 @@ def harness(tables: Tables) -> tuple[float, float, Columns]:
         figure("of it: set-up", "setup_s"),
         figure("whole round", "round_wall_s"),
     ]
-    return float(rounds["harness_s"].sum()), float(rounds["round_wall_s"].sum()), columns
 
 
 def failures(rounds: pd.DataFrame, cells: Sequence[Row]) -> Columns:

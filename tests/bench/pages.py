@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.reporting import rendering
-from bench.reporting.page import TEMPLATE, view_of
+from bench.reporting.page import TEMPLATE, View
 from bench.reporting.runs import ReportedRun, Runs, together
 from bench.results.tables import Tables
 from tests.bench.synthetic import BASELINE
@@ -30,7 +30,7 @@ def one_run(tables: Tables, **options: Any) -> Runs:
 
 def render_markdown(tables: Tables, plots: Sequence[Path] = (), **options: Any) -> str:
     """Return the page of a run that is to lie in the working directory, with options of `one_run`."""
-    return rendering.markdown(TEMPLATE, view_of(one_run(tables, **options), folder=Path(), plots=plots))
+    return rendering.markdown(TEMPLATE, View(cells=one_run(tables, **options), folder=Path(), plots=plots))
 
 
 def section(page: str, title: str) -> str:

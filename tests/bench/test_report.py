@@ -13,7 +13,7 @@ from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
 from bench.reporting.markdown import Column, table
-from bench.reporting.page import TEMPLATE, view_of, write
+from bench.reporting.page import TEMPLATE, View, write
 from bench.reporting.rendering import POLICY, Contents, File, html, markdown
 from bench.results.tables import tables_of, warnings_table
 from bench.stats.stopping import Stop
@@ -268,7 +268,7 @@ def test_each_warning_names_its_cells_and_its_remedy() -> None:
 @example("\x00\ud800")
 def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
     run = one_run(tables_of([], BASELINE), experiment=text, environment={"name": text}, note=text)
-    view = view_of(run, folder=Path())
+    view = View(cells=run, folder=Path())
     shown = visible(" ".join(text.split()))
     # The page itself, and what a repository site would make of its Markdown.
     site = MarkdownIt("commonmark").enable("table")
@@ -283,7 +283,7 @@ def test_any_text_is_shown_as_it_is_and_never_obeyed(text: str) -> None:
 @pytest.mark.parametrize("failed", [False, True])
 def test_a_page_of_html_says_what_it_is_and_allows_nothing_else(failed: bool) -> None:
     records = synthetic.all_failed() if failed else synthetic.run(synthetic.GPU, frames=(4,))
-    view = view_of(one_run(tables_of(records, BASELINE)), folder=Path())
+    view = View(cells=one_run(tables_of(records, BASELINE)), folder=Path())
     source = html(TEMPLATE, view, title="a & b")
     page = Page(source)
     assert source.startswith('<!doctype html>\n<html lang="en">')

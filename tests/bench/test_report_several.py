@@ -13,7 +13,7 @@ from bench.grid.baseline import Baseline
 from bench.plotting.groups import DRAWN, data, figure, in_parts, place_names
 from bench.records import CellRecord, Status
 from bench.reporting.cells import Row
-from bench.reporting.page import IN_COLUMNS, TEMPLATE, view_of
+from bench.reporting.page import IN_COLUMNS, TEMPLATE, View
 from bench.reporting.rendering import html, markdown
 from bench.reporting.runs import (
     DEVICES_COLUMNS,
@@ -65,7 +65,7 @@ def by_name(found: Runs) -> dict[tuple[str, str], Row]:
 
 
 def page(runs: Sequence[ReportedRun]) -> str:
-    return markdown(TEMPLATE, view_of(together(runs), folder=Path()))
+    return markdown(TEMPLATE, View(cells=together(runs), folder=Path()))
 
 
 def test_relative_speed_is_of_the_medians_and_above_one_where_faster() -> None:
@@ -315,7 +315,7 @@ def test_a_device_is_called_what_the_environment_says(
 def test_names_stay_text() -> None:
     hostile = "<b>|](javascript:alert(1)) *x*"
     runs = [run(hostile, synthetic.run((CUDA,), frames=(4,)), devices={"cuda": hostile}), *two()]
-    found = Page(html(TEMPLATE, view_of(together(runs), folder=Path()), title=hostile))
+    found = Page(html(TEMPLATE, View(cells=together(runs), folder=Path()), title=hostile))
     assert found.dangers() == []
     assert hostile in found.texts["td"]
     text = page(runs)
