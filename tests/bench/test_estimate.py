@@ -10,7 +10,7 @@ from bench.grid.config import RandomInput
 from bench.grid.config_measure import Measure
 from bench.grid.config_model import Model
 from bench.grid.costs import StageCost
-from bench.grid.estimate import cost, expected_calls, machine_rates
+from bench.grid.estimate import STREAMED_CLIPS, cost, expected_calls, machine_rates
 from bench.grid.plan import Cell
 
 RATES = {"cpu": 1e11, "cuda": 1e13}
@@ -41,6 +41,20 @@ def test_calls_of_a_round(asked: dict[str, Any], on_cpu: int, on_cuda: int) -> N
     measure = Measure.model_validate({**asked, "warmup": 2, "repetitions": 7})
     assert expected_calls(measure, BUILT_IN["cpu"]).total == 1 + 2 + 7 + on_cpu
     assert expected_calls(measure, BUILT_IN["cudnn"]).total == 1 + 2 + 7 + on_cuda
+
+
+@pytest.mark.parametrize(
+    ("origin", "fields", "total"),
+    [
+        ("cudnn", {"transfer": "overlapped"}, 3 + 7 * (1 + STREAMED_CLIPS) + 28 + 1 + 2),
+        ("cpu", {"processes": 2}, 3 + 7),  # the end-to-end pass alone
+        ("cpu", {"memory_plan": "disk"}, 3 + 7 + 14 + 1 + 2 + 1),  # and one for the output check
+    ],
+)
+def test_calls_of_a_backend(origin: str, fields: dict[str, Any], total: int) -> None:
+    asked = {"warmup": 2, "repetitions": 7, "stages": "both", "memory": "curve", "profile": True}
+    backend = Backend.model_validate({"name": "one", "from": origin, **fields})
+    assert expected_calls(Measure.model_validate(asked), backend).total == total
 
 
 @pytest.mark.parametrize(

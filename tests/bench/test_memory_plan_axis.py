@@ -16,8 +16,6 @@ from bench.comparison import facets
 from bench.grid import config, plan, presets
 from bench.grid.backend import BUILT_IN, MemoryPlanSpec
 from bench.grid.config import Experiment
-from bench.grid.config_measure import Measure
-from bench.grid.estimate import expected_calls
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
@@ -172,11 +170,6 @@ def test_the_disk_is_in_the_runs_folder_unless_one_is_named() -> None:
     assert named.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("f"))
     assert unnamed.memory_plan(Path("run")) == MemoryPlan(place="disk", folder=Path("run"))
     assert replace(unnamed, backend=BUILT_IN["cpu"]).memory_plan(Path("run")) is None
-
-
-def test_the_check_is_a_call_more() -> None:
-    plain, ours = (expected_calls(Measure(), item) for item in (BUILT_IN["cpu"], cell_of("disk")[0].backend))
-    assert (ours.check, ours.total) == (1, plain.total + 1)
 
 
 # In a round.

@@ -11,10 +11,8 @@ import psutil
 import pytest
 import torch
 
-from bench.grid import estimate
 from bench.grid.backend import BUILT_IN, CPU
 from bench.grid.config import Experiment, load
-from bench.grid.config_measure import Measure
 from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, networks, parallel, workload
@@ -278,16 +276,6 @@ def test_a_torch_that_cannot_join_processes_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
     assert "without torch.distributed" in (backends.unavailable(two) or "")
     assert backends.unavailable(CPU) is None
-
-
-# What is expected of it.
-
-
-def test_processes_make_one_pass() -> None:
-    measure = Measure(warmup=1, stages="both", memory="curve", profile=True)
-    calls = estimate.expected_calls(measure, CPU.replace(processes=2))
-    assert (calls.stages, calls.memory, calls.profile) == (0, 0, 0)
-    assert calls.end_to_end == estimate.expected_calls(measure, CPU).end_to_end
 
 
 @pytest.mark.parametrize("variant", ["two-cores", "four-cores", "gpus", "quick"])

@@ -10,10 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.grid.backend import BUILT_IN
 from bench.grid.baseline import Baseline
-from bench.grid.config_measure import Measure
-from bench.grid.estimate import expected_calls
 from bench.measure import profiling, worker
 from bench.measure.trace_reading import covered, launch_bound_share, read
 from bench.records import CellRecord, KernelUse, Pass, Phase, Sample, Status
@@ -238,15 +235,6 @@ def test_figures_are_kept_where_a_trace_cannot_be(tmp_path: Path) -> None:
     (warning,) = record.warnings
     assert warning.startswith("the profiler's trace was not kept: FileExistsError: ")
     assert (tmp_path / "run" / "profiles").read_bytes() == b""
-
-
-def test_two_calls_more_are_expected() -> None:
-    asked = {"warmup": 2, "repetitions": 7, "stages": "off", "memory": "off"}
-    plain, profiled = (
-        expected_calls(Measure.model_validate({**asked, "profile": on}), BUILT_IN["cpu"]).total
-        for on in (False, True)
-    )
-    assert profiled == plain + 2
 
 
 # Tables and the page.

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.cautions.machine_state import machine_state
-from bench.grid.backend import BUILT_IN
-from bench.grid.config_measure import Measure
-from bench.grid.estimate import STREAMED_CLIPS, expected_calls
+from bench.grid.estimate import STREAMED_CLIPS
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends
 from bench.measure.backends import CudaDevice
@@ -97,13 +95,6 @@ def test_the_output_that_is_checked_is_one_that_was_streamed(
     with pytest.raises(AssertionError, match="fast needs 80 dB"):
         round_of({"transfer": "overlapped"})
     assert copied.count(CLIP) == copied.count(OUTPUT) == 2 * STREAMED_CLIPS
-
-
-def test_streamed_clips_are_calls_that_are_expected() -> None:
-    asked = Measure.model_validate({"warmup": 2, "repetitions": 7, "stages": "off", "memory": "off"})
-    cudnn = BUILT_IN["cudnn"]
-    assert expected_calls(asked, cudnn.replace(transfer="overlapped")).total == 3 + 7 * (1 + STREAMED_CLIPS)
-    assert expected_calls(asked, cudnn.replace(transfer="pinned")).total == 3 + 7
 
 
 def test_no_energy_per_frame_where_no_sample_counts_the_frames(device: CpuAsCuda, round_of: Any) -> None:

@@ -4,7 +4,6 @@ import gc
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from bench.stats.stopping import Stop, half_width, look_counts
 from tests.bench.fakes import TICK_S, CpuAsCuda, FakeDevice, experiment, task_of
 from tests.bench.rounds import COSTS, WORK_S, Ran, exact, measure, steady, uneven
 from tests.networks import STAGES, build_basicvsr
-from vsr_model import media
 
 ROOT = Path(__file__).parents[2]
 ONE_THREAD = {"name": "one", "from": "cpu", "threads": 1}
@@ -211,20 +209,6 @@ def test_the_parent_is_left_asleep_beside_short_calls(run, monkeypatch):
     monkeypatch.setattr(passes, "PROGRESS_INTERVAL_S", 3600.0)
     doing = [progress.doing for progress in run(measure=measure(repetitions=6)).progress]
     assert doing == ["starting", "building the model", "cold call"]
-
-
-def test_a_video(run, tmp_path):
-    path = tmp_path / "clip.mp4"
-    with media.VideoWriter(path, frame_rate=Fraction(25), height=32, width=48) as writer:
-        for frame in media.moving_texture(4, 32, 48, 0):
-            writer.write(frame)
-    clip = {"name": "clip", "kind": "video", "path": str(path), "fit": "crop", "stride": 2}
-    record = run(input=clip, grid={"frames": [2], "size": [[16, 24]]}).record
-    assert (record.status, record.input) == (Status.OK, "clip")
-
-    missing = run(input=clip, grid={"frames": [3], "size": [[16, 24]]}).record
-    assert missing.status is Status.ERROR
-    assert missing.reason.startswith("BadInput: ")
 
 
 # The output check.
