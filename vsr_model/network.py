@@ -14,6 +14,17 @@ Replacement = str | Callable[[Match[str]], str]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure as a publication gives it, with its conditions and source."""
+
+    quantity: str
+    value: float
+    unit: str
+    source: str
+    conditions: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Facts of a network, by which it is measured, traced and loaded.
 
@@ -32,6 +43,7 @@ class Facts:
     schedules: tuple[str, ...] = ("sequential",)  # orders of work that vsr_model.schedules has for it
     can_stream: bool = False  # whether vsr_model.streaming takes it: clips of any length in bounded memory
     gains: tuple[tuple[str, float], ...] = ()  # of seeded weights (vsr_model.weights), by pattern of the name
+    published: tuple[Published, ...] = ()
     # Of checkpoints (vsr_model.checkpoint):
     names: tuple[tuple[str, Replacement], ...] = ()  # other projects' names to this one's, applied in order
     optional: str | None = None  # pattern of tensors that not every project stores

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vsr_model.layers import conv3x3
-from vsr_model.network import Facts, Network, check_clip
+from vsr_model.network import Facts, Network, Published, check_clip
 from vsr_model.stages import ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 from vsr_model.warp import warp
 
@@ -38,7 +37,7 @@ class FlowNet(nn.Module):
         self.decoder1 = _pair(128, 256)
         self.decoder2 = _pair(256, 128)
         self.decoder3 = _pair(128, 64)
-        self.flow = nn.Sequential(conv3x3(64, 32), nn.LeakyReLU(0.2, inplace=True), conv3x3(32, 2))
+        self.flow = nn.Sequential(_conv(64, 32), nn.LeakyReLU(0.2, inplace=True), _conv(32, 2))
 
     def forward(self, frame: Tensor, previous: Tensor) -> Tensor:
         """Estimate the flow (n, 2, h // 8 * 8, w // 8 * 8), in pixels, from `frame` (n, 3, h, w) on."""
@@ -53,9 +52,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
-            conv3x3(CHANNELS, CHANNELS), nn.ReLU(inplace=True), conv3x3(CHANNELS, CHANNELS)
-        )
+        self.conv = nn.Sequential(_conv(CHANNELS, CHANNELS), nn.ReLU(inplace=True), _conv(CHANNELS, CHANNELS))
 
     def forward(self, features: Tensor) -> Tensor:
         """Add the residual to `features` (n, 64, h, w)."""
@@ -68,12 +65,12 @@ class SRNet(nn.Module):
 
     def __init__(self, num_blocks: int) -> None:
         super().__init__()
-        self.conv_in = nn.Sequential(conv3x3(3 + 3 * SCALE**2, CHANNELS), nn.ReLU(inplace=True))
+        self.conv_in = nn.Sequential(_conv(3 + 3 * SCALE**2, CHANNELS), nn.ReLU(inplace=True))
         self.resblocks = nn.Sequential(*(ResidualBlock() for _ in range(num_blocks)))
         # The released class has two transposed convolutions that it never calls. They are counted among its
         # parameters, and stand in its checkpoints.
         self.conv_up = nn.Sequential(_unused(), nn.ReLU(inplace=True), _unused(), nn.ReLU(inplace=True))
-        self.conv_out = conv3x3(CHANNELS // SCALE**2, 3)
+        self.conv_out = _conv(CHANNELS // SCALE**2, 3)
 
     def trunk(self, frame: Tensor, warped: Tensor) -> Tensor:
         """Compute features (n, 64, h, w) of `frame` (n, 3, h, w) and the warped output (n, 3, 4h, 4w)."""
@@ -93,8 +90,7 @@ class EGVSR(Network):
 
     `degradation` is that of the training data: BD (blurred, then sampled) enlarges the flow by a bicubic
     kernel whose samples lie on the corners, BI (bicubic) bilinearly. With 10 blocks, as published, it has
-    2,587,473 parameters, of which 73,856 are never used. The paper's 29.61 frames/s at 3840x2160 come from
-    code that does not synchronise the GPU.
+    2,587,473 parameters, of which 73,856 are never used.
     """
 
     facts = Facts(
@@ -115,6 +111,12 @@ class EGVSR(Network):
             (r"^srnet\.conv_in", 1.4),
         ),
         ignored=r"(^|\.)upsample_func\.kernels$",
+        published=(
+            Published(
+                quantity="speed", value=29.61, unit="frames/s", source="Cao et al. 2021, abstract",
+                conditions="3840x2160 output; measured without synchronising the GPU in the released code",
+            ),
+        ),
     )  # fmt: skip
 
     def __init__(
@@ -166,10 +168,14 @@ class EGVSR(Network):
         return SCALE * _enlarge_bicubic(flow, self.bicubic)
 
 
+def _conv(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+
+
 def _pair(channels_in: int, channels_out: int, *after: nn.Module) -> nn.Sequential:
     return nn.Sequential(
-        conv3x3(channels_in, channels_out), nn.LeakyReLU(0.2, inplace=True),
-        conv3x3(channels_out, channels_out), nn.LeakyReLU(0.2, inplace=True), *after,
+        _conv(channels_in, channels_out), nn.LeakyReLU(0.2, inplace=True),
+        _conv(channels_out, channels_out), nn.LeakyReLU(0.2, inplace=True), *after,
     )  # fmt: skip
 
 
