@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from bench.export.chrome_trace import Span, lanes
 from bench.export.formats import Format, export_text
 from bench.results.run_folder import RunFolder
-from tests.bench.test_export import PAPER, QUICKSTART, ROUNDS, command, data_of, exported, make
-from vsr_model.errors import BadInput
+from tests.bench.test_export import QUICKSTART, ROUNDS, data_of, exported, make
 
 COMMON: Final = {"name": {"type": "string"}, "pid": {"type": "integer"}, "tid": {"type": "integer"}}
 
@@ -120,9 +119,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["made-up", "quickstart", "paper"])
+@pytest.fixture(scope="module", params=["made-up", "quickstart"])
 def trace(request: pytest.FixtureRequest, run: Path) -> tuple[Path, dict[str, Any]]:
-    path = {"made-up": run, "quickstart": QUICKSTART, "paper": PAPER}[request.param]
+    path = run if request.param == "made-up" else QUICKSTART
     return path, data_of(path, Format.CHROME_TRACE)
 
 
@@ -238,11 +237,6 @@ class TestOfARun:
         )
         assert round(memory["ts"] * 1000) == last
         assert memory["args"] == {"start": "not recorded"}
-
-    def test_other_alone_is_refused(self, run: Path) -> None:
-        result = command(run, "--format", "chrome-trace", "--stage", "other")
-        assert isinstance(result.exception, BadInput)
-        assert "nothing of other to export" in str(result.exception)
 
     @pytest.mark.parametrize("text", ["", "yesterday", "0001-01-01T00:00:00+14:00"])
     def test_a_round_without_a_time_comes_after_the_one_before_and_says_so(

@@ -64,7 +64,7 @@ def reached_from(name: str) -> set[str]:
 
 
 def test_the_parent_and_the_analysis_import_no_torch() -> None:
-    heavy = {"torch", "av", "memory_profiler"}
+    heavy = {"torch", "av", "memory_profiler", "pyperf", "pytest_benchmark"}
     program = f"import sys, {', '.join(LIGHT)}; print(*sorted({heavy} & {{*sys.modules}}))"
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
