@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.export.chrome_trace import Span, lanes
 from bench.export.formats import Format, export_text
+from bench.records import MemoryPoint, Pass, Phase, Sample
 from bench.results.run_folder import RunFolder
 from tests.bench.test_export import QUICKSTART, ROUNDS, data_of, exported, make
 
@@ -140,34 +141,63 @@ class TestEveryTrace:
         assert len({*thread_ids, *processes}) == len(thread_ids) + len(processes)
         assert 0 not in processes
 
-    def test_has_every_timed_call_once(self, trace: tuple[Path, dict[str, Any]]) -> None:
-        folder = RunFolder.open(trace[0])
-        kept = {*exported(folder).cells["cell"]}
-        for record in folder.records():
-            if record.cell not in kept:
-                continue
-            process = f"{record.cell} round {record.round}"
-            events = [
-                (event["cat"], event["args"]["phase"], event["args"]["repetition"], event["name"])
-                for (name, _), lane in in_lanes(trace[1]).items()
-                if name == process
-                for event in lane
-                if event["cat"] != "pass"
-            ]
-            assert sorted(events) == sorted(
-                (sample.pass_, sample.phase, sample.repetition, sample.stage)
-                for sample in record.samples
-                if sample.stage != "other"
-            )
 
-    def test_has_the_memory_curve_as_counters(self, trace: tuple[Path, dict[str, Any]]) -> None:
-        points = exported(RunFolder.open(trace[0])).memory
-        found = defaultdict(list)
-        for event in events_of(trace[1], "C"):
-            found[event["name"]].append(event["args"]["bytes"])
-        assert sorted(found["host memory"]) == sorted(points["host_bytes"])
-        assert sorted(found["device memory"]) == sorted(points["device_bytes"].dropna())
-        assert len(points)
+def test_what_is_in_a_trace(tmp_path: Path) -> None:
+    """A cold call, a probed one whose stage was interrupted once, and the memory pass."""
+    folder = make(tmp_path / "run", backends=["cpu"])
+    taken = [
+        (Pass.END_TO_END, Phase.COLD, "forward", 0.5, 0.25, 0.2),
+        (Pass.END_TO_END, Phase.COLD, "total", 0.5, 0.3, None),
+        (Pass.STAGE_SYNC, Phase.STEADY, "alignment", 1.0, 0.1, None),
+        (Pass.STAGE_SYNC, Phase.STEADY, "other", 1.0, 0.05, None),
+        (Pass.STAGE_SYNC, Phase.STEADY, "forward", 1.0, 0.15, None),
+    ]
+    samples = tuple(
+        Sample(
+            pass_=pass_,
+            phase=phase,
+            repetition=0,
+            stage=stage,
+            start_s=start_s,
+            wall_s=wall_s,
+            device_s=device_s,
+        )
+        for pass_, phase, stage, start_s, wall_s, device_s in taken
+    )
+    memory = (
+        MemoryPoint(elapsed_s=0.0, host_bytes=5),
+        MemoryPoint(elapsed_s=0.5, host_bytes=7, device_bytes=3),
+    )
+    record = folder.records()[0].model_copy(update={"samples": samples, "memory": memory})
+    trace = json.loads(export_text(exported(folder, [record]), Format.CHROME_TRACE))
+    lanes = {
+        lane: [(one["cat"], one["name"], one["ts"], one["dur"], one["args"]) for one in events]
+        for (process, lane), events in in_lanes(trace).items()
+        if process == "basicvsr/noise/b1/t1/64x64/cpu round 0"
+    }
+    cold, steady = {"phase": "cold", "repetition": 0}, {"phase": "steady", "repetition": 0}
+    end_us = 1.15e6
+    assert lanes == {
+        "passes": [
+            ("pass", "end_to_end", 0.5e6, 0.3e6, {"timed_spans": 2}),
+            ("pass", "stage_sync", 1e6, 0.15e6, {"timed_spans": 1}),
+        ],
+        "calls": [
+            ("end_to_end", "forward", 0.5e6, 0.25e6, {**cold, "device_s": 0.2}),
+            ("stage_sync", "forward", 1e6, 0.15e6, {**steady, "other_s": 0.05}),
+        ],
+        "total": [("end_to_end", "total", 0.5e6, 0.3e6, cold)],
+        "alignment (sums)": [
+            ("stage_sync", "alignment", 1e6, 0.1e6, {**steady, "sum_of_its_intervals": True})
+        ],
+        "memory pass": [("pass", "memory", end_us, 0.5e6, {"start": "not recorded"})],
+    }
+    assert [(one["name"], one["ts"], one["args"]) for one in events_of(trace, "C")] == [
+        ("host memory", end_us, {"bytes": 5}),
+        ("host memory", end_us + 0.5e6, {"bytes": 7}),
+        ("device memory", end_us + 0.5e6, {"bytes": 3}),
+    ]
+    assert "interval" in trace["otherData"]["stages"]
 
 
 class TestOfARun:
@@ -175,68 +205,12 @@ class TestOfARun:
         records = {f"{one.cell} round {one.round}": one for one in RunFolder.open(run).records()}
         trace = data_of(run, Format.CHROME_TRACE)
         in_order = [name for (_, _), name in sorted(names(trace, "process_name").items())]
-        assert sorted(in_order) == sorted(records)
+        assert in_order == sorted(records, key=lambda name: records[name].started_at)
         assert len(in_order) == 6 * ROUNDS
-        assert in_order == sorted(in_order, key=lambda name: records[name].started_at)
         # A minute lies between them, and a call begins where its sample says.
         for minute, name in enumerate(in_order):
-            sample = records[name].samples[0]
-            (event,) = (
-                event for event in in_lanes(trace)[name, "calls"]
-                if (event["args"]["phase"], event["name"]) == ("cold", "forward")
-            )  # fmt: skip
-            assert event["ts"] == pytest.approx((60 * minute + sample.start_s) * 1e6, abs=1e-3)
-            assert event["dur"] == pytest.approx(sample.wall_s * 1e6, abs=1e-3)
-            assert event["args"].get("device_s") == sample.device_s
-
-    def test_a_stage_says_that_it_is_a_sum_and_other_lies_nowhere(self, run: Path) -> None:
-        trace = data_of(run, Format.CHROME_TRACE)
-        assert "other" not in {event["name"] for event in events_of(trace, "X")}
-        for (_, lane), events in in_lanes(trace).items():
-            for event in events:
-                assert event["args"].get("sum_of_its_intervals", False) is lane.endswith(" (sums)")
-        probed = [
-            event for event in events_of(trace, "X")
-            if event["name"] == "forward" and event["cat"].startswith("stage_")
-        ]  # fmt: skip
-        others = [
-            sample.wall_s
-            for record in RunFolder.open(run).records()
-            for sample in record.samples
-            if sample.stage == "other"
-        ]
-        assert sorted(event["args"]["other_s"] for event in probed) == sorted(others)
-        assert "interval" in trace["otherData"]["stages"]
-
-    def test_a_pass_spans_its_calls(self, run: Path) -> None:
-        found = in_lanes(data_of(run, Format.CHROME_TRACE))
-        for (process, lane), events in found.items():
-            if lane != "passes":
-                continue
-            assert [event["name"] for event in events] == (
-                ["end_to_end", "stage_sync"]
-                if "/cpu " in process
-                else ["end_to_end", "stage_sync", "stage_events"]
-            )
-            calls = [*found[process, "calls"], *found[process, "total"]]
-            for event in events:
-                own = [call for call in calls if call["cat"] == event["name"]]
-                assert min(call["ts"] for call in own) == event["ts"]
-                ends = max(call["ts"] + call["dur"] for call in own)
-                assert event["ts"] + event["dur"] == pytest.approx(ends, abs=1e-2)
-                assert event["args"]["timed_spans"] == len(own)
-
-    def test_memory_comes_after_the_last_call_and_says_that_its_start_is_not_known(self, run: Path) -> None:
-        found = in_lanes(data_of(run, Format.CHROME_TRACE))
-        (memory,) = found["basicvsr/noise/b1/t4/64x64/cudnn round 0", "memory pass"]
-        last = max(
-            round((event["ts"] + event["dur"]) * 1000)
-            for (process, lane), events in found.items()
-            if process == "basicvsr/noise/b1/t4/64x64/cudnn round 0" and lane != "memory pass"
-            for event in events
-        )
-        assert round(memory["ts"] * 1000) == last
-        assert memory["args"] == {"start": "not recorded"}
+            first = min(event["ts"] for event in in_lanes(trace)[name, "calls"])
+            assert first == pytest.approx((60 * minute + records[name].samples[0].start_s) * 1e6, abs=1e-3)
 
     @pytest.mark.parametrize("text", ["", "yesterday", "0001-01-01T00:00:00+14:00"])
     def test_a_round_without_a_time_comes_after_the_one_before_and_says_so(
