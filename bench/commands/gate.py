@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.commands import in_turn
 from bench.commands import lifecycle as runs
 from bench.commands.in_turn import ReadySide, Side
-from bench.commands.requests import alone, read_request, write_request
+from bench.commands.requests import alone, read_experiment, read_request, write_request
 from bench.commands.revisions import Repository, Revision
 from bench.comparison import policy
 from bench.comparison import runs as compare_run
@@ -129,7 +129,8 @@ def resume(
     Raises BadInput for a folder without one, and where machine, program or revisions are not those that it
     began with; KeyboardInterrupt where it is interrupted before that.
     """
-    request, experiment = read_request(folder, CI_NAME, Request, "comparison of revisions")
+    request = read_request(folder, CI_NAME, Request, "comparison of revisions")
+    experiment = read_experiment(folder)
     with alone(folder, CI_NAME), _ready(request, experiment, repository, say, launch) as sides:
         return _carry_out(_Gate(folder, request, experiment, sides, display, say))
 

@@ -12,10 +12,10 @@ import typer
 from bench.commands import exits
 from bench.commands import lifecycle as runs
 from bench.commands.progress import ProgressConsole, shown
-from bench.commands.requests import alone
+from bench.commands.requests import alone, read_request, write_request
 from bench.grid import config, presets
 from bench.grid.config import Experiment
-from bench.paper import claims, experiments, page
+from bench.paper import claims, page
 from bench.paper.experiments import (
     KEYS,
     Edition,
@@ -23,16 +23,18 @@ from bench.paper.experiments import (
     Request,
     Step,
     Version,
+    in_order,
     is_done,
-    request,
     runs_of,
     text_of,
 )
 from bench.process.launcher import SharedLaunchers
 from bench.records import Status
 from bench.reporting import folders
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import RunFolder, free_path
 from vsr_model.errors import BadInput
+
+PAPER_NAME: Final = "paper.json"
 
 SCRIPT: Final = "bench.paper.script:main"
 """Worker that measures with the method of the paper."""
@@ -94,20 +96,20 @@ def paper(
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:
             raise BadInput("--resume: method, figures and folder are those it began with; give none of them")
-        folder, wanted = resume, experiments.read_request(resume)
+        folder, wanted = resume, asked(resume)
     else:
         if quick and brief:
             raise BadInput("--quick and --brief: give one of the two")
-        wanted = request(
-            Edition if method is Method.BOTH else [Edition(method)],
-            KEYS if figures is None else map(str.strip, figures.split(",")),
-            Version.QUICK if quick else Version.BRIEF if brief else Version.FULL,
+        wanted = Request(
+            methods=tuple(Edition) if method is Method.BOTH else (Edition(method),),
+            figures=KEYS if figures is None else in_order(tuple(map(str.strip, figures.split(",")))),
+            version=Version.QUICK if quick else Version.BRIEF if brief else Version.FULL,
         )
-        folder = experiments.begin(output, wanted)
+        folder = begin(output, wanted)
     again = f"vsr-bench paper --resume {folder}"
     typer.echo(f"{folder}: {len(wanted.steps)} runs; if they are stopped, {again} does the rest")
     try:
-        with alone(folder, experiments.PAPER_NAME):
+        with alone(folder, PAPER_NAME):
             done = reproduce(folder, wanted, shown, ProgressConsole().out)
             written = page.write(folder, wanted)
     except KeyboardInterrupt:
@@ -126,6 +128,31 @@ def paper(
         raise typer.Exit(exits.SOME_FAILED)
     if fail_on_refuted and claims.refuted(written.found, wanted.methods[0]):
         raise typer.Exit(exits.FOUND)
+
+
+def begin(folder: Path | None, wanted: Request) -> Path:
+    """Return the folder of the experiments, made, or found with the same experiments in it.
+
+    Raises BadInput for a folder that holds something else.
+    """
+    folder = folder or free_path("paper")
+    if (folder / PAPER_NAME).exists():
+        if (known := asked(folder)) != wanted:
+            raise BadInput(
+                f"{folder}: holds the paper's experiments as asked for otherwise (method "
+                f"{' and '.join(known.methods)}, figures {', '.join(known.figures)}, {known.version}); name "
+                f"another folder, or go on with it by --resume {folder}"
+            )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
+    write_request(folder, PAPER_NAME, wanted)
+    return folder
+
+
+def asked(folder: Path) -> Request:
+    """Return what a folder was begun with. Raises BadInput for one that holds no such experiments."""
+    return read_request(folder, PAPER_NAME, Request, "reproduction of the course paper")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""Store what a gate or a search was asked for in its folder, so that it can be resumed.
+"""Store what a command that makes several runs was asked for in its folder, so that it can be resumed.
 
-A folder has the request as JSON, under the name of its command, and config.yaml, the experiment.
+A folder has the request as JSON, under the name of its command, and, of a gate or a search, config.yaml, the
+experiment.
 """
 
 import fcntl
@@ -22,8 +23,8 @@ from vsr_model.errors import BadInput
 _Asked = TypeVar("_Asked", bound=BaseModel)
 
 
-def write_request(folder: Path, name: str, request: BaseModel, experiment: Experiment) -> None:
-    """Write the request and the experiment into a folder that is new or empty.
+def write_request(folder: Path, name: str, request: BaseModel, experiment: Experiment | None = None) -> None:
+    """Write the request, and the experiment if there is one, into a folder that is new or empty.
 
     Raises BadInput for a folder that cannot be written to, or where another process has just begun, and
     leaves nothing of its own there.
@@ -32,11 +33,13 @@ def write_request(folder: Path, name: str, request: BaseModel, experiment: Exper
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        create_whole(folder / CONFIG_NAME, config.dump(experiment, folder))  # of two at once one succeeds
+        if experiment is not None:
+            create_whole(folder / CONFIG_NAME, config.dump(experiment, folder))  # of two at once one succeeds
         try:
             create_whole(folder / name, text)  # the last: with it there is something to go on with
         except BaseException:
-            (folder / CONFIG_NAME).unlink()
+            if experiment is not None:
+                (folder / CONFIG_NAME).unlink()
             raise
     except BaseException as error:
         for place in new:
@@ -49,8 +52,8 @@ def write_request(folder: Path, name: str, request: BaseModel, experiment: Exper
         raise
 
 
-def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> tuple[_Asked, Experiment]:
-    """Return the request of a folder and its experiment. Raises BadInput if there is none.
+def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> _Asked:
+    """Return the request of a folder. Raises BadInput if there is none.
 
     `what` names the request in the message.
     """
@@ -62,10 +65,14 @@ def read_request(folder: Path, name: str, kind: type[_Asked], what: str) -> tupl
     if version != SCHEMA_VERSION:
         raise BadInput(f"{path}: schema version {version}; this program reads {SCHEMA_VERSION}")
     try:
-        asked = kind.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise bad_field(path, error) from None
-    return asked, config.load(folder / CONFIG_NAME)[0]
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Return the experiment of a folder with a request."""
+    return config.load(folder / CONFIG_NAME)[0]
 
 
 @contextmanager

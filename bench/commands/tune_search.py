@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final
 
 from bench.commands import lifecycle as runs
-from bench.commands.requests import alone, read_request, write_request
+from bench.commands.requests import alone, read_experiment, read_request, write_request
 from bench.grid import config, plan
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
@@ -91,7 +91,8 @@ def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock
 
     Raises BadInput for a folder without a search, and where machine or program are not those it began with.
     """
-    asked, experiment = read_request(folder, REQUEST_NAME, Request, "search for a backend")
+    asked = read_request(folder, REQUEST_NAME, Request, "search for a backend")
+    experiment = read_experiment(folder)
     check_file(asked.file)
     with alone(folder, REQUEST_NAME), SharedLaunchers() as launch:
         return _Tuning(folder, asked, experiment, display, say, launch, clock).done()

@@ -5,17 +5,15 @@ corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      run
 report.html report.md claims.csv figures/                                    derived (bench.paper.page)
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from bench.records import SCHEMA_VERSION
-from bench.results.files import bad_field, create_whole, read_json
-from bench.results.run_folder import RunFolder, free_path, is_begun
+from bench.results.run_folder import RunFolder, is_begun
 from vsr_model.errors import BadInput, nearest
 
 # The faults of the paper's method.
@@ -114,11 +112,12 @@ class Step:
     method: Method | None = None  # of the paper's script; None: as any run is
 
 
-def known_figure(key: str) -> str:
-    """Return the figure's key. Raises BadInput for one that there is none of."""
-    if key not in KEYS:
-        raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
-    return key
+def in_order(figures: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the figures in their order. Raises BadInput for one that there is none of."""
+    for key in figures:
+        if key not in KEYS:
+            raise BadInput(f"--figures: no {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
+    return tuple(key for key in KEYS if key in figures)
 
 
 class Request(BaseModel):
@@ -126,10 +125,9 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
-    methods: tuple[Edition, ...] = Field(min_length=1)
-    figures: tuple[Annotated[str, AfterValidator(known_figure)], ...] = Field(min_length=1)
-    version: Version
+    methods: tuple[Edition, ...] = Field(tuple(Edition), min_length=1)  # the better one first
+    figures: Annotated[tuple[str, ...], AfterValidator(in_order)] = Field(KEYS, min_length=1)
+    version: Version = Version.FULL
 
     @property
     def steps(self) -> list[Step]:
@@ -139,20 +137,6 @@ class Request(BaseModel):
         if FAULTS_KEY in self.figures:
             steps += [_fault(name, on=on) for name in FAULTS for on in (False, True)]
         return steps
-
-
-def request(
-    methods: Iterable[Edition] = tuple(Edition),
-    figures: Iterable[str] = KEYS,
-    version: Version = Version.FULL,
-) -> Request:
-    """Return a request, its parts in their order. Raises BadInput for a figure that there is none of."""
-    wanted = {known_figure(key) for key in figures}
-    return Request(
-        methods=tuple(edition for edition in Edition if edition in methods),
-        figures=tuple(key for key in KEYS if key in wanted),
-        version=version,
-    )
 
 
 def _experiment(edition: Edition, name: str, version: Version) -> Step:
@@ -173,49 +157,6 @@ def _fault(name: str, *, on: bool) -> Step:
         variants=("fault",) if on and switched is None else (),
         method=None if switched is None else switched[on],
     )
-
-
-# The folder.
-
-PAPER_NAME: Final = "paper.json"
-
-
-def begin(folder: Path | None, wanted: Request) -> Path:
-    """Return the folder of the experiments, made, or found with the same experiments in it.
-
-    Raises BadInput for a folder that holds something else.
-    """
-    folder = folder or free_path("paper")
-    if (folder / PAPER_NAME).exists():
-        if (known := read_request(folder)) != wanted:
-            raise BadInput(
-                f"{folder}: holds the paper's experiments as asked for otherwise (method "
-                f"{' and '.join(known.methods)}, figures {', '.join(known.figures)}, {known.version}); name "
-                f"another folder, or go on with it by --resume {folder}"
-            )
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"{folder}: is no empty folder; the paper's experiments need one that is new or empty")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        create_whole(folder / PAPER_NAME, wanted.model_dump_json(indent=2) + "\n")
-    except FileExistsError:  # another process was first
-        return begin(folder, wanted)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written to ({error.strerror})") from None
-    return folder
-
-
-def read_request(folder: Path) -> Request:
-    """Return what a folder was begun with. Raises BadInput for one that holds no such experiments."""
-    path = folder / PAPER_NAME
-    if not path.is_file():
-        raise BadInput(f"{folder}: holds none of the paper's experiments (there is no {PAPER_NAME} in it)")
-    try:
-        read = Request.model_validate(read_json(path))
-    except ValidationError as error:
-        raise bad_field(path, error) from None
-    return request(read.methods, read.figures, read.version)
 
 
 def runs_of(folder: Path, wanted: Request) -> dict[str, RunFolder]:

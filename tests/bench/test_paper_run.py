@@ -22,8 +22,8 @@ import yaml
 from bench import cli
 from bench.commands import paper as command
 from bench.grid import presets
-from bench.paper import experiments, page
-from bench.paper.experiments import Edition, Version, request
+from bench.paper import page
+from bench.paper.experiments import Edition, Request, Version
 from bench.records import read_journal
 from vsr_model.errors import BadInput
 
@@ -39,7 +39,7 @@ from bench.cli import main
 sys.exit(main(sys.argv[2:]))
 """
 
-WANTED = request(figures=["headline"], version=Version.QUICK)
+WANTED = Request(figures=("headline",), version=Version.QUICK)
 
 
 def go_on(folder: Path, wanted: Any = WANTED) -> command.Reproduced:
@@ -135,10 +135,13 @@ def test_what_is_done_is_not_done_again_and_a_refuted_claim_is_an_exit_status(
     [
         (["--figures", "14", "--output", "out"], "out: holds the paper's experiments as asked for otherwise"),
         (["--quick", "--brief"], "--quick and --brief: give one of the two"),
-        (["--resume", "nothing"], "nothing: holds none of the paper's experiments"),
+        (
+            ["--resume", "nothing"],
+            "nothing: holds no reproduction of the course paper (there",
+        ),
         (["--resume", "out", "--quick"], "--resume: method, figures and folder are those it began with"),
         (["--output", "out/corrected"], "out/corrected: is no empty folder"),
-        (["--resume", "old"], "old/paper.json: schema_version"),
+        (["--resume", "old"], "old/paper.json: schema version 9"),
         (["--resume", "taken"], "taken/figures: File exists"),
     ],
 )
@@ -173,9 +176,9 @@ def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number, monkeypat
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=600)
+    out, said = process.communicate(timeout=600)
     if number == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == 130, said
         assert "interrupted; the rest: vsr-bench paper --resume out" in out
         assert "runs are not done yet" in (tmp_path / "out" / "report.md").read_text()
     assert not psutil.wait_procs(children, timeout=600)[1]
@@ -194,7 +197,7 @@ def test_an_interrupted_one_carries_on(tiny_presets, tmp_path, number, monkeypat
 
 def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
     copytree(COMMITTED, tmp_path / "run", ignore=ignore_patterns("report.md", "claims.csv"))
-    made = page.write(tmp_path / "run", experiments.read_request(tmp_path / "run"))
+    made = page.write(tmp_path / "run", command.asked(tmp_path / "run"))
     for name in ("report.md", "claims.csv"):
         assert (tmp_path / "run" / name).read_text() == (COMMITTED / name).read_text(), name
     # What the README says of it.
@@ -210,7 +213,7 @@ def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The committed headline as it is done, on this machine, and the faithful one yet to be done."""
-    folder = experiments.begin(tmp_path / "out", WANTED)
+    folder = command.begin(tmp_path / "out", WANTED)
     copytree(COMMITTED / "corrected" / "headline", folder / "corrected" / "headline")
     described = json.loads((folder / "corrected" / "headline" / "environment.json").read_text())
     monkeypatch.setattr("bench.machine.environment.collect", lambda *_, **__: described)
@@ -244,7 +247,7 @@ def test_other_machines_and_other_grids_are_not_laid_beside_it(half, name, was, 
 def test_what_was_killed_after_its_last_record_gets_its_tables(half):
     run = half / "corrected" / "headline"
     (run / "report.md").unlink()
-    ended = go_on(half, request([Edition.CORRECTED], ["headline"], Version.QUICK))
+    ended = go_on(half, Request(methods=(Edition.CORRECTED,), figures=("headline",), version=Version.QUICK))
     assert (ended.done, ended.interrupted) == (1, False)
     assert (run / "summary.csv").exists()
     assert (run / "report.md").exists()

@@ -11,10 +11,11 @@ from bench.paper.experiments import (
     PAPER,
     Edition,
     Fault,
+    Request,
     Step,
     Version,
+    in_order,
     method_of,
-    request,
     text_of,
 )
 from bench.paper.sources import PAPER_NAMES, Role
@@ -34,7 +35,7 @@ def roles(experiment: Experiment) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", Version)
 def test_everything_by_default(version):
-    every = request(version=version)
+    every = Request(version=version)
     assert every.figures == KEYS
     assert all(plan.cells(loaded(step)) for step in every.steps)
     assert [step.folder for step in every.steps] == [
@@ -45,15 +46,15 @@ def test_everything_by_default(version):
 
 
 def test_only_what_the_figures_need():
-    steps = request([Edition.CORRECTED], ["table1", "14"]).steps
+    steps = Request(methods=(Edition.CORRECTED,), figures=("table1", "14")).steps
     assert [step.folder for step in steps] == ["corrected/repetitions", "corrected/stages"]
     with pytest.raises(BadInput, match=r"--figures: no 'table2' \(did you mean 'table1'\?\); there are head"):
-        request(figures=["14", "table2"])
+        in_order(("14", "table2"))
 
 
 @pytest.mark.parametrize("version", Version)
 def test_the_faithful_method_is_what_the_papers_code_did(version):
-    for step in request([Edition.FAITHFUL], FIGURES, version).steps:
+    for step in Request(methods=(Edition.FAITHFUL,), figures=FIGURES, version=version).steps:
         experiment, name = loaded(step), step.folder.partition("/")[2]
         measure = experiment.measure
         assert experiment.input[0].name == name
@@ -68,7 +69,7 @@ def test_the_faithful_method_is_what_the_papers_code_did(version):
 
 @pytest.mark.parametrize("version", [Version.FULL, Version.BRIEF])
 def test_the_corrected_method_measures_every_backend_at_the_papers_sizes(version):
-    steps = request([Edition.CORRECTED], FIGURES, version).steps
+    steps = Request(methods=(Edition.CORRECTED,), figures=FIGURES, version=version).steps
     assert {tuple(roles(loaded(step)).values()) for step in steps} == {tuple(map(str, Role))}
     assert {step.method for step in steps} == {None}
     frames = [sorted({cell.frames for cell in plan.cells(loaded(step))}) for step in steps]
@@ -77,7 +78,7 @@ def test_the_corrected_method_measures_every_backend_at_the_papers_sizes(version
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_changes_one_thing(name):
-    off, on = (step for step in request(figures=["faults"]).steps if f"/{name}/" in step.folder)
+    off, on = (step for step in Request(figures=("faults",)).steps if f"/{name}/" in step.folder)
     clips = [[cell.clip_id for cell in plan.cells(loaded(step))] for step in (off, on)]
     assert clips[0] == clips[1]
     before, after = (config.plain(loaded(step)) for step in (off, on))
