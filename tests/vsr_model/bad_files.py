@@ -196,10 +196,15 @@ def large_avi() -> bytes:
     return data[:at] + struct.pack("<ii", 60_000, 60_000) + data[at + 8 :]
 
 
-def picture(form: str) -> bytes:
+def picture(form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(buffer, form)
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def two_pages() -> bytes:
+    return picture("TIFF", save_all=True, append_images=[Image.new("RGB", (4, 4))])
 
 
 HUGE: Final = struct.pack(">I", 0x7FFFFFFF)
@@ -223,6 +228,8 @@ MEDIA: Final[dict[str, File]] = {
     "a GIF of 25 large frames in 1 KB": ("a.gif", lambda: gif(9400, 9400, 25), "pixels of an animated"),
     "a BMP of 30,000 x 30,000": ("a.bmp", lambda: bmp(30_000, 30_000), TOO_LARGE),
     "a PPM beyond all numbers": ("a.ppm", lambda: b"P6\n99999999999 99999999999\n255\nx", ANY),
+    "a TIFF of two pages": ("a.tiff", two_pages, "2 pages, and a file with a single picture"),
+    "a picture in HEIF": ("a.HEIC", lambda: b"\0\0\0\x18ftypmif1" + bytes(120), "a picture in HEIF"),
     "a JPEG cut short": ("a.jpg", lambda: picture("JPEG")[:400], BROKEN),
     "an MP4 of samples beyond the file": ("a.mp4", box(b"stco", 8, HUGE), BROKEN),
     "raw video of 100,000 x 100,000": ("a.y4m", lambda: Y4M_HEADER + bytes(1000), BROKEN),
