@@ -88,14 +88,14 @@ def launch_bound_share(wall_s: float, busy_s: float) -> float:
     return max(0.0, 1 - busy_s / wall_s)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Placed:
     """An event of a host thread: the innermost stage around its begin, and its time without its children."""
 
     event: Event
     stage: str | None
     self_us: float
-    launch: int | None = None  # the number of the outermost launch that it is, or is part of
+    launch: "_Placed | None" = None  # the outermost launch that it is, or is part of
 
     @property
     def is_operator(self) -> bool:
@@ -112,7 +112,6 @@ def _placed(events: Iterable[Event]) -> Iterator[_Placed]:
     for event in events:
         if _is_label(event) or event.get("cat") in ("cpu_op", *_LAUNCHES):
             threads[event.get("pid"), event.get("tid")].append(event)
-    launches = 0
     for of_thread in threads.values():
         around: list[tuple[float, _Placed]] = []  # with their ends, outermost first
         for event in sorted(of_thread, key=lambda item: (item["ts"], -item["dur"])):
@@ -127,9 +126,7 @@ def _placed(events: Iterable[Event]) -> Iterator[_Placed]:
                 if caller is not None:
                     caller.self_us -= event["dur"]
             if item.is_launch:
-                item.launch = outer.launch if outer else None
-                if item.launch is None:
-                    item.launch, launches = launches, launches + 1
+                item.launch = (outer.launch if outer else None) or item
             around.append((event["ts"] + event["dur"], item))
             if not _is_label(event):
                 yield item
@@ -140,7 +137,7 @@ def _unseen(placed: Iterable[_Placed], shown: set[Any]) -> int:
 
     The runtime's may call the driver's, and a kernel may be attributed to either.
     """
-    of_launch: dict[int, list[bool]] = defaultdict(list)
+    of_launch: dict[_Placed, list[bool]] = defaultdict(list)
     for item in placed:
         if item.launch is not None and _LAUNCHES_WORK.match(item.event["name"]):
             of_launch[item.launch].append(_correlation(item.event) in shown)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from bench.commands import exits
 from bench.grid import config, plan
-from bench.grid.plan import Cell
 from bench.grid.yaml_source import places_named
 from bench.measure import costs, preflight
 from bench.measure.costs import CostTracer, Untraceable
@@ -300,56 +299,53 @@ def test_what_longer_clips_call_may_be_a_stage_of_a_grid_of_single_frames(
     assert "alignment" not in costs
 
 
-class Reading(nn.Module):
-    """Enlarges frames by two, after a look at their values."""
+# Networks that do not run on the meta device, or not as they should.
 
-    def __init__(self, *, waits: bool = False) -> None:
+
+class Looking(nn.Module):
+    """Enlarges frames by two, after a look at them."""
+
+    def __init__(self, look: Callable[[Tensor], object]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 12, 1)
-        self.waits = waits
+        self.look = look
 
     def forward(self, frame: Tensor) -> Tensor:
-        if frame.mean().item() > 2:
-            raise ValueError
-        while self.waits:
-            frame = frame + 0
+        self.look(frame)
         return F.pixel_shuffle(self.conv(frame), 2)
 
 
-def of_large_clip() -> Cell:
-    one = {"grid": {"frames": [2], "size": [[256, 256]]}, "backends": ["cpu"]}
-    return plan.cells(experiment(**one))[0]
+LARGE: Final = plan.cells(experiment(grid={"frames": [2], "size": [[256, 256]]}))[0]
 
 
-def of_reading(module: nn.Module, scale: int = 2) -> CostTracer:
-    stages = {"all": ("conv",)}
-    return CostTracer({"basicvsr": Adapted(module, title="mine", stages=stages, scale=scale, takes="frame")})
+def tracer_of(look: Callable[[Tensor], object], scale: int = 2) -> CostTracer:
+    adapted = Adapted(Looking(look), title="mine", stages={"all": ("conv",)}, scale=scale, takes="frame")
+    return CostTracer({"basicvsr": adapted})
 
 
-def test_costs_that_no_small_trial_shows_stay_empty_and_the_network_is_tried_small() -> None:
-    tracer = of_reading(Reading())
+def test_a_network_without_costs_for_a_large_clip_is_tried_small() -> None:
+    def reads(frame: Tensor) -> None:
+        frame.mean().item()
+
+    tracer = tracer_of(reads)
     with pytest.raises(Untraceable, match=r"meta device .* a clip of this size is not tried on the CPU"):
-        tracer.costs(of_large_clip())
-    assert tracer.uncalled(of_large_clip()) is None
+        tracer.costs(LARGE)
+    assert tracer.uncalled(LARGE) is None
     with pytest.raises(BadField, match=r"scale: 4 makes \(1, 2, 3, .* comes out"):
-        of_reading(Reading(), scale=4).costs(of_large_clip())
-
-
-class Writing(Reading):
-    def forward(self, frame: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(frame.sub_(0.5)), 2)
-
-
-def test_a_class_that_writes_into_its_input_is_refused() -> None:
-    with pytest.raises(BadField, match=r"import: .*:Writing writes into its input"):
-        of_reading(Writing()).costs(of_large_clip())
+        tracer_of(reads, scale=4).costs(LARGE)
+    with pytest.raises(BadField, match=r"import: .*:Looking writes into its input"):
+        tracer_of(lambda frame: frame.sub_(0.5)).costs(LARGE)
 
 
 def test_a_trial_that_takes_long_is_ended_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(frame: Tensor) -> None:
+        while frame.mean().item() < 2:
+            frame = frame + 0
+
     monkeypatch.setitem(costs.LIMITS_S, "cpu", 0.2)
-    tracer = of_reading(Reading(waits=True))
+    tracer = tracer_of(waits)
     for _ in range(2):
         with pytest.raises(Untraceable, match="a trial on the CPU took over 0 s"):
-            tracer.costs(of_large_clip())
+            tracer.costs(LARGE)
         monkeypatch.setitem(costs.LIMITS_S, "cpu", math.inf)  # it would not end
-    assert tracer.uncalled(of_large_clip()) is None
+    assert tracer.uncalled(LARGE) is None
