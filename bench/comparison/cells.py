@@ -138,23 +138,11 @@ def matched(base: Sequence[MeasuredCell], new: Sequence[MeasuredCell]) -> list[P
     return [(found.get(cell.id), cell) for cell in new] + [(cell, None) for cell in left]
 
 
-def are_copies(base: MeasuredCell, new: MeasuredCell) -> bool:
-    """Return whether every round began at the same moment on both sides: they are the same rounds."""
-    rounds = base.ok.keys() & new.ok.keys()
-    spans = [(_span(base.ok[number]), _span(new.ok[number])) for number in rounds]
-    return bool(spans) and all(a is not None and b is not None and a[0] == b[0] for a, b in spans)
-
-
 def neighbours(base: MeasuredCell, new: MeasuredCell, rounds: Sequence[int]) -> Sequence[int]:
-    """Return those of the rounds that make pairs; none where the two were not measured in turn.
-
-    Copies of the same rounds are pairs.
-    """
+    """Return those of the rounds that make pairs; none where the two were not measured in turn."""
     spans = [(a, b) for n in rounds if (a := _span(base.ok[n])) and (b := _span(new.ok[n]))]
     if not rounds or len(spans) < len(rounds):
         return ()
-    if are_copies(base, new):
-        return rounds
     ordered = [sorted(pair) for pair in spans]
     one_by_one = [span for pair in ordered for span in pair]
     if not all(before[1] <= after[0] and before[0] < after[0] for before, after in pairwise(one_by_one)):

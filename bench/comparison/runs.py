@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.comparison.cells import MEMORY, MeasuredCell, are_copies, cells_of
+from bench.comparison.cells import MEMORY, MeasuredCell, cells_of
 from bench.comparison.compare import compare as compare_cells
 from bench.comparison.comparison import CellComparison, Comparison, Limits, Method, Side
 from bench.machine.environment import in_short
@@ -146,12 +146,6 @@ def _cautions(base: _Run, new: _Run, compared: Sequence[CellComparison]) -> Iter
     for name, run in (("base", base), ("new", new)):
         if run.missing:
             yield f"The {name} run is not whole: {run.missing} of its rounds are missing."
-    others = {cell.id: cell for cell in new.cells}
-    if any(cell.id in others and are_copies(cell, others[cell.id]) for cell in base.cells):
-        yield (
-            "Both runs hold rounds that began at the same moments: one is a copy of the other, changed or "
-            "not. What differs between them was not measured."
-        )
     changes = [cell.change for cell in compared if cell.change is not None]
     methods = Counter(change.method for change in changes)
     if methods[Method.APART] or methods[Method.APART_T]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.comparison.cells import MeasuredCell, are_copies, neighbours
+from bench.comparison.cells import MeasuredCell, neighbours
 from bench.comparison.compare import compare
 from bench.comparison.comparison import Amount, CellComparison, Limits, Method, Verdict
 from bench.records import Status
@@ -301,9 +301,6 @@ def test_a_pair_that_was_interrupted_is_no_pair() -> None:
     assert in_pairs(a, b) == [0, 1, 3, 4, 5]
 
 
-def test_rounds_of_the_same_moments_are_copies_and_unknown_times_say_nothing() -> None:
-    (one,), (copy,), (unknown,) = side(TEN), side(times(2)), side(TEN, started_at="")
-    assert are_copies(one, copy)
-    assert list(neighbours(one, copy, range(10))) == [*range(10)]
-    assert not are_copies(unknown, unknown)
+def test_rounds_of_unknown_times_are_no_pairs() -> None:
+    (one,), (unknown,) = side(TEN), side(TEN, started_at="")
     assert neighbours(unknown, one, range(10)) == ()
