@@ -16,7 +16,7 @@ from uuid import uuid4
 import psutil
 import yaml
 
-from bench.commands import lifecycle as run
+from bench.commands import lifecycle
 from bench.records import JOURNAL_NAME, CellRecord, read_journal
 from bench.results.run_folder import RunFolder
 
@@ -63,13 +63,6 @@ class Survivor:
         self.token = uuid4().hex
 
     @property
-    def arguments(self) -> list[str]:
-        """A new run, or the rest of the one that has begun."""
-        if self.journal.exists():
-            return ["run", "--resume", str(self.path)]
-        return ["run", str(self._yaml), "--output", str(self.path)]
-
-    @property
     def journal(self) -> Path:
         return self.path / JOURNAL_NAME
 
@@ -81,10 +74,15 @@ class Survivor:
 
     @contextmanager
     def running(self, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """The command, with its output read by nobody. Whatever it leaves is killed in the end."""
+        """A new run, or the rest of the one that has begun, with its output read by nobody.
+
+        Whatever it leaves is killed in the end.
+        """
+        begun = self.journal.exists()
+        arguments = ["--resume", str(self.path)] if begun else [str(self._yaml), "--output", str(self.path)]
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench", *self.arguments],
+            [sys.executable, "-m", "bench", "run", *arguments],
             cwd=ROOT,
             env={**os.environ, MARK: self.token, "NO_COLOR": "1"},
             **{"start_new_session": True, **options},
@@ -140,20 +138,13 @@ class Survivor:
         assert not [name for name in names if name.startswith(".")]
         assert names >= MADE
         assert {Path(name).suffix for name in names - MADE} <= {".csv"}
-        before = self.derived()
-        for name in before:
-            (self.path / name).unlink()
-        run.rebuild(self.path)
-        assert self.derived() == before
+        derived = [item for item in self.path.rglob("*") if item.suffix in (".csv", ".md", ".png", ".svg")]
+        before = {item: item.read_bytes() for item in derived}
+        for item in derived:
+            item.unlink()
+        lifecycle.rebuild(self.path)
+        assert {item: item.read_bytes() for item in derived} == before
         return records
-
-    def derived(self) -> dict[str, bytes]:
-        """Everything that comes from the journal, byte for byte."""
-        return {
-            item.relative_to(self.path).as_posix(): item.read_bytes()
-            for item in self.path.rglob("*")
-            if item.suffix in (".csv", ".md", ".png", ".svg")
-        }
 
 
 def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
@@ -166,9 +157,7 @@ def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
     return True
 
 
-def end_at_random(
-    survivor: Survivor, random: Random, number: signal.Signals, *, more_rounds: int = 4, group: bool = False
-) -> int:
+def end_at_random(survivor: Survivor, random: Random, number: signal.Signals, *, group: bool) -> int:
     """Start or resume the run and signal it at a random moment: in one of four while it starts, otherwise
     while it measures its next few rounds. Its exit status."""
     had = len(survivor.lines())
@@ -176,7 +165,7 @@ def end_at_random(
         if random.random() < 0.25:
             delay, wanted = random.uniform(0.0, 3.0), 0
         else:
-            delay, wanted = random.uniform(0.0, 0.08), had + random.randint(1, more_rounds)
+            delay, wanted = random.uniform(0.0, 0.08), had + random.randint(1, 4)
         until(lambda: len(survivor.lines()) >= wanted or process.poll() is not None)
         until(lambda: process.poll() is not None, delay)
         with suppress(ProcessLookupError):

