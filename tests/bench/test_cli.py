@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from bench.records import Status, read_journal
 from bench.reporting.rendering import Pages
 from tests.bench.fakes import experiment
 
+ROOT = Path(__file__).parents[2]
 TINY = {
     "name": "tiny",
     "model": {"mid_channels": 4, "num_blocks": 1},
@@ -36,21 +38,22 @@ TINY = {
 }
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "bench", *map(str, arguments)]
-
-
-def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        command(*arguments),
+def begun(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    """Begin the program as a user does; its output is text, and read by the caller."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"},
-        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
         text=True,
-        timeout=600,
-        check=False,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
+
+
+def call(*arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """Return the exit status, the output and the errors."""
+    with begun(*arguments, cwd=cwd) as process:
+        out, err = process.communicate(timeout=600)
+        return process.returncode, out, err
 
 
 @pytest.fixture
@@ -61,19 +64,17 @@ def grid(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A run of the tiny grid, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    done = call("run", "tiny.yaml", "--output", "out", cwd=folder)
-    return folder / "out", done
+    status, out, err = call("run", "tiny.yaml", "--output", "out", cwd=folder)
+    assert status == exits.OK, err
+    return folder / "out", out, err
 
 
-def test_a_run_leaves_every_table_plot_and_the_report(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, done = finished
-    assert done.returncode == 0, done.stderr
+def test_a_run_leaves_every_table_plot_and_the_report(finished: tuple[Path, str, str]) -> None:
+    folder, out, err = finished
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     plots = {f"plots/{kind}.{end}" for kind in ("time", "speedup", "stages", "repetitions", "memory")
              for end in ("png", "svg")}  # fmt: skip
@@ -82,8 +83,8 @@ def test_a_run_leaves_every_table_plot_and_the_report(
         "memory.csv", "summary.csv", "perturbation.csv", "telemetry.csv", "warnings.csv", "report.md",
         "report.html",
     }  # fmt: skip
-    assert f"report  {Path('out')}/report.html, report.md" in done.stdout
-    assert "basicvsr/noise/b1/t2/16x20/cpu-1" in done.stderr  # progress, as plain lines
+    assert f"report  {Path('out')}/report.html, report.md" in out
+    assert "basicvsr/noise/b1/t2/16x20/cpu-1" in err  # progress, as plain lines
     cells = pd.read_csv(folder / "cells.csv")
     assert [*cells["status"]] == ["ok", "ok", "skipped"] * 2 or torch_has_cuda(folder)
     text = "".join((folder / name).read_text() for name in ("environment.json", "config.yaml", "run.json"))
@@ -96,12 +97,12 @@ def torch_has_cuda(folder: Path) -> bool:
 
 
 def test_report_and_rebuild_of_a_run(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    finished: tuple[Path, str, str],
     tmp_path: Path,
     command: Callable[..., int],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    folder, _ = finished
+    folder, *_ = finished
     assert command(tmp_path, "report", folder, "--output", "page") == 0
     assert capfd.readouterr().out.splitlines() == ["page/report.html", "page/report.md"]
     assert sorted(path.name for path in (tmp_path / "page").iterdir()) == ["report.html", "report.md"]
@@ -134,38 +135,29 @@ def planned(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--set", "measure.repetitons=3"], "did you mean 'repetitions'"),
-        (
-            ["--set", "grid.size=[[12, 64]]"],
-            "--set grid.size=[[12, 64]]: grid.size: [12, 64] is too small for BasicVSR; at least 16 is "
-            "allowed",
-        ),
-        (
-            ["--set", "model.mid_channels=0"],
-            "--set model.mid_channels=0: model.mid_channels: should be greater than or equal to 1, not 0",
-        ),
-        (
-            ["--set", "model=[egvsr, {name: basicvsr, num_block: 3}]", "--filter", "model=basicvsr"],
-            "model[1].num_block: basicvsr has no such parameter (did you mean 'num_blocks'?)",
-        ),
-        (["--set", "model.parameters=3"], "model.parameters: basicvsr has no such parameter"),
-        (["--set", "input=[{name: a, kind: video, path: none.mp4}]"], "none.mp4"),
-        (["--set", "model.checkpoint=none.pth"], "model.checkpoint: The checkpoint none.pth does not exist"),
+        ("rnu", "No such command 'rnu'"),
+        ("run --no-such", "No such option: --no-such"),
+        ("plan", "CONFIG: is missing; give a YAML file or a preset, one of ci, "),
+        ("plan quickstat", "did you mean 'quickstart'"),
+        ("plan tiny.yaml --set grid.size=[[12,64]]",
+         "--set grid.size=[[12,64]]: grid.size: [12, 64] is too small for BasicVSR; at least 16 is allowed"),
+        ("plan tiny.yaml --set model.mid_channels=0",
+         "--set model.mid_channels=0: model.mid_channels: should be greater than or equal to 1, not 0"),
+        ("plan tiny.yaml --set 'model=[egvsr, {name: basicvsr, num_block: 3}]' --filter model=basicvsr",
+         "model[1].num_block: basicvsr has no such parameter (did you mean 'num_blocks'?)"),
+        ("plan tiny.yaml --set 'input=[{name: a, kind: video, path: none.mp4}]'", "none.mp4"),
+        ("plan tiny.yaml --set model.checkpoint=none.pth",
+         "model.checkpoint: The checkpoint none.pth does not exist"),
     ],
-    ids=lambda value: value[1] if isinstance(value, list) else None,
-)
+)  # fmt: skip
+@pytest.mark.usefixtures("planned")
 def test_a_bad_request_is_one_sentence_and_writes_nothing(
-    grid: Path,
-    planned: Callable[..., int],
-    capfd: pytest.CaptureFixture[str],
-    arguments: list[str],
-    said: str,
+    grid: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str], arguments: str, said: str
 ) -> None:
-    assert planned(grid.parent, grid.name, *arguments) == 2
+    assert command(grid.parent, *shlex.split(arguments)) == exits.BAD_REQUEST
     out, err = capfd.readouterr()
     assert said in err
-    assert len(err.splitlines()) == 1
-    assert out == ""
+    assert (out, len(err.splitlines())) == ("", 1)
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
 
 
@@ -191,29 +183,20 @@ def test_a_cell_out_of_memory_is_recorded_and_the_rest_goes_on(
 
 
 def test_an_interrupt_keeps_what_is_done_and_resume_does_the_rest(grid: Path) -> None:
-    process = subprocess.Popen(
-        command(
-            "run", grid.name, "--set", "grid={frames: [1, 2000], size: [[16, 16]]}",
-            "--filter", "backend=cpu", "--set", "measure.timeout_s=5", "--set", "plots=[]", "--output", "out",
-        ),
-        cwd=grid.parent,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    with process:
+    chosen = ("--set", "grid={frames: [1, 2000], size: [[16, 16]]}", "--filter", "backend=cpu")
+    measure = ("--set", "measure.timeout_s=5", "--set", "plots=[]", "--output", "out")
+    with begun("run", grid.name, *chosen, *measure, cwd=grid.parent) as process:
         assert process.stderr is not None
         assert "1/2" in process.stderr.readline()  # the first cell has ended
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=600)
-    assert process.returncode == 130
+    assert process.returncode == exits.INTERRUPTED
     assert "interrupted; the rest: vsr-bench run --resume out" in out
     journal = grid.parent / "out" / "journal.jsonl"
     assert [record.status for record in read_journal(journal)] == ["ok"]
     assert (grid.parent / "out" / "report.md").exists()
-    done = call("run", "--resume", "out", cwd=grid.parent)
-    assert done.returncode == 3, done.stderr
+    status, _, err = call("run", "--resume", "out", cwd=grid.parent)
+    assert status == exits.SOME_FAILED, err
     assert [(record.frames, record.status) for record in read_journal(journal)] == [
         (1, "ok"), (2000, "timeout"),
     ]  # fmt: skip
@@ -223,8 +206,7 @@ def test_closed_streams_are_no_error(grid: Path) -> None:
     done = subprocess.run(
         f'exec "{sys.executable}" -m bench run {grid.name} --filter backend=cpu --filter frames=1 '
         "--set plots=[] --output out <&- >&- 2>&-",
-        shell=True, cwd=grid.parent, timeout=600, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        shell=True, cwd=grid.parent, timeout=600, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0
     assert (grid.parent / "out" / "report.md").exists()
@@ -233,13 +215,12 @@ def test_closed_streams_are_no_error(grid: Path) -> None:
 @pytest.mark.parametrize(("encoding", "form"), [("ascii", "text"), ("latin-1", "json")])
 def test_an_output_of_another_encoding_is_no_error(tmp_path: Path, encoding: str, form: str) -> None:
     """The comparison's text has an arrow between the names of its runs, and a name may have anything."""
-    root = Path(__file__).parents[2]
-    run, other = root / "results" / "quickstart-cpu", tmp_path / "ü\u2192街"
+    run, other = ROOT / "results" / "quickstart-cpu", tmp_path / "ü\u2192街"
     shutil.copytree(run, other)
     done = subprocess.run(
-        command("compare", run, other, "--format", form),
+        [sys.executable, "-m", "bench", "compare", run, other, "--format", form],
         cwd=tmp_path, timeout=600, check=False, capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONIOENCODING": encoding},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     if form == "text":
@@ -293,29 +274,6 @@ def test_schema_knows_the_parameters_of_networks(
     assert "num_blocks" in schema["$defs"]["EGVSR"]["properties"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["rnu"], "No such command 'rnu'"),
-        (["run", "--no-such"], "No such option: --no-such"),
-        (["plan"], "CONFIG: is missing; give a YAML file or a preset, one of ci, "),
-        (["plan", "quickstat"], "did you mean 'quickstart'"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_a_wrong_use_of_the_command_line_is_one_sentence(
-    arguments: list[str],
-    said: str,
-    tmp_path: Path,
-    command: Callable[..., int],
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    assert command(tmp_path, *arguments) == 2
-    out, err = capfd.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert said in err
-
-
 def test_many_images_are_counted_and_plots_of_one_reason_told_once(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -337,7 +295,7 @@ def test_many_images_are_counted_and_plots_of_one_reason_told_once(
     assert "plots   out/plots/ (9 images)" in many
 
 
-def test_tracing_tells_how_far_it_is(
+def test_tracing_reports_its_progress(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "BETWEEN_LINES_S", 0.0)
@@ -349,38 +307,20 @@ def test_tracing_tells_how_far_it_is(
 def test_output_that_no_one_reads_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.run(
-        command("schema"),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    os.close(writing)
-    assert process.returncode == 141
-    assert process.stderr == ""
+    with begun("schema", cwd=tmp_path, stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate(timeout=600)
+    assert (process.returncode, err) == (exits.OUTPUT_CLOSED, "")
 
 
 def test_a_reader_of_the_progress_that_goes_away_does_not_end_the_run(grid: Path) -> None:
-    process = subprocess.Popen(
-        command("run", grid.name, "--set", "plots=[]", "--output", "out"),
-        cwd=grid.parent,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stdout is not None
-    process.stderr.readline()
-    process.stderr.close()
-    out = process.stdout.read()
-    process.stdout.close()
-    assert process.wait(600) == 0
-    assert "report" in out
+    with begun("run", grid.name, "--set", "plots=[]", "--output", "out", cwd=grid.parent) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert "report" in process.stdout.read()
+    assert process.returncode == 0
     assert len(read_journal(grid.parent / "out" / "journal.jsonl")) == 6
 
 
