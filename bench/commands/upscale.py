@@ -117,7 +117,8 @@ def upscale(
         typer.echo(one_line(note), err=True)
     before = identity_of(output)
     try:
-        with FileDisplay(ProgressConsole()) as display:
+        display = FileDisplay(ProgressConsole())
+        with display.bar:
             done = upscaling.upscale(request, display)
     except KeyboardInterrupt:
         written = "is written" if identity_of(output) != before else "was not written"

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,13 +34,13 @@ Listener: TypeAlias = Callable[[Progress], None]
 
 
 class FileDisplay:
-    """Shows the progress of one file."""
+    """Shows the progress of one file, inside a `with` block of its `bar`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._doing = ""
         self._began_s = self._printed_s = monotonic()
-        self._bar = Bar(
+        self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[done]}"),
@@ -49,16 +48,7 @@ class FileDisplay:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, done="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._task = self.bar.add_task("starting", total=None, done="")
 
     def __call__(self, now: Progress, /) -> None:
         if now.doing != self._doing:
@@ -67,10 +57,8 @@ class FileDisplay:
         if now.done and (took_s := monotonic() - self._began_s) > 0:
             left = time_left(took_s * (now.total - now.done) / now.done)
             done += f", {significant(now.done / took_s)} frames/s, {left}"
-        if not self._bar.disable:
-            self._bar.update(
-                self._task, description=now.doing, completed=now.done, total=now.total, done=done
-            )
+        if not self.bar.disable:
+            self.bar.update(self._task, description=now.doing, completed=now.done, total=now.total, done=done)
         elif monotonic() - self._printed_s >= BETWEEN_LINES_S:
             self._printed_s = monotonic()
             self._console.print(escape(f"{now.doing}: {done}"), highlight=False, soft_wrap=True)

@@ -127,7 +127,8 @@ def test_progress_is_printed_in_lines_without_a_terminal(
 ):
     clock = [0.0]
     monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
-    with FileDisplay(Console()) as display:
+    display = FileDisplay(Console())
+    with display.bar:
         for clock[0], doing, done in (
             (0.0, READING, 0), (20.0, READING, 1), (40.0, READING, 7), (60.0, READING, 9),
             (60.0, UPSCALING, 0), (65.0, UPSCALING, 1), (4060.0, UPSCALING, 3), (4070.0, UPSCALING, 4),
