@@ -37,7 +37,7 @@ def report(
 ) -> None:
     """Make report.html and report.md of a run, or of several runs side by side; nothing is measured.
 
-    A folder that is no run stands for all runs below it; what of those cannot be read is named and left out.
+    A folder that is no run stands for all runs below it. Those that cannot be read are named and left out.
     """
     pages = folders.report(runs, output, reference)
     typer.echo(pages.html)

@@ -9,14 +9,12 @@ import pandas as pd
 from bench.grid.spans import FORWARD
 from bench.records import OutputCheck
 from bench.reporting.markdown import Column
-from bench.results.tables import AXES, Tables
+from bench.results.tables import AXES, Row, Tables
 from bench.stats.intervals import CONFIDENCE, IntervalKind
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
 
-Row = dict[str, Any]
-
 Figure = tuple[str, str | Callable[[Row], object], Callable[[str, Sequence[Any]], Column]]
-"""A column of a table of cells: its title, the value of a row or the row's key, and the form of column."""
+"""A column of a table: its title, the value of a row or the row's key, and the form of column."""
 
 DIGITS: Final = 4
 """Significant digits of the forward time: enough for a tight interval to show its width."""
@@ -97,6 +95,7 @@ def joined(rows: Iterable[Mapping[Any, Any]], cells: Sequence[Row]) -> list[Row]
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
+    """Return each value once, in the order of the first."""
     return list(dict.fromkeys(values))
 
 
@@ -141,17 +140,17 @@ percents = partial(numbers, show=percent)
 whole = partial(numbers, show="{:.0f}".format)
 
 
+def columns_of(rows: Sequence[Row], *shown: Figure) -> list[Column]:
+    """Return figures of the rows."""
+    return [
+        make(title, [row[of] if isinstance(of, str) else of(row) for row in rows])
+        for title, of, make in shown
+    ]
+
+
 def figures(rows: Sequence[Row], every: Sequence[Row], *shown: Figure) -> list[Column]:
     """Return what tells the rows apart among `every` cell, and figures of them; nothing without rows."""
-    if not rows:
-        return []
-    return [
-        *axes_columns(rows, every),
-        *(
-            make(title, [row[of] if isinstance(of, str) else of(row) for row in rows])
-            for title, of, make in shown
-        ),
-    ]
+    return [*axes_columns(rows, every), *columns_of(rows, *shown)] if rows else []
 
 
 def axes_columns(rows: Sequence[Row], every: Sequence[Row]) -> list[Column]:

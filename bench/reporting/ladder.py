@@ -5,13 +5,14 @@ That is each step, what it adds, its gain and error, and where its time goes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.plotting.ladder import ladder_figure
 from bench.plotting.plots import FORMATS, save
 from bench.records import Status
-from bench.reporting.cells import column, right
+from bench.reporting.cells import column, columns_of, numbers, right
 from bench.reporting.markdown import Column
 from bench.results.files import to_csv, write_whole
 from bench.results.run_folder import RunFolder
@@ -72,7 +73,7 @@ def ladder_part(clip: str, steps: Steps) -> LadderPart:
 
 
 def in_a_sentence(steps: Steps) -> str:
-    """From where to where the ladder leads, and what paid.
+    """Return from where to where the ladder leads, and what paid.
 
     Its end is the last rung whose answer is right, which is settled before anything is timed: the fastest is
     chosen by the very rounds that give its figure, and so is the luckiest, too.
@@ -127,20 +128,18 @@ def doubts(steps: Steps) -> list[str]:
 
 def step_columns(steps: Steps) -> list[Column]:
     """Return the table of the steps."""
-    times_s = [step["median_s"] for step in steps]
-    speedups = [step["speedup"] for step in steps]
-    errors = [step["output_max_abs_error"] for step in steps]
-    return [
-        right("step", [step["step"] for step in steps]),
-        column("backend", [step["backend"] for step in steps]),
-        column("adds", map(_adds, steps)),
-        right("time", [None if time_s is None else with_unit(time_s) for time_s in times_s]),
-        right("this step", map(_gain, steps)),
-        right("in all", [None if speedup is None else times(speedup) for speedup in speedups]),
-        right("output", [decibels(step["output_psnr_db"]) for step in steps]),
-        right("max error", [None if error is None else f"{error:.1e}" for error in errors]),
-        column("in place", map(_in_place, steps)),
-    ]
+    return columns_of(
+        steps,
+        ("step", "step", right),
+        ("backend", "backend", column),
+        ("adds", _adds, column),
+        ("time", "median_s", partial(numbers, show=with_unit)),
+        ("this step", _gain, right),
+        ("in all", "speedup", partial(numbers, show=times)),
+        ("output", lambda step: decibels(step["output_psnr_db"]), right),
+        ("max error", "output_max_abs_error", partial(numbers, show="{:.1e}".format)),
+        ("in place", _in_place, column),
+    )
 
 
 def _adds(step: Row) -> str:

@@ -14,7 +14,7 @@ from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting import rendering, sections
-from bench.reporting.cells import PLACE, Row, column, distinct, owner, place_of, right
+from bench.reporting.cells import PLACE, column, columns_of, distinct, owner, place_of, right
 from bench.reporting.ladder import LadderPart, ladder_part
 from bench.reporting.markdown import Column, filled
 from bench.reporting.rendering import File, Pages
@@ -22,7 +22,7 @@ from bench.reporting.roofline import Roofline, ceilings, drift, roofline
 from bench.reporting.runs import DEVICES_NAME, ReportedRun, Runs, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts, flat
-from bench.results.tables import MEASURED, WARNINGS_SEPARATOR, rows_of
+from bench.results.tables import MEASURED, WARNINGS_SEPARATOR, Row, rows_of
 from bench.units import counted
 
 Columns = Sequence[Column]
@@ -268,16 +268,17 @@ def _started(rows: Sequence[Row]) -> str:
 
 
 def _runs(cells: Runs) -> Columns:
-    own = [[row for row in cells.rows if row["run"] == run.name] for run in cells.runs]
-    return [
-        column("run", [run.name for run in cells.runs]),
-        column("experiment", [run.experiment for run in cells.runs]),
-        column("on", [in_short(run.environment) for run in cells.runs]),
-        right("cells", map(len, own)),
-        column("ended", [", ".join(_ended(rows)) for rows in own]),
-        column("baseline", [run.baseline for run in cells.runs]),
-        column("first round", map(_started, own)),
-    ]
+    own = {run.name: [row for row in cells.rows if row["run"] == run.name] for run in cells.runs}
+    return columns_of(
+        [vars(run) for run in cells.runs],
+        ("run", "name", column),
+        ("experiment", "experiment", column),
+        ("on", lambda run: in_short(run["environment"]), column),
+        ("cells", lambda run: len(own[run["name"]]), right),
+        ("ended", lambda run: ", ".join(_ended(own[run["name"]])), column),
+        ("baseline", "baseline", column),
+        ("first round", lambda run: _started(own[run["name"]]), column),
+    )
 
 
 def _differing(sides: Mapping[str, Mapping[str, str]]) -> Columns:

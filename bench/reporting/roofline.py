@@ -1,6 +1,6 @@
 """The tables of what limits the machine: each stage under its roofline, and the ceilings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,8 +8,8 @@ from bench.grid.ceilings import CeilingKind
 from bench.grid.spans import FORWARD
 from bench.reporting.cells import (
     KINDS,
-    Row,
     column,
+    columns_of,
     distinct,
     figures,
     in_one_unit,
@@ -20,7 +20,7 @@ from bench.reporting.cells import (
     right,
 )
 from bench.reporting.markdown import Column
-from bench.results.tables import Tables, rows_of
+from bench.results.tables import Row, Tables, rows_of
 from bench.stats.intervals import IntervalKind
 from bench.units import BYTE_RATES, FLOP_RATES, with_unit
 from vsr_model.stages import PROPAGATION, UPSAMPLING
@@ -82,27 +82,28 @@ def _share(row: Row, name: str) -> str | None:
 
 def ceilings(tables: Tables) -> Columns:
     """Return every ceiling as it was measured before the first cell and after the last."""
-    groups = _by_ceiling(tables)
-    first = [next(iter(moments.values())) for moments in groups]
 
-    def all_of(name: str) -> list[str]:
-        return ["; ".join(distinct(row[name] for row in of.values() if row[name])) for of in groups]
+    def either(name: str) -> Callable[[Row], str]:
+        return lambda of: "; ".join(distinct(row[name] for row in of["moments"].values() if row[name]))
 
-    return [
-        column("run", [row.get("run") for row in first]),
-        column("ceiling", [_plain(row["ceiling"]) for row in first]),
-        column("device", [row["device"] for row in first]),
-        right("threads", [row["threads_read_back"] for row in first]),
-        column("precision", [row["precision"] for row in first]),
-        column("format", [_plain(row["memory_format"]) for row in first]),
-        column("size", all_of("what")),
-        *(
-            right(f"{figure}, {moment}", [_rate(moments.get(moment), figure) for moments in groups])
-            for moment in ("before", "after")
-            for figure in ("best", "median")
-        ),
-        column("not measured", all_of("reason")),
-    ]
+    def rate(figure: str, moment: str) -> Callable[[Row], str | None]:
+        return lambda of: _rate(of["moments"].get(moment), figure)
+
+    return columns_of(
+        [next(iter(moments.values())) | {"moments": moments} for moments in _by_ceiling(tables)],
+        ("run", lambda row: row.get("run"), column),
+        ("ceiling", lambda row: _plain(row["ceiling"]), column),
+        ("device", "device", column),
+        ("threads", "threads_read_back", right),
+        ("precision", "precision", column),
+        ("format", lambda row: _plain(row["memory_format"]), column),
+        ("size", either("what"), column),
+        ("best, before", rate("best", "before"), right),
+        ("median, before", rate("median", "before"), right),
+        ("best, after", rate("best", "after"), right),
+        ("median, after", rate("median", "after"), right),
+        ("not measured", either("reason"), column),
+    )
 
 
 def drift(tables: Tables) -> str:

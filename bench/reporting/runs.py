@@ -16,11 +16,11 @@ from bench.grid.baseline import Baseline
 from bench.plotting.groups import Labels, PlotGroup
 from bench.plotting.medians import relative_figure
 from bench.records import Status
-from bench.reporting.cells import Row, cell_table
+from bench.reporting.cells import cell_table
 from bench.reporting.ladder import ladders_of
 from bench.results.identity import UNKNOWN, device_name
 from bench.results.run_folder import RunFolder
-from bench.results.tables import AXES, Tables, rows_of, summary_of
+from bench.results.tables import AXES, Row, Tables, rows_of, summary_of
 from bench.stats.intervals import ratio
 from bench.tuning.ladder import Steps
 from vsr_model.errors import BadInput

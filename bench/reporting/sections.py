@@ -17,10 +17,10 @@ from bench.reporting.cells import (
     KINDS,
     PERCENT,
     Figure,
-    Row,
     axes_columns,
     bounds,
     column,
+    columns_of,
     distinct,
     figures,
     in_bytes,
@@ -36,7 +36,7 @@ from bench.reporting.cells import (
 )
 from bench.reporting.markdown import Column
 from bench.results.convolution_kernels import Algorithm
-from bench.results.tables import Tables, rows_of
+from bench.results.tables import Row, Tables, rows_of
 from bench.stats.intervals import IntervalKind
 from bench.stats.stopping import Stop
 from bench.units import FLOPS, significant, unit_for
@@ -295,14 +295,16 @@ def memory_lines(tables: Tables) -> Columns:
     """Return memory_profiler's table of the cell that grew most."""
     lines = tables.memory_lines
     rows = rows_of(lines[(lines["cell"] == memory_cell(tables)) & (lines["round"] == lines["round"].min())])
-    return [
-        right("line", [row["line"] for row in rows]),
-        in_bytes("level after it", [row["host_bytes"] for row in rows]),
-        # memory_profiler counts what was there before as the first line's.
-        in_bytes("increment", [row["increment_bytes"] if place else None for place, row in enumerate(rows)]),
-        right("times", [row["occurrences"] for row in rows]),
-        column("source", [row["source"].strip() for row in rows]),
-    ]
+    # memory_profiler counts what was there before as the first line's.
+    rows[:1] = [row | {"increment_bytes": None} for row in rows[:1]]
+    return columns_of(
+        rows,
+        ("line", "line", right),
+        ("level after it", "host_bytes", in_bytes),
+        ("increment", "increment_bytes", in_bytes),
+        ("times", "occurrences", right),
+        ("source", lambda row: row["source"].strip(), column),
+    )
 
 
 def output_check(cells: Sequence[Row]) -> Columns:

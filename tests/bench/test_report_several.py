@@ -12,9 +12,8 @@ from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
 from bench.plotting.groups import DRAWN, data, figure, in_parts, place_names
 from bench.records import CellRecord, Status
-from bench.reporting.cells import Row
 from bench.reporting.page import IN_COLUMNS, TEMPLATE, View
-from bench.reporting.rendering import html, markdown
+from bench.reporting.rendering import markdown
 from bench.reporting.runs import (
     DEVICES_COLUMNS,
     ReportedRun,
@@ -25,10 +24,9 @@ from bench.reporting.runs import (
 )
 from bench.results.files import to_csv
 from bench.results.identity import device_name
-from bench.results.tables import tables_of, warnings_table
+from bench.results.tables import Row, tables_of, warnings_table
 from tests.bench import synthetic
 from tests.bench.pages import documented_columns, rows, section
-from tests.html_page import Page
 from vsr_model.errors import BadInput
 
 CUDA, CUDNN = synthetic.GPU[1:3]
@@ -310,14 +308,3 @@ def test_a_device_is_called_what_the_environment_says(
     environment: dict[str, object], device: str, name: str
 ) -> None:
     assert device_name(environment, device) == name
-
-
-def test_names_stay_text() -> None:
-    hostile = "<b>|](javascript:alert(1)) *x*"
-    runs = [run(hostile, synthetic.run((CUDA,), frames=(4,)), devices={"cuda": hostile}), *two()]
-    found = Page(html(TEMPLATE, View(cells=together(runs), folder=Path()), title=hostile))
-    assert found.dangers() == []
-    assert hostile in found.texts["td"]
-    text = page(runs)
-    assert "<b>" not in text
-    assert "](javascript" not in text.replace("\\]", "")

@@ -22,8 +22,9 @@ from bench.comparison.comparison import (
     Verdict,
 )
 from bench.comparison.policy import REGRESSIONS, Failing, Failure, failures_of
-from bench.reporting.cells import DIGITS, Row, axes_columns, column, numbers
+from bench.reporting.cells import DIGITS, axes_columns, column, numbers
 from bench.reporting.markdown import Column
+from bench.results.tables import Row
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
 from vsr_model.one_line import one_line
 
