@@ -22,11 +22,11 @@ BFLOAT16_SINCE: Final = 8
 """The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
 
 CPU_REFERENCE = CPU.replace(name="reference")
-"""What outputs are checked against: the CPU in full float32."""
+"""The backend that makes the references of the output check: the CPU in full float32."""
 
 
 class Device:
-    """What a measurement asks of a device. The base class has no queue, no events and no counters."""
+    """A device that calls run on. The base class has no queue, no events and no counters."""
 
     torch_device = torch.device("cpu")
     has_events = False

@@ -49,14 +49,14 @@ NO_PROFILE: Final = "not profiled: the profiler sees one process"
 NO_GPUS: Final = "the GPUs of the processes are not watched: telemetry is the host's"
 
 NO_LIMIT: Final = timedelta(days=7)
-"""How long to wait for the others; the run's own limit ends a cell, and this must not come before it."""
+"""Timeout of the group: the run's own limit ends a cell, and this must not come before it."""
 
 GRACE_S: Final = 1.0
 """From the first sign that a process has failed until the others are killed: the one that was the cause may
 be seen after one that failed because of it."""
 
 Order = Literal["call", "output"]
-"""What the worker asks of all processes: to make a call, or to send the last call's output."""
+"""A request to all processes: to make a call, or to send the last call's output."""
 
 
 @dataclass(frozen=True, kw_only=True)

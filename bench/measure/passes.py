@@ -85,7 +85,7 @@ class Round:
             return
         output = calls.output
         assert output is not None  # the end-to-end pass leaves one
-        # What is on the device goes before the reference is made.
+        # Tensors on the device go before the reference is made.
         del self._calls, calls, network, lrs
         check(clip, output)
 
@@ -195,7 +195,7 @@ class Round:
 
     def _memory_pass(self, lrs: Tensor) -> None:
         self._progress("memory")
-        # What earlier passes left in the device's cache, autotuning's workspaces too, is not this call's.
+        # Memory that earlier passes left in the device's cache, as for autotuning, is not this call's.
         self._device.release_cached_memory()
         self._draft.values |= self._calls.memory_curve(lrs)
         if self._measure.memory == "lines":

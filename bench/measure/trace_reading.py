@@ -64,7 +64,7 @@ def read(trace: Mapping[str, Any], *, on_device: bool) -> TracedCall:
     launched = ((stages.get(_correlation(event)), event["name"], event["dur"]) for event in work)
     return TracedCall(
         wall_s=wall_s,
-        # What the trace does not show may have run at any time, which leaves the idle time unknown.
+        # Work that the trace does not show may have run at any time, which leaves the idle time unknown.
         busy_s=covered(spans) / 1e6 if work and not unseen else None,
         uses=_uses(launched, "device_s"),
         unseen=unseen,

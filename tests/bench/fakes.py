@@ -100,7 +100,7 @@ class NoQueue(FakeDevice):
 
 
 class CpuAsCuda(Device):
-    """What a worker sees of a CUDA device, on the CPU: events carry the host's time."""
+    """A CPU that a worker takes for a CUDA device: events carry the host's time."""
 
     has_events = True
 
@@ -272,7 +272,7 @@ class FakeConnection:
 
 @dataclass
 class FakeWorkers:
-    """What the runner asks of a launcher, by script; `log` holds what was asked, in order."""
+    """A launcher for the runner, by script; `log` holds the requests in order."""
 
     clock: FakeClock
     scripts: Mapping[tuple[str, int], Script]
@@ -317,7 +317,7 @@ class FakeWorkers:
         self.server_is_dead = False
 
     def wait(self, connections: Iterable[FakeConnection], timeout_s: float) -> list[FakeConnection]:
-        """As multiprocessing.connection.wait, on the fake clock."""
+        """Wait as multiprocessing.connection.wait does, on the fake clock."""
         (connection,) = connections
         due = connection.left[0].after_s if connection.left else float("inf")
         self.clock.advance(min(due, timeout_s))

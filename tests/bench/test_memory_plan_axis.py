@@ -177,7 +177,7 @@ def test_the_disk_is_in_the_runs_folder_unless_one_is_named() -> None:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """Where the reference of the rounds is."""
+    """Return the path of the rounds' reference."""
     return tmp_path / "references" / "clip.npy"
 
 
