@@ -134,7 +134,10 @@ class Calls:
         scale = self._network.facts.scale
         output = torch.empty(*outer, scale * height, scale * width)
         if self._backend.overlaps_transfers:
-            self._pipeline = Overlapped(self._device, self._plain, clip=self._clip, output=output)
+            forward = self._forward  # without self, which would be a cycle, and the collector is off
+            self._pipeline = Overlapped(
+                self._device, lambda lrs: forward(lrs, no_probe), clip=self._clip, output=output
+            )
             self._draft.values["settings"]["transfer"] = "overlapped"
         elif self.plan is None:
             self._landing = self._device.page_locked(output)
