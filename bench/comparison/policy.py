@@ -38,6 +38,14 @@ FAIL_ON: Final = ("any", "never", *(kind.value for kind in Failing))
 NAMED: Final = 3
 """Cells that a sentence names."""
 
+FAILED_AGAIN: Final = "Failed again (figures of the second look)"
+CLEARED: Final = "Did not fail again, and not counted (figures of the second look)"
+HAPPENED: Final = (
+    "Did not fail again, but counted, as an error, a lack of memory or a wrong output does not come by chance"
+)
+NOT_CLEAR: Final = "Not clear in the second look, and so counted"
+"""The outcomes of a second look, as the sentence names them."""
+
 _HAPPENED: Final = (Status.ERROR, Status.OOM, Status.INACCURATE)
 """Ends that are no interval that stood out by chance. Too long a time may be the machine's doing."""
 
@@ -92,33 +100,28 @@ def settle(first: Comparison, second: Comparison, failing: Sequence[Failing]) ->
     doubted = {failure.cell for failure in failures(first, failing)}
     again = {cell.cell: cell for cell in second.cells}
     failed_again = {failure.cell for failure in failures(second, failing)}
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {FAILED_AGAIN: [], CLEARED: [], HAPPENED: [], NOT_CLEAR: []}
 
     def settled(cell: CellComparison) -> CellComparison:
         other = again.get(cell.cell)
         if other is not None and cell.cell in failed_again:
-            found.setdefault("Failed again", []).append(cell.cell)
+            found[FAILED_AGAIN].append(cell.cell)
             return other
-        if other is None or not other.is_conclusive:
-            found.setdefault("Not clear in the second look, and so counted", []).append(cell.cell)
+        if other is None or other.verdict is Verdict.FAILED or not other.is_conclusive:
+            found[NOT_CLEAR].append(cell.cell)
             why = "it has no such cell" if other is None else f"{other.verdict}, {other.why}"
             return _kept(cell, f"a second look could not tell: {why}")
         if cell.verdict is Verdict.WORSE and cell.new_status in _HAPPENED and Failing.WORSE in failing:
-            found.setdefault(
-                "Did not fail again, but counted, as an error, a lack of memory or a wrong output does not "
-                "come by chance",
-                [],
-            ).append(cell.cell)
+            found[HAPPENED].append(cell.cell)
             return _kept(cell, "a second look did not meet it again")
-        found.setdefault("Did not fail again, and not counted", []).append(cell.cell)
+        found[CLEARED].append(cell.cell)
         return other
 
     cells = tuple(settled(cell) if cell.cell in doubted else cell for cell in first.cells)
     measured = "1 cell was" if len(doubted) == 1 else f"{len(doubted)} cells were"
     sentences = [
         f"{measured} measured anew for failing at the first look",
-        *(f"{what}: {_some(names)}" for what, names in found.items()),
-        "Where the second look is clear, the figures here are its own",
+        *(f"{what}: {_some(names)}" for what, names in found.items() if names),
     ]
     return replace(first, cells=cells), f"{'. '.join(sentences)}."
 

@@ -186,7 +186,10 @@ def test_a_slower_head_is_measured_twice_and_fails(ask, revisions, here, sides, 
     assert ask("--base", "base", "--head", "same", "--output", "out") == exits.FOUND
     said = capsys.readouterr()
     assert "something fails: its cells are measured anew" in said.err
-    second = f"1 cell was measured anew for failing at the first look. Failed again: {CELL}."
+    second = (
+        "1 cell was measured anew for failing at the first look. Failed again (figures of the second look): "
+        f"{CELL}."
+    )
     assert second in " ".join(said.out.split())
 
     out = here / "out"

@@ -12,7 +12,7 @@ from vsr_model.errors import BadInput
 
 ONE, TWO, THREE = (f"basicvsr/noise/b1/t{frames}/64x64/cudnn" for frames in (1, 2, 3))
 FIRST_LOOK = "measured anew for failing at the first look."
-SECONDS = "Where the second look is clear, the figures here are its own."
+SECONDS = "(figures of the second look)"
 
 
 def fail_on(text: str) -> tuple[Failing, ...]:
@@ -68,7 +68,7 @@ def test_a_cell_that_fails_in_both_looks_counts_with_the_second_figures_whatever
     first: CellComparison,
 ) -> None:
     assert settled(first, slow(ONE)) == (
-        slow(ONE), ["slower"], f"1 cell was {FIRST_LOOK} Failed again: {ONE}. {SECONDS}"
+        slow(ONE), ["slower"], f"1 cell was {FIRST_LOOK} Failed again {SECONDS}: {ONE}."
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_a_cell_that_fails_in_both_looks_counts_with_the_second_figures_whatever
 def test_a_cell_that_does_not_fail_again_does_not_count(
     first: CellComparison, second: CellComparison
 ) -> None:
-    said = f"1 cell was {FIRST_LOOK} Did not fail again, and not counted: {ONE}. {SECONDS}"
+    said = f"1 cell was {FIRST_LOOK} Did not fail again, and not counted {SECONDS}: {ONE}."
     assert settled(first, second) == (second, [], said)
 
 
@@ -97,6 +97,7 @@ def test_what_happened_once_is_not_cleared(status: Status) -> None:
         (compared.without(ONE, Verdict.MISSING, "new: skipped (no room)"), "missing, new: skipped (no room)"),
         (compared.without(ONE, Verdict.INCOMPARABLE, "device differs"), "incomparable, device differs"),
         (compared.without(ONE, Verdict.FAILED, "both: oom"), "failed, both: oom"),
+        (cell(ONE, verdict=Verdict.FAILED, why="some rounds"), "failed, some rounds"),
         (cell(ONE, verdict=Verdict.UNCLEAR, why="too few", change=change(1.1, None)), "unclear, too few"),
         (cell(TWO), "it has no such cell"),
     ],
@@ -120,5 +121,5 @@ def test_many_cells_are_not_all_named() -> None:
     names = [f"basicvsr/noise/b1/t{number}/64x64/cudnn" for number in range(1, 9)]
     both = comparison([*map(slow, names)])
     _, said = settle(both, both, REGRESSIONS)
-    assert said.startswith(f"8 cells were {FIRST_LOOK} Failed again: ")
+    assert said.startswith(f"8 cells were {FIRST_LOOK} Failed again {SECONDS}: ")
     assert f"{names[2]} and 5 more." in said

@@ -55,7 +55,6 @@ def orders(one: Experiment, sides: str) -> list[str]:
     ("measure", "sides", "groups"),
     [
         ({}, "AB", ["A1/0", "B1/0", "A2/0", "B2/0", "B1/1", "A1/1", "B2/1", "A2/1", "A1/2", "B1/2"]),
-        ({}, "ABC", ["A1/0", "B1/0", "C1/0", "A2/0", "B2/0", "C2/0", "C1/1", "B1/1", "A1/1"]),
         ({"isolation": "backend"}, "AB", ["A1/0 A2/0", "B1/0 B2/0", "B1/1 B2/1", "A1/1 A2/1", "A1/2 A2/2"]),
         ({"order": "blocked"}, "AB", ["A1/0", "B1/0", "B1/1", "A1/1", "A1/2", "B1/2"]),
     ],
