@@ -6,21 +6,20 @@ The time of each call goes into the draft. bench.measure.passes decides which ca
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from bench.grid.estimate import STREAMED_CLIPS
 from bench.grid.spans import DEVICE_TO_HOST, FORWARD, FORWARD_UNPROBED, HOST_TO_DEVICE, TOTAL
-from bench.measure import memory, profiling, workload
+from bench.measure import workload
 from bench.measure.backends import CpuDevice, Device
 from bench.measure.draft import Draft
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.measure.timing import Probe, Timed, timed, timed_stages
-from bench.records import MemoryLine, Pass, Phase
+from bench.records import Pass, Phase
 from vsr_model.adapted import Adapted
 from vsr_model.network import Network
 from vsr_model.stages import StageProbe, no_probe
@@ -213,26 +212,19 @@ class Calls:
 
     # The memory pass and the profiler pass.
 
-    def memory_curve(self, lrs: Tensor) -> dict[str, Any]:
-        """Return a call's memory, as fields of a record (bench.measure.memory)."""
-        return memory.curve(lambda: self._counted(lrs), device=self._device)
-
-    def memory_by_line(self, lrs: Tensor) -> tuple[MemoryLine, ...]:
-        """Return what each line of the network's forward adds to memory."""
-        network = self._network.module if isinstance(self._network, Adapted) else self._network
-        return memory.by_line(type(network).forward, lambda: self._counted(lrs))
-
-    def traced(self, lrs: Tensor, scratch: Path) -> dict[str, Any]:
-        """Return the profiler's trace of a call (bench.measure.profiling)."""
-        return profiling.trace_of(lambda probe: self._counted(lrs, probe), self._device, scratch)
-
-    def _counted(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor | None:
+    def observed(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor | None:
         """Make a call under a profiler, of which the call alone counts as measured."""
         begin = perf_counter()
         result = self._forward(lrs, probe)
         self._device.synchronize()
         self._draft.count(perf_counter() - begin)
         return result
+
+    @property
+    def network_forward(self) -> Callable[..., object]:
+        """The network's own forward, as its class has it."""
+        network = self._network.module if isinstance(self._network, Adapted) else self._network
+        return type(network).forward
 
 
 def around(spans: Iterable[Timed]) -> Timed:

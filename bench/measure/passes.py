@@ -1,5 +1,6 @@
 """The passes over one cell, by the protocol in docs/measurement.md. Each leaves its figures in the draft."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -10,7 +11,7 @@ from typing import Final
 from torch import Tensor
 
 from bench.grid.estimate import expected_calls
-from bench.measure import backends, networks, profiling, trace_reading, workload
+from bench.measure import backends, memory, networks, profiling, trace_reading, workload
 from bench.measure.calls import Called, Calls
 from bench.measure.draft import Draft, error_line
 from bench.measure.output_check import ReferenceCheck
@@ -197,9 +198,13 @@ class Round:
         self._progress("memory")
         # Memory that earlier passes left in the device's cache, as for autotuning, is not this call's.
         self._device.release_cached_memory()
-        self._draft.values |= self._calls.memory_curve(lrs)
+
+        def call() -> None:
+            self._calls.observed(lrs)
+
+        self._draft.values |= memory.curve(call, device=self._device)
         if self._measure.memory == "lines":
-            self._draft.values["memory_lines"] = self._calls.memory_by_line(lrs)
+            self._draft.values["memory_lines"] = memory.by_line(self._calls.network_forward, call)
 
     def _profiler_pass(self, lrs: Tensor, forward_s: float) -> None:
         """Keep what ran in one call, by torch's profiler, and how it compares with a forward of `forward_s`.
@@ -208,10 +213,10 @@ class Round:
         measured stands.
         """
         self._progress("profile")
-        file = profiling.file_name(self._cell.id, self._task.job.round)
-        scratch = profiling.scratch_beside(self._task.reference)
+        # Beside the references, where the run removes what is left when it ends.
+        scratch = self._task.reference.with_name(f"{os.getpid()}.trace.partial")
         try:
-            trace = self._calls.traced(lrs, scratch)
+            trace = profiling.trace_of(lambda probe: self._calls.observed(lrs, probe), self._device, scratch)
             call = trace_reading.read(trace, on_device=self._device.torch_device.type == "cuda")
         except Exception as error:
             self._draft.warn(f"not profiled: {error_line(error)}")
@@ -231,6 +236,7 @@ class Round:
                 "how long the device had nothing to do is not known"
             )
         if self._task.profiles is not None:
+            file = f"{self._cell.id.replace('/', '+')}+r{self._task.job.round}.json.gz"  # no name has a +
             try:
                 profiling.keep(trace, self._task.profiles / file, scratch)
                 self._draft.values["profile_trace"] = f"{self._task.profiles.name}/{file}"

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -76,13 +75,3 @@ def keep(trace: Mapping[str, Any], path: Path, scratch: Path) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def file_name(cell: str, number: int) -> str:
-    """Return the name of a round's trace. `+`, which no name contains, replaces the id's slashes."""
-    return f"{cell.replace('/', '+')}+r{number}.json.gz"
-
-
-def scratch_beside(path: Path) -> Path:
-    """Return a file of this process beside another, where the run removes what is left when it ends."""
-    return path.with_name(f"{os.getpid()}.trace.partial")

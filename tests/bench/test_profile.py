@@ -296,9 +296,9 @@ def test_a_run_keeps_traces_and_kernels_in_its_folder(tmp_path: Path) -> None:
     grid = {**TINY, "grid": {"frames": [1], "size": [[16, 20]]}, "backends": ["cpu", "cuda"]}
     grid["measure"] = {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "profile": True}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**grid, "plots": []}))
-    done = call("run", "tiny.yaml", "--output", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "profiler_start" not in done.stderr  # the profiler's own messages are not the command's
+    status, _, err = call("run", "tiny.yaml", "--output", "out", cwd=tmp_path)
+    assert status == 0, err
+    assert "profiler_start" not in err  # the profiler's own messages are not the command's
     folder = tmp_path / "out"
     cells = pd.read_csv(folder / "cells.csv").set_index("backend")
     trace = str(cells.loc["cpu", "profile_trace"])
