@@ -22,6 +22,7 @@ from bench.paper.experiments import (
 )
 from bench.places import PACKAGE, ROOT
 from bench.records import Phase, Status
+from bench.reporting.runs import one_table
 from bench.results.run_folder import RunFolder
 from bench.results.tables import Tables
 from bench.stats.intervals import Summary
@@ -231,35 +232,25 @@ def sources_of(folder: Path, wanted: Request) -> list[Source]:
 def together(
     sources: Sequence[Source], experiment: str, *, frames: int | None = None, gpus: bool = False
 ) -> Tables | None:
-    """Return the tables of an experiment of all sources, each backend called by its source, too.
+    """Return the tables of an experiment of all sources as those of several runs.
 
     With `frames` only cells of so many, with `gpus` only those on one. None where no source has any.
     """
-    parts = []
+    parts = {}
     for source in sources:
         if (run := source.runs.get(experiment)) is not None:
             summary = run.tables.summary
             wanted = (summary["frames"] == frames) | (frames is None)
             wanted &= (summary["backend"].map(run.roles) != Role.CPU) | (not gpus)
-            parts.append(_part(run.tables, wanted, source.name))
-    merged = {}
-    for name in (field.name for field in fields(Tables)):
-        tables = [getattr(part, name) for part in parts]
-        filled = [table for table in tables if len(table)] or tables[:1]  # one for its columns
-        merged[name] = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-    return Tables(**merged) if len(merged["cells"]) else None
+            parts[source.name] = _part(run.tables, wanted)
+    return one_table(parts) if any(len(part.cells) for part in parts.values()) else None
 
 
-def _part(tables: Tables, wanted: Any, source: str = "") -> Tables:
-    """Return the rows of the cells that are wanted of the summary, each called by its source, too."""
+def _part(tables: Tables, wanted: "pd.Series[bool]") -> Tables:
+    """Return the rows of the cells that are wanted of the summary."""
     cells = set(tables.summary.loc[wanted, "cell"])
-    kept = {}
-    for name in (field.name for field in fields(Tables)):
-        table: pd.DataFrame = getattr(tables, name)
+    kept = {of.name: getattr(tables, of.name) for of in fields(Tables)}
+    for name, table in kept.items():
         if "cell" in table:
-            table = table[table["cell"].isin(cells)].copy()
-            table["cell"] += f" ({source})" if source else ""
-        if "backend" in table and source:
-            table = table.assign(backend=f"{source}: " + table["backend"])
-        kept[name] = table
+            kept[name] = table[table["cell"].isin(cells)]
     return Tables(**kept)

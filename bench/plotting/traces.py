@@ -91,14 +91,15 @@ def _traces(tables: Tables) -> pd.DataFrame:
 
 
 def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
-    traces = series(table, labels)
-    lengths = [float(one.rows["elapsed_s"].max()) for one in traces]
+    lengths = [float(one.rows["elapsed_s"].max()) for one in series(table, labels)]
     # Lasting too differently for one time axis, each trace is stretched to its own length.
     stretched = max(lengths) > LOG_RATIO * min(lengths)
     clock = unit_for([max(lengths)], SECONDS)
     panels = [("host_growth_bytes", "host memory, growth")]
     if table["device_bytes"].notna().any():
         panels.append(("device_bytes", "device memory, allocated"))
+    table = table.astype({column: float for column, _ in panels})
+    traces = series(table, labels)
     figure = sheet(
         labels,
         f"Memory during a forward, {frames_of(table)}",
@@ -110,7 +111,7 @@ def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     )
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (column, label) in zip(every, panels, strict=True):
-        unit = unit_for([float(table[column].max())], BYTES)
+        unit = unit_for([table[column].max()], BYTES)
         for one in traces:
             for _, points in one.rows.groupby("round"):
                 if points[column].isna().any():
@@ -118,11 +119,11 @@ def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
                 whole = points["elapsed_s"].max() or 1.0
                 axes.plot(
                     100 * points["elapsed_s"] / whole if stretched else points["elapsed_s"] / clock.scale,
-                    points[column].astype(float) / unit.scale,
+                    points[column] / unit.scale,
                     **{**one.look, "marker": ""},
                     linewidth=1.5 if table["round"].nunique() == 1 else 0.9,
                 )
-        axes.set_ylim(bottom=min(0, float(table[column].min()) / unit.scale * 1.06))
+        axes.set_ylim(bottom=min(0, table[column].min() / unit.scale * 1.06))
         axes.set_ylabel(f"{label} ({unit.name})")
     axes.set_xlabel("elapsed (% of each trace's own length)" if stretched else f"elapsed ({clock.name})")
     return figure

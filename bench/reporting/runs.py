@@ -5,7 +5,7 @@ networks never compare.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -112,7 +112,7 @@ def together(runs: Sequence[ReportedRun], reference: str | None = None) -> Runs:
     without a name it is the baseline of the first run that has a figure for its own. Raises BadInput for a
     reference that is none of them.
     """
-    tables = runs[0].tables if len(runs) == 1 else _together(runs)
+    tables = runs[0].tables if len(runs) == 1 else one_table({run.name: run.tables for run in runs}, LEFT_OUT)
     by_name = {run.name: run for run in runs}
     rows = []
     for row in rows_of(cell_table(tables)):
@@ -147,20 +147,21 @@ def _key(row: Row) -> str:
     return f"{row['run']}:{row['backend']}"
 
 
-def _together(runs: Sequence[ReportedRun]) -> Tables:
+def one_table(runs: Mapping[str, Tables], left_out: Sequence[str] = ()) -> Tables:
+    """Return the tables of several runs as one, with a `run` column; cells are called `<run>: <cell>`."""
     found = {}
     for name in (of.name for of in fields(Tables)):
-        parts = [] if name in LEFT_OUT else [_named_table(run, getattr(run.tables, name)) for run in runs]
+        parts = [_of_run(run, getattr(tables, name)) for run, tables in runs.items() if name not in left_out]
         parts = [part for part in parts if len(part)] or parts[:1]
         found[name] = pd.concat(parts, ignore_index=True).infer_objects() if parts else pd.DataFrame()
-    return replace(runs[0].tables, **found)
+    return Tables(**found)
 
 
-def _named_table(run: ReportedRun, table: pd.DataFrame) -> pd.DataFrame:
+def _of_run(run: str, table: pd.DataFrame) -> pd.DataFrame:
     part = table.astype(object)
-    part = part.where(part.notna(), None).assign(run=run.name)
+    part = part.where(part.notna(), None).assign(run=run)
     if "cell" in part:
-        named = [cell and f"{run.name}: {cell}" for cell in part["cell"]]
+        named = [cell and f"{run}: {cell}" for cell in part["cell"]]
         part["cell"] = pd.Series(named, part.index, object)
     return part
 
