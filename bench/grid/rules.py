@@ -12,71 +12,38 @@ from bench.grid.backend import Backend
 from bench.grid.config_measure import Measure
 
 BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
-    (
-        lambda b: b.cuda_graph and not b.is_cuda,
-        "cuda_graph: a CPU has no queue of kernels to capture",
-    ),
-    (
-        lambda b: b.schedule == "pipelined" and not b.is_cuda,
-        "schedule: pipelined needs a device that works on two queues, and a CPU has none",
-    ),
-    (
-        lambda b: b.locks_pages and not b.is_cuda,
-        "transfer: {transfer} means nothing on a CPU: clips are where they are needed",
-    ),
-    (
-        lambda b: b.convolution == "winograd" and b.is_cuda,
-        "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own",
-    ),
-    (
-        lambda b: b.convolution == "winograd" and b.fp32_precision == "tf32",
-        "fp32_precision: tf32 means nothing for convolution: winograd, which is in full float32",
-    ),
-    (
-        lambda b: b.convolution == "winograd" and b.dtype == "float16",
-        "convolution: winograd is for float32 and bfloat16, and dtype is float16",
-    ),
-    (
-        lambda b: b.convolution == "winograd" and b.compile,
-        "compile: the winograd kernel is compiled already, and torch cannot look into it",
-    ),
-    (
-        lambda b: b.convolution == "fft" and b.dtype != "float32",
-        "convolution: fft is for float32, and dtype is {dtype}",
-    ),
-    (
-        lambda b: b.convolution == "fft" and b.compile,
-        "convolution: fft multiplies complex numbers, for which torch.compile makes no code",
-    ),
-    (
-        lambda b: b.memory_plan is not None and b.schedule != "sequential",
-        "schedule: {schedule} has whole clips in memory, and a memory_plan has none",
-    ),
-    (
-        lambda b: b.memory_plan is not None and b.compile,
-        "compile: a memory_plan's calls are of many shapes, each of which would be compiled anew",
-    ),
-    (
-        lambda b: b.memory_plan is not None and b.cuda_graph,
-        "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot",
-    ),
-    (
-        lambda b: b.memory_plan is not None and b.transfer == "overlapped",
-        "transfer: overlapped moves whole clips, and a memory_plan has none",
-    ),
-    (
-        lambda b: b.is_divided and b.is_cuda and b.device != "cuda",
-        "device: {device} is one GPU, and each of {processes} processes has its own",
-    ),
-    (
-        lambda b: b.is_divided and b.memory_plan is not None,
-        "processes: a memory_plan has no whole output for them to join",
-    ),
-    (
-        lambda b: b.is_divided and b.locks_pages,
-        "transfer: {transfer} is for one process, and here are {processes}",
-    ),
-)
+    (lambda b: b.cuda_graph and not b.is_cuda, "cuda_graph: a CPU has no queue of kernels to capture"),
+    (lambda b: b.schedule == "pipelined" and not b.is_cuda,
+     "schedule: pipelined needs a device that works on two queues, and a CPU has none"),
+    (lambda b: b.locks_pages and not b.is_cuda,
+     "transfer: {transfer} means nothing on a CPU: clips are where they are needed"),
+    (lambda b: b.convolution == "winograd" and b.is_cuda,
+     "convolution: winograd is a kernel for CPUs; on CUDA cuDNN chooses among its own"),
+    (lambda b: b.convolution == "winograd" and b.fp32_precision == "tf32",
+     "fp32_precision: tf32 means nothing for convolution: winograd, which is in full float32"),
+    (lambda b: b.convolution == "winograd" and b.dtype == "float16",
+     "convolution: winograd is for float32 and bfloat16, and dtype is float16"),
+    (lambda b: b.convolution == "winograd" and b.compile,
+     "compile: the winograd kernel is compiled already, and torch cannot look into it"),
+    (lambda b: b.convolution == "fft" and b.dtype != "float32",
+     "convolution: fft is for float32, and dtype is {dtype}"),
+    (lambda b: b.convolution == "fft" and b.compile,
+     "convolution: fft multiplies complex numbers, for which torch.compile makes no code"),
+    (lambda b: b.memory_plan is not None and b.schedule != "sequential",
+     "schedule: {schedule} has whole clips in memory, and a memory_plan has none"),
+    (lambda b: b.memory_plan is not None and b.compile,
+     "compile: a memory_plan's calls are of many shapes, each of which would be compiled anew"),
+    (lambda b: b.memory_plan is not None and b.cuda_graph,
+     "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot"),
+    (lambda b: b.memory_plan is not None and b.transfer == "overlapped",
+     "transfer: overlapped moves whole clips, and a memory_plan has none"),
+    (lambda b: b.is_divided and b.is_cuda and b.device != "cuda",
+     "device: {device} is one GPU, and each of {processes} processes has its own"),
+    (lambda b: b.is_divided and b.memory_plan is not None,
+     "processes: a memory_plan has no whole output for them to join"),
+    (lambda b: b.is_divided and b.locks_pages,
+     "transfer: {transfer} is for one process, and here are {processes}"),
+)  # fmt: skip
 """Backends that no machine can run, and the reason; braces hold fields of the backend."""
 
 _LINES: Final = (

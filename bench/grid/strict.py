@@ -150,7 +150,7 @@ def unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, value in enumerate(values):
         key = getattr(value, "name", value)
         if key in seen:
-            raise field_error(index, f"{shown(key)} stands there twice; each may stand there once")
+            raise field_error(index, f"{shown(key)} is given twice; each may be given once")
         seen.add(key)
     return values
 

@@ -68,7 +68,7 @@ def refusal(tmp_path: Path, text: str, *assignments: str) -> str:
         ("name: trial\n", "", "grid.yaml:1: name: is missing"),
         ("name: noise, ", "", "grid.yaml:4: input[0].name: is missing"),
         ("    kind: video\n", "", "grid.yaml:5: input[1]: the field 'kind' is missing; it should be"),
-        ("name: noise", "name: street", "grid.yaml:5: input[1]: 'street' stands there twice"),
+        ("name: noise", "name: street", "grid.yaml:5: input[1]: 'street' is given twice"),
         ("[1, 2]", "\n  - 1\n  - 0", "grid.yaml:11: grid.frames[1]: should be greater"),
         ("  - cpu\n", "  - gpu\n", "grid.yaml:12: backends[0]: 'gpu' is not known (did you mean 'cpu'?)"),
         (", threads: 1}", ",\n     device: cuda}", "grid.yaml:14: backends[1].device: 'slow' derives from"),
@@ -91,7 +91,7 @@ model=                              model: should be a mapping (field: value), n
 model=[]                            model: is an empty list; at least 1 value is needed
 model=egvrs                         model: should be basicvsr or
 model=[basicvsr, {name: esrgan}]    model[1].name: should be basicvsr or
-model=[egvsr, egvsr]                model[1]: 'egvsr' stands there twice; each may stand there once
+model=[egvsr, egvsr]                model[1]: 'egvsr' is given twice; each may be given once
 model.seed=-1                       model.seed: should be greater than or equal to 0, not -1
 model={seed: 1, checkpoint: w.pth}  model: has both a seed and a checkpoint; weights come from one of them
 model.checkpoint="a\\0b"            model.checkpoint: should be the path of a file, neither empty nor with a
@@ -111,7 +111,7 @@ grid.batch=                         grid.batch: should be a list, as in [1, 2], 
 grid.frames=0                       grid.frames: should be greater than or equal to 1, not 0
 grid.frames=[1.0]                   grid.frames[0]: should be a whole number, not 1.0
 grid.frames=[true]                  grid.frames[0]: should be a whole number, not True
-grid.frames=[2, 3, 2]               grid.frames[2]: 2 stands there twice; each may stand there once
+grid.frames=[2, 3, 2]               grid.frames[2]: 2 is given twice; each may be given once
 grid.frames={start: 1}              grid.frames.stop: is missing
 grid.frames={start: 4, stop: 3}     grid.frames: the range stops at 3, before it starts at 4
 grid.frames={start: 1, stop: 10001}  grid.frames: a range of over 10,000 values

@@ -41,7 +41,7 @@ def refusal(path: Path, content: str | bytes, assignments: tuple[str, ...] = ())
         pytest.param("a: 1\nb: *c\n", "grid.yaml:2: not valid YAML (found undefined alias", id="no anchor"),
         pytest.param(b"a: \xff\n", "grid.yaml: not a text file in UTF-8 (byte 3)", id="not UTF-8"),
         pytest.param("a: 1\nb: \0\n", "grid.yaml:2: not valid YAML (the character U+0000", id="NUL"),
-        pytest.param("g:\n  x: 1\n  x: 3\n", "grid.yaml:3: the field 'x' stands there twice", id="twice"),
+        pytest.param("g:\n  x: 1\n  x: 3\n", "grid.yaml:3: the field 'x' is given twice", id="twice"),
         pytest.param("1: a\n", "grid.yaml:1: a field's name must be plain text, not 1", id="number as key"),
         pytest.param("? [a]\n: b\n", "grid.yaml:1: a field's name must be plain text", id="list as key"),
         pytest.param('a: "\\ud800"\n', "grid.yaml:1: '\\ud800' cannot be read", id="half a character"),
@@ -156,7 +156,7 @@ class TestOverride:
             ("backends.2=cpu", "--set backends.2=cpu: '2' is no index of a list of 2"),
             pytest.param(f"backends.{'9' * 5000}=cpu", "--set backends.999", id="index without end"),
             ("grid.frames=[1", "--set grid.frames=[1: not valid YAML"),
-            ("grid={a: 1, a: 2}", "--set grid={a: 1, a: 2}: the field 'a' stands there twice"),
+            ("grid={a: 1, a: 2}", "--set grid={a: 1, a: 2}: the field 'a' is given twice"),
         ],
     )
     def test_refused(self, grid: Path, assignment: str, message: str) -> None:
