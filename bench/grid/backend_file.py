@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.grid.backend import BACKEND_NAMES, Backend
-from bench.grid.strict import Strict, as_bad_input
+from bench.grid.strict import Strict, validated
 from bench.grid.yaml_source import Location, Source, read
 from vsr_model.errors import BadInput
 
@@ -60,10 +60,7 @@ def read_backends(path: Path) -> dict[str, dict[str, Any]]:
     source = read(path)
     if "backends" not in source.data:
         raise BadInput(f"{path}: is no file of backends, which has a list `backends:`")
-    try:
-        found = BackendFile.model_validate(source.data)
-    except ValidationError as error:
-        raise as_bad_input(error, source) from None
+    found = validated(BackendFile, source)
     return {item.name: item.model_dump(by_alias=True, exclude_none=True) for item in found.backends}
 
 

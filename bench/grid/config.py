@@ -7,10 +7,10 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid import variants
@@ -31,10 +31,10 @@ from bench.grid.strict import (
     Seed,
     Sizes,
     Strict,
-    as_bad_input,
     as_list,
     field_error,
     unique,
+    validated,
 )
 from bench.grid.yaml_source import Source, override, read, value_of
 from vsr_model.errors import nearest
@@ -222,17 +222,9 @@ def load(
     """
     written = read(path)
     for variant in variants.names(written):  # those that no one asks for are read by those who write them
-        _validated(variants.chosen(written, [variant]))
+        validated(Experiment, included(variants.chosen(written, [variant])))
     source = override(variants.chosen(written, wanted), assignments)
-    return in_folder(_validated(source), path.parent.resolve()), source
-
-
-def _validated(source: Source) -> Experiment:
-    source = included(source)
-    try:
-        return Experiment.model_validate(source.data)
-    except ValidationError as error:
-        raise as_bad_input(error, source) from None
+    return in_folder(validated(Experiment, included(source)), path.parent.resolve()), source
 
 
 def in_folder(experiment: Experiment, folder: Path) -> Experiment:
@@ -310,21 +302,10 @@ def backend_of(text: str) -> Backend:
         data = fields_of(Path(text), Path(text).stem)
     elif (found := with_file(data)) is not None:
         data = found
-    return _of_command_line(Backend, "--backend", data)
+    return validated(Backend, Source(path=Path("--backend"), data=data, lines={}))
 
 
 def model_of(**fields: Any) -> Model:
     """Return the network that a command line describes. Raises BadInput for values that are not allowed."""
-    return _of_command_line(
-        Model, "--model", {name: item for name, item in fields.items() if item is not None}
-    )
-
-
-_M = TypeVar("_M", bound=Strict)
-
-
-def _of_command_line(kind: type[_M], option: str, data: dict[str, Any]) -> _M:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise as_bad_input(error, Source(path=Path(option), data=data, lines={})) from None
+    given = {name: item for name, item in fields.items() if item is not None}
+    return validated(Model, Source(path=Path("--model"), data=given, lines={}))

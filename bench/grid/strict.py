@@ -1,7 +1,7 @@
 """Strict models of a YAML file: their base, the types of their fields, and their errors. Pure."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -173,8 +173,21 @@ Sizes = Annotated[
 ]
 
 
-def as_bad_input(error: ValidationError, source: Source) -> BadInput:
-    """Return the sentence for the first of the errors: where, which field, the value, what is allowed."""
+_M = TypeVar("_M", bound=Strict)
+
+
+def validated(kind: type[_M], source: Source) -> _M:
+    """Return the model of a source's data.
+
+    Raises BadInput: one sentence that names the place, the field, the given value and the allowed ones.
+    """
+    try:
+        return kind.model_validate(source.data)
+    except ValidationError as error:
+        raise _as_bad_input(error, source) from None
+
+
+def _as_bad_input(error: ValidationError, source: Source) -> BadInput:
     errors = error.errors(include_url=False)
     # Of several, an unknown field explains the missing one that it was meant to be.
     first = min(errors, key=lambda item: item["type"] != "unknown_field")
