@@ -54,18 +54,18 @@ MEMORY_PLAN_NAMES: Final[tuple[str, ...]] = get_args(MemoryPlanName)
 
 
 class MemoryPlanSpec(Strict):
-    """How a call's memory is bounded (docs/upscale.md). Given by its name alone: `device`, `host`, `disk`, or
+    """A bound on a call's memory (docs/upscale.md). Given by its name alone: `device`, `host`, `disk`, or
     `recompute`, which is {place: device, interval: root}."""
 
     place: Literal["device", "host", "disk"] = "device"
-    """Where backward features wait: on the device, in host memory, or in a file."""
+    """Place where backward features wait: the device, host memory, or a file."""
     interval: Annotated[int | Literal["root"], count_or(ROOT, 1, MAX_AXIS_VALUE)] = 1
-    """Of one frame in so many they are kept, and computed a second time between; `root`: about the root of
-    the cell's frames, with which the fewest are held."""
+    """Frames from one whose features are kept to the next; those between are computed a second time. `root`:
+    about the root of the cell's frames, with which the fewest are held."""
     chunk: AxisValue = 8
-    """For how many pairs of neighbouring frames flow is estimated at once, at most."""
+    """Most pairs of neighbouring frames whose flow is estimated at once."""
     folder: MediaPath | None = None
-    """For the file of `disk`, relative to this YAML's folder; the run's own folder where it is not given."""
+    """Folder for the file of `disk`, relative to this YAML's folder; by default the run's own."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,11 +104,11 @@ class TunedOn(Strict):
     """The machine that a backend was found to be the fastest on (`vsr-bench tune`)."""
 
     processor: str
-    """Of the machine."""
+    """Processor of the machine."""
     cores: int | None = None
-    """Logical ones that the process could run on."""
+    """Logical cores that the process could run on."""
     gpu: str | None = None
-    """That it ran on, if any."""
+    """GPU that it ran on, if any."""
     torch: str
     """Version of PyTorch."""
 
@@ -125,7 +125,7 @@ class Backend(Strict):
     }
 
     name: Name
-    """What tables and plots call it."""
+    """Name in tables and plots."""
     origin: Annotated[
         BackendName,
         BeforeValidator(lambda value: value, json_schema_input_type=BackendName | _FileName | Name),
@@ -140,22 +140,22 @@ class Backend(Strict):
     """Type of features and their convolutions; flow, warp coordinates and output stay float32. With
     convolution: winograd, bfloat16 is the type of what the residual blocks multiply, and of nothing else."""
     fp32_precision: Literal["ieee", "tf32"] = "ieee"
-    """What float32 convolutions and matrix products compute in; `ieee` is full float32."""
+    """Precision of float32 convolutions and matrix products; `ieee` is full float32."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    """How features lie in memory; `channels_last` is what tensor cores work on."""
+    """Layout of features in memory; `channels_last` is what tensor cores work on."""
     compile: bool = False
     """torch.compile of each stage's module; compilation is part of the first call."""
     convolution: Convolution = "library"
-    """How convolutions of 3x3 and larger are computed: `library` leaves them to PyTorch (oneDNN, cuDNN),
+    """Algorithm of convolutions of 3x3 and larger: `library` leaves them to PyTorch (oneDNN, cuDNN),
     `im2col` copies neighbourhoods into a matrix and multiplies, `winograd` is a compiled kernel for CPUs that
     needs fewer multiplications, `fft` multiplies spectra."""
     schedule: Schedule = "sequential"
-    """In which order the work of a call is done: `sequential` as published; `pipelined` upsamples a frame
+    """Order of the work of a call: `sequential` as published; `pipelined` upsamples a frame
     while the next one propagates."""
     cuda_graph: bool = False
     """The whole call captured once as a CUDA graph, and replayed."""
     transfer: Transfer = "pageable"
-    """How clips come to a CUDA device and outputs back: from `pageable` host memory, from `pinned`, or
+    """Transfer of clips to a CUDA device and of outputs back: from `pageable` host memory, from `pinned`, or
     `overlapped`: pinned, the next clip in and the last output out while this clip is computed."""
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Intra-op threads; PyTorch's choice where it is not given."""
@@ -173,9 +173,9 @@ class Backend(Strict):
             fields["fp32_precision"] if fields["dtype"] == "float32" else fields["dtype"]
         ]
     )
-    """Below this against the CPU float32 result a cell is `inaccurate`; a default per dtype."""
+    """PSNR against the CPU float32 result below which a cell is `inaccurate`; a default per dtype."""
     tuned_on: TunedOn | None = None
-    """Where `vsr-bench tune` found it; on another machine, or with another torch, there is a note."""
+    """Machine that `vsr-bench tune` found it on; elsewhere, or with another torch, there is a note."""
 
     @model_validator(mode="before")
     @classmethod
@@ -230,12 +230,12 @@ class Backend(Strict):
 
     @property
     def cudnn_enabled(self) -> bool | None:
-        """Whether cuDNN computes convolutions; None on a CPU."""
+        """True if cuDNN computes convolutions; None on a CPU."""
         return _CUDNN.get(self.origin)
 
     @property
     def cudnn_benchmark(self) -> bool | None:
-        """Whether cuDNN times its algorithms at every new shape and keeps the best; None on a CPU."""
+        """True if cuDNN times its algorithms at every new shape and keeps the best; None on a CPU."""
         return self.origin == "cudnn_autotune" if self.is_cuda else None
 
     @property

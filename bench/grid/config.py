@@ -55,7 +55,7 @@ class RandomInput(Strict):
     """Uniform noise in [0, 1]."""
 
     name: Name
-    """What tables and plots call it."""
+    """Name in tables and plots."""
     kind: Literal["random"]
     """Noise, where the content does not matter: it changes no time."""
     seed: Seed = 0
@@ -66,11 +66,11 @@ class RandomInput(Strict):
 
 class _MediaInput(Strict):
     name: Name
-    """What tables and plots call it."""
+    """Name in tables and plots."""
     path: MediaPath
     """Relative to this YAML's folder."""
     fit: Literal["resize", "crop"] = "resize"
-    """How it comes to a cell's size."""
+    """Way to a cell's size: scaled, or its centre cut out."""
     grid: InputGrid = InputGrid()
     """Axes for this input alone."""
 
@@ -120,28 +120,28 @@ def _default_plots(fields: Mapping[str, Any]) -> tuple[PlotKind, ...]:
 
 
 class Experiment(Strict):
-    """What the YAML says."""
+    """The contents of the YAML."""
 
     name: Name
-    """Of the experiment; its runs go to results/<name>-<UTC time>."""
+    """Name of the experiment; its runs go to results/<name>-<UTC time>."""
     models: Models = Field((Model(),), alias="model")
-    """What is measured: a network, or a list."""
+    """The measured network, or a list."""
     input: Annotated[
         tuple[Annotated[Input, Field(discriminator="kind")], ...],
         Field(min_length=1),
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[Input] | Input),
     ]
-    """Where frames come from: one input or a list."""
+    """The source of the frames: one input or a list."""
     grid: Grid
-    """What each input is measured at, on every backend."""
+    """The shapes that each input is measured at, on every backend."""
     backends: Annotated[
         tuple[Backend, ...],
         Field(min_length=1),
         AfterValidator(unique),
         BeforeValidator(lambda value: value, json_schema_input_type=list[Backend | Name]),
     ]
-    """What the cells run on; the first is the baseline unless `baseline` names another."""
+    """The backends that cells run on; the first is the baseline unless `baseline` names another."""
     baseline: Annotated[str, Field(pattern=BASELINE_PATTERN)] | None = None
     """The backend that speedups compare with, each network with itself; `MODEL/BACKEND` compares all networks
     with that one."""
@@ -149,13 +149,13 @@ class Experiment(Strict):
     """`true`: the backends are rungs, each of which adds something to the one before, and the run gets
     ladder.csv, a waterfall figure and a section of the report."""
     measure: Measure = Measure()
-    """How."""
+    """The way of measuring."""
     plots: Annotated[
         tuple[PlotKind, ...],
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
     ] = Field(default_factory=_default_plots)
-    """What is drawn from the results; by itself `long_clips` where some backends have a `memory_plan` and
+    """Figures of the results; by default also `long_clips` where some backends have a `memory_plan` and
     others have none, and `roofline` where `measure.ceilings` is on."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
     """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""

@@ -60,9 +60,9 @@ class Repetitions(Strict):
             | Annotated[str, Field(pattern=f"^{_PERCENT.pattern}$")],
         ),
     ] = 0.02
-    """How far the ends of the median's interval, at 98 %, may be from it, as a share: 2% or 0.02."""
+    """Distance of the median's 98 % interval from it at which a pass may end, as a share: 2% or 0.02."""
     budget_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 10.0
-    """Seconds of timed calls after which the pass ends, whatever its interval."""
+    """Seconds of timed calls after which the pass ends, however wide its interval."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -89,7 +89,7 @@ _BY_THE_PAPER: Final = "`vsr-bench paper` measures that way, by the course paper
 
 
 class Measure(Strict):
-    """How each cell is measured."""
+    """The way that each cell is measured."""
 
     RETIRED: ClassVar[Mapping[str, str]] = {
         "first_call": "the first call is always kept apart; `warmup: 0` and `repetitions: 1` make one more",
@@ -115,7 +115,7 @@ class Measure(Strict):
     """`interleaved`: a round of every cell, then the next round. `blocked`: a cell's rounds together.
     `random`: as interleaved, each round in an order of its own, drawn from the seed."""
     seed: Seed = 0
-    """Of the random order."""
+    """Seed of the random order."""
     isolation: Literal["cell", "backend", "experiment"] = "cell"
     """A process per cell, one per backend with its cells in order, or one for all (per round)."""
     stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(off_as_text)] = "both"

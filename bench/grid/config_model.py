@@ -57,22 +57,22 @@ class Model(Strict):
     checkpoint: MediaPath | None = None
     """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
     parameters: dict[str, Any] = Field({}, json_schema_extra={"writeOnly": True})
-    """Of a network of the registry; they stand beside the name, as in {name: basicvsr, num_blocks: 30}."""
+    """Parameters of a network of the registry, given beside the name: {name: basicvsr, num_blocks: 30}."""
 
     import_: Annotated[str, AfterValidator(_class_path)] | None = Field(None, alias="import")
     """A class of your own, as package.module:Class: a torch.nn.Module."""
     folder: MediaPath | None = None
     """The folder that the import starts at, relative to this YAML's; by itself it is that."""
     arguments: dict[str, Any] = Field(default={})
-    """What the class is made with."""
+    """Keyword arguments of the class."""
     scale: Annotated[int, Field(ge=1, le=64)] = 4
-    """How many times larger a side comes out."""
+    """Factor by which each side grows."""
     input: Literal["clip", "frame", "window"] = "clip"
-    """What forward takes: (n, t, c, h, w), (n, c, h, w) frame by frame, or (n, window, c, h, w)."""
+    """Input of forward: (n, t, c, h, w), (n, c, h, w) frame by frame, or (n, window, c, h, w)."""
     window: Annotated[int, Field(ge=1, le=99)] = 5
     """Frames of a window, an odd number; the middle one comes out."""
     ends: Literal["mirror", "repeat"] = "mirror"
-    """What fills a window beyond the ends of the clip."""
+    """Frames that fill a window beyond the ends of the clip."""
     output: Annotated[str | int, BeforeValidator(_key_or_index)] | None = None
     """Key or index of the frames where a dict, a list or a tuple comes out."""
     stages: dict[Name, Submodules] = Field(default={})
@@ -99,7 +99,7 @@ class Model(Strict):
                 message = "is for a class of your own, and there is no import that names one"
                 raise field_error(name, message)
         own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
-        given = own.pop("parameters", None) or {}
+        given = own.pop("parameters") if isinstance(own.get("parameters"), dict) else {}
         common = {name: value for name, value in data.items() if name in _OF_ANY}
         return {**common, "parameters": {**given, **own}}
 

@@ -75,7 +75,7 @@ MEASURE_RULES: Final[tuple[tuple[str, Callable[[Measure, Backend], bool], str], 
         _LINES % "memory_plan: {memory_plan.place}",
     ),
 )
-"""What a grid may not ask for, by field of `measure`; braces hold fields of the measure and the backend."""
+"""Requests that a grid may not make, by field of `measure`; braces hold fields of it and the backend."""
 
 
 def impossible(backend: Backend) -> str | None:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, kill, and a closed terminal."""
 
 
 def listen() -> None:
     """Make each of them raise KeyboardInterrupt, except those that the caller ignores (nohup)."""
-    for number in ASKING:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
@@ -25,7 +25,7 @@ def held_back() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    before = {number: signal.getsignal(number) for number in ASKING}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
         signal.signal(number, lambda number, _: arrived.append(number))

@@ -149,7 +149,7 @@ class _Processes:
         elif last or received.record.status in (Status.ERROR, Status.OOM):
             self._await_leaving()  # where it ended before it was ready
             self.dismiss()
-        return received.record or verdicts.of_lost_worker(
+        return received.record or verdicts.lost_worker_record(
             job,
             received,
             status,

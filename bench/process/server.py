@@ -141,7 +141,7 @@ def _run_worker(target: str, descriptor: int, server: int) -> None:
     except SystemExit as request:
         status = _exit_status(request)
     except BrokenPipeError:
-        pass  # the parent has gone; it is not told anything any more
+        pass  # the parent has gone
     except BaseException:
         traceback.print_exc()
     finally:

@@ -27,7 +27,7 @@ class Received:
     measured: CellRecord | None = None  # all but the output check
     worker_start_s: float | None = None
     doing: str = "starting"
-    may_measure: bool = False  # it was told to go on from its set-up
+    may_measure: bool = False  # it was sent on from its set-up
     timed_out_s: float | None = None  # the limit that passed
     unfinished_s: float | None = None  # how long a message had begun and did not end
 
@@ -37,7 +37,7 @@ class Received:
         return self.timed_out_s is not None or self.unfinished_s is not None
 
 
-def of_lost_worker(
+def lost_worker_record(
     job: Job, received: Received, status: int, *, oom_evidence: str | None, last_line: str
 ) -> CellRecord:
     """Return the record of a job whose worker sent none.

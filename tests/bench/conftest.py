@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from bench import cli
-from bench.process.interrupts import ASKING
+from bench.process.interrupts import SIGNALS
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Give a command in a folder to the command line, in this process; its exit status."""
-    before = {number: signal.getsignal(number) for number in ASKING}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run(folder: Path, *arguments: str | Path) -> int:
         monkeypatch.chdir(folder)

@@ -20,7 +20,7 @@ _MIB = 2**20
 
 
 def describe(connection: Connection) -> None:
-    """What the process looks like from inside."""
+    """Send a description of the process from inside."""
     torch_was_there = TORCH_WAS_THERE
     import torch  # noqa: PLC0415 - after TORCH_WAS_THERE was looked at
 

@@ -8,7 +8,7 @@ from bench.process.launcher import Launcher
 
 
 class Stops(Launcher):
-    """A launcher whose so manieth worker, of all launchers together, is where the user presses Ctrl-C."""
+    """A launcher that presses Ctrl-C at the n-th worker of all launchers together."""
 
     after = 0
     spawned = 0

@@ -1,4 +1,4 @@
-"""Whether a cell may start, by free memory and by what ran out before."""
+"""Admission of cells by free memory and by what ran out before."""
 
 from typing import Any
 

@@ -48,7 +48,7 @@ grid: {frames: [1], size: [[16, 16]]}
 backends: [cpu]
 """
 EXAMPLES: Final = [60, pytest.param(4000, marks=pytest.mark.slow)]
-"""Of each fuzz test: a look in make test, a search in make test-slow."""
+"""Examples of each fuzz test: a look in make test, a search in make test-slow."""
 
 YAMLS: Final[dict[str, tuple[str, str]]] = {
     "no YAML": (GOOD + "plots: [time\n", "bad.yaml:7: not valid YAML"),
@@ -67,7 +67,7 @@ YAMLS: Final[dict[str, tuple[str, str]]] = {
         "100,000,000 cells",
     ),
 }
-"""By what is wrong with it: the CONFIG, and a regular expression for the sentence."""
+"""The CONFIG and a regular expression for the sentence, by the mistake."""
 
 Refused = Callable[..., str]
 
@@ -82,9 +82,9 @@ def left_in(folder: Path) -> dict[str, object]:
     }
 
 
-def is_one_sentence(said: str) -> bool:
-    """Whether a terminal shows it as one line, and nothing of Python's."""
-    line = said.removesuffix("\n")
+def is_one_sentence(message: str) -> bool:
+    """Return whether a terminal shows one line, without a traceback."""
+    line = message.removesuffix("\n")
     return line.isprintable() and line.startswith("vsr-bench: ") and "Traceback" not in line
 
 
@@ -128,10 +128,10 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", YAMLS)
 def test_a_bad_yaml(what: str, tmp_path: Path, refused: Refused) -> None:
-    content, said = YAMLS[what]
+    content, message = YAMLS[what]
     (tmp_path / "bad.yaml").write_text(content)
     for command in (["run", "bad.yaml"], ["plan", "bad.yaml"]):
-        assert re.search(said, refused(*command))
+        assert re.search(message, refused(*command))
 
 
 def special(path: Path, kind: str) -> None:
@@ -199,7 +199,7 @@ def test_folders_made_for_a_run_that_cannot_begin_are_gone_again(tmp_path: Path)
 
 
 def test_a_bad_yaml_to_a_real_process_with_little_memory(tmp_path: Path) -> None:
-    content, said = YAMLS["a billion laughs"]
+    content, message = YAMLS["a billion laughs"]
     (tmp_path / "bad.yaml").write_text(content)
     limit = 3 * 2**30
     done = subprocess.run(
@@ -214,7 +214,7 @@ def test_a_bad_yaml_to_a_real_process_with_little_memory(tmp_path: Path) -> None
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_sentence(done.stderr)
-    assert re.search(said, done.stderr)
+    assert re.search(message, done.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
@@ -223,18 +223,18 @@ def test_a_bad_yaml_to_a_real_process_with_little_memory(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("what", CHECKPOINTS)
 def test_a_bad_checkpoint(what: str, tmp_path: Path, refused: Refused) -> None:
-    name, make, said = CHECKPOINTS[what]
+    name, make, message = CHECKPOINTS[what]
     (tmp_path / name).write_bytes(make())
     (tmp_path / "in.png").write_bytes(picture("PNG"))
     sizes = ("--mid-channels", "4", "--num-blocks", "1")
-    assert re.search(said, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
+    assert re.search(message, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
 
 
-@pytest.mark.parametrize("what", [what for what, (_, _, said) in MEDIA.items() if said])
+@pytest.mark.parametrize("what", [what for what, (_, _, message) in MEDIA.items() if message])
 def test_a_bad_picture_or_video(what: str, tmp_path: Path, refused: Refused) -> None:
-    name, make, said = MEDIA[what]
+    name, make, message = MEDIA[what]
     (tmp_path / name).write_bytes(make())
-    assert re.search(said, refused("upscale", name, "out.mp4", "--random-weights"))
+    assert re.search(message, refused("upscale", name, "out.mp4", "--random-weights"))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_bad_file_of_a_run(
     field: str, kind: str, what: str, files: dict[str, File], tmp_path: Path, command: Callable[..., int],
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    name, make, said = files[what]
+    name, make, message = files[what]
     (tmp_path / name).write_bytes(make())
     (tmp_path / "grid.yaml").write_text(
         GOOD.replace("random", f"{kind}, path: {name}") if kind == "video" else GOOD
@@ -259,7 +259,7 @@ def test_a_bad_file_of_a_run(
     out, err = capfd.readouterr()
     assert out == ""
     assert is_one_sentence(err)
-    assert re.search(said, err)
+    assert re.search(message, err)
     assert left_in(tmp_path) == before
 
 
@@ -319,11 +319,11 @@ JOURNALS: Final[list[tuple[bytes, str]]] = [
 """Journals, each with a regular expression for the sentence."""
 
 
-@pytest.mark.parametrize(("journal", "said"), JOURNALS, ids=[said for _, said in JOURNALS])
-def test_a_bad_journal(journal: bytes, said: str, folder: Path, refused: Refused) -> None:
+@pytest.mark.parametrize(("journal", "message"), JOURNALS, ids=[message for _, message in JOURNALS])
+def test_a_bad_journal(journal: bytes, message: str, folder: Path, refused: Refused) -> None:
     (folder / JOURNAL_NAME).write_bytes(journal)
     for command in (["rebuild", "run"], ["run", "--resume", "run"]):
-        assert re.search(said, refused(*command).strip())
+        assert re.search(message, refused(*command).strip())
 
 
 @pytest.mark.parametrize("torn", [b"{", b"\xff\xfe\0", b'{"cell": "noi', lines(blank(1))[:-1]], ids=repr)
@@ -336,7 +336,7 @@ def test_a_torn_last_line_is_forgiven(torn: bytes, folder: Path) -> None:
 
 @pytest.mark.parametrize("target", ["run.json", "environment.json"])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "not valid JSON"),
         (b"[]", "a list, where an object"),
@@ -347,11 +347,11 @@ def test_a_torn_last_line_is_forgiven(torn: bytes, folder: Path) -> None:
     ids=["empty", "list", "deep", "Latin-1", "digits"],
 )
 def test_bad_json_in_a_run_folder(
-    content: bytes, said: str, target: str, folder: Path, refused: Refused
+    content: bytes, message: str, target: str, folder: Path, refused: Refused
 ) -> None:
     (folder / target).write_bytes(content)
     for command in (["rebuild", "run"], ["run", "--resume", "run"]):
-        assert re.search(f"{target}.*{said}", refused(*command))
+        assert re.search(f"{target}.*{message}", refused(*command))
 
 
 @pytest.mark.parametrize("target", ["run.json", "environment.json", "config.yaml", JOURNAL_NAME])
@@ -461,7 +461,7 @@ EDITS: Final = st.lists(
     min_size=1,
     max_size=5,
 )
-"""Where (as a share), how many bytes go, and what comes in their place."""
+"""The place (as a share), how many bytes go, and those that come in their place."""
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -476,26 +476,26 @@ def test_any_bytes_are_a_grid_or_one_sentence(examples: int, tmp_path: Path) -> 
             loaded, _ = config.load(path)
             cells = plan.cells(loaded)
         except BadInput as refusal:
-            said = str(refusal)
+            message = str(refusal)
         else:
-            said = f"{path} {cells[0].id}"
+            message = f"{path} {cells[0].id}"
             assert re.fullmatch(r"[\w.-]+/[\w.-]+/b\d+/t\d+/\d+x\d+/[\w.-]+", cells[0].id, re.ASCII)
-        assert said.isprintable()
-        assert said.startswith(str(path))
+        assert message.isprintable()
+        assert message.startswith(str(path))
 
     check()
 
 
 def whole_or_refused(folder: Path) -> None:
     """Tables and report can be made of the folder, or one sentence says why not."""
-    said = ""
+    message = ""
     try:
         opened = RunFolder.open(folder)
         records = opened.records()
     except BadInput as refusal:
-        said = str(refusal)
-    assert said.isprintable()
-    if said:
+        message = str(refusal)
+    assert message.isprintable()
+    if message:
         return
     tables = tables_of(records, opened.baseline)
     for table in (tables.cells, tables.samples, tables.memory, tables.summary):

@@ -1,4 +1,4 @@
-"""What cells will cost: of FLOPs, memory and time."""
+"""Estimates of FLOPs, memory and time of a round."""
 
 from typing import Any
 

@@ -12,13 +12,13 @@ from bench.process import interrupts
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in interrupts.ASKING}
+    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", interrupts.ASKING, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", interrupts.SIGNALS, ids=lambda number: number.name)
 def test_a_signal_is_an_interrupt_and_waits_while_held_back(number):
     interrupts.listen()
     finished = []
