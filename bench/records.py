@@ -389,6 +389,6 @@ def _fault(record: CellRecord) -> str:
     return ""
 
 
-def worst_status(records: Iterable[CellRecord]) -> Status:
-    """Return the status of a cell, from the records of its rounds."""
-    return max((record.status for record in records), key=SEVERITY.__getitem__)
+def worst_status(statuses: Iterable[Status]) -> Status:
+    """Return the status of a cell, from those of its rounds."""
+    return max(statuses, key=SEVERITY.__getitem__)

@@ -20,7 +20,7 @@ from bench.comparison.facets import Facets, facets_of, key
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell
 from bench.grid.spans import SPANS
-from bench.records import SEVERITY, Pass, Phase, Status
+from bench.records import Pass, Phase, Status, worst_status
 from bench.results.tables import Row, Tables, moment, rows_of
 
 MEMORY: Final = {
@@ -56,8 +56,7 @@ class MeasuredCell:
     @property
     def status(self) -> Status | None:
         """Return its worst round's."""
-        statuses = [Status(one["status"]) for one in self.rounds]
-        return max(statuses, key=SEVERITY.__getitem__, default=None)
+        return worst_status(Status(one["status"]) for one in self.rounds) if self.rounds else None
 
     @property
     def reason(self) -> str:

@@ -48,10 +48,18 @@ RUN_NAME: Final = "run.json"
 REFERENCES_NAME: Final = ".references"
 PROFILES_NAME: Final = "profiles"
 
+TABLES: Final = (
+    "summary", "cells", "samples", "memory", "memory_lines", "kernels", "perturbation", "roofline",
+    "ceilings", "telemetry", "warnings",
+)  # fmt: skip
+"""The tables that are written, in the order in which a reader wants them."""
+
+ONLY_WITH_ROWS: Final = ("memory_lines", "kernels", "ceilings", "roofline")
+"""Those of what only some runs ask for."""
+
 FILES: Final = (
-    "summary.csv", "ladder.csv", "cells.csv", "samples.csv", "memory.csv", "memory_lines.csv", "kernels.csv",
-    "perturbation.csv", "roofline.csv", "ceilings.csv",
-    "telemetry.csv", "warnings.csv", JOURNAL_NAME, CEILINGS_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
+    *(f"{name}.csv" for name in (TABLES[0], "ladder", *TABLES[1:])),
+    JOURNAL_NAME, CEILINGS_NAME, ENVIRONMENT_NAME, CONFIG_NAME,
 )  # fmt: skip
 """The files that a page links, in the order in which a reader wants them."""
 
@@ -318,23 +326,12 @@ class RunFolder:
     def write_tables(self) -> Tables:
         """Derive the CSV tables from the journal and write them."""
         tables = self.tables()
-        named = {
-            "cells": tables.cells,
-            "samples": tables.samples,
-            "memory": tables.memory,
-            "summary": tables.summary,
-            "perturbation": tables.perturbation,
-            "telemetry": tables.telemetry,
-            "warnings": tables.warnings,
-        }
-        only_some = ("memory_lines", "kernels", "ceilings", "roofline")
-        for name, table in ((name, getattr(tables, name)) for name in only_some):
-            if len(table):
-                named[name] = table
+        for name in TABLES:
+            table, path = getattr(tables, name), self.path / f"{name}.csv"
+            if len(table) or name not in ONLY_WITH_ROWS:
+                write_whole(path, to_csv(table))
             else:
-                (self.path / f"{name}.csv").unlink(missing_ok=True)
-        for name, table in named.items():
-            write_whole(self.path / f"{name}.csv", to_csv(table))
+                path.unlink(missing_ok=True)
         return tables
 
 

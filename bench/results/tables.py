@@ -275,7 +275,7 @@ def summary_table(records: Sequence[CellRecord], baseline: Baseline) -> pd.DataF
     network's. FLOPs and bytes are those of one forward, as traced.
     """
     cells = _rounds_of(records)
-    statuses = {cell: worst_status(rounds) for cell, rounds in cells.items()}
+    statuses = {cell: worst_status(one.status for one in rounds) for cell, rounds in cells.items()}
     staged = {cell: _stage_rows(rounds) for cell, rounds in cells.items()}
     baselines = {
         _position(record, record.model): record.cell

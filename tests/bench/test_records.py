@@ -194,4 +194,4 @@ def test_what_is_no_ceiling_is_named(tmp_path: Path, fields: dict[str, Any], sai
     ],
 )
 def test_the_status_of_a_cell_is_its_worst_round_s(statuses: list[str], worst: str) -> None:
-    assert worst_status([record(status=status) for status in statuses]) == worst
+    assert worst_status(map(Status, statuses)) == worst
