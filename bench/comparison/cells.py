@@ -75,11 +75,15 @@ class MeasuredCell:
 
     def levels(self, stage: str, pass_: Pass, clock: str) -> dict[int, float]:
         """Return the median of each round's steady samples in seconds, by round."""
-        samples = self.samples
-        steady = samples[(samples["pass"] == pass_) & (samples["phase"] == Phase.STEADY)]
-        medians = steady[steady["stage"] == stage].groupby("round")[clock].median().to_dict()
-        # A coarse clock may give 0.
-        return {number: medians[number] for number in self.ok if medians.get(number, 0.0) > 0}
+        found = {number: self._medians.get((pass_, stage, number), {}).get(clock, 0.0) for number in self.ok}
+        return {number: level for number, level in found.items() if level > 0}  # a coarse clock may give 0
+
+    @cached_property
+    def _medians(self) -> dict[Any, dict[Any, float]]:
+        """Return the medians of steady samples by clock, for each pass, stage and round."""
+        steady = self.samples[self.samples["phase"] == Phase.STEADY]
+        medians = steady.groupby(["pass", "stage", "round"])[["wall_s", "device_s"]].median()
+        return medians.to_dict("index")
 
     def figures(self, column: str) -> list[Any]:
         """Return a figure of each ok round that has it."""

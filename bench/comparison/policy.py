@@ -46,7 +46,7 @@ HAPPENED: Final = (
 NOT_CLEAR: Final = "Not clear in the second look, and so counted"
 """The outcomes of a second look, as the sentence names them."""
 
-_HAPPENED: Final = (Status.ERROR, Status.OOM, Status.INACCURATE)
+_EVENTS: Final = (Status.ERROR, Status.OOM, Status.INACCURATE)
 """Ends that are no interval that stood out by chance. Too long a time may be the machine's doing."""
 
 
@@ -111,7 +111,7 @@ def settle(first: Comparison, second: Comparison, failing: Sequence[Failing]) ->
             found[NOT_CLEAR].append(cell.cell)
             why = "it has no such cell" if other is None else f"{other.verdict}, {other.why}"
             return _kept(cell, f"a second look could not tell: {why}")
-        if cell.verdict is Verdict.WORSE and cell.new_status in _HAPPENED and Failing.WORSE in failing:
+        if cell.verdict is Verdict.WORSE and cell.new_status in _EVENTS and Failing.WORSE in failing:
             found[HAPPENED].append(cell.cell)
             return _kept(cell, "a second look did not meet it again")
         found[CLEARED].append(cell.cell)
