@@ -221,20 +221,25 @@ def test_a_bad_yaml_to_a_real_process_with_little_memory(tmp_path: Path) -> None
 # Checkpoints, pictures and videos.
 
 
-@pytest.mark.parametrize("what", CHECKPOINTS)
-def test_a_bad_checkpoint(what: str, tmp_path: Path, refused: Refused) -> None:
-    name, make, message = CHECKPOINTS[what]
+@pytest.mark.parametrize(
+    ("what", "files"),
+    [
+        ("code beside weights", CHECKPOINTS),
+        ("a name that colours a terminal", CHECKPOINTS),
+        ("a text", MEDIA),
+        ("a PNG of 60,000 x 60,000", MEDIA),
+    ],
+)
+def test_a_bad_file_of_upscale(what: str, files: dict[str, File], tmp_path: Path, refused: Refused) -> None:
+    """tests/vsr_model/test_bad_files.py has every kind."""
+    name, make, message = files[what]
     (tmp_path / name).write_bytes(make())
     (tmp_path / "in.png").write_bytes(picture("PNG"))
-    sizes = ("--mid-channels", "4", "--num-blocks", "1")
-    assert re.search(message, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
-
-
-@pytest.mark.parametrize("what", [what for what, (_, _, message) in MEDIA.items() if message])
-def test_a_bad_picture_or_video(what: str, tmp_path: Path, refused: Refused) -> None:
-    name, make, message = MEDIA[what]
-    (tmp_path / name).write_bytes(make())
-    assert re.search(message, refused("upscale", name, "out.mp4", "--random-weights"))
+    if files is MEDIA:
+        assert re.search(message, refused("upscale", name, "out.mp4", "--random-weights"))
+    else:
+        sizes = ("--mid-channels", "4", "--num-blocks", "1")
+        assert re.search(message, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
 
 
 @pytest.mark.parametrize(
