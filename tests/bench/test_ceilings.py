@@ -367,8 +367,8 @@ def test_by_the_command(tmp_path: Path) -> None:
     }  # fmt: skip
     del grid["plots"]
     (tmp_path / "tiny.yaml").write_text(json.dumps(grid))
-    done = call("run", "tiny.yaml", "--output", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, _, err = call("run", "tiny.yaml", "--output", "out", cwd=tmp_path)
+    assert status == 0, err
     assert (tmp_path / "out" / "plots" / "roofline.svg").is_file()
     assert (tmp_path / "out" / JOURNAL_NAME).is_file()
     kept = read_ceilings(tmp_path / "out")
@@ -376,8 +376,8 @@ def test_by_the_command(tmp_path: Path) -> None:
     of_cpu = [ceiling for ceiling in kept if ceiling.spec.device == "cpu"]
     assert len(of_cpu) == 14
     assert [ceiling.reason for ceiling in of_cpu if ceiling.reason] == []
-    again = call("report", "out", "--output", "page", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    status, _, err = call("report", "out", "--output", "page", cwd=tmp_path)
+    assert status == 0, err
     assert "Farthest from its limit is" in (tmp_path / "page" / "report.md").read_text()
 
 
