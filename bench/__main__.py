@@ -11,7 +11,7 @@ INTERRUPTED: Final = 130
 
 
 def entry_point() -> None:
-    """The console script. Nothing is begun while its imports last: an interrupt then ends it at once."""
+    """Run the console script. Nothing is begun while its imports last: an interrupt then ends it at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)

@@ -18,18 +18,18 @@ from vsr_model.errors import BadInput
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Measure every cell of a grid, each in a process of its own, into tables, plots and a report.",
-    "plan": "List the cells of a grid with their FLOPs, memory and seconds as estimated; run none of them.",
-    "rebuild": "Make a run's tables, plots and report anew from its journal.",
+    "plan": "List the cells of a grid with their estimated FLOPs, memory and seconds; run none of them.",
     "report": "Make the report of a run, or of several runs side by side; nothing is measured.",
-    "env": "Print what a run here would record of the machine; with --check, what is wrong with it.",
-    "upscale": "Run the network on a file: four times the height and width, the same frame rate and sound.",
-    "compare": "Say of every cell whether a new run is slower than a base, faster, the same, or unclear.",
-    "ci": "Say whether the network of one git revision is slower than that of another.",
+    "compare": "Compare runs cell by cell: slower than a base, faster, the same, or unclear.",
+    "ci": "Compare the networks of two git revisions, measured in turn on this machine.",
     "ladder": "Add one optimisation at a time to the plain network, and show what each gains.",
     "tune": "Search for the fastest backend whose output is right, and write it to a file.",
-    "export": "Write a run's results as another tool reads them; nothing is measured.",
-    "paper": "Reproduce the course paper here, with a verdict on each of its claims.",
+    "upscale": "Upscale an image or a video four times in height and width; frame rate and sound stay.",
+    "env": "Print what a run here would record of the machine; with --check, what is wrong with it.",
+    "export": "Write a run's results in another tool's format; nothing is measured.",
+    "rebuild": "Derive a run's tables, plots and report from its journal again.",
     "schema": "Print the JSON Schema of the YAML, for editors.",
+    "paper": "Reproduce the course paper here, with a verdict on each of its claims.",
 }
 """Each command's name, which is that of its module and its function, and its help in a line."""
 
@@ -43,7 +43,7 @@ RETIRED: Final[Mapping[str, str]] = {
 
 
 class Commands(TyperGroup):
-    """Imports a command's module when the command is called; the list of all needs none of them."""
+    """The commands, whose modules are imported when they are called; the list of all needs none."""
 
     _lists = False
 
@@ -65,7 +65,7 @@ class Commands(TyperGroup):
         else:
             module = import_module(f"bench.commands.{cmd_name}")
             alone.command(cmd_name)(getattr(module, cmd_name))
-            interrupts.listen()  # until here, nothing is begun: an interrupt ends the program at once
+            interrupts.listen()  # before, nothing is begun: an interrupt ends the program at once
         return typer.main.get_command(alone)
 
 
@@ -80,7 +80,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Benchmarks video super-resolution networks on CPU, CUDA and cuDNN, stage by stage.",
+    help="Benchmark video super-resolution networks on CPU, CUDA and cuDNN, stage by stage.\n\n"
+    "A first run: `vsr-bench run quickstart`. What a command does: `vsr-bench COMMAND --help`.",
 )
 
 
@@ -94,7 +95,7 @@ def _main(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status."""
+    """Run one command and return its exit status."""
     _stand_in_for_closed_streams()
     _show_what_cannot_be_encoded()
     try:
@@ -113,14 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stand_in_for_closed_streams() -> None:
-    """Python has None where a stream was closed before it began, which nothing can be written to."""
+    """Open the null device for a stream that was closed before Python began, where it has None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _show_what_cannot_be_encoded() -> None:
-    """As an escape, where the output's encoding lacks a character that a name or a table of ours has."""
+    """Write an escape where the output's encoding lacks a character of a name or a table."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

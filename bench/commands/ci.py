@@ -39,7 +39,7 @@ def ci(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CONFIG]",
+            metavar="CONFIG",
             help="A YAML file, or the name of a preset; the same grid for both. [default: the preset ci]",
             show_default=False,
         ),

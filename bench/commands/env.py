@@ -18,10 +18,10 @@ from bench.process.launcher import Launcher
 def env(
     check: Annotated[
         bool,
-        typer.Option("--check", help="Say what would spoil a measurement here, and how to mend it."),
+        typer.Option("--check", help="Name what would spoil a measurement here, and its remedy."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --check: as JSON. Without, the output is JSON anyway.")
+        bool, typer.Option("--json", help="Print what --check finds as JSON; without --check the output is JSON anyway.")
     ] = False,
 ) -> None:
     """Print what environment.json of a run here would hold; with --check, what is wrong with this machine.

@@ -11,7 +11,7 @@ from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
 
 OK: Final = 0
-FOUND: Final = 1  # what was asked about: a claim is refuted, or `env --check` saw what spoils a measurement
+FOUND: Final = 1  # a regression, a refuted claim, or what spoils a measurement here (`env --check`)
 BAD_REQUEST: Final = 2
 SOME_FAILED: Final = 3
 FAILED: Final = 70  # the program itself, or the system under it: never 1, which speaks of the results
@@ -36,10 +36,12 @@ def explain(error: Exception) -> int:
     """Print the reason for an error, and return its exit status."""
     # A wrong use of the command line: its base class has had several homes, its methods have not.
     if hasattr(error, "show") and hasattr(error, "format_message"):
-        if len(error.format_message().splitlines()) > 1:  # the help, where nothing was asked for
+        message = error.format_message()
+        if len(message.splitlines()) > 1:  # the help, where nothing was asked for
             error.show()
-            return BAD_REQUEST
-        return refuse(f"{error.format_message().rstrip('.')} (vsr-bench --help tells more)")
+        elif message:  # otherwise the help is shown already
+            refuse(f"{message.rstrip('.')} (vsr-bench --help lists all)")
+        return BAD_REQUEST
     if isinstance(error, BadInput):
         return refuse(str(error))
     if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:

@@ -112,7 +112,8 @@ def print_outcome(outcome: Outcome, command: str = "run") -> None:
     folder = one_line(str(outcome.folder))
     first = "summary.csv, ladder.csv" if command == "ladder" else "summary.csv"
     typer.echo(f"tables  {folder}/{first}, cells.csv, samples.csv, ...")
-    typer.echo(f"plots   {folder}/plots/ ({named})")
+    if images:
+        typer.echo(f"plots   {folder}/plots/ ({named})")
     typer.echo(f"report  {one_line(str(outcome.report.html))}, {outcome.report.markdown.name}")
     if outcome.warnings:
         named = ", ".join(f"{code} ({n})" if n > 1 else code for code, n in outcome.warnings.items())

@@ -161,6 +161,15 @@ def test_a_bad_request_is_one_sentence_and_writes_nothing(
     assert [path.name for path in grid.parent.iterdir()] == [grid.name]
 
 
+def test_without_a_command_the_help_is_shown(
+    tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path) == exits.BAD_REQUEST
+    out, err = capfd.readouterr()
+    assert all(name in out for name in cli.COMMANDS)
+    assert err == ""
+
+
 @pytest.mark.parametrize("name", cli.RETIRED)
 def test_a_retired_command_is_refused_with_what_replaces_it(
     name: str, tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
