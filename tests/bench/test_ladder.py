@@ -1,20 +1,18 @@
 """The ladder: steps by made-up rounds, exactly; its files and command on a real, tiny network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import typer
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bench.commands import exits
 from bench.commands import lifecycle as runs
-from bench.commands.ladder import ladder as ladder_command
 from bench.grid import config, plan, presets
 from bench.grid.backend import BUILT_IN, Backend
 from bench.grid.baseline import Baseline
@@ -256,7 +254,7 @@ def test_each_rung_of_the_preset_adds_something(variant: tuple[str, ...]) -> Non
         ({"baseline": "last"}, "baseline: is 'last'; that of a ladder is its first rung, 'plain'"),
     ],
 )
-def test_what_is_no_ladder(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+def test_an_invalid_ladder_is_refused(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**TINY, **fields}))
     with pytest.raises(BadInput) as caught:
@@ -264,53 +262,35 @@ def test_what_is_no_ladder(tmp_path: Path, fields: dict[str, Any], said: str) ->
     assert said in str(caught.value)
 
 
-# The command, on a real network.
-
-
-def ask(*arguments: str | Path) -> int:
-    app = typer.Typer()
-    app.command()(ladder_command)
-    return int(app(args=[str(argument) for argument in arguments], standalone_mode=False) or 0)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
-    return path
-
-
-def test_a_ladder_interrupted_and_gone_on_with(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_ladder_interrupted_and_resumed(
+    tmp_path: Path,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     Stops.after, Stops.spawned = 5, 0
     defaults: list[Any] = [runs.start.__kwdefaults__, runs.resume.__kwdefaults__]
     for of_function in defaults:
         monkeypatch.setitem(of_function, "launch", Stops)
-    assert ask(tiny, "--output", "out") == exits.INTERRUPTED
+    assert command(tmp_path, "ladder", "tiny.yaml", "--output", "out") == exits.INTERRUPTED
     out = Path("out")
-    told = capsys.readouterr().out
-    assert "interrupted; the rest: vsr-bench ladder --resume out" in told
+    assert "interrupted; the rest: vsr-bench ladder --resume out" in capfd.readouterr().out
     before = read_journal(out / "journal.jsonl")
     assert len(before) == 6  # three that were skipped first, and three that ran
 
     Stops.after = 0
-    assert ask("--resume", "out") == exits.SOME_FAILED  # one is inaccurate
+    assert command(tmp_path, "ladder", "--resume", "out") == exits.SOME_FAILED  # one is inaccurate
     assert read_journal(out / "journal.jsonl")[:6] == before
-    told = capsys.readouterr().out
+    told = capfd.readouterr().out
     assert "channels_last" in told
     assert "(ladder.png)" in told
     assert "note    Intervals are of fewer than six rounds" in told
     assert "skipped: no CUDA" in told
     table = pd.read_csv(out / "ladder.csv")
     assert [*stage_columns(table)] == ["alignment", "propagation", "aggregation", "upsampling", "other"]
-    assert table["verdict"].iloc[0] == "start"
-    assert list(table["verdict"].iloc[2:]) == ["inaccurate", "skipped"]
-    assert list(table["backend"]) == ["plain", "last", "bf", "cuda"]
-    assert (table["median_s"].iloc[:3] > 0).all()
-    assert table["stage_alignment_s"].iloc[:3].sum() > 0
+    assert [*table["verdict"]][::2] == ["start", "inaccurate"]
+    assert (table[["median_s", "stage_alignment_s"]].iloc[:3] > 0).all().all()
     report = (out / "report.md").read_text()
     assert "## Ladder" in report
     assert "![ladder](plots/ladder.png)" in report
@@ -323,18 +303,9 @@ def test_a_ladder_interrupted_and_gone_on_with(
     assert (out / "report.md").read_text() == report
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["quickstart"], "quickstart: is no ladder: its backends need not add to each other"),
-        (["--resume", "nowhere"], "nowhere: holds no run"),
-        (["--resume", "nowhere", "--output", "x"], "--resume: fields, filters and folder are the run's own"),
-        (["--variant", "gpuu"], "no variant 'gpuu' (did you mean 'gpu'?)"),
-    ],
-)
-def test_what_cannot_be_met_writes_nothing(tiny: Path, arguments: list[str], said: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        ask(*arguments)
-    assert said in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    assert list((tiny.parent / "here").iterdir()) == []
+def test_a_grid_that_is_no_ladder_is_refused(
+    tmp_path: Path, command: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, "ladder", "quickstart") == exits.BAD_REQUEST
+    assert "quickstart: is no ladder: its backends need not add to each other" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
