@@ -21,7 +21,7 @@ def env(
         typer.Option("--check", help="Name what would spoil a measurement here, and its remedy."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what --check finds as JSON; without --check the output is JSON anyway.")
+        bool, typer.Option("--json", help="Print what --check finds as JSON; all else is JSON anyway.")
     ] = False,
 ) -> None:
     """Print what environment.json of a run here would hold; with --check, what is wrong with this machine.
