@@ -129,25 +129,19 @@ def test_networks_are_a_column_with_their_own_stages_and_costs() -> None:
 
 
 def test_the_harness_is_shown_per_backend_and_for_all() -> None:
+    made = synthetic.run(synthetic.GPU[:2], frames=(1, 4))
+    of_all = {"worker_start_s": 0.02, "setup_s": 0.03, "round_wall_s": 1.0}
     records = [
-        record.model_copy(
-            update={"harness_s": cost, "worker_start_s": 0.02, "setup_s": 0.03, "round_wall_s": 1.0}
-        )
-        for record, cost in zip(
-            synthetic.run(synthetic.GPU[:2], frames=(1, 4)), (0.05, 0.1, 0.07, 0.3), strict=True
-        )
+        record.model_copy(update={"harness_s": cost, **of_all})
+        for record, cost in zip(made, (0.05, 0.1, 0.07, 0.3), strict=True)
     ]
-    text = section(
-        render(records, environment={"timer": {"cost_s": 5e-8, "resolution_s": 1e-9}}),
-        "What the harness costs",
-    )
+    report = render(records, environment={"timer": {"cost_s": 5e-8, "resolution_s": 1e-9}})
+    text = section(report, "What the harness costs")
     assert "In all 520 ms, 13.0 % of the rounds' 4.00 s. A sample is too long by" in text
     assert "50.0 ns; the timer's smallest step is 1.00 ns." in text
     assert [row[:4] for row in rows(text)[1:]] == [
-        ["cpu", "2", "60.0", "70.0"],
-        ["cuda", "2", "200", "300"],
-        ["all", "4", "85.0", "300"],
-    ]
+        ["cpu", "2", "60.0", "70.0"], ["cuda", "2", "200", "300"], ["all", "4", "85.0", "300"],
+    ]  # fmt: skip
 
 
 def test_the_output_check_tells_the_reference_from_the_unchecked() -> None:
@@ -221,15 +215,14 @@ def test_why_sampling_ended_is_named_for_each_round() -> None:
     ended = {"warmup_end": WarmupEnd.STEADY, "tuning_calls": 1, "stop_end_to_end": Stop.TARGET}
     records = [
         first.model_copy(update=ended),
-        second.model_copy(update={**ended, "tuning_calls": 3, "stop_end_to_end": Stop.BUDGET}),
+        second.model_copy(update=ended | {"tuning_calls": 3, "stop_end_to_end": Stop.BUDGET}),
     ]
     _, cell = rows(section(render(records), "How the samples were taken"))
     assert cell[1:4] == ["steady", "3", "target met, time spent"]  # tuning calls: of the round with most
 
 
 def test_the_machine_has_columns_of_what_was_read() -> None:
-    (record,) = synthetic.run([synthetic.CPU], frames=(1,))[:1]
-    assert "The machine meanwhile" not in headings(render([record]))
+    (record,) = synthetic.run([synthetic.CPU], frames=(1,))
     ends = (0.0, 10.0 + max(sample.start_s + sample.wall_s for sample in record.samples))
     readings = tuple(
         TelemetryReading(elapsed_s=at, busy_s=2 * at, own_cpu_s=at, cpu_mhz=3000.0 + at) for at in ends
@@ -300,6 +293,24 @@ def test_a_page_of_html_says_what_it_is_and_allows_nothing_else(failed: bool) ->
     assert linked == ([] if failed else page.values("id")[1:])  # one heading needs no table of contents
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_the_contrast_of_wcag(theme: str) -> None:
+    style = Page(html(TEMPLATE, View(cells=one_run(tables_of([], BASELINE)), folder=Path()), title="t"))
+    blocks = re.findall(r":root \{(.*?)\}", style.texts["style"][0], flags=re.DOTALL)
+    colours = dict(re.findall(r"--([a-z]+): #([0-9a-f]{6})", blocks[theme == "dark"]))
+
+    def luminance(name: str) -> float:
+        parts = [int(colours[name][place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for text, behind in (
+        ("text", "paper"), ("faint", "paper"), ("link", "paper"), ("text", "shade"), ("text", "note"),
+    ):  # fmt: skip
+        dim, bright = sorted((luminance(text), luminance(behind)))
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5, (text, behind)
+
+
 def test_headings_have_ids_of_their_own_and_the_deepest_are_not_listed() -> None:
     contents = Contents()
     headings = ((1, "T"), (2, "A `b` & c"), (3, "A b  c"), (2, "A b c"), (4, "deep"), (2, "街 !"), (2, "!"))
@@ -308,23 +319,19 @@ def test_headings_have_ids_of_their_own_and_the_deepest_are_not_listed() -> None
     assert [name for _, name, _ in contents.entries] == ["a-b--c", "a-b--c-1", "a-b-c", "街", "section"]
 
 
-def test_a_picture_is_inside_as_svg_where_there_is_one(tmp_path: Path) -> None:
+def test_a_picture_is_inside_as_svg_where_there_is_one_and_named_where_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a (b)" / "time-c d.png"
     picture = File.beside(path, tmp_path / "out")
     assert (picture.target, picture.kind) == ("../a%20%28b%29/time-c%20d.png", "time")
+    pages = write(tmp_path, one_run(tables_of(synthetic.all_failed(), BASELINE)), plots=[path])
+    assert "![time-c d](a%20%28b%29/time-c%20d.png)" in pages.markdown.read_text(encoding="utf-8")
+    assert "(no picture: time-c d)" in pages.html.read_text(encoding="utf-8")
+    assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
     path.parent.mkdir()
     path.write_bytes(b"\x89PNG\r\n\x1a\n0000")
     assert picture.data() == "data:image/png;base64,iVBORw0KGgowMDAw"
     path.with_suffix(".svg").write_bytes(b"<svg/>")
     assert picture.data() == "data:image/svg+xml;base64,PHN2Zy8+"
-
-
-def test_it_is_written_whole_and_names_a_picture_that_is_not_there(tmp_path: Path) -> None:
-    run = one_run(tables_of(synthetic.all_failed(), BASELINE))
-    pages = write(tmp_path, run, plots=[tmp_path / "plots" / "time one.png"])
-    assert "![time one](plots/time%20one.png)" in pages.markdown.read_text(encoding="utf-8")
-    assert "(no picture: time one)" in pages.html.read_text(encoding="utf-8")
-    assert sorted(tmp_path.iterdir()) == [pages.html, pages.markdown]
 
 
 def test_a_table_leaves_out_empty_columns() -> None:
