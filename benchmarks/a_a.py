@@ -75,7 +75,7 @@ def gather(paths: Sequence[Path]) -> Evidence:
 
 
 def runs_of(samples: pd.DataFrame) -> list[Side]:
-    """The runs in the order in which they were made."""
+    """Return the runs in the order in which they were made."""
     return [
         {
             str(cell): [list(of_round["wall_s"]) for _, of_round in of_cell.groupby("round")]
@@ -89,24 +89,24 @@ Pairs = list[tuple[Side, Side]]
 
 
 def neighbours(runs: Sequence[Side]) -> Pairs:
-    """Runs 1 and 2, 3 and 4, and so on: no run is in two pairs."""
+    """Pair runs 1 and 2, 3 and 4, and so on: no run is in two pairs."""
     return list(zip(runs[::2], runs[1::2], strict=False))
 
 
 def far_apart(runs: Sequence[Side]) -> Pairs:
-    """Each run and the one half the series later, so that slow changes of the machine are in them."""
+    """Pair each run with the one half the series later, so that slow changes of the machine are in them."""
     half = len(runs) // 2
     return list(zip(runs[:half], runs[half : 2 * half], strict=True))
 
 
 def in_turn(runs: Sequence[Side]) -> Pairs:
-    """Each run's even rounds and its odd ones, which alternate."""
+    """Pair each run's even rounds with its odd ones, which alternate."""
     even, odd = ([{cell: rounds[side::2] for cell, rounds in run.items()} for run in runs] for side in (0, 1))
     return list(zip(even, odd, strict=True))
 
 
 def first_rounds(pairs: Pairs, count: int) -> Pairs:
-    """The same pairs, by the first rounds of both sides alone."""
+    """Return the same pairs, by the first rounds of both sides alone."""
     return [
         tuple({cell: rounds[:count] for cell, rounds in side.items()} for side in pair)  # type: ignore[misc]
         for pair in pairs
@@ -114,7 +114,7 @@ def first_rounds(pairs: Pairs, count: int) -> Pairs:
 
 
 def alarms(pairs: Pairs) -> list[set[str]]:
-    """For each pair the cells that seem to differ: the interval of their ratio leaves out 1."""
+    """Return for each pair the cells that seem to differ: the interval of their ratio leaves out 1."""
     found = []
     for a, b in pairs:
         ratios = {cell: ratio(summarise(a[cell]), summarise(b[cell])) for cell in a}
@@ -127,7 +127,7 @@ def alarms(pairs: Pairs) -> list[set[str]]:
 
 
 def render(kept: Evidence) -> str:
-    """False alarms by how runs are compared, and how far the runs of each cell lie apart."""
+    """Tabulate false alarms by how runs are compared, and how far the runs of each cell lie apart."""
     runs = runs_of(kept.samples)
     if len(runs) < 2:
         raise BadInput(f"{NAME}: one run has none to be compared with")

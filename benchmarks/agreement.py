@@ -71,7 +71,7 @@ QUICK: Final = (Call(name="small", mid_channels=8, num_blocks=1, frames=1, side=
 
 
 def serve(connection: Connection) -> None:
-    """A worker: receives a Call, sends a row (turn, place, tool, seconds) per timed call."""
+    """Receive a Call in a worker, and send a row (turn, place, tool, seconds) per timed call."""
     import torch  # noqa: PLC0415 - the parent imports none
 
     from bench.measure import backends, networks, workload  # noqa: PLC0415
@@ -187,7 +187,7 @@ def measure(options: argparse.Namespace) -> Evidence:
 
 
 def ratio_of(samples: pd.DataFrame, above: str, below: str) -> Summary:
-    """The paired ratio of two tools on one call: a pair is of one turn, the interval over rounds."""
+    """Return the paired ratio of two tools on one call: a pair is of one turn, the interval over rounds."""
     sides = [
         [list(of_round["wall_s"]) for _, of_round in of_tool.sort_values("turn").groupby("round")]
         for of_tool in (samples[samples["tool"] == tool] for tool in (above, below))
@@ -196,7 +196,7 @@ def ratio_of(samples: pd.DataFrame, above: str, below: str) -> Summary:
 
 
 def verdict(found: Summary) -> str:
-    """Whether the ratio is 1 within 1 %, by its interval."""
+    """Return whether the ratio is 1 within 1 %, by its interval."""
     if found.low is None or found.high is None:
         return "no interval"
     if found.low >= 1 - WITHIN and found.high <= 1 + WITHIN:
@@ -205,7 +205,7 @@ def verdict(found: Summary) -> str:
 
 
 def render(kept: Evidence) -> str:
-    """The ratios as a table, and where they come from."""
+    """Tabulate the ratios, with their source."""
     rows = []
     for name, samples in kept.samples.groupby("call", sort=False):
         for above, below in PAIRS:

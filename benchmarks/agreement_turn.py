@@ -1,4 +1,4 @@
-"""What pytest runs for benchmarks.agreement: a turn of all tools, one of them its own fixture."""
+"""The test that benchmarks.agreement has pytest run: a turn of all tools, one of them its own fixture."""
 
 from collections.abc import Callable
 from typing import Any

@@ -39,7 +39,7 @@ class Evidence:
 
     @property
     def source(self) -> str:
-        """The machine, the versions and the commit, in a line."""
+        """Return the machine, the versions and the commit in one line."""
         commit, _, dirty = str(self.environment.get("git_commit") or "unknown").partition("-")
         return f"{environment.in_short(self.environment)}; commit {commit[:12]}{'-dirty' if dirty else ''}."
 
@@ -76,7 +76,7 @@ def environment_of(launcher: Launcher) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, str]], *, numeric: Sequence[str] = ()) -> str:
-    """A Markdown table of rows, each a mapping from the titles to its cells."""
+    """Return a Markdown table of rows, each a mapping from the titles to its cells."""
     return markdown.table(
         [
             markdown.Column(title=title, cells=[row[title] for row in rows], numeric=title in numeric)
@@ -86,7 +86,7 @@ def table(rows: Sequence[Mapping[str, str]], *, numeric: Sequence[str] = ()) -> 
 
 
 def interval(found: Summary, form: str, factor: float = 1.0) -> str:
-    """The bounds of an interval; empty where there is none."""
+    """Return the bounds of an interval; empty if there is none."""
     if found.low is None or found.high is None:
         return ""
     return f"{format(factor * found.low, form)} to {format(factor * found.high, form)}"
@@ -99,7 +99,7 @@ def say(text: str) -> None:
 
 
 def parser(description: str | None, name: str) -> argparse.ArgumentParser:
-    """The options that the scripts share."""
+    """Return a parser with the options that the scripts share."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     made.add_argument("--output", type=Path, default=DATA, help="folder of samples and environment")
     made.add_argument("--quick", action="store_true", help="too little to quote, to see that it works")

@@ -72,7 +72,7 @@ def by_hand(module: "nn.Module", stage_of: Mapping[str, str]) -> Iterator[dict[s
 
 
 def pairs(network: "Adapted", count: int) -> pd.DataFrame:
-    """A row per pair and stage: seconds by hooks and by hand; `other` is what no stage claims."""
+    """Return a row per pair and stage: seconds by hooks and by hand; `other` is what no stage claims."""
     import torch  # noqa: PLC0415 - the parent of a run imports none
 
     from bench.measure.backends import CpuDevice  # noqa: PLC0415
@@ -109,7 +109,7 @@ def pairs(network: "Adapted", count: int) -> pd.DataFrame:
 
 
 def ratios(samples: pd.DataFrame) -> dict[str, Summary]:
-    """Hooks over by hand, by stage."""
+    """Return the ratio of hooks to timers by hand, by stage."""
     return {
         str(stage): paired_ratio([list(rows["hooks_s"])], [list(rows["by_hand_s"])])
         for stage, rows in samples.groupby("stage", sort=False)

@@ -81,7 +81,7 @@ QUICK: Final = (Plan(lengths_s=(200e-6, 2e-3), repetitions=6, rounds=1),)
 
 
 def length_of(name: str) -> float:
-    """Seconds, from an input's name."""
+    """Return the seconds in an input's name."""
     return int(name.removesuffix("us")) / 1e6
 
 
@@ -137,7 +137,7 @@ def _round(launcher: Launcher, task: Task) -> tuple[CellRecord, list[dict[str, f
 
 
 def _rows(record: CellRecord, calls: Sequence[Mapping[str, float]]) -> list[tuple[object, ...]]:
-    """The steady samples of a round beside the truth; calls and their samples stand in the same order."""
+    """Return the steady samples of a round beside the truth; calls and samples have the same order."""
     wholes = [sample for sample in record.samples if sample.stage in (FORWARD, FORWARD_UNPROBED)]
     true = {
         (whole.pass_, whole.phase, whole.repetition, whole.stage): call
@@ -163,7 +163,7 @@ def _rows(record: CellRecord, calls: Sequence[Mapping[str, float]]) -> list[tupl
 
 
 def in_seconds(samples: pd.DataFrame) -> pd.DataFrame:
-    """With truths in seconds: cycles become seconds by the longest calls of the end-to-end pass."""
+    """Return truths in seconds: cycles are converted by the longest calls of the end-to-end pass."""
     if "device" not in set(samples["clock"]):
         return samples
     longest = samples[
@@ -188,12 +188,12 @@ class Deviation:
 
     @property
     def is_within(self) -> bool:
-        """Within 1 % or 50 microseconds."""
+        """Return whether it is within 1 % or 50 microseconds."""
         return abs(self.difference.median) <= max(RELATIVE * self.length_s, ABSOLUTE_S)
 
 
 def deviations(samples: pd.DataFrame) -> dict[Key, Deviation]:
-    """By network, length, pass, clock and stage."""
+    """Return deviations by network, length, pass, clock and stage."""
     found = {}
     by = ["network", "length_s", "pass", "clock", "stage"]
     for key, rows in in_seconds(samples).groupby(by, sort=False):
@@ -209,7 +209,7 @@ def deviations(samples: pd.DataFrame) -> dict[Key, Deviation]:
 
 
 def render(kept: Evidence) -> str:
-    """A table: for each length the call in each pass, and of the stages the one that is furthest off."""
+    """Tabulate for each length the call in each pass, and of the stages the one that is furthest off."""
     rows = []
     groups: dict[tuple[str, float, str, str], dict[str, Deviation]] = {}
     for (*group, stage), found in deviations(kept.samples).items():

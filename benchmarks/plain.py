@@ -21,7 +21,7 @@ SHUFFLED_CHANNELS: Final = 64  # of what is as large as the output
 
 
 def sample(image: Tensor, flow: Tensor, outside: str = "zeros") -> Tensor:
-    """`image` (n, c, h, w), bilinearly, where `flow` (n, 2, h, w) points from each pixel.
+    """Sample `image` (n, c, h, w) bilinearly where `flow` (n, 2, h, w) points from each pixel.
 
     The flow is in pixels, x then y. `outside` is grid_sample's padding mode.
     """
@@ -39,7 +39,7 @@ def sample(image: Tensor, flow: Tensor, outside: str = "zeros") -> Tensor:
 
 
 class FlowLevel(nn.Module):
-    """What one level of the pyramid adds to the flow: five 7x7 convolutions."""
+    """Five 7x7 convolutions, whose output one level of the pyramid adds to the flow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class FlowLevel(nn.Module):
         self.basic_module = nn.Sequential(*layers[:-1])  # the flow may be negative
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, 8, h, w) to (n, 2, h, w)."""
+        """Return (n, 2, h, w) of (n, 8, h, w)."""
         correction: Tensor = self.basic_module(inputs)
         return correction
 
@@ -67,7 +67,7 @@ class FlowNet(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, reference: Tensor, neighbour: Tensor) -> Tensor:
-        """The flow (n, 2, h, w), in pixels, from images (n, 3, h, w) to the same in their neighbours."""
+        """Return the flow (n, 2, h, w), in pixels, from images (n, 3, h, w) to their neighbours."""
         height, width = reference.shape[-2:]
         step = 2 ** (PYRAMID_LEVELS - 1)
         even = (-(-height // step) * step, -(-width // step) * step)
@@ -106,7 +106,7 @@ class Block(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, c, h, w) to the same."""
+        """Return (n, c, h, w) of the same."""
         residual: Tensor = self.conv2(self.relu(self.conv1(features)))
         return features + residual
 
@@ -123,7 +123,7 @@ class Trunk(nn.Module):
         )
 
     def forward(self, frame_and_features: Tensor) -> Tensor:
-        """(n, 3 + c, h, w) to (n, c, h, w)."""
+        """Return (n, c, h, w) of (n, 3 + c, h, w)."""
         features: Tensor = self.main(frame_and_features)
         return features
 
@@ -146,7 +146,7 @@ class PlainBasicVSR(nn.Module):
         self.lrelu = nn.LeakyReLU(0.1, inplace=True)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """`clip` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w)."""
+        """Return (n, t, 3, 4h, 4w) of `clip` (n, t, 3, h, w), RGB in [0, 1]."""
         n, t, _, height, width = clip.shape
         to_later, to_earlier = self.flows(clip)
 
@@ -173,7 +173,7 @@ class PlainBasicVSR(nn.Module):
         return torch.stack(outputs, dim=1)
 
     def flows(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow of each frame to the next one, and to each from the next one: both (n, t - 1, 2, h, w)."""
+        """Return the flows to the next frames and from them: both (n, t - 1, 2, h, w)."""
         n, t, channels, height, width = clip.shape
         if t == 1:
             none = clip.new_empty(n, 0, 2, height, width)

@@ -81,7 +81,7 @@ class Notice:
 
     @property
     def sentence(self) -> str:
-        """What was seen and what to do, without a full stop."""
+        """Return what was seen and what to do, without a full stop."""
         return f"{self.seen}: {self.remedy}"
 
     def __str__(self) -> str:

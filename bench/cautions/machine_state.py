@@ -1,4 +1,4 @@
-"""What the machine did while a round's steady samples were taken, from the readings around them. Pure."""
+"""Summarise the machine's state during a round's steady samples, from the readings around them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

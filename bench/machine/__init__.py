@@ -1,1 +1,1 @@
-"""What the machine is and what it does meanwhile."""
+"""The machine: its description, telemetry, free memory and timer."""

@@ -1,4 +1,4 @@
-"""What explains a number later, and nothing private: no user name, no home path, no host name unasked."""
+"""Describe what explains a number later, without user name, home path, or host name unless asked for."""
 
 import getpass
 import os

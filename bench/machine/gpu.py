@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU says of itself, through NVML. What it does not say is None, and nothing here raises.
+"""Read NVIDIA GPUs through NVML. A value that a GPU does not report is None, and nothing here raises.
 
 A GPU is found by its UUID, since NVML counts all GPUs of a machine and torch only those that
 CUDA_VISIBLE_DEVICES leaves, in that order. Tests put a fake in the place of `pynvml`.

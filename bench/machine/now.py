@@ -16,7 +16,7 @@ LOOK_S: Final = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Now:
-    """What changes from moment to moment; None is not known."""
+    """State that changes from moment to moment; None is unknown."""
 
     timer: timer.Timer
     readings: tuple[TelemetryReading, ...] = ()
