@@ -13,11 +13,13 @@ from bench.commands.options import (
     FailOn,
     FilterOption,
     MemoryThreshold,
+    ResumeAsBegunOption,
     SetOption,
     Threshold,
     VariantOption,
     experiment_of,
     given_options,
+    optional_config,
     share,
     words,
 )
@@ -36,14 +38,7 @@ HERE: Final = Path()
 
 def ci(
     context: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A YAML file, or the name of a preset; the same grid for both. [default: the preset ci]",
-            show_default=False,
-        ),
-    ] = None,
+    source: Annotated[str | None, optional_config(PRESET)] = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -77,14 +72,7 @@ def ci(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Go on with an interrupted one, as it was asked for.",
-            show_default=False,
-        ),
-    ] = None,
+    resume: ResumeAsBegunOption = None,
     repository: Annotated[
         Path,
         typer.Option(

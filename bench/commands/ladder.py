@@ -6,7 +6,14 @@ import typer
 from rich.text import Text
 
 from bench.commands import console
-from bench.commands.options import FilterOption, OutputOption, ResumeOption, SetOption, VariantOption
+from bench.commands.options import (
+    FilterOption,
+    OutputOption,
+    ResumeOption,
+    SetOption,
+    VariantOption,
+    optional_config,
+)
 from bench.commands.run import measured, print_outcome, status_of
 from bench.grid.config import Experiment
 from bench.reporting.ladder import doubts, in_a_sentence, ladders_of, step_columns
@@ -18,14 +25,7 @@ PRESET: Final = "ladder"
 
 
 def ladder(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A YAML file with `ladder: true`, or the name of a preset. [default: the preset ladder]",
-            show_default=False,
-        ),
-    ] = None,
+    source: Annotated[str | None, optional_config(PRESET)] = None,
     variants: VariantOption = None,
     assignments: SetOption = None,
     filters: FilterOption = None,
@@ -34,10 +34,10 @@ def ladder(
 ) -> None:
     """Start at the plain network, add one optimisation at a time, and show what each step gains and costs.
 
-    A ladder is a grid whose backends are its rungs, from the plain network up, each with something that the
-    one before has not. They are measured in turn, in rounds, and every output is checked. A step pays where
-    the whole interval of its gain, between three rounds or more, lies above 1. What this machine lacks is
-    skipped, with the reason.
+    A ladder is a grid with `ladder: true`, whose backends are its rungs, from the plain network up; each has
+    something that the one before has not. They are measured in turn, in rounds, and every output is checked.
+    A step pays where the whole interval of its gain, between three rounds or more, lies above 1. Rungs that
+    this machine cannot run are skipped, with the reason.
 
     The run's folder gets ladder.csv, plots/ladder.png and .svg (time left per step, stage by stage) and a
     section in report.html and .md. The preset has `--variant gpu` for an NVIDIA GPU,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -68,7 +68,7 @@ ResumeAsBegunOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Go on with what was interrupted in this folder, as it was asked for; give nothing else.",
+        help="Go on with what was interrupted in this folder, as it was asked for.",
         show_default=False,
     ),
 ]
@@ -90,6 +90,15 @@ FailOn = Annotated[
         "commas, some of slower, worse, memory, accuracy, unclear, missing, incomparable, stage, failed.",
     ),
 ]
+
+
+def optional_config(preset: str) -> Any:
+    """Return the argument of a command that takes a preset of its own where no CONFIG is given."""
+    return typer.Argument(
+        metavar="CONFIG",
+        help=f"A YAML file, or the name of a preset. [default: the preset {preset}]",
+        show_default=False,
+    )
 
 
 def experiment_of(

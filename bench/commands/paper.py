@@ -11,6 +11,7 @@ import typer
 
 from bench.commands import exits
 from bench.commands import lifecycle as runs
+from bench.commands.options import ResumeAsBegunOption
 from bench.commands.progress import ProgressConsole, shown
 from bench.commands.requests import alone, read_request, write_request
 from bench.grid import config, presets
@@ -77,10 +78,7 @@ def paper(
             "[default: results/paper-TIME, in UTC]"
         ),
     ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Go on where an earlier one stopped.", show_default=False),
-    ] = None,
+    resume: ResumeAsBegunOption = None,
     fail_on_refuted: Annotated[
         bool,
         typer.Option("--fail-on-refuted", help="Exit with 1 if this machine refutes a claim of the paper."),
