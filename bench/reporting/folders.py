@@ -84,7 +84,8 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
         raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plots = _draw_several(runs, folder) if several else _draw(opened[0], folder)
+        drawn = _draw_several(runs, folder) if several else _draw(opened[0], folder)
+        plots = [*drawn, *(image for run in opened for image in ladder_images(run.folder))]
         pages = write(folder, runs, plots=plots, left_out=left_out)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
@@ -198,7 +199,7 @@ def _run(run: Opened, name: str) -> ReportedRun:
     return ReportedRun.of(run.folder, run.tables, name=name, files=files, notes=notes)
 
 
-def _draw(run: Opened, folder: Path) -> list[Path]:
+def _draw(run: Opened, folder: Path) -> Sequence[Path]:
     """Draw the figures of one run that its folder does not have; return the images of all."""
     drawn = write_plots(
         run.tables,
@@ -207,7 +208,7 @@ def _draw(run: Opened, folder: Path) -> list[Path]:
         folder=folder / "plots",
         drawn=run.folder.path / "plots" if run.is_derived else None,
     )
-    return [*drawn.images, *ladder_images(run.folder)]
+    return drawn.images
 
 
 def _draw_several(runs: Runs, folder: Path) -> list[Path]:
