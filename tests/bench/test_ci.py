@@ -204,7 +204,8 @@ def test_a_slower_head_is_measured_twice_and_fails(ask, revisions, here, sides, 
     assert made["comment.md"].startswith(
         f"<!-- vsr-bench ci -->\n## Benchmark: 1 of 1 cell fails\n\n{second}"
     )
-    assert "| 16" not in made["comment.md"]
+    assert "<details>" in made["comparison.md"]
+    assert "<details>" not in made["comment.md"]
     (found,) = json.loads(made["comparison.json"])["comparisons"]
     assert [(cell["verdict"], cell["change"]["method"]) for cell in found["cells"]] == [
         ("slower", "pairs, Student's t")

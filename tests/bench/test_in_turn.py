@@ -43,27 +43,27 @@ TWO_CELLS = {
 }
 
 
-def orders(one: Experiment, sides: str) -> list[str]:
+def orders(one: Experiment) -> list[str]:
     """Side, frames and round of every job, a text for each group."""
     return [
         " ".join(f"{side}{job.cell.frames}/{job.round}" for job in jobs)
-        for jobs, side in in_turn.in_order(jobs_of(one), sides, one.measure)
+        for jobs, side in in_turn.in_order(jobs_of(one), "AB", one.measure)
     ]
 
 
 @pytest.mark.parametrize(
-    ("measure", "sides", "groups"),
+    ("measure", "groups"),
     [
-        ({}, "AB", ["A1/0", "B1/0", "A2/0", "B2/0", "B1/1", "A1/1", "B2/1", "A2/1", "A1/2", "B1/2"]),
-        ({"isolation": "backend"}, "AB", ["A1/0 A2/0", "B1/0 B2/0", "B1/1 B2/1", "A1/1 A2/1", "A1/2 A2/2"]),
-        ({"order": "blocked"}, "AB", ["A1/0", "B1/0", "B1/1", "A1/1", "A1/2", "B1/2"]),
+        ({}, ["A1/0", "B1/0", "A2/0", "B2/0", "B1/1", "A1/1", "B2/1", "A2/1", "A1/2", "B1/2"]),
+        ({"isolation": "backend"}, ["A1/0 A2/0", "B1/0 B2/0", "B1/1 B2/1", "A1/1 A2/1", "A1/2 A2/2"]),
+        ({"order": "blocked"}, ["A1/0", "B1/0", "B1/1", "A1/1", "A1/2", "B1/2"]),
     ],
 )
 def test_sides_take_turns_forth_in_even_rounds_and_back_in_odd_ones(
-    measure: dict[str, str], sides: str, groups: list[str]
+    measure: dict[str, str], groups: list[str]
 ) -> None:
     one = experiment(**{**TWO_CELLS, "measure": {**TWO_CELLS["measure"], **measure}})
-    assert orders(one, sides)[: len(groups)] == groups
+    assert orders(one)[: len(groups)] == groups
 
 
 class Shown(Watching):
@@ -146,7 +146,7 @@ def test_each_side_is_a_run_whose_order_goes_on_after_an_interrupt(measuring, af
     shown = Shown()
     measuring(shown)
     assert len(shown.jobs) == 12 - after
-    assert measuring.log == orders(measuring.one, "AB")
+    assert measuring.log == orders(measuring.one)
     assert shown.sides == [entry[0] for entry in measuring.log[after:]]
     for path in measuring.paths:
         assert once_each(path)

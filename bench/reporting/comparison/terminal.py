@@ -8,8 +8,18 @@ from rich.text import Text
 
 from bench.comparison.comparison import Amount, CellComparison, Comparison, Side, Verdict
 from bench.comparison.policy import Failing
-from bench.reporting.comparison import view as figures
-from bench.reporting.comparison.view import LISTED, View, view
+from bench.reporting.comparison.view import (
+    LISTED,
+    View,
+    accuracy_figure,
+    headline,
+    interval,
+    memory_figure,
+    named,
+    ratio,
+    stage_figure,
+    view,
+)
 from vsr_model.one_line import one_line, visible
 
 NAMED: Final = 3
@@ -48,7 +58,7 @@ def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Ite
         yield from _lines("", filter(None, [shown.counted, shown.sensitivity]))
         if len(views) > 1:
             yield Text("")
-    yield Text(figures.headline(comparisons, failing), style="bold")
+    yield Text(headline(comparisons, failing), style="bold")
 
 
 def _side(role: str, side: Side) -> Text:
@@ -66,8 +76,8 @@ def _cells(shown: View) -> Table:
         cell, change = item.cell, item.cell.change
         made.add_row(
             Text(visible(cell.cell)),
-            Text("" if change is None else figures.ratio(change.ratio)),
-            Text("" if change is None else figures.interval(change) or "none"),
+            Text("" if change is None else ratio(change.ratio)),
+            Text("" if change is None else interval(change) or "none"),
             Text(cell.verdict + (", fails" if item.kinds else ""), style=_STYLES[cell.verdict]),
         )
     return made
@@ -78,17 +88,17 @@ def _changes(shown: View) -> Iterator[str]:
     for cell in shown.comparison.cells:
         stages = [one for one in cell.stages if one.verdict in (Verdict.SLOWER, Verdict.FASTER)]
         changed = [
-            *(f"{figures.stage_figure(stage)} {stage.verdict}" for stage in stages),
+            *(f"{stage_figure(stage)} {stage.verdict}" for stage in stages),
             *(
-                f"{figures.memory_figure(item)} {item.amount}"
+                f"{memory_figure(item)} {item.amount}"
                 for item in cell.memory
                 if item.amount is not Amount.SAME
             ),
         ]
         if cell.accuracy is not None and cell.accuracy.amount is not Amount.SAME:
-            changed.append(f"{figures.accuracy_figure(cell.accuracy)} {cell.accuracy.amount}")
+            changed.append(f"{accuracy_figure(cell.accuracy)} {cell.accuracy.amount}")
         if changed:
-            yield f"{figures.named(cell)}: {'; '.join(changed)}"
+            yield f"{named(cell)}: {'; '.join(changed)}"
 
 
 def _reasons(shown: View) -> Iterator[str]:
@@ -99,7 +109,7 @@ def _reasons(shown: View) -> Iterator[str]:
         if cell.why and id(cell) not in summarised:
             reasons.setdefault((cell.verdict, cell.why), []).append(cell)
     for (verdict, why), cells in reasons.items():
-        first = ", ".join(figures.named(cell) for cell in cells[:NAMED])
+        first = ", ".join(named(cell) for cell in cells[:NAMED])
         more = f" and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
         yield f"{first}{more} {'is' if len(cells) == 1 else 'are'} {verdict}: {why}"
 
