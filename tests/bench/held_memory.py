@@ -12,7 +12,8 @@ from bench.places import ROOT
 from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.request import Request
 from bench.upscaling.upscale import upscale
-from vsr_model.media import VideoWriter, moving_texture
+from tests.textures import moving_texture
+from vsr_model.media import VideoWriter
 
 
 def held_bytes(

@@ -19,7 +19,8 @@ from bench.commands import exits
 from bench.units import size_bytes
 from bench.upscaling import progress
 from bench.upscaling.progress import READING, UPSCALING, FileDisplay, Progress
-from vsr_model.media import VideoWriter, inspect, moving_texture, write_image
+from tests.textures import moving_texture
+from vsr_model.media import VideoWriter, inspect, write_image
 
 SMALL = ("--mid-channels", "8", "--num-blocks", "1", "--random-weights")
 

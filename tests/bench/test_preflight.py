@@ -20,8 +20,9 @@ from bench.measure.preflight import Answer, skip_reason
 from bench.process.launcher import Launcher, WorkerProcess
 from tests.bench.fakes import experiment
 from tests.networks import build_basicvsr
+from tests.textures import moving_texture
 from vsr_model.errors import BadInput
-from vsr_model.media import VideoWriter, moving_texture, write_image
+from vsr_model.media import VideoWriter, write_image
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 TINY = {"name": "basicvsr", "mid_channels": 8, "num_blocks": 1}

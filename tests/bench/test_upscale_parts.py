@@ -24,9 +24,10 @@ from bench.upscaling.request import Request
 from bench.upscaling.upscale import _one_thread, _written, upscale
 from tests.bench.held_memory import held_bytes
 from tests.compiler import needs_compiler
+from tests.textures import moving_texture
 from vsr_model.convolutions.winograd.kernel import release_scratch, thread_bytes
 from vsr_model.errors import BadInput
-from vsr_model.media import MediaInfo, VideoWriter, iterate_frames, moving_texture
+from vsr_model.media import MediaInfo, VideoWriter, iterate_frames
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.networks.basicvsr import BasicVSR
 from vsr_model.stages import StageProbe

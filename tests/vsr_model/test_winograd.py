@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tests.compiler import needs_compiler
 from tests.networks import build_basicvsr, golden_basicvsr
+from tests.textures import moving_texture
 from vsr_model import build_network
 from vsr_model.convolutions.winograd import build, kernel
 from vsr_model.convolutions.winograd.kernel import (
@@ -28,7 +29,6 @@ from vsr_model.convolutions.winograd.kernel import (
     thread_bytes,
 )
 from vsr_model.convolutions.winograd.modules import use_winograd
-from vsr_model.media.clips import moving_texture
 
 WHY_NOT = build.unavailable()
 KEPT = "" if WHY_NOT else build.library()._name

@@ -6,7 +6,7 @@ it is whole), `clips` how a file becomes a network's input. What is wrong with a
 `BadInput` sentence.
 """
 
-from vsr_model.media.clips import moving_texture, read_clip
+from vsr_model.media.clips import read_clip
 from vsr_model.media.info import MediaInfo
 from vsr_model.media.reading import VideoFrame, inspect, iterate_frames
 from vsr_model.media.writing import VideoWriter, write_image
@@ -17,7 +17,6 @@ __all__ = [
     "VideoWriter",
     "inspect",
     "iterate_frames",
-    "moving_texture",
     "read_clip",
     "write_image",
 ]
