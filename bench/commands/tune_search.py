@@ -17,6 +17,7 @@ from typing import Final
 from bench.commands import lifecycle as runs
 from bench.commands.requests import alone, read_experiment, read_request, write_request
 from bench.grid import config, plan
+from bench.grid.backend import Backend
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Job
@@ -33,7 +34,7 @@ from bench.stats.intervals import MIN_ROUNDS
 from bench.tuning.report import file_text, format_budget
 from bench.tuning.request import REQUEST_NAME, Request, check_file
 from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Search, Stage, answered, table
-from bench.tuning.space import PLAIN_NAME, Candidate, axes, plain
+from bench.tuning.space import PLAIN_NAME, axes, plain
 from bench.tuning.verdict import Verdict, verdict
 from vsr_model.errors import BadInput
 
@@ -262,10 +263,10 @@ class _Tuning:
         return file_text(self.asked, ended.verdict, ended.stages, first, when=datetime.now(UTC))
 
 
-def _experiment_of(stage: Stage, experiment: Experiment, start: Candidate, min_psnr_db: float) -> Experiment:
+def _experiment_of(stage: Stage, experiment: Experiment, start: Backend, min_psnr_db: float) -> Experiment:
     """Return the run of a stage: the grid's clips on the plain network and timed candidates."""
-    backends = [start.entry(PLAIN_NAME)]
-    backends += [candidate.entry(min_psnr_db=min_psnr_db) for candidate in stage.candidates]
+    checked = [candidate.replace(min_psnr_db=min_psnr_db) for candidate in stage.candidates]
+    backends = [backend.model_dump(by_alias=True) for backend in (start, *checked)]
     measure = {
         "warmup": 1,
         "repetitions": {"min": 3, "max": 10, "target": 0.02, "budget_s": 2.0},

@@ -28,10 +28,9 @@ def file_text(
 
     `run` is the search's first stage.
     """
-    entry = {
-        **verdict.chosen.entry(asked.name, asked.min_psnr_db),
-        "tuned_on": tuned_on(run.environment, asked.device).model_dump(exclude_none=True),
-    }
+    found_on = tuned_on(run.environment, asked.device)
+    backend = verdict.chosen.replace(name=asked.name, min_psnr_db=asked.min_psnr_db, tuned_on=found_on)
+    entry = backend.model_dump(by_alias=True, exclude_none=True)
     body = yaml.safe_dump({"backends": [entry]}, sort_keys=False, allow_unicode=True, width=WIDTH)
     clips = dict.fromkeys("/".join(cell.clip_id) for cell in run.cells())
     began = f"The fastest backend that vsr-bench tune found, {when:%Y-%m-%d %H:%M} UTC"

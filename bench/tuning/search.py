@@ -14,6 +14,7 @@ from typing import Final
 
 import pandas as pd
 
+from bench.grid.backend import Backend
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.records import SEVERITY, Pass, Phase, Status
@@ -21,7 +22,7 @@ from bench.results.tables import Tables
 from bench.stats.changes import of_pairs
 from bench.stats.intervals import CONFIDENCE, Ratio
 from bench.tuning.format import decibels, times
-from bench.tuning.space import Axes, Candidate, alone, is_possible, neighbours
+from bench.tuning.space import Axes, alone, is_possible, neighbours, settings, with_value
 
 ALONE: Final = "alone"
 TOGETHER: Final = "together"
@@ -64,15 +65,15 @@ class Stage:
     """A run of the plain backend and these candidates, with its answers so far; it may be ended early."""
 
     name: str
-    candidates: tuple[Candidate, ...]  # without the plain one
+    candidates: tuple[Backend, ...]  # without the plain one
     rounds: int
-    answers: Mapping[Candidate, Answer] = field(default_factory=dict)  # the plain network's is the first
+    answers: Mapping[Backend, Answer] = field(default_factory=dict)  # the plain network's is the first
 
     @property
-    def plain(self) -> Candidate:
+    def plain(self) -> Backend:
         return next(iter(self.answers))
 
-    def speedup(self, candidate: Candidate, *, right: bool = True) -> float | None:
+    def speedup(self, candidate: Backend, *, right: bool = True) -> float | None:
         """Return the plain network's time over a candidate's, by rounds, the mean over the clips of both.
 
         None where there is none: a stage that is ended early comes to some clips only, or to no candidate.
@@ -84,13 +85,13 @@ class Stage:
         found = by_clip(self.answers[self.plain], self.answers[candidate])
         return math.exp(fmean(map(math.log, found.values()))) if found else None
 
-    def ranked(self) -> list[Candidate]:
+    def ranked(self) -> list[Backend]:
         """Return the candidates that have a speedup, the fastest first."""
         known = {one: speed for one in self.answers if (speed := self.speedup(one)) is not None}
         known.pop(self.plain, None)
         return sorted(known, key=lambda one: known[one], reverse=True)
 
-    def standing(self, candidate: Candidate) -> str:
+    def standing(self, candidate: Backend) -> str:
         """Return a candidate's speedup and error, or why it has none."""
         answer, speed = self.answers[candidate], self.speedup(candidate)
         return answer.in_short if speed is None else f"{times(speed)} {decibels(answer.psnr_db)}".rstrip()
@@ -110,7 +111,7 @@ def by_clip(base: Answer, new: Answer) -> dict[str, float]:
     return {clip: found.ratio for clip, found in shared.items() if found is not None}
 
 
-def answered(stage: Stage, plain: Candidate, cells: Sequence[Cell], tables: Tables) -> Stage:
+def answered(stage: Stage, plain: Backend, cells: Sequence[Cell], tables: Tables) -> Stage:
     """Return the stage with the answers of its run, whole or not."""
     calls = tables.samples
     timed = calls[
@@ -143,7 +144,8 @@ def table(stages: Sequence[Stage]) -> pd.DataFrame:
     """Return tune.csv: a row per stage and backend, in the order of measuring."""
     rows = [
         (
-            stage.name, candidate.name, "; ".join(f"{name}: {value}" for name, value in candidate.fields),
+            stage.name, candidate.name,
+            "; ".join(f"{name}: {value}" for name, value in settings(candidate).items()),
             answer.status, answer.reason, min(map(len, answer.levels.values()), default=0),
             stage.speedup(candidate), answer.psnr_db,
         )
@@ -159,7 +161,7 @@ def standings(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:
         (stage.name, candidate.name, stage.standing(candidate))
         for stage in stages
         for candidate in stage.answers
-        if not candidate.is_plain
+        if candidate != stage.plain
     ]
 
 
@@ -170,7 +172,7 @@ def tried(stages: Sequence[Stage]) -> int:
             candidate
             for stage in stages
             for candidate, answer in stage.answers.items()
-            if not candidate.is_plain and answer.status != NOT_MEASURED
+            if candidate != stage.plain and answer.status != NOT_MEASURED
         }
     )
 
@@ -179,7 +181,7 @@ def tried(stages: Sequence[Stage]) -> int:
 class Search:
     """The space of a search, and its decisions; stages that are given have answers."""
 
-    plain: Candidate
+    plain: Backend
     axes: Axes
 
     def next_stage(self, done: Sequence[Stage]) -> Stage | None:
@@ -195,10 +197,10 @@ class Search:
         new = [candidate for candidate in dict.fromkeys(new) if candidate not in known]
         if not new:
             return None
-        again = () if start.is_plain else (start,)
+        again = () if start == self.plain else (start,)
         return Stage(name=f"{TOGETHER}-{len(done)}", candidates=(*again, *new), rounds=TOGETHER_ROUNDS)
 
-    def best(self, done: Sequence[Stage]) -> Candidate:
+    def best(self, done: Sequence[Stage]) -> Backend:
         """Return the fastest of the last stage that has any; the plain network where nothing is faster."""
         for stage in reversed(done):
             for fastest in stage.ranked()[:1]:
@@ -222,21 +224,21 @@ class Search:
         that cannot be alone may be possible with others.
         """
 
-        def is_hopeful(candidate: Candidate) -> bool:
+        def is_hopeful(candidate: Backend) -> bool:
             speed = first.speedup(candidate, right=False)
             return candidate not in first.answers or (speed is not None and speed > 1 / HOPELESS)
 
         return {
-            name: tuple(value for value in values if is_hopeful(self.plain.with_value(name, value)))
+            name: tuple(value for value in values if is_hopeful(with_value(self.plain, name, value)))
             for name, values in self.axes.items()
         }
 
-    def _everything_that_paid(self, first: Stage) -> list[Candidate]:
+    def _everything_that_paid(self, first: Stage) -> list[Backend]:
         """Combine each field's fastest value, if faster alone, less what contradicts those before it."""
         found = self.plain
         for candidate in first.ranked():
-            ((name, value),) = candidate.fields
-            if (first.speedup(candidate) or 0.0) > 1 and found.value(name) is None:
-                more = found.with_value(name, value)
+            ((name, value),) = settings(candidate).items()
+            if (first.speedup(candidate) or 0.0) > 1 and name not in settings(found):
+                more = with_value(found, name, value)
                 found = more if is_possible(more) else found
-        return [found] if len(found.fields) > 1 else []
+        return [found] if len(settings(found)) > 1 else []

@@ -4,7 +4,6 @@ What moves clips (`transfer`) is not among them: the search is for the call with
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bench.grid.backend import Backend
@@ -26,60 +25,42 @@ Axes = Mapping[str, tuple[Any, ...]]
 """The values to try of each field of a backend beside its default; `from` is the backend it derives from."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A backend that may be tried: its origin, its device, and fields with their values."""
-
-    origin: str
-    device: str | None = None
-    fields: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        return not self.fields
-
-    @property
-    def name(self) -> str:
-        """The settings, as in `im2col-channels_last`."""
-        return "-".join(_named(field, value) for field, value in self.fields) or PLAIN_NAME
-
-    def with_value(self, field: str, value: Any) -> "Candidate":
-        """Return the candidate with the field set, or at its default for None.
-
-        The winograd kernel has its features in one format whatever is asked for: with it there is no
-        memory_format, so that one computation is one candidate.
-        """
-        kept = {name: known for name, known in self.fields if name != field}
-        if value is not None:
-            kept[field] = value
-        if kept.get("convolution") == "winograd":
-            kept.pop("memory_format", None)
-        return replace(self, fields=tuple(sorted(kept.items())))
-
-    def value(self, field: str) -> Any:
-        return dict(self.fields).get(field)
-
-    def entry(self, name: str | None = None, min_psnr_db: float | None = None) -> dict[str, Any]:
-        """Return the candidate as a grid's backend."""
-        fields = {
-            "name": name or self.name, "from": self.origin, "device": self.device, **dict(self.fields),
-            "min_psnr_db": min_psnr_db,
-        }  # fmt: skip
-        return {name: value for name, value in fields.items() if value is not None}
-
-    @property
-    def backend(self) -> Backend:
-        return Backend.model_validate(self.entry())
-
-
-def plain(device: str) -> Candidate:
+def plain(device: str) -> Backend:
     """Return the network as published on that device (`cpu`, `cuda` or `cuda:1`).
 
     On a GPU that is cuDNN with PyTorch's defaults, in full float32.
     """
-    if device == "cpu":
-        return Candidate(origin="cpu")
-    return Candidate(origin="cudnn", device=None if device == "cuda" else device)
+    return _candidate(device, {})
+
+
+def settings(candidate: Backend) -> dict[str, Any]:
+    """Return the fields in which a candidate differs from the plain network, as in a YAML."""
+    given = candidate.model_dump(by_alias=True)
+    common = {"name": candidate.name, "device": candidate.device, "from": _origin(candidate.device)}
+    return {name: value for name, value in given.items() if common.get(name) != value}
+
+
+def with_value(start: Backend, field: str, value: Any) -> Backend:
+    """Return the candidate with the field set, or at its default for None.
+
+    The winograd kernel has its features in one format, whichever is asked for: with it there is no
+    memory_format, so that one computation is one candidate.
+    """
+    fields = {**settings(start), field: value}
+    if fields.get("convolution") == "winograd":
+        fields["memory_format"] = None
+    return _candidate(start.device, {name: known for name, known in fields.items() if known is not None})
+
+
+def _candidate(device: str, fields: Mapping[str, Any]) -> Backend:
+    """Return the backend of these fields, whose name has their values: `im2col-channels_last`."""
+    name = "-".join(_named(field, fields[field]) for field in sorted(fields)) or PLAIN_NAME
+    place = {} if device in ("cpu", "cuda") else {"device": device}
+    return Backend.model_validate({"name": name, "from": _origin(device), **place, **fields})
+
+
+def _origin(device: str) -> str:
+    return "cpu" if device == "cpu" else "cudnn"
 
 
 def axes(
@@ -103,21 +84,21 @@ def fields_tried(device: str) -> tuple[str, ...]:
     return tuple(axes(device, cores=MANY_CORES, min_psnr_db=1.0))
 
 
-def alone(start: Candidate, of: Axes) -> list[Candidate]:
+def alone(start: Backend, of: Axes) -> list[Backend]:
     """Return the start with one value of one field each, without what no machine can run."""
-    found = [start.with_value(name, value) for name, values in of.items() for value in values]
+    found = [with_value(start, name, value) for name, values in of.items() for value in values]
     return [candidate for candidate in found if candidate != start and is_possible(candidate)]
 
 
-def neighbours(start: Candidate, of: Axes) -> list[Candidate]:
+def neighbours(start: Backend, of: Axes) -> list[Backend]:
     """Return the result of `alone`, and the start with one field back at its default."""
-    back = [start.with_value(name, None) for name in of if start.value(name) is not None]
+    back = [with_value(start, name, None) for name in of if name in settings(start)]
     return [*alone(start, of), *filter(is_possible, back)]
 
 
-def is_possible(candidate: Candidate) -> bool:
+def is_possible(candidate: Backend) -> bool:
     """Return whether some machine can run the candidate."""
-    return impossible(candidate.backend) is None
+    return impossible(candidate) is None
 
 
 def _cpu(cores: int) -> Axes:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from bench.grid.backend import Backend
 from bench.records import Status
 from bench.stats.changes import least_rounds
 from bench.stats.intervals import CONFIDENCE, Ratio
 from bench.tuning.search import Answer, Stage, by_clip, paired
-from bench.tuning.space import Candidate
 from bench.units import counted
 
 
@@ -17,14 +17,14 @@ from bench.units import counted
 class Verdict:
     """The result of a search: the backend to use, and its speed over the plain one in the confirmation."""
 
-    chosen: Candidate
+    chosen: Backend
     gain: Ratio | None = None  # None of the plain network itself
     by_clip: Mapping[str, float] = field(default_factory=dict)
     psnr_db: float | None = None
     note: str = ""  # why the plain network stays, or why the gain is not sure
 
 
-def verdict(confirmed: Stage | None, plain: Candidate) -> Verdict:
+def verdict(confirmed: Stage | None, plain: Backend) -> Verdict:
     """Return the confirmed candidate, unless its output is wrong or it is surely slower than plain."""
     if confirmed is None:
         return Verdict(chosen=plain, note="nothing was found that is faster than the plain network")

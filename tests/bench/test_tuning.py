@@ -19,17 +19,17 @@ from bench.results.tables import tables_of
 from bench.tuning.report import file_text, format_verdict
 from bench.tuning.request import Request, request
 from bench.tuning.search import ALONE, CONFIRM, CONFIRM_ROUNDS, Answer, Search, Stage, answered, table
-from bench.tuning.space import Candidate, alone, axes, is_possible, plain
+from bench.tuning.space import alone, axes, is_possible, plain, settings, with_value
 from bench.tuning.tuned import frame_by_frame, note, tuned_on
 from bench.tuning.verdict import verdict
 from tests.bench.sides import ENVIRONMENT, experiment, record
 from vsr_model.errors import BadInput
 
 PLAIN = plain("cpu")
-WINO = PLAIN.with_value("convolution", "winograd")
-IM2COL = PLAIN.with_value("convolution", "im2col")
-LAST = PLAIN.with_value("memory_format", "channels_last")
-NARROW = PLAIN.with_value("dtype", "bfloat16")
+WINO = with_value(PLAIN, "convolution", "winograd")
+IM2COL = with_value(PLAIN, "convolution", "im2col")
+LAST = with_value(PLAIN, "memory_format", "channels_last")
+NARROW = with_value(PLAIN, "dtype", "bfloat16")
 SEARCH = Search(
     plain=PLAIN,
     axes={
@@ -39,7 +39,7 @@ SEARCH = Search(
     },
 )
 
-Seconds = Mapping[Candidate, float | Sequence[float] | str]
+Seconds = Mapping[Backend, float | Sequence[float] | str]
 """What a candidate took, in each round; a text is how it ended instead."""
 
 
@@ -80,17 +80,18 @@ def test_the_fields_that_a_device_is_tuned_by(device: str, asked: dict[str, Any]
 def test_every_candidate_is_a_backend_that_some_machine_can_run(device: str) -> None:
     found = alone(plain(device), axes(device, cores=8, min_psnr_db=1.0))
     assert len(found) == len({candidate.name for candidate in found}) > 6
-    assert all(is_possible(candidate) and len(candidate.fields) == 1 for candidate in found)
+    assert all(is_possible(candidate) and len(settings(candidate)) == 1 for candidate in found)
 
 
 def test_names_are_the_settings() -> None:
-    both = plain("cuda").with_value("from", "cudnn_autotune").with_value("dtype", "bfloat16")
-    assert both.with_value("compile", value=True).name == "compile-bf16-autotune"
-    assert PLAIN.with_value("threads", 3).name == "3-threads"
-    assert both.entry("x", 45.0) == {
-        "name": "x", "from": "cudnn_autotune", "dtype": "bfloat16", "min_psnr_db": 45.0,
+    both = with_value(with_value(plain("cuda"), "from", "cudnn_autotune"), "dtype", "bfloat16")
+    assert with_value(both, "compile", value=True).name == "compile-bf16-autotune"
+    assert with_value(PLAIN, "threads", 3).name == "3-threads"
+    assert settings(both) == {"from": "cudnn_autotune", "dtype": "bfloat16"}
+    assert with_value(WINO, "memory_format", "channels_last") == WINO  # it has its own
+    assert plain("cuda:1").model_dump(by_alias=True) == {
+        "name": "plain", "from": "cudnn", "device": "cuda:1",
     }  # fmt: skip
-    assert plain("cuda:1").entry() == {"name": "plain", "from": "cudnn", "device": "cuda:1"}
 
 
 def test_first_each_alone_then_together_from_the_fastest_on() -> None:
@@ -99,14 +100,14 @@ def test_first_each_alone_then_together_from_the_fastest_on() -> None:
     done = [measured(first, {WINO: 3.0, IM2COL: 0.5, LAST: 0.9, NARROW: 1.1})]
     second = SEARCH.next_stage(done)
     assert second is not None
-    everything = IM2COL.with_value("memory_format", "channels_last")
+    everything = with_value(IM2COL, "memory_format", "channels_last")
     # The fastest again, all that paid alone, and one field changed; winograd is hopeless.
-    assert second.candidates == (IM2COL, everything, IM2COL.with_value("dtype", "bfloat16"))
+    assert second.candidates == (IM2COL, everything, with_value(IM2COL, "dtype", "bfloat16"))
     done.append(measured(second, {IM2COL: 0.5, everything: 0.4, second.candidates[2]: 0.45}))
     assert SEARCH.best(done) == everything
     third = SEARCH.next_stage(done)
     assert third is not None
-    assert third.candidates == (everything, everything.with_value("dtype", "bfloat16"))
+    assert third.candidates == (everything, with_value(everything, "dtype", "bfloat16"))
     done.append(measured(third, {everything: 0.4, third.candidates[1]: 0.398}))
     assert SEARCH.next_stage(done) is None  # half a per cent is no reason to go on
     assert SEARCH.confirmation(done) == Stage(
@@ -124,7 +125,7 @@ def test_a_value_that_failed_alone_is_tried_with_nothing_and_an_inaccurate_one_i
     assert one.speedup(LAST, right=False) == pytest.approx(1 / 0.7)
     second = SEARCH.next_stage([one])
     assert second is not None
-    assert second.candidates == (IM2COL, IM2COL.with_value("memory_format", "channels_last"))
+    assert second.candidates == (IM2COL, with_value(IM2COL, "memory_format", "channels_last"))
     assert SEARCH.best([one]) == IM2COL
 
 
@@ -187,7 +188,7 @@ def test_the_kind_of_an_interval_is_named(count: int, between: str) -> None:
 
 
 def test_answers_from_the_tables_of_a_run() -> None:
-    names = [PLAIN.entry("plain"), WINO.entry(), LAST.entry()]
+    names = [backend.model_dump(by_alias=True) for backend in (PLAIN, WINO, LAST)]
     cells = plan.cells(experiment(backends=names, grid={"frames": [1, 2]}))
     records = [
         record(cell, number, 2.0 if cell.backend.name == "plain" else 1.0, output_psnr_db=100.0 + number)
@@ -214,7 +215,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    both = PLAIN.with_value("convolution", "im2col").with_value("memory_format", "channels_last")
+    both = with_value(IM2COL, "memory_format", "channels_last")
     stage = confirmed({PLAIN: rounds(1), both: rounds(0.5)})
     stage = replace(stage, answers={**stage.answers, both: replace(stage.answers[both], psnr_db=118.4)})
     found = replace(verdict(stage, PLAIN), note="a note\nof two lines")
