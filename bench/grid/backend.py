@@ -217,7 +217,8 @@ class Backend(Strict):
         return {name: value for name, value in as_mapping(self).items() if name in given}
 
     def replace(self, **fields: Any) -> Self:
-        """Return a copy with other fields, which are not validated."""
+        """Return a copy with other fields, whose values are not validated."""
+        assert fields.keys() <= type(self).model_fields.keys()
         return self.model_copy(update=fields)
 
     @property

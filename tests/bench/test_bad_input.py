@@ -218,49 +218,35 @@ def test_a_bad_yaml_to_a_real_process_with_little_memory(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-# Checkpoints, pictures and videos.
+# Checkpoints, pictures and videos: each kind is in tests/vsr_model/test_bad_files.py.
+
+
+UPSCALE: Final = ("upscale", "in.png", "out.png", "--mid-channels", "4", "--num-blocks", "1", "--checkpoint")
 
 
 @pytest.mark.parametrize(
-    ("what", "files"),
+    ("bad", "arguments"),
     [
-        ("code beside weights", CHECKPOINTS),
-        ("a name that colours a terminal", CHECKPOINTS),
-        ("a text", MEDIA),
-        ("a PNG of 60,000 x 60,000", MEDIA),
+        (CHECKPOINTS["code beside weights"], ("run", "grid.yaml", "--set", "model.checkpoint=FILE")),
+        (CHECKPOINTS["a name that colours a terminal"], (*UPSCALE, "FILE")),
+        (
+            MEDIA["a GIF of 25 large frames in 1 KB"],
+            ("run", "grid.yaml", "--set", "input={name: n, kind: video, path: FILE}"),
+        ),
+        (MEDIA["a PNG of 60,000 x 60,000"], ("upscale", "FILE", "out.mp4", "--random-weights")),
     ],
+    ids=["run with a checkpoint", "upscale with a checkpoint", "run of a video", "upscale of a video"],
 )
-def test_a_bad_file_of_upscale(what: str, files: dict[str, File], tmp_path: Path, refused: Refused) -> None:
-    """tests/vsr_model/test_bad_files.py has every kind."""
-    name, make, message = files[what]
-    (tmp_path / name).write_bytes(make())
-    (tmp_path / "in.png").write_bytes(picture("PNG"))
-    if files is MEDIA:
-        assert re.search(message, refused("upscale", name, "out.mp4", "--random-weights"))
-    else:
-        sizes = ("--mid-channels", "4", "--num-blocks", "1")
-        assert re.search(message, refused("upscale", "in.png", "out.png", "--checkpoint", name, *sizes))
-
-
-@pytest.mark.parametrize(
-    ("field", "kind", "what", "files"),
-    [
-        ("model.checkpoint", "random", "code beside weights", CHECKPOINTS),
-        ("input.path", "video", "a GIF of 25 large frames in 1 KB", MEDIA),
-    ],
-    ids=["checkpoint", "video"],
-)
-def test_a_bad_file_of_a_run(
-    field: str, kind: str, what: str, files: dict[str, File], tmp_path: Path, command: Callable[..., int],
+def test_a_bad_file(
+    bad: File, arguments: tuple[str, ...], tmp_path: Path, command: Callable[..., int],
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    name, make, message = files[what]
+    name, make, message = bad
     (tmp_path / name).write_bytes(make())
-    (tmp_path / "grid.yaml").write_text(
-        GOOD.replace("random", f"{kind}, path: {name}") if kind == "video" else GOOD
-    )
+    (tmp_path / "in.png").write_bytes(picture("PNG"))
+    (tmp_path / "grid.yaml").write_text(GOOD)
     before = left_in(tmp_path)
-    assert command(tmp_path, "run", "grid.yaml", "--set", f"{field}={name}") == exits.BAD_REQUEST
+    assert command(tmp_path, *(text.replace("FILE", name) for text in arguments)) == exits.BAD_REQUEST
     out, err = capfd.readouterr()
     assert out == ""
     assert is_one_sentence(err)
