@@ -3,8 +3,7 @@
 import errno
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,23 +32,8 @@ class Opened:
     """A run that is there, whole or begun."""
 
     folder: RunFolder
-    tables: Tables
-    note: str | None
-
-    @cached_property
-    def is_derived(self) -> bool:
-        """Return whether the folder's tables, and so its figures, are of the rounds that the journal has.
-
-        Another version of this program may give its tables other columns; what they are of stays the same.
-        """
-        try:
-            rounds = _columns(self.folder.path / "cells.csv", "cell", "round", "status")
-            samples = _columns(self.folder.path / "samples.csv", "cell", "round")
-        except (OSError, ValueError):  # not there, or no such tables
-            return False
-        ours = self.tables.cells[["cell", "round", "status"]].astype(str)
-        ours["cell"] = ours["cell"].map(inert)
-        return len(samples) == len(self.tables.samples) and rounds == ours.values.tolist()
+    run: ReportedRun  # without a name
+    is_derived: bool  # whether the folder's tables, and so its figures, are those of its journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +62,8 @@ def report(paths: Sequence[Path], output: Path | None = None, reference: str | N
     several = len(opened) > 1
     if reference is not None and not several:
         raise BadInput(f"--reference {reference}: is for several runs side by side, and this is one")
-    runs = together([_run(*one) for one in zip(opened, run_names(real), strict=True)], reference)
+    named = [replace(one.run, name=name) for one, name in zip(opened, run_names(real), strict=True)]
+    runs = together(named, reference)
     folder = output or (Path(default_folder(run_names(given))) if several else opened[0].folder.path)
     if (folder / JOURNAL_NAME).exists() and [folder.resolve()] != real:
         raise BadInput(f"{folder}: holds a run with a report of its own; name another folder by --output")
@@ -174,8 +159,32 @@ def _open(path: Path) -> Opened:
     if not records:
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to report")
     missing = len(folder.cells()) * folder.experiment.measure.rounds - len(records)
-    note = unfinished(missing, "the run was interrupted, or is going on")
-    return Opened(folder=folder, tables=folder.tables(records), note=note)
+    notes = [unfinished(missing, "the run was interrupted, or is going on")]
+    tables = folder.tables(records)
+    files, is_derived = folder.written(), _is_derived(path, tables)
+    if not is_derived and any(file.suffix == ".csv" for file in files):
+        files = [file for file in files if file.suffix != ".csv"]
+        notes.append(
+            "The CSV tables in the run's folder are not those of this page, which is made from the journal; "
+            f"vsr-bench rebuild {path.resolve().name} brings them up to date."
+        )
+    run = ReportedRun.of(folder, tables, files=files, notes=notes)
+    return Opened(folder=folder, run=run, is_derived=is_derived)
+
+
+def _is_derived(path: Path, tables: Tables) -> bool:
+    """Return whether the folder's tables are of these rounds.
+
+    Another version of this program may give its tables other columns; what they are of stays the same.
+    """
+    try:
+        rounds = _columns(path / "cells.csv", "cell", "round", "status")
+        samples = _columns(path / "samples.csv", "cell", "round")
+    except (OSError, ValueError):  # not there, or no such tables
+        return False
+    ours = tables.cells[["cell", "round", "status"]].astype(str)
+    ours["cell"] = ours["cell"].map(inert)
+    return len(samples) == len(tables.samples) and rounds == ours.values.tolist()
 
 
 def _columns(path: Path, *names: str) -> list[list[str]]:
@@ -186,27 +195,14 @@ def _columns(path: Path, *names: str) -> list[list[str]]:
     return table[list(names)].values.tolist()
 
 
-def _run(run: Opened, name: str) -> ReportedRun:
-    """Return the run as its page needs it: with CSVs only where they say what the page says."""
-    written = run.folder.written()
-    files = [path for path in written if run.is_derived or path.suffix != ".csv"]
-    notes = [run.note]
-    if len(files) < len(written):
-        notes.append(
-            "The CSV tables in the run's folder are not those of this page, which is made from the journal; "
-            f"vsr-bench rebuild {run.folder.path.name} brings them up to date."
-        )
-    return ReportedRun.of(run.folder, run.tables, name=name, files=files, notes=notes)
-
-
-def _draw(run: Opened, folder: Path) -> Sequence[Path]:
+def _draw(one: Opened, folder: Path) -> Sequence[Path]:
     """Draw the figures of one run that its folder does not have; return the images of all."""
     drawn = write_plots(
-        run.tables,
-        baseline=run.folder.baseline,
-        kinds=run.folder.experiment.plots,
+        one.run.tables,
+        baseline=one.run.baseline,
+        kinds=one.folder.experiment.plots,
         folder=folder / "plots",
-        drawn=run.folder.path / "plots" if run.is_derived else None,
+        drawn=one.folder.path / "plots" if one.is_derived else None,
     )
     return drawn.images
 
