@@ -1,4 +1,4 @@
-"""What a page holds, as a parser of HTML sees it."""
+"""The content of a page, as a parser of HTML sees it."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ VOID: Final = {"meta", "img", "br", "hr"}
 
 @dataclass
 class Page(HTMLParser):
-    """Reads a page; ValueError for a tag that closes nothing or is left open."""
+    """Read a page. Raises ValueError for a tag that closes nothing or is left open."""
 
     source: str
     tags: list[str] = field(default_factory=list)
@@ -47,11 +47,11 @@ class Page(HTMLParser):
             parts.append(data)
 
     def values(self, name: str) -> list[str]:
-        """The values of an attribute, wherever it stands."""
+        """Return the values of an attribute, wherever it stands."""
         return [value for _, attribute, value in self.attributes if attribute == name]
 
     def dangers(self) -> list[str]:
-        """What a page that is only looked at does not have."""
+        """Return tags, attributes and addresses that a page which is only looked at does not have."""
         active = {"script", "iframe", "object", "embed", "form", "base", "link", "svg"}
         found = [tag for tag in self.tags if tag in active] + ["style"] * (self.tags.count("style") - 1)
         found += [

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from vsr_model.one_line import visible
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-"""What Markdown would read as markup. An underscore inside a word is none, and stays legible."""
+"""Characters that Markdown would read as markup. An underscore inside a word is none, and stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ SECTIONS: Final = {
 """The section that shows a kind of picture; `other` shows the rest, and those of sections left out."""
 
 NEVER_THE_SAME: Final = ("timer",)
-"""Of an environment: what is measured anew in each run, and says nothing of the machine when it differs."""
+"""Fields of an environment that are measured anew in each run, and say nothing of the machine."""
 
 NAMED: Final = 3
 """Cells or runs that are named one by one where they have something in common; more are counted."""
@@ -47,7 +47,7 @@ IN_COLUMNS: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """All that the page shows; a section whose table has no rows is left out."""
+    """A page's content; a section whose table has no rows is left out."""
 
     cells: Runs
     folder: Path  # that the page is to lie in
