@@ -82,7 +82,7 @@ Metric = Callable[[Source, Role], list[Value]]
 
 
 def shown(value: float, unit: str) -> str:
-    """Return the number for people."""
+    """Format the number with its unit."""
     size, sign = abs(value), "−" if value < 0 else ""
     match unit:
         case "s":
@@ -150,12 +150,12 @@ def _columns(values: Sequence[Value]) -> tuple[Any, Any, Any]:
 
 
 def median_speedup(source: Source, role: Role) -> list[Value]:
-    """Over all clips of more than one frame."""
+    """Return the median speedup over all clips of more than one frame."""
     return [_middle(_speedups(_sweep(source, role)))]
 
 
 def time_saved_on_long_clips(source: Source, role: Role) -> list[Value]:
-    """Over the longest third of the clips, six at most."""
+    """Return the share of the CPU's time that is saved on the longest third of the clips, six at most."""
     cells = _sweep(source, role)
     if cells[-1].frames < LONG_FRAMES:
         raise NotKnownError(f"no clip of {LONG_FRAMES} frames or more was measured")
@@ -165,8 +165,10 @@ def time_saved_on_long_clips(source: Source, role: Role) -> list[Value]:
 
 
 def speedup_per_doubling(source: Source, role: Role) -> list[Value]:
-    """The factor that the speedup gains where a clip's length doubles: least squares on logarithms, over
-    the lengths from a third of the longest on."""
+    """Return the factor that the speedup gains where a clip's length doubles.
+
+    Least squares on logarithms, over the lengths from a third of the longest on.
+    """
     cells = _sweep(source, role)
     longest = cells[-1].frames
     cells = [cell for cell in cells if 3 * cell.frames >= longest]
@@ -205,7 +207,7 @@ def headline_tuned_over_plain(source: Source, _: Role) -> list[Value]:
 
 
 def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Value]:
-    """Over the longer half of the clips that both have."""
+    """Return the median ratio of speeds over the longer half of the clips that both have."""
     plain, tuned = ({cell.frames: cell for cell in _sweep(source, role)} for role in GPU)
     lengths = sorted(plain.keys() & tuned.keys())
     if len(lengths) < 2 or lengths[-1] < LONG_FRAMES:
@@ -218,7 +220,7 @@ def speed_of_tuned_over_plain(source: Source, _: Role) -> list[Value]:
 
 
 def farthest_from_the_line(source: Source, role: Role) -> list[Value]:
-    """The largest distance of a cell from the line through all lengths (Theil and Sen)."""
+    """Return the largest distance of a cell from the line through all lengths (Theil and Sen)."""
     cells = [cell for cell in source.run("frames").cells(role) if cell.frames > 1]
     if len(cells) < MIN_ON_LINE:
         raise NotKnownError(f"too few frame counts: {len(cells)} beside t = 1, of {MIN_ON_LINE} needed")
@@ -283,7 +285,7 @@ def mean_saved_by_tuning(source: Source, _: Role) -> list[Value]:
 
 
 def variation(source: Source, role: Role) -> list[Value]:
-    """The coefficient of variation after the first call, processes taken together; chi squared's interval."""
+    """Return the coefficient of variation after the first call, over all processes, by chi squared."""
     rounds = [later for _, later in _rounds(source, role) if len(later) > 1]
     freedom = sum(len(later) - 1 for later in rounds)
     if freedom < MIN_LATER - 1:
@@ -314,7 +316,7 @@ def _later(source: Source, role: Role) -> Summary:
 
 
 def propagation_over_others(source: Source, role: Role) -> list[Value]:
-    """Propagation over the stage that comes nearest to it."""
+    """Return propagation over the stage that comes nearest to it."""
     found = _stages(source, role)
     of_each = _columns([_ratio("", found[PROPAGATION], found[stage]) for stage in OTHERS])
     value, low, high = (float(column.min()) for column in of_each)
@@ -324,7 +326,7 @@ def propagation_over_others(source: Source, role: Role) -> list[Value]:
 
 
 def unevenness_of_stages(source: Source, role: Role) -> list[Value]:
-    """The largest of the stages' speedups over the smallest, at the farthest that their intervals allow."""
+    """Return the largest of the stages' speedups over the smallest, as far as their intervals allow."""
     cpu, gpu = _stages(source, Role.CPU), _stages(source, role)
     speedups = [_ratio(f"speedup of {stage}", cpu[stage], gpu[stage]) for stage in STAGES]
     values, lows, highs = _columns(speedups)
@@ -334,7 +336,7 @@ def unevenness_of_stages(source: Source, role: Role) -> list[Value]:
 
 
 def lead_of_propagation(source: Source, _: Role) -> list[Value]:
-    """The time saved in propagation less what all other stages change."""
+    """Return the time saved in propagation less what all other stages change."""
     plain, tuned = (_stages(source, role) for role in GPU)
     terms = [(1.0, plain[PROPAGATION]), (-1.0, tuned[PROPAGATION])]
     saved = _sum("time saved in propagation", "s", terms)
@@ -345,7 +347,7 @@ def lead_of_propagation(source: Source, _: Role) -> list[Value]:
 
 
 def largest_change_of_others(source: Source, _: Role) -> list[Value]:
-    """Of the stages but propagation, the largest change from "CUDA" to "cuDNN", of the whole forward."""
+    """Return the largest change of another stage from "CUDA" to "cuDNN", as a share of the whole forward."""
     plain, tuned = (_stages(source, role) for role in GPU)
     name, whole = "change of {}, of the whole", _whole(plain)
     moved = [_sum(name.format(of), "%", [(1, tuned[of]), (-1, plain[of])], whole) for of in OTHERS]
@@ -376,7 +378,7 @@ def _whole(stages: Mapping[str, Summary]) -> float:
 
 
 def unsteadiness_of_growth(source: Source, role: Role) -> list[Value]:
-    """The farthest that the rate of one of four parts of the rise's time is from the whole's."""
+    """Return how far the rate of one of four parts of the rise's time is from the whole's, at most."""
     seconds, size = _rise(source, role)
     marks = np.interp(np.linspace(0, seconds[-1], PARTS + 1), seconds, size)
     overall = (size[-1] - size[0]) / seconds[-1]
@@ -386,14 +388,14 @@ def unsteadiness_of_growth(source: Source, role: Role) -> list[Value]:
 
 
 def memory_kept(source: Source, role: Role) -> list[Value]:
-    """The growth of host memory in a forward, per frame and pixel of its input."""
+    """Return the growth of host memory in a forward, per frame and pixel of its input."""
     cell = source.longest("memory", role)
     grown = cell.column("peak_host_bytes") - cell.column("host_before_bytes")
     return [Value(name="growth per frame and input pixel", value=grown / cell.pixels, unit="bytes")]
 
 
 def straightness_of_growth(source: Source, role: Role) -> list[Value]:
-    """The share of the curve's variance that a straight line explains (R squared)."""
+    """Return the share of the curve's variance that a straight line explains (R squared)."""
     seconds, size = _rise(source, role)
     explained = float(stats.linregress(seconds, size).rvalue ** 2)
     name = "part of the rise that a straight line explains"
@@ -414,7 +416,7 @@ def growth_in_first_half(source: Source, role: Role) -> list[Value]:
 
 
 def growth_in_convolutions(source: Source, role: Role) -> list[Value]:
-    """The share of the growth by line of the forward that stands in lines whose calls convolve."""
+    """Return the share of the growth by line of the forward that is in lines whose calls convolve."""
     lines = source.longest("memory", role).rows("memory_lines")
     grown = lines["increment_bytes"].clip(lower=0)
     if not grown.sum():
@@ -425,7 +427,7 @@ def growth_in_convolutions(source: Source, role: Role) -> list[Value]:
 
 
 def transfers_of_device_memory(source: Source, role: Role) -> list[Value]:
-    """The clip and its output over the peak of device memory."""
+    """Return the clip and its output over the peak of device memory."""
     cell = source.longest("memory", role)
     copied, name = COPIED_BYTES * cell.pixels, "the clip and its output"
     share = copied / cell.column("peak_device_bytes")
@@ -452,7 +454,7 @@ def _rise(source: Source, role: Role) -> tuple[np.ndarray[Any, Any], np.ndarray[
 
 
 def saved_by_pinned_memory(source: Source, role: Role) -> list[Value]:
-    """The part of copies and forward together that pinned memory saves."""
+    """Return the part of copies and forward together that pinned memory saves."""
     off, on = _pairs(source, "transfers", role)[-1]
     ways = ("host_to_device", "device_to_host")
     before, after = ([cell.summary(way) for way in ways] for cell in (off, on))
@@ -464,7 +466,7 @@ def saved_by_pinned_memory(source: Source, role: Role) -> list[Value]:
 
 
 def first_point_after_another_backend(source: Source, role: Role) -> list[Value]:
-    """The first point in a process that another backend has started, over that in a process of its own."""
+    """Return the first point in a process that another backend has started, over that in its own."""
     apart, shared = (cell.summary().median for cell in _pairs(source, "order", role)[0])
     return [Value(name="first point in a shared process over that in its own", value=shared / apart)]
 

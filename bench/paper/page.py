@@ -36,7 +36,7 @@ LINES: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Written(Pages):
-    """Where the page is, and what it came to."""
+    """Result of `write`: where the page is, and its findings."""
 
     claims: Path
     found: pd.DataFrame
@@ -82,7 +82,7 @@ def _texts() -> dict[str, dict[str, Any]]:
 
 
 def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, Figure]]:
-    """Return the pictures of one of the paper's figures, one for each length of the clip but in 15 and 16."""
+    """Yield the pictures of one of the paper's figures, one for each length of the clip but in 15 and 16."""
     kind, experiment = _texts()["figures"][key].get("plot"), _experiment(key)
     every = together(sources, experiment, gpus=kind == "speedup")
     if every is None or kind is None:
@@ -178,7 +178,7 @@ def _amount(source: Source, cell: Cell, what: str) -> str:
 
 
 def _by_length(cells: Sequence[tuple[Source, Cell]], what: str) -> pd.DataFrame:
-    """A row for each length, with a figure of each series."""
+    """Return a row for each length, with a value of each series."""
     series: dict[str, dict[int, str]] = {}
     for source, cell in cells:
         if what != "speedup" or cell.role is not Role.CPU:
@@ -189,7 +189,7 @@ def _by_length(cells: Sequence[tuple[Source, Cell]], what: str) -> pd.DataFrame:
 
 
 def _lines(source: Source, cell: Cell) -> list[_Row]:
-    """The lines of the forward that add most memory."""
+    """Return the lines of the forward that add most memory."""
     lines = cell.rows("memory_lines").sort_values("increment_bytes", ascending=False).head(LINES)
     return [
         _head(source, cell)
@@ -200,7 +200,7 @@ def _lines(source: Source, cell: Cell) -> list[_Row]:
 
 
 def fault_section(name: str, source: Source) -> dict[str, Any]:
-    """Return an experiment on a fault: each figure without the fault, with it, and their ratio."""
+    """Return an experiment on a fault: each value without the fault, with it, and their ratio."""
     entry = _texts()["faults"][name]
     try:
         off, on = (source.run(f"{name}/{which}").cells() for which in ("off", "on"))
@@ -227,7 +227,7 @@ def fault_section(name: str, source: Source) -> dict[str, Any]:
 
 
 def _verdicts(found: pd.DataFrame) -> list[Column]:
-    """A row for each claim; columns for the paper's form and for each source's verdict on the general."""
+    """Return a row for each claim; columns for the paper's form and for each source's verdict on the general."""
     titles = found.groupby("claim", sort=False)["title"].unique().map(". In general: ".join)
     claims = titles.index + " " + titles
     columns = found["edition"].where(found["form"] != Form.PAPER, "paper's words")

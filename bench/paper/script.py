@@ -208,7 +208,7 @@ class StageClock:
 
 
 def keep_from_cudnn(module: nn.Module) -> None:
-    """Have cuDNN off while the module is called, and as it was afterwards, whatever the call raises."""
+    """Switch cuDNN off while the module is called, and back afterwards, whatever the call raises."""
     switch: Any = torch.backends.cudnn
     before: list[bool] = []
 

@@ -55,7 +55,7 @@ UNSYNCHRONISED: Final = (
 
 
 class NotKnownError(Exception):
-    """A source lacks a figure; the text says why."""
+    """A source lacks a value; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Cell:
         )  # fmt: skip
 
     def column(self, name: str) -> float:
-        """Return a figure of cells.csv, the worst of the rounds. Raises NotKnownError where there is none."""
+        """Return a value of cells.csv, the worst of the rounds. Raises NotKnownError where there is none."""
         values = self._of(self.tables.cells)[name].dropna()
         if not len(values):
             raise NotKnownError(f"{name} of {self.backend} was not measured")
@@ -167,7 +167,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The paper's experiments as one source tells them; those that were not run are not among `runs`."""
+    """The paper's experiments by one source; those that were not run are not among `runs`."""
 
     name: str  # `paper`, or an edition
     machine: str  # in a few words
@@ -196,7 +196,7 @@ class Source:
 
 
 def published() -> Source:
-    """Return the paper's own figures, its methods by its own names."""
+    """Return the paper's own measurements, its methods by its own names."""
     folder = RunFolder.open(next(filter(Path.is_dir, PUBLISHED), PUBLISHED[-1]))
     whole = Run.of(folder)
     for table in (whole.tables.cells, whole.tables.summary):
