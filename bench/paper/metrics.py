@@ -108,36 +108,38 @@ def value_of(source: Source, cell: Cell, what: str) -> Value:
 
 
 def _value(name: str, unit: str, found: Summary, n: int | None = None) -> Value:
-    low, high = _bounds(found)
+    low, high = _ends(found.low, found.high)
     return Value(name=name, value=found.median, unit=unit, low=low, high=high, n=n)
 
 
 def _speedup(cell: Cell, name: str = "speedup") -> Value:
     row = cell.stage()
-    value, low, high = (float(row[column]) for column in ("speedup", "speedup_low", "speedup_high"))
-    if math.isnan(value):
+    if row["speedup"] is None:
         raise NotKnownError(f"{cell.backend} has no speedup")
-    return Value(name=name, value=value, low=low, high=high)
+    low, high = _ends(row["speedup_low"], row["speedup_high"])
+    return Value(name=name, value=row["speedup"], low=low, high=high)
 
 
 def _ratio(name: str, above: Summary, below: Summary) -> Value:
     """Return the ratio of two medians."""
     found = ratio(above, below)
-    low, high = (math.nan if bound is None else bound for bound in (found.low, found.high))
+    low, high = _ends(found.low, found.high)
     return Value(name=name, value=found.ratio, low=low, high=high)
 
 
 def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Value:
     """Return the sum of medians, each times its factor, over `per`; its interval is MOVER's, as a ratio's."""
     value = math.fsum(factor * one.median for factor, one in terms) / per
-    ends = np.array([[factor * (bound - one.median) for bound in _bounds(one)] for factor, one in terms])
+    ends = np.array(
+        [[factor * (bound - one.median) for bound in _ends(one.low, one.high)] for factor, one in terms]
+    )
     down, up = np.linalg.norm(np.sort(ends), axis=0) / per
     return Value(name=name, value=value, unit=unit, low=value - float(down), high=value + float(up))
 
 
-def _bounds(one: Summary) -> tuple[float, float]:
-    """Return a summary's interval, NaN where it has none."""
-    return (math.nan, math.nan) if one.low is None or one.high is None else (one.low, one.high)
+def _ends(low: float | None, high: float | None) -> tuple[float, float]:
+    """Return the ends of an interval, NaN where there is none."""
+    return (math.nan, math.nan) if low is None or high is None else (low, high)
 
 
 def _columns(values: Sequence[Value]) -> tuple[Any, Any, Any]:

@@ -227,7 +227,7 @@ def fault_section(name: str, source: Source) -> dict[str, Any]:
 
 
 def _verdicts(found: pd.DataFrame) -> list[Column]:
-    """Return a row for each claim; columns for the paper's form and for each source's verdict on the general."""
+    """Return a row for each claim, and a column for the paper's form and each source's general verdict."""
     titles = found.groupby("claim", sort=False)["title"].unique().map(". In general: ".join)
     claims = titles.index + " " + titles
     columns = found["edition"].where(found["form"] != Form.PAPER, "paper's words")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
@@ -24,7 +24,7 @@ from bench.places import PACKAGE, ROOT
 from bench.records import Phase, Status
 from bench.reporting.runs import one_table
 from bench.results.run_folder import RunFolder
-from bench.results.tables import Tables
+from bench.results.tables import Row, Tables, rows_of, summary_of
 from bench.stats.intervals import Summary
 
 
@@ -69,22 +69,17 @@ class Cell:
     pixels: int  # of the whole clip
     tables: Tables
 
-    def stage(self, stage: str = FORWARD) -> Mapping[str, Any]:
+    def stage(self, stage: str = FORWARD) -> Row:
         """Return the stage's row of summary.csv. Raises NotKnownError where it was not timed."""
         rows = self._of(self.tables.summary)
         rows = rows[rows["stage"] == stage]
         if not len(rows):
             raise NotKnownError(f"{stage} of {self.backend} was not timed")
-        return {str(name): value for name, value in rows.iloc[0].items()}
+        return rows_of(rows)[0]
 
     def summary(self, stage: str = FORWARD) -> Summary:
         """Return the stage's seconds. Raises NotKnownError where it was not timed."""
-        row = self.stage(stage)
-        low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("low_s", "high_s"))
-        return Summary(
-            n_rounds=int(row["n_rounds"]), n=int(row["n"]), interval=row["interval"],
-            median=float(row["median_s"]), q1=row["q1_s"], q3=row["q3_s"], low=low, high=high,
-        )  # fmt: skip
+        return summary_of(self.stage(stage))
 
     def column(self, name: str) -> float:
         """Return a value of cells.csv, the worst of the rounds. Raises NotKnownError where there is none."""

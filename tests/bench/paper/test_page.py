@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.paper import page
-from bench.paper.experiments import FAULTS, KEYS, PAPER
+from bench.paper.experiments import KEYS, PAPER
 from bench.paper.sources import published
 from bench.reporting.markdown import table
 from tests.bench.paper.made import CPU, CUDNN, TUNED, calls, memory, repeated, run, skipped, source, staged
