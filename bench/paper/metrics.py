@@ -130,9 +130,7 @@ def _ratio(name: str, above: Summary, below: Summary) -> Value:
 def _sum(name: str, unit: str, terms: Sequence[tuple[float, Summary]], per: float = 1.0) -> Value:
     """Return the sum of medians, each times its factor, over `per`; its interval is MOVER's, as a ratio's."""
     value = math.fsum(factor * one.median for factor, one in terms) / per
-    ends = np.array(
-        [[factor * (bound - one.median) for bound in _ends(one.low, one.high)] for factor, one in terms]
-    )
+    ends = np.array([[f * (end - one.median) for end in _ends(one.low, one.high)] for f, one in terms])
     down, up = np.linalg.norm(np.sort(ends), axis=0) / per
     return Value(name=name, value=value, unit=unit, low=value - float(down), high=value + float(up))
 
