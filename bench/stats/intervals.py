@@ -221,11 +221,6 @@ def _median_variance(n: int) -> float:
     return math.pi / (2 * n + math.pi - 2)
 
 
-def weaker(one: IntervalKind, other: IntervalKind) -> IntervalKind:
-    """Return the kind of an interval made of these two: it holds for no more than the weaker does."""
-    return max(one, other, key=list(IntervalKind).index)
-
-
 def ratio(numerator: Summary, denominator: Summary) -> Ratio:
     """Return the ratio of two positive medians, with its interval from both sides.
 
@@ -235,7 +230,8 @@ def ratio(numerator: Summary, denominator: Summary) -> Ratio:
     interval can widen that.
     """
     value = 1.0 if numerator is denominator else numerator.median / denominator.median
-    kind = weaker(numerator.interval, denominator.interval)
+    # It holds for no more than the weaker of the two does.
+    kind = max(numerator.interval, denominator.interval, key=list(IntervalKind).index)
     rounds = min(numerator.n_rounds, denominator.n_rounds)
     if numerator is denominator:
         return Ratio(ratio=value, low=value, high=value, interval=kind, rounds=rounds)
