@@ -19,29 +19,12 @@ from bench.grid.ceilings import (
 )
 from bench.grid.config import Experiment
 from bench.grid.spans import FORWARD
-from bench.results.tables import AXES, COLUMNS, COUNT, FLOAT, TEXT, WIDE, Columns, Tables, frame
+from bench.results.tables import AXES, COLUMNS, Tables, frame
 
-CEILINGS_COLUMNS: Final[Columns] = {
-    "moment": TEXT, "ceiling": TEXT, "device": TEXT, "threads": COUNT, "threads_read_back": COUNT,
-    "precision": TEXT, "memory_format": TEXT, "what": TEXT, "clock": TEXT, "n": COUNT, "best_s": FLOAT,
-    "median_s": FLOAT, "flops": WIDE, "moved_bytes": WIDE, "best_flops_per_s": FLOAT,
-    "median_flops_per_s": FLOAT, "best_bytes_per_s": FLOAT, "median_bytes_per_s": FLOAT, "reason": TEXT,
-}  # fmt: skip
 _OF_SUMMARY: Final = (
     "cell", *AXES, "stage", "pass", "clock", "n_rounds", "n", "median_s", "low_s", "high_s", "interval",
 )  # fmt: skip
-ROOFLINE_COLUMNS: Final[Columns] = {
-    **{name: COLUMNS["summary"][name] for name in _OF_SUMMARY[:9]},
-    "device": TEXT, "threads": COUNT, "precision": TEXT,
-    **{name: COLUMNS["summary"][name] for name in _OF_SUMMARY[9:]},
-    "flops": WIDE, "bytes": WIDE, "bytes_fused": WIDE, "intensity": FLOAT, "intensity_fused": FLOAT,
-    "flops_per_s": FLOAT, "flops_per_s_low": FLOAT, "flops_per_s_high": FLOAT,
-    "matmul_flops_per_s": FLOAT, "convolution_flops_per_s": FLOAT, "copy_bytes_per_s": FLOAT,
-    "limit_flops_per_s": FLOAT, "share": FLOAT, "share_low": FLOAT, "share_high": FLOAT,
-    "binds": TEXT, "binds_fused": TEXT,
-    "convolution_limit_flops_per_s": FLOAT, "convolution_share": FLOAT, "convolution_share_low": FLOAT,
-    "convolution_share_high": FLOAT, "convolution_binds": TEXT,
-}  # fmt: skip
+"""The columns that a row has from summary.csv."""
 
 COMPUTE: Final = "compute"
 MEMORY: Final = "memory"
@@ -121,7 +104,7 @@ def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
                 "reason": ceiling.reason,
             }
         )  # fmt: skip
-    return frame(rows, CEILINGS_COLUMNS)
+    return frame(rows, COLUMNS["ceilings"])
 
 
 def roofline_table(
@@ -134,7 +117,7 @@ def roofline_table(
     where no ceiling was measured.
     """
     if not any(ceiling.samples_s for ceiling in ceilings):
-        return frame([], ROOFLINE_COLUMNS)
+        return frame([], COLUMNS["roofline"])
     backends = {backend.name: backend for backend in experiment.backends}
     known = {
         name: ceilings_of(backend, ceilings) for name, backend in backends.items() if has_roofline(backend)
@@ -154,7 +137,7 @@ def roofline_table(
             where = {"device": backend.device, "threads": threads_of(backend)}
             found = _row(row, chosen, known[row["backend"]], overlapping=backend.schedule == "pipelined")
             rows.append(where | found)
-    return frame(rows, ROOFLINE_COLUMNS)
+    return frame(rows, COLUMNS["roofline"])
 
 
 def ceilings_of(backend: Backend, ceilings: Sequence[Ceiling]) -> Ceilings:

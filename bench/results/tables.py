@@ -5,7 +5,7 @@ The columns of each table, with their types, are in COLUMNS; those of summary.cs
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from types import UnionType
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
@@ -182,6 +182,24 @@ COLUMNS: Final[Mapping[str, Columns]] = {
         **_CELL, "pass": TEXT, "n": WHOLE, "ratio": FLOAT, "low": FLOAT, "high": FLOAT, "interval": TEXT,
     },
     "warnings": {"code": TEXT, "cell": TEXT, "round": COUNT, "seen": TEXT, "remedy": TEXT},
+    "ceilings": {
+        "moment": TEXT, "ceiling": TEXT, "device": TEXT, "threads": COUNT, "threads_read_back": COUNT,
+        "precision": TEXT, "memory_format": TEXT, "what": TEXT, "clock": TEXT, "n": COUNT, "best_s": FLOAT,
+        "median_s": FLOAT, "flops": WIDE, "moved_bytes": WIDE, "best_flops_per_s": FLOAT,
+        "median_flops_per_s": FLOAT, "best_bytes_per_s": FLOAT, "median_bytes_per_s": FLOAT, "reason": TEXT,
+    },
+    "roofline": {
+        **_CELL, "stage": TEXT, "device": TEXT, "threads": COUNT, "precision": TEXT,
+        "pass": TEXT, "clock": TEXT, "n_rounds": COUNT, "n": COUNT, "median_s": FLOAT, "low_s": FLOAT,
+        "high_s": FLOAT, "interval": TEXT,
+        "flops": WIDE, "bytes": WIDE, "bytes_fused": WIDE, "intensity": FLOAT, "intensity_fused": FLOAT,
+        "flops_per_s": FLOAT, "flops_per_s_low": FLOAT, "flops_per_s_high": FLOAT,
+        "matmul_flops_per_s": FLOAT, "convolution_flops_per_s": FLOAT, "copy_bytes_per_s": FLOAT,
+        "limit_flops_per_s": FLOAT, "share": FLOAT, "share_low": FLOAT, "share_high": FLOAT,
+        "binds": TEXT, "binds_fused": TEXT,
+        "convolution_limit_flops_per_s": FLOAT, "convolution_share": FLOAT, "convolution_share_low": FLOAT,
+        "convolution_share_high": FLOAT, "convolution_binds": TEXT,
+    },
     "costs": {
         "cell": TEXT, "stage": TEXT, "dtype": TEXT,
         **dict.fromkeys(("flops", "bytes", "fused_bytes", "peak_bytes"), WIDE),
@@ -406,10 +424,10 @@ class Tables:
     summary: pd.DataFrame
     perturbation: pd.DataFrame
     warnings: pd.DataFrame
-    costs: pd.DataFrame = field(default_factory=pd.DataFrame)  # not written: summary.csv has them
-    # Of the machine as much as of the run (bench.results.roofline); without columns where there are none.
-    ceilings: pd.DataFrame = field(default_factory=pd.DataFrame)
-    roofline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    costs: pd.DataFrame  # not written: summary.csv has them
+    # Of the machine as much as of the run; bench.results.roofline fills them.
+    ceilings: pd.DataFrame
+    roofline: pd.DataFrame
 
 
 def tables_of(
@@ -427,6 +445,8 @@ def tables_of(
         perturbation=perturbation_table(records),
         warnings=warnings_table(cautions(records, environment or {})),
         costs=costs_table(records),
+        ceilings=frame([], COLUMNS["ceilings"]),
+        roofline=frame([], COLUMNS["roofline"]),
     )
 
 

@@ -18,13 +18,10 @@ from bench.grid.ceilings import (
 )
 from bench.plotting.groups import data, figure
 from bench.records import CellRecord
-from bench.results.files import to_csv
 from bench.results.roofline import (
-    CEILINGS_COLUMNS,
     COMPUTE,
     MEMORY,
     MIXED,
-    ROOFLINE_COLUMNS,
     Bound,
     Part,
     bound,
@@ -32,7 +29,7 @@ from bench.results.roofline import (
 )
 from bench.results.tables import tables_of
 from tests.bench import rooflines, synthetic
-from tests.bench.pages import documented_columns, render_markdown
+from tests.bench.pages import render_markdown
 from tests.bench.synthetic import BASELINE
 from tests.networks import STAGES
 
@@ -217,14 +214,6 @@ class TestTable:
         failed = tables.ceilings[tables.ceilings["ceiling"] == "matmul"]
         assert set(failed["reason"]) == {"no memory"}
         assert set(failed["n"]) == {0}
-
-    @pytest.mark.parametrize(
-        ("name", "columns"), [("roofline", ROOFLINE_COLUMNS), ("ceilings", CEILINGS_COLUMNS)]
-    )
-    def test_the_columns_are_those_of_the_document(self, name: str, columns: tuple[str, ...]) -> None:
-        assert documented_columns(name) == [*columns]
-        text = to_csv(getattr(rooflines.tables(self.RECORDS), name))
-        assert text.startswith(",".join(columns) + "\n")
 
 
 def of_gpu() -> list[CellRecord]:
