@@ -38,13 +38,16 @@ def table_of(columns: Sequence[Column]) -> Table:
 
 @contextmanager
 def report_early_interrupt(command: str, resume: Path | None) -> Iterator[None]:
-    """End with a line and the exit status where Ctrl-C comes while nothing is measured yet."""
+    """End with a line and the exit status where Ctrl-C comes before anything is measured, or after all is."""
     try:
         yield
-    except KeyboardInterrupt:
-        if resume is None:
-            typer.echo("interrupted before anything was measured; nothing is kept")
+    except KeyboardInterrupt as error:
+        if error.args:  # from bench.commands.lifecycle.start
+            text = f"interrupted; the rest: {error.args[0]}"
+        elif resume is None:
+            text = "interrupted before anything was measured; nothing is kept"
         else:
             rest = f"vsr-bench {command} --resume {resume}"
-            typer.echo(one_line(f"interrupted before anything more was measured; the rest: {rest}"))
+            text = f"interrupted before anything more was measured; the rest: {rest}"
+        typer.echo(one_line(text))
         raise typer.Exit(exits.INTERRUPTED) from None

@@ -82,28 +82,35 @@ def start(
 
     `tracing` opens a context whose value is called with the progress of tracing the cells' costs.
     Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
-    results will stand was made by another machine or other code.
+    results will stand was made by another machine or other code. KeyboardInterrupt has the command that does
+    the rest as its argument, where there is any.
     """
     cells = plan.cells(experiment, filters)
     check_free(output or free_path(experiment.name))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
-    with launch(variables) as launcher:
-        # It ends before anything is measured: what it shows is drawn by a thread.
-        with nullcontext() if tracing is None else tracing() as progress:
-            answer = preflight.ask(launcher, cells, progress=progress)
-        experiment = _written_out(experiment, answer)
-        cells = plan.cells(experiment, filters)
-        described = {
-            **environment.collect(answer.torch, variables, with_host_name=with_host_name),
-            "timer": asdict(timer.measure()),
-            **_method(script),
-        }
-        for other in beside:
-            # The variables are the allocator's.
-            other.check_same(described, but=("workers_environment", "method"))
-        folder = RunFolder.create(output or free_path(experiment.name), experiment, described, filters)
-        with folder.journal() as journal:
-            return _carry_out(folder, journal, cells, launcher, answer, display, script)
+    folder = None
+    try:
+        with launch(variables) as launcher:
+            # It ends before anything is measured: what it shows is drawn by a thread.
+            with nullcontext() if tracing is None else tracing() as progress:
+                answer = preflight.ask(launcher, cells, progress=progress)
+            experiment = _written_out(experiment, answer)
+            cells = plan.cells(experiment, filters)
+            described = {
+                **environment.collect(answer.torch, variables, with_host_name=with_host_name),
+                "timer": asdict(timer.measure()),
+                **_method(script),
+            }
+            for other in beside:
+                # The variables are the allocator's.
+                other.check_same(described, but=("workers_environment", "method"))
+            folder = RunFolder.create(output or free_path(experiment.name), experiment, described, filters)
+            with folder.journal() as journal:
+                return _carry_out(folder, journal, cells, launcher, answer, display, script)
+    except KeyboardInterrupt:  # while it begins, or while results are written and its server ends
+        if folder is None:
+            raise
+        raise KeyboardInterrupt(_again(folder)) from None
 
 
 def _written_out(experiment: Experiment, answer: preflight.Answer) -> Experiment:

@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 import yaml
 
 from bench import cli
-from bench.commands import exits, lifecycle, progress
+from bench.commands import console, exits, lifecycle, progress
 from bench.commands.lifecycle import Outcome
 from bench.commands.run import print_outcome
 from bench.grid import presets
@@ -304,6 +305,23 @@ def test_many_images_are_counted_and_plots_of_one_reason_told_once(
     assert "plots   out/plots/ (9 images)" in many
 
 
+@pytest.mark.parametrize(
+    ("resume", "text"),
+    [
+        (None, "interrupted before anything was measured; nothing is kept"),
+        (Path("out"), "interrupted before anything more was measured; the rest: vsr-bench run --resume out"),
+    ],
+)
+def test_an_early_interrupt_and_a_late_one_name_what_is_kept(
+    resume: Path | None, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit), console.report_early_interrupt("run", resume):
+        raise KeyboardInterrupt
+    with pytest.raises(typer.Exit), console.report_early_interrupt("run", resume):
+        raise KeyboardInterrupt("the command")  # as while the report is written
+    assert capfd.readouterr().out.splitlines() == [text, "interrupted; the rest: the command"]
+
+
 def test_tracing_reports_its_progress(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,8 +351,10 @@ def test_a_reader_of_the_progress_that_goes_away_does_not_end_the_run(grid: Path
     assert len(read_journal(grid.parent / "out" / "journal.jsonl")) == 6
 
 
-def test_what_is_shown_of_tracing_ends_before_anything_is_measured(tmp_path: Path) -> None:
-    """Its line is drawn by a thread, which would do so beside what is measured."""
+def test_tracing_ends_before_anything_is_measured_and_a_late_interrupt_names_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of tracing is drawn by a thread, which would do so beside what is measured."""
     shown: list[str] = []
 
     @contextmanager
@@ -349,7 +369,10 @@ def test_what_is_shown_of_tracing_ends_before_anything_is_measured(tmp_path: Pat
         raise KeyboardInterrupt
         yield
 
-    one = experiment()
-    outcome = lifecycle.start(one, display, output=tmp_path / "run", tracing=tracing)
-    assert outcome.interrupted
+    def derive(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lifecycle, "derive", derive)
+    with pytest.raises(KeyboardInterrupt, match=r"vsr-bench run --resume .*/run"):
+        lifecycle.start(experiment(), display, output=tmp_path / "run", tracing=tracing)
     assert shown == ["tracing", "traced", "measuring"]
