@@ -21,7 +21,7 @@ from bench.grid.plan import Cell, Job
 from bench.grid.yaml_source import BadPlace
 from bench.machine import environment, timer
 from bench.measure import preflight
-from bench.process.launcher import Launcher, NotLoadedError, ServerRefusedError
+from bench.process.launcher import Launcher, ServerRefusedError
 from bench.process.runner import Observer, Run, execute
 from bench.results import identity
 from bench.results.files import write_whole
@@ -96,8 +96,6 @@ def ready(
             try:
                 launcher = opened.enter_context(launch(variables, side.network))
                 answer = preflight.ask(launcher, cells)
-            except NotLoadedError as error:
-                raise BadInput(f"{side.origin}: its {error}") from error
             except ServerRefusedError as error:
                 raise BadInput(
                     f"{side.origin}: its vsr_model cannot be measured by this program ({error})"

@@ -1,7 +1,7 @@
 """A run from its plan to its report; nothing is written before everything that can be checked has been."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from bench.measure import ceilings, preflight
 from bench.measure.preflight import TraceProgress
 from bench.plotting.plots import EmptyPlot, write_plots
 from bench.process.admission import Admission, rooms
-from bench.process.launcher import Launcher
+from bench.process.launcher import Launch, Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import Journal, Status, append_ceiling, read_ceilings
 from bench.reporting import page
@@ -32,9 +32,6 @@ from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
 """Factory of the display of the jobs' progress."""
-
-Launch = Callable[[Mapping[str, str]], AbstractContextManager[Launcher]]
-"""Factory of a launcher whose workers have the variables."""
 
 
 @dataclass(frozen=True, kw_only=True)

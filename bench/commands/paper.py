@@ -29,7 +29,7 @@ from bench.paper.experiments import (
     runs_of,
     text_of,
 )
-from bench.process.launcher import SharedLaunchers
+from bench.process.launcher import Launch, shared_launchers
 from bench.records import Status
 from bench.reporting import folders
 from bench.results.run_folder import RunFolder, free_path
@@ -178,7 +178,7 @@ def reproduce(
             run.check_config(_experiment(step) if left else None)
     interrupted = False
     try:
-        with SharedLaunchers() as launch:
+        with shared_launchers() as launch:
             for number, step in enumerate(steps, start=1):
                 if step.folder in left:
                     progress(f"[{number}/{len(steps)}] {step.folder}")
@@ -199,7 +199,7 @@ def reproduce(
 
 
 def _carry_out(
-    path: Path, step: Step, display: runs.DisplayFactory, launch: runs.Launch, beside: Sequence[RunFolder]
+    path: Path, step: Step, display: runs.DisplayFactory, launch: Launch, beside: Sequence[RunFolder]
 ) -> bool:
     """Do one run, or the rest of it; return whether it was interrupted."""
     experiment, script = _experiment(step), None

@@ -24,7 +24,7 @@ from bench.grid.plan import Job
 from bench.machine import environment
 from bench.measure import preflight
 from bench.messages import Progress
-from bench.process.launcher import SharedLaunchers
+from bench.process.launcher import Launch, shared_launchers
 from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
 from bench.reporting.rendering import REPORT_STEM
@@ -77,7 +77,7 @@ def start(
     check_free(folder or free_path(f"{STEM}-{experiment.name}"))
     if device is not None:
         ask(device)  # what is wrong is found before a process is started
-    with SharedLaunchers() as launch:
+    with shared_launchers() as launch:
         asked = ask(device or ("cpu" if _unavailable(experiment, "cuda", launch) else "cuda"))
         if reason := _unavailable(experiment, asked.device, launch, asked.filters):
             raise BadInput(f"--device {asked.device}: {reason}")
@@ -95,7 +95,7 @@ def resume(folder: Path, display: runs.DisplayFactory, say: Say, *, clock: Clock
     asked = read_request(folder, REQUEST_NAME, Request, "search for a backend")
     experiment = read_experiment(folder)
     check_file(asked.file)
-    with alone(folder, REQUEST_NAME), SharedLaunchers() as launch:
+    with alone(folder, REQUEST_NAME), shared_launchers() as launch:
         return _Tuning(folder, asked, experiment, display, say, launch, clock).done()
 
 
@@ -132,7 +132,7 @@ class _Tuning:
     experiment: Experiment
     display: runs.DisplayFactory
     say: Say
-    launch: SharedLaunchers
+    launch: Launch
     clock: Clock
     out_of_time: bool = False
 
@@ -295,7 +295,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _unavailable(
-    experiment: Experiment, device: str, launch: SharedLaunchers, filters: Sequence[str] = ()
+    experiment: Experiment, device: str, launch: Launch, filters: Sequence[str] = ()
 ) -> str | None:
     """Return why the plain network cannot run on a device here, asked of a worker, or None."""
     stage = Stage(name="ask", candidates=(), rounds=1)

@@ -9,8 +9,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -38,10 +38,6 @@ _MAX_MESSAGE_BYTES: Final = 65536
 
 class ServerRefusedError(ServerDiedError):
     """The server process ended before it could serve, most likely because an import failed."""
-
-
-class NotLoadedError(ServerRefusedError):
-    """The imports of the server process take too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +105,7 @@ class Launcher:
         try:
             network = self._loaded("network", NETWORK_TIMEOUT_S)
         except TimeoutError:
-            raise NotLoadedError(f"vsr_model does not load within {NETWORK_TIMEOUT_S:.0f} s") from None
+            raise ServerRefusedError(f"it does not load within {NETWORK_TIMEOUT_S:.0f} s") from None
         self._serves = True
         if Path(network) != self._network:
             raise ServerRefusedError(
@@ -224,27 +220,23 @@ class Launcher:
         self._running.clear()
 
 
-class SharedLaunchers:
-    """A context manager that shares launchers between consecutive runs, so that torch is imported once."""
+Launch = Callable[[Mapping[str, str]], AbstractContextManager[Launcher]]
+"""A function that returns a launcher for a run's environment variables."""
 
-    def __init__(self) -> None:
-        self._opened = ExitStack()
-        self._by_variables: dict[tuple[tuple[str, str], ...], Launcher] = {}
 
-    def __call__(self, environment: Mapping[str, str]) -> AbstractContextManager[Launcher]:
-        """Return the launcher for these variables; leaving its context does not close it."""
-        key = tuple(sorted(environment.items()))
-        if key not in self._by_variables:
-            self._by_variables[key] = self._opened.enter_context(Launcher(environment))
-        return nullcontext(self._by_variables[key])
+@contextmanager
+def shared_launchers() -> Iterator[Launch]:
+    """Yield a function that gives consecutive runs the same launchers, so that torch is imported once."""
+    known: dict[tuple[tuple[str, str], ...], Launcher] = {}
+    with ExitStack() as opened:
 
-    def __enter__(self) -> Self:
-        return self
+        def launch(environment: Mapping[str, str]) -> AbstractContextManager[Launcher]:
+            key = tuple(sorted(environment.items()))
+            if key not in known:
+                known[key] = opened.enter_context(Launcher(environment))
+            return nullcontext(known[key])
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._opened.close()
+        yield launch
 
 
 def _limit_receiving(connection: Connection) -> None:

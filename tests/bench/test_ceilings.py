@@ -18,7 +18,7 @@ from bench.grid.ceilings import TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Mo
 from bench.measure import ceiling_calls, ceilings
 from bench.measure.backends import CpuDevice
 from bench.measure.ceiling_calls import REPEATS, Repeats, backend_of, sample, work_of
-from bench.process.launcher import Launcher, SharedLaunchers
+from bench.process.launcher import Launch, Launcher, shared_launchers
 from bench.records import CEILINGS_NAME, JOURNAL_NAME, append_ceiling, read_ceilings
 from tests.bench.fakes import TICK_S, CpuAsCuda, FakeClock, FakeDevice, NoQueue, experiment
 from tests.bench.test_cli import call
@@ -266,8 +266,8 @@ GRID: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def launch() -> Iterator[SharedLaunchers]:
-    with SharedLaunchers() as launch:
+def launch() -> Iterator[Launch]:
+    with shared_launchers() as launch:
         yield launch
 
 
@@ -278,9 +278,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_fast")
 class TestRun:
-    def test_ceilings_are_measured_on_both_sides_and_drawn(
-        self, tmp_path: Path, launch: SharedLaunchers
-    ) -> None:
+    def test_ceilings_are_measured_on_both_sides_and_drawn(self, tmp_path: Path, launch: Launch) -> None:
         outcome = run.start(experiment(**GRID), Display(), output=tmp_path / "run", launch=launch)
         kept = read_ceilings(outcome.folder)
         assert [ceiling.moment for ceiling in kept] == [Moment.BEFORE] * 14 + [Moment.AFTER] * 14
@@ -297,7 +295,7 @@ class TestRun:
         run.rebuild(outcome.folder)
         assert {item.name: item.read_bytes() for item in outcome.folder.glob("*.csv")} == before
 
-    def test_a_run_that_goes_on_keeps_what_it_has(self, tmp_path: Path, launch: SharedLaunchers) -> None:
+    def test_a_run_that_goes_on_keeps_what_it_has(self, tmp_path: Path, launch: Launch) -> None:
         path = tmp_path / "run"
         interrupted = run.start(experiment(**GRID), Display(interrupt_after=1), output=path, launch=launch)
         assert interrupted.interrupted
@@ -312,7 +310,7 @@ class TestRun:
         assert (path / CEILINGS_NAME).read_bytes() == whole
 
     def test_an_interruption_after_the_last_cell_loses_none(
-        self, tmp_path: Path, launch: SharedLaunchers, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def interrupted_after_one(path: Path, ceiling: Ceiling) -> None:
             append_ceiling(path, ceiling)
@@ -332,7 +330,7 @@ class TestRun:
         assert len((path / CEILINGS_NAME).read_bytes().splitlines()) == 28  # none twice
 
     def test_what_is_left_after_the_last_cell_is_of_the_same_machine(
-        self, tmp_path: Path, launch: SharedLaunchers
+        self, tmp_path: Path, launch: Launch
     ) -> None:
         path = tmp_path / "run"
         run.start(experiment(**GRID), Display(), output=path, launch=launch)
@@ -345,7 +343,7 @@ class TestRun:
             run.resume(path, Display(), launch=launch)
 
     def test_what_failed_is_tried_again(
-        self, tmp_path: Path, launch: SharedLaunchers, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "run"
         with monkeypatch.context() as patched:

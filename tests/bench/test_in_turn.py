@@ -309,7 +309,7 @@ def test_a_network_that_does_not_load(tmp_path, monkeypatch):
         f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(1000)\n"
     )
     said = refused(tmp_path / "head", text)
-    assert said == "--head topic (aaaa): its vsr_model does not load within 1 s"
+    assert said == f"{UNUSABLE} (it does not load within 1 s)"
     server, child = map(int, told.read_text().split())
     assert not psutil.pid_exists(server)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE

@@ -19,7 +19,7 @@ from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
 from bench.messages import blank_record
-from bench.process.launcher import SharedLaunchers
+from bench.process.launcher import Launch, shared_launchers
 from bench.records import JOURNAL_NAME, Journal, Status, read_journal
 from bench.results.run_folder import RunFolder, check_free, free_path
 from tests.bench.fakes import Watching, experiment, jobs_of
@@ -34,13 +34,13 @@ TWO_BY_TWO = {
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[SharedLaunchers]:
-    with SharedLaunchers() as shared:
+def shared() -> Iterator[Launch]:
+    with shared_launchers() as shared:
         yield shared
 
 
 @pytest.fixture(autouse=True)
-def _warm(shared: SharedLaunchers, monkeypatch: pytest.MonkeyPatch) -> None:
+def _warm(shared: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the runs of this process use the same servers, which import torch once."""
     for function in (run.start, run.resume):
         monkeypatch.setitem(function.__kwdefaults__, "launch", shared)  # type: ignore[arg-type]
