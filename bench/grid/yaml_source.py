@@ -22,8 +22,8 @@ MAX_DEPTH: Final = 40
 MAX_SHOWN: Final = 60
 """Characters of a given value that a message repeats."""
 
-MAX_BYTES: Final = 2**18
-"""Limit for one file; a grid of ten thousand sizes written out has half of it."""
+MAX_BYTES: Final = 2**19
+"""Limit for one file; a run's config.yaml with ten thousand sizes has half of it."""
 
 _AMBIGUOUS: Final = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads in base 8 or 60, and YAML 1.2 and people as something else: 010, 1:30."""
