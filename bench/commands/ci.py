@@ -98,10 +98,16 @@ def ci(
     Before you commit: `vsr-bench ci --base HEAD --head . --variant cpu`. How small a slowdown can be
     told on this machine: `--base HEAD --head HEAD`, which compares a revision with itself.
 
-    Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 no regression, 1 a regression that
-    was confirmed, 2 the request was wrong and nothing was written, 3 no regression, and cells that fail on
-    both sides, or no cell that anything is known of, 70 the disk filled or the like (what is done is kept),
-    130 interrupted.
+    Ctrl-C keeps what is done; `--resume DIR` does the rest.
+
+    Exit status:
+
+    * 0: no regression
+    * 1: a regression that was confirmed
+    * 2: the request was wrong, and nothing was written
+    * 3: no regression, but cells that fail on both sides, or no cell that anything is known of
+    * 70: the disk filled or the like; what is done is kept
+    * 130: interrupted; what is done is kept
     """
     with console.report_early_interrupt("ci", resume):
         if resume is not None:

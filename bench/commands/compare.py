@@ -72,8 +72,9 @@ def compare(
     how cells ended are compared, too, and stages, so that a slow commit points at a module.
 
     Runs that were measured in turn (`vsr-bench ci` does so) are compared round by round; of others the ratio
-    holds what the machine did meanwhile, too. Exit status: 0 nothing failed, 1 a regression, 2 the request
-    was wrong.
+    holds what the machine did meanwhile, too.
+
+    Exit status: 0 nothing failed, 1 a regression, 2 the request was wrong.
     """
 
     limits = Limits(

@@ -43,9 +43,15 @@ def ladder(
     section in report.html and .md. The preset has `--variant gpu` for an NVIDIA GPU,
     `--variant exact` for float32 alone, and `--variant quick` for a first look.
 
-    Ctrl-C keeps what is done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and
-    nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the disk filled or the like (what is
-    done is kept), 130 interrupted.
+    Ctrl-C keeps what is done; `--resume DIR` does the rest.
+
+    Exit status:
+
+    * 0: done
+    * 2: the request was wrong, and nothing was written
+    * 3: some cells did not end `ok` or `skipped`
+    * 70: the disk filled or the like; what is done is kept
+    * 130: interrupted; what is done is kept
     """
     preset = PRESET if resume is None else None
     outcome = measured(

@@ -87,9 +87,16 @@ def paper(
     """Reproduce the course paper here: its figures and tables beside this machine's, and a verdict on each
     of its claims.
 
-    Ctrl-C keeps what is done; the same command, or `--resume DIR`, does the rest. Exit status: 0 done, 1 a
-    claim is refuted (with --fail-on-refuted), 2 the request was wrong, 3 some cells did not end `ok` or
-    `skipped`, 70 the disk filled or the like (what is done is kept), 130 interrupted.
+    Ctrl-C keeps what is done; the same command, or `--resume DIR`, does the rest.
+
+    Exit status:
+
+    * 0: done
+    * 1: a claim is refuted (with --fail-on-refuted)
+    * 2: the request was wrong
+    * 3: some cells did not end `ok` or `skipped`
+    * 70: the disk filled or the like; what is done is kept
+    * 130: interrupted; what is done is kept
     """
     if resume is not None:
         if output is not None or figures is not None or quick or brief or method is not Method.BOTH:

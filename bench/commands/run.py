@@ -45,9 +45,15 @@ def run(
     A first run: `vsr-bench run quickstart`. What a grid would measure, and how long that takes:
     `vsr-bench plan CONFIG`.
 
-    Ctrl-C, SIGTERM and a closed terminal keep what is done; `--resume DIR` does the rest. Exit status: 0
-    done, 2 the request was wrong and nothing was written, 3 some cells did not end `ok` or `skipped`, 70 the
-    disk filled or the like (what is done is kept), 130 interrupted.
+    Ctrl-C, SIGTERM and a closed terminal keep what is done; `--resume DIR` does the rest.
+
+    Exit status:
+
+    * 0: done
+    * 2: the request was wrong, and nothing was written
+    * 3: some cells did not end `ok` or `skipped`
+    * 70: the disk filled or the like; what is done is kept
+    * 130: interrupted; what is done is kept
     """
     outcome = measured(
         "run", source, variants, assignments, filters, output, resume, with_host_name=record_host_name

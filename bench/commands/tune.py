@@ -109,10 +109,16 @@ def tune(
     or torch are others than it was tuned on.
 
     Each stage is a run like any other, in the folder; `tune.csv` lists what was tried. Ctrl-C keeps what is
-    done; `--resume DIR` does the rest. Exit status: 0 done, 2 the request was wrong and nothing was written,
-    3 there is no answer, since the plain network or every other backend failed or was not measured (the
-    folder has what was; no backend is written, and an earlier one stays), 70 the disk filled or the like
-    (what is done is kept), 130 interrupted.
+    done; `--resume DIR` does the rest.
+
+    Exit status:
+
+    * 0: done
+    * 2: the request was wrong, and nothing was written
+    * 3: there is no answer, since the plain network or every other backend failed or was not measured; no
+      backend is written, and an earlier one stays
+    * 70: the disk filled or the like; what is done is kept
+    * 130: interrupted; what is done is kept
     """
     with console.report_early_interrupt("tune", resume):
         if resume is not None:
