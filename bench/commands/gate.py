@@ -44,9 +44,6 @@ SECOND: Final = "second"
 CI_NAME: Final = "ci.json"
 COMMENT_NAME: Final = "comment.md"
 
-MARKER: Final = "<!-- vsr-bench ci -->\n"
-"""The comment's first line, by which a workflow finds the one that it made before."""
-
 Say = Callable[[str], None]
 """Receives sentences about the progress, for the user."""
 
@@ -211,7 +208,7 @@ def _compared(gate: _Gate) -> Found:
         messages.insert(0, f"Nothing is known of any cell, a regression as little as its absence ({counts}).")
     message = " ".join(messages)
     comment = gate.folder / COMMENT_NAME
-    write_whole(comment, MARKER + page.render([comparison], request.fail_on, look=message, whole=False))
+    write_whole(comment, page.render([comparison], request.fail_on, look=message, whole=False))
     return Found(
         folder=gate.folder,
         request=request,

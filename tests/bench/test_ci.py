@@ -201,9 +201,7 @@ def test_a_slower_head_is_measured_twice_and_fails(ask, revisions, here, sides, 
             assert code is not None
             assert code.git_commit == request[side]["commit"] == git(revisions, "rev-parse", name)
     made = pages(out)
-    assert made["comment.md"].startswith(
-        f"<!-- vsr-bench ci -->\n## Benchmark: 1 of 1 cell fails\n\n{second}"
-    )
+    assert made["comment.md"].startswith(f"## Benchmark: 1 of 1 cell fails\n\n{second}")
     assert "<details>" in made["comparison.md"]
     assert "<details>" not in made["comment.md"]
     (found,) = json.loads(made["comparison.json"])["comparisons"]

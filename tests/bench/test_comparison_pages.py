@@ -108,10 +108,6 @@ UNCLEAR_STAGES = tuple(stage(name, 1.03, Verdict.UNCLEAR) for name in ("alignmen
         (compared.SLOW_TRUNK, "propagation 1.170, aggregation 1.300"),
         ((stage("alignment", 1.2, Verdict.UNCLEAR),), "mostly alignment 1.200, unclear by itself"),
         (UNCLEAR_STAGES, "no stage stands out"),
-        (compared.SAME_STAGES, "most of the added time lies in no stage"),
-        ((stage("alignment", 1.04, Verdict.SLOWER),),
-         "alignment 1.040, but most of the added time lies in no stage"),
-        ((stage("alignment", 1.0, Verdict.SAME, base_s=0.01),), "no stage stands out"),
         ((), ""),
     ],
 )  # fmt: skip

@@ -51,10 +51,10 @@ def tables(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> Ite
         yield from _lines("", _changes(shown))
         yield from _lines("", _reasons(shown))
         yield from _lines("caution: ", shown.comparison.cautions, style="yellow")
-        for before, items in (("fails for ", shown.fails), ("worse, but does not fail here: ", shown.beside)):
-            yield from _lines(before, (f"{', '.join(one.kinds)}: {one.text}" for one in items[:LISTED]))
-            if len(items) > LISTED:
-                yield Text(f"and {len(items) - LISTED} cells more")
+        fails = (f"{', '.join(one.kinds)}: {one.text}" for one in shown.fails[:LISTED])
+        yield from _lines("fails for ", fails)
+        if len(shown.fails) > LISTED:
+            yield Text(f"and {len(shown.fails) - LISTED} cells more")
         yield from _lines("", filter(None, [shown.counted, shown.sensitivity]))
         if len(views) > 1:
             yield Text("")
@@ -103,7 +103,7 @@ def _changes(shown: View) -> Iterator[str]:
 
 def _reasons(shown: View) -> Iterator[str]:
     """Yield why cells are what they are, each reason once, but for what the summary says."""
-    summarised = {id(item.cell) for item in (*shown.fails, *shown.beside)}
+    summarised = {id(item.cell) for item in shown.fails}
     reasons: dict[tuple[Verdict, str], list[CellComparison]] = {}
     for cell in shown.comparison.cells:
         if cell.why and id(cell) not in summarised:

@@ -34,16 +34,11 @@ WORST_FIRST: Final = (
 )  # fmt: skip
 """What no longer works, then what is slower, then the rest."""
 
-FOR_THE_WORSE: Final = (*REGRESSIONS, Failing.STAGE)
-"""The kinds that are shown even where they do not fail."""
-
 MOST: Final = 0.5
 """Share of a cell's added time from which on one stage explains it, though it is unclear by itself."""
 
 LISTED: Final = 10
 """Cells that a summary lists; more are counted, and stand in the tables."""
-
-OUTSIDE: Final = "most of the added time lies in no stage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +67,12 @@ class View:
     limits: str
     items: Sequence[Item]  # of every cell, with what fails here
     fails: Sequence[Item]  # the worst first
-    beside: Sequence[Item]  # cells that became worse in a way that does not fail here, the worst first
     sections: Mapping[str, Sequence[Column]]  # tables by heading
 
 
 def view(comparison: Comparison, failing: Sequence[Failing]) -> View:
     """Return a comparison as it is shown where these kinds fail."""
     items = [_item(cell, failing) for cell in comparison.cells]
-    others = [kind for kind in FOR_THE_WORSE if kind not in failing]
     return View(
         comparison=comparison,
         title=f"{comparison.base.name} → {comparison.new.name}",
@@ -90,7 +83,6 @@ def view(comparison: Comparison, failing: Sequence[Failing]) -> View:
         limits=_limits(comparison.limits),
         items=items,
         fails=_worst_first(items),
-        beside=_worst_first(_item(cell, _unexplained(cell, others)) for cell in comparison.cells),
         sections=_sections(comparison, items),
     )
 
@@ -178,11 +170,6 @@ def _worst_first(items: Iterable[Item]) -> list[Item]:
     return sorted((item for item in items if item.kinds), key=place)
 
 
-def _unexplained(cell: CellComparison, kinds: Sequence[Failing]) -> list[Failing]:
-    """Return the kinds without stages where they explain a slower cell."""
-    return [kind for kind in kinds if kind is not Failing.STAGE or cell.verdict is not Verdict.SLOWER]
-
-
 def _clause(cell: CellComparison, failure: Failure) -> str:
     match failure.kind:
         case Failing.SLOWER if cell.change is not None:
@@ -199,26 +186,14 @@ def _clause(cell: CellComparison, failure: Failure) -> str:
 
 
 def explanation(cell: CellComparison) -> str:
-    """Return the stages that account for a slower cell: those that are slower, or the one that added most.
-
-    And whether most of what was added lies in none of them, as far as stages are most of the base's time: a
-    clock that only sees the launching tells nothing.
-    """
-    if cell.change is None:
+    """Return the stages that account for a slower cell: those that are slower, or the one that added most."""
+    if cell.change is None or not cell.stages:
         return ""
-    whole, stages = cell.change.added_s, sorted(cell.stages, key=lambda stage: -stage.change.added_s)
-    covered = sum(stage.change.base_s for stage in stages) >= MOST * cell.change.base_s
-    outside = covered and whole > 0 and sum(stage.change.added_s for stage in stages) < MOST * whole
-    slower = [stage for stage in stages if stage.verdict is Verdict.SLOWER]
-    if slower:
-        found = ", ".join(f"{stage.stage} {ratio(stage.change.ratio)}" for stage in slower)
-        return f"{found}, but {OUTSIDE}" if outside else found
-    if not stages:
-        return ""
-    if outside:
-        return OUTSIDE
+    stages = sorted(cell.stages, key=lambda stage: -stage.change.added_s)
+    if slower := [stage for stage in stages if stage.verdict is Verdict.SLOWER]:
+        return ", ".join(f"{stage.stage} {ratio(stage.change.ratio)}" for stage in slower)
     most = stages[0]
-    if whole > 0 and most.change.added_s >= MOST * whole:
+    if most.change.added_s >= MOST * cell.change.added_s > 0:
         return f"mostly {most.stage} {ratio(most.change.ratio)}, {most.verdict} by itself"
     return "no stage stands out"
 
@@ -321,7 +296,7 @@ def _all_cells(items: Sequence[Item], cells: Sequence[CellComparison]) -> list[C
         *_times(changes),
         column("verdict", [cell.verdict for cell in cells]),
         column("fails for", [", ".join(item.kinds) for item in items]),
-        *_rounds(changes),
+        _rounds(changes),
     ]
 
 
@@ -333,7 +308,7 @@ def _stages(every: Sequence[CellComparison]) -> list[Column]:
         column("stage", [stage.stage for _, stage in rows]),
         *_times(changes),
         column("verdict", [stage.verdict for _, stage in rows]),
-        *_rounds(changes),
+        _rounds(changes),
     ]
 
 
@@ -405,19 +380,13 @@ def _times(changes: Sequence[Change | None]) -> list[Column]:
     ]
 
 
-def _rounds(changes: Sequence[Change | None]) -> list[Column]:
-    """Return how many rounds there were, how they lay to each other, and how many would settle it."""
+def _rounds(changes: Sequence[Change | None]) -> Column:
+    """Return how many rounds there were, and how they lay to each other."""
 
-    def made(change: Change) -> str:
+    def shown(change: Change) -> str:
         return f"{change.rounds}" if change.method is Method.NONE else f"{change.rounds} {change.method}"
 
-    def needed(change: Change) -> str:
-        return "" if change.rounds_needed is None else f"{change.rounds_needed:,}"
-
-    return [
-        column("rounds", _of(changes, made), numeric=True),
-        column("rounds that would settle it", _of(changes, needed), numeric=True),
-    ]
+    return column("rounds", _of(changes, shown), numeric=True)
 
 
 def _in_unit(title: str, values: Sequence[float | None], unit: Unit, digits: int) -> Column:
