@@ -1,8 +1,6 @@
-"""Sides measured in turn: the order of their rounds, what a stop leaves, and what may be gone on with."""
+"""Sides measured in turn: the order of their rounds, what a stop leaves, and how a run is resumed."""
 
-import errno
 import json
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from io import StringIO
@@ -10,7 +8,6 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 from rich.console import Console
@@ -18,7 +15,6 @@ from rich.console import Console
 from bench.commands import in_turn
 from bench.commands.in_turn import OUTPUTS_NAME, ReadySide, Side
 from bench.commands.progress import shown
-from bench.errors import RunStoppedError
 from bench.grid import plan
 from bench.grid.config import Experiment
 from bench.grid.plan import Job
@@ -26,28 +22,25 @@ from bench.measure import preflight
 from bench.messages import blank_record
 from bench.process import launcher, load
 from bench.process.launcher import Launcher
-from bench.process.runner import Run
 from bench.records import JOURNAL_NAME, Status, read_journal
 from bench.results import identity
 from bench.results.outputs import OutputDifference
-from bench.results.run_folder import RunFolder
 from tests.bench.fakes import Watching, experiment, jobs_of
+from tests.bench.instant import InstantRounds
 from vsr_model.errors import BadInput
-
-AGAIN = "vsr-bench it --resume here"
-BASICVSR = preflight.NetworkInfo(title="BasicVSR", min_size=16, min_frames=1, arguments={})
 
 TWO_CELLS = {
     "grid": {"frames": [1, 2], "size": [[16, 16]]},
     "measure": {"warmup": 0, "repetitions": 1, "rounds": 3, "stages": "off", "memory": "off"},
 }
+SIDES = ("A", "B")
 
 
 def orders(one: Experiment) -> list[str]:
     """Side, frames and round of every job, a text for each group."""
     return [
         " ".join(f"{side}{job.cell.frames}/{job.round}" for job in jobs)
-        for jobs, side in in_turn.in_order(jobs_of(one), "AB", one.measure)
+        for jobs, side in in_turn.in_order(jobs_of(one), SIDES, one.measure)
     ]
 
 
@@ -67,11 +60,10 @@ def test_sides_take_turns_forth_in_even_rounds_and_back_in_odd_ones(
 
 
 class Shown(Watching):
-    """A display that knows whose job it is told of, and may interrupt after so many."""
+    """A display that keeps which jobs it was given, and of which sides it was told."""
 
-    def __init__(self, stop_after: int = 0) -> None:
-        super().__init__(ended=self._count)
-        self._stop_after = stop_after
+    def __init__(self) -> None:
+        super().__init__()
         self.jobs: Sequence[Job] = ()
         self.sides: list[str] = []
 
@@ -83,46 +75,43 @@ class Shown(Watching):
         self.sides.append(name)
         return self
 
-    def _count(self, ended: int) -> None:
-        if ended == self._stop_after:
-            raise KeyboardInterrupt
-
 
 class Measuring:
-    """Two sides of an experiment whose rounds end as soon as they begin; `log` has them in order."""
+    """Two sides of one experiment, measured in two folders by rounds that end at once."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, names: str = "AB") -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.one = experiment(**TWO_CELLS)
-        self.paths = [folder / name for name in names]
-        self.sides = [self.side(name) for name in names]
-        self.log: list[str] = []
-        monkeypatch.setattr(in_turn, "execute", self._execute)
+        self.paths = [folder / name for name in SIDES]
+        self.rounds = InstantRounds(monkeypatch)
 
     def side(self, name: str, **fields: Any) -> ReadySide:
         known = {
             "name": name,
-            "launcher": name,
+            "launcher": Path(name),
             "answer": preflight.Answer(),
             "environment": {"cpu": "Fast CPU", "git_commit": "a" * 40},
             "code": identity.code_version(None),
         }
         return ReadySide(**known | fields)
 
-    def _execute(self, jobs: Sequence[Job], run: Run, workers: Any, observer: Shown) -> None:
-        for job in jobs:
-            self.log.append(f"{workers}{job.cell.frames}/{job.round}")
-            record = blank_record(job, Status.SKIPPED, "for no reason")
-            run.keep(record)
-            observer.job_ended(job, record)
-
     def __call__(self, shown: Shown | None = None, **changes: Any) -> Sequence[OutputDifference]:
-        given = {"experiment": self.one, "sides": self.sides, "paths": self.paths, **changes}
-        return in_turn.measure(display=shown or Shown(), again=AGAIN, **given)
+        given = {"experiment": self.one, "sides": [*map(self.side, SIDES)], "paths": self.paths, **changes}
+        return in_turn.measure(display=shown or Shown(), again="vsr-bench it --resume here", **given)
 
     def until(self, jobs: int) -> None:
         """Measure until the user presses Ctrl-C after so many jobs."""
+        self.rounds.stop(after=jobs)
         with pytest.raises(KeyboardInterrupt):
-            self(Shown(stop_after=jobs))
+            self()
+
+    def journals(self) -> list[bytes]:
+        return [(path / JOURNAL_NAME).read_bytes() for path in self.paths]
+
+    def is_whole(self) -> bool:
+        """Return whether each side has each round of each cell once."""
+        known = [[(record.cell, record.round) for record in read_journal(path / JOURNAL_NAME)]
+                 for path in self.paths]  # fmt: skip
+        return known == [[(cell.id, number) for number in range(3) for cell in plan.cells(self.one)]] * 2
 
 
 @pytest.fixture
@@ -130,55 +119,39 @@ def measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measuring:
     return Measuring(tmp_path, monkeypatch)
 
 
-def once_each(path: Path) -> bool:
-    known = [(record.cell, record.round) for record in read_journal(path / JOURNAL_NAME)]
-    folder = RunFolder.open(path)
-    planned = [(cell.id, number) for number in range(3) for cell in folder.cells()]
-    return known == planned
-
-
-@pytest.mark.parametrize("after", [0, 1, 7])
+@pytest.mark.parametrize("after", [1, 7])
 def test_each_side_is_a_run_whose_order_goes_on_after_an_interrupt(measuring, after):
-    if after:
-        measuring.until(after)
-        assert sum(len(read_journal(path / JOURNAL_NAME)) for path in measuring.paths) == after
-        assert "not done yet" in (measuring.paths[0] / "report.md").read_text()
+    measuring.until(after)
+    assert sum(len(read_journal(path / JOURNAL_NAME)) for path in measuring.paths) == after
+    assert "not done yet" in (measuring.paths[0] / "report.md").read_text()
     shown = Shown()
     measuring(shown)
     assert len(shown.jobs) == 12 - after
-    assert measuring.log == orders(measuring.one)
-    assert shown.sides == [entry[0] for entry in measuring.log[after:]]
+    assert measuring.rounds.log == orders(measuring.one)
+    assert shown.sides == [entry[0] for entry in measuring.rounds.log[after:]]
+    assert measuring.is_whole()
     for path in measuring.paths:
-        assert once_each(path)
         assert (path / "report.html").is_file()
         assert (path / "summary.csv").is_file()
-        assert not (path / ".references").exists()
-    before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
+    before = measuring.journals()
     measuring()
-    assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
+    assert measuring.journals() == before
 
 
-@pytest.mark.parametrize(("after", "compared"), [(1, []), (3, ["t1"]), (4, ["t1", "t2"])])
-def test_outputs_are_compared_and_kept_across_an_interrupt(measuring, monkeypatch, after, compared):
-    def execute(jobs: Sequence[Job], run: Run, workers: Any, observer: Shown) -> None:
-        for job in jobs:
-            output = np.full((1, 1, 3, 4, 4), 0.5 if workers == "B" else 0.0, dtype=np.float32)
-            run.references.mkdir(exist_ok=True)
-            np.save(run.references / f"t{job.cell.frames}.npy", output)
-        measuring._execute(jobs, run, workers, observer)
-
-    monkeypatch.setattr(in_turn, "execute", execute)
+@pytest.mark.parametrize(("after", "compared"), [(1, []), (3, [1]), (4, [1, 2])])
+def test_outputs_are_compared_and_kept_across_an_interrupt(measuring, after, compared):
+    clips = {frames: f"basicvsr-noise-b1-t{frames}-16x16" for frames in (1, 2)}
+    measuring.rounds.outputs["B"] = 0.5
     measuring.until(after)
     kept = measuring.paths[0].parent / OUTPUTS_NAME
     found = json.loads(kept.read_text()) if kept.exists() else []
-    assert [(item["clip"], item["max_abs"]) for item in found] == [(clip, 0.5) for clip in compared]
+    assert [(item["clip"], item["max_abs"]) for item in found] == [(clips[n], 0.5) for n in compared]
     assert not any((path / ".references").exists() for path in measuring.paths)
-    assert [item.clip for item in measuring()] == ["t1", "t2"]
-    assert [item.clip for item in measuring()] == ["t1", "t2"]  # with nothing left to measure
+    assert [item.clip for item in measuring()] == [*clips.values()]
+    assert [item.clip for item in measuring()] == [*clips.values()]  # with nothing left to measure
 
 
-def test_a_run_that_had_not_begun_on_one_side_begins(measuring):
-    """Killed where the second folder was being made."""
+def test_a_side_whose_folder_was_only_being_made_begins(measuring):
     measuring.until(1)
     second = measuring.paths[1]
     for path in second.iterdir():
@@ -187,7 +160,7 @@ def test_a_run_that_had_not_begun_on_one_side_begins(measuring):
         elif path.is_dir():
             path.rmdir()
     measuring()
-    assert all(map(once_each, measuring.paths))
+    assert measuring.is_whole()
     (second / "run.json").unlink()
     (second / "thesis.tex").touch()
     with pytest.raises(BadInput, match=r"/B: holds no run that can be gone on with"):
@@ -195,41 +168,23 @@ def test_a_run_that_had_not_begun_on_one_side_begins(measuring):
     assert (second / "thesis.tex").exists()
 
 
-def another_code(name: str) -> dict[str, Any]:
-    code = identity.code_version(None)
-    return {"code": code.model_copy(update={"source_sha256": "0" * 64})} if name == "B" else {}
-
-
-def another_machine(name: str) -> dict[str, Any]:
-    return {"environment": {"cpu": "Slow CPU"}} if name == "A" else {}
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [(another_code, "/B: begun with other code"), (another_machine, "/A: begun with another cpu")],
-)
-def test_going_on_only_as_it_began(measuring, fields, said):
+def test_sides_are_resumed_only_as_they_began(measuring):
     measuring.until(5)
-    before = [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths]
-    with pytest.raises(BadInput, match=said):
-        measuring(sides=[measuring.side(name, **fields(name)) for name in "AB"])
-    with pytest.raises(BadInput, match=r"/A: begun with the filters \[\], and not \['frames=1'\]"):
-        measuring(filters=["frames=1"])
-    other = experiment(**{**TWO_CELLS, "grid": {"frames": [1, 3], "size": [[16, 16]]}})
-    with pytest.raises(BadInput, match=r"/A: begun with grid.frames: 1, 2"):
-        measuring(experiment=other)
-    assert [(path / JOURNAL_NAME).read_bytes() for path in measuring.paths] == before
-    measuring()
-    assert all(map(once_each, measuring.paths))
-
-
-def test_a_full_disk_names_the_command_that_goes_on(measuring, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(in_turn, "execute", refuse)
-    with pytest.raises(RunStoppedError, match=f"No space left on device; what is done is kept.*{AGAIN}"):
-        measuring()
+    before = measuring.journals()
+    other_code = identity.code_version(None).model_copy(update={"source_sha256": "0" * 64})
+    other_grid = experiment(**{**TWO_CELLS, "grid": {"frames": [1, 3], "size": [[16, 16]]}})
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"sides": [measuring.side("A"), measuring.side("B", code=other_code)]},
+         "/B: begun with other code"),
+        ({"sides": [measuring.side("A", environment={"cpu": "Slow CPU"}), measuring.side("B")]},
+         "/A: begun with another cpu"),
+        ({"filters": ["frames=1"]}, r"/A: begun with the filters \[\], and not \['frames=1'\]"),
+        ({"experiment": other_grid}, "/A: begun with grid.frames: 1, 2"),
+    ]  # fmt: skip
+    for change, said in changes:
+        with pytest.raises(BadInput, match=said):
+            measuring(**change)
+    assert measuring.journals() == before
 
 
 def test_progress_says_which_side_and_a_reason_of_skipped_cells_once():
@@ -251,14 +206,14 @@ def test_progress_says_which_side_and_a_reason_of_skipped_cells_once():
 
 
 def network(folder: Path, text: str) -> Path:
-    """A folder with a network that is no more than this."""
+    """Make a network that is no more than this text."""
     (folder / "vsr_model").mkdir(parents=True)
     (folder / "vsr_model" / "__init__.py").write_text(text)
     return folder
 
 
 def refused(folder: Path, text: str) -> str:
-    """What is said of a network of that text."""
+    """Return the refusal of a network of that text."""
     side = Side(name="head", network=network(folder, text), commit="a" * 40, origin="--head topic (aaaa)")
     one = experiment()
     with pytest.raises(BadInput) as caught, in_turn.ready(one, plan.cells(one), [side]):
@@ -267,6 +222,7 @@ def refused(folder: Path, text: str) -> str:
 
 
 UNUSABLE = "--head topic (aaaa): its vsr_model cannot be measured by this program"
+NO_CONTRACT = "it has no vsr_model.network, by which networks are measured:"
 ENDED = "it ended while it was being imported"
 
 
@@ -275,9 +231,10 @@ ENDED = "it ended while it was being imported"
     [
         ("import os; os._exit(0)", f"{ENDED}: exit status 0"),
         ("raise LookupError('[bold]first\\nlast')", "LookupError: [bold]first"),
+        ("", f"{NO_CONTRACT} a revision from before that needs the vsr-bench of its time"),
     ],
 )
-def test_a_network_that_ends_the_server_is_named(tmp_path, text, why):
+def test_a_network_that_cannot_be_imported_is_refused_with_its_side(tmp_path, text, why):
     assert refused(tmp_path / "head", f"{text}\n") == f"{UNUSABLE} ({why})"
 
 
@@ -339,7 +296,7 @@ def test_a_refusal_of_preflight_names_the_side(tmp_path, monkeypatch):
 
 def test_a_side_is_described_by_its_own_commit(tmp_path, monkeypatch):
     one = experiment()
-    monkeypatch.setattr(preflight, "ask", lambda *_, **__: preflight.Answer(networks={"basicvsr": BASICVSR}))
+    InstantRounds(monkeypatch)
     sides = [
         Side(name=name, network=network(tmp_path / name, f"# {name}"), commit=commit, origin=f"--{name}")
         for name, commit in (("base", "a" * 40), ("head", f"{'b' * 40}-dirty"))
@@ -350,9 +307,6 @@ def test_a_side_is_described_by_its_own_commit(tmp_path, monkeypatch):
     assert (head.code.git_commit, head.code.dirty) == ("b" * 40, True)
     assert base.code.source_sha256 != head.code.source_sha256
     assert head.environment["git_commit"] == f"{'b' * 40}-dirty"
-    assert base.environment["harness_commit"] == head.environment["harness_commit"]
-    assert base.environment["timer"] == head.environment["timer"]
-    folder = RunFolder.create(tmp_path / "run", one, head.environment, (), head.code)
-    about = json.loads((folder.path / "run.json").read_text())
-    assert about["code_version"]["git_commit"] == "b" * 40
-    assert about["environment_sha256"] == identity.environment_sha256(base.environment)
+    for name in ("harness_commit", "timer"):
+        assert base.environment[name] == head.environment[name]
+    assert identity.environment_sha256(head.environment) == identity.environment_sha256(base.environment)
