@@ -51,6 +51,7 @@ def write(folder: Path, wanted: Request) -> Written:
     drawn = _draw(sources, wanted, folder / FIGURES_NAME)
     view = {
         "title": TITLE,
+        "version": wanted.version,
         "sources": sources,
         "missing": sum(not is_done(runs.get(step.folder)) for step in wanted.steps),
         "tallies": list(tallies(found)),

@@ -16,7 +16,6 @@ from bench.paper.experiments import (
     Fault,
     Method,
     Request,
-    Version,
     method_of,
     runs_of,
 )
@@ -166,7 +165,6 @@ class Source:
 
     name: str  # `paper`, or an edition
     machine: str  # in a few words
-    version: Version
     runs: Mapping[str, Run]  # by experiment; of a fault, by its folder below `faults`
 
     def waited_for(self) -> "Source":
@@ -201,7 +199,7 @@ def published() -> Source:
     runs = {
         name: replace(whole, tables=_part(whole.tables, summary["input"] == name)) for name in EXPERIMENTS
     }
-    return Source(name=PAPER, machine=in_short(folder.environment), version=Version.FULL, runs=runs)
+    return Source(name=PAPER, machine=in_short(folder.environment), runs=runs)
 
 
 def sources_of(folder: Path, wanted: Request) -> list[Source]:
@@ -220,7 +218,7 @@ def sources_of(folder: Path, wanted: Request) -> list[Source]:
         }
         if runs:
             machine = in_short(next(iter(read.values())).environment)
-            sources.append(Source(name=str(edition), machine=machine, version=wanted.version, runs=runs))
+            sources.append(Source(name=str(edition), machine=machine, runs=runs))
     return sources
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.grid.baseline import Baseline
 from bench.grid.spans import FORWARD
-from bench.paper.experiments import Edition, Method, Version
+from bench.paper.experiments import Edition, Method
 from bench.paper.metrics import STAGES
 from bench.paper.sources import Role, Run, Source
 from bench.records import CellRecord, MemoryLine, MemoryPoint, Pass, Phase, Sample, Status
@@ -94,4 +94,4 @@ def source(
     for one in (one for some in records for one in some):
         by_experiment.setdefault(one.input, []).append(one)
     runs = {experiment: run(some, method) for experiment, some in by_experiment.items()}
-    return Source(name=name, machine="a machine", version=Version.FULL, runs=runs)
+    return Source(name=name, machine="a machine", runs=runs)
