@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +26,7 @@ from bench.grid import config, plan
 from bench.grid.plan import Job
 from bench.messages import blank_record
 from bench.process.launcher import Launcher
-from bench.records import JOURNAL_NAME, SCHEMA_VERSION, CellRecord, Status
+from bench.records import JOURNAL_NAME, CellRecord, Status
 from bench.reporting.markdown import escape
 from bench.results.files import inert, to_csv
 from bench.results.run_folder import RunFolder
@@ -288,19 +287,14 @@ def of_record(**fields: Any) -> bytes:
 SAMPLE: Final = {
     "pass": "end_to_end", "phase": "steady", "repetition": 0, "stage": "forward", "start_s": 1, "wall_s": 1,
 }  # fmt: skip
-OLD: Final = b'{"schema_version": 1, "cell": "noise/b1/t1/16x16/cpu", "round": 0}\n'
 JOURNALS: Final[list[tuple[bytes, str]]] = [
-    (lines(blank())[:50] + b"\n" + lines(blank(1)), ":1: not a line of this journal"),
     (lines(blank(), blank(1), blank()), ":3: round 0 of basicvsr/noise/b1/t1/16x16/cpu stands in line 1 too"),
     (bytes(range(256)) + b"\n", ":1: not a line"),
     (b"[" * 20_000 + b"\n", ":1: not a line"),
-    (OLD, f":1: schema version 1; this program reads {SCHEMA_VERSION}$"),
-    (of_record(schema_version="\x1b[31m"), "schema version"),
     (of_record(cell="basicvsr/noise/b1/t9/16x16/cpu", frames=9), "is not one that config.yaml plans"),
     (of_record(cell="../../x"), r"round 0 of \.\./\.\./x is not"),
     (of_record(round=7), "round 7 of .* is not one"),
     (of_record(backend="<script>"), "has the backend <script>"),
-    (of_record(colour=1), "Extra inputs"),
     (of_record(status="fine"), "status: "),
     (of_record(first_forward_s=-1), "first_forward_s: .*greater"),
     (of_record(samples=[{**SAMPLE, "wall_s": 0}]), "samples.0.wall_s: 0 s of forward"),
@@ -315,14 +309,6 @@ def test_a_bad_journal(journal: bytes, message: str, folder: Path, refused: Refu
     (folder / JOURNAL_NAME).write_bytes(journal)
     for command in (["rebuild", "run"], ["run", "--resume", "run"]):
         assert re.search(message, refused(*command).strip())
-
-
-@pytest.mark.parametrize("torn", [b"{", b"\xff\xfe\0", b'{"cell": "noi', lines(blank(1))[:-1]], ids=repr)
-def test_a_torn_last_line_is_forgiven(torn: bytes, folder: Path) -> None:
-    (folder / JOURNAL_NAME).write_bytes(lines(blank()) + torn)
-    opened = RunFolder.open(folder)
-    with opened.journal():
-        assert [record.frames for record in opened.records()] == [1]
 
 
 @pytest.mark.parametrize("target", ["run.json", "environment.json"])
@@ -364,14 +350,6 @@ def test_an_edited_run_json(field: str, value: Any, folder: Path, refused: Refus
     (folder / "run.json").write_text(json.dumps({**about, field: value}))
     for command in (["rebuild", "run"], ["run", "--resume", "run"]):
         refused(*command)
-
-
-def test_an_edited_configuration_is_not_gone_on_with(folder: Path, refused: Refused) -> None:
-    text = (folder / "config.yaml").read_text()
-    data = yaml.safe_load(text)
-    data["grid"]["frames"] = [1, 3]
-    (folder / "config.yaml").write_text(yaml.safe_dump(data))
-    assert "frames" in refused("run", "--resume", "run")
 
 
 # Text of unknown origin in tables, reports and on terminals.
