@@ -33,7 +33,7 @@ from bench.results.run_folder import RunFolder, check_free, free_path, is_begun
 from bench.stats.intervals import MIN_ROUNDS
 from bench.tuning.report import file_text, format_budget
 from bench.tuning.request import REQUEST_NAME, Request, check_file
-from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Search, Stage, answered, table
+from bench.tuning.search import CONFIRM, CONFIRM_ROUNDS, Search, Stage, answered, others, table
 from bench.tuning.space import PLAIN_NAME, axes, plain
 from bench.tuning.verdict import Verdict, verdict
 from vsr_model.errors import BadInput
@@ -181,8 +181,7 @@ class _Tuning:
                     f"the plain network, which all is compared with, was not measured in {stage.name} "
                     f"({of_plain.in_short})"
                 )
-        others = [(stage, candidate) for stage in found for candidate in stage.candidates]
-        if any(stage.speedup(candidate, right=False) is not None for stage, candidate in others):
+        if any(stage.speedup(candidate, right=False) is not None for stage, candidate in others(found)):
             return ""
         if found and not self.out_of_time:
             return "none of the backends that were tried could be measured"

@@ -155,26 +155,19 @@ def table(stages: Sequence[Stage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 
+def others(stages: Sequence[Stage]) -> list[tuple[Stage, Backend]]:
+    """Return everything but the plain network, each with its stage."""
+    return [(stage, candidate) for stage in stages for candidate in stage.answers if candidate != stage.plain]
+
+
 def standings(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:
     """Return stage, backend and result of everything but the plain network."""
-    return [
-        (stage.name, candidate.name, stage.standing(candidate))
-        for stage in stages
-        for candidate in stage.answers
-        if candidate != stage.plain
-    ]
+    return [(stage.name, one.name, stage.standing(one)) for stage, one in others(stages)]
 
 
 def tried(stages: Sequence[Stage]) -> int:
     """Return the number of backends with a record beside the plain network, skipped ones included."""
-    return len(
-        {
-            candidate
-            for stage in stages
-            for candidate, answer in stage.answers.items()
-            if candidate != stage.plain and answer.status != NOT_MEASURED
-        }
-    )
+    return len({one for stage, one in others(stages) if stage.answers[one].status != NOT_MEASURED})
 
 
 @dataclass(frozen=True, kw_only=True)
