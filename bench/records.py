@@ -340,7 +340,7 @@ def read_ceilings(folder: Path) -> list[Ceiling]:
     path = folder / CEILINGS_NAME
     if not path.exists():
         return []
-    return list({(found.spec, found.moment): found for _, found in _lines(path, Ceiling)}.values())
+    return list({found.spec: found for _, found in _lines(path, Ceiling)}.values())
 
 
 def append_ceiling(folder: Path, ceiling: Ceiling) -> None:

@@ -10,7 +10,7 @@ from shutil import rmtree
 
 from bench.errors import RunStoppedError
 from bench.grid import plan
-from bench.grid.ceilings import CeilingSpec, Moment, wanted
+from bench.grid.ceilings import CeilingSpec, wanted
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
@@ -142,8 +142,7 @@ def resume(
     with folder.journal() as journal, launch(variables) as launcher:
         with places_named(folder.named):
             answer = preflight.ask(launcher, cells)
-        is_done = len(folder.records()) == len(cells) * folder.experiment.measure.rounds
-        if not is_done or _ceilings_missing(folder, cells, answer, Moment.AFTER):
+        if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
         return _carry_out(folder, journal, cells, launcher, answer, display, script)
 
@@ -194,19 +193,14 @@ def _carry_out(
         run = replace(run, worker=script.worker, method=script.method)
         jobs = _backend_by_backend(jobs, cells)
 
-    def measure_ceilings(moment: Moment) -> None:
-        specs = _ceilings_missing(folder, cells, answer, moment)
-        ceilings.measure(launcher, specs, moment, partial(append_ceiling, folder.path))
-
     interrupted = False
     try:
         with kept(folder.path, _again(folder)):
             if jobs:
-                measure_ceilings(Moment.BEFORE)
+                missing = _ceilings_missing(folder, cells, answer)
+                ceilings.measure(launcher, missing, partial(append_ceiling, folder.path))
             with display(jobs, folder.experiment.measure) as observer:
                 execute(jobs, run, launcher, observer)
-            # Also where only they are missing, since the run was ended between its last cell and them.
-            measure_ceilings(Moment.AFTER)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -222,18 +216,14 @@ def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]
 
 
 def _ceilings_missing(
-    folder: RunFolder, cells: Sequence[Cell], answer: preflight.Answer, moment: Moment
+    folder: RunFolder, cells: Sequence[Cell], answer: preflight.Answer
 ) -> list[CeilingSpec]:
     """Return the ceilings that the run needs and has no samples of, including failed ones."""
     if not folder.experiment.measure.ceilings:
         return []
     backends = {cell.backend.name: cell.backend for cell in cells}
     specs = wanted(backend for name, backend in backends.items() if name not in answer.unavailable)
-    known = {
-        ceiling.spec
-        for ceiling in read_ceilings(folder.path)
-        if ceiling.moment is moment and ceiling.samples_s
-    }
+    known = {ceiling.spec for ceiling in read_ceilings(folder.path) if ceiling.samples_s}
     return [spec for spec in specs if spec not in known]
 
 

@@ -38,13 +38,6 @@ class CeilingKind(StrEnum):
 TRANSFERS: Final = tuple(kind for kind in CeilingKind if "host" in kind)
 
 
-class Moment(StrEnum):
-    """Time in the run at which a ceiling was measured."""
-
-    BEFORE = "before"  # the first cell
-    AFTER = "after"  # the last
-
-
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -65,7 +58,6 @@ class Ceiling(_Frozen):
     """A measured ceiling, or the reason why it was not measured."""
 
     spec: CeilingSpec
-    moment: Moment
     what: str = ""  # its size as text, such as `2048 x 2048 x 2048`
     flops: int | None = Field(None, gt=0)  # of one repetition
     moved_bytes: int | None = Field(None, gt=0)  # in one repetition: read and written, or transferred
@@ -164,7 +156,7 @@ def _of(backend: Backend) -> Iterator[CeilingSpec]:
 def best(
     ceilings: Iterable[Ceiling], kind: CeilingKind, backend: Backend, precision: str | None = None
 ) -> float | None:
-    """Return the highest rate measured of a kind, in FLOP/s or bytes/s, over sizes, formats and moments."""
+    """Return the highest rate measured of a kind, in FLOP/s or bytes/s, over sizes and formats."""
     rates = [
         rate
         for ceiling in ceilings

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.grid.backend import BUILT_IN, CPU, Backend
-from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec, Moment
+from bench.grid.ceilings import CONVOLUTION_CHANNELS, TRANSFERS, Ceiling, CeilingKind, CeilingSpec
 from bench.machine.host import last_cache_bytes
 from bench.machine.host_memory import available_bytes
 from bench.measure import backends
@@ -66,17 +66,17 @@ class Work:
     moved_bytes: int | None = None
 
 
-def measured(spec: CeilingSpec, moment: Moment, *, clock: Clock = MONOTONIC) -> Ceiling:
+def measured(spec: CeilingSpec, *, clock: Clock = MONOTONIC) -> Ceiling:
     """Return the ceiling on its device, with its threads and precision; an exception becomes its reason."""
     backend = backend_of(spec)
     try:
         if (lacking := backends.unavailable(backend)) is not None:
-            return Ceiling(spec=spec, moment=moment, reason=lacking)
+            return Ceiling(spec=spec, reason=lacking)
         device = backends.device_of(backend)
         with backends.applied(backend), torch.inference_mode(), _its_memory(device):
-            return run(spec, moment, device, clock=clock)
+            return run(spec, device, clock=clock)
     except Exception as error:
-        return Ceiling(spec=spec, moment=moment, reason=error_line(error))
+        return Ceiling(spec=spec, reason=error_line(error))
 
 
 @contextmanager
@@ -89,12 +89,7 @@ def _its_memory(device: Device) -> Iterator[None]:
 
 
 def run(
-    spec: CeilingSpec,
-    moment: Moment,
-    device: Device,
-    *,
-    clock: Clock = MONOTONIC,
-    repeats: Repeats = REPEATS,
+    spec: CeilingSpec, device: Device, *, clock: Clock = MONOTONIC, repeats: Repeats = REPEATS
 ) -> Ceiling:
     """Measure as `measured` does, with the settings applied."""
     work = work_of(spec, device, clock)
@@ -103,7 +98,6 @@ def run(
     on_device = spec.kind not in TRANSFERS and all(span.device_s for span in spans)
     return Ceiling(
         spec=spec,
-        moment=moment,
         what=work.what,
         flops=work.flops,
         moved_bytes=work.moved_bytes,

@@ -1,7 +1,7 @@
 """Measure a machine's ceilings in a worker. Free of torch: the parent imports it.
 
-One worker measures all of them, while no cell is measured. Each is kept as soon as it is known; one that
-could not be measured, with its reason.
+One worker measures all of them, before the first cell is measured. Each is kept as soon as it is known; one
+that could not be measured, with its reason.
 """
 
 import os
@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Final
 
 from bench.errors import ServerDiedError
-from bench.grid.ceilings import Ceiling, CeilingSpec, Moment
+from bench.grid.ceilings import Ceiling, CeilingSpec
 from bench.process.launcher import Launcher, WorkerProcess
 
 TIMEOUT_S: Final = 120.0
@@ -19,9 +19,7 @@ TIMEOUT_S: Final = 120.0
 TARGET: Final = "bench.measure.ceilings:main"
 
 
-def measure(
-    launcher: Launcher, specs: Sequence[CeilingSpec], moment: Moment, keep: Callable[[Ceiling], None]
-) -> None:
+def measure(launcher: Launcher, specs: Sequence[CeilingSpec], keep: Callable[[Ceiling], None]) -> None:
     """Measure every ceiling in order, and pass each to `keep`, with samples or with a reason."""
     left = list(specs)
     if not left:
@@ -30,7 +28,7 @@ def measure(
     try:
         worker = launcher.spawn(TARGET)
         try:
-            reason = _receive(launcher, worker, left, moment, keep)
+            reason = _receive(launcher, worker, left, keep)
             status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
         except BaseException:
             launcher.kill(worker)
@@ -43,20 +41,16 @@ def measure(
         reason = f"the process that workers come from ended ({error})"
         launcher.restart()
     for spec in left:
-        keep(Ceiling(spec=spec, moment=moment, reason=reason))
+        keep(Ceiling(spec=spec, reason=reason))
 
 
 def _receive(
-    launcher: Launcher,
-    worker: WorkerProcess,
-    left: list[CeilingSpec],
-    moment: Moment,
-    keep: Callable[[Ceiling], None],
+    launcher: Launcher, worker: WorkerProcess, left: list[CeilingSpec], keep: Callable[[Ceiling], None]
 ) -> str:
     """Keep what the worker sends and remove it from `left`; return why the worker was ended, if it was."""
     with worker.connection as connection:
         try:
-            connection.send((tuple(left), moment))
+            connection.send(tuple(left))
         except OSError:  # it is gone; its exit status says how
             return ""
         while left:
@@ -76,6 +70,5 @@ def main(connection: Connection) -> None:
     """Measure the requested ceilings, in a worker."""
     from bench.measure.ceiling_calls import measured  # noqa: PLC0415 - torch, in a worker only
 
-    specs, moment = connection.recv()
-    for spec in specs:
-        connection.send(measured(spec, moment))
+    for spec in connection.recv():
+        connection.send(measured(spec))

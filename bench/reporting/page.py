@@ -18,7 +18,7 @@ from bench.reporting.cells import PLACE, column, columns_of, distinct, owner, pl
 from bench.reporting.ladder import LadderPart, ladder_part
 from bench.reporting.markdown import Column, filled
 from bench.reporting.rendering import File, Pages
-from bench.reporting.roofline import Roofline, ceilings, drift, roofline
+from bench.reporting.roofline import Roofline, ceilings, roofline
 from bench.reporting.runs import DEVICES_NAME, ReportedRun, Runs, devices_table
 from bench.results.files import to_csv, write_whole
 from bench.results.identity import differing_facts, facts, flat
@@ -208,10 +208,6 @@ class View:
     @cached_property
     def roofline(self) -> Roofline | None:
         return roofline(self.cells.tables, self.cells.rows)
-
-    @property
-    def drift(self) -> str:
-        return drift(self.cells.tables)
 
     @property
     def memory_cell(self) -> str:

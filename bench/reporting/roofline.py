@@ -1,10 +1,9 @@
 """The tables of what limits the machine: each stage under its roofline, and the ceilings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.grid.ceilings import CeilingKind
 from bench.grid.spans import FORWARD
 from bench.reporting.cells import (
     KINDS,
@@ -81,58 +80,25 @@ def _share(row: Row, name: str) -> str | None:
 
 
 def ceilings(tables: Tables) -> Columns:
-    """Return every ceiling as it was measured before the first cell and after the last."""
-
-    def either(name: str) -> Callable[[Row], str]:
-        return lambda of: "; ".join(distinct(row[name] for row in of["moments"].values() if row[name]))
-
-    def rate(figure: str, moment: str) -> Callable[[Row], str | None]:
-        return lambda of: _rate(of["moments"].get(moment), figure)
-
+    """Return every ceiling of the machine."""
     return columns_of(
-        [next(iter(moments.values())) | {"moments": moments} for moments in _by_ceiling(tables)],
+        rows_of(tables.ceilings),
         ("run", lambda row: row.get("run"), column),
         ("ceiling", lambda row: _plain(row["ceiling"]), column),
         ("device", "device", column),
         ("threads", "threads_read_back", right),
         ("precision", "precision", column),
         ("format", lambda row: _plain(row["memory_format"]), column),
-        ("size", either("what"), column),
-        ("best, before", rate("best", "before"), right),
-        ("median, before", rate("median", "before"), right),
-        ("best, after", rate("best", "after"), right),
-        ("median, after", rate("median", "after"), right),
-        ("not measured", either("reason"), column),
+        ("size", "what", column),
+        ("best", lambda row: _rate(row, "best"), right),
+        ("median", lambda row: _rate(row, "median"), right),
+        ("not measured", "reason", column),
     )
 
 
-def drift(tables: Tables) -> str:
-    """Return how far the two moments' best are apart where they are farthest: `25.0 % at most (copy)`."""
-    apart = []
-    for moments in _by_ceiling(tables):
-        best = [row["best_flops_per_s"] or row["best_bytes_per_s"] for row in moments.values()]
-        if len(best) == 2 and all(best):
-            row = next(iter(moments.values()))
-            ceiling = " ".join(filter(None, (_plain(row["ceiling"]), row["precision"])))
-            apart.append((max(best) / min(best) - 1, ceiling))
-    share, where = max(apart, default=(0.0, ""))
-    return f"{percent(share)} at most ({where})" if where else ""
-
-
-def _by_ceiling(tables: Tables) -> list[dict[str, Row]]:
-    """Return the rows of each ceiling by their moment."""
-    found: dict[tuple[object, ...], dict[str, Row]] = {}
-    for row in rows_of(tables.ceilings):
-        names = ("run", "ceiling", "device", "threads", "precision", "memory_format")
-        # Of a convolution there are several sizes; matrices may have come out larger at one moment.
-        size = row["what"] if row["ceiling"] == CeilingKind.CONVOLUTION else ""
-        found.setdefault((*map(row.get, names), size), {})[row["moment"]] = row
-    return [*found.values()]
-
-
-def _rate(row: Row | None, figure: str) -> str | None:
+def _rate(row: Row, figure: str) -> str | None:
     for name, units in (("flops_per_s", FLOP_RATES), ("bytes_per_s", BYTE_RATES)):
-        if row is not None and (value := row[f"{figure}_{name}"]) is not None:
+        if (value := row[f"{figure}_{name}"]) is not None:
             return with_unit(value, units)
     return None
 

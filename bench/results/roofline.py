@@ -86,14 +86,14 @@ def with_roofline(tables: Tables, experiment: Experiment, ceilings: Sequence[Cei
 
 
 def ceilings_table(ceilings: Sequence[Ceiling]) -> pd.DataFrame:
-    """Return a row per ceiling and moment."""
+    """Return a row per ceiling."""
     rows = []
     for ceiling in ceilings:
         spec, samples = ceiling.spec, ceiling.samples_s
         rate = "bytes_per_s" if ceiling.flops is None else "flops_per_s"
         rows.append(
             {
-                "moment": ceiling.moment, "ceiling": spec.kind, "device": spec.device,
+                "ceiling": spec.kind, "device": spec.device,
                 "threads": spec.threads, "threads_read_back": ceiling.threads,
                 "precision": spec.precision, "memory_format": spec.memory_format, "what": ceiling.what,
                 "clock": ceiling.clock if samples else None, "n": len(samples),

@@ -2,7 +2,7 @@
 
 config.yaml  environment.json  run.json  journal.jsonl      made before the first cell
 profiles/*.json.gz                                          made by each round that has a profiler pass
-ceilings.jsonl                                              before the first cell and after the last
+ceilings.jsonl                                              before the first cell
 cells.csv samples.csv memory.csv summary.csv perturbation.csv                       derived
 [memory_lines.csv kernels.csv ceilings.csv roofline.csv]                            derived
 plots/*.png *.svg  report.md report.html                                            derived

@@ -183,7 +183,7 @@ COLUMNS: Final[Mapping[str, Columns]] = {
     },
     "warnings": {"code": TEXT, "cell": TEXT, "round": COUNT, "seen": TEXT, "remedy": TEXT},
     "ceilings": {
-        "moment": TEXT, "ceiling": TEXT, "device": TEXT, "threads": COUNT, "threads_read_back": COUNT,
+        "ceiling": TEXT, "device": TEXT, "threads": COUNT, "threads_read_back": COUNT,
         "precision": TEXT, "memory_format": TEXT, "what": TEXT, "clock": TEXT, "n": COUNT, "best_s": FLOAT,
         "median_s": FLOAT, "flops": WIDE, "moved_bytes": WIDE, "best_flops_per_s": FLOAT,
         "median_flops_per_s": FLOAT, "best_bytes_per_s": FLOAT, "median_bytes_per_s": FLOAT, "reason": TEXT,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.grid.baseline import Baseline
-from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment, wanted
+from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, wanted
 from bench.grid.config import Experiment
 from bench.records import CellRecord
 from bench.results.roofline import with_roofline
@@ -13,20 +13,14 @@ from tests.bench import fakes
 from tests.bench.synthetic import BASELINE
 
 PUBLISHED = {"mid_channels": 64, "num_blocks": 30}
+WORK = 2**30
 
 
-def measured(spec: CeilingSpec, moment: Moment = Moment.BEFORE, *, rate: float) -> Ceiling:
-    """A ceiling that was reached once, by a thousandth less the second time."""
-    moved = spec.precision is None
-    work = 2**30
+def measured(spec: CeilingSpec, *, rate: float) -> Ceiling:
+    """Return a ceiling that was reached once, by a thousandth less the second time."""
+    work = {"moved_bytes": WORK} if spec.precision is None else {"flops": WORK}
     return Ceiling(
-        spec=spec,
-        moment=moment,
-        what=f"{work} of work",
-        flops=None if moved else work,
-        moved_bytes=work if moved else None,
-        samples_s=(work / rate, 1.001 * work / rate),
-        threads=2,
+        spec=spec, what=f"{WORK} of work", samples_s=(WORK / rate, 1.001 * WORK / rate), threads=2, **work
     )
 
 
@@ -41,7 +35,7 @@ def rate_of(spec: CeilingSpec) -> float:
 
 
 def experiment_of(records: Sequence[CellRecord]) -> Experiment:
-    """An experiment of the published network whose backends have the records' names."""
+    """Return an experiment of the published network whose backends have the records' names."""
     names = dict.fromkeys(record.backend for record in records)
     return fakes.experiment(model=PUBLISHED, backends=[_backend(name) for name in names])
 
@@ -59,7 +53,7 @@ def ceilings_of(experiment: Experiment) -> list[Ceiling]:
 
 
 def tables(records: Sequence[CellRecord], baseline: Baseline = BASELINE) -> Tables:
-    """The tables of a run whose machine's ceilings were measured."""
+    """Return the tables of a run whose machine's ceilings were measured."""
     if not records:
         return tables_of(records, baseline)
     experiment = experiment_of(records)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec, Moment
+from bench.grid.ceilings import Ceiling, CeilingKind, CeilingSpec
 from bench.grid.costs import StageCost
 from bench.records import (
     CEILINGS_NAME,
@@ -159,13 +159,13 @@ COPY = CeilingSpec(kind=CeilingKind.COPY, device="cpu")
 
 
 def test_the_last_try_of_a_ceiling_counts(tmp_path: Path) -> None:
-    failed = Ceiling(spec=COPY, moment=Moment.BEFORE, reason="too little memory")
-    measured = Ceiling(spec=COPY, moment=Moment.BEFORE, moved_bytes=8, samples_s=(2.0, 1.0))
-    after = failed.model_copy(update={"moment": Moment.AFTER})
+    failed = Ceiling(spec=COPY, reason="too little memory")
+    measured = Ceiling(spec=COPY, moved_bytes=8, samples_s=(2.0, 1.0))
+    other = Ceiling(spec=COPY.model_copy(update={"threads": 1}), reason="too little memory")
     assert read_ceilings(tmp_path) == []
-    for ceiling in (failed, after, measured):
+    for ceiling in (failed, other, measured):
         append_ceiling(tmp_path, ceiling)
-    assert read_ceilings(tmp_path) == [measured, after]
+    assert read_ceilings(tmp_path) == [measured, other]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_last_try_of_a_ceiling_counts(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_ceiling_is_named(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
-    line = {"spec": {"kind": "copy", "device": "cpu"}, "moment": "before", **fields}
+    line = {"spec": {"kind": "copy", "device": "cpu"}, **fields}
     (tmp_path / CEILINGS_NAME).write_text(json.dumps(line) + "\n")
     with pytest.raises(BadInput, match=rf"{CEILINGS_NAME}:1: not a line of this journal \(.*{said}"):
         read_ceilings(tmp_path)
