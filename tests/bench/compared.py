@@ -1,4 +1,4 @@
-"""Made-up comparisons for tests: one with every verdict, one where nothing changed, one of odd names."""
+"""Made-up comparisons for tests: one with every verdict, and one of odd names."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -153,48 +153,19 @@ def comparison(cells: Sequence[CellComparison] = EVERY_VERDICT, **fields: Any) -
     return Comparison(**known | fields)
 
 
-ODD_NAMES: Final = (
-    "a | b",
-    "@octocat and @github/everyone",
-    "<img src=x onerror=alert(1)></details>",
-    "`code` **bold** [link](https://evil.example) ![x](y)",
-    "two\nlines\r\n\n# heading\n\n| a |\n| - |",
-    "\x00\x1b[31m\x07\ufffe\udcff\u202e",
-    "[red]markup[/red] [/] :boom:",
-    "fixes #12, GH-3, www.evil.example :tada: o/r#4 :+1:",
-    "]]> & &amp; &#64;octocat \"'",
-    "w" * 300,
-    "  ",
-    "<!-- -->",
-    "名前/ü",
-)
-"""What a folder, a backend or an error may hold."""
-
-
 def odd(name: str) -> Comparison:
-    """The name wherever a comparison holds text of a run's."""
+    """The name wherever a comparison holds text of a run's: a folder's, a backend's or an error's."""
     side = Side(name=name, experiment=name, machine=name, code=name, started_at=name)
     named: dict[str, Any] = {"base_cell": f"{name}2", "why": name}
     odd_stage = stage(name, 1.2, Verdict.SLOWER)
     grown = MemoryChange(what=name, base_bytes=0, new_bytes=GIB, amount=Amount.MORE)
+    slower = {"verdict": Verdict.SLOWER, "change": change(1.2), "least_slowdown": 0.05}
+    told = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME)
     cells = [
-        cell(
-            name,
-            verdict=Verdict.SLOWER,
-            change=change(1.2),
-            stages=(odd_stage,),
-            memory=(grown,),
-            **named,
-            least_slowdown=0.05,
-        ),
+        cell(name, stages=(odd_stage,), memory=(grown,), **slower, **named),
         cell(name, stages=(odd_stage,), input=name, **named),
-        *(
-            without(name, verdict, name, base_cell=f"{name}2")
-            for verdict in Verdict
-            if verdict not in (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME)
-        ),
+        *(without(name, verdict, name, base_cell=f"{name}2") for verdict in Verdict if verdict not in told),
     ]
-    return comparison(
-        cells, base=side, new=side, differing={name: (name, f"{name}!")}, cautions=(name,),
-        limits=Limits(across=frozenset({name})),
-    )  # fmt: skip
+    limits = Limits(across=frozenset({name}))
+    differing = {name: (name, f"{name}!")}
+    return comparison(cells, base=side, new=side, differing=differing, cautions=(name,), limits=limits)

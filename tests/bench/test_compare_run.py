@@ -12,7 +12,6 @@ from bench.cli import main
 from bench.commands import exits
 from bench.grid import plan
 from bench.grid.config import Experiment
-from bench.records import Status
 from bench.results.run_folder import RunFolder
 from tests.bench.sides import ENVIRONMENT, experiment, in_turn, record
 
@@ -46,16 +45,14 @@ def slowed(factor: float) -> list[float]:
     return [factor * value for value in TEN[::-1]]
 
 
-def test_a_slower_run_ends_with_1_and_names_the_cell(
+def test_a_regression_ends_with_1_unless_it_is_allowed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = in_turn(10)
     base = run_folder(tmp_path / "base", begun_s=a)
     new = run_folder(tmp_path / "new", slowed(1.1), begun_s=b)
     assert main(["compare", str(base), str(new)]) == exits.FOUND
-    said = capsys.readouterr().out
-    assert "basicvsr/noise/b1/t2/64x64/cpu" in said
-    assert "slower" in said
+    assert "slower, fails" in capsys.readouterr().out
     assert main(["compare", str(new), str(base)]) == exits.OK
     assert "faster" in capsys.readouterr().out
     for text in ("15%", "0.15", " 14.5 % ", "100%"):
@@ -78,18 +75,7 @@ def test_every_page_is_written_and_json_is_what_is_printed(
     (cell,) = json.loads(printed)["comparisons"][0]["cells"]
     assert cell["verdict"] == "slower"
     assert cell["change"]["ratio"] == pytest.approx(1.1, rel=0.005)
-    assert "slower" in (out / "comparison.md").read_text()
-    assert "slower" in (out / "comparison.html").read_text()
     assert len(ET.parse(out / "junit.xml").getroot().findall(".//failure")) == 1
-
-
-def test_what_is_worse_fails_and_what_is_missing_may(tmp_path: Path) -> None:
-    two = experiment(grid={"frames": [1, 2]}, measure={"rounds": 10})
-    base, other = run_folder(tmp_path / "base", of=two), run_folder(tmp_path / "other", TEN[::-1])
-    assert main(["compare", str(base), str(other)]) == exits.OK
-    assert main(["compare", str(base), str(other), "--fail-on", "missing"]) == exits.FOUND
-    broken = run_folder(tmp_path / "broken", status=Status.OOM, reason="no memory")
-    assert main(["compare", str(base), str(broken)]) == exits.FOUND
 
 
 @pytest.mark.parametrize("later_s", [0.0, 1000.0])
@@ -101,15 +87,6 @@ def test_runs_apart_are_said_to_be(
     new = run_folder(tmp_path / "b", TEN[::-1], begun_s=[at + later_s for at in b])
     assert main(["compare", str(base), str(new)]) == exits.OK
     assert ("not measured in turn" in " ".join(capsys.readouterr().out.split())) is bool(later_s)
-
-
-def test_a_configuration_that_was_edited_since_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
-    config = new / "config.yaml"
-    config.write_text(config.read_text().replace("mid_channels: 8", "mid_channels: 16"))
-    assert "mid_channels" in refused(capsys, base, new)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -132,49 +109,25 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "holds no run" in refused(capsys, base, tmp_path)
     assert "holds a run" in refused(capsys, base, new, "--output", new)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_runs_without_a_common_cell_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = run_folder(tmp_path / "base")
+    config = new / "config.yaml"
+    config.write_text(config.read_text().replace("mid_channels: 8", "mid_channels: 16"))
+    assert "begun with model.0.mid_channels" in refused(capsys, base, new)
     other = run_folder(tmp_path / "other", of=experiment(grid={"frames": [7]}, measure={"rounds": 10}))
-    told = refused(capsys, base, other)
-    assert "no cell in common" in told
-    assert "basicvsr/noise/b1/t7/64x64/cpu" in told
+    assert "has no cell in common with" in refused(capsys, base, other)
 
 
-@pytest.mark.parametrize("name", ["cells.csv", "samples.csv"])
 def test_a_table_that_lacks_lines_is_refused_until_it_is_made_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, new = run_folder(tmp_path / "base"), run_folder(tmp_path / "new")
-    (new / name).write_text("".join((new / name).read_text().splitlines(keepends=True)[:-1]))
-    assert name in refused(capsys, base, new)
+    table = new / "samples.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert "samples.csv" in refused(capsys, base, new)
     RunFolder.open(new).write_tables()
     assert main(["compare", str(base), str(new)]) == exits.OK
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["report OLD", "rebuild OLD", "run --resume OLD", "compare NEW OLD", "compare OLD NEW",
-     "export OLD --format pyperf"],
-)  # fmt: skip
-def test_a_run_of_schema_version_1_is_refused_with_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
-    old, new = run_folder(tmp_path / "old", derived=False), run_folder(tmp_path / "new", derived=False)
-    about = json.loads((old / "run.json").read_text())
-    (old / "run.json").write_text(json.dumps({**about, "schema_version": 1}))
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    places = {"OLD": str(old), "NEW": str(new)}
-    assert main([places.get(word, word) for word in command.split()]) == exits.BAD_REQUEST
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.splitlines()
-    assert f"{old / 'run.json'}: schema version 1; this program reads 2" in line
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-def test_networks_compare_with_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_compare_with_themselves(tmp_path: Path) -> None:
     own = {"name": "mine", "import": "here:Mine", "stages": {"body": ["body"]}, "folder": str(tmp_path)}
     both = experiment(model=["basicvsr", own], measure={"rounds": 10})
     base, new = run_folder(tmp_path / "base", of=both), run_folder(tmp_path / "new", slowed(1.1), of=both)
@@ -196,4 +149,4 @@ def test_a_run_with_no_record_is_refused_and_one_that_is_not_whole_is_told(
     assert main(["compare", str(base), str(new)]) == exits.OK
     assert "not whole: 3 of its rounds are missing" in " ".join(capsys.readouterr().out.split())
     (new / "journal.jsonl").write_text("")
-    assert "no record" in refused(capsys, base, new)
+    assert "its journal holds no record yet" in refused(capsys, base, new)

@@ -25,7 +25,7 @@ from bench.reporting.comparison.page import render, render_page
 from bench.reporting.comparison.terminal import tables
 from bench.reporting.comparison.view import explanation, headline, view
 from tests.bench import compared
-from tests.bench.compared import EVERY_VERDICT, ODD_NAMES, cell, change, comparison, odd, stage
+from tests.bench.compared import EVERY_VERDICT, cell, change, comparison, odd, stage
 from tests.html_page import Page
 from vsr_model.one_line import visible
 
@@ -90,7 +90,6 @@ def test_the_html_page_has_the_same_open() -> None:
         (EVERY_VERDICT, (), "4 of 13 cells became worse, and nothing fails"),
         ([*EVERY_VERDICT[:1], *EVERY_VERDICT[4:6]], REGRESSIONS, "No cell fails, 2 of 3 could not be told"),
         (EVERY_VERDICT[4:6], REGRESSIONS, "No cell fails, and none could be told"),
-        (EVERY_VERDICT[4:6], (Failing.UNCLEAR,), "2 of 2 cells fail"),
         (EVERY_VERDICT[1:2], REGRESSIONS, "1 of 1 cell fails"),
         (EVERY_VERDICT, tuple(Failing), "10 of 13 cells fail"),
     ],
@@ -132,10 +131,11 @@ def test_how_to_read_names_verdicts_thresholds_and_what_fails() -> None:
     assert {*MEANINGS} == {*Verdict}
     limits = Limits(threshold=0.05, apart=0.02)
     guide = render([comparison(limits=limits), comparison()], (Failing.SLOWER,))
-    assert (
-        "* Thresholds: time 5 %; memory 10 %; accuracy 3 dB; the machine itself may have changed by 2 % "
-        "between runs.\n* Thresholds: time 3 %; memory 10 %; accuracy 3 dB.\n" in guide
+    thresholds = (
+        "time 5 %; memory 10 %; accuracy 3 dB; the machine itself may have changed by 2 % between runs"
     )
+    for text in (thresholds, "time 3 %; memory 10 %; accuracy 3 dB"):
+        assert f"* Thresholds: {text}.\n" in guide
     assert "* What fails here: slower.\n" in guide
     assert "* What fails here: nothing.\n" in render([comparison()], ())
 
@@ -192,7 +192,9 @@ def test_any_name_is_shown_and_never_obeyed(name: str) -> None:
         assert [text.replace(UNSEEN, "") for text in cells].count(said.replace(UNSEEN, "")) >= len(one.cells)
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize(
+    "name", ["[red]markup[/red] [/]", "two\nlines\r\n# a", "\x00\x1b[31m\x07\u202e", "w" * 300]
+)
 def test_a_terminal_obeys_no_name(name: str) -> None:
     text = printed(odd(name), width=2_000)
     assert all(character.isprintable() or character == "\n" for character in text)
