@@ -14,7 +14,9 @@ from bench.comparison.policy import Failing
 from bench.records import JOURNAL_NAME
 from bench.reporting import rendering
 from bench.reporting.comparison.formats import to_json, to_junit
+from bench.reporting.comparison.sections import sections, sides
 from bench.reporting.comparison.view import LISTED, View, headline, view
+from bench.reporting.markdown import Column
 from bench.results.files import write_whole
 from vsr_model.errors import BadInput
 
@@ -27,12 +29,21 @@ _CALLS: Final = re.compile(r"(?<=@)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One comparison of a page, with its tables."""
+
+    view: View
+    sides: Sequence[Column]
+    sections: Mapping[str, Sequence[Column]]  # by heading
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """All that the template shows, and how."""
 
     headline: str
     look: str  # a sentence on how the comparison was looked at, such as what a second look found
-    views: Sequence[View]
+    parts: Sequence[Part]
     meanings: Mapping[str, str]  # by verdict
     failing: Sequence[Failing]
     level: int = 2  # of the first heading
@@ -55,7 +66,9 @@ def render(
 def render_page(comparisons: Sequence[Comparison], failing: Sequence[Failing], *, look: str = "") -> str:
     """Return the page as HTML: nothing is folded, and each section has a heading."""
     page = replace(_page(comparisons, failing, look), level=1, folded=False)
-    return rendering.html(TEMPLATE, page, title=f"Comparison: {', '.join(one.title for one in page.views)}")
+    return rendering.html(
+        TEMPLATE, page, title=f"Comparison: {', '.join(part.view.title for part in page.parts)}"
+    )
 
 
 def write(
@@ -85,7 +98,10 @@ def _page(comparisons: Sequence[Comparison], failing: Sequence[Failing], look: s
     return Page(
         headline=f"Benchmark: {text[:1].lower()}{text[1:]}",
         look=look,
-        views=[view(comparison, failing) for comparison in comparisons],
+        parts=[
+            Part(view=one, sides=sides(one.comparison), sections=sections(one))
+            for one in (view(comparison, failing) for comparison in comparisons)
+        ],
         meanings={str(verdict): meaning for verdict, meaning in MEANINGS.items()},
         failing=failing,
     )
