@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from bench.comparison.comparison import CellComparison, Change, Comparison, Method
 from bench.reporting.cells import DIGITS, axes_columns, column, numbers
-from bench.reporting.comparison.view import Item, View, base_cell, decibels, interval, ratio
+from bench.reporting.comparison.view import Item, View, decibels, interval, ratio
 from bench.reporting.markdown import Column
 from bench.results.tables import Row
 from bench.units import BYTES, SECONDS, Unit, significant, unit_for
@@ -88,7 +88,7 @@ def _accuracy(every: Sequence[CellComparison]) -> list[Column]:
 def _reasons(cells: Sequence[CellComparison]) -> list[Column]:
     return [
         column("cell", [cell.cell for cell in cells]),
-        column("cell in base", [base_cell(cell) for cell in cells]),
+        column("cell in base", [cell.base_cell or "" for cell in cells]),
         column("base", [cell.base_status or "not there" for cell in cells]),
         column("new", [cell.new_status or "not there" for cell in cells]),
         column("verdict", [cell.verdict for cell in cells]),
@@ -113,7 +113,7 @@ def _axes(cells: Sequence[CellComparison], every: Sequence[CellComparison]) -> l
 
     return [
         *axes_columns([*map(row, cells)], [*map(row, every)]),
-        column("cell in base", [base_cell(cell) for cell in cells]),
+        column("cell in base", [cell.base_cell or "" for cell in cells]),
     ]
 
 

@@ -96,14 +96,9 @@ def headline(comparisons: Sequence[Comparison], failing: Sequence[Failing]) -> s
     return "No cell fails" + (f", {inconclusive} of {len(cells)} could not be told" if inconclusive else "")
 
 
-def base_cell(cell: CellComparison) -> str:
-    """Return the cell's id on the base side where it is another."""
-    return cell.base_cell if cell.base_cell is not None and cell.base_cell != cell.cell else ""
-
-
 def named(cell: CellComparison) -> str:
     """Return the cell's id, with the base's where that is another."""
-    return f"{cell.cell} (base: {cell.base_cell})" if base_cell(cell) else cell.cell
+    return f"{cell.cell} (base: {cell.base_cell})" if cell.base_cell else cell.cell
 
 
 def reason(cell: CellComparison) -> str:
