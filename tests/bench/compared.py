@@ -39,7 +39,7 @@ def change(
     method: Method = Method.PAIRS,
     needed: int | None = None,
 ) -> Change:
-    """A ratio with an interval of so much on both sides; None for none."""
+    """Return a ratio with an interval of `half` on both sides; None for none."""
     return Change(
         base_s=base_s,
         new_s=base_s * ratio,
@@ -76,7 +76,7 @@ def memory(base: int = GIB, new: int = GIB, amount: Amount = Amount.SAME) -> tup
 
 
 def cell(name: str = "basicvsr/noise/b1/t4/64x64/cudnn", **fields: Any) -> CellComparison:
-    """An ok cell that is the same on both sides, with its axes as its id has them."""
+    """Return an ok cell that is the same on both sides, with its axes as its id has them."""
     parts = name.split("/")
     axes = parts if len(parts) == 6 else ("basicvsr", "noise", "b1", "t4", "64x64", name)
     model, input_, batch, frames, size, backend = axes
@@ -91,7 +91,7 @@ def cell(name: str = "basicvsr/noise/b1/t4/64x64/cudnn", **fields: Any) -> CellC
 
 
 def without(name: str, verdict: Verdict, why: str, **fields: Any) -> CellComparison:
-    """A cell that has no figures."""
+    """Return a cell that has no figures."""
     return cell(name, verdict=verdict, why=why, change=None, stages=(), memory=(), accuracy=None, **fields)
 
 
@@ -154,7 +154,7 @@ def comparison(cells: Sequence[CellComparison] = EVERY_VERDICT, **fields: Any) -
 
 
 def odd(name: str) -> Comparison:
-    """The name wherever a comparison holds text of a run's: a folder's, a backend's or an error's."""
+    """Return a comparison with the name wherever one holds text of a run's: a folder's, a backend's or an error's."""
     side = Side(name=name, experiment=name, machine=name, code=name, started_at=name)
     named: dict[str, Any] = {"base_cell": f"{name}2", "why": name}
     odd_stage = stage(name, 1.2, Verdict.SLOWER)

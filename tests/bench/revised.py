@@ -24,7 +24,7 @@ ENLARGES: Final = dedent(
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git says there; its user is nobody."""
+    """Run git as a user of no name, and return its output."""
     known = {
         "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
         "GIT_AUTHOR_NAME": "Nobody", "GIT_AUTHOR_EMAIL": "nobody@example.org",
@@ -37,14 +37,14 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def repository(folder: Path) -> Path:
-    """A repository without a commit, on the branch main."""
+    """Make a repository without a commit, on the branch main."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     return folder
 
 
 def commit(folder: Path, **files: str) -> str:
-    """Commit files into vsr_model/, those of that name ending in .py; the commit."""
+    """Commit files into vsr_model/, each named without its .py; return the commit."""
     for name, text in files.items():
         path = folder / "vsr_model" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def commit(folder: Path, **files: str) -> str:
 
 
 def with_networks(folder: Path, *added: str) -> list[str]:
-    """A repository with a commit for each text, which stands at the end of this project's network there."""
+    """Make a repository with a commit for each text, which is appended to BasicVSR's source there."""
     repository(folder)
     shutil.copytree(ROOT / "vsr_model", folder / "vsr_model", ignore=shutil.ignore_patterns("__pycache__"))
     own = (folder / "vsr_model" / f"{BASICVSR}.py").read_text()

@@ -24,7 +24,7 @@ SHARES: Final = {"alignment": 0.4, "propagation": 0.4, "aggregation": 0.1, "upsa
 
 
 def experiment(**changes: Any) -> Experiment:
-    """A grid of one input, 64x64, whose fields may be given otherwise."""
+    """Return a grid of one input, 64x64; `changes` replace its fields."""
     plain: dict[str, Any] = {
         "name": "made-up",
         "model": {"mid_channels": 8, "num_blocks": 1},
@@ -46,7 +46,7 @@ def record(
     shares: Mapping[str, float] | None = None,
     **changes: Any,
 ) -> CellRecord:
-    """A round whose every steady call took so long; stages take what SHARES and `shares` say of it."""
+    """Return a round whose every steady call took so long; stages take what SHARES and `shares` say of it."""
     parts = SHARES | dict(shares or {})
     samples: list[Sample] = []
     for repetition in range(0 if seconds is None else 3):
@@ -86,7 +86,7 @@ def side(
     files: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> list[MeasuredCell]:
-    """A run's cells, each with a round of these seconds after the other, by backend.
+    """Return a run's cells, each with a round of these seconds after the other, by backend.
 
     Rounds begin ten seconds after each other unless `begun_s` says when. `changes` are of every record.
     """
@@ -103,7 +103,7 @@ def side(
 
 
 def taking_turns(base: list[MeasuredCell], new: list[MeasuredCell]) -> tuple[list[MeasuredCell], ...]:
-    """The two with the times of runs that were measured in turn."""
+    """Return both with the times of runs that were measured in turn."""
     rounds = max((one["round"] for cell in (*base, *new) for one in cell.rounds), default=0) + 1
     return tuple(
         [replace(cell, rounds=tuple(_at(one, begun[one["round"]]) for one in cell.rounds)) for cell in cells]
@@ -116,7 +116,7 @@ def _at(row: Row, begun_s: float) -> Row:
 
 
 def in_turn(rounds: int) -> tuple[list[float], list[float]]:
-    """When the rounds of two sides began that were measured A B B A."""
+    """Return when the rounds of two sides began that were measured A B B A."""
     begun = [(20.0 * n, 20.0 * n + 10) for n in range(rounds)]
     order = [(a, b) if n % 2 == 0 else (b, a) for n, (a, b) in enumerate(begun)]
     return [a for a, _ in order], [b for _, b in order]

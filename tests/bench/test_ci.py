@@ -44,7 +44,7 @@ Ask = Callable[..., int]
 
 @pytest.fixture
 def rounds(monkeypatch: pytest.MonkeyPatch) -> InstantRounds:
-    """Instead of workers."""
+    """Replace the workers."""
     for function in (gate.start, gate.resume):
         monkeypatch.setitem(function.__kwdefaults__, "launch", lambda _, network: nullcontext(network))
     return InstantRounds(monkeypatch)
@@ -52,7 +52,7 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> InstantRounds:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, beside a grid."""
+    """Return an empty working directory, beside a grid."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -62,7 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a tag for each of three networks; `same` computes what `base` does."""
+    """Return a repository with a tag for each of three networks; `same` computes what `base` does."""
     folder = tmp_path_factory.mktemp("revisions") / "repository"
     texts = {
         "base": ENLARGES,
@@ -76,7 +76,7 @@ def revisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(revisions: Path, here: Path) -> Ask:
-    """The exit status of `vsr-bench ci` with these arguments, and a grid and a repository if none is given.
+    """Return a function that runs `vsr-bench ci` on a grid and a repository, and returns its exit status.
 
     Raises what the command raises.
     """
@@ -101,7 +101,7 @@ def pages(folder: Path) -> dict[str, str]:
 
 
 def turns(folder: Path) -> list[str]:
-    """The rounds of both sides in the order in which they began: `base0`."""
+    """Return the rounds of both sides in the order in which they began: `base0`."""
     begun = [
         (record.started_at, f"{side}{record.round}")
         for side in ("base", "head")

@@ -124,7 +124,7 @@ def test_how_cells_ended(base: Status, new: Status, verdict: Verdict) -> None:
 
 
 def broken(cells: list[MeasuredCell], number: int, status: Status = Status.OOM) -> list[MeasuredCell]:
-    """The same with one round that did not end ok."""
+    """Return the cells with one round that did not end ok."""
     (cell,) = cells
     failed = {**cell.rounds[number], "status": status, "reason": "no memory"}
     return [replace(cell, rounds=(*cell.rounds[:number], failed, *cell.rounds[number + 1 :]))]
@@ -222,7 +222,7 @@ def test_cells_are_matched_by_what_they_measure() -> None:
 
 
 def grown(*mib: int) -> list[MeasuredCell]:
-    """A run whose rounds grow the host's memory by so much."""
+    """Return a run whose rounds grow the host's memory by so much."""
     (cell,) = side(TEN[: len(mib)])
     rounds = [{**one, "host_growth_bytes": value * MIB} for one, value in zip(cell.rounds, mib, strict=True)]
     return [replace(cell, rounds=tuple(rounds))]
@@ -267,7 +267,7 @@ A, B = in_turn(6)
 
 
 def in_pairs(a: Sequence[float], b: Sequence[float]) -> Sequence[int]:
-    """The rounds that are neighbours where rounds began at these seconds and lasted one."""
+    """Return the rounds that are neighbours where they began at these seconds and lasted one."""
     (base,), (new,) = (side([1.0] * 6, begun_s=begun, measured_s=1.0) for begun in (a, b))
     return neighbours(base, new, range(6))
 

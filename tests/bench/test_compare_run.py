@@ -28,7 +28,7 @@ def run_folder(
     derived: bool = True,
     **changes: Any,
 ) -> Path:
-    """A run that is there, each cell's rounds of these seconds."""
+    """Write a run whose cells have rounds of these seconds."""
     wanted = of or experiment(measure={"rounds": len(seconds)})
     folder = RunFolder.create(path, wanted, {**environment, "git_commit": None}, ())
     begun = begun_s or [10.0 * n for n in range(len(seconds))]

@@ -155,7 +155,7 @@ def test_the_summary_alone_fits_a_comment_however_much_there_is_to_say() -> None
 
 
 def acted_upon(page: str) -> list[str]:
-    """What GitHub would act upon in the plain text of HTML: people, issues, addresses and emoji."""
+    """Return what GitHub would act upon in the plain text of HTML: people, issues, addresses and emoji."""
     texts: list[str] = []
 
     class _Texts(HTMLParser):

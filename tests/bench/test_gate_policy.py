@@ -57,7 +57,7 @@ LARGE = cell(ONE, memory=memory(new=2 * compared.GIB, amount=Amount.MORE))
 def settled(
     first: CellComparison, second: CellComparison, failing: tuple[Failing, ...] = REGRESSIONS
 ) -> tuple[CellComparison, list[str], str]:
-    """What is left of ONE, all that fails in the end, and what is said, where THREE did not fail."""
+    """Return what is left of ONE, all that fails, and the sentence, where THREE did not fail."""
     whole, said = settle(comparison([first, cell(THREE)]), comparison([second, slow(THREE)]), failing)
     assert whole.cells[1] == cell(THREE)  # the second look may take more cells than failed
     return whole.cells[0], [found.kind for found in failures(whole, failing)], said

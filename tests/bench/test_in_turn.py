@@ -37,7 +37,7 @@ SIDES = ("A", "B")
 
 
 def orders(one: Experiment) -> list[str]:
-    """Side, frames and round of every job, a text for each group."""
+    """Return side, frames and round of every job, a text for each group."""
     return [
         " ".join(f"{side}{job.cell.frames}/{job.round}" for job in jobs)
         for jobs, side in in_turn.in_order(jobs_of(one), SIDES, one.measure)
