@@ -154,7 +154,7 @@ def comparison(cells: Sequence[CellComparison] = EVERY_VERDICT, **fields: Any) -
 
 
 def odd(name: str) -> Comparison:
-    """Return a comparison with the name wherever one holds text of a run's: a folder's, a backend's or an error's."""
+    """Return a comparison with the name wherever one holds text of a run's, such as a folder's."""
     side = Side(name=name, experiment=name, machine=name, code=name, started_at=name)
     named: dict[str, Any] = {"base_cell": f"{name}2", "why": name}
     odd_stage = stage(name, 1.2, Verdict.SLOWER)

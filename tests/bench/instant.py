@@ -29,7 +29,7 @@ class InstantRounds:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = defaultdict[str, float](lambda: 0.005)  # of each call
         self.outputs = defaultdict[str, float](float)  # every value of the output
-        self.failing: set[str] = set()
+        self.ends = defaultdict[str, Status](lambda: Status.OK)
         self.log: list[str] = []
         self._left = 0
         monkeypatch.setattr(in_turn.preflight, "ask", self._ask)
@@ -54,14 +54,15 @@ class InstantRounds:
             self._begin()
             begun = datetime.fromtimestamp(1e9 + 10 * len(self.log), UTC).isoformat()
             self.log.append(f"{place.name}{job.cell.frames}/{job.round}")
-            record = blank_record(job, Status.ERROR, "by its own fault")
-            if place.name not in self.failing:
+            end = self.ends[place.name]
+            record = blank_record(job, end, "" if end is Status.OK else "by its own fault")
+            if end is Status.OK:
                 sample = Sample(
                     pass_=Pass.END_TO_END, phase=Phase.STEADY, repetition=0, stage=FORWARD, start_s=0.0,
                     wall_s=self.seconds[place.name],
                 )  # fmt: skip
                 known = {"samples": (sample,), "measured_s": 1.0, "stages": STAGES}
-                record = blank_record(job, Status.OK, "").model_copy(update=known)
+                record = record.model_copy(update=known)
             record = record.model_copy(update={"started_at": begun})
             run.references.mkdir(exist_ok=True)
             output = np.full((1, 1, 3, 4, 4), self.outputs[place.name], dtype=np.float32)

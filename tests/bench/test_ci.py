@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,8 +16,8 @@ import yaml
 from bench import cli
 from bench.commands import ci, exits, gate
 from bench.comparison import runs as compare_run
-from bench.comparison.comparison import Comparison, Verdict
-from bench.records import JOURNAL_NAME, read_journal
+from bench.comparison.comparison import Comparison
+from bench.records import JOURNAL_NAME, Status, read_journal
 from bench.results.files import create_whole
 from bench.results.run_folder import RunFolder
 from tests.bench.instant import InstantRounds
@@ -168,14 +167,23 @@ def test_a_revision_with_itself(ask, revisions, here, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("failing", "status"),
-    [("head", exits.FOUND), ("base", exits.OK), ("base head", exits.SOME_FAILED)],
+    ("base", "head", "fail_on", "status"),
+    [
+        (Status.OK, Status.ERROR, "slower", exits.FOUND),
+        (Status.ERROR, Status.OK, "slower", exits.OK),
+        (Status.ERROR, Status.ERROR, "slower", exits.SOME_FAILED),
+        (Status.OK, Status.SKIPPED, "slower", exits.SOME_FAILED),
+        (Status.OK, Status.SKIPPED, "any", exits.FOUND),
+    ],
 )
-def test_cells_that_fail(ask, here, rounds, failing, status):
-    rounds.failing.update(failing.split())
-    assert ask(*TWO) == status
+def test_cells_that_have_no_time(ask, here, rounds, base, head, fail_on, status):
+    rounds.ends.update(base=base, head=head)
+    assert ask(*TWO, "--fail-on", fail_on) == status
     assert "by its own fault" in (here / "out" / "comparison.md").read_text()
     assert (here / "out" / "second").exists() is (status == exits.FOUND)
+    is_known = Status.ERROR in (base, head) and base is not head
+    said = "Nothing is known of any cell, a regression as little as its absence ("
+    assert (said in (here / "out" / "comment.md").read_text()) is not is_known
 
 
 @pytest.mark.usefixtures("rounds")
@@ -225,7 +233,7 @@ def test_the_preset_and_the_usual_limits_are_taken_if_nothing_is_said(revisions,
 @pytest.mark.parametrize("done", [0, 2 * ROUNDS + 1])
 def test_an_interrupt_keeps_what_is_done_and_resume_does_the_rest(ask, here, rounds, capsys, done):
     out = here / "out"
-    rounds.failing.add("head")
+    rounds.ends["head"] = Status.ERROR
     rounds.stop(after=PREFLIGHTS + done)
     assert ask(*TWO) == exits.INTERRUPTED
     assert capsys.readouterr().out.endswith("interrupted; the rest: vsr-bench ci --resume out\n")
@@ -246,30 +254,6 @@ def test_an_interrupt_before_the_first_answer_keeps_nothing(ask, here, rounds):
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.usefixtures("rounds")
-@pytest.mark.parametrize(
-    ("fields", "fail_on", "status"),
-    [
-        ({"verdict": Verdict.MISSING, "change": None}, "slower", exits.SOME_FAILED),
-        ({"verdict": Verdict.UNCLEAR, "change": None}, "any", exits.FOUND),
-        ({"verdict": Verdict.UNCLEAR}, "slower", exits.OK),  # its interval is something
-    ],
-)
-def test_a_comparison_that_knows_nothing_of_any_cell_does_not_pass(
-    ask, here, monkeypatch, fields, fail_on, status
-):
-    own = compare_run.compare
-
-    def compare(*given: Any, **more: Any) -> list[Comparison]:
-        (found,) = own(*given, **more)
-        return [replace(found, cells=tuple(replace(cell, why="so", **fields) for cell in found.cells))]
-
-    monkeypatch.setattr(compare_run, "compare", compare)
-    assert ask(*TWO, "--fail-on", fail_on) == status
-    said = "Nothing is known of any cell, a regression as little as its absence ("
-    assert (said in (here / "out" / "comment.md").read_text()) is (status != exits.OK)
-
-
 def test_intervals_of_the_second_look_are_those_of_all_cells_that_are_asked_about(ask, rounds, monkeypatch):
     own, families = compare_run.compare, []
 
@@ -278,7 +262,7 @@ def test_intervals_of_the_second_look_are_those_of_all_cells_that_are_asked_abou
         return own(*given, family=family, **more)
 
     monkeypatch.setattr(compare_run, "compare", compare)
-    rounds.failing.add("head")
+    rounds.ends["head"] = Status.ERROR
     assert ask("--set", "grid.frames=[1, 2]", *TWO) == exits.FOUND
     assert families == [0, 2]
 

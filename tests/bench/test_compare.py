@@ -138,16 +138,10 @@ def test_rounds_that_failed_hide_no_slowdown() -> None:
     assert only(broken(side(TEN), 4), broken(side(TEN), 2)).verdict is Verdict.FAILED
 
 
-def test_a_clock_too_coarse_for_a_stage_says_nothing_of_it() -> None:
-    found = only(side([1.0] * 6, shares={"aggregation": 0.0}), side([1.0] * 6, shares={"aggregation": 0.0}))
-    assert [stage.stage for stage in found.stages] == ["alignment", "propagation", "upsampling"]
-
-
-def test_a_stage_that_is_next_to_nothing_has_no_verdict() -> None:
-    def tiny(factor: float) -> list[MeasuredCell]:
-        return side(TEN, shares={"alignment": factor * 1e-5})
-
-    found = only(tiny(1), tiny(3))
+@pytest.mark.parametrize("share", [0.0, 1e-5])
+def test_a_stage_that_is_next_to_nothing_has_no_verdict(share: float) -> None:
+    base, new = (side(TEN, shares={"alignment": factor * share}) for factor in (1, 3))
+    found = only(base, new)
     assert [stage.stage for stage in found.stages] == ["propagation", "aggregation", "upsampling"]
     assert found.stages[0].change.confidence == pytest.approx(1 - 0.05 / 3)
 
