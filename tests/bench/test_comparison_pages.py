@@ -51,7 +51,7 @@ def strict(text: str) -> Any:
 
 @pytest.mark.parametrize("name", ["comparison.md", "terminal.txt", "comparison.json", "junit.xml"])
 def test_each_format_is_exact(name: str) -> None:
-    one = comparison(limits=Limits(across=frozenset({"torch", "device"})))
+    one = comparison(limits=Limits(apart=0.02, across=frozenset({"torch", "device"})))
     few = comparison((*EVERY_VERDICT[:2], EVERY_VERDICT[8]), cautions=())
     made = {
         "comparison.md": lambda: render([one], REGRESSIONS, look="A second look found the same."),
