@@ -4,6 +4,7 @@ Overlapped transfers are followed on a fake of torch.cuda, as a race detector do
 buffer, one of them a write, must be ordered by a stream, an event, or the host.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from bench.cautions.machine_state import machine_state
 from bench.grid.estimate import STREAMED_CLIPS
 from bench.grid.spans import FORWARD, TOTAL
-from bench.measure import backends
+from bench.measure import backends, workload
 from bench.measure.backends import CudaDevice
 from bench.measure.overlapped import Overlapped, timed_stream
 from bench.records import CellRecord, Pass, Phase, Status, TelemetryReading
@@ -95,6 +96,30 @@ def test_the_output_that_is_checked_is_one_that_was_streamed(
     with pytest.raises(AssertionError, match="fast needs 80 dB"):
         round_of({"transfer": "overlapped"})
     assert copied.count(CLIP) == copied.count(OUTPUT) == 2 * STREAMED_CLIPS
+
+
+def test_a_streamed_call_begins_beside_one_output_at_most(
+    device: CpuAsCuda, round_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+    forward_of = workload.forward_of
+
+    def followed(*arguments: Any, **named: Any) -> Callable[..., Tensor]:
+        forward = forward_of(*arguments, **named)
+
+        def call(lrs: Tensor, probe: Any) -> Tensor:
+            alive.append(sum(output() is not None for output in outputs))
+            output = forward(lrs, probe)
+            outputs.append(weakref.ref(output))
+            return output
+
+        return call
+
+    monkeypatch.setattr(workload, "forward_of", followed)
+    round_of({"transfer": "overlapped"}, stages="off")
+    assert len(alive) > 2 * STREAMED_CLIPS
+    assert max(alive) == 1
 
 
 def test_no_energy_per_frame_where_no_sample_counts_the_frames(device: CpuAsCuda, round_of: Any) -> None:
