@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.grid.backend import BUILT_IN, Backend
-from bench.grid.costs import StageCost
+from bench.grid.costs import Costs
 from bench.grid.plan import Cell
 from bench.measure import workload
 from bench.measure.backends import CpuDevice
@@ -38,8 +38,6 @@ _TRIED_FRAMES: Final = 5
 
 _KEEPING: Final = ("fft", "winograd")
 """Convolutions that keep memory from call to call: spectra of weights, or scratch images."""
-
-Costs = dict[str, StageCost]
 
 
 class Untraceable(Exception):  # noqa: N818 - no error: a cell runs without its costs
@@ -139,19 +137,12 @@ class CostTracer:
             return own
         dtype = cell.backend.dtype if cell.backend.has_narrow_features else "float32"
         plain = self._traced(replace(cell, backend=cell.backend.replace(convolution="library", dtype=dtype)))
-        return {
-            stage: cost.model_copy(update={"peak_bytes": own[stage].peak_bytes})
-            for stage, cost in plain.items()
-        }
+        return _with_memory_of(own, plain)
 
     def _traced(self, cell: Cell) -> Costs:
         if cell.backend.is_divided and cell.backend.is_cuda:
-            share = self._of_shape(replace(cell, batch=max(1, cell.batch // cell.backend.processes)))
-            whole = self._of_shape(cell)
-            return {
-                stage: cost.model_copy(update={"peak_bytes": share[stage].peak_bytes})
-                for stage, cost in whole.items()
-            }
+            share = replace(cell, batch=max(1, cell.batch // cell.backend.processes))
+            return _with_memory_of(self._of_shape(share), self._of_shape(cell))
         return self._of_shape(cell)
 
     def _of_shape(self, cell: Cell) -> Costs:
@@ -248,6 +239,14 @@ class CostTracer:
         if key not in self._prepared:
             self._prepared[key] = Prepared.of(self._networks[name], variant, device)
         return self._prepared[key]
+
+
+def _with_memory_of(other: Costs, costs: Costs) -> Costs:
+    """Return the costs with the memory of the other ones."""
+    return {
+        stage: cost.model_copy(update={"peak_bytes": other[stage].peak_bytes})
+        for stage, cost in costs.items()
+    }
 
 
 def _small(cell: Cell) -> Cell:

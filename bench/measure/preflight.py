@@ -4,7 +4,7 @@ The parent imports neither torch nor a decoder. The worker that answers measures
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -15,7 +15,7 @@ from typing import Any, Final
 from bench.grid.backend import Backend
 from bench.grid.config import Input, RandomInput, VideoInput
 from bench.grid.config_model import Model
-from bench.grid.costs import StageCost
+from bench.grid.costs import Costs
 from bench.grid.plan import Cell
 from bench.grid.rules import impossible, undivided
 from bench.grid.yaml_source import BadPlace
@@ -68,7 +68,7 @@ class NetworkInfo:
 class Refusal:
     """The reason why a request cannot be met, and the field at fault, if any."""
 
-    said: str
+    message: str
     place: Place = ()
 
 
@@ -83,12 +83,10 @@ class Answer:
     media: dict[str, MediaSize] = field(default_factory=dict)  # input name: its size
     torch: dict[str, Any] = field(default_factory=dict)
     free_device_bytes: dict[str, int] = field(default_factory=dict)  # by backend's device, context made
-    costs: dict[str, dict[str, StageCost]] = field(default_factory=dict)  # by cell and stage
-    costs_missing: dict[str, str] = field(
-        default_factory=dict
-    )  # network: why costs of some cells are not known
+    costs: dict[str, Costs] = field(default_factory=dict)  # by cell
+    costs_missing: dict[str, str] = field(default_factory=dict)  # network: why some cells have none
 
-    def costs_of(self, cell: Cell) -> Mapping[str, StageCost] | None:
+    def costs_of(self, cell: Cell) -> Costs | None:
         """Return the costs of a forward by stage; None if they are unknown."""
         return self.costs.get(cell.id)
 
@@ -123,8 +121,8 @@ def ask(
     answer = _ask_worker(launcher, question, subject, progress)
     if answer.refusal is not None:
         if place := answer.refusal.place:
-            raise BadPlace(place, answer.refusal.said)
-        raise BadInput(answer.refusal.said)
+            raise BadPlace(place, answer.refusal.message)
+        raise BadInput(answer.refusal.message)
     return answer
 
 
@@ -213,21 +211,15 @@ def _frames_read(cell: Cell) -> int:
     return (cell.frames - 1) * _stride(cell.input) + 1
 
 
-class _Refused(Exception):  # noqa: N818 - an answer
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.said)
-        self.refusal = refusal
-
-
 def main(connection: Connection) -> None:
     """Answer one question, in a worker."""
     question: Question = connection.recv()
     try:
         answer = _answer(question, connection.send)
-    except _Refused as refused:
-        answer = Answer(refusal=refused.refusal)
-    except BadInput as refusal:
-        answer = Answer(refusal=Refusal(said=str(refusal)))
+    except BadPlace as error:
+        answer = Answer(refusal=Refusal(message=error.message, place=tuple(error.place)))
+    except BadInput as error:
+        answer = Answer(refusal=Refusal(message=str(error)))
     connection.send(answer)
 
 
@@ -267,7 +259,7 @@ def _of_model(model: Model) -> Iterator[None]:
     try:
         yield
     except BadField as error:
-        raise _Refused(Refusal(said=error.reason, place=("model", model.name, error.field))) from None
+        raise BadPlace(("model", model.name, error.field), error.reason) from None
 
 
 def _info(model: Model, network: Any) -> NetworkInfo:
@@ -288,10 +280,11 @@ def _check_sizes(question: Question, answer: Answer) -> None:
     for cell in question.cells:
         if min(cell.height, cell.width) < least:
             titles = " or ".join(network.title for network in answer.networks.values())
-            said = f"[{cell.height}, {cell.width}] is too small for {titles}; at least {least} is allowed"
             own = cell.input.grid.size is not None
-            place = ("input", cell.input.name, "grid", "size") if own else ("grid", "size")
-            raise _Refused(Refusal(said=said, place=place))
+            raise BadPlace(
+                ("input", cell.input.name, "grid", "size") if own else ("grid", "size"),
+                f"[{cell.height}, {cell.width}] is too small for {titles}; at least {least} is allowed",
+            )
 
 
 def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tuple[int, int]], None]) -> None:
@@ -325,8 +318,10 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
         longest[cell.model.name] = max(cell, longest.get(cell.model.name, cell), key=lambda item: item.frames)
     for cell in longest.values():
         if (pattern := tracer.uncalled(cell)) is not None:
-            said = f"{pattern!r} is not called in a forward pass, so that there is nothing to time"
-            raise _Refused(Refusal(said=said, place=("model", cell.model.name, "stages")))
+            raise BadPlace(
+                ("model", cell.model.name, "stages"),
+                f"{pattern!r} is not called in a forward pass, so that there is nothing to time",
+            )
 
 
 def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
