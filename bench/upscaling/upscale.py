@@ -24,7 +24,7 @@ from bench.upscaling.output import Output
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Listener, Progress
 from bench.upscaling.request import Request, identity_of
 from vsr_model.errors import BadInput
-from vsr_model.media import MediaInfo, inspect, iterate_frames
+from vsr_model.media import MediaInfo, count_packets, inspect, iterate_frames
 from vsr_model.memory_plan import MemoryPlan
 from vsr_model.network import Network
 from vsr_model.networks.basicvsr import BasicVSR
@@ -73,7 +73,7 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     request.check_files(info, facts)
     output = Output(info, request.output, facts.scale, sound=request.sound)
     output.rehearse()
-    expected = info.frame_count or request.frames or 1
+    expected = max(1, info.frame_count or count_packets(info.path, request.frames))
     expected = min(expected, request.frames or expected)
     network = networks.build(request.model)
     work = memory.Work(request, info, network)

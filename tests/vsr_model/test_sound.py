@@ -201,3 +201,20 @@ def test_times_that_go_back_are_left_out(tmp_path: Path) -> None:
             track.put(packet, Fraction(start_s))
     assert track.lost_packets == 1
     assert len(packets_of(tmp_path / "out.mp4")) == 3
+
+
+def test_sound_in_matroska_begins_with_the_frames(tmp_path: Path) -> None:
+    """The packet that an edit list hides would be played there, and delay every frame."""
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    carry(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [stream.start_time for stream in container.streams] == [0, 0]
+    assert packets_of(tmp_path / "out.mkv") == packets_of(source)[1:]
+
+
+def test_packets_from_matroska_follow_each_other_by_their_samples(tmp_path: Path) -> None:
+    """There, they start at whole milliseconds."""
+    carry(make_clip(tmp_path / "in.mkv", Tone()), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        durations = [packet.duration for packet in container.demux(audio=0) if packet.size]
+    assert set(durations[:-1]) == {1024}

@@ -41,9 +41,9 @@ class MediaInfo:
 
     `width` and `height` are those of an upright frame; `turned` says that stored frames are turned or
     mirrored to stand upright, as they are wherever frames are read. `frame_count` is the container's count,
-    or that of its duration at its rate, None where it states neither (raw streams). `frame_rate` is the
-    average in frames per second, None for a picture. `pixel_aspect` is a pixel's width over its height where
-    the video is shown (1 for pictures). An animated picture (GIF, WebP, APNG) is a video.
+    None where it states none (Matroska, streams). `frame_rate` is the average in frames per second, None for
+    a picture. `pixel_aspect` is a pixel's width over its height where the video is shown (1 for pictures). An
+    animated picture (GIF, WebP, APNG) is a video.
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R

@@ -11,7 +11,7 @@ from torch import Tensor
 from vsr_model.errors import BadInput
 from vsr_model.media.info import MediaInfo, existing_file
 from vsr_model.media.pictures import inspect_picture, open_picture, picture_rgb, picture_times
-from vsr_model.media.videos import decoded, frame_rate, frame_rgb, inspect_video, open_video
+from vsr_model.media.videos import decoded, frame_rate, frame_rgb, inspect_video, open_video, shown_packets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,17 @@ def iterate_frames(path: str | Path, *, stride: int = 1, limit: int | None = Non
     if stride < 1 or (limit is not None and limit < 0):
         raise BadInput(f"stride is {stride} and limit {limit}, and at least 1 and 0 are allowed.")
     return islice(_frames(existing_file(path), stride), limit)
+
+
+def count_packets(path: Path, limit: int | None = None) -> int:
+    """Return about how many frames a video holds, at most `limit`, for containers that state no count.
+
+    The file is read and not decoded: a video whose packets hold no frame or several, or that is damaged, has
+    another number of frames. A count from the duration would be wrong by any factor where the rate varies,
+    the sound is longer, or a clock jumps. Raises BadInput for damage that shows without decoding.
+    """
+    with open_video(path) as (container, stream):
+        return sum(1 for _ in islice(shown_packets(container, stream), limit))
 
 
 def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:

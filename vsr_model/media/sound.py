@@ -149,18 +149,32 @@ class _Track:
         # In Matroska two packets may have the same time, rounded.
         self._least_step = 0 if target.format.flags & cast(int, Flags.ts_nonstrict.value) else 1
         self._last_pts: int | None = None
+        self._tick_s = cast(Fraction, source.time_base)
         self._preroll_s = Fraction(0)
         if target.format.name in _WITH_EDIT_LISTS:
             self._preroll_s = _PREROLL_S
         elif "matroska" in source.container.format.name:
-            self._preroll_s = max(-(source.start_time or 0) * cast(Fraction, source.time_base), Fraction(0))
+            self._preroll_s = max(-(source.start_time or 0) * self._tick_s, Fraction(0))
+        context = source.codec_context
+        self._frame_s = (
+            Fraction(context.frame_size, context.sample_rate) if context.sample_rate else Fraction(0)
+        )
+        self._next_s: Fraction | None = None
 
     def put(self, packet: "Packet[AudioStream]", start_s: Fraction) -> None:
         """Write the source's next packet, which starts at `start_s`."""
+        # The times of a source with a coarse clock (Matroska's milliseconds) are rounded. Packets that follow
+        # each other there do so by their samples here, as in FFmpeg's own copies.
         duration_s = (packet.duration or 0) * packet.time_base
-        if start_s < 0 and start_s + duration_s < -self._preroll_s:
+        if abs(duration_s - self._frame_s) < self._tick_s:
+            duration_s = self._frame_s
+        if self._next_s is not None and abs(start_s - self._next_s) <= self._tick_s:
+            start_s = self._next_s
+        self._next_s = start_s + duration_s
+        if start_s < 0 and self._next_s <= -self._preroll_s:
             return
         time_base = cast(Fraction, self._stream.time_base)  # there since the header
+        # Halves are rounded up, all of them: packets that follow each other without a gap go on doing so.
         pts = floor(start_s / time_base + Fraction(1, 2))
         if self._last_pts is not None and pts < self._last_pts + self._least_step:
             self.lost_packets += 1

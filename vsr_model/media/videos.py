@@ -11,6 +11,8 @@ import av
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -92,6 +94,16 @@ def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Itera
         raise BadInput(f"{path} holds no frame that can be decoded.")
 
 
+def shown_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """Yield the packets of `stream` that frames come from, in the order stored, undecoded."""
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all  # most containers then skip their bytes
+    for packet in container.demux(stream):
+        if packet.size > 0 and not packet.is_discard:  # the last one is empty; an edit list hides others
+            yield packet
+
+
 def inspect_video(path: Path, container: InputContainer, stream: VideoStream) -> MediaInfo:
     """Return the video's description, after decoding its first frame."""
     size = path.stat().st_size
@@ -101,7 +113,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
     frame = next(decoded(path, container, stream))
     image = frame_rgb(path, frame)
     orientation = _orientation(path, frame)
-    rate = frame_rate(stream)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     notes = []
     if container.streams.subtitles:
@@ -116,8 +127,8 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         kind="video",
         width=image.shape[2],
         height=image.shape[1],
-        frame_count=stream.frames or round((container.duration or 0) / av.time_base * rate) or None,
-        frame_rate=rate,
+        frame_count=stream.frames or None,
+        frame_rate=frame_rate(stream),
         turned=orientation != UPRIGHT,
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
