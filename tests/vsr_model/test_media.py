@@ -15,7 +15,15 @@ from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from vsr_model.errors import BadInput
-from vsr_model.media import VideoWriter, count_packets, inspect, iterate_frames, read_clip, write_image, writing
+from vsr_model.media import (
+    VideoWriter,
+    count_packets,
+    inspect,
+    iterate_frames,
+    read_clip,
+    write_image,
+    writing,
+)
 
 SAMPLE = Path(__file__).parents[2] / "configs" / "media" / "moving_texture.mp4"
 RATE = Fraction(25)
