@@ -48,17 +48,27 @@ def write_ladder(folder: RunFolder, tables: Tables) -> None:
         return
     table = ladder_table(folder.cells(), tables)
     write_whole(folder.path / TABLE_NAME, to_csv(table))
-    clips = table["cell"].str.rpartition("/")[0]
-    networks = table["model"].nunique()
-    for clip, own in table.groupby(clips, sort=False):
-        place = str(clip).split("/")[networks == 1 :]
-        name = "ladder" if len(own) == len(table) else f"ladder-{'-'.join(place)}"
-        save(ladder_figure(own), [folder.path / "plots" / f"{name}.{ending}" for ending in FORMATS])
+    names = _figure_names(folder)
+    for clip, own in table.groupby(table["cell"].str.rpartition("/")[0], sort=False):
+        paths = [folder.path / "plots" / f"{names[str(clip)]}.{ending}" for ending in FORMATS]
+        save(ladder_figure(own), paths)
 
 
 def ladder_images(folder: RunFolder) -> list[Path]:
-    """Return the .png files of a run's ladders that are there."""
-    return sorted((folder.path / "plots").glob("ladder*.png")) if folder.experiment.ladder else []
+    """Return the .png files of a run's ladders that are there, in the order of its clips."""
+    if not folder.experiment.ladder:
+        return []
+    paths = [folder.path / "plots" / f"{name}.png" for name in _figure_names(folder).values()]
+    return [path for path in paths if path.is_file()]
+
+
+def _figure_names(folder: RunFolder) -> dict[str, str]:
+    """Return the name of each clip's figure, by clip; its place in the grid where there are several."""
+    cells = folder.cells()
+    networks, clips = {cell.model.name for cell in cells}, dict.fromkeys(cell.clip_id for cell in cells)
+    if len(clips) == 1:
+        return {"/".join(clip): "ladder" for clip in clips}
+    return {"/".join(clip): f"ladder-{'-'.join(clip[len(networks) == 1 :])}" for clip in clips}
 
 
 def ladder_part(clip: str, steps: Steps) -> LadderPart:

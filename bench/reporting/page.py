@@ -221,8 +221,13 @@ class View:
         return float(rounds["harness_s"].sum()), float(rounds["round_wall_s"].sum())
 
     @property
-    def timer(self) -> object:
-        return None if self.is_several else self.runs[0].environment.get("timer")
+    def timer(self) -> tuple[float, float] | None:
+        """Return the seconds that asking for the time takes, and the timer's smallest step, of one run."""
+        timer = None if self.is_several else self.runs[0].environment.get("timer")
+        match timer:
+            case {"cost_s": int() | float() as cost_s, "resolution_s": int() | float() as step_s}:
+                return cost_s, step_s
+        return None
 
     @property
     def has_idle(self) -> bool:

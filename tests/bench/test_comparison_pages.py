@@ -232,6 +232,7 @@ SUITE: Final = {
 @example("main")
 @example("\x00\x0b\ufffe\udcff]]>")
 @example("")
+@example("9999-12-31T23:59:59-14:00")  # beyond the calendar in UTC
 def test_junit_keeps_to_its_schemas_whatever_names_hold(name: str) -> None:
     """JUnit.xsd of github.com/windyroad/JUnit-Schema is the stricter: it has these attributes, all of them,
     and this order of elements. By Jenkins' junit-10.xsd a suite's time has no sign and no exponent."""

@@ -19,7 +19,8 @@ from bench.grid.baseline import Baseline
 from bench.grid.config import Experiment
 from bench.plotting.ladder import ladder_figure
 from bench.records import CellRecord, Status, read_journal
-from bench.reporting.ladder import doubts, in_a_sentence, step_columns
+from bench.reporting.ladder import doubts, in_a_sentence, ladder_images, step_columns, write_ladder
+from bench.results.run_folder import RunFolder
 from bench.results.tables import tables_of
 from bench.tuning.ladder import LADDER_COLUMNS, Steps, added, ladder_table, ladders, stage_columns
 from tests.bench.interrupting import Stops
@@ -165,6 +166,18 @@ def test_a_ladder_per_clip() -> None:
     assert [*table["step"]] == [0, 1, 2, 3] * 2
     page = render_markdown(tables_of([], BASELINE), ladders=found)
     assert page.count("### basicvsr noise b1 t") == 2
+
+
+def test_figures_of_several_clips_are_named_by_their_place_and_in_the_order_of_the_run(
+    tmp_path: Path,
+) -> None:
+    wanted = experiment(backends=RUNGS, ladder=True, grid={"frames": [4, 1], "size": [[64, 64]]})
+    folder = RunFolder.create(tmp_path / "run", wanted, {}, [])
+    assert ladder_images(folder) == []
+    write_ladder(folder, tables_of([], folder.baseline))
+    assert [path.name for path in ladder_images(folder)] == [
+        "ladder-noise-b1-t4-64x64.png", "ladder-noise-b1-t1-64x64.png",
+    ]  # fmt: skip
 
 
 def test_networks_have_ladders_of_their_own_stages() -> None:

@@ -139,6 +139,8 @@ def test_the_harness_is_shown_per_backend_and_for_all() -> None:
     text = section(report, "What the harness costs")
     assert "In all 520 ms, 13.0 % of the rounds' 4.00 s. A sample is too long by" in text
     assert "50.0 ns; the timer's smallest step is 1.00 ns." in text
+    for timer in ({"cost_s": "5e-8", "resolution_s": 1e-9}, {"cost_s": 5e-8}, "fast", None):
+        assert "smallest step" not in render(records, environment={"timer": timer})
     assert [row[:4] for row in rows(text)[1:]] == [
         ["cpu", "2", "60.0", "70.0"], ["cuda", "2", "200", "300"], ["all", "4", "85.0", "300"],
     ]  # fmt: skip

@@ -10,13 +10,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bench.comparison.comparison import INCONCLUSIVE, Comparison, Verdict
 from bench.comparison.policy import Failing, failures
 from bench.reporting.comparison.view import Item, View, named, reason, view
+from bench.results.tables import moment
 from vsr_model.one_line import visible
 
 SCHEMA_VERSION: Final = 1
@@ -137,13 +137,8 @@ def _seconds(value: float) -> str:
 
 def _timestamp(started_at: str) -> str:
     """Return the time in UTC, to the second and without a zone, as Ant's schema has it; else nothing."""
-    try:
-        started = datetime.fromisoformat(started_at)
-    except ValueError:
-        return ""
-    if started.tzinfo is not None:
-        started = started.astimezone(UTC)
-    return started.replace(tzinfo=None).isoformat(timespec="seconds")
+    started = moment(started_at)
+    return "" if started is None else started.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _token(text: str) -> str:
