@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.grid.costs import StageCost
-from bench.measure import backends, calls, networks, output_check, passes, worker, workload
+from bench.measure import backends, calls, memory, networks, output_check, passes, worker, workload
 from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
 from bench.stats.stopping import Stop, half_width, look_counts
@@ -231,6 +231,24 @@ def test_the_reference_is_made_once(run, reference):
     assert not any(isinstance(message, Measured) for message in second.messages)
     assert run().record.output_check is OutputCheck.REFERENCE
     assert reference.stat().st_mtime_ns == kept_at
+
+
+@pytest.mark.parametrize("backend", [ONE_THREAD, {**ONE_THREAD, "memory_plan": "device"}], ids=str)
+def test_a_kept_reference_is_read_after_memory_is_measured(run, monkeypatch, backend):
+    done: list[str] = []
+
+    def noted(module: Any, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, **named: done.append(name) or function(*args, **named)
+        )
+
+    run()
+    noted(memory, "curve")
+    noted(output_check, "kept")
+    record = run(backends=[backend], measure=measure(stages="off", memory="curve")).record
+    assert record.output_check is OutputCheck.COMPARED
+    assert done == ["curve", "kept"]
 
 
 @pytest.mark.parametrize(
