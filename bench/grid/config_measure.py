@@ -126,7 +126,7 @@ class Measure(Strict):
     """`true`: after all other passes one call under torch's profiler: what ran in each stage, how long the
     device had nothing to do, and a trace to look at. `isolation` must be `cell`."""
     ceilings: bool = False
-    """`true`: before the first cell and after the last what limits the machine is measured (matrix multiply,
+    """`true`: before the first cell what limits the machine is measured (matrix multiply,
     3x3 convolution, copy, transfers), some seconds for each device, thread count and precision; stages are
     then held against a roofline."""
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
