@@ -84,7 +84,10 @@ class Repository:
         """
         place = f"{option} {revision.named}"
         if revision.asked == AS_THEY_LIE:
-            top = _path(_git(self._folder, "rev-parse", "--show-toplevel"))
+            found = _git(self._folder, "rev-parse", "--show-toplevel")
+            if found.returncode:  # its path would be the working directory, which has files of another
+                raise BadInput(f"{place}: {self._folder} has no working tree, whose files would be measured")
+            top = _path(found)
             for path in package_files(top, NETWORK):
                 to = folder / path.relative_to(top)
                 to.parent.mkdir(parents=True, exist_ok=True)

@@ -90,6 +90,14 @@ def test_files_as_they_lie(two, tmp_path):
     }  # fmt: skip
 
 
+def test_a_bare_repository_has_no_files_that_lie_anywhere(two, tmp_path, monkeypatch):
+    folder, _, _ = two
+    git(tmp_path, "clone", "--quiet", "--bare", str(folder), "bare.git")
+    monkeypatch.chdir(folder)  # which has a vsr_model
+    with pytest.raises(BadInput, match=r"^--head \.: .*bare\.git has no working tree"):
+        taken_out(tmp_path / "bare.git", AS_THEY_LIE, tmp_path / "out")
+
+
 def test_files_of_any_content_and_name_are_taken_out(two, tmp_path):
     folder, _, _ = two
     raw = bytes(range(256)) * 300 + b"\n\n"
