@@ -158,7 +158,7 @@ def _cells_columns() -> dict[str, str]:
             columns |= {state.name: FLOAT for state in fields(MachineState)}
         columns[name] = type_
     del columns["schema_version"]
-    return {**columns, "warnings": TEXT}
+    return {**columns, "settings": TEXT, "warnings": TEXT}
 
 
 def _kernels_columns() -> dict[str, str]:
@@ -254,6 +254,7 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
         {
             **asdict(machine_state(record)),
             **{name: getattr(record, name) for name in _RECORD},
+            "settings": LIST_SEPARATOR.join(f"{name}: {value}" for name, value in record.settings.items()),
             "warnings": WARNINGS_SEPARATOR.join(record.warnings),
         }
         for record in records

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -456,6 +457,17 @@ class TestJsonSchema:
         ]
         assert undescribed == []
         assert all(about["additionalProperties"] is False for about in models.values())
+
+    @pytest.mark.parametrize(
+        ("section", "model", "elsewhere"),
+        [("backends", Backend, {"name", "origin", "tuned_on"}), ("measure", Measure, set())],
+    )
+    def test_the_document_lists_every_field(
+        self, section: str, model: type[Strict], elsewhere: set[str]
+    ) -> None:
+        page = Path(__file__).parents[2].joinpath("docs/grid.md").read_text(encoding="utf-8")
+        listed = page.partition(f"\n## {section}\n")[2].partition("\n| field |")[2].partition("\n\n")[0]
+        assert {*re.findall(r"^\| `(\w+)`", listed, re.MULTILINE)} == {*model.model_fields} - elsewhere
 
     def test_defaults_and_required_fields(self, schema: dict[str, Any]) -> None:
         assert schema["required"] == ["name", "input", "grid", "backends"]

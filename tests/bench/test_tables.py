@@ -331,13 +331,13 @@ class TestCells:
         """Integers beside missing ones, infinity, and texts that a spreadsheet would obey."""
         records = [
             record("cpu", parameters=2**53 + 1, output_psnr_db=math.inf, reason='said "no",\ntwice'),
-            record("cuda", reason="=1+1", warnings=("a", "b")),
+            record("cuda", reason="=1+1", settings={"threads": "2", "compile": "True"}, warnings=("a", "b")),
         ]
-        names = ["parameters", "output_psnr_db", "reason", "warnings"]
+        names = ["parameters", "output_psnr_db", "reason", "settings", "warnings"]
         assert to_csv(cells_table(records)[names]) == (
-            "parameters,output_psnr_db,reason,warnings\n"
-            '9007199254740993,inf,"said ""no"", twice",\n'
-            ",,'=1+1,a | b\n"
+            "parameters,output_psnr_db,reason,settings,warnings\n"
+            '9007199254740993,inf,"said ""no"", twice",,\n'
+            ",,'=1+1,threads: 2; compile: True,a | b\n"
         )
 
 
