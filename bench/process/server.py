@@ -222,10 +222,15 @@ def main() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     # When the parent dies a stopped server goes on, finds the socket closed, and clears up.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+    server, refusal = os.getpid(), ""
     try:
         network = load(lambda seconds: _say(control, {"torch": seconds}))
     except BaseException as error:
-        _refuse(control, why(error))
+        refusal = why(error)
+    if os.getpid() != server:  # a copy that the network's import has forked must not answer, too
+        os._exit(0)
+    if refusal:
+        _refuse(control, refusal)
     signal.signal(signal.SIGTERM, _leave)
     with suppress(BrokenPipeError):
         _say(control, {"network": str(network)})

@@ -1,6 +1,7 @@
 """Real processes throughout: what is tested is what the kernel does with them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,3 +249,12 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ServerDiedError, match="no torch to be had"):
         Launcher().__enter__()
+
+
+def test_a_network_that_forks_when_it_is_imported_has_one_server(tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    package = shutil.copytree(ROOT / "vsr_model", tmp_path / "vsr_model", ignore=ignored)
+    with (package / "networks" / "basicvsr.py").open("a") as source:
+        source.write("import os\nos.fork()\n")
+    with Launcher(network=tmp_path) as launcher:
+        assert [end(launcher, spawn(launcher, "at_once")) for _ in range(2)] == [0, 0]
