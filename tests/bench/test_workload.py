@@ -14,6 +14,7 @@ from bench.grid.backend import BUILT_IN
 from bench.grid.config import Model
 from bench.measure import networks, workload
 from tests.bench.fakes import experiment
+from tests.textures import moving_texture
 from vsr_model import media
 from vsr_model.errors import BadInput
 from vsr_model.stages import no_probe
@@ -75,7 +76,7 @@ def test_a_random_clip_is_the_same_every_time():
 
 
 def test_media_clips(tmp_path):
-    images = media.moving_texture(4, 32, 48, 0)
+    images = moving_texture(4, 32, 48, 0)
     picture, film = tmp_path / "p.png", tmp_path / "f.mp4"
     media.write_image(picture, images[0])
     with media.VideoWriter(film, frame_rate=Fraction(25), height=32, width=48) as writer:
