@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import psutil
 import pynvml
+from pydantic import ValidationError
 
 from bench.machine import control_groups
 from bench.machine.gpu import NvidiaGpu, unreadable
@@ -76,7 +77,11 @@ class Telemetry:
         for source in self._sources:
             with suppress(Exception):  # no reason to lose a round
                 values |= source()
-        return TelemetryReading(elapsed_s=elapsed_s, **values)
+        try:
+            return TelemetryReading(elapsed_s=elapsed_s, **values)
+        except ValidationError as error:  # a value that no machine can have is not known
+            unknown = dict.fromkeys(str(item["loc"][0]) for item in error.errors())
+            return TelemetryReading(elapsed_s=elapsed_s, **{**values, **unknown})
 
     def others(self, readings: Sequence[TelemetryReading]) -> tuple[OtherProcess, ...]:
         """Return the busiest other processes, where the readings say that there were some; others on the GPU.

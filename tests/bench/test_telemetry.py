@@ -89,6 +89,14 @@ def test_a_source_that_raises_gives_nothing(monkeypatch):
     assert reading.own_cpu_s is not None
 
 
+def test_an_impossible_value_is_not_known(monkeypatch):
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (-1.0, 0.0, 0.0))
+    with Telemetry(origin=0.0) as machine:
+        reading = machine.read()
+    assert reading.load_1m is None
+    assert reading.own_cpu_s is not None
+
+
 def reading(elapsed_s: float, **values: float) -> TelemetryReading:
     return TelemetryReading.model_validate({"elapsed_s": elapsed_s, **values})
 
