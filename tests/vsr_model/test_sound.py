@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vsr_model.errors import BadInput
-from vsr_model.media import VideoWriter, inspect, iterate_frames, sound
+from vsr_model.media import VideoWriter, inspect, iterate_frames, sound, writing
 
 RATE = 25  # frames per second
 SAMPLE_RATE = 48_000
@@ -218,3 +218,24 @@ def test_packets_from_matroska_follow_each_other_by_their_samples(tmp_path: Path
     with av.open(str(tmp_path / "out.mp4")) as container:
         durations = [packet.duration for packet in container.demux(audio=0) if packet.size]
     assert set(durations[:-1]) == {1024}
+
+
+def test_sound_is_written_with_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An encoder that looks at no later frames, so that each is written when it is given.
+    monkeypatch.setitem(writing.VIDEO_FORMATS, ".mp4", ("mp4", "mpeg4", {}))
+    source = make_clip(tmp_path / "in.mp4", Tone())
+    starts_s: list[float] = []
+    put = sound._Track.put
+
+    def watched(track: sound._Track, packet: av.Packet, start_s: Fraction) -> None:
+        starts_s.append(float(start_s))
+        put(track, packet, start_s)
+
+    monkeypatch.setattr(sound._Track, "put", watched)
+    with VideoWriter(
+        tmp_path / "out.mp4", frame_rate=Fraction(RATE), height=32, width=32, sound=source
+    ) as writer:
+        for index, frame in enumerate(iterate_frames(source)):
+            writer.write(frame.image)
+            assert max(starts_s) == pytest.approx(index / RATE, abs=AUDIO_FRAME_S)
+    assert packets_of(tmp_path / "out.mp4") == packets_of(source)
