@@ -49,8 +49,10 @@ def explain(error: Exception) -> int:
     if isinstance(error, OSError):
         refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED
-    if isinstance(error, RunStoppedError | ServerDiedError):
+    if isinstance(error, RunStoppedError):
         refuse(str(error))
+    elif isinstance(error, ServerDiedError):
+        refuse(f"the process that workers are forked from: {error}")
     else:
         traceback.print_exception(error)
     return FAILED

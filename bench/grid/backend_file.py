@@ -7,6 +7,7 @@ file.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +31,25 @@ class BackendFile(Strict):
 
 def folders() -> tuple[Path, ...]:
     """Return the folders where a backend is looked up by its name: the project's, then the user's."""
-    return Path("backends"), user_folder()
+    own = []
+    with suppress(BadInput):  # a user without a home has none
+        own.append(user_folder())
+    return Path("backends"), *own
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's backends: $XDG_CONFIG_HOME/vsr-bench/backends, or below ~/.config."""
+    """Return the folder of the user's backends: $XDG_CONFIG_HOME/vsr-bench/backends, or below ~/.config.
+
+    Raises BadInput for a user without a home.
+    """
     given = os.environ.get("XDG_CONFIG_HOME", "")
-    root = Path(given) if Path(given).is_absolute() else Path("~/.config").expanduser()
+    try:
+        root = Path(given) if Path(given).is_absolute() else Path("~/.config").expanduser()
+    except RuntimeError:
+        raise BadInput(
+            "this user has no home folder for a file of backends; name a file by --output, or set "
+            "XDG_CONFIG_HOME to an absolute path"
+        ) from None
     return root / "vsr-bench" / "backends"
 
 
@@ -52,7 +65,15 @@ def find(text: str, folder: Path = Path()) -> Path | None:
     if "/" in text or "\0" in text:
         return None
     known = (place / f"{text}{suffix}" for place in folders() for suffix in SUFFIXES)
-    return next((path for path in known if path.is_file()), None)
+    return next((path for path in known if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; a folder closed to this user and a name too long have none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def read_backends(path: Path) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -128,9 +129,9 @@ def _version(package: str) -> str | None:
 
 def _without_names(value: str) -> str:
     """Return the value with neither the home folder nor the user's name in its paths."""
-    home = str(Path.home())
-    if home != "/":
-        value = re.sub(rf"{re.escape(home)}(?=$|[/:;, ])", "~", value)
+    with suppress(RuntimeError):  # a user without a home
+        if (home := str(Path.home())) != "/":
+            value = re.sub(rf"{re.escape(home)}(?=$|[/:;, ])", "~", value)
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a process whose user has no name

@@ -21,6 +21,7 @@ from bench import cli
 from bench.commands import console, exits, lifecycle, progress
 from bench.commands.lifecycle import Outcome
 from bench.commands.run import print_outcome
+from bench.errors import ServerDiedError
 from bench.grid import presets
 from bench.plotting.plots import EmptyPlot
 from bench.process.launcher import Launcher
@@ -376,3 +377,12 @@ def test_tracing_ends_before_anything_is_measured_and_a_late_interrupt_names_the
     with pytest.raises(KeyboardInterrupt, match=r"vsr-bench run --resume .*/run"):
         lifecycle.start(experiment(), display, output=tmp_path / "run", tracing=tracing)
     assert shown == ["tracing", "traced", "measuring"]
+
+
+def test_the_death_of_the_process_that_workers_are_forked_from_names_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exits.explain(ServerDiedError("killed by SIGKILL")) == exits.FAILED
+    assert (
+        capsys.readouterr().err == "vsr-bench: the process that workers are forked from: killed by SIGKILL\n"
+    )

@@ -72,6 +72,15 @@ def test_nothing_private_is_in_it():
     assert collect({}, {}, with_host_name=True)["host_name"] == "somebodys-machine"
 
 
+@pytest.mark.usefixtures("_somebody")
+def test_a_user_without_a_home_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    assert collect({}, {})["inherited_environment"]["CUDA_CACHE_PATH"] == "/scratch/<user>/cuda"
+
+
 def test_in_short():
     described = {
         "cpu": "Fast CPU",

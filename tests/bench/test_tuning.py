@@ -1,5 +1,6 @@
 """The search for a backend, its parts: candidates, policy, answers, the file and where it is found."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -263,6 +264,30 @@ def test_it_is_used_by_its_name_only_where_that_leads_to_it(file: Path) -> None:
     Path("backends").mkdir()
     Path("backends/tuned.yaml").write_text(file.read_text())  # it comes first
     assert asked.used_as == str(asked.file)
+
+
+def test_a_user_without_a_home_has_no_backends_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert find("nope") is None
+    with pytest.raises(BadInput, match="no home folder .* by --output"):
+        user_folder()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "closed"])
+def test_a_name_that_cannot_be_looked_up_has_no_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Path.stat
+
+    def closed(path: Path, **options: bool) -> os.stat_result:
+        if path.stem == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    assert find(name) is None
 
 
 def test_a_grid_includes_it_by_path_and_by_name(file: Path, tmp_path: Path) -> None:
