@@ -124,6 +124,8 @@ def read(path: Path) -> Source:
         raise BadInput(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except BadInput:
+        raise
     except ValueError as error:
         raise BadInput(f"{str(path)!r}: not the name of a file ({error})") from None
     if len(raw) > MAX_BYTES:

@@ -273,7 +273,7 @@ def test_a_user_without_a_home_has_no_backends_of_their_own(monkeypatch: pytest.
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setattr(Path, "expanduser", unknown)
     assert find("nope") is None
-    with pytest.raises(BadInput, match="no home folder .* by --output"):
+    with pytest.raises(BadInput, match=r"no home folder .* by --output"):
         user_folder()
 
 

@@ -99,10 +99,10 @@ def test_places_are_those_of_the_field_names(grid: Path) -> None:
     [
         ("quikstart.yaml", r"no such file \(did you mean 'quickstart.yaml'\?\)$"),
         ("configs/quickstart.yaml", r"no such file; its folder .*/configs is not there either$"),
-        ("", "a folder, where a YAML file is expected"),
+        ("", "^[^']*: a folder, where a YAML file is expected$"),
         ("quickstart.yaml/more.yaml", "cannot be read"),
         ("a\0b", "not the name of a file"),
-        ("pipe", "a device or a pipe"),
+        ("pipe", "^[^']*/pipe: a device or a pipe, where a YAML file is expected$"),
         ("loop", "cannot be read"),
         ("dangling", "a link to a file that is not there"),
         ("/dev/zero", "a device or a pipe"),
