@@ -159,7 +159,7 @@ def test_a_revision_with_itself(ask, revisions, here, monkeypatch, capsys):
     assert said in capsys.readouterr().err.splitlines()
     comment = (here / "out" / "comment.md").read_text()
     assert "Both sides have the same vsr_model." in comment
-    assert "\nThe smallest slowdown that 95 of 100 such comparisons would tell is 3.0 %." in comment
+    assert "\nThe smallest slowdown that 95 of 100 such comparisons would find is 3.0 %." in comment
     with pytest.raises(BadInput, match=r"out: holds a comparison of revisions already; .* by --resume"):
         ask("--base", "HEAD", "--output", here / "out")
     with pytest.raises(BadInput, match=r"out/base: holds a run, which is no comparison of revisions"):

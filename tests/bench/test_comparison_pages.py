@@ -116,7 +116,7 @@ def test_stages_explain_a_slower_cell(stages: Any, said: str) -> None:
 
 def test_the_smallest_slowdown_that_could_be_told_is_a_line_everywhere() -> None:
     cells = [cell("a", least_slowdown=0.0381), cell("b", least_slowdown=0.1201), cell("c")]
-    said = "The smallest slowdown that 95 of 100 such comparisons would tell is"
+    said = "The smallest slowdown that 95 of 100 such comparisons would find is"
     one = comparison(cells)
     line = f"{said} 13 % in b, the noisiest cell, and 3.9 % in the steadiest."
     assert f"\n\n{line}\n\n" in render([one], REGRESSIONS, whole=False)

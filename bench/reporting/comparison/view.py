@@ -209,7 +209,7 @@ def _sensitivity(comparison: Comparison) -> str:
     if not known:
         return ""
     noisiest = max(known, key=lambda cell: known[cell])
-    text = f"The smallest slowdown that 95 of 100 such comparisons would tell is {_at_least(known[noisiest])}"
+    text = f"The smallest slowdown that 95 of 100 such comparisons would find is {_at_least(known[noisiest])}"
     if len(known) == 1:
         return f"{text}."
     return f"{text} in {noisiest}, the noisiest cell, and {_at_least(min(known.values()))} in the steadiest."
