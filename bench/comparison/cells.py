@@ -161,4 +161,7 @@ def neighbours(base: MeasuredCell, new: MeasuredCell, rounds: Sequence[int]) -> 
 def _span(row: Row) -> tuple[datetime, datetime] | None:
     """Return when a round began, and when its last call must have ended, as far as its row tells."""
     began = moment(row["started_at"])
-    return None if began is None else (began, began + timedelta(seconds=row["measured_s"] or 0.0))
+    try:
+        return None if began is None else (began, began + timedelta(seconds=row["measured_s"] or 0.0))
+    except OverflowError:  # beyond the calendar, as of a journal that was not measured
+        return None

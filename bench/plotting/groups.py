@@ -105,6 +105,8 @@ def data(name: str, tables: Tables) -> list[PlotGroup]:
     module, _, attribute = FIGURES[name].partition(":")
     kind: Kind = getattr(import_module(module), attribute)
     cells = _cells(tables)
+    if cells.empty:
+        return []
     found = kind.rows(tables)
     found = cells[_CELL].merge(found.drop(columns=_CELL[1:], errors="ignore"), on="cell", sort=False)
     whole = Labels(

@@ -215,6 +215,11 @@ class RunFolder:
                     f"{self.path}: begun with {field}: {shown(was)}, and {name} has {shown(is_now)}; a run "
                     "goes on only as it began"
                 )
+            if begun_with != now:  # such as a network's argument 1, which was "1"
+                raise BadInput(
+                    f"{self.path}: begun with values of other types than those in {name}; a run goes on only "
+                    "as it began"
+                )
 
     def check_same(
         self, environment: Mapping[str, Any], *, but: Sequence[str] = (), code: CodeVersion | None = None

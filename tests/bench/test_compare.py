@@ -288,5 +288,6 @@ def test_a_pair_that_was_interrupted_is_no_pair() -> None:
 
 
 def test_rounds_of_unknown_times_are_no_pairs() -> None:
-    (one,), (unknown,) = side(TEN), side(TEN, started_at="")
-    assert neighbours(unknown, one, range(10)) == ()
+    for unknown in ({"started_at": ""}, {"measured_s": 1e308}):
+        (one,), (other,) = side(TEN), side(TEN, **unknown)
+        assert neighbours(other, one, range(10)) == ()

@@ -160,6 +160,8 @@ def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None
     assert written.files == ()
     assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in FIGURES)
     assert list(tmp_path.iterdir()) == []
+    unmeasured = write_plots(tables_of([], BASELINE), baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
+    assert unmeasured.empty == tuple(EmptyPlot(name=kind, reason="there is no cell") for kind in FIGURES)
     with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
         data("pie", tables)
 

@@ -314,6 +314,16 @@ def test_a_run_goes_on_only_with_the_configuration_that_it_began_with(copied, wa
     assert (copied / JOURNAL_NAME).read_bytes() == before
 
 
+def test_an_argument_of_another_type_is_another_configuration(tmp_path):
+    own = {"name": "mine", "import": "here:Mine", "stages": {"body": ["body"]}}
+    number, text = (experiment(model=[{**own, "arguments": {"depth": depth}}]) for depth in (1, "1"))
+    number, text = (config.in_folder(one, tmp_path) for one in (number, text))
+    folder = RunFolder.create(tmp_path / "run", number, {}, [])
+    folder.check_config(number)
+    with pytest.raises(BadInput, match="begun with values of other types than those in the CONFIG given"):
+        folder.check_config(text)
+
+
 def test_a_configuration_that_is_given_is_compared(copied):
     lose_the_last_round(copied)
     changed = experiment(**{**TWO_BY_TWO, "measure": {**TWO_BY_TWO["measure"], "rounds": 3}})
