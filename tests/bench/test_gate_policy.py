@@ -1,5 +1,7 @@
 """What of a comparison fails a gate, and what two looks leave of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.commands.options import words
@@ -89,6 +91,11 @@ def test_what_happened_once_is_not_cleared(status: Status) -> None:
     assert (left.verdict, left.new_status, failing) == (Verdict.WORSE, status, ["worse"])
     assert left.why == "was ok, and is not now; a second look did not meet it again"
     assert "Did not fail again, but counted" in said
+
+
+def test_what_happened_is_cleared_where_it_is_not_what_failed() -> None:
+    first = replace(ended(Status.ERROR), memory=LARGE.memory)
+    assert settled(first, cell(ONE), (Failing.MEMORY,))[:2] == (cell(ONE), [])
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,16 @@ def test_without_a_name_the_reference_is_the_first_that_has_a_figure() -> None:
     assert "nothing to compare with" in page(none)
 
 
+def test_each_speedup_is_over_the_baseline_of_its_own_run() -> None:
+    records = synthetic.run((CUDA,), nets=(synthetic.BASICVSR, synthetic.MINE), frames=(4,))
+    found = together(
+        [run(name, records, baseline=over) for name, over in (("a", "basicvsr/cuda"), ("b", "cuda"))]
+    )
+    by_model = {(row["run"], row["model"]): row for row in found.rows}
+    assert by_model["a", "mine"]["speedup"] == pytest.approx(2.0, rel=0.1)  # MINE takes half of the time
+    assert {key for key, row in by_model.items() if not row["is_baseline"]} == {("a", "mine")}
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [
