@@ -41,11 +41,13 @@ def plan(
     out = console.output()
     out.print(table)
     rounds = experiment.measure.rounds
-    known = sum(item.seconds for item in estimates if item.seconds is not None) * rounds
-    unknown = sum(item.seconds is None for item in estimates)
+    known = [item.seconds for item in estimates if item.seconds is not None]
+    unknown = len(estimates) - len(known)
+    times = [f"about {_duration(sum(known) * rounds)}"] if known else []
+    if unknown:
+        times.append(f"{counted(unknown, 'cell')} whose device or costs are not known here")
     out.print(
-        f"{counted(len(cells), 'cell')}, {counted(rounds, 'round')} each: about {_duration(known)}"
-        + (f", and {counted(unknown, 'cell')} whose device or costs are not known here" if unknown else ""),
+        f"{counted(len(cells), 'cell')}, {counted(rounds, 'round')} each: {', and '.join(times)}",
         highlight=False,
     )
     out.print(
