@@ -351,6 +351,8 @@ def append_ceiling(folder: Path, ceiling: Ceiling) -> None:
 
 def _lines(path: Path, kind: type[Line]) -> Iterator[tuple[str, Line]]:
     """Yield each whole line, and where it stands."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for someone to write
+        raise BadInput(f"{path}: not a file")
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except MemoryError:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,9 @@ def test_what_is_no_ceiling_is_named(tmp_path: Path, fields: dict[str, Any], sai
 )
 def test_the_status_of_a_cell_is_its_worst_round_s(statuses: list[str], worst: str) -> None:
     assert worst_status(map(Status, statuses)) == worst
+
+
+def test_a_pipe_is_no_journal_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / CEILINGS_NAME)
+    with pytest.raises(BadInput, match=f"{CEILINGS_NAME}: not a file$"):
+        read_ceilings(tmp_path)
