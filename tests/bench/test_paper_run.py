@@ -205,7 +205,7 @@ def test_the_committed_reproduction_is_what_its_runs_say(tmp_path):
     counts = claims[claims["form"] == "paper"]["verdict"].value_counts()
     told = f"{counts['supported']} of its claims hold in its own words, {counts['refuted']} do not, and "
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"{told}{counts['cannot tell']} cannot be told" in readme
+    assert f"{told}{counts['cannot tell']} cannot be decided" in readme
     growth = claims[claims["claim"] == "8a"].set_index("edition")["verdict"]
     assert (growth["faithful"], growth["corrected"]) == ("supported", "refuted")
 
