@@ -167,6 +167,20 @@ class MemoryLine(_Frozen):
     source: str
 
 
+class StageMemory(_Frozen):
+    """Memory of a stage's intervals in a call that gives freed memory back at each of their boundaries.
+
+    Peaks are those of the worst interval, and growth is the peak less the level before the call.
+    """
+
+    peak_host_bytes: Count | None = None  # None where the kernel's high-water mark cannot be reset
+    host_growth_bytes: Count | None = None
+    host_kept_bytes: Whole  # all intervals added up; what they freed of others' is taken off
+    peak_device_bytes: Count | None = None
+    device_growth_bytes: Count | None = None
+    device_kept_bytes: Whole | None = None
+
+
 class KernelUse(_Frozen):
     """A stage's calls of a kernel or copy on a device, or of an operator on a CPU, under the profiler."""
 
@@ -216,6 +230,7 @@ class CellRecord(_Frozen):
     peak_host_bytes: Count | None = None
     host_growth_bytes: Whole | None = None  # peak less the level before the call
     peak_device_bytes: Count | None = None
+    device_growth_bytes: Count | None = None  # peak less the level before the call
     peak_device_reserved_bytes: Count | None = None
     cold_peak_device_bytes: Count | None = None  # up to the end of warm-up, autotuning's workspaces included
     cold_peak_device_reserved_bytes: Count | None = None
@@ -263,6 +278,7 @@ class CellRecord(_Frozen):
     samples: tuple[Sample, ...] = ()
     memory: tuple[MemoryPoint, ...] = ()
     memory_lines: tuple[MemoryLine, ...] = ()
+    stage_memory: dict[str, StageMemory] = Field(default_factory=dict)  # of one more call; empty: not known
     kernels: tuple[KernelUse, ...] = ()  # of the profiler pass
     telemetry: tuple[TelemetryReading, ...] = ()  # between the calls, never during one
     telemetry_notes: tuple[str, ...] = ()  # what could not be read, and why

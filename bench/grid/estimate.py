@@ -67,12 +67,13 @@ def expected_calls(measure: Measure, backend: Backend, call_s: float | None = No
     probes = {"off": 0, "sync": 1, "events": on_events, "both": 1 + on_events}
     if backend.no_stages is not None:
         probes = dict.fromkeys(probes, 0)
+    memory = {"off": 0, "curve": 1, "lines": 2}[measure.memory]
     per_sample = 1 + STREAMED_CLIPS if backend.transfer == "overlapped" else 1
     return Calls(
         first=1 + (TYPICAL_WARMUP if measure.warmup == "auto" else measure.warmup),
         end_to_end=per_sample * _repetitions(measure.repetitions, call_s and per_sample * call_s),
         stages=probes[measure.stages] * 2 * _repetitions(measure.repetitions, call_s and 2 * call_s),
-        memory=0 if backend.is_divided else {"off": 0, "curve": 1, "lines": 2}[measure.memory],
+        memory=0 if backend.is_divided else memory + int(memory and probes[measure.stages] > 0),
         check=int(backend.memory_plan is not None),
         profile=2 * int(measure.profile and not backend.is_divided),
     )

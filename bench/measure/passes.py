@@ -71,10 +71,11 @@ class Round:
             self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
             forward_s = self._end_to_end_pass(calls.end_to_end)
             lrs = calls.clip_on_device()
-            for pass_, make_probe in self._probes():
+            probes = self._probes()
+            for pass_, make_probe in probes:
                 self._stage_pass(pass_, make_probe, lrs)
             if self._measure.memory != "off":
-                self._memory_pass(lrs)
+                self._memory_pass(lrs, has_stages=bool(probes))
             self._watch.finish()
             if self._measure.profile:
                 self._profiler_pass(lrs, forward_s)
@@ -194,15 +195,17 @@ class Round:
 
         self._repeat(pass_, f"stages ({pass_.removeprefix('stage_')})", pair)
 
-    def _memory_pass(self, lrs: Tensor) -> None:
+    def _memory_pass(self, lrs: Tensor, *, has_stages: bool) -> None:
         self._progress("memory")
-        # Memory that earlier passes left in the device's cache, as for autotuning, is not this call's.
-        self._device.release_cached_memory()
 
         def call() -> None:
             self._calls.observed(lrs)
 
         self._draft.values |= memory.curve(call, device=self._device)
+        if has_stages:
+            self._draft.values["stage_memory"] = memory.by_stage(
+                lambda probe: self._calls.observed(lrs, probe), device=self._device
+            )
         if self._measure.memory == "lines":
             self._draft.values["memory_lines"] = memory.by_line(self._calls.network_forward, call)
 

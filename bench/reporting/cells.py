@@ -53,7 +53,9 @@ def cell_table(tables: Tables) -> pd.DataFrame:
     """
     cells, summary = tables.cells, tables.summary
     status = summary.drop_duplicates("cell").set_index("cell")["status"]
-    forward = summary[summary["stage"] == FORWARD].drop(columns=["status", "run", *AXES], errors="ignore")
+    forward = summary[summary["stage"] == FORWARD].drop(
+        columns=["status", "run", *AXES, *PEAKS], errors="ignore"
+    )
     grouped = cells.groupby("cell", sort=False)
     own = ["cell", *(["run"] if "run" in cells else []), *AXES, "output_check"]
     found = cells.drop_duplicates("cell")[own].set_index("cell")

@@ -26,6 +26,7 @@ from bench.records import (
     MemoryPoint,
     Pass,
     Sample,
+    StageMemory,
     Status,
     TelemetryReading,
     worst_status,
@@ -108,6 +109,7 @@ class StageRow(NamedTuple):
     spread: Spread
     share: float | None  # of the probed forward; None of what is no part of it
     cost: StageCost | None  # None: not known
+    memory: Row  # as in StageMemory; empty: not known
     speedup: Ratio | None = None  # None: there is nothing to compare it with
 
     @property
@@ -146,6 +148,12 @@ STAGE_COLUMNS: Final[Mapping[str, Column]] = {
     "flops": Column(WIDE, lambda row: row.cost and row.cost.flops),
     "bytes": Column(WIDE, lambda row: row.cost and row.cost.bytes),
     "peak_bytes": Column(WIDE, lambda row: row.cost and row.cost.peak_bytes),
+    "peak_host_bytes": Column(COUNT, lambda row: row.memory.get("peak_host_bytes")),
+    "host_growth_bytes": Column(COUNT, lambda row: row.memory.get("host_growth_bytes")),
+    "host_kept_bytes": Column(COUNT, lambda row: row.memory.get("host_kept_bytes")),
+    "peak_device_bytes": Column(COUNT, lambda row: row.memory.get("peak_device_bytes")),
+    "device_growth_bytes": Column(COUNT, lambda row: row.memory.get("device_growth_bytes")),
+    "device_kept_bytes": Column(COUNT, lambda row: row.memory.get("device_kept_bytes")),
 }
 """A further column with a value per stage is a line here and one in docs/tables.md, and nothing else."""
 
@@ -327,6 +335,7 @@ def _stage_rows(rounds: Sequence[CellRecord]) -> dict[str, StageRow]:
         for stage in (*stages, *SPANS)
         if stage != FORWARD_UNPROBED and (one := _sampled(measured, stage)) is not None
     }
+    memory = _memory_of(measured)
     costs = next((record.costs for record in rounds if record.costs), {})
     if costs:
         costs = {**costs, FORWARD: _cost_of_all(costs.values())}
@@ -340,6 +349,7 @@ def _stage_rows(rounds: Sequence[CellRecord]) -> dict[str, StageRow]:
             spread=spread(samples.rounds),
             share=summary.median / whole if stage in (*stages, OTHER) and whole > 0 else None,
             cost=costs.get(stage),
+            memory=memory.get(stage, {}),
         )
         for stage, (samples, summary) in found.items()
     }
@@ -370,6 +380,23 @@ def _rounds_of(records: Iterable[CellRecord]) -> dict[str, list[CellRecord]]:
     for record in records:
         rounds.setdefault(record.cell, []).append(record)
     return rounds
+
+
+def _memory_of(rounds: Iterable[CellRecord]) -> dict[str, Row]:
+    """Return the memory of each stage, and of the whole call, the greatest over rounds."""
+    found: dict[str, Row] = {}
+    for record in rounds:
+        stages = {stage: vars(one) for stage, one in record.stage_memory.items()}
+        whole = {name: getattr(record, name, None) for name in StageMemory.model_fields}
+        for kept in ("host_kept_bytes", "device_kept_bytes") if stages else ():
+            values = [one[kept] for one in stages.values()]
+            whole[kept] = None if None in values else sum(values)
+        for stage, one in {**stages, FORWARD: whole}.items():
+            known = found.setdefault(stage, {})
+            known |= {
+                name: max(value, known.get(name, value)) for name, value in one.items() if value is not None
+            }
+    return found
 
 
 def _cost_of_all(costs: Iterable[StageCost]) -> StageCost:

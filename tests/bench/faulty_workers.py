@@ -13,6 +13,8 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from vsr_model.stages import StageProbe
+
 TORCH_WAS_THERE = "torch" in sys.modules
 
 FOREVER_S = 600.0
@@ -183,6 +185,7 @@ def memory_of_calls(connection: Connection) -> None:
     for action in (allocate, nothing, start_large_child):
         connection.send(memory.curve(action, device=CpuDevice()))
     connection.send(memory.by_line(allocate, allocate))
+    connection.send(memory.by_stage(allocate_in_stages, device=CpuDevice()))
 
 
 def memory_on_a_device(connection: Connection) -> None:
@@ -200,6 +203,21 @@ def allocate() -> int:
     kept = torch.ones(elements)
     sleep(0.03)  # a few samples long
     return kept.numel()
+
+
+def allocate_in_stages(probe: StageProbe) -> object:
+    """Have 64 MiB in a stage that frees them, in one that keeps half, and none in a third."""
+    import torch  # noqa: PLC0415
+
+    with probe("frees"):
+        torch.ones(64 * _MIB // 4)
+    with probe("keeps"):
+        whole = torch.ones(64 * _MIB // 4)
+        kept = whole[: 32 * _MIB // 4].clone()
+        del whole
+    with probe("idles"):
+        pass
+    return kept
 
 
 def nothing() -> None:

@@ -32,6 +32,7 @@ def cell(backend: Backend = BUILT_IN["cpu"], *, frames: int = 4, batch: int = 1)
         ({"stages": "off", "memory": "curve"}, 1, 1),
         ({"stages": "off", "memory": "lines"}, 2, 2),
         ({"stages": "sync", "memory": "off"}, 14, 14),
+        ({"stages": "events", "memory": "curve"}, 1, 14 + 2),  # one more for memory by stage
         ({"stages": "events", "memory": "off"}, 0, 14),
         ({"stages": "both", "memory": "off"}, 14, 28),
         ({"stages": "off", "memory": "off", "profile": True}, 2, 2),
@@ -46,9 +47,9 @@ def test_calls_of_a_round(asked: dict[str, Any], on_cpu: int, on_cuda: int) -> N
 @pytest.mark.parametrize(
     ("origin", "fields", "total"),
     [
-        ("cudnn", {"transfer": "overlapped"}, 3 + 7 * (1 + STREAMED_CLIPS) + 28 + 1 + 2),
+        ("cudnn", {"transfer": "overlapped"}, 3 + 7 * (1 + STREAMED_CLIPS) + 28 + 2 + 2),
         ("cpu", {"processes": 2}, 3 + 7),  # the end-to-end pass alone
-        ("cpu", {"memory_plan": "disk"}, 3 + 7 + 14 + 1 + 2 + 1),  # and one for the output check
+        ("cpu", {"memory_plan": "disk"}, 3 + 7 + 14 + 2 + 2 + 1),  # and one for the output check
     ],
 )
 def test_calls_of_a_backend(origin: str, fields: dict[str, Any], total: int) -> None:
@@ -69,7 +70,7 @@ def test_calls_of_a_backend(origin: str, fields: dict[str, Any], total: int) -> 
 def test_calls_of_a_rule(call_s: float | None, end_to_end: int, pairs: int) -> None:
     rule = {"min": 8, "max": 40, "target": 0.01, "budget_s": 12.0}
     calls = expected_calls(Measure.model_validate({"repetitions": rule}), BUILT_IN["cpu"], call_s)
-    assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (1 + 3, end_to_end, 2 * pairs, 1)
+    assert (calls.first, calls.end_to_end, calls.stages, calls.memory) == (1 + 3, end_to_end, 2 * pairs, 2)
 
 
 def test_a_cost_is_calls_times_flops_over_the_devices_rate() -> None:

@@ -245,6 +245,11 @@ def test_memory_is_recorded(records, backend: Backend):
     assert record.peak_device_reserved_bytes >= record.peak_device_bytes
     assert record.cold_peak_device_bytes > output_bytes
     assert max(point.device_bytes for point in record.memory) > 0
+    assert {*record.stage_memory} == {*STAGES, "other"}
+    peaks = [one.peak_device_bytes for one in record.stage_memory.values()]
+    assert max(peaks) == pytest.approx(record.peak_device_bytes, rel=0.02)  # of another call, without a probe
+    kept = sum(one.device_kept_bytes for one in record.stage_memory.values())
+    assert kept == pytest.approx(output_bytes, rel=0.02)
 
 
 def test_out_of_device_memory_is_a_result(launcher, tmp_path):

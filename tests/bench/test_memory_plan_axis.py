@@ -269,7 +269,7 @@ def test_no_output_is_kept(run: Callable[..., Ran], outputs: Outputs) -> None:
     ran = run("device", measure=measure(memory="curve"))
     assert outputs.most <= 2  # one at its receiver while the next is made
     assert outputs.alive == 0
-    assert ran.progress[0].total == 1 + 1 + 2 + 2 * 2 + 1 + 1
+    assert ran.progress[0].total == 1 + 1 + 2 + 2 * 2 + 2 + 1
     assert outputs.calls == ran.progress[0].total
 
 

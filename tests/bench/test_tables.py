@@ -19,6 +19,7 @@ from bench.records import (
     Pass,
     Phase,
     Sample,
+    StageMemory,
     Status,
     TelemetryReading,
     WarmupEnd,
@@ -106,8 +107,35 @@ class TestSummary:
             "speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "speedup_interval": "within_process",
         }  # fmt: skip
         assert {name: found[name] for name in expected} == expected
-        missing = ("share", "spread_between", "flops", "bytes", "peak_bytes")
+        missing = ("share", "spread_between", "flops", "bytes", "peak_bytes", "host_growth_bytes")
         assert [name for name in missing if not pd.isna(found[name])] == []
+
+    def test_memory_of_stages_is_the_greatest_over_rounds(self) -> None:
+        def taken(host: int, device: int | None = None) -> StageMemory:
+            return StageMemory(
+                host_growth_bytes=host, host_kept_bytes=host - 20, device_kept_bytes=device and device - 3
+            )
+
+        samples = [
+            *timed(E2E, "forward", [9.0]),
+            *timed(SYNC, "alignment", [3.0]),
+            *timed(SYNC, "other", [1.0]),
+        ]
+        table = summary_table(
+            [
+                record(
+                    "cpu", samples, number=number, host_growth_bytes=90 + number,
+                    stage_memory={"alignment": taken(30 - number, 5), "other": taken(15)},
+                )
+                for number in (0, 1)
+            ],
+            BASELINE,
+        )  # fmt: skip
+        columns = ["stage", "host_growth_bytes", "host_kept_bytes", "peak_host_bytes", "device_kept_bytes"]
+        assert to_csv(table[columns]) == (
+            "stage,host_growth_bytes,host_kept_bytes,peak_host_bytes,device_kept_bytes\n"
+            "alignment,30,10,,2\nother,15,-5,,\nforward,91,5,,\n"
+        )
 
     def test_only_steady_samples_count(self) -> None:
         samples = [

@@ -124,6 +124,7 @@ def test_memory_is_measured_in_a_pass_of_its_own(whole):
     record = whole.record
     assert record.peak_host_bytes >= record.host_before_bytes > 0
     assert record.memory
+    assert {*record.stage_memory} == {*STAGES, "other"}
     assert "with probe(PROPAGATION):" in [line.source.strip() for line in record.memory_lines]
 
 
@@ -187,14 +188,14 @@ def test_costs_come_with_the_task_and_where_there_are_none_a_warning_says_why(re
 def test_no_stage_or_memory_pass_where_there_is_none_to_make(run, stages):
     record = run(measure=measure(stages=stages)).record
     assert {sample.pass_ for sample in record.samples} == {Pass.END_TO_END}
-    assert (record.memory, record.peak_host_bytes) == ((), None)
+    assert (record.memory, record.peak_host_bytes, record.stage_memory) == ((), None, {})
 
 
 def test_progress_counts_every_call(run, monkeypatch):
     monkeypatch.setattr(passes, "PROGRESS_INTERVAL_S", 0.0)
     changes = {"warmup": 1, "repetitions": 2, "stages": "both", "memory": "curve"}
     progress = run(measure=measure(**changes), backends=[ONE_THREAD]).progress
-    calls = 1 + 1 + 2 + 4 + 1
+    calls = 1 + 1 + 2 + 4 + 2
     assert {message.total for message in progress} == {calls}
     done = [message.done for message in progress]
     assert done[0] == 0
@@ -384,12 +385,15 @@ def test_on_a_device_with_events(run, monkeypatch):
     assert device.contexts == 1
     assert record.context_s >= 0
     assert record.model_to_device_s > 0
-    # Peaks: reset before the cold call, read after warm-up, reset before the memory pass; what the device's
-    # allocator kept is given back before that. Nothing is kept in a process that made its context just now.
-    assert device.releases == [1]
+    # Peaks: reset before the cold call, read after warm-up, reset before the memory pass, at the ends of its
+    # stages too. What the device's allocator kept is given back before each of the two calls of that pass.
+    # Nothing is kept in a process that made its context just now.
+    assert device.releases == [1, 2]
     assert (record.cold_peak_device_bytes, record.cold_peak_device_reserved_bytes) == (1001, 2001)
     assert (record.peak_device_bytes, record.peak_device_reserved_bytes) == (1002, 2002)
     assert {point.device_bytes for point in record.memory} == {500}
+    assert record.device_growth_bytes == 1002 - 500
+    assert record.stage_memory["other"].peak_device_bytes > 1002
 
     counts = Counter((item.pass_, item.stage) for item in record.samples if item.phase is Phase.STEADY)
     of_stages = (*STAGES, "other", "forward", "forward_unprobed")
