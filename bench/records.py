@@ -47,7 +47,7 @@ class Status(StrEnum):
 
     OK = "ok"
     SKIPPED = "skipped"  # this machine cannot run it; the reason says what is missing
-    INACCURATE = "inaccurate"  # it ran, and its output is too far from the CPU float32 result
+    INACCURATE = "inaccurate"  # it ran, and its output is too far from the CPU float32 result, or not finite
     TIMEOUT = "timeout"
     OOM = "oom"  # out of memory, on evidence that the reason names
     ERROR = "error"

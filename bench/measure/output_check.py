@@ -58,6 +58,11 @@ def compare(frames: Iterable[Tensor], reference: Tensor) -> OutputError:
     return OutputError(max_abs_error=largest, psnr_db=-10 * math.log10(mean) if mean else math.inf)
 
 
+def is_finite(clip: Tensor) -> bool:
+    """Return whether all values of (n, t, ...) are finite, frame by frame."""
+    return all(bool(frame.isfinite().all()) for frame in clip.unbind(1))
+
+
 def keep(reference: Tensor, path: Path) -> None:
     """Keep a reference for the other backends; whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,12 +102,14 @@ class ReferenceCheck:
         """Check an output (n, t, 3, 4h, 4w) on the host, or keep it if it is the reference."""
         if self._task.job.cell.backend.is_reference:
             self._draft.values["output_check"] = OutputCheck.REFERENCE
+            if not is_finite(output):
+                self._fail("the output has values that are not finite")
             if not self._task.reference.exists():
                 self._keep(output)
             return
         expected = self._expected(clip)
         if expected is not None:
-            self._judge(compare(output.float().unbind(1), expected))
+            self._judge(compare(output.float().unbind(1), expected), expected)
 
     def frame_by_frame(self, clip: Tensor, outputs: Callable[[], Iterable[Tensor]]) -> None:
         """Check a round whose calls leave no output: `outputs` makes one more, each frame on the host.
@@ -115,7 +122,7 @@ class ReferenceCheck:
             backend = self._task.job.cell.backend
             error = self._try("output check", lambda: compare(outputs(), expected), backend)
             if error is not None:
-                self._judge(error)
+                self._judge(error, expected)
 
     def _expected(self, clip: Tensor) -> Tensor | None:
         """Return the reference, kept or made now; None where making it fails."""
@@ -165,17 +172,26 @@ class ReferenceCheck:
                 f"{with_unit(free, BYTES)} of host memory is free (measure.memory_check: force would try)"
             )
 
-    def _judge(self, error: OutputError) -> None:
+    def _judge(self, error: OutputError, expected: Tensor) -> None:
         backend = self._task.job.cell.backend
         self._draft.values["output_check"] = OutputCheck.COMPARED
         self._draft.values["output_max_abs_error"] = error.max_abs_error
         self._draft.values["output_psnr_db"] = error.psnr_db
-        if not error.psnr_db >= backend.min_psnr_db:  # NaN too
-            self._draft.status = Status.INACCURATE
-            self._draft.reason = (
+        if error.psnr_db >= backend.min_psnr_db:
+            return
+        if not is_finite(expected):
+            self._fail("the CPU float32 result has values that are not finite: no output can be judged by it")
+        elif math.isnan(error.psnr_db) or math.isinf(error.psnr_db):
+            self._fail("the output has values that are not finite")
+        else:
+            self._fail(
                 f"{error.psnr_db:.1f} dB against the CPU float32 result; "
                 f"{backend.name} needs {backend.min_psnr_db:g} dB"
             )
+
+    def _fail(self, reason: str) -> None:
+        self._draft.status = Status.INACCURATE
+        self._draft.reason = reason
 
     def _keep(self, output: Tensor) -> None:
         try:

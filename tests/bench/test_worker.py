@@ -274,10 +274,25 @@ def test_an_output_that_differs_is_inaccurate(run, reference):
     assert record.output_check is OutputCheck.COMPARED
     assert record.samples  # its times stay
 
-    output_check.keep(torch.full((1, 1, 3, 64, 64), torch.nan), reference)
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_inaccurate_wherever_it_is(run, monkeypatch, reference, value):
+    output_check.keep(torch.full((1, 1, 3, 64, 64), value), reference)
     record = run(backends=[ONE_THREAD]).record
     assert record.status is Status.INACCURATE
-    assert record.reason.startswith("nan dB")
+    assert record.reason.startswith("the CPU float32 result has values that are not finite")
+
+    output_check.keep(torch.zeros(1, 1, 3, 64, 64), reference)
+    forward_of = workload.forward_of
+    monkeypatch.setattr(
+        workload, "forward_of", lambda *args, **named: lambda *call: value + forward_of(*args, **named)(*call)
+    )
+    for backend in (ONE_THREAD, "cpu"):  # judged, and the reference itself
+        record = run(backends=[backend]).record
+        assert (record.status, record.reason) == (
+            Status.INACCURATE, "the output has values that are not finite",
+        )  # fmt: skip
+        assert record.samples
 
 
 def _fail(error: Exception) -> Callable[..., Any]:
