@@ -19,7 +19,7 @@ from bench.grid.costs import Costs
 from bench.grid.plan import Cell
 from bench.grid.rules import impossible, undivided
 from bench.grid.yaml_source import BadPlace
-from bench.process.launcher import Launcher
+from bench.process.launcher import Launcher, signal_name
 from vsr_model.errors import BadField, BadInput
 
 TIMEOUT_S: Final = 300.0
@@ -33,6 +33,9 @@ Place = tuple[str, ...]
 
 TraceProgress = Callable[[int, int], None]
 """Called with the number of cells traced and the number of all."""
+
+Send = Callable[[tuple[int, int] | str], None]
+"""Sends the parent that progress, or what is about to be looked at, which may end the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +118,7 @@ def ask(
         backends=tuple(backends.values()),
         cells=tuple(cells),
     )
-    paths = [item.path for item, _ in inputs.values() if not isinstance(item, RandomInput)]
-    files = [model.checkpoint or model.import_ for model in models.values()]
-    subject = ", ".join([*paths, *filter(None, files), "this machine's devices"])
-    answer = _ask_worker(launcher, question, subject, progress)
+    answer = _ask_worker(launcher, question, progress)
     if answer.refusal is not None:
         if place := answer.refusal.place:
             raise BadPlace(place, answer.refusal.message)
@@ -126,9 +126,8 @@ def ask(
     return answer
 
 
-def _ask_worker(
-    launcher: Launcher, question: Question, subject: str, progress: TraceProgress | None
-) -> Answer:
+def _ask_worker(launcher: Launcher, question: Question, progress: TraceProgress | None) -> Answer:
+    subject = "this machine"
     worker = launcher.spawn("bench.measure.preflight:main")
     answer = None
     # A worker that dies first closes the connection, or resets it where the question lies unread.
@@ -138,18 +137,20 @@ def _ask_worker(
             if not connection.poll(TIMEOUT_S):
                 launcher.kill(worker)
                 launcher.exit_status(worker)
-                raise BadInput(f"{subject}: not looked at within {TIMEOUT_S:.0f} s; one of them hangs")
+                raise BadInput(f"{subject}: not looked at within {TIMEOUT_S:.0f} s")
             message = connection.recv()
             if isinstance(message, Answer):
                 answer = message
+            elif isinstance(message, str):
+                subject = message
             elif progress is not None:
                 progress(*message)
     status = os.waitstatus_to_exitcode(launcher.exit_status(worker))
     if answer is None:
+        ended = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with exit status {status}"
         last_line = launcher.last_line()
         raise BadInput(
-            f"{subject}: the process that looks at them ended with exit status {status}"
-            + (f" ({last_line})" if last_line else "")
+            f"{subject}: the process that looked at it {ended}" + (f" ({last_line})" if last_line else "")
         )
     return answer
 
@@ -223,13 +224,14 @@ def main(connection: Connection) -> None:
     connection.send(answer)
 
 
-def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answer:
+def _answer(question: Question, send: Send) -> Answer:
     from bench.measure import backends  # noqa: PLC0415 - torch, in a worker only
     from bench.measure.costs import CostTracer  # noqa: PLC0415
 
-    media = _media_sizes(question.inputs)
+    media = _media_sizes(question.inputs, send)
+    send("this machine's devices")
     reasons = {backend.name: backends.unavailable(backend) for backend in question.backends}
-    networks = {model.name: _built(model) for model in question.models}
+    networks = {model.name: _built(model, send) for model in question.models}
     answer = Answer(
         networks={model.name: _info(model, networks[model.name]) for model in question.models},
         unavailable={name: reason for name, reason in reasons.items() if reason},
@@ -240,15 +242,17 @@ def _answer(question: Question, send: Callable[[tuple[int, int]], None]) -> Answ
     tracer = CostTracer(networks)
     _trace(question, answer, tracer, send)
     devices = {backend.device for backend in question.backends if not reasons[backend.name]}
+    send("this machine's devices")
     for device in sorted(devices):
         if (free := backends.free_bytes(device)) is not None:
             answer.free_device_bytes[device] = free
     return answer
 
 
-def _built(model: Model) -> Any:
+def _built(model: Model, send: Send) -> Any:
     from bench.measure import networks  # noqa: PLC0415
 
+    send(f"network {model.name}, as it is built from {model.import_ or model.checkpoint or 'its arguments'}")
     with _of_model(model):
         return networks.build(model)
 
@@ -287,7 +291,7 @@ def _check_sizes(question: Question, answer: Answer) -> None:
             )
 
 
-def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tuple[int, int]], None]) -> None:
+def _trace(question: Question, answer: Answer, tracer: Any, send: Send) -> None:
     """Add each cell's costs to the answer, and the backends that a network cannot have."""
     from bench.measure.costs import Untraceable  # noqa: PLC0415
     from bench.measure.workload import Unsupported  # noqa: PLC0415
@@ -305,6 +309,7 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             or _too_small(cell, answer.networks[cell.model.name])
         ):
             continue
+        send(f"network {cell.model.name}, as it is called for cell {cell.id}")
         try:
             with _of_model(cell.model):
                 answer.costs[cell.id] = tracer.costs(cell)
@@ -317,6 +322,7 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             answer.costs_missing.setdefault(cell.model.name, str(reason))
         longest[cell.model.name] = max(cell, longest.get(cell.model.name, cell), key=lambda item: item.frames)
     for cell in longest.values():
+        send(f"network {cell.model.name}, as it is called for longer clips")
         if (pattern := tracer.uncalled(cell)) is not None:
             raise BadPlace(
                 ("model", cell.model.name, "stages"),
@@ -324,7 +330,7 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Callable[[tupl
             )
 
 
-def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
+def _media_sizes(inputs: Sequence[tuple[Input, int]], send: Send) -> dict[str, MediaSize]:
     sizes = {}
     for item, frames_read in inputs:
         if isinstance(item, RandomInput):
@@ -332,6 +338,7 @@ def _media_sizes(inputs: Sequence[tuple[Input, int]]) -> dict[str, MediaSize]:
         # A revision of the network that is measured by this program may not have it yet.
         from vsr_model import media  # noqa: PLC0415
 
+        send(item.path)
         info = media.inspect(item.path)
         if info.kind != item.kind:
             raise BadInput(

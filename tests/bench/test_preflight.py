@@ -275,10 +275,10 @@ def test_an_answer_holds_no_class_of_torch_which_its_reader_would_import(launche
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("exits_3", "the process that looks at them ended with exit status 3"),
-        ("is_killed", "the process that looks at them ended with exit status -9"),
+        ("exits_3", "the process that looked at it ended with exit status 3"),
+        ("is_killed", "the process that looked at it was killed by SIGKILL"),
         ("raises", r"the process .* exit status 1 \(LookupError: these are the last words\)"),
-        ("hangs_with_family", "not looked at within 0 s; one of them hangs"),
+        ("hangs_with_family", "not looked at within 0 s"),
     ],
 )
 def test_a_worker_that_dies_or_hangs_is_an_error(launcher, monkeypatch, target, said):
@@ -295,5 +295,28 @@ def test_a_worker_that_dies_or_hangs_is_an_error(launcher, monkeypatch, target, 
     monkeypatch.setattr(launcher, "spawn", spawn_faulty)
     monkeypatch.setattr(preflight, "TIMEOUT_S", 0.2 if target == "hangs_with_family" else 10.0)
     launcher.clear_output()
-    with pytest.raises(BadInput, match=f"devices: {said}$"):
+    with pytest.raises(BadInput, match=f"^this machine: {said}$"):
         ask(launcher)
+
+
+@pytest.mark.parametrize(
+    ("where", "statement", "said"),
+    [
+        ("__init__", "os._exit(7)", "as it is built from ends:Ends: .* ended with exit status 7$"),
+        ("forward", "os._exit(7)", r"as it is called for cell mine/\S+/cpu: .* ended with exit status 7$"),
+        ("forward", "os.kill(os.getpid(), 11)", "as it is called for cell .* was killed by SIGSEGV"),
+        ("forward", "raise KeyboardInterrupt", r"as it is called for cell .* \(KeyboardInterrupt\)$"),
+    ],
+)
+def test_a_network_that_ends_the_process_is_named(launcher, tmp_path, where, statement, said):
+    does = {"__init__": "pass", "forward": "pass", where: statement}
+    (tmp_path / "ends.py").write_text(
+        "import os\nfrom torch import nn\n\nclass Ends(nn.Module):\n"
+        "    def __init__(self):\n"
+        f"        super().__init__()\n        self.body = nn.ReLU()\n        {does['__init__']}\n"
+        f"    def forward(self, lrs):\n        {does['forward']}\n"
+    )
+    mine = {"name": "mine", "import": "ends:Ends", "folder": str(tmp_path), "stages": {"body": ["body"]}}
+    launcher.clear_output()
+    with pytest.raises(BadInput, match=f"^network mine, {said}"):
+        ask(launcher, model=mine)
