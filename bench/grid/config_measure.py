@@ -121,7 +121,8 @@ class Measure(Strict):
     stages: Annotated[Literal["off", "sync", "events", "both"], BeforeValidator(off_as_text)] = "both"
     """Stage probes: synchronising at every boundary, CUDA events (none on a CPU), or both."""
     memory: Annotated[Literal["off", "curve", "lines"], BeforeValidator(off_as_text)] = "curve"
-    """Host and device memory over time in a pass of its own; `lines` adds a table by line of `forward`."""
+    """Host and device memory over time and by stage, in a pass of its own; `lines` adds a table by line of
+    `forward`."""
     profile: bool = False
     """`true`: after all other passes one call under torch's profiler: what ran in each stage, how long the
     device had nothing to do, and a trace to look at. `isolation` must be `cell`."""

@@ -7,7 +7,16 @@ from typing import Final
 
 from bench.grid.baseline import Baseline
 from bench.grid.costs import StageCost
-from bench.records import CellRecord, MemoryPoint, OutputCheck, Pass, Phase, Sample, Status
+from bench.records import (
+    CellRecord,
+    MemoryPoint,
+    OutputCheck,
+    Pass,
+    Phase,
+    Sample,
+    StageMemory,
+    Status,
+)
 
 MIB: Final = 1024 * 1024
 
@@ -167,7 +176,7 @@ def _record(
     if machine.cuda:
         cost = {
             "context_s": 0.21, "peak_device_bytes": growth * 2, "peak_device_reserved_bytes": growth * 3,
-            "cold_peak_device_bytes": growth * 4,
+            "device_growth_bytes": growth, "cold_peak_device_bytes": growth * 4,
         }  # fmt: skip
     measured = first + sum(
         sample.wall_s for sample in samples if sample.stage in ("total", "forward_unprobed")
@@ -179,6 +188,10 @@ def _record(
             "host_before_bytes": before, "peak_host_bytes": before + growth, "host_growth_bytes": growth,
             "parameters": 6_291_311, "scale": 4, "stages": net.stages,
             "costs": _costs(net, axes.dtype, frames * batch * height * width),
+            "stage_memory": {
+                stage: _stage_memory(machine, before, growth, share / max(net.shares.values()))
+                for stage, share in net.shares.items()
+            },
             "threads": 1 if machine.cuda else 4,
             "output_max_abs_error": None if machine.psnr_db is None else 10 ** (-machine.psnr_db / 20),
             "output_psnr_db": machine.psnr_db, "output_check": _output_check(machine),
@@ -202,6 +215,20 @@ def _costs(net: Net, dtype: str, pixels: int) -> dict[str, StageCost]:
         )
         for stage, share in net.shares.items()
     }
+
+
+def _stage_memory(machine: Machine, before: int, growth: int, part: float) -> StageMemory:
+    """The stage that takes longest needs all that the call grows by, and others their part of it."""
+    on_host = int(part * growth / 10 if machine.cuda else part * growth)
+    on_device = {
+        "peak_device_bytes": growth + int(part * growth),
+        "device_growth_bytes": int(part * growth),
+        "device_kept_bytes": int(part * growth / 4),
+    }
+    return StageMemory(
+        peak_host_bytes=before + on_host, host_growth_bytes=on_host, host_kept_bytes=on_host // 4,
+        **on_device if machine.cuda else {},
+    )  # fmt: skip
 
 
 def _samples(
