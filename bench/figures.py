@@ -8,11 +8,11 @@ FIGURES: Final[Mapping[str, str]] = {
     "speedup": "bench.plotting.medians:SPEEDUP",
     "stages": "bench.plotting.stages:STAGES",
     "repetitions": "bench.plotting.traces:REPETITIONS",
+    "peak_memory": "bench.plotting.peaks:PEAKS",
     "memory": "bench.plotting.traces:MEMORY",
-    "long_clips": "bench.plotting.long_clips:LONG_CLIPS",
     "roofline": "bench.plotting.roofline:ROOFLINE",
 }
 """Each kind's name and its `bench.plotting.groups.Kind`, whose module is imported when the kind is drawn."""
 
-DRAWN_UNASKED: Final = ("time", "speedup", "stages", "repetitions", "memory")
+DRAWN_UNASKED: Final = ("time", "speedup", "stages", "peak_memory", "memory", "repetitions")
 """Kinds that are drawn where a grid names none."""

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
@@ -112,15 +112,16 @@ else:
 
 
 def _default_plots(fields: Mapping[str, Any]) -> tuple[PlotKind, ...]:
-    """Return the plots of an experiment that names none: those that its backends and its measure allow."""
-    plots: tuple[PlotKind, ...] = DRAWN_UNASKED
-    if len({backend.memory_plan is not None for backend in fields["backends"]}) > 1:
-        plots = (*plots, "long_clips")
-    return (*plots, "roofline") if fields["measure"].ceilings else plots
+    """Return the plots of an experiment that names none: those that its measure allows."""
+    return (*DRAWN_UNASKED, "roofline") if fields["measure"].ceilings else DRAWN_UNASKED
 
 
 class Experiment(Strict):
     """The contents of the YAML."""
+
+    RETIRED: ClassVar[Mapping[str, str]] = {
+        "plots=long_clips": "time and peak_memory show seconds and memory against the frame count"
+    }
 
     name: Name
     """Name of the experiment; its runs go to results/<name>-<UTC time>."""
@@ -155,8 +156,7 @@ class Experiment(Strict):
         AfterValidator(unique),
         BeforeValidator(as_list, json_schema_input_type=list[PlotKind] | PlotKind),
     ] = Field(default_factory=_default_plots)
-    """Figures of the results; by default also `long_clips` where some backends have a `memory_plan` and
-    others have none, and `roofline` where `measure.ceilings` is on."""
+    """Figures of the results; by default also `roofline` where `measure.ceilings` is on."""
     variants: dict[Name, dict[str, Any]] = Field(default={}, exclude=True)
     """Fields that replace those above when they are asked for by name (`--variant`): {quick: {grid: ...}}."""
 

@@ -77,7 +77,8 @@ class Strict(BaseModel):
     def _known_fields_only(cls, data: Any) -> Any:
         allowed = [info.alias or name for name, info in cls.model_fields.items()]
         for name, value in data.items() if isinstance(data, dict) else ():
-            for retired in (name, f"{name}={value}"):
+            items = value if isinstance(value, tuple) else (value,)
+            for retired in (name, *(f"{name}={item}" for item in items)):
                 if retired in cls.RETIRED:
                     raise field_error(name, f"{retired} is no longer there; {cls.RETIRED[retired]}")
             if name not in allowed:

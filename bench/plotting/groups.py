@@ -1,4 +1,4 @@
-"""Tables to figures: which cells a figure shows, what is said of the others, and its place in the grid.
+"""Tables to figures: which cells a figure shows, and what it says of the others.
 
 Only cells that ended `ok` are shown: a fast wrong answer is a failed cell. What is left out is named, with
 its reason, in `not_shown`. Several runs are one table with a `run` column (bench.reporting.runs); figures
@@ -16,30 +16,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.figures import FIGURES
+from bench.plotting.axes import AXES, SHAPE, Axis, held, one_place, varying
 from bench.plotting.style import style
 from bench.records import Status
 from bench.results.tables import Tables
 from vsr_model.errors import BadInput
 
-REASON_LENGTH: Final = 60
+REASON_LENGTH: Final = 84
 """Characters of a reason that a figure's footnote has room for; the report gives it whole."""
+
+SHAPES_NAMED: Final = 3
+"""Shapes of one backend that a footnote names; more are counted."""
 
 DRAWN: Final = 8
 """Curves in one figure of several runs; more go on in another."""
 
-_PLACE: Final = ["model", "input", "batch", "height", "width"]
-_CELL: Final = ["cell", "run", "backend", "frames"]
+_PLACE: Final = ["model", "input"]
+_CELL: Final = ["cell", "run", "backend", *SHAPE]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What a figure says of its place in the grid, and what decides colours and lines in all of them."""
+    """What a figure says of the cells that it shows, and what decides colours and lines in all of them."""
 
     model: str = ""
     input: str = ""
-    batch: int = 0
-    height: int = 0
-    width: int = 0
     models: int = 1  # of the whole run
     backends: tuple[str, ...] = ()  # of the whole run: a backend's place decides its colour
     runs: tuple[str, ...] = ()  # where there are several: a run's place decides its line and marker
@@ -56,8 +57,8 @@ class Labels:
 
 
 Draw = Callable[[pd.DataFrame, Labels], Figure]
-"""Draws a table that has rows, each with `cell`, `run`, `backend`, `frames`, its series' `label` and what the
-kind's `rows` gives."""
+"""Draws a table that has rows, each with `cell`, `run`, `backend`, the columns of its shape (`SHAPE` of
+bench.plotting.axes), its series' `label` and what the kind's `rows` gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Kind:
     rows: Callable[[Tables], pd.DataFrame]  # with a column `cell`, which stands for the columns of its place
     draw: Draw
     lacking: str  # said of a cell that ended `ok` and has no rows
-    over_frames: bool = False  # shows every frame count
+    over_axes: bool = False  # shows cells of every shape
     over_baseline: bool = False  # a backend whose values are all 1 is a line of reference
 
 
@@ -93,10 +94,10 @@ def figure(group: PlotGroup, *, baseline: str) -> Figure:
 
 
 def data(name: str, tables: Tables) -> list[PlotGroup]:
-    """Return the figures of a kind: one per (network, input, batch, height, width), in the order of the data.
+    """Return the figures of a kind: one per (network, input), in the order of the data.
 
-    Kinds that do not show every frame count compare backends at one: of those at which the most backends can
-    be shown, the greatest.
+    Kinds that do not show every shape compare backends at one: of those at which the most backends can be
+    shown, the largest.
 
     Raises BadInput for a name that is not in FIGURES.
     """
@@ -117,9 +118,8 @@ def data(name: str, tables: Tables) -> list[PlotGroup]:
     )
     groups = []
     for place, own in cells.groupby(_PLACE, sort=False):
-        model, of, *shape = place
-        batch, height, width = (int(str(number)) for number in shape)
-        labels = replace(whole, model=str(model), input=str(of), batch=batch, height=height, width=width)
+        model, of = place
+        labels = replace(whole, model=str(model), input=str(of))
         groups.append(_group(kind, labels, own, found[found["cell"].isin(own["cell"])]))
     return groups
 
@@ -145,9 +145,9 @@ def place_names(kind: str, groups: Sequence[PlotGroup]) -> list[str]:
         return [kind]
     names: list[str] = []
     for group in groups:
-        at = group.labels
-        place = re.sub(r"[^A-Za-z0-9._-]+", "_", at.subject).strip("._-") or "input" * bool(at.subject)
-        name = "-".join(filter(None, (kind, place, f"b{at.batch}", f"{at.height}x{at.width}")))
+        subject = group.labels.subject
+        place = re.sub(r"[^A-Za-z0-9._-]+", "_", subject).strip("._-") or "input" * bool(subject)
+        name = "-".join(filter(None, (kind, place)))
         same = sum(other == name or other.startswith(f"{name}-") for other in names)
         # Inputs that differ only in characters a file name cannot hold.
         names.append(f"{name}-{same + 1}" if same else name)
@@ -170,11 +170,9 @@ def _cells(tables: Tables) -> pd.DataFrame:
 def _group(kind: Kind, labels: Labels, cells: pd.DataFrame, found: pd.DataFrame) -> PlotGroup:
     is_ok = cells["status"] == Status.OK
     table = found[found["cell"].isin(cells[is_ok]["cell"])]
-    if not kind.over_frames and len(table):
-        # Frame counts differ too much to be compared with each other: one for all backends.
-        counts = Counter(table.drop_duplicates("cell")["frames"])
-        frames = max(counts, key=lambda count: (counts[count], count))
-        cells, table = cells[cells["frames"] == frames], table[table["frames"] == frames]
+    if not kind.over_axes and len(table):
+        table = one_place(table)
+        cells = cells[cells[SHAPE].eq(table[SHAPE].iloc[0]).all(axis="columns")]
     empty = "" if len(table) else kind.lacking if is_ok.any() else "no cell ended ok"
     left_out = () if labels.runs else tuple(_not_shown(cells, {*table["cell"]}, kind.lacking))
     if kind.over_baseline and not empty:
@@ -185,7 +183,7 @@ def _group(kind: Kind, labels: Labels, cells: pd.DataFrame, found: pd.DataFrame)
         {
             "backend": table["backend"].map(labels.backends.index),
             "run": table["run"].map(labels.runs.index) if labels.runs else 0,
-            "frames": table["frames"] if kind.over_frames else 0,
+            **({name: table[name] for name in SHAPE} if kind.over_axes else {}),
         }
     )
     table = table.loc[order.sort_values([*order.columns], kind="stable").index]
@@ -199,19 +197,30 @@ def _group(kind: Kind, labels: Labels, cells: pd.DataFrame, found: pd.DataFrame)
 
 
 def _not_shown(cells: pd.DataFrame, shown: set[str], lacking: str) -> Iterable[str]:
-    """Yield `cuda, cudnn (skipped: no CUDA device)`, a line per reason; frame counts if some are shown."""
-    left: dict[str, dict[str, list[int]]] = {}
-    for row in cells[~cells["cell"].isin(shown)].to_dict("records"):
+    """Yield `cuda, cudnn (skipped: no CUDA device)`, a line per reason; the shapes where some are shown."""
+    left: dict[str, dict[str, list[str]]] = {}
+    for index, row in cells[~cells["cell"].isin(shown)].iterrows():
         status, reason = str(row["status"]), _short(str(row["reason"] or ""))
         why = lacking if status == Status.OK else f"{status}: {reason}" if reason else status
-        left.setdefault(why, {}).setdefault(row["backend"], []).append(int(row["frames"]))
+        shape = held(cells.loc[[index]], but=_constant(cells))
+        left.setdefault(why, {}).setdefault(row["backend"], []).append(shape)
     planned = Counter(cells["backend"])
     for why, backends in left.items():
-        names = [
-            name if len(frames) == planned[name] else f"{name} at t={', '.join(map(str, sorted(frames)))}"
-            for name, frames in backends.items()
-        ]
-        yield f"{', '.join(names)} ({why})"
+        alike: dict[str, list[str]] = {}
+        for name, shapes in backends.items():
+            alike.setdefault("" if len(shapes) == planned[name] else f" at {_few(shapes)}", []).append(name)
+        yield f"{'; '.join(', '.join(names) + where for where, names in alike.items())} ({why})"
+
+
+def _constant(cells: pd.DataFrame) -> list[Axis]:
+    vary = varying(cells)
+    return [axis for axis in AXES if axis not in vary]
+
+
+def _few(shapes: Sequence[str]) -> str:
+    if len(shapes) > SHAPES_NAMED:
+        return f"{len(shapes)} shapes"
+    return " and ".join(shapes)
 
 
 def _short(reason: str) -> str:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.plotting.axes import held
 from bench.plotting.groups import Labels
-from bench.plotting.sheet import Looks, backend_rows, frames_of, sheet, stacked, stage_handles
+from bench.plotting.sheet import Looks, backend_rows, sheet, stacked, stage_handles
 from bench.plotting.style import GREY, plain, stage_looks, style
 from bench.records import Status
 from bench.results.tables import LIST_SEPARATOR, Row
@@ -48,11 +49,11 @@ def ladder_figure(table: pd.DataFrame) -> Figure:
         for stage, look in stage_looks(list(columns)).items()
         if any(stage in row["stages"] for row in rows)
     }
-    place = {name: table[name].iloc[0] for name in ("model", "input", "batch", "height", "width")}
     with style():
         figure = sheet(
-            Labels(**place, models=2),
-            f"The ladder, {frames_of(table)}",
+            Labels(model=table["model"].iloc[0], input=table["input"].iloc[0], models=2),
+            "The ladder",
+            held(table),
             legend=[*stage_handles(looks), *_legend(timed)],
             notes=list(_notes(timed)),
             axes_height_in=0.75 + 0.36 * len(rows),

@@ -1,6 +1,6 @@
-"""The figures `time`, `speedup` and `relative`: medians over frame counts, or by backend at one of them."""
+"""The figures `time`, `speedup` and `relative`: medians along the axes of the grid, or at one place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -10,17 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.grid.spans import FORWARD
+from bench.plotting.axes import held, one_place, panels
+from bench.plotting.curves import TITLE_IN, curves, grid, is_far, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
-from bench.plotting.sheet import (
-    LOG_RATIO,
-    backend_rows,
-    frames_axis,
-    frames_of,
-    handles,
-    logarithmic,
-    series,
-    sheet,
-)
+from bench.plotting.sheet import LOG_RATIO, backend_rows, handles, logarithmic, series, sheet
 from bench.plotting.style import plain
 from bench.results.tables import Tables
 from bench.stats.intervals import CONFIDENCE, IntervalKind
@@ -44,7 +37,8 @@ def time_figure(table: pd.DataFrame, labels: Labels) -> Figure:
 def speedup_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     over = labels.baseline
     at_one = "baseline" if labels.runs else f"{over} (baseline)"
-    return _figure(table, labels, f"Speedup over {over}", f"speedup over {plain(over)} (×)", at_one=at_one)
+    label = f"speedup over {plain(over)} (×)"
+    return _figure(table, labels, f"Speedup over {over}", label, at_one=at_one, notes=_gains(table))
 
 
 def relative_figure(table: pd.DataFrame, labels: Labels) -> Figure:
@@ -52,52 +46,71 @@ def relative_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     return _figure(table, labels, f"Speed relative to {over}", "relative speed (×)", at_one=over)
 
 
+def _gains(table: pd.DataFrame) -> list[str]:
+    """Return a note where no cell is faster than the baseline."""
+    if table["value"].max() <= 1:
+        return ["Nothing gained: no backend is faster than the baseline here."]
+    if not (table["low"] > 1).any():
+        return ["No certain gain: no interval lies above 1."]
+    return []
+
+
 def _figure(
-    table: pd.DataFrame, labels: Labels, title: str, label: str, unit: Unit = _TIMES, at_one: str = ""
+    table: pd.DataFrame,
+    labels: Labels,
+    title: str,
+    label: str,
+    unit: Unit = _TIMES,
+    at_one: str = "",
+    notes: Sequence[str] = (),
 ) -> Figure:
-    """Draw `value`, `low`, `high` and `interval` by series, over the frame counts where there are several."""
+    """Draw `value`, `low`, `high` and `interval` by series, along the axes that vary."""
     bounds = ("value", "low", "high")
     table = table.assign(**{name: table[name].astype(float) / unit.scale for name in bounds})
-    ends = [*(table[name].min() for name in bounds), *(table[name].max() for name in bounds)]
+    shown = panels(table)
+    rows = pd.concat([panel.rows for panel in shown]) if shown else one_place(table)
+    ends = [*(rows[name].min() for name in bounds), *(rows[name].max() for name in bounds)]
     ends = [end for end in ends if not pd.isna(end)] + [1.0] * bool(at_one)
-    few = table["frames"].nunique() == 1
     legend: list[tuple[Artist, str]] = [(Line2D([], [], **_AT_ONE), at_one)] * bool(at_one)
     figure = sheet(
         labels,
-        f"{title}, {frames_of(table)}" if few else title,
-        legend=legend if few else [*legend, *handles(table, labels)],
-        notes=[_interval_note(table)],
-        axes_height_in=0.75 + 0.38 * table["label"].nunique() if few else 3.5,
+        title,
+        shown[0].held if len(shown) == 1 else held(rows),
+        legend=[*legend, *handles(table, labels)] if shown else legend,
+        notes=[_interval_note(rows), *notes],
+        axes_height_in=_height(len(shown)) if shown else 0.75 + 0.38 * rows["label"].nunique(),
     )
-    axes = figure.add_subplot()
-    if at_one:
-        (axes.axvline if few else axes.axhline)(1, zorder=1.5, **_AT_ONE)
-    if few:
-        _rows(axes, table, labels, unit, min(ends), max(ends))
+    if not shown:
+        axes = figure.add_subplot()
+        if at_one:
+            axes.axvline(1, zorder=1.5, **_AT_ONE)
+        _rows(axes, rows, labels, unit, min(ends), max(ends))
         axes.set_xlabel(label)
+        return figure
+    # A time grows along every axis, and on logarithmic ones in a straight line; a ratio need not.
+    grows = not at_one
+    scales = [scale_of(panel, log=grows and len(shown) > 1) for panel in shown]
+    is_log = is_far(rows) or (grows and any(scale.is_log for scale in scales))
+    (drawn,) = grid(figure, 1, shown)
+    for axes, panel, scale in zip(drawn, shown, scales, strict=True):
+        if at_one:
+            axes.axhline(1, zorder=1.5, **_AT_ONE)
+        curves(axes, panel, labels, scale)
+        set_scale(axes, scale, len(shown))
+    if is_log:
+        logarithmic(drawn[0], drawn[0].yaxis, min(ends), max(ends))
     else:
-        _lines(axes, table, labels, min(ends), max(ends))
-        axes.set_ylabel(label)
+        drawn[0].set_ylim(0, max(ends) * 1.06)
+    drawn[0].set_ylabel(label)
     return figure
 
 
-def _lines(axes: Axes, table: pd.DataFrame, labels: Labels, lowest: float, highest: float) -> None:
-    for one in series(table, labels):
-        frames, tint = one.rows["frames"], one.look["color"]
-        axes.fill_between(frames, one.rows["low"], one.rows["high"], color=tint, alpha=0.18, linewidth=0)
-        # Where only one of two neighbours has an interval there is no band.
-        axes.vlines(frames, one.rows["low"], one.rows["high"], color=tint, linewidth=1)
-        axes.plot(frames, one.rows["value"], **one.look)
-    if _spread(table) > LOG_RATIO:
-        logarithmic(axes, axes.yaxis, lowest, highest)
-    else:
-        axes.set_ylim(0, highest * 1.06)
-    frames_axis(axes, sorted(table["frames"].unique()))
-    axes.set_xlabel("frames")
+def _height(columns: int) -> float:
+    return 3.5 if columns == 1 else 2.6 + TITLE_IN
 
 
 def _rows(axes: Axes, table: pd.DataFrame, labels: Labels, unit: Unit, lowest: float, highest: float) -> None:
-    """Draw one frame count: a line of one point says nothing, a row per series compares them."""
+    """Draw one place: a line of one point says nothing, a row per series compares them."""
     every = series(table, labels)
     for place, one in enumerate(every):
         value, low, high = (float(one.rows[name].iloc[0]) for name in ("value", "low", "high"))
@@ -111,22 +124,13 @@ def _rows(axes: Axes, table: pd.DataFrame, labels: Labels, unit: Unit, lowest: f
             xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5,
             zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},  # of the line at 1
         )  # fmt: skip
-    if _spread(table) > LOG_RATIO:
+    if table["value"].max() > LOG_RATIO * table["value"].min():
         logarithmic(axes, axes.xaxis, lowest, highest)
         # The room that the last label needs grows with the axis.
         axes.set_xlim(lowest / 1.25, highest * (highest / lowest) ** 0.17)
     else:
         axes.set_xlim(0, highest * 1.2)
     backend_rows(axes, [one.name for one in every])
-
-
-def _spread(table: pd.DataFrame) -> float:
-    """Return how many times the largest value is the smallest, at the frame count where that is most.
-
-    Growth with the frames is no reason for a logarithmic axis: it would bend what is straight.
-    """
-    values = table["value"].groupby(table["frames"])
-    return float((values.max() / values.min()).max())
 
 
 def _interval_note(table: pd.DataFrame) -> str:
@@ -152,12 +156,12 @@ TIME: Final = Kind(
     rows=_forward("median_s", "low_s", "high_s", "interval"),
     draw=time_figure,
     lacking="no steady samples",
-    over_frames=True,
+    over_axes=True,
 )
 SPEEDUP: Final = Kind(
     rows=_forward("speedup", "speedup_low", "speedup_high", "speedup_interval"),
     draw=speedup_figure,
     lacking="the baseline was not measured there",
-    over_frames=True,
+    over_axes=True,
     over_baseline=True,
 )

@@ -8,6 +8,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
+from bench.figures import FIGURES
 from bench.grid.baseline import Baseline
 from bench.plotting.groups import data, figure, place_names
 from bench.plotting.style import DPI, style
@@ -15,6 +16,9 @@ from bench.results.files import naming
 from bench.results.tables import Tables
 
 FORMATS: Final = ("png", "svg")
+
+_KINDS: Final = (*FIGURES, "relative", "long_clips")
+"""First parts of the names of figures, with those of several runs and of earlier versions."""
 
 NOTEBOOK_DPI: Final = 100
 """Resolution of pictures that are kept inside a notebook, and make it large."""
@@ -49,12 +53,12 @@ def write_plots(
     folder: Path,
     drawn: Path | None = None,
 ) -> PlotsWritten:
-    """Write a .png (150 dpi) and a .svg per kind and (network, input, batch, height, width) into `folder`.
+    """Write a .png (150 dpi) and a .svg per kind, network and input into `folder`.
 
     A figure of which `drawn` has both files is not drawn again: those files are named in what is returned.
 
-    The same tables give the same .svg, byte for byte. Files of an earlier call are replaced; those of
-    figures that are empty now are removed, so that nothing stale stands beside the new ones.
+    The same tables give the same .svg, byte for byte. Files of an earlier call are replaced or removed, so
+    that nothing stale stands beside the new ones.
     Raises BadInput for an unknown kind before anything is written, and OSError where the folder cannot be
     written.
     """
@@ -70,8 +74,6 @@ def write_plots(
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
             if group.empty:
                 empty.append(EmptyPlot(name=name, reason=group.empty))
-                for path in paths:
-                    path.unlink(missing_ok=True)
                 continue
             before = [drawn / path.name for path in paths] if drawn is not None else []
             if before and all(path.is_file() for path in before):
@@ -79,7 +81,17 @@ def write_plots(
             else:
                 save(figure(group, baseline=str(baseline)), paths)
             files += paths
+    remove_stale(folder, files)
     return PlotsWritten(files=tuple(files), empty=tuple(empty))
+
+
+def remove_stale(folder: Path, written: Iterable[Path]) -> None:
+    """Remove figures of an earlier call, whatever it called them: files of any kind but those written now."""
+    kept = {path.name for path in written if path.parent == folder}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        kind = path.stem.partition("-")[0]
+        if kind in _KINDS and path.suffix.removeprefix(".") in FORMATS and path.name not in kept:
+            path.unlink()
 
 
 def png(drawn: Figure) -> bytes:

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.grid.spans import FORWARD
+from bench.plotting.axes import held
 from bench.plotting.groups import Kind, Labels
-from bench.plotting.sheet import frames_of, logarithmic, series, sheet
+from bench.plotting.sheet import logarithmic, series, sheet
 from bench.plotting.style import plain, stage_looks
 from bench.results.tables import Tables
 from bench.units import BYTE_RATES, FLOP_RATES, Unit, significant, unit_for, with_unit
@@ -86,7 +87,8 @@ def roofline_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         legend.append((Line2D([], [], **_CONVOLUTION), "3×3 convolution"))
     figure = sheet(
         labels,
-        f"Roofline, {frames_of(table)}",
+        "Roofline",
+        held(table),
         legend=legend,
         notes=[_NOTE],
         axes_height_in=_HEIGHT_IN,

@@ -28,11 +28,6 @@ NOTES: Final = 3
 LOG_RATIO: Final = 10.0
 """Values further apart than this get a logarithmic axis: on a linear one the small ones lie on the floor."""
 
-LONG_RATIO: Final = 20.0
-"""Clips whose lengths are further apart than this get a logarithmic axis of frames, for the same reason."""
-
-_MOST_TICKS: Final = 12
-
 _CHARACTER_IN: Final = 0.066  # mean width of a character at the legend's and the notes' size
 
 Legend = Sequence[tuple[Artist, str]]
@@ -41,6 +36,7 @@ Legend = Sequence[tuple[Artist, str]]
 def sheet(
     labels: Labels,
     what: str,
+    place: str,
     *,
     legend: Legend,
     notes: Sequence[str] = (),
@@ -49,15 +45,14 @@ def sheet(
 ) -> Figure:
     """Return a figure with its title, legend and notes in place, and room for axes.
 
-    The title stands above; the legend, in as many columns as fit, and the notes below, with what is not
-    shown. Nothing overlaps, because the figure's height follows from the rows. Axes that matplotlib lays out
-    (`figure.add_subplot`) are as high as given, however much room the rest needs; above them the head is left
-    for axes that are placed by hand, which the labels of the others cannot push about.
+    The title stands above, with the place in the grid of all that is shown; the legend, in as many columns
+    as fit, and the notes below, with what is not shown. Nothing overlaps, because the figure's height follows
+    from the rows. Axes that matplotlib lays out (`figure.add_subplot`) are as high as given, however much
+    room the rest needs; above them the head is left for axes that are placed by hand, which the labels of the
+    others cannot push about.
     """
-    place = ", ".join(
-        filter(None, (labels.subject, f"{labels.height}×{labels.width}", f"batch {labels.batch}"))
-    )
-    title = f"{what}: {place}" + (f" ({labels.part})" if labels.part else "")
+    of = ", ".join(filter(None, (labels.subject, place)))
+    title = ": ".join(filter(None, (what, of))) + (f" ({labels.part})" if labels.part else "")
     title_text = textwrap.fill(plain(title), int(WIDTH_IN / 0.089))
     note_text = "\n".join(
         textwrap.fill(plain(note), int(WIDTH_IN / 0.06), max_lines=3, placeholder=" …")
@@ -90,16 +85,10 @@ def sheet(
 
 
 def _missing(labels: Labels) -> list[str]:
-    if not labels.not_shown:
-        return []
+    """Return a line for each reason why cells are not shown."""
     more = len(labels.not_shown) - NOTES
-    rest = [f"and {more} more"] if more > 0 else []
-    return [f"Not shown: {'; '.join([*labels.not_shown[:NOTES], *rest])}."]
-
-
-def frames_of(table: pd.DataFrame) -> str:
-    (count,) = table["frames"].unique()
-    return "1 frame" if count == 1 else f"{count} frames"
+    rest = [f"Not shown for other reasons: {more} more, which the report names."] if more > 0 else []
+    return [*(f"Not shown: {line}." for line in labels.not_shown[:NOTES]), *rest]
 
 
 # Series and stages.
@@ -178,27 +167,7 @@ def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
 
 
-def frames_axis(axes: Axes, frames: Sequence[int]) -> None:
-    """Set ticks as `frame_ticks` does; make the axis logarithmic where clips differ very much."""
-    if max(frames) > LONG_RATIO * min(frames):
-        log_frames(axes, frames)
-    else:
-        frame_ticks(axes, frames)
-
-
-def log_frames(axes: Axes, frames: Sequence[int]) -> None:
-    """Set a logarithmic axis with ticks at the measured frame counts, less those that would touch others."""
-    logarithmic(axes, axes.xaxis, min(frames), max(frames))
-    apart = (max(frames) / min(frames)) ** (1 / _MOST_TICKS)
-    ticks: list[int] = []
-    for count in sorted(frames, reverse=True):
-        if not ticks or ticks[-1] >= count * apart:
-            ticks.append(count)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def frame_ticks(axes: Axes, frames: Sequence[int]) -> None:
-    """Set ticks at the measured frame counts; at round integers where they are too many to read."""
-    few = len(frames) <= 12
-    axes.xaxis.set_major_locator(FixedLocator(list(frames)) if few else MaxNLocator(integer=True))
+def whole_ticks(axes: Axes, most: int) -> None:
+    """Set ticks at all whole numbers from 1, or at round ones where they are too many to read."""
+    few = most <= 12
+    axes.xaxis.set_major_locator(FixedLocator(range(1, most + 1)) if few else MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""The figure `stages`: a pie per backend, and bars that compare the backends better than pies can."""
+"""The figure `stages`: each stage's share along the axes of the grid; at one place pies, and bars beside."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.plotting.axes import Panel, held, one_place, panels
+from bench.plotting.curves import TITLE_IN, grid, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
 from bench.plotting.sheet import (
     LOG_RATIO,
     Looks,
     Series,
     backend_rows,
-    frames_of,
     series,
     sheet,
     stacked,
     stage_handles,
 )
-from bench.plotting.style import GREY, stage_looks, wrapped
+from bench.plotting.style import GREY, plain, stage_looks, wrapped
 from bench.results.tables import Tables
 from bench.units import significant, unit_for, with_unit
 
@@ -29,6 +30,9 @@ MIN_LABELLED_SHARE: Final = 0.02
 
 INSIDE_SHARE: Final = 0.07
 """From this share on a label fits inside its wedge."""
+
+_SHARES_IN: Final = 0.98
+"""Height of a backend's panels of shares."""
 
 PIE_IN: Final = 1.5
 BELOW_PIE_IN: Final = 0.36  # three lines of small shares
@@ -47,9 +51,49 @@ def _stages(tables: Tables) -> pd.DataFrame:
 def stages_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     every = stage_looks(labels.stages)
     looks = {stage: every[stage] for stage in table["stage"].unique()}
-    splits = series(table, labels)
-    columns = min(len(splits), 4)
-    pie_rows = -(-len(splits) // columns)
+    shown = panels(table)
+    if shown:
+        return _along_axes(table, shown, labels, looks)
+    return _at_one_place(one_place(table), labels, looks)
+
+
+def _along_axes(table: pd.DataFrame, shown: Sequence[Panel], labels: Labels, looks: Looks) -> Figure:
+    """Draw shares as stacked bars, a row of panels per backend."""
+    names = list(dict.fromkeys(table["label"]))
+    rows = pd.concat([panel.rows for panel in shown])
+    figure = sheet(
+        labels,
+        "Where a forward's time goes",
+        shown[0].held if len(shown) == 1 else held(rows),
+        legend=stage_handles(looks),
+        notes=[_clock_note(series(rows, labels))],
+        axes_height_in=_SHARES_IN * len(names) + TITLE_IN * (len(shown) > 1) + 0.6,
+    )
+    scales = [scale_of(panel, even=True) for panel in shown]
+    for line, name in zip(grid(figure, len(names), shown, title_pad=18), names, strict=True):
+        for axes, panel, scale in zip(line, shown, scales, strict=True):
+            own = panel.rows[panel.rows["label"] == name]
+            for at, of_cell in own.groupby(scale.at):
+                low = 0.0
+                for stage, share in _shares(of_cell).items():
+                    tint, hatch = looks[stage]
+                    axes.bar(
+                        at, 100 * share, bottom=low, width=0.8, color=tint, hatch=hatch, edgecolor="white",
+                        linewidth=0.4,
+                    )  # fmt: skip
+                    low += 100 * share
+            set_scale(axes, scale, len(shown))
+            axes.grid(visible=False, axis="x")
+        line[0].set(ylim=(0, 100), yticks=[0, 50, 100])
+        line[0].annotate(
+            plain(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
+            fontsize=8.5, fontweight="bold",
+        )  # fmt: skip
+    figure.supylabel("share of the forward (%)", fontsize=9)
+    return figure
+
+
+def _clock_note(splits: Sequence[Series]) -> str:
     clocks: dict[str, list[str]] = {}
     for one in splits:
         clocks.setdefault(str(one.rows["clock"].iloc[0]), []).append(one.name)
@@ -57,14 +101,23 @@ def stages_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         _CLOCKS.get(clock, clock) + (f" ({', '.join(names)})" if len(clocks) > 1 else "")
         for clock, names in sorted(clocks.items())
     )
+    return f"Clock: {by}."
+
+
+def _at_one_place(table: pd.DataFrame, labels: Labels, looks: Looks) -> Figure:
+    """Draw a pie per backend, and bars that compare the backends better than pies can."""
+    splits = series(table, labels)
+    columns = min(len(splits), 4)
+    pie_rows = -(-len(splits) // columns)
     names = [wrapped(one.name, min(30, 74 // columns)) for one in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
     room = PIE_IN + above + BELOW_PIE_IN
     figure = sheet(
         labels,
-        f"Where a forward's time goes, {frames_of(table)}",
+        "Where a forward's time goes",
+        held(table),
         legend=stage_handles(looks),
-        notes=[f"Clock: {by}."],
+        notes=[_clock_note(splits)],
         axes_height_in=0.75 + 0.34 * len(splits),
         head_height_in=pie_rows * room,
     )
@@ -75,7 +128,7 @@ def stages_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         low = bottom + bars_height + ((pie_rows - 1 - row) * room + BELOW_PIE_IN) / height
         axes = figure.add_axes((column / columns, low, 1 / columns, PIE_IN / height))
         _pie(axes, one.rows, name, looks)
-    _bars(figure.add_subplot(), splits, labels.batch, looks)
+    _bars(figure.add_subplot(), splits, looks)
     return figure
 
 
@@ -120,9 +173,11 @@ def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
     axes.text(0, -1.14, "\n".join(small), ha="center", va="top", fontsize=7, color=GREY)
 
 
-def _bars(axes: Axes, splits: Sequence[Series], batch: int, looks: Looks) -> None:
+def _bars(axes: Axes, splits: Sequence[Series], looks: Looks) -> None:
     """Draw seconds per frame and stage; shares where backends are too far apart to see both."""
-    totals = [float(one.rows["seconds"].sum() / (one.rows["frames"].iloc[0] * batch)) for one in splits]
+    totals = [
+        float(one.rows["seconds"].sum() / (one.rows["frames"] * one.rows["batch"]).iloc[0]) for one in splits
+    ]
     as_share = max(totals) > LOG_RATIO * min(totals)
     unit = unit_for(totals)
     for row, (one, total) in enumerate(zip(splits, totals, strict=True)):
@@ -142,4 +197,4 @@ def _bars(axes: Axes, splits: Sequence[Series], batch: int, looks: Looks) -> Non
     )
 
 
-STAGES: Final = Kind(rows=_stages, draw=stages_figure, lacking="no stage pass")
+STAGES: Final = Kind(rows=_stages, draw=stages_figure, lacking="no stage pass", over_axes=True)

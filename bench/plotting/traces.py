@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.grid.spans import FORWARD
+from bench.plotting.axes import held
 from bench.plotting.groups import Kind, Labels
 from bench.plotting.sheet import (
     LOG_RATIO,
-    frame_ticks,
-    frames_of,
     handles,
     logarithmic,
     series,
     sheet,
+    whole_ticks,
 )
 from bench.plotting.style import GREY
 from bench.records import Pass, Phase
@@ -54,7 +54,8 @@ def repetitions_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     ]
     figure = sheet(
         labels,
-        f"Forward time, call by call, {frames_of(table)}",
+        "Forward time, call by call",
+        held(table),
         legend=[*handles(table, labels), *phases],
         notes=[f"A line per process ({rounds} of them)."] if rounds > 1 else [],
         axes_height_in=3.6,
@@ -74,7 +75,7 @@ def repetitions_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         logarithmic(axes, axes.yaxis, lowest, highest)
     else:
         axes.set_ylim(0, highest * 1.06)
-    frame_ticks(axes, range(1, int(table["call"].max()) + 1))
+    whole_ticks(axes, int(table["call"].max()))
     axes.set_xlabel("call in its process")
     axes.set_ylabel(f"forward time ({unit.name})")
     return figure
@@ -102,7 +103,8 @@ def memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     traces = series(table, labels)
     figure = sheet(
         labels,
-        f"Memory during a forward, {frames_of(table)}",
+        "Memory during a forward",
+        held(table),
         legend=[
             (one.handle(marker=""), one.name + (f" ({with_unit(length, digits=2)})" if stretched else ""))
             for one, length in zip(traces, lengths, strict=True)

@@ -10,7 +10,7 @@ from typing import Final
 import pandas as pd
 
 from bench.plotting.groups import data, figure, in_parts, place_names
-from bench.plotting.plots import FORMATS, save, write_plots
+from bench.plotting.plots import FORMATS, remove_stale, save, write_plots
 from bench.records import JOURNAL_NAME
 from bench.reporting.ladder import ladder_images
 from bench.reporting.page import unfinished, write
@@ -220,4 +220,5 @@ def _draw_several(runs: Runs, folder: Path) -> list[Path]:
                 paths = [folder / "plots" / f"{stem}.{ending}" for ending in FORMATS]
                 save(figure(part, baseline=str(runs.reference) if kind == "relative" else own), paths)
                 images.append(paths[0])
+    remove_stale(folder / "plots", [path.with_suffix(f".{ending}") for path in images for ending in FORMATS])
     return images

@@ -31,7 +31,8 @@ TEMPLATE: Final = "report.j2"
 
 SECTIONS: Final = {
     "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "stages": "stages",
-    "roofline": "roofline", "repetitions": "sampling", "memory": "memory",
+    "roofline": "roofline", "repetitions": "sampling", "peak_memory": "memory",
+    "memory": "memory",
 }  # fmt: skip
 """The section that shows a kind of picture; `other` shows the rest, and those of sections left out."""
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.grid import config
 from bench.grid.baseline import Baseline
+from bench.plotting.axes import SHAPE
 from bench.plotting.groups import Labels, PlotGroup
 from bench.plotting.medians import relative_figure
 from bench.records import Status
@@ -42,9 +43,6 @@ DRAWABLE: Final = (1e-12, 1e12)
 
 LEFT_OUT: Final = ("samples", "memory", "telemetry")
 """Tables that no page shows."""
-
-
-_PLACE: Final = ("model", "batch", "height", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +165,11 @@ def _of_run(run: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def relative_plots(cells: Runs) -> list[PlotGroup]:
-    """Return the figures of speed over the reference, one per network, batch and size."""
+    """Return the figures of speed over the reference, one per network."""
     shown = {
         "value": "relative_speed", "low": "relative_speed_low", "high": "relative_speed_high",
-        "interval": "relative_speed_interval", "cell": "cell", "frames": "frames", "run": "run",
-        "backend": "backend", "input": "input", **{name: name for name in _PLACE},
+        "interval": "relative_speed_interval", "cell": "cell", "run": "run", "backend": "backend",
+        **{name: name for name in ("model", "input", *SHAPE)},
     }  # fmt: skip
     rows = [
         {title: row[name] for title, name in shown.items()}
@@ -182,13 +180,11 @@ def relative_plots(cells: Runs) -> list[PlotGroup]:
     runs = tuple(cells.tables.cells["run"].unique())
     groups = []
     models = cells.tables.cells["model"].nunique()
-    for place, own in table.groupby([*_PLACE], sort=False):
+    for model, own in table.groupby("model", sort=False):
         several = own.groupby(["run", "backend"])["input"].transform("nunique") > 1
         of_input = (", " + own["input"]).where(several, "")
-        model, *shape = place
-        batch, height, width = (int(str(number)) for number in shape)
         labels = Labels(
-            model=str(model), models=models, input="", batch=batch, height=height, width=width, runs=runs,
+            model=str(model), models=models, runs=runs,
             backends=tuple(cells.tables.cells["backend"].unique()),
         )  # fmt: skip
         titles = own["run"] + ": " + own["backend"] + of_input

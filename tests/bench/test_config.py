@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.figures import DRAWN_UNASKED
 from bench.grid import presets
 from bench.grid.backend import BACKEND_NAMES, Backend, Convolution, Schedule, Transfer
 from bench.grid.baseline import Baseline
@@ -154,7 +155,7 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(tmp_path: Path, line: str
     assert refusal(tmp_path, TEXT, assignment).startswith(f"--set {assignment}: {message.strip()}")
 
 
-RETIRED_AT = {Backend: "backends.0.", Measure: "measure."}
+RETIRED_AT = {Backend: "backends.0.", Experiment: "", Measure: "measure."}
 """The place in a grid of each class with retired fields."""
 
 
@@ -217,22 +218,12 @@ def test_an_input_has_its_own_axes(tmp_path: Path) -> None:
     assert experiment.cell_count() == (3 + 2) * 2
 
 
-DEFAULT_PLOTS = ("time", "speedup", "stages", "repetitions", "memory")
-
-
-@pytest.mark.parametrize(
-    ("backends", "measure", "plots"),
-    [
-        ("[cpu]", "{}", ()),
-        ("[cpu, {name: b, from: cpu, memory_plan: disk}]", "{ceilings: true}", ("long_clips", "roofline")),
-        ("[{name: b, from: cpu, memory_plan: disk}]", "{ceilings: false}", ()),
-    ],
-)
-def test_defaults(tmp_path: Path, backends: str, measure: str, plots: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("measure", "plots"), [("{}", ()), ("{ceilings: true}", ("roofline",))])
+def test_defaults(tmp_path: Path, measure: str, plots: tuple[str, ...]) -> None:
     head = "{name: n, input: {name: a, kind: random}, grid: {frames: 1, size: [16, 16]}, "
-    experiment = load_text(tmp_path, f"{head}backends: {backends}, measure: {measure}}}")
+    experiment = load_text(tmp_path, f"{head}backends: [cpu], measure: {measure}}}")
     assert experiment.grid.batch == (1,)
-    assert experiment.plots == (*DEFAULT_PLOTS, *plots)
+    assert experiment.plots == (*DRAWN_UNASKED, *plots)
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,11 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
 from bench.machine import host_memory
 from bench.measure import backends, output_check, preflight
-from bench.plotting.groups import data, figure
 from bench.process.launcher import Launcher
-from bench.records import CellRecord, OutputCheck, Pass, Status
+from bench.records import OutputCheck, Pass, Status
 from bench.results import identity
-from bench.results.tables import tables_of
-from tests.bench import synthetic
 from tests.bench.fakes import CpuAsCuda, experiment
 from tests.bench.rounds import STAGE_NAMES, Ran, measure
-from tests.bench.synthetic import BASELINE
 from vsr_model import streaming
 from vsr_model.errors import BadInput
 from vsr_model.memory_plan import MemoryPlan
@@ -133,16 +129,6 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_a_process_starts(t
             BadInput, match=rf"^{tmp_path / name}: not a folder that can be written to; .*'kept'"
         ):
             preflight.ask(cast(Launcher, None), [cell])
-
-
-def test_long_clips_are_drawn_unasked_where_plans_stand_beside_none(tmp_path: Path) -> None:
-    assert loaded(tmp_path).plots[-1] == "long_clips"
-    assert "long_clips" not in loaded(tmp_path, "null").plots
-    assert (
-        "long_clips"
-        not in loaded(tmp_path, "disk", "backends=[{name: d, from: cpu, memory_plan: disk}]").plots
-    )
-    assert loaded(tmp_path, "disk", "plots=[time]").plots == ("time",)
 
 
 def test_the_preset_measures_every_place_and_the_plain_network_first() -> None:
@@ -309,7 +295,7 @@ def test_on_a_gpu_the_call_itself_brings_frames(
     assert record.output_check is OutputCheck.COMPARED
 
 
-# In comparisons and figures.
+# In comparisons.
 
 
 def test_a_comparison_tells_the_places_apart() -> None:
@@ -320,39 +306,3 @@ def test_a_comparison_tells_the_places_apart() -> None:
     assert facets.differing(of("disk"), of({"place": "disk", "folder": "elsewhere"})) == {}
     assert facets.differing(of(None), of("disk")) == {"backend": "memory_plan none, disk"}
     assert facets.differing(of("device"), of("recompute")) == {"backend": "memory_plan.interval 1, root"}
-
-
-def with_growth(record: CellRecord, size_bytes: int) -> CellRecord:
-    return record.model_copy(update={"host_growth_bytes": size_bytes})
-
-
-def test_long_clips_show_seconds_and_what_a_call_adds() -> None:
-    machines = (synthetic.CPU, synthetic.CPU_1)
-    records = [
-        with_growth(record, 2**20 * (record.frames if record.backend == "cpu" else 50) + record.round)
-        for record in synthetic.run(machines, frames=(10, 100, 1000), rounds=2)
-    ]
-    tables = tables_of(records, BASELINE)
-    (group,) = data("long_clips", tables)
-    medians = tables.summary[tables.summary["stage"] == FORWARD].set_index(["backend", "frames"])["median_s"]
-    assert group.table[["backend", "frames", "seconds", "host_bytes"]].values.tolist() == [
-        [name, frames, medians[name, frames], 2**20 * (frames if name == "cpu" else 50) + 1]
-        for name in ("cpu", "cpu-1-thread")
-        for frames in (10, 100, 1000)
-    ]
-    assert group.table["device_bytes"].isna().all()
-    drawn = figure(group, baseline="cpu")
-    seconds, growth = drawn.axes
-    assert {axes.get_xscale() for axes in drawn.axes} == {axes.get_yscale() for axes in drawn.axes} == {"log"}
-    assert (seconds.get_ylabel(), growth.get_ylabel()) == ("forward time (s)", "host memory, growth (MiB)")
-    whole, level = (line.get_ydata() for line in growth.lines)
-    assert whole == pytest.approx([10, 100, 1000], rel=1e-6)
-    assert level == pytest.approx([50, 50, 50], rel=1e-6)
-
-
-@pytest.mark.parametrize(("frames", "scale"), [((1, 10), "linear"), ((10, 1000), "log")])
-def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[int, ...], scale: str) -> None:
-    (group,) = data("time", tables_of(synthetic.run((synthetic.CPU,), frames=frames), BASELINE))
-    (axes,) = figure(group, baseline="cpu").axes
-    assert axes.get_xscale() == scale
-    assert [round(tick) for tick in sorted(axes.get_xticks())] == list(frames)

@@ -1,15 +1,19 @@
 """Figures: what they show, exactly; that files come out, the same each time; that no text overlaps."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
 from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid.baseline import Baseline
+from bench.plotting.axes import panels
+from bench.plotting.curves import scale_of
 from bench.plotting.groups import PlotGroup, data, figure, place_names
 from bench.plotting.plots import EmptyPlot, write_plots
 from bench.plotting.style import plain, style, wrapped
@@ -48,7 +52,7 @@ def test_time_shows_the_medians_and_intervals_of_the_summary(quickstart: Tables)
     assert list(group.table["backend"].unique()) == ["cpu", "cpu-1-thread"]
     assert group.labels.backends == ("cpu", "cpu-1-thread", "cuda", "cudnn")
     assert group.labels.not_shown == (
-        "cuda, cudnn (skipped: no CUDA device on this machine (torch was built without CUD…)",
+        "cuda, cudnn (skipped: no CUDA device on this machine (torch was built without CUDA))",
     )
 
 
@@ -78,10 +82,10 @@ def test_a_cell_that_failed_at_some_frame_counts_is_named_with_them(gpu: list[Ce
         for record in gpu
     ]
     group = only("time", short)
-    assert group.labels.not_shown == ("cuda at t=4 (oom: 12 GiB of 8)",)
+    assert group.labels.not_shown == ("cuda at 4 frames (oom: 12 GiB of 8)",)
     assert list(group.table[group.table["backend"] == "cuda"]["frames"]) == [1]
     # One frame count at which all four can be compared, and not the greatest, with three.
-    assert set(only("stages", short).table["frames"]) == {1}
+    assert set(only("repetitions", short).table["frames"]) == {1}
 
 
 def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord]) -> None:
@@ -90,17 +94,16 @@ def test_without_its_baseline_a_speedup_is_named_as_missing(gpu: list[CellRecord
         for r in gpu
     ]
     assert only("speedup", lost).labels.not_shown == (
-        "cpu at t=4 (error)",
-        "cuda at t=4, cudnn at t=4, cudnn_autotune at t=4 (the baseline was not measured there)",
+        "cpu at 4 frames (error)",
+        "cuda, cudnn, cudnn_autotune at 4 frames (the baseline was not measured there)",
     )
 
 
-def test_stages_are_of_the_most_frames_and_keep_their_order(gpu: list[CellRecord]) -> None:
+def test_stages_keep_their_order_and_name_their_clock(gpu: list[CellRecord]) -> None:
     table = only("stages", gpu).table
-    assert set(table["frames"]) == {4}
     clocks = table.drop_duplicates("backend").set_index("backend")["clock"]
     assert dict(clocks) == {"cpu": "wall", **dict.fromkeys(("cuda", "cudnn", "cudnn_autotune"), "device")}
-    for _, rows in table.groupby("backend"):
+    for _, rows in table.groupby("cell"):
         assert dict(zip(rows["stage"], rows["share"], strict=True)) == pytest.approx(
             synthetic.BASICVSR.shares
         )
@@ -113,7 +116,7 @@ def test_networks_have_figures_of_their_own_and_their_stages_one_look() -> None:
     tables = tables_of(records, Baseline(model="basicvsr", backend="cpu"))
     groups = {group.labels.model: group for group in data("stages", tables)}
     assert groups["mine"].labels.subject == "mine, random"
-    assert place_names("stages", [*groups.values()]) == [f"stages-{net.name}_random-b1-64x64" for net in nets]
+    assert place_names("stages", [*groups.values()]) == [f"stages-{net.name}_random" for net in nets]
 
     looks = {}
     for name, group in groups.items():
@@ -150,18 +153,113 @@ def test_memory_is_growth_on_the_host_and_level_on_the_device(gpu: list[CellReco
     assert list(own["device_bytes"]) == [point.device_bytes for point in record.memory]
 
 
+def test_peaks_are_the_greatest_of_the_rounds(gpu: list[CellRecord]) -> None:
+    table = only("peak_memory", gpu).table
+    for row in table.to_dict("records"):
+        rounds = [record for record in gpu if record.cell == row["cell"]]
+        assert row["host_bytes"] == max(record.host_growth_bytes or 0 for record in rounds)
+        on_device = [record.peak_device_bytes for record in rounds if record.peak_device_bytes]
+        assert [row["device_bytes"]] == [max(on_device)] if on_device else pd.isna(row["device_bytes"])
+
+
+# Along the axes of the grid.
+
+
+SIZES = ((64, 64), (96, 96), (128, 128), (180, 320))
+
+
+def swept(machines: Sequence[synthetic.Machine] = synthetic.GPU) -> list[CellRecord]:
+    """Return four sizes, two batches and three frame counts."""
+    return [
+        record
+        for batch in (1, 2)
+        for record in synthetic.run(machines, frames=(1, 4, 15), sizes=SIZES, batch=batch)
+    ]
+
+
+def test_a_swept_grid_has_few_figures_with_a_panel_per_axis(tmp_path: Path) -> None:
+    tables = rooflines.tables(swept())
+    written = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
+    assert len(written.images) == len(FIGURES) <= 10
+    titles = {}
+    for kind in ("time", "speedup", "stages", "peak_memory"):
+        (group,) = data(kind, tables)
+        axes = figure(group, baseline="cpu").axes
+        titles[kind] = [one.get_title() for one in axes if one.get_title()]
+        assert {one.get_xlabel() for one in axes} - {""} == {"frames", "height × width", "batch"}
+    assert set(map(tuple, titles.values())) == {
+        (
+            "against frames\nat 180×320, batch 2",
+            "against pixels\nat 15 frames, batch 2",
+            "against batch\nat 15 frames, 180×320",
+        )
+    }
+
+
+def test_a_panel_holds_the_other_axes_where_most_cells_are_shown() -> None:
+    failed = [
+        synthetic.ended(record, Status.OOM, "")
+        if record.batch == 2 and record.height > 100 and record.backend != "cpu"
+        else record
+        for record in swept()
+    ]
+    shown = {panel.axis.name: panel for panel in panels(only("time", failed).table)}
+    assert {name: panel.held for name, panel in shown.items()} == {
+        "frames": "180×320, batch 1", "size": "15 frames, batch 1", "batch": "15 frames, 96×96",
+    }  # fmt: skip
+    assert set(shown["batch"].rows["batch"]) == {1, 2}
+    # Axes that vary together at no place in common have nothing to compare.
+    apart = [record for record in swept() if (record.frames, record.height) in ((1, 64), (4, 96))]
+    assert [panel.axis.name for panel in panels(only("time", apart).table)] == ["batch"]
+
+
+def test_sizes_of_as_many_pixels_have_places_of_their_own() -> None:
+    records = synthetic.run((synthetic.CPU,), frames=(4,), sizes=((64, 64), (64, 256), (128, 128)))
+    (panel,) = panels(only("time", records).table)
+    scale = scale_of(panel)
+    assert scale.ticks == {0: "64×64", 1: "64×256", 2: "128×128"}
+    spread = scale_of(panels(only("time", swept()).table)[1])
+    assert spread.ticks == {64 * 64: "64×64", 96 * 96: "96×96", 128 * 128: "128×128", 180 * 320: "180×320"}
+
+
+def test_a_single_shape_has_pies_and_several_have_shares_along_their_axes(gpu: list[CellRecord]) -> None:
+    one = [record for record in gpu if record.frames == 4]
+    pies = figure(only("stages", one), baseline="cpu").axes
+    assert [axes.get_title() for axes in pies] == [*dict.fromkeys(record.backend for record in one), ""]
+    shares = figure(only("stages", gpu), baseline="cpu").axes
+    assert [{round(bar.get_height()) for bar in axes.patches} for axes in shares] == [{42, 44, 1, 12}] * 4
+
+
+@pytest.mark.parametrize(("speed", "note"), [(0.5, "Nothing gained"), (1.004, "No certain gain"), (3.0, "")])
+def test_a_speedup_figure_says_where_nothing_is_gained(speed: float, note: str) -> None:
+    other = replace(synthetic.CPU, name="other", per_frame_s=synthetic.CPU.per_frame_s / speed)
+    records = synthetic.run((synthetic.CPU, other), frames=(4,), repetitions=60)
+    notes = " ".join(text.get_text() for text in figure(only("speedup", records), baseline="cpu").texts)
+    assert (note in notes) if note else ("gain" not in notes)
+
+
+@pytest.mark.parametrize(("frames", "scale"), [((1, 10), "linear"), ((10, 1000), "log")])
+def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[int, ...], scale: str) -> None:
+    (axes,) = figure(only("time", synthetic.run((synthetic.CPU,), frames=frames)), baseline="cpu").axes
+    assert axes.get_xscale() == axes.get_yscale() == scale
+    assert [round(tick) for tick in sorted(axes.get_xticks())] == list(frames)
+
+
 # Files.
 
 
 def test_nothing_to_draw_gives_no_file_and_a_reason_each(tmp_path: Path) -> None:
-    (tmp_path / "time.png").touch()  # of an earlier call
+    for name in ("time.png", "time-noise-b1-64x64.svg", "long_clips.png"):  # of an earlier call or version
+        (tmp_path / name).touch()
     tables = tables_of(synthetic.all_failed(), BASELINE)
     written = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
     assert written.files == ()
     assert written.empty == tuple(EmptyPlot(name=kind, reason="no cell ended ok") for kind in FIGURES)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine.png").touch()
     unmeasured = write_plots(tables_of([], BASELINE), baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
     assert unmeasured.empty == tuple(EmptyPlot(name=kind, reason="there is no cell") for kind in FIGURES)
+    assert (tmp_path / "mine.png").exists()
     with pytest.raises(BadInput, match="no plot is called 'pie'; there are time, speedup"):
         data("pie", tables)
 
@@ -202,7 +300,7 @@ def test_files_are_the_same_each_time_and_matplotlib_is_left_as_it_was(
 def test_several_groups_are_called_by_their_place() -> None:
     records = synthetic.run((synthetic.CPU,), frames=(4,), inputs=("a/b", "a b", "$x_ 街"), sizes=((16, 24),))
     assert place_names("time", data("time", tables_of(records, BASELINE))) == [
-        "time-a_b-b1-16x24", "time-a_b-b1-16x24-2", "time-x-b1-16x24",
+        "time-a_b", "time-a_b-2", "time-x",
     ]  # fmt: skip
 
 
@@ -214,6 +312,7 @@ def test_several_groups_are_called_by_their_place() -> None:
     [
         pytest.param(synthetic.run(synthetic.LONG_NAMES, frames=(1, 5)), id="long names"),
         pytest.param(synthetic.run(synthetic.LONG_NAMES[::3], frames=(1,), spread=0.5), id="one frame count"),
+        pytest.param(swept(synthetic.LONG_NAMES), id="swept"),
     ],
 )
 @pytest.mark.parametrize("kind", FIGURES)
@@ -224,12 +323,12 @@ def test_no_text_leaves_the_figure_or_covers_another(records: list[CellRecord], 
         placed = [(text.get_text(), text.get_window_extent()) for text in drawn.texts if text.get_text()]
         placed += [("legend", legend.get_window_extent()) for legend in drawn.legends]
         for axes in drawn.axes:
-            if axes.get_title():
-                placed.append((axes.get_title(), axes.title.get_window_extent()))
             if axes.get_xlabel():
                 box = axes.get_tightbbox()
                 assert box is not None
                 placed.append((axes.get_xlabel(), box))
+            elif axes.get_title():
+                placed.append((axes.get_title(), axes.title.get_window_extent()))
     for name, box in placed:
         assert drawn.bbox.x0 <= box.x0 <= box.x1 <= drawn.bbox.x1, name
         assert drawn.bbox.y0 <= box.y0 <= box.y1 <= drawn.bbox.y1, name

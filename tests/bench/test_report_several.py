@@ -125,7 +125,7 @@ def test_networks_compare_with_themselves_alone() -> None:
     # Nor do they in a figure.
     groups = relative_plots(cells)
     assert [set(group.table["model"]) for group in groups] == [{name} for name in ("basicvsr", "mine")]
-    assert place_names("relative", groups) == [f"relative-{net.name}-b1-64x64" for net in nets]
+    assert place_names("relative", groups) == [f"relative-{net.name}" for net in nets]
 
 
 def test_an_inaccurate_cell_keeps_its_rate_and_gets_no_ratio() -> None:
