@@ -9,7 +9,7 @@ from typing import Final
 
 import pandas as pd
 
-from bench.results.tables import Row
+from bench.results.tables import Row, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def varying(table: pd.DataFrame) -> list[Axis]:
 def held(table: pd.DataFrame, but: Sequence[Axis] = ()) -> str:
     """Return in words where all rows lie on the axes that do not vary, less some."""
     vary = varying(table)
-    row = table.iloc[0]
+    (row,) = rows_of(table.head(1))
     return ", ".join(axis.text(row) for axis in AXES if axis not in (*vary, *but))
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from bench.plotting.axes import BATCH, SIZE, Panel
 from bench.plotting.groups import Labels
 from bench.plotting.sheet import LOG_RATIO, WIDTH_IN, logarithmic, series
+from bench.results.tables import rows_of
 
 LONG_RATIO: Final = 20.0
 """Clips whose lengths are further apart than this get a logarithmic axis of frames."""
@@ -53,9 +54,9 @@ def scale_of(panel: Panel, *, log: bool = False, even: bool = False) -> Scale:
     if even or any(after < _SAME_PIXELS * before for before, after in pairwise(values)):
         places = {tuple(row): float(place) for place, row in enumerate(unique[list(axis.columns)].values)}
         at = rows[list(axis.columns)].apply(lambda row: places[tuple(row)], axis="columns").astype(float)
-        ticks = dict(zip(places.values(), map(axis.tick, unique.to_dict("records")), strict=True))
+        ticks = dict(zip(places.values(), map(axis.tick, rows_of(unique)), strict=True))
         return Scale(at=at, ticks=ticks, is_log=False, is_even=not even)
-    ticks = dict(zip(values, map(axis.tick, unique.to_dict("records")), strict=True))
+    ticks = dict(zip(values, map(axis.tick, rows_of(unique)), strict=True))
     far = axis in (SIZE, BATCH) or values[-1] > LONG_RATIO * values[0]
     return Scale(at=pixels, ticks=ticks, is_log=log or far)
 

@@ -69,8 +69,8 @@ def peaks_figure(table: pd.DataFrame, labels: Labels) -> Figure:
         unit = unit_for(rows[name].dropna(), BYTES)
         scaled = (rows[name] / unit.scale).dropna()
         for axes, panel, scale in zip(line, shown, scales, strict=True):
-            one = panel.rows.assign(value=panel.rows[name] / unit.scale)
-            curves(axes, replace(panel, rows=one), labels, scale)
+            along = panel.rows.assign(value=panel.rows[name] / unit.scale)
+            curves(axes, replace(panel, rows=along), labels, scale)
             set_scale(axes, scale, len(shown))
         of_kind = rows.dropna(subset=[name])
         if any(scale.is_log for scale in scales) or is_far(of_kind, name):
