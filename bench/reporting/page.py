@@ -158,6 +158,7 @@ class View:
         return {
             **{name: [columns] if filled(columns) else [] for name, columns in shown.items()},
             "stages": sections.stages(tables.summary, rows),
+            "stage_memory": sections.stage_memory(tables.summary, rows),
             "ladder": [ladder.steps for ladder in self.ladders],
         }
 

@@ -3,7 +3,7 @@
 A table without rows is no columns, and its section is left out.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import Final
@@ -141,29 +141,58 @@ def _speedup(row: Row) -> str:
 
 def stages(summary: pd.DataFrame, cells: Sequence[Row]) -> list[Columns]:
     """Return seconds and share per stage, and the clock that they come from; a table per network."""
+    tables = []
+    for axes, found in _by_network(summary, cells):
+        unit = unit_for(sum(row["median_s"] for row in of_cell.values()) for of_cell in found)
+        first = [next(iter(of_cell.values())) for of_cell in found]
+        clocks = [column(title, [row[title] for row in first]) for title in ("pass", "clock")]
+        tables.append([*axes, *_of_stages(found, unit.name, partial(_stage, scale=unit.scale)), *clocks])
+    return tables
+
+
+def stage_memory(summary: pd.DataFrame, cells: Sequence[Row]) -> list[Columns]:
+    """Return by how much memory rose in each stage and what the stage kept; a table per network."""
+    known = summary[["host_growth_bytes", "device_growth_bytes"]].notna().any(axis=1)
+    tables = []
+    for axes, found in _by_network(summary[known], cells):
+        places = column("memory of", [_place(next(iter(of_cell.values()))) for of_cell in found])
+        tables.append([*axes, *_of_stages(found, "MiB", _grown), places])
+    return tables
+
+
+def _place(row: Row) -> str:
+    return "host" if row["device_growth_bytes"] is None else "device"
+
+
+def _grown(row: Row) -> str:
+    # In whole MiB: the resident set is not known more closely.
+    grown, kept = (row[f"{_place(row)}_{name}_bytes"] / 2**20 for name in ("growth", "kept"))
+    return f"{grown:.0f} ({round(kept):+d})"
+
+
+def _by_network(
+    summary: pd.DataFrame, cells: Sequence[Row]
+) -> Iterator[tuple[Columns, list[dict[str, Row]]]]:
+    """Yield, network by network, what tells its cells apart, and the rows of each cell's stages by name."""
     staged: dict[str, dict[str, Row]] = {}
     for row in rows_of(summary[summary["stage"].notna()]):
         if row["stage"] == OTHER or row["stage"] not in SPANS:
             staged.setdefault(row["cell"], {})[row["stage"]] = row
     every = [cell for cell in cells if cell["cell"] in staged]
-    tables = []
     for model in distinct(cell["model"] for cell in every):
         shown = [cell for cell in every if cell["model"] == model]
-        found = [staged[cell["cell"]] for cell in shown]
-        unit = unit_for(sum(row["median_s"] for row in of_cell.values()) for of_cell in found)
-        columns = axes_columns(shown, every)
-        for name in distinct(name for of_cell in found for name in of_cell):
-            values = [_stage(of_cell.get(name), unit.scale) for of_cell in found]
-            columns.append(right(f"{name} ({unit.name})", values))
-        first = [next(iter(of_cell.values())) for of_cell in found]
-        columns += [column(title, [row[title] for row in first]) for title in ("pass", "clock")]
-        tables.append(columns)
-    return tables
+        yield axes_columns(shown, every), [staged[cell["cell"]] for cell in shown]
 
 
-def _stage(row: Row | None, scale: float) -> str | None:
-    if row is None:
-        return None
+def _of_stages(found: Sequence[dict[str, Row]], unit: str, show: Callable[[Row], str]) -> Columns:
+    """Return a column per stage."""
+    return [
+        right(f"{name} ({unit})", [show(of_cell[name]) if name in of_cell else None for of_cell in found])
+        for name in distinct(name for of_cell in found for name in of_cell)
+    ]
+
+
+def _stage(row: Row, scale: float) -> str:
     return f"{significant(row['median_s'] / scale)} ({percent(row['share'] or 0.0)})"
 
 

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from bench.cautions.caution import Notice
 from bench.grid.baseline import Baseline
-from bench.records import CellRecord, MemoryLine, Status, TelemetryReading, WarmupEnd
+from bench.records import CellRecord, MemoryLine, StageMemory, Status, TelemetryReading, WarmupEnd
 from bench.reporting.markdown import Column, table
 from bench.reporting.page import TEMPLATE, View, write
 from bench.reporting.rendering import POLICY, Contents, File, html, markdown
@@ -53,7 +53,7 @@ def gpu() -> str:
 def test_sections_stand_in_order(gpu: str) -> None:
     assert headings(gpu) == [
         "Forward time and speedup", "Figures", "Stages", "How the samples were taken",
-        "What the stage probes cost", "Cold start", "Memory", "Costs",
+        "What the stage probes cost", "Cold start", "Memory", "Memory by stage", "Costs",
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
@@ -189,6 +189,20 @@ def test_failures_are_one_row_per_reason_with_their_places() -> None:
     assert rows(section(render(records), "Cells that did not end ok"))[1:] == [
         ["cuda", "a, t=2; a, t=3; a, t=4; b, t=2; and 2 more", "oom", "12 GiB of 8"]
     ]
+
+
+def test_memory_by_stage_is_the_devices_where_there_is_one(gpu: str) -> None:
+    memory = {
+        "propagation": StageMemory(host_growth_bytes=58 << 20, host_kept_bytes=-(5 << 20)),
+        "other": StageMemory(host_kept_bytes=3 << 20),  # of a kernel that cannot reset its mark
+    }
+    [record] = synthetic.run((synthetic.CPU,), frames=(1,))
+    report = render([record.model_copy(update={"stage_memory": memory})])
+    assert rows(section(report, "Memory by stage")) == [
+        ["backend", "propagation (MiB)", "memory of"], ["cpu", "58 (-5)", "host"],
+    ]  # fmt: skip
+    places = {row[1]: row[-1] for row in rows(section(gpu, "Memory by stage"))[1:]}
+    assert {places["cuda"], places["cudnn"]} == {"device"}
 
 
 def test_memory_by_line_shows_the_cell_that_grew_most() -> None:
