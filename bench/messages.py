@@ -23,6 +23,7 @@ class Task:
     plain_peak_bytes: int | None = None
     reference: Path  # file of the CPU float32 result of this clip, which the first round that needs it makes
     profiles: Path | None = None  # folder for the profiler's traces; None: they are not kept
+    budget_s: float | None = None  # for the round, set-up included; None: as long as its samples take
     import_torch_s: float
     first_in_process: bool = True  # False: an earlier task of the process has paid for import and context
     method: object = None  # of a worker with its own way of measuring (bench.commands.lifecycle.Script)

@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor
 
-from bench.grid.estimate import expected_calls
+from bench.grid.estimate import expected_calls, stage_passes
 from bench.measure import backends, memory, networks, profiling, trace_reading, workload
 from bench.measure.calls import Called, Calls
 from bench.measure.draft import Draft, error_line
@@ -31,6 +31,10 @@ PROGRESS_INTERVAL_S: Final = 0.5
 """Between two messages of progress, at least, as each wakes the parent beside the next call."""
 
 
+WARMUP_SHARE: Final = 0.25
+"""Of the seconds that a round may take, where there is a limit: first calls that have taken so much end."""
+
+
 class Round:
     """One round of one cell."""
 
@@ -42,13 +46,9 @@ class Round:
         self._cell = task.job.cell
         self._measure = task.measure
         self._device = backends.device_of(self._cell.backend)
-        wanted = task.measure.repetitions
-        self._rule = (
-            Rule.fixed(wanted.max)
-            if wanted.is_fixed
-            else Rule(min=wanted.min, max=wanted.max, target=wanted.target, budget_s=wanted.budget_s)
-        )
         self._expected = expected_calls(task.measure, self._cell.backend)
+        self._call_s = 0.0  # of a warm call
+        self._weight_left = 1 + 2 * stage_passes(task.measure, self._cell.backend)
         self._reported_s = 0.0
 
     def run(self) -> None:
@@ -111,7 +111,8 @@ class Round:
         if peaks := self._device.peak_bytes():
             self._draft.values["cold_peak_device_bytes"] = peaks[0]
             self._draft.values["cold_peak_device_reserved_bytes"] = peaks[1]
-        self._expected = expected_calls(self._measure, self._cell.backend, early_s[-1])
+        self._call_s = early_s[-1]
+        self._expected = expected_calls(self._measure, self._cell.backend, self._call_s)
         steady_s: list[float] = []
         faults: list[int] = []
 
@@ -122,7 +123,7 @@ class Round:
             return called.forward_s, called.whole_s
 
         self._watch.begin_steady()
-        self._repeat(Pass.END_TO_END, "end to end", steady_call)
+        self._repeat(Pass.END_TO_END, "end to end", steady_call, calls=1)
         self._draft.values["page_faults_per_forward"] = median(faults)
         tuning = tuning_calls([*early_s, *steady_s])
         self._draft.values["tuning_calls"] = tuning
@@ -137,6 +138,8 @@ class Round:
         while end is None:
             if wanted == "auto":
                 end = _WARMUP_ENDS.get(steadiness(cold_s, walls))
+                if end is None and self._is_out_of_warmup(cold_s + sum(walls)):
+                    end = WarmupEnd.GAVE_UP
             elif len(walls) == wanted:
                 end = WarmupEnd.COUNT
             if end is None:
@@ -146,21 +149,50 @@ class Round:
         self._draft.values["warmup_end"] = end
         return walls
 
-    def _repeat(self, pass_: Pass, doing: str, action: Callable[[], tuple[float, float]]) -> None:
-        """Repeat an action, which returns a value and its seconds, until the rule has enough values."""
+    def _is_out_of_warmup(self, spent_s: float) -> bool:
+        """Return whether first calls have taken their part of the round's seconds, where it has some."""
+        budget_s = self._task.budget_s
+        return budget_s is not None and spent_s > budget_s * WARMUP_SHARE
+
+    def _repeat(
+        self, pass_: Pass, doing: str, action: Callable[[], tuple[float, float]], *, calls: int
+    ) -> None:
+        """Repeat an action, which returns a value and its seconds, until the rule has enough values.
+
+        An action is so many `calls` of the network.
+        """
+        rule = self._rule(calls)
         values: list[float] = []
         spent_s = 0.0
         stop: Stop | None = None
         while stop is None:
-            of = f"/{self._rule.max}" if self._measure.repetitions.is_fixed else ""
+            of = f"/{rule.max}" if self._measure.repetitions.is_fixed else ""
             self._progress_if_due(f"{doing} {len(values) + 1}{of}")
             value, took_s = action()
             values.append(value)
             spent_s += took_s
             self._watch.read_if_due()
-            stop = decide(self._rule, values, spent_s)
+            stop = decide(rule, values, spent_s)
         self._watch.read()
         self._draft.values[f"stop_{pass_}"] = stop
+
+    def _rule(self, weight: int) -> Rule:
+        """Return the next pass's rule, with its part by weight of the seconds that are left for the round."""
+        wanted = self._measure.repetitions
+        if wanted.is_fixed:
+            return Rule.fixed(wanted.max)
+        budget_s = wanted.budget_s
+        if (left_s := self._left_s()) is not None:
+            budget_s = min(budget_s, max(0.0, left_s * weight / self._weight_left))
+            self._weight_left -= weight
+        return Rule(min=wanted.min, max=wanted.max, target=wanted.target, budget_s=budget_s)
+
+    def _left_s(self) -> float | None:
+        """Return the seconds that are left of the round's own for warm-up and timed passes."""
+        if self._task.budget_s is None:
+            return None
+        spent_s = perf_counter() - self._draft.origin_s
+        return self._task.budget_s - spent_s - self._expected.untimed * self._call_s
 
     def _probes(self) -> list[tuple[Pass, type[Probe]]]:
         """Return the stage passes that the measure asks for and the device supports."""
@@ -193,7 +225,7 @@ class Round:
                 plain_s = self._calls.plain(pass_, number, lrs)
             return probed_s / plain_s, plain_s + probed_s
 
-        self._repeat(pass_, f"stages ({pass_.removeprefix('stage_')})", pair)
+        self._repeat(pass_, f"stages ({pass_.removeprefix('stage_')})", pair, calls=2)
 
     def _memory_pass(self, lrs: Tensor, *, has_stages: bool) -> None:
         self._progress("memory")

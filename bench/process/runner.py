@@ -18,6 +18,8 @@ from bench.machine.host_memory import OomKills, oom_evidence, oom_kills
 from bench.messages import GO, Measured, Progress, Ready, Task, blank_record
 from bench.process import launcher, verdicts
 from bench.process.admission import Admission
+from bench.process.budget import Budget
+from bench.process.forecast import Forecast
 from bench.process.interrupts import held_back
 from bench.process.launcher import WorkerProcess
 from bench.process.verdicts import Received
@@ -61,6 +63,8 @@ class Run:
     costs_missing: Mapping[str, str] = field(default_factory=dict)  # why costs are not known, by network
     costs_of: Callable[[Cell], Costs | None] = lambda _cell: None  # of a forward, by stage
     admission: Admission
+    forecast: Forecast
+    budget: Budget | None = None
     keep: Callable[[CellRecord], None]  # puts a record on disk
     worker: str = WORKER
     method: object = None  # goes to the worker with every task
@@ -78,14 +82,22 @@ def execute(jobs: Sequence[Job], run: Run, workers: Workers, observer: Observer)
         else:
             _keep(job, blank_record(job, Status.SKIPPED, reason), run, observer)
     processes = _Processes(run, workers)
+    in_groups = [*groups(runnable, isolation=run.experiment.measure.isolation)]
+    left = [job for group in in_groups for job in group]
     try:
-        for group in groups(runnable, isolation=run.experiment.measure.isolation):
+        for group in in_groups:
             for job in group:
-                reason = run.admission.refusal(job.cell, processes.make_room)
+                seconds = run.budget.share_s(left) if run.budget is not None else None
+                left = left[1:]
+                if run.budget is not None and seconds is None:
+                    reason = run.budget.reason
+                else:
+                    reason = run.admission.refusal(job.cell, processes.make_room)
                 if reason is None:
                     observer.job_started(job)
-                    record = processes.record_of(job, observer, last=job is group[-1])
+                    record = processes.record_of(job, observer, seconds, last=job is group[-1])
                     run.admission.learn(job.cell, record)
+                    run.forecast.learn(job.cell, record)
                 else:
                     record = blank_record(job, Status.SKIPPED, reason)
                 _keep(job, record, run, observer)
@@ -109,8 +121,10 @@ class _Processes:
         self._worker: WorkerProcess | None = None
         self._leaving: WorkerProcess | None = None  # done, and giving its memory back
 
-    def record_of(self, job: Job, observer: Observer, *, last: bool, tries: int = 2) -> CellRecord:
-        """Run the job and return its record.
+    def record_of(
+        self, job: Job, observer: Observer, seconds: float | None, *, last: bool, tries: int = 2
+    ) -> CellRecord:
+        """Run the job, for so many `seconds` if they are given, and return its record.
 
         The `last` of the jobs that share a process ends the process, and so does an error. If the server is
         lost before the job measured anything, it is tried again: the job did not cause it.
@@ -118,19 +132,26 @@ class _Processes:
         began = self._run.clock()
         received = Received()
         try:
-            record = self._attempt(job, observer, last=last, began=began, received=received)
+            record = self._attempt(job, observer, seconds, last=last, began=began, received=received)
         except (ServerDiedError, TimeoutError) as error:
             # Killed, or waiting for a worker that the kernel does not let die: begin anew without it.
             self._restart()
             if tries > 1 and received.record is None and not received.may_measure:
-                return self.record_of(job, observer, last=last, tries=tries - 1)
+                return self.record_of(job, observer, seconds, last=last, tries=tries - 1)
             reason = f"the process that starts workers was lost: {error}"
             record = received.record or verdicts.partial_record(job, received, Status.ERROR, reason)
         wall_s = self._run.clock() - began
         return _with_costs(record, round_wall_s=wall_s, worker_start_s=received.worker_start_s)
 
     def _attempt(
-        self, job: Job, observer: Observer, *, last: bool, began: float, received: Received
+        self,
+        job: Job,
+        observer: Observer,
+        seconds: float | None,
+        *,
+        last: bool,
+        began: float,
+        received: Received,
     ) -> CellRecord:
         run, workers = self._run, self._workers
         kills = run.oom_kills()
@@ -139,7 +160,7 @@ class _Processes:
             workers.clear_output()
             self._worker = workers.spawn(run.worker)
         worker = self._worker
-        task = _task(job, run, workers.import_torch_s, first_in_process=fresh)
+        task = _task(job, run, workers.import_torch_s, seconds, first_in_process=fresh)
         self._exchange(worker, task, observer, began=began, received=received)
         status = 0
         if received.record is None:
@@ -237,7 +258,9 @@ class _Processes:
             self._await_leaving()
 
 
-def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) -> Task:
+def _task(
+    job: Job, run: Run, import_torch_s: float, seconds: float | None, *, first_in_process: bool
+) -> Task:
     costs = run.costs_of(job.cell)
     return Task(
         job=job,
@@ -247,6 +270,7 @@ def _task(job: Job, run: Run, import_torch_s: float, *, first_in_process: bool) 
         measure=run.experiment.measure,
         reference=run.references / ("-".join(job.cell.clip_id) + ".npy"),
         profiles=run.profiles,
+        budget_s=seconds,
         import_torch_s=import_torch_s,
         first_in_process=first_in_process,
         method=run.method,
