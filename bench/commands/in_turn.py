@@ -21,6 +21,7 @@ from bench.grid.plan import Cell, Job
 from bench.grid.yaml_source import BadPlace
 from bench.machine import environment, timer
 from bench.measure import preflight
+from bench.process.forecast import Expected
 from bench.process.launcher import Launcher, ServerRefusedError
 from bench.process.runner import Observer, Run, execute
 from bench.results import identity
@@ -41,7 +42,7 @@ class SidesObserver(Protocol):
     def of_side(self, name: str, /) -> Observer: ...
 
 
-DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[SidesObserver]]
+DisplayFactory = Callable[[Sequence[Job], Expected], AbstractContextManager[SidesObserver]]
 """Factory of the display of the progress of all sides' jobs."""
 
 Launch = Callable[[Mapping[str, str], Path], AbstractContextManager[Launcher]]
@@ -88,6 +89,10 @@ def ready(
     Raises BadInput for cells that cannot be met or measured here, and for a network that this program cannot
     use.
     """
+    if experiment.measure.budget_s is not None:
+        raise BadInput(
+            "measure.budget_s: is for `run`; here every cell of each side is measured. Set it to null"
+        )
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
     timed = asdict(timer.measure())
     with ExitStack() as opened:
@@ -166,7 +171,8 @@ def measure(
 def _execute(
     turns: Sequence[_Turn], cells: Sequence[Cell], measure: Measure, display: DisplayFactory
 ) -> None:
-    with display([job for turn in turns for job in turn.left.values()], measure) as shown:
+    expected = turns[0].run.forecast.seconds
+    with display([job for turn in turns for job in turn.left.values()], expected) as shown:
         for jobs, turn in in_order(plan.schedule(cells, measure), turns, measure):
             if left := [turn.left[key] for job in jobs if (key := _key(job)) in turn.left]:
                 execute(left, turn.run, turn.side.launcher, shown.of_side(turn.side.name))

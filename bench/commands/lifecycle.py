@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from time import monotonic
 
+from bench.commands.calibration import calibrate, small_cells
 from bench.errors import RunStoppedError
 from bench.grid import plan
 from bench.grid.ceilings import CeilingSpec, wanted
 from bench.grid.config import Experiment
-from bench.grid.config_measure import Measure
 from bench.grid.plan import Cell, Job
 from bench.grid.yaml_source import places_named
 from bench.machine import environment, timer
@@ -20,6 +21,8 @@ from bench.measure import ceilings, preflight
 from bench.measure.preflight import TraceProgress
 from bench.plotting.plots import EmptyPlot, write_plots
 from bench.process.admission import Admission, rooms
+from bench.process.budget import Budget
+from bench.process.forecast import Expected, Forecast
 from bench.process.launcher import Launch, Launcher
 from bench.process.runner import Observer, Run, execute
 from bench.records import Journal, Status, append_ceiling, read_ceilings
@@ -30,7 +33,7 @@ from bench.reporting.runs import ReportedRun, together
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
 from bench.tuning.tuned import notes as tuned_notes
 
-DisplayFactory = Callable[[Sequence[Job], Measure], AbstractContextManager[Observer]]
+DisplayFactory = Callable[[Sequence[Job], Expected], AbstractContextManager[Observer]]
 """Factory of the display of the jobs' progress."""
 
 
@@ -82,6 +85,7 @@ def start(
     results will stand was made by another machine or other code. KeyboardInterrupt has the command that does
     the rest as its argument, where there is any.
     """
+    began_s = monotonic()
     cells = plan.cells(experiment, filters)
     check_free(output or free_path(experiment.name))
     variables = environment.ALLOCATOR_VARIABLES[experiment.measure.allocator]
@@ -90,7 +94,7 @@ def start(
         with launch(variables) as launcher:
             # It ends before anything is measured: what it shows is drawn by a thread.
             with nullcontext() if tracing is None else tracing() as progress:
-                answer = preflight.ask(launcher, cells, progress=progress)
+                answer = preflight.ask(launcher, cells, besides=_small(experiment, cells), progress=progress)
             experiment = _written_out(experiment, answer)
             cells = plan.cells(experiment, filters)
             described = {
@@ -103,7 +107,7 @@ def start(
                 other.check_same(described, but=("workers_environment", "method"))
             folder = RunFolder.create(output or free_path(experiment.name), experiment, described, filters)
             with folder.journal() as journal:
-                return _carry_out(folder, journal, cells, launcher, answer, display, script)
+                return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s)
     except KeyboardInterrupt:  # while it begins, or while results are written and its server ends
         if folder is None:
             raise
@@ -134,6 +138,7 @@ def resume(
     Raises BadInput for a folder without a run, and where the run would be another one: its configuration (and
     `given`, if any), machine, code or files are not the same.
     """
+    began_s = monotonic()
     folder = RunFolder.open(path)
     folder.check_config(given)
     cells = folder.cells()
@@ -141,10 +146,10 @@ def resume(
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
     with folder.journal() as journal, launch(variables) as launcher:
         with places_named(folder.named):
-            answer = preflight.ask(launcher, cells)
+            answer = preflight.ask(launcher, cells, besides=_small(folder.experiment, cells))
         if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
-        return _carry_out(folder, journal, cells, launcher, answer, display, script)
+        return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s)
 
 
 def start_or_resume(
@@ -187,8 +192,13 @@ def _carry_out(
     answer: preflight.Answer,
     display: DisplayFactory,
     script: Script | None,
+    began_s: float,
 ) -> Outcome:
     jobs, run = left_to_do(folder, journal, cells, answer)
+    expected = run.forecast.seconds
+    if (budget_s := folder.experiment.measure.budget_s) is not None:
+        budget = Budget(seconds=budget_s, forecast=run.forecast, began_s=began_s)
+        run, expected = replace(run, budget=budget), budget.expected
     if script is not None:
         run = replace(run, worker=script.worker, method=script.method)
         jobs = _backend_by_backend(jobs, cells)
@@ -197,15 +207,23 @@ def _carry_out(
     try:
         with kept(folder.path, _again(folder)):
             if jobs:
+                if run.budget is not None:
+                    small = _small(folder.experiment, cells)
+                    calibrate(run.forecast, folder.experiment, small, answer, launcher)
                 missing = _ceilings_missing(folder, cells, answer)
                 ceilings.measure(launcher, missing, partial(append_ceiling, folder.path))
-            with display(jobs, folder.experiment.measure) as observer:
+            with display(jobs, expected) as observer:
                 execute(jobs, run, launcher, observer)
     except KeyboardInterrupt:
         interrupted = True
     finally:
         rmtree(folder.references, ignore_errors=True)
     return derive(folder, again=_again(folder), interrupted=interrupted)
+
+
+def _small(experiment: Experiment, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that are timed before a run with a budget."""
+    return [] if experiment.measure.budget_s is None else small_cells(cells)
 
 
 def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:
@@ -236,6 +254,7 @@ def left_to_do(
     planned = plan.schedule(cells, folder.experiment.measure)
     rmtree(folder.references, ignore_errors=True)  # of a part of this run that was killed
     by_id = {cell.id: cell for cell in cells}
+    measured = [(by_id[record.cell], record) for record in records]
     run = Run(
         experiment=folder.experiment,
         references=folder.references,
@@ -247,8 +266,9 @@ def left_to_do(
             folder.experiment.measure,
             rooms(answer.free_device_bytes),
             answer.costs_of,
-            [(by_id[record.cell], record) for record in records],
+            measured,
         ),
+        forecast=Forecast(folder.experiment.measure, answer.costs_of, measured),
         keep=journal.append,
     )
     return [job for job in planned if (job.cell.id, job.round) not in finished], run

@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.grid.config_measure import Measure
-from bench.grid.estimate import expected_calls
 from bench.grid.plan import Job
 from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
+from bench.process.forecast import Expected, total
 from bench.records import CellRecord, Pass, Status
 from bench.units import time_left, with_unit
 from vsr_model.one_line import visible
@@ -67,16 +66,15 @@ class _Patient:
 class Display:
     """Observer of the runner that counts the work and shows it."""
 
-    def __init__(self, jobs: Sequence[Job], measure: Measure, console: Console) -> None:
+    def __init__(self, jobs: Sequence[Job], expected: Expected, console: Console) -> None:
         self._console = console
-        self._measure = measure
-        self._left = sum(_weight(job, measure) for job in jobs)
-        self._total = self._left or 1.0
+        self._expected = expected
+        self._left = [*jobs]
         self._all = len(jobs)
         self._ended = 0
-        self._worked = 0.0  # weight of what has run, and the time that it took
-        self._worked_s = 0.0
-        self._began = 0.0
+        self._began_s = monotonic()
+        self._job_s: float | None = None  # of the current job, and of those after it
+        self._after_s: float | None = None
         self._side = ""  # whose job it is, and a blank, where there are several
         self._skipped: dict[str, list[str]] = {}  # cells to report, by reason
         self.bar = Progress(
@@ -99,26 +97,29 @@ class Display:
 
     def job_started(self, job: Job) -> None:
         self.print_skipped()
-        self._began = monotonic()
+        # Worked out here and not while the job runs, beside what is measured.
+        after = [other for other in self._left if other != job]
+        self._job_s, *after_s = self._expected([job, *after])
+        self._after_s = total(after_s) if after else 0.0
         self._show(job, "starting", 0.0)
 
     def job_progressed(self, job: Job, progress: Doing) -> None:
         self._show(job, progress.doing, progress.done / progress.total)
 
     def job_ended(self, job: Job, record: CellRecord) -> None:
-        self._ended += 1
-        weight = _weight(job, self._measure)
-        self._left -= weight
+        with suppress(ValueError):
+            self._left.remove(job)
         if record.status is Status.SKIPPED:
+            self._all -= 1
             self._skipped.setdefault(record.reason, []).append(f"{self._side}{record.cell}")
             return
-        self._worked += weight
-        self._worked_s += monotonic() - self._began
+        self._ended += 1
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
-        left = "" if self._ended == self._all or not self.bar.disable else self._time_left(self._left)
+        left_s = total(self._expected(self._left)) if self._left else None
+        left = time_left(left_s) if self.bar.disable else ""
         self._print(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}  {left}".rstrip())
-        self.bar.update(self._task, completed=self._percent(self._left), refresh=True)
+        self.bar.update(self._task, completed=self._percent(left_s or 0.0), refresh=True)
 
     def print_skipped(self) -> None:
         """Print once per reason how many cells were skipped since the last time."""
@@ -132,26 +133,26 @@ class Display:
         self._console.print(escape(visible(line)), highlight=False, soft_wrap=True)
 
     def _show(self, job: Job, doing: str, share: float) -> None:
-        left = self._left - _weight(job, self._measure) * share
+        left_s = None
+        if self._job_s is not None:
+            left_s = self._job_s * (1 - share) + (self._after_s or 0.0)
         self.bar.update(
             self._task,
             description=escape(f"{self._side}{job.cell.id}: {doing}"),
-            completed=self._percent(left),
-            left=self._time_left(left),
+            completed=self._percent(left_s or 0.0),
+            left=time_left(left_s),
             refresh=True,
         )
 
-    def _percent(self, left: float) -> float:
-        return 100 * (1 - left / self._total)
-
-    def _time_left(self, weight: float) -> str:
-        return time_left(weight * self._worked_s / self._worked if self._worked else None)
+    def _percent(self, left_s: float) -> float:
+        spent_s = monotonic() - self._began_s
+        return 100 * spent_s / (spent_s + left_s) if left_s or not self._left else 0.0
 
 
 @contextmanager
-def shown(jobs: Sequence[Job], measure: Measure, console: Console | None = None) -> Iterator[Display]:
+def shown(jobs: Sequence[Job], expected: Expected, console: Console | None = None) -> Iterator[Display]:
     """Show the progress of the jobs on standard error, or on the `console`."""
-    display = Display(jobs, measure, console or ProgressConsole())
+    display = Display(jobs, expected, console or ProgressConsole())
     with display.bar:
         try:
             yield display
@@ -182,14 +183,6 @@ def tracing() -> Iterator[Callable[[int, int], None]]:
                 console.print(text, highlight=False)
 
         yield progress
-
-
-def _weight(job: Job, measure: Measure) -> float:
-    """Return the work of a job, up to a factor that jobs share."""
-    cell = job.cell
-    slowness = 2.0 if cell.backend.threads == 1 else 1.0
-    pixels = cell.batch * cell.frames * cell.height * cell.width
-    return pixels * expected_calls(measure, cell.backend).total * slowness
 
 
 def _result(record: CellRecord) -> str:

@@ -19,11 +19,11 @@ from bench.commands.requests import alone, read_experiment, read_request, write_
 from bench.grid import config, plan
 from bench.grid.backend import Backend
 from bench.grid.config import Experiment
-from bench.grid.config_measure import Measure
 from bench.grid.plan import Job
 from bench.machine import environment
 from bench.measure import preflight
 from bench.messages import Progress
+from bench.process.forecast import Expected
 from bench.process.launcher import Launch, shared_launchers
 from bench.process.runner import Observer
 from bench.records import JOURNAL_NAME, CellRecord, Status, read_journal
@@ -226,8 +226,8 @@ class _Tuning:
             return not stopped
 
         @contextmanager
-        def display(jobs: Sequence[Job], measure: Measure) -> Iterator[Observer]:
-            with self.display(jobs, measure) as inner:
+        def display(jobs: Sequence[Job], expected: Expected) -> Iterator[Observer]:
+            with self.display(jobs, expected) as inner:
                 yield _Limited(inner=inner, may_start=may_start)
 
         outcome = runs.start_or_resume(

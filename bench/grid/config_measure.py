@@ -130,6 +130,9 @@ class Measure(Strict):
     """`true`: before the first cell what limits the machine is measured (matrix multiply,
     3x3 convolution, copy, transfers), some seconds for each device, thread count and precision; stages are
     then held against a roofline."""
+    budget_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] | None = None
+    """Seconds that the whole run may measure, from its start. They are spent over its cells, each with `min`
+    repetitions at least; of what does not fit, the largest clips are left out. Null: as long as it takes."""
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
     """Time that one round of a cell may take, set-up included."""
     allocator: Literal["retain", "system"] = "retain"

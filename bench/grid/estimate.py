@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.grid.backend import Backend
-from bench.grid.config_measure import Measure, Repetitions
+from bench.grid.config_measure import Measure
 from bench.grid.costs import Costs
 
 STREAMED_CLIPS: Final = 9

@@ -46,6 +46,7 @@ class Question:
     inputs: tuple[tuple[Input, int], ...]  # with the frames, strides included, that its cells ask for at most
     backends: tuple[Backend, ...]
     cells: tuple[Cell, ...]
+    besides: tuple[Cell, ...]  # of the same networks and backends: costs are traced where they can run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +99,10 @@ def ask(
     launcher: Launcher,
     cells: Sequence[Cell],
     *,
+    besides: Sequence[Cell] = (),
     progress: TraceProgress | None = None,
 ) -> Answer:
-    """Ask a worker for everything that the cells need.
+    """Ask a worker for everything that the cells need, and the costs of some cells `besides`.
 
     Raises BadInput for a request that cannot be met, BadPlace if a field of the grid is at fault.
     """
@@ -117,6 +119,7 @@ def ask(
         inputs=tuple(inputs.values()),
         backends=tuple(backends.values()),
         cells=tuple(cells),
+        besides=tuple(besides),
     )
     answer = _ask_worker(launcher, question, progress)
     if answer.refusal is not None:
@@ -298,10 +301,11 @@ def _trace(question: Question, answer: Answer, tracer: Any, send: Send) -> None:
 
     longest: dict[str, Cell] = {}
     reported_s = monotonic()
-    for done, cell in enumerate(question.cells):
+    every = (*question.cells, *question.besides)
+    for done, cell in enumerate(every):
         if monotonic() - reported_s > MENTION_INTERVAL_S:
             reported_s = monotonic()
-            send((done, len(question.cells)))
+            send((done, len(every)))
         pair = (cell.model.name, cell.backend.name)
         if (
             pair in answer.unsupported

@@ -37,9 +37,8 @@ class Budget:
 
         None where it is left out.
         """
-        first = jobs[0]
-        share_s = dict(zip(jobs, self._shares(jobs), strict=True))[first]
-        (self._gone if share_s is None else self._started).add(first.cell.clip_id)
+        share_s = self._shares(jobs)[0]
+        (self._gone if share_s is None else self._started).add(jobs[0].cell.clip_id)
         return share_s
 
     def expected(self, jobs: Sequence[Job]) -> list[float | None]:

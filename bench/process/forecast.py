@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Final
 
+from bench.grid.config_measure import Measure
 from bench.grid.costs import Costs
 from bench.grid.estimate import TYPICAL_REPETITIONS, TYPICAL_WARMUP, expected_calls
 from bench.grid.plan import Cell, Job
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED
-from bench.grid.config_measure import Measure
 from bench.records import CellRecord, Pass, Phase
 from bench.stats.stopping import Stop
 
 FIXED_S: Final = 0.5
 """Seconds of a round beside its calls, before any round has shown them: starting, building, checking."""
+
+NEAREST: Final = 3
+"""Cells that the time of a call is taken from."""
 
 Expected = Callable[[Sequence[Job]], list[float | None]]
 """Seconds that each of the jobs will take, run in this order; None where nothing is known."""
@@ -93,7 +96,7 @@ class Forecast:
         backend, by work; where there is none, at the median speed of the network's other backends there.
         """
         if (own := self._calls.get(_pair(cell))) is not None:
-            return self._like(cell, own.values())
+            return own[cell.id][1] if cell.id in own else self._like(cell, own.values())
         others = [
             self._like(cell, seen.values())
             for (model, _), seen in self._calls.items()
@@ -103,10 +106,14 @@ class Forecast:
         return median(others) if others else None
 
     def _like(self, cell: Cell, seen: Iterable[tuple[Cell, float]]) -> float:
-        """Return the seconds of the cell that takes most nearly as much work, scaled by the work."""
+        """Return the seconds of the cell itself, or of those that take most nearly as much work, scaled.
+
+        The median of three, as one may have been disturbed.
+        """
         scaled = [(self._work_over(cell, other), call_s) for other, call_s in seen]
-        ratio, call_s = min(scaled, key=lambda item: abs(math.log(item[0])))
-        return ratio * call_s
+        scaled.sort(key=lambda item: abs(math.log(item[0])))
+        nearest = scaled[:NEAREST] if len(scaled) >= NEAREST else scaled[:1]
+        return median(ratio * call_s for ratio, call_s in nearest)
 
     def _work_over(self, cell: Cell, other: Cell) -> float:
         """Return how much more work a cell is than another one: FLOPs, or pixels where those are unknown."""

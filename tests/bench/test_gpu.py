@@ -16,6 +16,7 @@ from bench.measure.timing import timed
 from bench.paper.experiments import PAPER, Method
 from bench.paper.script import keep_from_cudnn
 from bench.process.admission import Admission
+from bench.process.forecast import Forecast
 from bench.process.launcher import Launcher
 from bench.process.runner import Run, execute
 from bench.records import CellRecord, Pass, Phase, Status
@@ -167,6 +168,7 @@ def run_all(
         references=references,
         skip_reason=lambda _: None,
         admission=Admission(one.measure, lambda _: None, lambda _: None),
+        forecast=Forecast(one.measure, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve" if method is None else "bench.paper.script:main",
         method=method,

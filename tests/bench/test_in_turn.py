@@ -191,7 +191,7 @@ def test_progress_says_which_side_and_a_reason_of_skipped_cells_once():
     one = experiment(**TWO_CELLS)
     jobs = jobs_of(one)
     said = StringIO()
-    with shown(jobs, one.measure, Console(file=said, width=200)) as display:
+    with shown(jobs, lambda left: [1.0] * len(left), Console(file=said, width=200)) as display:
         told = display.of_side("base")
         told.job_started(jobs[0])
         told.job_ended(jobs[0], blank_record(jobs[0], Status.ERROR, "[/red] as it is"))

@@ -246,6 +246,22 @@ def test_a_finished_run(finished):
     assert environment["workers_environment"]["MALLOC_MMAP_MAX_"] == "0"
 
 
+def test_a_run_without_time_measures_its_first_cell_and_says_what_it_left_out(tmp_path):
+    small = {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off", "budget_s": 0.01}
+    one = experiment(
+        grid={"frames": [1, 2], "size": [[16, 16]]},
+        backends=["cpu", {"name": "one", "from": "cpu", "threads": 1}],
+        measure=small,
+    )
+    outcome = run.start(one, Display(), output=tmp_path / "run")
+    assert outcome.statuses == {Status.OK: 1, Status.SKIPPED: 3}
+    first, *others = read_journal(tmp_path / "run" / JOURNAL_NAME)
+    assert (first.cell, first.status) == ("basicvsr/noise/b1/t1/16x16/cpu", Status.OK)
+    assert {record.reason for record in others} == {
+        "left out: it does not fit into the run's 0.01 s (measure.budget_s)"
+    }
+
+
 def test_a_rebuild_and_resuming_a_finished_run_measure_and_change_nothing(copied):
     before, journal = derived(copied), (copied / JOURNAL_NAME).read_bytes()
     assert len(before) >= 6

@@ -15,6 +15,7 @@ from bench.machine.host_memory import OomKills
 from bench.messages import Measured, Progress, Ready, blank_record
 from bench.process import runner
 from bench.process.admission import Admission, Room
+from bench.process.forecast import Forecast
 from bench.process.launcher import Launcher, WorkerProcess
 from bench.process.runner import EXIT_TIMEOUT_S, Run, execute
 from bench.records import CellRecord, Status
@@ -67,6 +68,7 @@ class Bench:
             skip_reason=_no_cuda,
             costs_of=peak_of,
             admission=Admission(one.measure, self.room, peak_of),
+            forecast=Forecast(one.measure, peak_of),
             keep=self.kept.append,
             clock=self.clock,
             oom_kills=lambda: self.oom_kills.pop(0) if self.oom_kills else NO_KILLS,
@@ -395,6 +397,7 @@ def test_whatever_a_real_worker_does_the_rest_goes_on(tmp_path, monkeypatch):
         references=tmp_path,
         skip_reason=_no_cuda,
         admission=Admission(one.measure, lambda _: None, lambda _: None),
+        forecast=Forecast(one.measure, lambda _: None),
         keep=kept.append,
         worker="tests.bench.faulty_workers:serve",
     )

@@ -479,6 +479,16 @@ def test_as_many_repetitions_as_the_budget_allows(monkeypatch, run):
     assert sum(plain[:-1] + probed[:-1]) < 2.0 <= sum(plain + probed)
 
 
+def test_a_round_whose_seconds_are_spent_makes_its_least_calls(reference):
+    grid = {"frames": [1], "size": [[16, 16]]}
+    asked = measure(warmup="auto", repetitions={"min": 3, "max": 1000, "target": 0.0001})
+    record = Ran(experiment(grid=grid, measure=asked), reference, budget_s=0.0).record
+    assert (record.status, record.warmup_end) == (Status.OK, WarmupEnd.GAVE_UP)
+    assert (record.stop_end_to_end, record.stop_stage_sync) == (Stop.BUDGET, Stop.BUDGET)
+    assert len(steady(record, Pass.END_TO_END, "forward")) == 3
+    assert len(steady(record, Pass.STAGE_SYNC, "forward")) == 3
+
+
 def test_warm_up_ends_when_steady_or_is_given_up_and_keeps_tuning_apart(monkeypatch, run):
     record = uneven(monkeypatch, run, [9000, 5000, 100], warmup="auto", repetitions=6)
     assert record.warmup_end is WarmupEnd.STEADY
