@@ -6,6 +6,7 @@ from typing import Final
 FIGURES: Final[Mapping[str, str]] = {
     "time": "bench.plotting.medians:TIME",
     "speedup": "bench.plotting.medians:SPEEDUP",
+    "scaling": "bench.plotting.scaling:SCALING",
     "stages": "bench.plotting.stages:STAGES",
     "repetitions": "bench.plotting.traces:REPETITIONS",
     "peak_memory": "bench.plotting.peaks:PEAKS",
@@ -14,5 +15,5 @@ FIGURES: Final[Mapping[str, str]] = {
 }
 """Each kind's name and its `bench.plotting.groups.Kind`, whose module is imported when the kind is drawn."""
 
-DRAWN_UNASKED: Final = ("time", "speedup", "stages", "peak_memory", "memory", "repetitions")
+DRAWN_UNASKED: Final = ("time", "speedup", "scaling", "stages", "peak_memory", "memory", "repetitions")
 """Kinds that are drawn where a grid names none."""

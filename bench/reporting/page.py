@@ -30,7 +30,8 @@ Columns = Sequence[Column]
 TEMPLATE: Final = "report.j2"
 
 SECTIONS: Final = {
-    "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "stages": "stages",
+    "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "scaling": "times",
+    "stages": "stages",
     "roofline": "roofline", "repetitions": "sampling", "peak_memory": "memory",
     "memory": "memory",
 }  # fmt: skip

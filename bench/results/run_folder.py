@@ -4,7 +4,7 @@ config.yaml  environment.json  run.json  journal.jsonl      made before the firs
 profiles/*.json.gz                                          made by each round that has a profiler pass
 ceilings.jsonl                                              before the first cell
 cells.csv samples.csv memory.csv summary.csv perturbation.csv                       derived
-[memory_lines.csv kernels.csv ceilings.csv roofline.csv]                            derived
+[scaling.csv memory_lines.csv kernels.csv ceilings.csv roofline.csv]                derived
 plots/*.png *.svg  report.md report.html                                            derived
 """
 
@@ -49,12 +49,12 @@ REFERENCES_NAME: Final = ".references"
 PROFILES_NAME: Final = "profiles"
 
 TABLES: Final = (
-    "summary", "cells", "samples", "memory", "memory_lines", "kernels", "perturbation", "roofline",
+    "summary", "scaling", "cells", "samples", "memory", "memory_lines", "kernels", "perturbation", "roofline",
     "ceilings", "telemetry", "warnings",
 )  # fmt: skip
 """The tables that are written, in the order in which a reader wants them."""
 
-ONLY_WITH_ROWS: Final = ("memory_lines", "kernels", "ceilings", "roofline")
+ONLY_WITH_ROWS: Final = ("scaling", "memory_lines", "kernels", "ceilings", "roofline")
 """Those of what only some runs ask for."""
 
 FILES: Final = (

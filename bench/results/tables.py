@@ -33,8 +33,12 @@ from bench.records import (
 )
 from bench.results.convolution_kernels import algorithm_of
 from bench.stats.intervals import IntervalKind, Ratio, Spread, Summary, paired_ratio, ratio, spread, summarise
+from bench.stats.scaling import Point, exponents
 
 AXES: Final = ("model", "input", "batch", "frames", "height", "width", "backend")
+
+SCALING_AXES: Final = ("frames", "pixels", "batch")
+"""Axes of the grid along which cost grows; pixels are height x width."""
 
 MEASURED: Final = (Status.OK, Status.INACCURATE)
 """The statuses whose samples are whole; an inaccurate cell keeps its times and gets no speedup."""
@@ -188,6 +192,10 @@ COLUMNS: Final[Mapping[str, Columns]] = {
     },
     "perturbation": {
         **_CELL, "pass": TEXT, "n": WHOLE, "ratio": FLOAT, "low": FLOAT, "high": FLOAT, "interval": TEXT,
+    },
+    "scaling": {
+        **{name: _RECORD[name] for name in ("model", "input", "backend")}, "stage": TEXT, "axis": TEXT,
+        "exponent": FLOAT, "low": FLOAT, "high": FLOAT, "points": WHOLE,
     },
     "warnings": {"code": TEXT, "cell": TEXT, "round": COUNT, "seen": TEXT, "remedy": TEXT},
     "ceilings": {
@@ -439,6 +447,32 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
     return frame(rows, COLUMNS["perturbation"])
 
 
+def scaling_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return how the time of each stage and of the forward grows: a row per axis of the grid that varies.
+
+    Of cells that ended `ok`. There is no row where axes vary together, so that none can be told from another.
+    """
+    timed = summary[(summary["status"] == Status.OK) & (summary["median_s"] > 0)]
+    timed = timed[(timed["share"].notna() & (timed["stage"] != OTHER)) | (timed["stage"] == FORWARD)]
+    timed = timed.assign(pixels=timed["height"] * timed["width"])
+    by = ["model", "input", "backend", "stage"]
+    rows = []
+    for key, own in timed.groupby(by, sort=False):
+        points = [
+            Point(
+                at=tuple(float(row[axis]) for axis in SCALING_AXES),
+                value=row["median_s"], low=row["low_s"], high=row["high_s"],
+            )
+            for row in rows_of(own)
+        ]  # fmt: skip
+        rows += [
+            {**dict(zip(by, key, strict=True)), "axis": axis, "points": len(points), **vars(found)}
+            for axis, found in zip(SCALING_AXES, exponents(points), strict=True)
+            if found is not None
+        ]
+    return frame(rows, COLUMNS["scaling"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """All tables of a run, as they are written to its CSVs."""
@@ -450,6 +484,7 @@ class Tables:
     kernels: pd.DataFrame
     telemetry: pd.DataFrame
     summary: pd.DataFrame
+    scaling: pd.DataFrame
     perturbation: pd.DataFrame
     warnings: pd.DataFrame
     costs: pd.DataFrame  # not written: summary.csv has them
@@ -462,6 +497,7 @@ def tables_of(
     records: Sequence[CellRecord], baseline: Baseline, environment: Mapping[str, Any] | None = None
 ) -> Tables:
     """Derive every table. Only the warnings depend on `environment`, the content of environment.json."""
+    summary = summary_table(records, baseline)
     return Tables(
         cells=cells_table(records),
         samples=items_table(records, "samples"),
@@ -469,7 +505,8 @@ def tables_of(
         memory_lines=items_table(records, "memory_lines"),
         kernels=items_table(records, "kernels"),
         telemetry=items_table(records, "telemetry"),
-        summary=summary_table(records, baseline),
+        summary=summary,
+        scaling=scaling_table(summary),
         perturbation=perturbation_table(records),
         warnings=warnings_table(cautions(records, environment or {})),
         costs=costs_table(records),

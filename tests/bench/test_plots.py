@@ -317,7 +317,10 @@ def test_several_groups_are_called_by_their_place() -> None:
 )
 @pytest.mark.parametrize("kind", FIGURES)
 def test_no_text_leaves_the_figure_or_covers_another(records: list[CellRecord], kind: str) -> None:
-    drawn = figure(only(kind, records), baseline="cpu")
+    group = only(kind, records)
+    if group.empty:
+        pytest.skip(group.empty)
+    drawn = figure(group, baseline="cpu")
     with style():
         drawn.draw_without_rendering()
         placed = [(text.get_text(), text.get_window_extent()) for text in drawn.texts if text.get_text()]
