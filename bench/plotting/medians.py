@@ -13,6 +13,7 @@ from bench.grid.spans import FORWARD
 from bench.plotting.axes import held, one_place, panels
 from bench.plotting.curves import TITLE_IN, curves, grid, is_far, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
+from bench.plotting.scaling import exponent_text
 from bench.plotting.sheet import LOG_RATIO, backend_rows, handles, logarithmic, series, sheet
 from bench.plotting.style import plain
 from bench.results.tables import Tables
@@ -76,7 +77,7 @@ def _figure(
         labels,
         title,
         shown[0].held if len(shown) == 1 else held(rows),
-        legend=[*legend, *handles(table, labels)] if shown else legend,
+        legend=[*legend, *_named(table, labels, with_growth=len(shown) == 1)] if shown else legend,
         notes=[_interval_note(rows), *notes],
         axes_height_in=_height(len(shown)) if shown else 0.75 + 0.38 * rows["label"].nunique(),
     )
@@ -103,6 +104,15 @@ def _figure(
         drawn[0].set_ylim(0, max(ends) * 1.06)
     drawn[0].set_ylabel(label)
     return figure
+
+
+def _named(table: pd.DataFrame, labels: Labels, *, with_growth: bool) -> list[tuple[Artist, str]]:
+    """Return the legend of a table's series, with how each grows along the one axis that is shown."""
+    growth = dict(table[["label", "growth"]].dropna().values) if with_growth and "growth" in table else {}
+    return [
+        (line, f"{name}, ∝ {growth[name]}" if name in growth else name)
+        for line, name in handles(table, labels)
+    ]
 
 
 def _height(columns: int) -> float:
@@ -152,8 +162,19 @@ def _forward(value: str, low: str, high: str, interval: str) -> Callable[[Tables
     return find
 
 
+def _times(tables: Tables) -> pd.DataFrame:
+    """Return the medians, with `growth`, the exponents of scaling.csv in words."""
+    rows = _forward("median_s", "low_s", "high_s", "interval")(tables)
+    by = [name for name in ("run", "model", "input", "backend") if name in tables.scaling]
+    found = tables.scaling[tables.scaling["stage"] == FORWARD]
+    growth = found.assign(growth=found["axis"] + "^" + found.apply(exponent_text, axis="columns"))
+    texts = growth.groupby(by, sort=False)["growth"].agg(", ".join).reset_index()
+    cells = tables.summary.drop_duplicates("cell")[["cell", *by]].merge(texts, on=by)
+    return rows.merge(cells[["cell", "growth"]], on="cell", how="left")
+
+
 TIME: Final = Kind(
-    rows=_forward("median_s", "low_s", "high_s", "interval"),
+    rows=_times,
     draw=time_figure,
     lacking="no steady samples",
     over_axes=True,

@@ -65,14 +65,14 @@ def scaling_figure(table: pd.DataFrame, labels: Labels) -> Figure:
                 axes.hlines(at, row["low"], row["high"], color=looks[stage], linewidth=1.6)
             if (name, FORWARD) in own.index:
                 axes.text(
-                    0.99, number * height, _text(own.loc[(name, FORWARD)]), ha="right", va="center",
+                    0.99, number * height, exponent_text(own.loc[(name, FORWARD)]), ha="right", va="center",
                     transform=axes.get_yaxis_transform(), fontsize=8,
                 )  # fmt: skip
         low, high = min(0.8, own["exponent"].min()) - 0.1, max(1.2, own["exponent"].max()) + 0.1
         # Beside the points there is room for the forward's exponent in figures.
         room = (high - low) * _TEXT_IN * len(axes_shown) / (WIDTH_IN - _TEXT_IN * len(axes_shown))
         axes.set(xlim=(low, high + room), ylim=(height * len(names) - _BETWEEN + 0.6, -_BETWEEN))
-        ticks = MaxNLocator(4).tick_values(low, high)
+        ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)
         axes.set_xticks([tick for tick in ticks if low <= tick <= high])
         axes.set_title(f"with {axis}", fontsize=8.5)
         axes.set_xlabel("exponent")
@@ -89,7 +89,8 @@ def scaling_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     return figure
 
 
-def _text(row: "pd.Series[Any]") -> str:
+def exponent_text(row: "pd.Series[Any]") -> str:
+    """Return a row's exponent with its interval."""
     interval = "" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
     return f"{row['exponent']:.2f}{interval}"
 
