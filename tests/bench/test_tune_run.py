@@ -69,7 +69,7 @@ class Made:
         done = {(one.cell, one.round) for one in run.records()}
         jobs = plan.schedule(run.cells(), experiment.measure)
         left = [job for job in jobs if (job.cell.id, job.round) not in done]
-        with run.journal() as journal, display(left, experiment.measure) as observer:
+        with run.journal() as journal, display(left, lambda jobs: [1.0] * len(jobs)) as observer:
             try:
                 for job in left:
                     observer.job_started(job)
