@@ -31,6 +31,7 @@ from bench.reporting.ladder import ladder_images, write_ladder
 from bench.reporting.rendering import Pages
 from bench.reporting.runs import ReportedRun, together
 from bench.results.run_folder import RunFolder, check_free, clear_unbegun, free_path, is_begun
+from bench.stats.changes import one_round
 from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Expected], AbstractContextManager[Observer]]
@@ -302,7 +303,11 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
             tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
         )
         write_ladder(folder, tables)
-        notes = tuned_notes(folder.experiment.backends, folder.environment)
+        few = one_round(folder.experiment.measure.rounds)
+        notes = (
+            *([few] if Status.OK in set(tables.summary["status"]) and few else ()),
+            *tuned_notes(folder.experiment.backends, folder.environment),
+        )
         planned = len(folder.cells())
         missing = planned * folder.experiment.measure.rounds - len(tables.cells)
         run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *notes))

@@ -26,7 +26,7 @@ from bench.comparison.sensitivity import least_slowdown
 from bench.grid.spans import FORWARD
 from bench.records import Status
 from bench.results.tables import sources_of
-from bench.stats.changes import least_rounds, of_levels, of_pairs, rounds_needed
+from bench.stats.changes import Effect, effect, least_rounds, of_levels, of_pairs, rounds_needed
 from bench.stats.intervals import CONFIDENCE, MIN_ROUNDS, quartiles
 
 PSNR_CAP_DB: Final = 100.0
@@ -186,14 +186,16 @@ def _change(levels: _Levels, limits: Limits, confidence: float) -> Change:
 
 
 def _verdict(change: Change, limits: Limits) -> Verdict:
-    upper, lower = 1 + limits.threshold, 1 / (1 + limits.threshold)
-    if change.low is None or change.high is None:
-        return Verdict.UNCLEAR
-    if change.low > upper:
-        return Verdict.SLOWER
-    if change.high < lower:
-        return Verdict.FASTER
-    return Verdict.SAME if lower <= change.low and change.high <= upper else Verdict.UNCLEAR
+    found = effect(change.low, change.high, counts=limits.threshold, tolerance=limits.threshold)
+    return _VERDICTS[found]
+
+
+_VERDICTS: Final = {
+    Effect.MORE: Verdict.SLOWER,
+    Effect.LESS: Verdict.FASTER,
+    Effect.NONE: Verdict.SAME,
+    Effect.OPEN: Verdict.UNCLEAR,
+}
 
 
 def _why_unclear(change: Change | None, limits: Limits) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from bench.records import Status
+from bench.stats.changes import NO_DIFFERENCE
 
 
 class Verdict(StrEnum):
@@ -164,7 +165,7 @@ class Side:
 class Limits:
     """Where a change begins to count, and differences that are meant."""
 
-    threshold: float = 0.03  # of time, as a share
+    threshold: float = NO_DIFFERENCE  # of time, as a share
     memory_threshold: float = 0.1
     accuracy_loss_db: float = 3.0
     apart: float = 0.0  # by how much the machine itself may have changed between runs not measured in turn

@@ -119,6 +119,11 @@ def _device(backend: Backend, rounds: Sequence[Row], environment: Mapping[str, A
         return {"gpu": _mapping(devices[index]).get("name") if index < len(devices) else None}
     named = ("cpu", "cpu_physical_cores", "cpu_logical_cores")
     machine = {name: environment.get(name) for name in named}
+    # Not known of runs that earlier versions made.
+    apart = {name: environment.get(name) for name in ("cpu_model", "cpu_instruction_set")}
+    caches = _mapping(environment.get("cpu_caches"))
+    apart["cpu_caches"] = ", ".join(f"{level} {size}" for level, size in caches.items())
+    machine |= {name: value for name, value in apart.items() if value}
     read_back = [one["threads"] for one in rounds if one["threads"] is not None]
     return {**machine, "threads": read_back[0]} if read_back else machine
 

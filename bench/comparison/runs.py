@@ -13,7 +13,7 @@ from bench.machine.environment import in_short
 from bench.results.identity import differing_facts, facts, lasting
 from bench.results.outputs import OutputDifference
 from bench.results.run_folder import RunFolder, run_names
-from bench.stats.changes import least_rounds
+from bench.stats.changes import least_rounds, one_round
 from vsr_model.errors import BadInput
 
 SAME_OUTPUT_DB: Final = 80.0
@@ -161,10 +161,10 @@ def _cautions(base: _Run, new: _Run, compared: Sequence[CellComparison]) -> Iter
             f"for normal: with {least} rounds or more, so many cells at once would need no assumption."
         )
     if few := methods[Method.NONE]:
-        yield (
-            f"{few} of {len(changes)} cells have no interval: one or two processes say nothing of the next. "
-            "Take more measure.rounds."
-        )
+        yield f"{few} of {len(changes)} cells have no interval."
+    for name, run in (("base", base), ("new", new)):
+        if sentence := one_round(run.folder.experiment.measure.rounds):
+            yield f"The {name} run has {sentence}."
     for what, column in {**MEMORY, "accuracy": "output_psnr_db"}.items():
         on_base, on_new = (any(cell.figures(column) for cell in run.cells) for run in (base, new))
         if on_base != on_new:

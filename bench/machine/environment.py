@@ -17,6 +17,7 @@ import psutil
 from bench import __version__
 from bench.machine import gpu, host
 from bench.places import ROOT
+from bench.units import counted
 
 PACKAGES: Final = (
     "torch", "numpy", "pandas", "matplotlib", "memory-profiler", "psutil", "av", "pydantic", "nvidia-ml-py",
@@ -36,6 +37,9 @@ ALLOCATOR_VARIABLES: Final = {
 _INHERITED: Final = ("OMP_", "MKL_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_TUNABLES", "CUDA_", "CUDNN_",
                      "NVIDIA_", "PYTORCH_", "TORCH_", "LD_PRELOAD", "ONEDNN_", "DNNL_")  # fmt: skip
 """Prefixes of environment variables that change how fast torch is."""
+
+_CAPABILITIES: Final = {"AVX512": "AVX-512", "AVX2": "AVX2"}
+"""The instruction set by torch's word for it, where /proc/cpuinfo's flags were not recorded."""
 
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 """Parts of the names of variables that are left out all the same, NVIDIA_API_KEY for one."""
@@ -77,16 +81,28 @@ def collect(
     return described
 
 
+def cpu_in_short(environment: Mapping[str, Any]) -> str:
+    """Return the processor by name, instruction set and cores, as far as an environment.json knows them.
+
+    Such as `AMD EPYC, AVX-512, 2 cores`: one name stands for processors that differ severalfold.
+    """
+    torch_side = environment.get("torch")
+    capability = torch_side.get("cpu_capability") if isinstance(torch_side, Mapping) else None
+    found = environment.get("cpu_instruction_set") or _CAPABILITIES.get(str(capability))
+    cores = environment.get("cpu_physical_cores")
+    parts = (environment.get("cpu"), found, counted(cores, "core") if cores else None)
+    return ", ".join(str(part) for part in parts if part)
+
+
 def in_short(environment: Mapping[str, Any]) -> str:
     """Return the machine in a line, from an environment.json: processor, GPUs, torch, as far as known."""
     torch_side = environment.get("torch")
     torch_side = torch_side if isinstance(torch_side, Mapping) else {}
     parts = []
     if environment.get("cpu"):
-        cores = environment.get("cpu_physical_cores")
-        threads = torch_side.get("threads")
-        counted = ", ".join(f"{n} {what}" for n, what in ((cores, "cores"), (threads, "threads")) if n)
-        parts.append(f"{environment['cpu']} ({counted})" if counted else str(environment["cpu"]))
+        parts.append(cpu_in_short(environment))
+        if torch_side.get("threads"):
+            parts.append(counted(torch_side["threads"], "thread"))
     gpus = Counter(
         str(device.get("name")) for device in torch_side.get("devices", ()) if isinstance(device, Mapping)
     )

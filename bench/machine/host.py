@@ -48,16 +48,33 @@ _FILES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 """Entries of environment.json that a file holds each, and how to read it."""
 
 
+_INSTRUCTION_SETS: Final = (
+    ("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("sse4_2", "SSE4.2"),
+    ("sve2", "SVE2"), ("sve", "SVE"), ("asimd", "NEON"), ("neon", "NEON"),
+)  # fmt: skip
+"""Vector instructions by the flag that /proc/cpuinfo has for them, the widest first."""
+
+_MODEL: Final = {
+    "cpu family": "family", "model": "model", "stepping": "stepping",
+    "CPU implementer": "implementer", "CPU part": "part", "CPU variant": "variant",
+}  # fmt: skip
+"""Fields of /proc/cpuinfo that tell processors of one name apart, and their short names."""
+
+
 def describe(root: Path = Path("/")) -> dict[str, Any]:
     """Return entries of environment.json."""
     first = {}
     for line in text(root / "proc/cpuinfo").partition("\n\n")[0].splitlines():
         name, _, value = line.partition(":")
         first[name.strip()] = value.strip()
+    flags = (first.get("flags") or first.get("Features") or "").split()
     flaws = {path.name: text(path) for path in sorted((root / _CPU / "vulnerabilities").glob("*"))}
     maker = (text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name"))
     return {
         "cpu": first.get("model name") or platform.processor() or platform.machine(),
+        "cpu_model": ", ".join(f"{short} {first[name]}" for name, short in _MODEL.items() if name in first)
+        or None,
+        "cpu_instruction_set": next((name for flag, name in _INSTRUCTION_SETS if flag in flags), None),
         "cpu_caches": {
             f"L{level}" + {"Data": "d", "Instruction": "i"}.get(kind, ""): size
             for level, kind, size, _ in _caches(root, 0)

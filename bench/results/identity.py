@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bench import __version__
+from bench.machine.environment import cpu_in_short
 from bench.places import ROOT
 
 MAY_DIFFER: Final = (
@@ -184,7 +185,7 @@ def cuda_devices(environment: Mapping[str, Any]) -> list[Any] | None:
 def device_name(environment: Mapping[str, Any], device: str) -> str:
     """Return environment.json's name for a backend's device: `cpu`, `cuda` or `cuda:<index>`."""
     if not device.startswith("cuda"):
-        return str(environment.get("cpu") or f"CPU, {UNKNOWN}")
+        return cpu_in_short(environment) if environment.get("cpu") else f"CPU, {UNKNOWN}"
     known = cuda_devices(environment)
     if known is None:
         return f"GPU, {UNKNOWN}"

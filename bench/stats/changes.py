@@ -14,6 +14,7 @@ The value of a round (process) is the median of its samples; nothing here looks 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
@@ -21,13 +22,64 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stats.intervals import LARGEST_LOGARITHM, IntervalKind, Ratio, ratio, student_interval, summarise
+from bench.stats.intervals import (
+    CONFIDENCE,
+    LARGEST_LOGARITHM,
+    MIN_ROUNDS,
+    IntervalKind,
+    Ratio,
+    ratio,
+    student_interval,
+    summarise,
+)
 
 MAX_EXACT_PAIRS: Final = 60
 """Up to so many pairs the signed ranks' distribution is exact; beyond, the normal one is as good."""
 
 MAX_ROUNDS_FORESEEN: Final = 2000
 """A change so close to a threshold that more would be needed will not be settled by rounds."""
+
+
+NO_DIFFERENCE: Final = 0.03
+"""As a share: a ratio this near to 1 makes no difference. Levels of processes that run the same code scatter
+by about as much (docs/evidence.md), and less is seldom worth a change."""
+
+
+class Effect(StrEnum):
+    """What a ratio's interval says of it."""
+
+    MORE = "more"  # the whole interval lies above 1
+    LESS = "less"  # the whole interval lies below 1
+    NONE = "none"  # the whole interval lies within what makes no difference
+    OPEN = "open"  # neither, or there is no interval
+
+
+def effect(
+    low: float | None, high: float | None, *, counts: float = 0.0, tolerance: float = NO_DIFFERENCE
+) -> Effect:
+    """Return what an interval says of a ratio.
+
+    `counts` is by how much, as a share, a ratio has to differ from 1 to be more or less; `tolerance` is
+    within how much of 1 it makes no difference.
+    """
+    if low is None or high is None:
+        return Effect.OPEN
+    if low > 1 + counts:
+        return Effect.MORE
+    if high < 1 / (1 + counts):
+        return Effect.LESS
+    return Effect.NONE if 1 / (1 + tolerance) <= low and high <= 1 + tolerance else Effect.OPEN
+
+
+def one_round(rounds: int) -> str:
+    """Return the sentence on runs of so few rounds that nothing can be compared with them; else nothing."""
+    if rounds >= MIN_ROUNDS:
+        return ""
+    return (
+        f"{'one round' if rounds == 1 else f'{rounds} rounds'}: intervals hold within these processes, and "
+        "not for the next. Compared with another run this one can tell nothing; measure.rounds of "
+        f"{least_rounds(CONFIDENCE)} or more can"
+    )
 
 
 def of_pairs(base: Sequence[float], new: Sequence[float], confidence: float) -> Ratio:

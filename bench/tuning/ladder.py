@@ -4,6 +4,7 @@ A step is compared with the last rung before it whose answer was right: what is 
 passed over, and its settings are among what the next step adds. docs/tables.md lists the columns.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -16,7 +17,8 @@ from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD, OTHER, TOTAL
 from bench.records import SEVERITY, Pass, Phase, Status
 from bench.results.tables import LIST_SEPARATOR, MEASURED, Row, Tables, rows_of, summary_of
-from bench.stats.intervals import IntervalKind, Ratio, Summary, ratio
+from bench.stats.changes import NO_DIFFERENCE, Effect, effect, rounds_needed
+from bench.stats.intervals import CONFIDENCE, IntervalKind, Ratio, Summary, ratio
 
 OVERLAP: Final = 1.02
 """Stages of a call that add up to more than so many times that very call went on side by side."""
@@ -53,8 +55,8 @@ class Verdict(StrEnum):
     START = "start"  # the first rung: there is nothing to compare it with
     PAYS = "pays"  # the whole interval of its gain, which is between rounds, lies above 1
     COSTS = "costs"  # the whole interval lies below 1
-    NO_DIFFERENCE = "makes no difference"  # the interval holds 1
-    UNCLEAR = "unclear"  # no interval that holds for another process, or nothing to compare with
+    NO_DIFFERENCE = "makes no difference"  # the whole interval lies within 3 % of 1 (bench.stats.changes)
+    UNCLEAR = "unclear"  # none of these, or no interval that holds for another process
     INACCURATE = "inaccurate"
     SKIPPED = "skipped"
     FAILED = "failed"  # out of time or memory, or an error
@@ -188,9 +190,21 @@ def _verdict(number: int, gain: Ratio | None) -> tuple[Verdict, str]:
         return Verdict.UNCLEAR, "too few values for an interval"
     if gain.interval is IntervalKind.WITHIN_PROCESS:  # which another process would leave
         return Verdict.UNCLEAR, "its interval is within one process each; three rounds or more would tell"
-    if gain.low > 1:
-        return Verdict.PAYS, ""
-    return (Verdict.COSTS if gain.high < 1 else Verdict.NO_DIFFERENCE), ""
+    verdict = _EFFECTS[effect(gain.low, gain.high)]
+    if verdict is not Verdict.UNCLEAR:
+        return verdict, ""
+    differs = abs(math.log(gain.ratio)) > math.log1p(NO_DIFFERENCE)
+    rounds = rounds_needed(gain, 0.0 if differs else NO_DIFFERENCE, CONFIDENCE)
+    more = "" if rounds is None else f"; about {rounds} rounds would tell"
+    return verdict, f"its interval holds 1, and differences of more than {100 * NO_DIFFERENCE:g} %{more}"
+
+
+_EFFECTS: Final = {
+    Effect.MORE: Verdict.PAYS,
+    Effect.LESS: Verdict.COSTS,
+    Effect.NONE: Verdict.NO_DIFFERENCE,
+    Effect.OPEN: Verdict.UNCLEAR,
+}
 
 
 def _ratio(name: str, found: Ratio | None) -> dict[str, float | None]:

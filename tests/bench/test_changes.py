@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats.changes import (
+    Effect,
+    effect,
     least_rounds,
     of_levels,
     of_pairs,
+    one_round,
     rounds_needed,
 )
-from bench.stats.intervals import IntervalKind, Ratio
+from bench.stats.intervals import MIN_ROUNDS, IntervalKind, Ratio
 
 ONES = [1.0] * 6
 SECONDS = st.floats(1e-6, 1e6)
@@ -126,3 +129,30 @@ def test_the_rounds_that_would_settle_it(ratio: float, low: float, high: float, 
     found = Ratio(ratio=ratio, low=low, high=high, rounds=10, interval=IntervalKind.BETWEEN_ROUNDS)
     answer = rounds_needed(found, 0.03, 0.95)
     assert answer == needed
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "counts", "found"),
+    [
+        (1.001, 1.2, 0.0, Effect.MORE),
+        (0.8, 0.999, 0.0, Effect.LESS),
+        (0.98, 1.02, 0.0, Effect.NONE),
+        (0.8, 1.27, 0.0, Effect.OPEN),
+        (0.96, 1.01, 0.0, Effect.OPEN),
+        (0.99, 1.04, 0.0, Effect.OPEN),
+        (1.001, 1.2, 0.03, Effect.OPEN),
+        (1.04, 1.2, 0.03, Effect.MORE),
+        (0.8, 0.96, 0.03, Effect.LESS),
+        (1.001, 1.02, 0.03, Effect.NONE),
+        (None, None, 0.0, Effect.OPEN),
+    ],
+)
+def test_no_difference_is_shown_and_not_what_is_left(
+    low: float | None, high: float | None, counts: float, found: Effect
+) -> None:
+    assert effect(low, high, counts=counts) is found
+
+
+@pytest.mark.parametrize("rounds", [1, 2, MIN_ROUNDS, 6])
+def test_a_run_of_few_rounds_says_that_nothing_can_be_compared_with_it(rounds: int) -> None:
+    assert ("can tell nothing" in one_round(rounds)) is (rounds < MIN_ROUNDS)

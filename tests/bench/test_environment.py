@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import __version__
-from bench.machine.environment import ALLOCATOR_VARIABLES, collect, in_short
+from bench.machine.environment import ALLOCATOR_VARIABLES, collect, cpu_in_short, in_short
 from bench.machine.host import describe, last_cache_bytes
 
 CPU = "sys/devices/system/cpu"
@@ -91,16 +91,41 @@ def test_in_short():
         },
     }  # fmt: skip
     assert in_short(described) == (
-        "Fast CPU (8 cores, 4 threads), 2 × Fast GPU, torch 2.13.0, CUDA 13.0, cuDNN 91200"
+        "Fast CPU, 8 cores, 4 threads, 2 × Fast GPU, torch 2.13.0, CUDA 13.0, cuDNN 91200"
     )
     assert in_short({"cpu": "Fast CPU", "cpu_physical_cores": None}) == "Fast CPU"
     assert in_short({}) == ""
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "found", "model"),
+    [
+        ("flags\t: sse4_2 avx avx2 avx512f amx_tile", "AMX", None),
+        ("flags\t: avx avx2 avx512f\nmodel\t: 2\ncpu family\t: 26", "AVX-512", "family 26, model 2"),
+        ("flags\t: avx avx2", "AVX2", None),
+        ("flags\t: sse4_2", "SSE4.2", None),
+        ("Features\t: fp asimd sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40", "SVE",
+         "implementer 0x41, part 0xd40"),
+        ("Features\t: fp asimd", "NEON", None),
+        ("", None, None),
+    ],
+)  # fmt: skip
+def test_the_instruction_set_tells_processors_of_one_name_apart(tmp_path, cpuinfo, found, model):
+    described = describe(tree(tmp_path, {"proc/cpuinfo": f"{cpuinfo}\n\n"}))
+    assert (described["cpu_instruction_set"], described["cpu_model"]) == (found, model)
+    named = cpu_in_short({**described, "cpu": "Fast CPU", "cpu_physical_cores": 2})
+    assert named == ", ".join(filter(None, ("Fast CPU", found, "2 cores")))
+
+
+def test_the_instruction_set_of_an_earlier_run_is_torchs():
+    assert cpu_in_short({"cpu": "Fast CPU", "torch": {"cpu_capability": "AVX512"}}) == "Fast CPU, AVX-512"
+    assert cpu_in_short({"cpu": "Fast CPU", "torch": {"cpu_capability": "DEFAULT"}}) == "Fast CPU"
+
+
 def test_a_machine_that_says_all(tmp_path):
     files = {
-        "proc/cpuinfo": "model name\t: Fast CPU\nmicrocode\t: 0x42\nflags\t: fpu hypervisor sse\n\n"
-        "model name\t: Another\nmicrocode\t: 0x43\n",
+        "proc/cpuinfo": "model name\t: Fast CPU\nmicrocode\t: 0x42\nflags\t: fpu hypervisor avx avx2\n"
+        "cpu family\t: 6\nmodel\t: 143\nstepping\t: 8\n\nmodel name\t: Another\nmicrocode\t: 0x43\n",
         "proc/cmdline": "root=UUID=1-2-3 user=me mitigations=off nosmt quiet isolcpus=2,3",
         "proc/sys/vm/swappiness": "10", "proc/sys/kernel/randomize_va_space": "2",
         f"{CPU}/smt/active": "1", f"{CPU}/intel_pstate/no_turbo": "1",
@@ -116,6 +141,7 @@ def test_a_machine_that_says_all(tmp_path):
     }  # fmt: skip
     assert describe(tree(tmp_path, files)) == {
         "cpu": "Fast CPU", "cpu_caches": {"L1d": "48K", "L3": "32768K"}, "cpu_microcode": "0x42",
+        "cpu_model": "family 6, model 143, stepping 8", "cpu_instruction_set": "AVX2",
         "cpu_smt": True, "cpu_turbo": False, "cpu_governor": "powersave",
         "cpu_frequency_driver": "intel_pstate", "cpu_energy_preference": "balance_power", "cpu_max_mhz": 4700,
         "cpu_mitigations": {"spectre": "Mitigation: IBRS"}, "numa_nodes": 2, "clocksource": "tsc",

@@ -1,5 +1,6 @@
 """The ladder: steps by made-up rounds, exactly; its files and command on a real, tiny network."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_a_step_that_costs_and_one_that_is_unclear() -> None:
     assert "Fastest of these rounds: plain, 1.00 s. No single step is sure to pay." in in_a_sentence(steps)
     steps = steps_of(made({"plain": rounds(1)}))
     assert in_a_sentence(steps) == "No step after the first, plain, was measured with the right answer."
+
+
+def test_no_difference_takes_an_interval_that_is_narrow_enough() -> None:
+    wide = [0.8, 1.27, 0.97, 0.97, 1.1, 0.9]
+    step = steps_of(made({"plain": rounds(1), "last": wide}))[1]
+    assert step["verdict"] == "unclear"
+    assert re.fullmatch(
+        r"its interval holds 1, and differences of more than 3 %; about \d+ rounds would tell", step["reason"]
+    )
 
 
 def test_within_one_process_no_step_pays_or_costs_and_a_doubt_says_so() -> None:

@@ -57,7 +57,7 @@ def test_sections_stand_in_order(gpu: str) -> None:
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
     assert gpu.startswith("# a run\n\n> Interrupted.\n\n8 cells in 48 rounds: **8 ok**.\n")
-    assert "* on: A \\| B (2 cores, 4 threads), G, torch 2.13\n" in gpu
+    assert "* on: A \\| B, 2 cores, 4 threads, G, torch 2.13\n" in gpu
     assert "* backends: cpu (baseline), cuda, cudnn, cudnn_autotune\n" in gpu
     assert "* tables: [summary.csv](summary.csv), [cells.csv](../a%20%28b%29/cells.csv)\n" in gpu
 
