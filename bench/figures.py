@@ -8,12 +8,13 @@ FIGURES: Final[Mapping[str, str]] = {
     "speedup": "bench.plotting.medians:SPEEDUP",
     "scaling": "bench.plotting.scaling:SCALING",
     "stages": "bench.plotting.stages:STAGES",
-    "repetitions": "bench.plotting.traces:REPETITIONS",
     "peak_memory": "bench.plotting.peaks:PEAKS",
+    "stage_memory": "bench.plotting.stage_memory:STAGE_MEMORY",
     "memory": "bench.plotting.traces:MEMORY",
+    "repetitions": "bench.plotting.traces:REPETITIONS",
     "roofline": "bench.plotting.roofline:ROOFLINE",
 }
 """Each kind's name and its `bench.plotting.groups.Kind`, whose module is imported when the kind is drawn."""
 
-DRAWN_UNASKED: Final = ("time", "speedup", "scaling", "stages", "peak_memory", "memory", "repetitions")
+DRAWN_UNASKED: Final = tuple(kind for kind in FIGURES if kind != "roofline")
 """Kinds that are drawn where a grid names none."""

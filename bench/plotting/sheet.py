@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.plotting.groups import Labels
-from bench.plotting.style import DPI, GREY, line_look, plain, wrapped
+from bench.plotting.style import DPI, GREY, backend_places, line_look, plain, wrapped
 from bench.units import significant
 
 WIDTH_IN: Final = 6.8
@@ -62,6 +62,7 @@ def sheet(
     longest = max(map(len, names), default=0)
     columns = max(1, min(len(names), int(WIDTH_IN / (longest * _CHARACTER_IN + 0.62))))
     rows = -(-len(names) // columns)
+    columns = -(-len(names) // max(1, rows))
     top = 0.16 + 0.19 * (title_text.count("\n") + 1)
     below = 0.14 * (note_text.count("\n") + 1) + 0.06 if note_text else 0.0
     bottom = below + (0.165 * rows + 0.12 if names else 0.0) + 0.04
@@ -110,8 +111,9 @@ class Series:
 def series(table: pd.DataFrame, labels: Labels) -> list[Series]:
     """Return the table by label, in the order of its rows."""
     found = []
+    places = backend_places(labels.backends)
     for name, rows in table.groupby("label", sort=False):
-        tint = labels.backends.index(rows["backend"].iloc[0])
+        tint = places[rows["backend"].iloc[0]]
         shape = labels.runs.index(rows["run"].iloc[0]) if labels.runs else tint
         found.append(Series(name=str(name), rows=rows, look=line_look(tint, shape)))
     return found
@@ -147,6 +149,11 @@ def stacked(axes: Axes, row: int, widths: Mapping[str, float], looks: Looks, **s
 # Axes.
 
 
+def room_for_names(figure: Figure) -> None:
+    """Leave room between rows of panels for a name above each, which is as long as it is."""
+    figure.get_layout_engine().set(h_pad=0.11)  # type: ignore[union-attr]
+
+
 def backend_rows(axes: Axes, names: Sequence[str]) -> None:
     """Put backends on the vertical axis, from the top down."""
     axes.set_yticks(range(len(names)), [wrapped(name, 26) for name in names])
@@ -155,14 +162,17 @@ def backend_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float) -> None:
-    """Make the axis logarithmic, with plain numbers at 1, 2 and 5 of each decade (over many at 1)."""
+def logarithmic(axes: Axes, axis: Axis, lowest: float, highest: float, *, many: float = 3000.0) -> None:
+    """Make the axis logarithmic, with plain numbers at 1, 2 and 5 of each decade.
+
+    They stand at 1 alone where the ends are at least `many` times apart.
+    """
     set_scale, set_limits = (
         (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
     )
     set_scale("log")
     set_limits(lowest / 1.25, highest * 1.25)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 3000 else (1,)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < many else (1,)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
 

@@ -1,7 +1,7 @@
 """The figure `stages`: each stage's share along the axes of the grid; at one place pies, and bars beside."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -16,28 +16,28 @@ from bench.plotting.sheet import (
     Looks,
     Series,
     backend_rows,
+    room_for_names,
     series,
     sheet,
     stacked,
     stage_handles,
 )
-from bench.plotting.style import GREY, plain, stage_looks, wrapped
+from bench.plotting.style import GREY, is_dark, plain, stage_looks, wrapped
 from bench.results.tables import Tables
 from bench.units import significant, unit_for, with_unit
 
-MIN_LABELLED_SHARE: Final = 0.02
-"""A smaller wedge has no room for its label; its share stands below the pie."""
-
 INSIDE_SHARE: Final = 0.07
-"""From this share on a label fits inside its wedge."""
+"""From this share on a label fits inside its wedge; others stand beside it, with a line to it."""
+
+PIE_IN: Final = 1.5
+_PIE_SPAN: Final = 1.45
+"""Half of the axes of a pie, whose radius is 1: the rest is for labels beside it."""
+
+_APART: Final = 0.27
+"""The least between two labels beside a pie, one above the other."""
 
 _SHARES_IN: Final = 0.98
 """Height of a backend's panels of shares."""
-
-PIE_IN: Final = 1.5
-BELOW_PIE_IN: Final = 0.36  # three lines of small shares
-
-_DARK: Final = ("#0072B2", "#222222", "#4D4D4D")  # these stages' labels are white
 
 _CLOCKS: Final = {"device": "CUDA events", "wall": "wall clock at each stage's boundaries"}
 
@@ -70,6 +70,7 @@ def _along_axes(table: pd.DataFrame, shown: Sequence[Panel], labels: Labels, loo
         axes_height_in=_SHARES_IN * len(names) + TITLE_IN * (len(shown) > 1) + 0.6,
     )
     scales = [scale_of(panel, even=True) for panel in shown]
+    room_for_names(figure)
     for line, name in zip(grid(figure, len(names), shown, title_pad=18), names, strict=True):
         for axes, panel, scale in zip(line, shown, scales, strict=True):
             own = panel.rows[panel.rows["label"] == name]
@@ -87,7 +88,7 @@ def _along_axes(table: pd.DataFrame, shown: Sequence[Panel], labels: Labels, loo
         line[0].set(ylim=(0, 100), yticks=[0, 50, 100])
         line[0].annotate(
             plain(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
-            fontsize=8.5, fontweight="bold",
+            fontsize=8.5, fontweight="bold", in_layout=False,
         )  # fmt: skip
     figure.supylabel("share of the forward (%)", fontsize=9)
     return figure
@@ -111,7 +112,7 @@ def _at_one_place(table: pd.DataFrame, labels: Labels, looks: Looks) -> Figure:
     pie_rows = -(-len(splits) // columns)
     names = [wrapped(one.name, min(30, 74 // columns)) for one in splits]
     above = 0.12 + 0.14 * max(1 + name.count("\n") for name in names)
-    room = PIE_IN + above + BELOW_PIE_IN
+    room = PIE_IN + above
     figure = sheet(
         labels,
         "Where a forward's time goes",
@@ -125,7 +126,7 @@ def _at_one_place(table: pd.DataFrame, labels: Labels, looks: Looks) -> Figure:
     _, bottom, _, bars_height = figure.get_layout_engine().get()["rect"]  # type: ignore[union-attr]
     for place, (one, name) in enumerate(zip(splits, names, strict=True)):
         row, column = divmod(place, columns)
-        low = bottom + bars_height + ((pie_rows - 1 - row) * room + BELOW_PIE_IN) / height
+        low = bottom + bars_height + (pie_rows - 1 - row) * room / height
         axes = figure.add_axes((column / columns, low, 1 / columns, PIE_IN / height))
         _pie(axes, one.rows, name, looks)
     _bars(figure.add_subplot(), splits, looks)
@@ -137,40 +138,51 @@ def _shares(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
-    """Draw shares in their wedges; those without room below, where BELOW_PIE_IN is left for them."""
-    shares = _shares(rows)
+    """Draw shares, each with its label in its wedge or beside it."""
+    shares = {stage: share for stage, share in _shares(rows).items() if share > 0}
     wedges = axes.pie(
         list(shares.values()), colors=[looks[stage][0] for stage in shares], startangle=90, counterclock=False
     )[0]
+    axes.set(xlim=(-_PIE_SPAN, _PIE_SPAN), ylim=(-_PIE_SPAN, _PIE_SPAN))
+    axes.set_title(name, fontsize=8.5, pad=2)
     start = 0.0
+    beside: dict[float, str] = {}
     for wedge, (stage, share) in zip(wedges, shares.items(), strict=True):
         tint, hatch = looks[stage]
         wedge.set(edgecolor="white", linewidth=0.8, hatch=hatch)
         angle = math.radians(90 - 360 * (start + share / 2))
         start += share
-        if share < MIN_LABELLED_SHARE:
+        if share < INSIDE_SHARE:
+            beside[angle] = f"{100 * share:.0f} %" if share >= 0.0195 else f"{100 * share:.1f} %"
             continue
-        inside = share >= INSIDE_SHARE
-        aside = 0 if inside or abs(math.cos(angle)) < 0.4 else math.cos(angle)
-        # Further out a narrow wedge is wider.
-        radius = (0.62 if share > 0.2 else 0.74) if inside else 1.06 if aside else 1.14
+        radius = 0.62 if share > 0.2 else 0.74  # further out a narrow wedge is wider
         axes.text(
-            radius * math.cos(angle),
-            radius * math.sin(angle),
-            f"{100 * share:.0f} %",
-            # Outside, a label grows away from the pie.
-            ha="left" if aside > 0 else "right" if aside < 0 else "center",
-            va="center",
-            fontsize=8 if inside else 7,
-            color="white" if inside and tint in _DARK else "black",
+            radius * math.cos(angle), radius * math.sin(angle), f"{100 * share:.0f} %",
+            ha="center", va="center", fontsize=8, color="white" if is_dark(tint) else "black",
             # A label over a hatch is hard to read.
-            bbox={"facecolor": tint, "linewidth": 0, "pad": 0.4} if inside else None,
-        )
-    axes.set_title(name, fontsize=8.5, pad=2)
-    small = [
-        f"{stage} {100 * share:.1f} %" for stage, share in shares.items() if 0 < share < MIN_LABELLED_SHARE
-    ]
-    axes.text(0, -1.14, "\n".join(small), ha="center", va="top", fontsize=7, color=GREY)
+            bbox={"facecolor": tint, "linewidth": 0, "pad": 0.4},
+        )  # fmt: skip
+    for side in (1, -1):
+        own = {angle: text for angle, text in beside.items() if (math.cos(angle) >= 0) == (side > 0)}
+        _label_beside(axes, own, side)
+
+
+def _label_beside(axes: Axes, labels: Mapping[float, str], side: int) -> None:
+    """Write labels of one side beside their wedges, moved apart where they would touch."""
+    wanted = {angle: 1.2 * math.sin(angle) for angle in labels}
+    order = sorted(labels, key=lambda angle: wanted[angle])
+    heights: list[float] = []
+    for angle in order:
+        heights.append(max(wanted[angle], heights[-1] + _APART) if heights else wanted[angle])
+    too_high = max(0.0, max(heights, default=0.0) - 1.3)
+    for angle, height in zip(order, heights, strict=True):
+        axes.annotate(
+            labels[angle], (math.cos(angle), math.sin(angle)),
+            (side * max(1.1 * abs(math.cos(angle)), 0.3, math.sqrt(max(0.0, 1.2 - (height - too_high) ** 2))),
+             height - too_high),
+            ha="left" if side > 0 else "right", va="center", fontsize=7,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
 
 
 def _bars(axes: Axes, splits: Sequence[Series], looks: Looks) -> None:

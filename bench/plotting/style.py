@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 import matplotlib.style
+from matplotlib.colors import to_rgb
 from matplotlib.font_manager import findfont, get_font
 
 from bench.grid.spans import OTHER
@@ -26,18 +27,22 @@ LINES: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 """Markers and lines tell backends apart where colours cannot: in grey print."""
 
+_PLACES: Final = {"cpu": 0, "cuda": 1, "cudnn": 2, "cudnn_autotune": 3}
+"""Places in COLOURS of the built-in backends, which look the same in every run; in lower case."""
+
 _STAGE_LOOKS: Final = {
-    ALIGNMENT: ("#0072B2", ""),
-    PROPAGATION: ("#E69F00", ""),
-    AGGREGATION: ("#222222", ""),
-    UPSAMPLING: ("#8FD0F5", "////"),
+    ALIGNMENT: ("#004488", ""),
+    PROPAGATION: ("#EECC66", ""),
+    AGGREGATION: ("#994455", ""),
+    UPSAMPLING: ("#6699CC", "////"),
     OTHER: ("#D9D9D9", ""),
 }
 _MORE_LOOKS: Final = (
-    ("#009E73", ""), ("#CC79A7", "////"), ("#4D4D4D", ""), ("#F0E442", ""), ("#D55E00", "////"),
+    ("#997700", ""), ("#EE99AA", "////"), ("#225522", ""), ("#CCDDAA", ""), ("#663333", "////"),
     ("#999999", ""),
 )  # fmt: skip
-"""Lightness differs between the four stages that networks share; the hatch is for grey print."""
+"""Paul Tol's medium-contrast, pale and dark colours, none of which is a backend's. Lightness differs between
+the four stages that networks share; the hatch is for grey print."""
 
 GREY: Final = "#555555"
 DPI: Final = 150
@@ -78,6 +83,26 @@ def stage_looks(stages: Sequence[str]) -> dict[str, tuple[str, str]]:
         stage: _STAGE_LOOKS.get(stage) or _MORE_LOOKS[others.index(stage) % len(_MORE_LOOKS)]
         for stage in stages
     }
+
+
+def backend_places(backends: Sequence[str]) -> dict[str, int]:
+    """Return the place of each backend's colour: the built-in ones have their own, others the next free one.
+
+    Give all backends of a run, so that a backend looks the same in all of its figures.
+    """
+    known = {name: _PLACES[name.casefold()] for name in backends if name.casefold() in _PLACES}
+    others = [name for name in dict.fromkeys(backends) if name not in known]
+    taken = {*known.values()}
+    free = [place for place in range(len(COLOURS)) if place not in taken]
+    free.sort(key=lambda place: place in _PLACES.values())
+    more = range(len(COLOURS), len(COLOURS) + len(others))
+    return known | dict(zip(others, [*free, *more], strict=False))
+
+
+def is_dark(colour: str) -> bool:
+    """Return whether text on the colour is to be white."""
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def line_look(tint: int, shape: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ SECTIONS: Final = {
     "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "scaling": "times",
     "stages": "stages",
     "roofline": "roofline", "repetitions": "sampling", "peak_memory": "memory",
+    "stage_memory": "stage_memory",
     "memory": "memory",
 }  # fmt: skip
 """The section that shows a kind of picture; `other` shows the rest, and those of sections left out."""

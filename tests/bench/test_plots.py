@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid.baseline import Baseline
@@ -16,7 +17,7 @@ from bench.plotting.axes import panels
 from bench.plotting.curves import scale_of
 from bench.plotting.groups import PlotGroup, data, figure, place_names
 from bench.plotting.plots import EmptyPlot, write_plots
-from bench.plotting.style import plain, style, wrapped
+from bench.plotting.style import COLOURS, backend_places, plain, stage_looks, style, wrapped
 from bench.records import CellRecord, Phase, Status
 from bench.results.tables import Tables, tables_of
 from tests.bench import rooflines, synthetic
@@ -182,7 +183,7 @@ def test_a_swept_grid_has_few_figures_with_a_panel_per_axis(tmp_path: Path) -> N
     written = write_plots(tables, baseline=BASELINE, kinds=FIGURES, folder=tmp_path)
     assert len(written.images) == len(FIGURES) <= 10
     titles = {}
-    for kind in ("time", "speedup", "stages", "peak_memory"):
+    for kind in ("time", "speedup", "stages", "peak_memory", "stage_memory"):
         (group,) = data(kind, tables)
         axes = figure(group, baseline="cpu").axes
         titles[kind] = [one.get_title() for one in axes if one.get_title()]
@@ -243,6 +244,50 @@ def test_times_of_very_different_lengths_have_a_logarithmic_axis(frames: tuple[i
     (axes,) = figure(only("time", synthetic.run((synthetic.CPU,), frames=frames)), baseline="cpu").axes
     assert axes.get_xscale() == axes.get_yscale() == scale
     assert [round(tick) for tick in sorted(axes.get_xticks())] == list(frames)
+
+
+def test_memory_of_stages_is_the_peak_on_a_device_and_growth_on_the_host(gpu: list[CellRecord]) -> None:
+    table = only("stage_memory", gpu).table.set_index(["backend", "frames", "stage"])
+    record = next(one for one in gpu if one.backend == "cudnn" and one.frames == 4)
+    for stage, memory in record.stage_memory.items():
+        found = table.loc[("cudnn", 4, stage)]
+        assert (found["place"], found["size_bytes"]) == ("device", memory.peak_device_bytes)
+        assert found["traced_bytes"] == record.costs[stage].peak_bytes
+    assert set(table.loc["cpu"]["place"]) == {"host"}
+
+
+def test_backends_and_stages_have_colours_of_their_own_that_stay() -> None:
+    own = ("cpu", "cpu-1-thread", "cpu-bf16")
+    found = backend_places(own)
+    assert found == {"cpu": 0, "cpu-1-thread": 4, "cpu-bf16": 5}
+    assert backend_places(("CPU", *own, "cuDNN"))["CPU"] == found["cpu"]
+    assert backend_places(("cuDNN",))["cuDNN"] == backend_places(("cudnn", "cuda"))["cudnn"]
+    many = backend_places(tuple(f"b{number}" for number in range(20)))
+    assert sorted(many.values()) == list(range(20))
+    stages = stage_looks([*synthetic.BASICVSR.shares, *"abcdef"]).values()
+    assert len({tint for tint, _ in stages}) == len(stages)
+    assert not {tint for tint, _ in stages} & {*COLOURS}
+
+
+def test_labels_of_a_pie_lie_in_or_beside_their_wedges() -> None:
+    net = replace(
+        synthetic.BASICVSR,
+        shares={
+            "alignment": 0.9,
+            "propagation": 0.03,
+            "aggregation": 0.004,
+            "upsampling": 0.056,
+            "other": 0.01,
+        },
+    )
+    group = only("stages", synthetic.run((synthetic.CPU,), nets=(net,), frames=(4,)))
+    drawn = figure(group, baseline="cpu")
+    with style():
+        drawn.draw_without_rendering()
+    labels = [text for text in drawn.axes[0].texts if text.get_text().endswith("%")]
+    assert [text.get_text() for text in labels] == ["90 %", "3 %", "0.4 %", "6 %", "1.0 %"]
+    for one, other in combinations([Text.get_window_extent(text) for text in labels], 2):
+        assert not one.overlaps(other)
 
 
 # Files.
