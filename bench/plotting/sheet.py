@@ -151,7 +151,9 @@ def stacked(axes: Axes, row: int, widths: Mapping[str, float], looks: Looks, **s
 
 def room_for_names(figure: Figure) -> None:
     """Leave room between rows of panels for a name above each, which is as long as it is."""
-    figure.get_layout_engine().set(h_pad=0.11)  # type: ignore[union-attr]
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(h_pad=0.11)
 
 
 def backend_rows(axes: Axes, names: Sequence[str]) -> None:
