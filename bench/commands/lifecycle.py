@@ -303,14 +303,12 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
             tables, baseline=folder.baseline, kinds=folder.experiment.plots, folder=folder.path / "plots"
         )
         write_ladder(folder, tables)
-        few = one_round(folder.experiment.measure.rounds)
-        notes = (
-            *([few] if Status.OK in set(tables.summary["status"]) and few else ()),
-            *tuned_notes(folder.experiment.backends, folder.environment),
-        )
+        tuned = tuned_notes(folder.experiment.backends, folder.environment)
+        few = one_round(folder.experiment.measure.rounds)  # which the page says by itself
+        notes = [few] * bool(few and Status.OK in set(tables.summary["status"]))
         planned = len(folder.cells())
         missing = planned * folder.experiment.measure.rounds - len(tables.cells)
-        run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *notes))
+        run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *tuned))
         images = [*plots.images, *ladder_images(folder)]
         return Outcome(
             folder=folder.path,
@@ -321,5 +319,5 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
             images=tuple(images),
             empty=plots.empty,
             warnings=dict(Counter(tables.warnings["code"])),
-            notes=notes,
+            notes=(*tuned, *notes),
         )

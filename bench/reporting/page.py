@@ -14,6 +14,7 @@ from bench.grid.baseline import Baseline
 from bench.machine.environment import in_short
 from bench.records import Status
 from bench.reporting import rendering, sections
+from bench.reporting.answers import Answer, answers, not_measured
 from bench.reporting.cells import PLACE, column, columns_of, distinct, owner, place_of, right
 from bench.reporting.ladder import LadderPart, ladder_part
 from bench.reporting.markdown import Column, filled
@@ -91,6 +92,18 @@ class View:
     @property
     def started(self) -> str:
         return "" if self.is_several else _started(self.cells.rows)
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Return the first screen of one run."""
+        if self.is_several:
+            return []
+        return answers(self.cells.rows, self.cells.tables, self.runs[0].baseline)
+
+    @property
+    def not_measured(self) -> dict[str, str]:
+        """Return which cells of one run did not end ok, by the reason."""
+        return {} if self.is_several else not_measured(self.cells.rows)
 
     @property
     def axes(self) -> dict[str, str]:

@@ -90,7 +90,7 @@ class Contents:
 
     def add(self, level: int, text: str) -> str:
         """Note a heading; return its id."""
-        stem = re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") or "section"
+        stem = slug(text)
         name, number = stem, 0
         while name in self._taken:
             number += 1
@@ -99,6 +99,11 @@ class Contents:
         if 1 < level <= DEEPEST:
             self.entries.append((level, name, text))
         return name
+
+
+def slug(heading: str) -> str:
+    """Return the id of the first heading with this text."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") or "section"
 
 
 def markdown(template: str, view: object) -> str:
@@ -144,6 +149,7 @@ def _environment(escaped: Callable[[object], str]) -> Environment:
         "in_one_line": lambda text: Markup(" ".join(text.split())),
         "markdown_table": lambda columns: Markup(table(columns)),
         "filled": filled,
+        "slug": slug,
         "rows": _rows,
         "with_unit": with_unit,
         "percent": lambda share: f"{100 * share:.1f} %",

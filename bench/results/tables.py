@@ -271,7 +271,9 @@ def cells_table(records: Iterable[CellRecord]) -> pd.DataFrame:
             **asdict(machine_state(record)),
             **{name: getattr(record, name) for name in _RECORD},
             "settings": LIST_SEPARATOR.join(f"{name}: {value}" for name, value in record.settings.items()),
-            "warnings": WARNINGS_SEPARATOR.join(record.warnings),
+            "warnings": WARNINGS_SEPARATOR.join(
+                warning.replace(WARNINGS_SEPARATOR, " / ") for warning in record.warnings
+            ),
         }
         for record in records
     ]

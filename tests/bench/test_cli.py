@@ -22,6 +22,7 @@ from bench.commands import console, exits, lifecycle, progress
 from bench.commands.lifecycle import Outcome
 from bench.commands.run import print_outcome
 from bench.errors import ServerDiedError
+from bench.figures import DRAWN_UNASKED
 from bench.grid import presets
 from bench.plotting.plots import EmptyPlot
 from bench.process.launcher import Launcher
@@ -78,12 +79,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 def test_a_run_leaves_every_table_plot_and_the_report(finished: tuple[Path, str, str]) -> None:
     folder, out, err = finished
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    plots = {f"plots/{kind}.{end}" for kind in ("time", "speedup", "stages", "repetitions", "memory")
-             for end in ("png", "svg")}  # fmt: skip
+    plots = {f"plots/{kind}.{end}" for kind in DRAWN_UNASKED for end in ("png", "svg")}
     assert names == plots | {
         "config.yaml", "environment.json", "run.json", "journal.jsonl", "cells.csv", "samples.csv",
-        "memory.csv", "summary.csv", "perturbation.csv", "telemetry.csv", "warnings.csv", "report.md",
-        "report.html",
+        "memory.csv", "summary.csv", "scaling.csv", "perturbation.csv", "telemetry.csv", "warnings.csv",
+        "report.md", "report.html",
     }  # fmt: skip
     assert f"report  {Path('out')}/report.html, report.md" in out
     assert "basicvsr/noise/b1/t2/16x20/cpu-1" in err  # progress, as plain lines

@@ -1,0 +1,88 @@
+"""The first screen of a run's page, from made-up runs: every figure in it is one of the tables'."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from bench.records import CellRecord, Status
+from bench.reporting.answers import answers, not_measured
+from bench.results.tables import tables_of
+from tests.bench import synthetic
+from tests.bench.pages import one_run
+from tests.bench.synthetic import BASELINE, Machine
+
+PLAIN = Machine(name="cpu", per_frame_s=0.1)
+FAST = Machine(name="fast", per_frame_s=0.02)
+SLOW = Machine(name="slow", per_frame_s=0.3)
+LIKE = Machine(name="like", per_frame_s=0.1)
+GONE = Machine(name="gone", per_frame_s=0.1, skipped="no such device")
+
+
+def answered(records: Sequence[CellRecord]) -> dict[str, str]:
+    tables = tables_of(list(records), BASELINE)
+    found = answers(one_run(tables).rows, tables, BASELINE)
+    return {answer.question: " ".join(answer.sentences) for answer in found}
+
+
+def made(*machines: Machine, frames: Sequence[int] = (1, 4), rounds: int = 6) -> dict[str, str]:
+    return answered(synthetic.run(machines, frames=frames, rounds=rounds))
+
+
+def test_the_fastest_backend_of_the_largest_clip_is_named() -> None:
+    said = made(PLAIN, FAST, GONE)["How fast?"]
+    assert " for 4 frames of " in said
+    assert " on fast, the fastest: " in said
+    assert said.endswith(" frames/s.")
+    assert "the fastest" not in made(PLAIN)["How fast?"]
+
+
+def test_backends_pay_by_their_whole_intervals() -> None:
+    said = made(PLAIN, FAST, SLOW)["What pays?"]
+    assert said.startswith("Faster than cpu: fast ")
+    assert "Slower than cpu: slow " in said
+    nothing = "Nothing is sure to be faster than cpu here. "
+    assert made(PLAIN, SLOW)["What pays?"].startswith(f"{nothing}Slower than cpu: slow ")
+    assert "aster" not in made(PLAIN, LIKE)["What pays?"].removeprefix(nothing)
+    assert "What pays?" not in made(PLAIN)
+
+
+def test_time_goes_where_the_shares_are_greatest_and_grows_with_what_varies() -> None:
+    said = made(PLAIN, frames=(1, 2, 4, 8))["Where does time go?"]
+    assert "On cpu, 8 frames of " in said
+    assert ": propagation 44 %, alignment 42 %." in said
+    assert "frames to the power of " in said
+    assert "power" not in made(PLAIN, frames=(4,))["Where does time go?"]
+    assert "takes more points" in made(PLAIN, frames=(1, 4))["Where does time go?"]
+
+
+def test_memory_goes_to_the_stage_in_which_it_rises_most() -> None:
+    assert "host memory rises most in " in made(PLAIN)["Where does memory go?"]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        (1, "One round: intervals hold within these processes"),
+        (3, "of few rounds, which are taken to scatter normally"),
+        (6, "they hold for the next one, too"),
+    ],
+)
+def test_intervals_are_said_to_hold_for_what_they_hold_for(rounds: int, said: str) -> None:
+    assert said in made(PLAIN, rounds=rounds)["Can I trust it?"]
+
+
+def test_the_farthest_output_is_named() -> None:
+    wrong = Machine(name="rough", per_frame_s=0.02, psnr_db=81.0)
+    assert "the farthest, rough's, is 81 dB from" in made(PLAIN, FAST, wrong)["Can I trust it?"]
+
+
+def test_what_was_not_measured_is_a_line_for_each_reason() -> None:
+    tables = tables_of(synthetic.run((PLAIN, GONE), frames=(1, 2, 4), rounds=1), BASELINE)
+    assert not_measured(one_run(tables).rows) == {"no such device": "gone (3 cells)"}
+
+
+def test_a_run_in_which_nothing_was_measured_answers_nothing() -> None:
+    records = [synthetic.ended(one, Status.ERROR, "boom") for one in synthetic.run((PLAIN,), rounds=1)]
+    assert answered(records) == {}
+    tables = tables_of(records, BASELINE)
+    assert [*not_measured(one_run(tables).rows)] == ["error: boom"]
