@@ -17,7 +17,7 @@ from bench.results.tables import SCALING_AXES, Tables
 from bench.stats.intervals import CONFIDENCE
 
 _ROW_IN: Final = 0.145
-_TEXT_IN: Final = 1.15
+_TEXT_IN: Final = 1.22
 _BETWEEN: Final = 1.9  # rows, with the name of the next backend in between
 
 _NOTE: Final = (
@@ -56,19 +56,19 @@ def scaling_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     for axes, axis in zip(drawn, axes_shown, strict=True):
         axes.axvline(1, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
         own = found[found["axis"] == axis].set_index(["label", "stage"])
+        low, high = min(0.8, own["exponent"].min()) - 0.1, max(1.2, own["exponent"].max()) + 0.1
         for number, name in enumerate(names):
             for place, stage in enumerate(rows):
                 if (name, stage) not in own.index:
                     continue
                 row, at = own.loc[(name, stage)], number * height + place
                 axes.plot([row["exponent"]], [at], color=looks[stage], **_mark(stage))
-                axes.hlines(at, row["low"], row["high"], color=looks[stage], linewidth=1.6)
+                axes.hlines(at, row["low"], min(row["high"], high), color=looks[stage], linewidth=1.6)
             if (name, FORWARD) in own.index:
                 axes.text(
                     0.99, number * height, exponent_text(own.loc[(name, FORWARD)]), ha="right", va="center",
                     transform=axes.get_yaxis_transform(), fontsize=8,
                 )  # fmt: skip
-        low, high = min(0.8, own["exponent"].min()) - 0.1, max(1.2, own["exponent"].max()) + 0.1
         # Beside the points there is room for the forward's exponent in figures.
         room = (high - low) * _TEXT_IN * len(axes_shown) / (WIDTH_IN - _TEXT_IN * len(axes_shown))
         axes.set(xlim=(low, high + room), ylim=(height * len(names) - _BETWEEN + 0.6, -_BETWEEN))

@@ -26,6 +26,7 @@ from bench.results.tables import Tables
 from bench.units import BYTES, Unit, significant, unit_for
 
 _PANEL_IN: Final = 1.35
+_SPAN: Final = 1000.0
 _BAR_IN: Final = 0.125
 
 _WHAT: Final = {"host": "host growth", "device": "device peak"}
@@ -107,7 +108,8 @@ def _along_axes(
                 axes.plot(own["at"], own["traced"], marker="_", markersize=8, **_TRACED | {"color": tint})
             set_scale(axes, scale, len(shown))
         ends = [*of_name["size"], *of_name["traced"].dropna()]
-        logarithmic(line[0], line[0].yaxis, min(ends), max(ends), many=30)
+        # What is next to nothing, as alignment of a single frame, would press all else together.
+        logarithmic(line[0], line[0].yaxis, max(min(ends), max(ends) / _SPAN), max(ends), many=30)
         what = _WHAT[of_name["place"].iloc[0]]
         line[0].annotate(
             f"{plain(name)}, {what} ({unit.name})", (0, 1), xycoords="axes fraction", xytext=(0, 3),

@@ -452,7 +452,8 @@ def perturbation_table(records: Sequence[CellRecord]) -> pd.DataFrame:
 def scaling_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Return how the time of each stage and of the forward grows: a row per axis of the grid that varies.
 
-    Of cells that ended `ok`. There is no row where axes vary together, so that none can be told from another.
+    Of cells that ended `ok`, less those at which a stage computes nothing, as alignment of a single frame.
+    There is no row where axes vary together, so that none can be told from another.
     """
     timed = summary[(summary["status"] == Status.OK) & (summary["median_s"] > 0)]
     timed = timed[(timed["share"].notna() & (timed["stage"] != OTHER)) | (timed["stage"] == FORWARD)]
@@ -460,12 +461,13 @@ def scaling_table(summary: pd.DataFrame) -> pd.DataFrame:
     by = ["model", "input", "backend", "stage"]
     rows = []
     for key, own in timed.groupby(by, sort=False):
+        works = own[~(own["flops"] == 0)]
         points = [
             Point(
                 at=tuple(float(row[axis]) for axis in SCALING_AXES),
                 value=row["median_s"], low=row["low_s"], high=row["high_s"],
             )
-            for row in rows_of(own)
+            for row in rows_of(works if len(works) else own)
         ]  # fmt: skip
         rows += [
             {**dict(zip(by, key, strict=True)), "axis": axis, "points": len(points), **vars(found)}
