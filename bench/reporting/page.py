@@ -31,11 +31,9 @@ Columns = Sequence[Column]
 TEMPLATE: Final = "report.j2"
 
 SECTIONS: Final = {
-    "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "scaling": "times",
-    "stages": "stages",
-    "roofline": "roofline", "repetitions": "sampling", "peak_memory": "memory",
-    "stage_memory": "stage_memory",
-    "memory": "memory",
+    "ladder": "ladder", "relative": "times", "time": "times", "speedup": "times", "scaling": "growth",
+    "stages": "stages", "roofline": "roofline", "repetitions": "sampling", "peak_memory": "memory",
+    "memory": "memory", "stage_memory": "stage_memory",
 }  # fmt: skip
 """The section that shows a kind of picture; `other` shows the rest, and those of sections left out."""
 
@@ -154,6 +152,7 @@ class View:
             ),
             "configurations": _differing({run.name: facts(run.configuration) for run in runs}),
             "times": sections.headline(rows),
+            "growth": sections.growth(tables.scaling),
             "roofline": self.roofline.columns if self.roofline else [],
             "ceilings": ceilings(tables),
             "sampling": sections.sampling(rows),

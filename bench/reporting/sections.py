@@ -10,7 +10,7 @@ from typing import Final
 
 import pandas as pd
 
-from bench.grid.spans import OTHER, SPANS
+from bench.grid.spans import FORWARD, OTHER, SPANS
 from bench.records import OutputCheck, Status, WarmupEnd
 from bench.reporting.cells import (
     DIGITS,
@@ -107,6 +107,23 @@ def headline(cells: Sequence[Row]) -> Columns:
         ),
         *rates,
     )
+
+
+def growth(scaling: pd.DataFrame) -> Columns:
+    """Return the exponents of the forward, a column per axis of the grid that varies."""
+    names = {"run": "run", "model": "network", "input": "input", "backend": "backend"}
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    forward = scaling[scaling["stage"] == FORWARD]
+    kept = [name for name in names if name in forward and (name == "backend" or forward[name].nunique() > 1)]
+    for row in rows_of(forward):
+        ends = None if row["low"] is None else f"{row['low']:.2f} … {row['high']:.2f}"
+        text = f"{row['exponent']:.2f} ({ends or 'no interval'}; {row['points']})"
+        found.setdefault(tuple(row[name] for name in kept), {})[row["axis"]] = text
+    axes = distinct(axis for of in found.values() for axis in of)
+    return [
+        *(column(names[name], [key[place] for key in found]) for place, name in enumerate(kept)),
+        *(right(axis, [of.get(axis) for of in found.values()]) for axis in axes),
+    ]
 
 
 def _kind(row: Row) -> str:

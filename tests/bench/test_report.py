@@ -52,7 +52,8 @@ def gpu() -> str:
 
 def test_sections_stand_in_order(gpu: str) -> None:
     assert headings(gpu) == [
-        "What was measured", "Forward time and speedup", "Figures", "Stages", "How the samples were taken",
+        "What was measured", "Forward time and speedup", "Figures", "How time grows", "Stages",
+        "How the samples were taken",
         "What the stage probes cost", "Cold start", "Memory", "Memory by stage", "Costs",
         "Output check", "What the harness costs", "How to read this", "Environment",
     ]  # fmt: skip
