@@ -162,6 +162,9 @@ class Backend(Strict):
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that the clips of a call are divided over, each with its own `threads` (one where that is not
     given) and, on CUDA, a GPU of its own. `batch` must be a multiple."""
+    map_reduce: bool = False
+    """Clips are tasks that the processes take, and not shares: outputs come back through pipes and are
+    joined, and a clip whose process was lost runs again."""
     memory_plan: Annotated[
         MemoryPlanSpec | None,
         BeforeValidator(lambda plan: plan, json_schema_input_type=MemoryPlanName | MemoryPlanSpec | None),

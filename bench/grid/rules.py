@@ -37,6 +37,10 @@ BACKEND_RULES: Final[tuple[tuple[Callable[[Backend], bool], str], ...]] = (
      "cuda_graph: a memory_plan's calls change from step to step, and a graph cannot"),
     (lambda b: b.memory_plan is not None and b.transfer == "overlapped",
      "transfer: overlapped moves whole clips, and a memory_plan has none"),
+    (lambda b: b.map_reduce and not b.is_divided,
+     "map_reduce: gives clips to several processes, and processes is 1"),
+    (lambda b: b.map_reduce and b.is_cuda,
+     "map_reduce: clips and outputs go through the host; on CUDA each process has its share on its own GPU"),
     (lambda b: b.is_divided and b.is_cuda and b.device != "cuda",
      "device: {device} is one GPU, and each of {processes} processes has its own"),
     (lambda b: b.is_divided and b.memory_plan is not None,
@@ -85,7 +89,7 @@ def impossible(backend: Backend) -> str | None:
 
 def undivided(backend: Backend, batch: int) -> str | None:
     """Return why the clips of a call cannot be divided over the backend's processes, or None."""
-    if batch % backend.processes == 0:
+    if batch % backend.processes == 0 or backend.map_reduce:
         return None
     return f"processes: {backend.processes} cannot share {batch} clip(s) evenly; batch should be a multiple"
 

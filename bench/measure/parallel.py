@@ -1,7 +1,8 @@
 """One round of a cell whose clips are divided over processes (docs/cuda.md).
 
-The processes are children of the worker and a group of torch.distributed: each has a network and a share of
-the clips, and they wait for each other before every part of a call. The round has an end-to-end pass alone.
+The processes are children of the worker, each with a network. They are a group of torch.distributed, where
+each has a share of the clips and they wait for each other before every part of a call; or they take clips as
+tasks (bench.measure.map_reduce). The round has an end-to-end pass alone.
 """
 
 import gc
@@ -33,6 +34,7 @@ from bench.measure import backends, networks, workload
 from bench.measure.backends import Device
 from bench.measure.calls import Called, around, timed_parts
 from bench.measure.draft import error_line
+from bench.measure.map_reduce import Array, map_reduce
 from bench.measure.output_check import ReferenceCheck
 from bench.measure.passes import Round
 from bench.measure.timing import Timed
@@ -55,8 +57,8 @@ GRACE_S: Final = 1.0
 """From the first sign that a process has failed until the others are killed: the one that was the cause may
 be seen after one that failed because of it."""
 
-Order = Literal["call", "output"]
-"""A request to all processes: to make a call, or to send the last call's output."""
+Order = Literal["call", "output"] | Array
+"""A request to a process: to make a call, to send the last call's output, or a clip that is a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,28 +93,41 @@ class DividedRound(Round):
             values["settings"] |= {
                 "gc": "off while timing",
                 "processes": str(backend.processes),
-                "process_group": "nccl" if backend.is_cuda else "gloo",
+                "process_group": group_of(backend) or "none: map and reduce",
             }
+            clips: list[Array] = []
+            if backend.map_reduce:
+                whole: Array = workload.make_clip(self._cell).numpy()
+                clips += [whole[index : index + 1] for index in range(len(whole))]
+            joined: list[Array] = []
             self._wait_for_go()
 
             def call(phase: Phase, repetition: int) -> Called:
-                calls: list[RankCall] = group.ask("call")
-                spans = spans_of(calls)
+                joined.clear()  # not two at once
+                if backend.map_reduce:
+                    mapped = map_reduce(group, clips)
+                    joined.append(mapped.output)
+                    for how in mapped.lost:
+                        self._draft.warn(f"{how}: another took its place, and its clip ran again")
+                    spans, each_s = {FORWARD: mapped.span, TOTAL: mapped.span}, mapped.own_s
+                    page_faults = mapped.page_faults
+                else:
+                    calls: list[RankCall] = group.ask("call")
+                    spans, each_s = spans_of(calls), [one.spans[FORWARD].wall_s for one in calls]
+                    page_faults = sum(one.page_faults for one in calls)
                 for name, span in spans.items():
                     self._draft.sample(Pass.END_TO_END, phase, repetition, name, span)
                 self._draft.count(spans[TOTAL].wall_s)
                 if phase is Phase.STEADY:
-                    own_s.append([each.spans[FORWARD].wall_s for each in calls])
+                    own_s.append(each_s)
                 return Called(
-                    forward_s=spans[FORWARD].wall_s,
-                    whole_s=spans[TOTAL].wall_s,
-                    page_faults=sum(each.page_faults for each in calls),
+                    forward_s=spans[FORWARD].wall_s, whole_s=spans[TOTAL].wall_s, page_faults=page_faults
                 )
 
             with Watch(self._draft, None, group.pids) as self._watch:
                 self._end_to_end_pass(call)
                 self._watch.finish()
-            output = torch.from_numpy(np.concatenate(group.ask("output")))
+            output = torch.from_numpy(joined[0] if joined else np.concatenate(group.ask("output")))
         values["rank_forward_s"] = tuple(map(median, zip(*own_s, strict=True)))
         for asked, warning in (
             (self._measure.stages != "off", backend.no_stages),
@@ -140,19 +155,19 @@ def started(task: Task) -> Iterator["Group"]:
     """Start the processes of a round; none outlives the block."""
     beside = task.reference.parent  # which the run removes when it ends
     beside.mkdir(parents=True, exist_ok=True)
-    spawning = get_context("spawn")
     with tempfile.TemporaryDirectory(dir=beside) as folder, ExitStack() as opened:
-        group = Group()
+        group = Group(task, Path(folder).resolve() / "store", opened)
         opened.callback(group.kill)
         for rank in range(task.job.cell.backend.processes):
-            ours, theirs = spawning.Pipe()
-            group.connections.append(opened.enter_context(ours))
-            arguments = rank, task, Path(folder).resolve() / "store", theirs
-            process = spawning.Process(target=serve, args=arguments, daemon=True)
-            with theirs:
-                process.start()
-            group.processes.append(process)
+            group.start(rank)
         yield group
+
+
+def group_of(backend: Backend) -> str | None:
+    """Return the kind of process group that a backend's processes are; None where they take tasks."""
+    if backend.map_reduce:
+        return None
+    return "nccl" if backend.is_cuda else "gloo"
 
 
 class Group:
@@ -161,10 +176,51 @@ class Group:
     Where one has failed, every request raises MemoryError or RuntimeError, which says which one and why.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task, store: Path, opened: ExitStack) -> None:
         self.processes: list[SpawnProcess] = []
         self.connections: list[Connection] = []
+        self._task = task
+        self._store = store
+        self._opened = opened
+        self._failed: list[Failed] = []  # of processes that are not replaced yet
         self._kills = oom_kills()
+
+    def start(self, rank: int) -> None:
+        """Start a process, in the place of the one of that rank if there is one."""
+        spawning = get_context("spawn")
+        ours, theirs = spawning.Pipe()
+        process = spawning.Process(target=serve, args=(rank, self._task, self._store, theirs), daemon=True)
+        with theirs:
+            process.start()
+        self.connections[rank : rank + 1] = [self._opened.enter_context(ours)]
+        self.processes[rank : rank + 1] = [process]
+
+    def received(self, connection: Connection) -> Any:
+        """Return a process's next message; None if it has ended, or is about to."""
+        answer = _received(connection)
+        if isinstance(answer, Failed):
+            self._failed.append(answer)
+            return None
+        return answer
+
+    def replace(self, connection: Connection) -> str:
+        """Start a process in the place of one that has ended; return how that one ended."""
+        rank = self.connections.index(connection)
+        process = self.processes[rank]
+        process.join(GRACE_S)
+        process.kill()
+        process.join()
+        connection.close()
+        codes = [process.exitcode if each is process else None for each in self.processes]
+        _, how = why(codes, self._failed, None)
+        self._failed.clear()
+        self.start(rank)
+        self.received(self.connections[rank])  # what it says of its network
+        return how
+
+    def failure(self) -> Exception:
+        """Return why the processes have ended."""
+        return self._failure(self._failed)
 
     @property
     def pids(self) -> list[int]:
@@ -255,10 +311,14 @@ def serve(rank: int, task: Task, store: Path, connection: Connection) -> None:
         device = backends.device_of(backend)
         if backend.is_cuda:
             torch.cuda.set_device(device.torch_device)  # before NCCL chooses one
+        kind = group_of(backend)
+        if kind is None:
+            answer_orders(task, rank, device, connection, lambda: None)
+            return
         # Only this machine's network.
         os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
         dist.init_process_group(
-            "nccl" if backend.is_cuda else "gloo",
+            kind,
             init_method=store.as_uri(),
             rank=rank,
             world_size=backend.processes,
@@ -299,7 +359,7 @@ def answer_orders(
         device.create_context()
         network = networks.build(cell.model)
         described = {"settings": settings, "threads": backends.thread_count(), **networks.described(network)}
-        clip = workload.make_clip(cell).chunk(backend.processes)[rank].clone()
+        clip = workload.make_clip(cell).tensor_split(backend.processes)[rank].clone()
         forward = workload.forward_of(
             workload.prepare(network, backend, device.torch_device), backend=backend
         )
@@ -307,13 +367,21 @@ def answer_orders(
         output: Tensor | None = None
         while True:
             order: Order = connection.recv()
-            if order == "call":
-                output = None  # not two at once
-                output, spans, page_faults = timed_parts(
-                    lambda lrs: forward(lrs, no_probe), clip, device, transfers=device.has_events, meet=meet
-                )
-                connection.send(RankCall(spans=spans, page_faults=page_faults))
-            else:
+            if isinstance(order, str) and order == "output":
                 assert output is not None  # the worker has asked for a call
                 # An array is sent as it is, where a tensor would go through shared memory.
                 connection.send(output.numpy())
+                continue
+            output = None  # not two at once
+            output, spans, page_faults = timed_parts(
+                lambda lrs: forward(lrs, no_probe),
+                clip if isinstance(order, str) else torch.from_numpy(order),
+                device,
+                transfers=device.has_events,
+                meet=meet,
+            )
+            if isinstance(order, str):
+                connection.send(RankCall(spans=spans, page_faults=page_faults))
+            else:
+                assert output is not None
+                connection.send((output.numpy(), spans[FORWARD].wall_s, page_faults))

@@ -46,7 +46,7 @@ class Question:
     inputs: tuple[tuple[Input, int], ...]  # with the frames, strides included, that its cells ask for at most
     backends: tuple[Backend, ...]
     cells: tuple[Cell, ...]
-    besides: tuple[Cell, ...]  # of the same networks and backends: costs are traced where they can run
+    besides: tuple[Cell, ...] = ()  # of the same networks and backends: costs are traced where they can run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, networks, parallel, workload
 from bench.measure.backends import CpuDevice
+from bench.measure.map_reduce import map_reduce
 from bench.measure.parallel import Failed, Order, RankCall, spans_of, started, why
 from bench.measure.timing import Timed
 from bench.records import CellRecord, Pass, Phase, Status
@@ -73,6 +74,36 @@ def test_the_error_of_a_process_is_the_cells(tmp_path: Path) -> None:
     assert record.reason.endswith(
         f"of 2: BadField: checkpoint: The checkpoint {tmp_path / 'none.pth'} does not exist."
     )
+
+
+MAPPED = {**TWO, "map_reduce": True}
+
+
+def test_a_round_by_map_and_reduce(tmp_path: Path) -> None:
+    measure = {"warmup": 0, "repetitions": 2, "stages": "off", "memory": "off"}
+    grid = {"batch": [3], "frames": [2], "size": [[16, 24]]}
+    one = divided(measure=measure, grid=grid, backends=[MAPPED])
+    record = Ran(one, tmp_path / "references" / "clip.npy").record
+    assert (record.status, record.reason, record.warnings) == (Status.OK, "", ())
+    assert record.settings["process_group"] == "none: map and reduce"
+    assert record.output_psnr_db is not None
+    assert record.output_psnr_db > 120  # each clip is where it belongs
+    assert len(record.rank_forward_s) == 2
+    assert {item.stage for item in record.samples} == {FORWARD, TOTAL}
+
+
+def test_the_clip_of_a_process_that_is_lost_runs_again(tmp_path: Path) -> None:
+    one = divided(backends=[MAPPED])
+    clips = workload.make_clip(jobs_of(one)[0].cell).split(1)
+    with started(task_of(one, tmp_path / "references" / "clip.npy")) as group:
+        group.answers()
+        whole = map_reduce(group, [clip.numpy() for clip in clips])
+        psutil.Process(group.pids[1]).kill()
+        again = map_reduce(group, [clip.numpy() for clip in clips])
+        pids = group.pids
+    assert again.lost == ["process 2 of 2 was killed by SIGKILL"]
+    assert (again.output == whole.output).all()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
 # One process.

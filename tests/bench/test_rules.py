@@ -50,6 +50,8 @@ REFUSED = [
     ("cpu", {"memory_plan": "disk", "compile": True}, "compile: a memory_plan's calls are of many shapes"),
     ("cudnn", {"memory_plan": "disk", "cuda_graph": True}, "cuda_graph: a memory_plan's calls change"),
     ("cudnn", {"memory_plan": "disk", "transfer": "overlapped"}, "transfer: overlapped moves whole"),
+    ("cpu", {"map_reduce": True}, "map_reduce: gives clips to several processes, and processes is 1"),
+    ("cudnn", {"map_reduce": True, "processes": 2}, "map_reduce: clips and outputs go through the host"),
     ("cudnn", {"processes": 2, "device": "cuda:1"}, "device: cuda:1 is one GPU, and each of 2 processes has"),
     ("cpu", {"processes": 2, "memory_plan": "host"}, "processes: a memory_plan has no whole output"),
     ("cudnn", {"processes": 2, "transfer": "pinned"}, "transfer: pinned is for one process, and here are 2"),
