@@ -192,7 +192,7 @@ def published() -> Source:
     """Return the paper's own measurements, its methods by its own names."""
     folder = RunFolder.open(next(filter(Path.is_dir, PUBLISHED), PUBLISHED[-1]))
     whole = Run.of(folder)
-    for table in (whole.tables.cells, whole.tables.summary):
+    for table in (whole.tables.cells, whole.tables.summary, whole.tables.scaling):
         table["backend"] = table["backend"].map(PAPER_NAMES)
     whole = replace(whole, roles={name: role for role, name in PAPER_NAMES.items()})
     summary = whole.tables.summary

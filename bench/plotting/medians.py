@@ -51,7 +51,7 @@ def _gains(table: pd.DataFrame) -> list[str]:
     """Return a note where no cell is faster than the baseline."""
     if table["value"].max() <= 1:
         return ["Nothing gained: no backend is faster than the baseline here."]
-    if not (table["low"] > 1).any():
+    if table["low"].notna().any() and not (table["low"] > 1).any():
         return ["No certain gain: no interval lies above 1."]
     return []
 
