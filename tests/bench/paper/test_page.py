@@ -50,7 +50,7 @@ def test_each_figure_is_an_ordinary_one_and_has_a_section(key):
 def test_the_papers_points_lie_behind_this_machines():
     ((_, drawing),) = page.drawings("15", SOURCES)
     (axes,) = drawing.axes
-    shown = [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+    shown = [text.get_text().split(",")[0] for legend in drawing.legends for text in legend.get_texts()]
     assert sorted(shown) == rows("15")[0][4:] + rows("15")[0][1:4]
     assert 61 in axes.lines[0].get_xdata()
 
