@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.grid.spans import FORWARD
 from bench.plotting.groups import Kind, Labels
 from bench.plotting.sheet import WIDTH_IN, sheet
-from bench.plotting.style import plain, stage_looks
+from bench.plotting.style import cut, stage_looks
 from bench.records import Status
 from bench.results.tables import SCALING_AXES, Tables
 from bench.stats.intervals import CONFIDENCE
@@ -82,7 +82,7 @@ def scaling_figure(table: pd.DataFrame, labels: Labels) -> Figure:
     drawn[0].patch.set_visible(False)
     for number, name in enumerate(names):
         drawn[0].annotate(
-            plain(name), (0, number * height - 1.0), xycoords=drawn[0].get_yaxis_transform(),
+            cut(name), (0, number * height - 1.0), xycoords=drawn[0].get_yaxis_transform(),
             fontsize=8.5, fontweight="bold", va="center", in_layout=False,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.plotting.groups import Labels
-from bench.plotting.style import DPI, GREY, backend_places, line_look, plain, wrapped
+from bench.plotting.style import DPI, GREY, backend_places, cut, line_look, plain, wrapped
 from bench.units import significant
 
 WIDTH_IN: Final = 6.8
@@ -58,7 +58,7 @@ def sheet(
         textwrap.fill(plain(note), int(WIDTH_IN / 0.06), max_lines=3, placeholder=" …")
         for note in (*notes, *_missing(labels))
     )
-    names = [textwrap.shorten(plain(name), 70, placeholder="…") for _, name in legend]
+    names = [cut(name) for _, name in legend]
     longest = max(map(len, names), default=0)
     columns = max(1, min(len(names), int(WIDTH_IN / (longest * _CHARACTER_IN + 0.62))))
     rows = -(-len(names) // columns)

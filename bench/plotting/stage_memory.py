@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.grid.spans import FORWARD
 from bench.plotting.axes import Panel, held, one_place, panels
 from bench.plotting.curves import TITLE_IN, grid, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
@@ -21,13 +20,15 @@ from bench.plotting.sheet import (
     sheet,
     stage_handles,
 )
-from bench.plotting.style import plain, stage_looks
+from bench.plotting.style import cut, stage_looks
 from bench.results.tables import Tables
 from bench.units import BYTES, Unit, significant, unit_for
 
 _PANEL_IN: Final = 1.35
-_SPAN: Final = 1000.0
 _BAR_IN: Final = 0.125
+
+LEAST: Final = 2**16
+"""Bytes of a stage that is shown: the resident set is not known more closely."""
 
 _WHAT: Final = {"host": "host growth", "device": "device peak"}
 _TRACED: Final[dict[str, Any]] = {"color": "black", "linestyle": ""}
@@ -39,9 +40,10 @@ _HOST_NOTE: Final = ". Growth on the host leaves those two out, and has librarie
 def _by_stage(tables: Tables) -> pd.DataFrame:
     """Return `stage`, `size_bytes`, what that is (`place`), and `traced_bytes`.
 
-    On a device the size is the peak, which is comparable with the traced one, otherwise the host's growth.
+    Without stages that take next to nothing, which on a logarithmic axis would press all else together. On a
+    device the size is the peak, which is comparable with the traced one, otherwise the host's growth.
     """
-    rows = tables.summary[tables.summary["share"].notna() | (tables.summary["stage"] == FORWARD)]
+    rows = tables.summary[tables.summary["share"].notna()]
     on_device = rows["peak_device_bytes"].notna()
     sizes = rows["peak_device_bytes"].where(on_device, rows["host_growth_bytes"]).astype(float)
     found = rows[["cell", "stage"]].assign(
@@ -49,7 +51,7 @@ def _by_stage(tables: Tables) -> pd.DataFrame:
         traced_bytes=pd.to_numeric(rows["peak_bytes"]).astype(float),
         place=on_device.map({True: "device", False: "host"}),
     )
-    return found[(found["size_bytes"] > 0) & (found["stage"] != FORWARD)]
+    return found[found["size_bytes"] >= LEAST]
 
 
 def stage_memory_figure(table: pd.DataFrame, labels: Labels) -> Figure:
@@ -108,11 +110,10 @@ def _along_axes(
                 axes.plot(own["at"], own["traced"], marker="_", markersize=8, **_TRACED | {"color": tint})
             set_scale(axes, scale, len(shown))
         ends = [*of_name["size"], *of_name["traced"].dropna()]
-        # What is next to nothing, as alignment of a single frame, would press all else together.
-        logarithmic(line[0], line[0].yaxis, max(min(ends), max(ends) / _SPAN), max(ends), many=30)
+        logarithmic(line[0], line[0].yaxis, min(ends), max(ends), many=30)
         what = _WHAT[of_name["place"].iloc[0]]
         line[0].annotate(
-            f"{plain(name)}, {what} ({unit.name})", (0, 1), xycoords="axes fraction", xytext=(0, 3),
+            f"{cut(name, 50)}, {what} ({unit.name})", (0, 1), xycoords="axes fraction", xytext=(0, 3),
             textcoords="offset points", fontsize=8.5, fontweight="bold", in_layout=False,
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from bench.plotting.sheet import (
     stacked,
     stage_handles,
 )
-from bench.plotting.style import GREY, is_dark, plain, stage_looks, wrapped
+from bench.plotting.style import GREY, cut, is_dark, stage_looks, wrapped
 from bench.results.tables import Tables
 from bench.units import significant, unit_for, with_unit
 
@@ -87,7 +87,7 @@ def _along_axes(table: pd.DataFrame, shown: Sequence[Panel], labels: Labels, loo
             axes.grid(visible=False, axis="x")
         line[0].set(ylim=(0, 100), yticks=[0, 50, 100])
         line[0].annotate(
-            plain(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
+            cut(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
             fontsize=8.5, fontweight="bold", in_layout=False,
         )  # fmt: skip
     figure.supylabel("share of the forward (%)", fontsize=9)

@@ -122,6 +122,12 @@ def plain(text: str) -> str:
     return "".join(char if _drawable(char) else "?" for char in " ".join(text.split()))
 
 
+def cut(text: str, width: int = 70) -> str:
+    """Return the text as `plain` does, cut to so many characters."""
+    line = plain(text)
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
 def wrapped(text: str, width: int, lines: int = 3) -> str:
     """Break the text after spaces, hyphens and underscores into at most so many lines of that width."""
     # textwrap breaks at hyphens, and never at underscores.
