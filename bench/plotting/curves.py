@@ -51,7 +51,7 @@ def scale_of(panel: Panel, *, log: bool = False, even: bool = False) -> Scale:
     ordered = rows.assign(at=pixels).sort_values(["at", *axis.columns])
     unique = ordered.drop_duplicates([*axis.columns])
     values = list(unique["at"])
-    if even or any(after < _SAME_PIXELS * before for before, after in pairwise(values)):
+    if even or (axis is SIZE and any(after < _SAME_PIXELS * before for before, after in pairwise(values))):
         places = {tuple(row): float(place) for place, row in enumerate(unique[list(axis.columns)].values)}
         at = rows[list(axis.columns)].apply(lambda row: places[tuple(row)], axis="columns").astype(float)
         ticks = dict(zip(places.values(), map(axis.tick, rows_of(unique)), strict=True))

@@ -153,7 +153,7 @@ def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
         angle = math.radians(90 - 360 * (start + share / 2))
         start += share
         if share < INSIDE_SHARE:
-            beside[angle] = f"{100 * share:.0f} %" if share >= 0.0195 else f"{100 * share:.1f} %"
+            beside[angle] = _small(share)
             continue
         radius = 0.62 if share > 0.2 else 0.74  # further out a narrow wedge is wider
         axes.text(
@@ -165,6 +165,12 @@ def _pie(axes: Axes, rows: pd.DataFrame, name: str, looks: Looks) -> None:
     for side in (1, -1):
         own = {angle: text for angle, text in beside.items() if (math.cos(angle) >= 0) == (side > 0)}
         _label_beside(axes, own, side)
+
+
+def _small(share: float) -> str:
+    if share < 0.0005:
+        return "<0.1 %"
+    return f"{100 * share:.{0 if share >= 0.0195 else 1}f} %"
 
 
 def _label_beside(axes: Axes, labels: Mapping[float, str], side: int) -> None:
