@@ -9,11 +9,13 @@ from typing import Final
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from bench.plotting.axes import BATCH, SIZE, Panel
 from bench.plotting.groups import Labels
 from bench.plotting.sheet import LOG_RATIO, WIDTH_IN, logarithmic, series
+from bench.plotting.style import cut
 from bench.results.tables import rows_of
 
 LONG_RATIO: Final = 20.0
@@ -47,8 +49,8 @@ def scale_of(panel: Panel, *, log: bool = False, even: bool = False) -> Scale:
     values at equal distances.
     """
     rows, axis = panel.rows, panel.axis
-    pixels = rows[list(axis.columns)].astype(float).prod(axis="columns")
-    ordered = rows.assign(at=pixels).sort_values(["at", *axis.columns])
+    by_value = rows[list(axis.columns)].astype(float).prod(axis="columns")
+    ordered = rows.assign(at=by_value).sort_values(["at", *axis.columns])
     unique = ordered.drop_duplicates([*axis.columns])
     values = list(unique["at"])
     if even or (axis is SIZE and any(after < _SAME_PIXELS * before for before, after in pairwise(values))):
@@ -58,7 +60,7 @@ def scale_of(panel: Panel, *, log: bool = False, even: bool = False) -> Scale:
         return Scale(at=at, ticks=ticks, is_log=False, is_even=not even)
     ticks = dict(zip(values, map(axis.tick, rows_of(unique)), strict=True))
     far = axis in (SIZE, BATCH) or values[-1] > LONG_RATIO * values[0]
-    return Scale(at=pixels, ticks=ticks, is_log=log or far)
+    return Scale(at=by_value, ticks=ticks, is_log=log or far)
 
 
 def grid(figure: Figure, rows: int, shown: Sequence[Panel], title_pad: float = 6) -> list[list[Axes]]:
@@ -72,9 +74,24 @@ def grid(figure: Figure, rows: int, shown: Sequence[Panel], title_pad: float = 6
     return [list(row) for row in drawn]
 
 
-def curves(axes: Axes, panel: Panel, labels: Labels, scale: Scale, value: str = "value") -> None:
-    """Draw a line per series, with the band from `low` to `high` where the rows have them."""
-    rows = panel.rows.assign(at=scale.at).sort_values("at", kind="stable").dropna(subset=[value])
+def room_for_names(figure: Figure) -> None:
+    """Leave room between rows of panels for a name above each, which may be wider than a panel."""
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(h_pad=0.11)
+
+
+def name_above(axes: Axes, name: str) -> None:
+    """Write a name above a row of panels, whose first is given."""
+    axes.annotate(
+        cut(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
+        fontsize=8.5, fontweight="bold", in_layout=False,
+    )  # fmt: skip
+
+
+def curves(axes: Axes, panel: Panel, labels: Labels, scale: Scale) -> None:
+    """Draw `value` as a line per series, with the band from `low` to `high` where the rows have them."""
+    rows = panel.rows.assign(at=scale.at).sort_values("at", kind="stable").dropna(subset=["value"])
     names = list(dict.fromkeys(panel.rows["label"]))
     rows = rows.loc[rows["label"].map(names.index).sort_values(kind="stable").index]
     for one in series(rows, labels):
@@ -83,7 +100,7 @@ def curves(axes: Axes, panel: Panel, labels: Labels, scale: Scale, value: str = 
             axes.fill_between(at, one.rows["low"], one.rows["high"], color=tint, alpha=0.18, linewidth=0)
             # Where only one of two neighbours has an interval there is no band.
             axes.vlines(at, one.rows["low"], one.rows["high"], color=tint, linewidth=1)
-        axes.plot(at, one.rows[value], **one.look)
+        axes.plot(at, one.rows["value"], **one.look)
 
 
 def set_scale(axes: Axes, scale: Scale, columns: int) -> None:

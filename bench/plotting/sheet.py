@@ -149,13 +149,6 @@ def stacked(axes: Axes, row: int, widths: Mapping[str, float], looks: Looks, **s
 # Axes.
 
 
-def room_for_names(figure: Figure) -> None:
-    """Leave room between rows of panels for a name above each, which is as long as it is."""
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(h_pad=0.11)
-
-
 def backend_rows(axes: Axes, names: Sequence[str]) -> None:
     """Put backends on the vertical axis, from the top down."""
     axes.set_yticks(range(len(names)), [wrapped(name, 26) for name in names])

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plotting.axes import Panel, held, one_place, panels
-from bench.plotting.curves import TITLE_IN, grid, scale_of, set_scale
+from bench.plotting.curves import TITLE_IN, grid, name_above, room_for_names, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
 from bench.plotting.sheet import (
     Looks,
     backend_rows,
     logarithmic,
-    room_for_names,
     series,
     sheet,
     stage_handles,
@@ -112,10 +111,7 @@ def _along_axes(
         ends = [*of_name["size"], *of_name["traced"].dropna()]
         logarithmic(line[0], line[0].yaxis, min(ends), max(ends), many=30)
         what = _WHAT[of_name["place"].iloc[0]]
-        line[0].annotate(
-            f"{cut(name, 50)}, {what} ({unit.name})", (0, 1), xycoords="axes fraction", xytext=(0, 3),
-            textcoords="offset points", fontsize=8.5, fontweight="bold", in_layout=False,
-        )  # fmt: skip
+        name_above(line[0], f"{cut(name, 50)}, {what} ({unit.name})")
 
 
 def _bars_in(rows: pd.DataFrame) -> float:

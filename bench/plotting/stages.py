@@ -9,20 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.plotting.axes import Panel, held, one_place, panels
-from bench.plotting.curves import TITLE_IN, grid, scale_of, set_scale
+from bench.plotting.curves import TITLE_IN, grid, name_above, room_for_names, scale_of, set_scale
 from bench.plotting.groups import Kind, Labels
 from bench.plotting.sheet import (
     LOG_RATIO,
     Looks,
     Series,
     backend_rows,
-    room_for_names,
     series,
     sheet,
     stacked,
     stage_handles,
 )
-from bench.plotting.style import GREY, cut, is_dark, stage_looks, wrapped
+from bench.plotting.style import GREY, is_dark, stage_looks, wrapped
 from bench.results.tables import Tables
 from bench.units import significant, unit_for, with_unit
 
@@ -86,10 +85,7 @@ def _along_axes(table: pd.DataFrame, shown: Sequence[Panel], labels: Labels, loo
             set_scale(axes, scale, len(shown))
             axes.grid(visible=False, axis="x")
         line[0].set(ylim=(0, 100), yticks=[0, 50, 100])
-        line[0].annotate(
-            cut(name), (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
-            fontsize=8.5, fontweight="bold", in_layout=False,
-        )  # fmt: skip
+        name_above(line[0], name)
     figure.supylabel("share of the forward (%)", fontsize=9)
     return figure
 
