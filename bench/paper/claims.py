@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.paper.experiments import Edition
 from bench.paper.metrics import METRICS, Value
@@ -57,7 +57,7 @@ class Condition(_Data):
 
 
 class Claim(_Data):
-    """A claim about one backend in one form: its words, and what it is judged by or needs."""
+    """A claim about one backend in one form: its words, and what it is judged by."""
 
     id: str
     role: Role
@@ -65,8 +65,7 @@ class Claim(_Data):
     source: str  # where in the paper
     title: str
     says: str = ""
-    judged: tuple[Condition, ...] = ()
-    needs: str = ""
+    judged: tuple[Condition, ...] = Field(min_length=1)
     refuted_by_correction: bool = False  # what it tells of is what the corrected method leaves out
 
     def verdict(self, source: Source) -> tuple[Verdict, list[Value], list[str]]:
@@ -82,8 +81,6 @@ class Claim(_Data):
             else:
                 verdicts.append(condition.verdict(found[0], at_its_word=self.form is Form.PAPER))
                 evidence += found
-        if self.needs:
-            verdicts = [(Verdict.CANNOT_TELL, self.needs)]
         # One condition refutes a claim, and one that is open leaves it open.
         kinds = [kind for kind, _ in verdicts]
         verdict = next(

@@ -1,7 +1,7 @@
 """Which runs reproduce what of the paper, by which method, and the folder that they are in.
 
 paper.json                          what was asked for
-corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/      runs like any other
+corrected/<experiment>/  faithful/<experiment>/  faults/<fault>/off|on/  beyond/<question>/    ordinary runs
 report.html report.md claims.csv figures/                                    derived (bench.paper.page)
 """
 
@@ -90,7 +90,12 @@ EXPERIMENTS: Final = {
 
 FAULTS_KEY: Final = "faults"
 
-KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_KEY)
+BEYOND: Final = ("processes", "schedule", "convolutions", "sizes")
+"""Questions that the paper answers, or leaves out, without a measurement: the names of their presets."""
+
+BEYOND_KEY: Final = "beyond"
+
+KEYS: Final = (*(key for keys in EXPERIMENTS.values() for key in keys), FAULTS_KEY, BEYOND_KEY)
 """Values of `--figures`."""
 
 
@@ -131,11 +136,16 @@ class Request(BaseModel):
 
     @property
     def steps(self) -> list[Step]:
-        """The runs in their order: the corrected ones, the faithful ones, then each fault off and on."""
+        """The runs in their order: corrected, faithful, each fault off and on, beyond the paper."""
         names = [name for name, keys in EXPERIMENTS.items() if set(keys) & set(self.figures)]
         steps = [_experiment(edition, name, self.version) for edition in self.methods for name in names]
         if FAULTS_KEY in self.figures:
             steps += [_fault(name, on=on) for name in FAULTS for on in (False, True)]
+        if BEYOND_KEY in self.figures:
+            steps += [
+                Step(folder=f"{BEYOND_KEY}/{name}", preset=f"paper/{BEYOND_KEY}/{name}", variants=())
+                for name in BEYOND
+            ]
         return steps
 
 

@@ -5,7 +5,6 @@ It raises NotKnownError for what is lacking.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -46,12 +45,6 @@ PARTS: Final = 4
 
 COPIED_BYTES: Final = 12 * (1 + 4**2)
 """Per pixel of the clip: it and its output of four times the side, in float32."""
-
-CONVOLUTIONS: Final = re.compile(
-    r"trunk\(|resblocks\(|compute_flow\(|get_flow\(|spynet\(|propagate_backward\(|aggregation\(|upsampling\(|"
-    r"conv\w*\(|concat\(|fusion\(|up\w*[12]\("
-)
-"""Calls in a source line of a forward under which convolutions run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,15 +408,24 @@ def growth_in_first_half(source: Source, role: Role) -> list[Value]:
     return [Value(name="part of the rise in the first half of its time", value=float(share), unit="%")]
 
 
-def growth_in_convolutions(source: Source, role: Role) -> list[Value]:
-    """Return the share of the growth by line of the forward that is in lines whose calls convolve."""
-    lines = source.longest("memory", role).rows("memory_lines")
-    grown = lines["increment_bytes"].clip(lower=0)
-    if not grown.sum():
-        raise NotKnownError("memory by line of the forward was not measured")
-    inside = grown[lines["source"].str.contains(CONVOLUTIONS)].sum()
-    name = "growth in lines whose calls convolve"
-    return [Value(name=name, value=float(inside / grown.sum()), unit="%")]
+def memory_where_most_is_convolved(source: Source, role: Role) -> list[Value]:
+    """Return the growth of memory in the stage with most FLOPs over the largest growth in another one."""
+    cell = source.longest("memory", role)
+    stages = {stage: cell.stage(stage) for stage in STAGES}
+    known = {
+        name: row for name, row in stages.items() if row["flops"] and row["host_growth_bytes"] is not None
+    }
+    if len(known) < len(STAGES):
+        raise NotKnownError("memory by stage was not measured")
+    most = max(known, key=lambda name: known[name]["flops"])
+    grown = {name: float(row["host_growth_bytes"]) for name, row in known.items()}
+    largest = max(bytes_ for name, bytes_ in grown.items() if name != most)
+    if largest <= 0:
+        raise NotKnownError("host memory did not grow in any other stage")
+    return [
+        Value(name=f"growth in {most} over the largest in another stage", value=grown[most] / largest),
+        *(Value(name=f"growth in {name}", value=bytes_, unit="bytes") for name, bytes_ in grown.items()),
+    ]
 
 
 def transfers_of_device_memory(source: Source, role: Role) -> list[Value]:
@@ -471,6 +473,72 @@ def first_point_after_another_backend(source: Source, role: Role) -> list[Value]
     return [Value(name="first point in a shared process over that in its own", value=shared / apart)]
 
 
+# Beyond the paper's measurements.
+
+
+def setting_up_over_computing_one_frame(source: Source, role: Role) -> list[Value]:
+    """Return what a GPU's first call costs beyond computing, over the CPU's time of one frame.
+
+    That is making the context, moving the model, and what the first call takes beyond later ones.
+    """
+    cpu, gpu = (
+        [cell for cell in source.run("frames").cells(one) if cell.frames == 1] for one in (Role.CPU, role)
+    )
+    if not cpu or not gpu:
+        raise NotKnownError("no clip of one frame was measured")
+    parts = {
+        "context": gpu[0].column("context_s"),
+        "model to the device": gpu[0].column("model_to_device_s"),
+        "first call beyond later ones": max(0.0, gpu[0].column("first_forward_s") - gpu[0].summary().median),
+    }
+    computing = cpu[0].summary().median
+    return [
+        Value(name="setting up over the CPU's one frame", value=math.fsum(parts.values()) / computing),
+        *(Value(name=name, value=seconds, unit="s") for name, seconds in parts.items()),
+    ]
+
+
+def speed_of_fft(source: Source, role: Role) -> list[Value]:
+    """Return the speed with convolutions by spectra over the fastest of the other ways."""
+    fft = source.backend("convolutions", f"{role}-fft").summary()
+    others = [source.backend("convolutions", name).summary() for name in (str(role), f"{role}-im2col")]
+    return [
+        _ratio("FFT's speed over the fastest other way's", min(others, key=lambda one: one.median), fft),
+        _value("by FFT", "s", fft),
+        *(_value(name, "s", one) for name, one in zip(("by the library", "by im2col"), others, strict=True)),
+    ]
+
+
+def speed_of_threads(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "processes", "threads", "one_thread")]
+
+
+def speed_of_processes(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "processes", "processes", "one_thread")]
+
+
+def speed_of_map_reduce(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "processes", "map_reduce", "one_thread")]
+
+
+def speed_of_two_gpus(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "processes", "two_gpus", "one_gpu")]
+
+
+def speed_of_pipelined_upsampling(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "schedule", "pipelined", "sequential")]
+
+
+def speed_of_one_graph(source: Source, _: Role) -> list[Value]:
+    return [_over(source, "schedule", "graph", "sequential")]
+
+
+def _over(source: Source, experiment: str, new: str, base: str) -> Value:
+    """Return the speed of one of an experiment's backends over that of another."""
+    times = [source.backend(experiment, name).summary() for name in (base, new)]
+    return _ratio(f"speed of {new} over {base}".replace("_", " "), *times)
+
+
 def _pairs(source: Source, fault: str, role: Role) -> list[tuple[Cell, Cell]]:
     """Return each length's cell without the fault and with it, shortest first."""
     off, on = (
@@ -489,8 +557,10 @@ METRICS: Final[Mapping[str, Metric]] = {
         first_call_of_tuned_over_plain, first_call_over_later, later_calls_of_plain_over_tuned,
         mean_saved_by_tuning, variation, propagation_over_others, unevenness_of_stages, lead_of_propagation,
         largest_change_of_others, unsteadiness_of_growth, memory_kept, straightness_of_growth, rate_of_growth,
-        growth_in_first_half, growth_in_convolutions, transfers_of_device_memory, saved_by_pinned_memory,
-        first_point_after_another_backend,
+        growth_in_first_half, memory_where_most_is_convolved, transfers_of_device_memory,
+        saved_by_pinned_memory, first_point_after_another_backend, setting_up_over_computing_one_frame,
+        speed_of_fft, speed_of_threads, speed_of_processes, speed_of_map_reduce, speed_of_two_gpus,
+        speed_of_pipelined_upsampling, speed_of_one_graph,
     )
 }  # fmt: skip
 """By the names that claims.yaml and figures.yaml have for them."""

@@ -14,7 +14,16 @@ import yaml
 from matplotlib.figure import Figure
 
 from bench.paper.claims import Form, by_design, findings, tallies
-from bench.paper.experiments import EXPERIMENTS, FAULTS, FAULTS_KEY, Request, is_done, runs_of
+from bench.paper.experiments import (
+    BEYOND,
+    BEYOND_KEY,
+    EXPERIMENTS,
+    FAULTS,
+    FAULTS_KEY,
+    Request,
+    is_done,
+    runs_of,
+)
 from bench.paper.metrics import shown, value_of
 from bench.paper.sources import Cell, NotKnownError, Role, Source, sources_of, together
 from bench.plotting.groups import data, figure
@@ -29,6 +38,9 @@ CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"
 TITLE: Final = "A course paper reproduced"
 TEMPLATE: Final = "paper/page.j2"
+
+APART: Final = (FAULTS_KEY, BEYOND_KEY)
+"""Keys of what is no figure of the paper's, and has a part of the page to itself."""
 
 LINES: Final = 5
 """Source lines of a forward that a table shows: those that add most memory."""
@@ -61,10 +73,13 @@ def write(folder: Path, wanted: Request) -> Written:
         "figures": [
             {**section(key, sources), "pictures": [File.beside(path, folder) for path in paths]}
             for key, paths in drawn.items()
-            if key != FAULTS_KEY
+            if key not in APART
         ],
         "faults": [fault_section(name, sources[-1]) for name in FAULTS]
         if FAULTS_KEY in wanted.figures
+        else (),
+        "beyond": [beyond_section(name, sources[-1]) for name in BEYOND]
+        if BEYOND_KEY in wanted.figures
         else (),
         "runs": [_run(folder, name, run) for name, run in runs.items()],
     }
@@ -108,7 +123,7 @@ def _draw(sources: Sequence[Source], wanted: Request, folder: Path) -> dict[str,
     folder.mkdir(exist_ok=True)
     before = {path for path in folder.iterdir() if path.name.startswith(("figure-", "headline"))}
     drawn: dict[str, list[Path]] = {key: [] for key in wanted.figures}
-    for key in drawn.keys() - {FAULTS_KEY}:
+    for key in drawn.keys() - {*APART}:
         for name, drawing in drawings(key, sources):
             paths = [folder / f"{name}.{ending}" for ending in FORMATS]
             save(drawing, paths)
@@ -225,6 +240,26 @@ def fault_section(name: str, source: Source) -> dict[str, Any]:
                 }
             )
     return {**entry, "table": _table(rows), "missing": "no figure is in both runs"}
+
+
+def beyond_section(name: str, source: Source) -> dict[str, Any]:
+    """Return a question beyond the paper's measurements: the time and speedup of each cell, or why none."""
+    entry = _texts()["beyond"][name]
+    try:
+        run = source.run(name)
+        cells = run.cells()
+    except NotKnownError as error:
+        return {**entry, "table": [], "missing": str(error)}
+    rows: list[_Row] = []
+    for cell in cells:
+        row = {
+            "method": cell.backend, "t": str(cell.frames), "size": cell.size,
+            "time": value_of(source, cell, "forward").amount,
+        }  # fmt: skip
+        with suppress(NotKnownError):
+            row["speedup"] = value_of(source, cell, "speedup").amount
+        rows.append(row)
+    return {**entry, "table": _table(rows), "missing": "; ".join(run.missing())}
 
 
 def _verdicts(found: pd.DataFrame) -> list[Column]:

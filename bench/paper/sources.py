@@ -11,6 +11,8 @@ import pandas as pd
 from bench.grid.spans import FORWARD
 from bench.machine.environment import in_short
 from bench.paper.experiments import (
+    BEYOND,
+    BEYOND_KEY,
     EXPERIMENTS,
     FAULTS_KEY,
     Fault,
@@ -65,6 +67,7 @@ class Cell:
     role: Role
     backend: str  # as the run calls it
     frames: int
+    size: str  # height and width of a frame
     pixels: int  # of the whole clip
     tables: Tables
 
@@ -121,35 +124,37 @@ class Run:
         roles = {backend.name: Role(backend.origin) for backend in folder.experiment.backends}
         return cls(tables=folder.tables(), roles=roles, method=method_of(folder.environment.get("method")))
 
-    def cells(self, role: Role | None = None) -> list[Cell]:
-        """Return the cells that ended well, shortest clip first.
+    def cells(self, role: Role | None = None, *, name: str | None = None) -> list[Cell]:
+        """Return the cells of a role, or of the backend of that name, that ended well, shortest clip first.
 
         Raises NotKnownError where there is none, with the reason of one that did not.
         """
         rows = self.tables.summary.drop_duplicates("cell")
-        rows = rows[rows["backend"].map(lambda name: role in (None, self.roles[name]))]
+        rows = rows[rows["backend"].map(lambda own: self._is_meant(own, role, name))]
         if not len(rows):
-            raise NotKnownError(f"there is no backend {role}")
+            raise NotKnownError(f"there is no backend {name or role}")
         good = rows[rows["status"] == Status.OK].sort_values("frames", kind="stable")
         if not len(good):
-            raise NotKnownError("; ".join(self.missing(role)))
+            raise NotKnownError("; ".join(self.missing(role, name=name)))
         if self.blind and role not in (None, Role.CPU):
             raise NotKnownError(UNSYNCHRONISED)
         return [
             Cell(
                 name=str(row["cell"]), role=self.roles[row["backend"]], backend=str(row["backend"]),
-                frames=int(row["frames"]), tables=self.tables,
+                frames=int(row["frames"]), size=f"{row['height']}×{row['width']}", tables=self.tables,
                 pixels=int(row["batch"] * row["frames"] * row["height"] * row["width"]),
             )
             for row in good.to_dict("records")
         ]  # fmt: skip
 
-    def missing(self, role: Role | None = None) -> list[str]:
+    def _is_meant(self, backend: str, role: Role | None, name: str | None) -> bool:
+        return role in (None, self.roles[backend]) and name in (None, backend)
+
+    def missing(self, role: Role | None = None, *, name: str | None = None) -> list[str]:
         """Return why cells did not end well, each reason once with the backends that it is of."""
         cells = self.tables.cells
         cells = cells[
-            (cells["status"] != Status.OK)
-            & cells["backend"].map(lambda name: role in (None, self.roles[name]))
+            (cells["status"] != Status.OK) & cells["backend"].map(lambda own: self._is_meant(own, role, name))
         ]
         return [
             f"no GPU ({reason})"
@@ -179,13 +184,21 @@ class Source:
         """Return an experiment's run. Raises NotKnownError where there is none."""
         if experiment not in self.runs:
             name, fault, _ = experiment.partition("/")
-            how = "`--figures faults`" if fault else "the experiment was not run"
+            key = FAULTS_KEY if fault else BEYOND_KEY if name in BEYOND else ""
+            how = f"`--figures {key}`" if key else "the experiment was not run"
             raise NotKnownError(f"the runs of `{name}` ({how})")
         return self.runs[experiment]
 
     def longest(self, experiment: str, role: Role) -> Cell:
         """Return an experiment's cell of the longest clip. Raises NotKnownError where there is none."""
         return self.run(experiment).cells(role)[-1]
+
+    def backend(self, experiment: str, name: str) -> Cell:
+        """Return the longest cell of the backend that an experiment calls so.
+
+        Raises NotKnownError where there is none, with the reason.
+        """
+        return self.run(experiment).cells(name=name)[-1]
 
 
 def published() -> Source:
@@ -205,12 +218,12 @@ def published() -> Source:
 def sources_of(folder: Path, wanted: Request) -> list[Source]:
     """Return the paper, and the methods whose runs are in the folder, the best last.
 
-    The experiments on faults are of this machine, and stand with the last.
+    Experiments on faults and beyond the paper are of this machine, and stand with the last.
     """
     read = runs_of(folder, wanted)
     sources = [published()]
     for edition in reversed(wanted.methods):
-        rooms = (edition, FAULTS_KEY) if edition == wanted.methods[0] else (edition,)
+        rooms = (edition, FAULTS_KEY, BEYOND_KEY) if edition == wanted.methods[0] else (edition,)
         runs = {
             name.partition("/")[2]: Run.of(run)
             for name, run in read.items()

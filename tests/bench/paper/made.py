@@ -1,6 +1,7 @@
 """Sources made up for tests: records of which only what a test is about need be said."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.grid.baseline import Baseline
@@ -62,6 +63,17 @@ def staged(role: Role, *medians: float) -> list[CellRecord]:
         for stage, median in zip(STAGES, medians, strict=True)
     ]
     return [record(role, "stages", samples=tuple(one for some in of_each for one in some), stages=STAGES)]
+
+
+def named(experiment: str, role: Role, **seconds: float) -> dict[str, Run]:
+    """Return a run of backends by their names, each of nine calls about its seconds."""
+    records = [
+        one.model_copy(update={"backend": name, "cell": f"basicvsr/{experiment}/b1/t30/64x64/{name}"})
+        for name, value in seconds.items()
+        for one in calls(role, experiment, repeated(value))
+    ]
+    made = run(records)
+    return {experiment: replace(made, roles=dict.fromkeys(seconds, role))}
 
 
 def memory(

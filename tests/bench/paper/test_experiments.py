@@ -5,6 +5,7 @@ import pytest
 from bench.grid import config, plan, presets
 from bench.grid.config import Experiment
 from bench.paper.experiments import (
+    BEYOND,
     EXPERIMENTS,
     FAULTS,
     KEYS,
@@ -42,6 +43,7 @@ def test_everything_by_default(version):
         *(f"corrected/{name}" for name in EXPERIMENTS),
         *(f"faithful/{name}" for name in EXPERIMENTS),
         *(f"faults/{name}/{which}" for name in FAULTS for which in ("off", "on")),
+        *(f"beyond/{name}" for name in BEYOND),
     ]
 
 
