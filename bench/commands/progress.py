@@ -117,7 +117,7 @@ class Display:
         number = f"{self._ended:>{len(str(self._all))}}/{self._all}"
         of_round = f" round {job.round + 1}" if job.round else ""
         left_s = total(self._expected(self._left)) if self._left else None
-        left = time_left(left_s) if self.bar.disable else ""
+        left = time_left(left_s) if left_s and self.bar.disable else ""
         self._print(f"{number}  {self._side}{record.cell}{of_round}  {_result(record)}  {left}".rstrip())
         self.bar.update(self._task, completed=self._percent(left_s or 0.0), refresh=True)
 
