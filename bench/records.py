@@ -61,8 +61,9 @@ class OutputCheck(StrEnum):
     NOT_DONE = "not_done"  # the reference could not be made; a warning says why
 
 
-SEVERITY: Final = {status: rank for rank, status in enumerate(Status)}
-"""A cell's status is its worst round's: the higher rank wins."""
+_SEVERITY: Final = {status: rank for rank, status in enumerate(Status)} | {Status.SKIPPED: -1}
+"""A cell's status is its worst round's: the higher rank wins. Of a cell that was measured, rounds for which
+there was no time or no memory are only fewer."""
 
 
 class Pass(StrEnum):
@@ -409,4 +410,4 @@ def _fault(record: CellRecord) -> str:
 
 def worst_status(statuses: Iterable[Status]) -> Status:
     """Return the status of a cell, from those of its rounds."""
-    return max(statuses, key=SEVERITY.__getitem__)
+    return max(statuses, key=_SEVERITY.__getitem__)

@@ -39,9 +39,6 @@ MIN_STAGE_SHARE: Final = 0.01
 """Of the stages' sum: below it a stage is nothing that a change could hide in, such as the alignment of a
 single frame, and would only widen the others' intervals."""
 
-_ENOUGH: Final = (Status.OK, Status.SKIPPED)
-"""Ends of a cell that has ok rounds; skipped ones, as for memory that was short then, are only fewer."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Levels:
@@ -148,7 +145,9 @@ def _verdict_of_cell(both: _Comparable, change: Change | None, limits: Limits) -
     """
     by_time = Verdict.UNCLEAR if change is None else _verdict(change, limits)
     failed = [
-        (name, side) for name, side in (("base", both.base), ("new", both.new)) if side.status not in _ENOUGH
+        (name, side)
+        for name, side in (("base", both.base), ("new", both.new))
+        if side.status is not Status.OK
     ]
     if not failed:
         return by_time, _why_unclear(change, limits) if by_time is Verdict.UNCLEAR else ""
@@ -156,11 +155,11 @@ def _verdict_of_cell(both: _Comparable, change: Change | None, limits: Limits) -
         f"{name}: {len(side.rounds) - len(side.ok)} of {len(side.rounds)} rounds not ok, {_ended(side)}"
         for name, side in failed
     )
-    if both.base.status in _ENOUGH:
+    if both.base.status is Status.OK:
         return Verdict.WORSE, why
     if by_time is Verdict.SLOWER:
         return by_time, why
-    return (Verdict.MENDED if both.new.status in _ENOUGH else Verdict.FAILED), why
+    return (Verdict.MENDED if both.new.status is Status.OK else Verdict.FAILED), why
 
 
 def _change(levels: _Levels, limits: Limits, confidence: float) -> Change:

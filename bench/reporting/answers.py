@@ -50,18 +50,22 @@ def answers(rows: Sequence[Row], tables: Tables, baseline: Baseline) -> list[Ans
     return [answer for answer in found if answer.sentences]
 
 
-def not_measured(rows: Sequence[Row]) -> dict[str, str]:
-    """Return which cells did not end ok, as few words, by how they ended and why."""
+def not_measured(rows: Sequence[Row], tables: Tables) -> dict[str, str]:
+    """Return which cells, and which rounds of measured cells, did not end ok, by how they ended and why."""
+    status = {row["cell"]: row["status"] for row in rows}
     cells: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["status"] != Status.OK:
-            named = [str(row["status"])] * (row["status"] != Status.SKIPPED or not row["reason"])
-            why = ": ".join([*named, *filter(None, [row["reason"]])])
-            cells.setdefault(why, []).append(row)
-    return {
-        why: f"{_some(distinct(row['backend'] for row in of_reason))} ({counted(len(of_reason), 'cell')})"
-        for why, of_reason in cells.items()
-    }
+    for one in rows_of(tables.cells):
+        if one["status"] != Status.OK:
+            named = [str(one["status"])] * (one["status"] != Status.SKIPPED or not one["reason"])
+            cells.setdefault(": ".join([*named, *filter(None, [one["reason"]])]), []).append(one)
+    found = {}
+    for why, rounds in cells.items():
+        whole = {one["cell"] for one in rounds if status.get(one["cell"]) != Status.OK}
+        single = sum(one["cell"] not in whole for one in rounds)
+        counts = [counted(len(whole), "cell")] * bool(whole)
+        counts += [f"{counted(single, 'round')} of measured cells"] * bool(single)
+        found[why] = f"{_some(distinct(one['backend'] for one in rounds))} ({', '.join(counts)})"
+    return found
 
 
 def _largest_places(rows: Sequence[Row]) -> list[list[Row]]:

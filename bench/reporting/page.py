@@ -101,7 +101,7 @@ class View:
     @property
     def not_measured(self) -> dict[str, str]:
         """Return which cells of one run did not end ok, by the reason."""
-        return {} if self.is_several else not_measured(self.cells.rows)
+        return {} if self.is_several else not_measured(self.cells.rows, self.cells.tables)
 
     @property
     def axes(self) -> dict[str, str]:

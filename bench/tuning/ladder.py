@@ -15,7 +15,7 @@ import pandas as pd
 from bench.grid.backend import Backend
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD, OTHER, TOTAL
-from bench.records import SEVERITY, Pass, Phase, Status
+from bench.records import Pass, Phase, Status, worst_status
 from bench.results.tables import LIST_SEPARATOR, MEASURED, Row, Tables, rows_of, summary_of
 from bench.stats.changes import NO_DIFFERENCE, Effect, effect, rounds_needed
 from bench.stats.intervals import CONFIDENCE, IntervalKind, Ratio, Summary, ratio
@@ -132,7 +132,7 @@ def _measured(cell: Cell, tables: Tables) -> dict[str, Any]:
     found: dict[str, Any] = {"status": None, "reason": "", "time": None, "stages": {}}
     if not rounds:
         return found
-    status = max((Status(row["status"]) for row in rounds), key=SEVERITY.__getitem__)
+    status = worst_status(Status(row["status"]) for row in rounds)
     found["status"] = status
     found["reason"] = next((row["reason"] for row in rounds if row["status"] == status and row["reason"]), "")
     spans = {row["stage"]: row for row in rows_of(tables.summary[tables.summary["cell"] == cell.id])}

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.grid.backend import Backend
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
-from bench.records import SEVERITY, Pass, Phase, Status
+from bench.records import Pass, Phase, Status, worst_status
 from bench.results.tables import Tables
 from bench.stats.changes import of_pairs
 from bench.stats.intervals import CONFIDENCE, Ratio
@@ -125,7 +125,7 @@ def answered(stage: Stage, plain: Backend, cells: Sequence[Cell], tables: Tables
         if rounds.empty:
             answers[candidate] = Answer(status=NOT_MEASURED)
             continue
-        status = max(map(Status, rounds["status"]), key=SEVERITY.__getitem__)
+        status = worst_status(map(Status, rounds["status"]))
         reasons = rounds[(rounds["status"] == status) & (rounds["reason"] != "")]["reason"]
         errors = rounds["output_psnr_db"].dropna()
         answers[candidate] = Answer(

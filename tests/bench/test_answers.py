@@ -78,11 +78,19 @@ def test_the_farthest_output_is_named() -> None:
 
 def test_what_was_not_measured_is_a_line_for_each_reason() -> None:
     tables = tables_of(synthetic.run((PLAIN, GONE), frames=(1, 2, 4), rounds=1), BASELINE)
-    assert not_measured(one_run(tables).rows) == {"no such device": "gone (3 cells)"}
+    assert not_measured(one_run(tables).rows, tables) == {"no such device": "gone (3 cells)"}
+
+
+def test_rounds_that_were_left_out_of_measured_cells_are_counted() -> None:
+    first, second, third = synthetic.run((PLAIN,), frames=(4,), rounds=3)
+    left_out = synthetic.ended(third, Status.SKIPPED, "no time")
+    tables = tables_of([first, second, left_out], BASELINE)
+    said = not_measured(one_run(tables).rows, tables)
+    assert said == {"no time": "cpu (1 round of measured cells)"}
 
 
 def test_a_run_in_which_nothing_was_measured_answers_nothing() -> None:
     records = [synthetic.ended(one, Status.ERROR, "boom") for one in synthetic.run((PLAIN,), rounds=1)]
     assert answered(records) == {}
     tables = tables_of(records, BASELINE)
-    assert [*not_measured(one_run(tables).rows)] == ["error: boom"]
+    assert [*not_measured(one_run(tables).rows, tables)] == ["error: boom"]

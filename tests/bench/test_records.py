@@ -187,7 +187,8 @@ def test_what_is_no_ceiling_is_named(tmp_path: Path, fields: dict[str, Any], sai
 @pytest.mark.parametrize(
     ("statuses", "worst"),
     [
-        (["ok", "skipped"], "skipped"),
+        (["ok", "skipped"], "ok"),
+        (["skipped", "skipped"], "skipped"),
         (["inaccurate", "skipped"], "inaccurate"),
         (["timeout", "inaccurate", "ok"], "timeout"),
         (["oom", "timeout"], "oom"),
