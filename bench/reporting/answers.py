@@ -96,7 +96,7 @@ def _how_fast(places: Iterable[Sequence[Row]]) -> Iterable[str]:
         )
 
 
-def _what_pays(places: Iterable[Sequence[Row]], baseline: Baseline) -> Iterable[str]:
+def _what_pays(places: Sequence[Sequence[Row]], baseline: Baseline) -> Iterable[str]:
     said = {
         Effect.MORE: f"Faster than {baseline}",
         Effect.LESS: f"Slower than {baseline}",
@@ -115,7 +115,7 @@ def _what_pays(places: Iterable[Sequence[Row]], baseline: Baseline) -> Iterable[
             if these:
                 parts.append(f"{words}: {_some([_speedup(row) for row in these])}")
         nothing = "" if Effect.MORE in effects else f"Nothing is sure to be faster than {baseline} here. "
-        yield f"{nothing}{'. '.join(parts)} (at {_place(cells[0])})."
+        yield f"{nothing}{'. '.join(parts)} (for {_where(cells[0], places)})."
 
 
 def _speedup(row: Row) -> str:
@@ -125,13 +125,13 @@ def _speedup(row: Row) -> str:
     return f"{row['backend']} {significant(row['speedup'])}× ({ends})"
 
 
-def _time(places: Iterable[Sequence[Row]], tables: Tables) -> Iterable[str]:
+def _time(places: Sequence[Sequence[Row]], tables: Tables) -> Iterable[str]:
     for cells in places:
         cell = next((row for row in cells if row["is_baseline"]), cells[0])
         stages = _stages(tables, cell, "share")
         if stages:
             shares = ", ".join(f"{row['stage']} {100 * row['share']:.0f} %" for row in stages[:2])
-            yield f"On {cell['backend']}, {_place(cell)}: {shares}."
+            yield f"On {cell['backend']}, {_where(cell, places)}: {shares}."
         yield from _growth(_exponents(tables, cell))
 
 
@@ -165,7 +165,7 @@ def _exponents(tables: Tables, cell: Row) -> list[Row]:
     return [row for row in rows_of(own) if row["exponent"] is not None]
 
 
-def _memory(places: Iterable[Sequence[Row]], tables: Tables) -> Iterable[str]:
+def _memory(places: Sequence[Sequence[Row]], tables: Tables) -> Iterable[str]:
     for cells in places:
         cell = next((row for row in cells if row["is_baseline"]), cells[0])
         for where, column in (("device", "device_growth_bytes"), ("host", "host_growth_bytes")):
@@ -173,8 +173,8 @@ def _memory(places: Iterable[Sequence[Row]], tables: Tables) -> Iterable[str]:
             if stages and stages[0][column]:
                 top = stages[0]
                 yield (
-                    f"On {cell['backend']}, {_place(cell)}: {where} memory rises most in {top['stage']}, "
-                    f"{with_unit(top[column], BYTES)} above its level before the call."
+                    f"On {cell['backend']}, {_where(cell, places)}: {where} memory rises most in "
+                    f"{top['stage']}, {with_unit(top[column], BYTES)} above its level before the call."
                 )
                 break
 
@@ -226,6 +226,11 @@ def _outputs(measured: Sequence[Row]) -> Iterable[str]:
     ]
     if unchecked:
         yield f"{counted(len(unchecked), 'output')} not checked."
+
+
+def _where(row: Row, places: Sequence[Sequence[Row]]) -> str:
+    """Return a cell's place, with its network where there are several."""
+    return ", ".join([row["model"]] * (len(places) > 1) + [_place(row)])
 
 
 def _place(row: Row) -> str:

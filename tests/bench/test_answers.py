@@ -55,6 +55,14 @@ def test_time_goes_where_the_shares_are_greatest_and_grows_with_what_varies() ->
     assert "takes more points" in made(PLAIN, frames=(1, 4))["Where does time go?"]
 
 
+def test_networks_are_named_where_there_are_several() -> None:
+    nets = (synthetic.BASICVSR, synthetic.MINE)
+    said = answered(synthetic.run((PLAIN, FAST), nets=nets, frames=(4,), rounds=6))
+    for question in ("How fast?", "What pays?", "Where does time go?", "Where does memory go?"):
+        assert "basicvsr" in said[question]
+        assert "mine" in said[question]
+
+
 def test_memory_goes_to_the_stage_in_which_it_rises_most() -> None:
     assert "host memory rises most in " in made(PLAIN)["Where does memory go?"]
 
