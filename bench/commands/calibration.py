@@ -54,6 +54,8 @@ def calibrate(forecast: Forecast, experiment: Experiment, small: Sequence[Cell],
 
     A cell that fails teaches nothing: the run itself will say why.
     """
+    if not small:
+        return
     with TemporaryDirectory(prefix="vsr-bench-") as folder:
         run = Run(
             experiment=experiment.model_copy(update={"measure": _MEASURE}),

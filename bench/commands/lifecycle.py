@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from time import monotonic
+from typing import Final
 
 from bench.commands.calibration import calibrate, small_cells
 from bench.errors import RunStoppedError
@@ -36,6 +37,10 @@ from bench.tuning.tuned import notes as tuned_notes
 
 DisplayFactory = Callable[[Sequence[Job], Expected], AbstractContextManager[Observer]]
 """Factory of the display of the jobs' progress."""
+
+
+SOON_KNOWN: Final = 3
+"""Backends that a run's first cells show soon enough for what it says of the time left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +82,12 @@ def start(
     launch: Launch = Launcher,
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
+    calibrates: bool = True,
     tracing: Callable[[], AbstractContextManager[TraceProgress]] | None = None,
 ) -> Outcome:
     """Run the experiment in a new folder, measured by the ordinary worker or by a `script`.
 
+    `calibrates`: a long run times a small clip on each backend first, for what it says of the time left.
     `tracing` opens a context whose value is called with the progress of tracing the cells' costs.
     Raises BadInput, before anything is written, for what cannot be run, and where a run `beside` which the
     results will stand was made by another machine or other code. KeyboardInterrupt has the command that does
@@ -94,8 +101,9 @@ def start(
     try:
         with launch(variables) as launcher:
             # It ends before anything is measured: what it shows is drawn by a thread.
+            small = _timed_before(experiment, cells, calibrates=calibrates)
             with nullcontext() if tracing is None else tracing() as progress:
-                answer = preflight.ask(launcher, cells, besides=_small(experiment, cells), progress=progress)
+                answer = preflight.ask(launcher, cells, besides=small, progress=progress)
             experiment = _written_out(experiment, answer)
             cells = plan.cells(experiment, filters)
             described = {
@@ -108,7 +116,7 @@ def start(
                 other.check_same(described, but=("workers_environment", "method"))
             folder = RunFolder.create(output or free_path(experiment.name), experiment, described, filters)
             with folder.journal() as journal:
-                return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s)
+                return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s, small)
     except KeyboardInterrupt:  # while it begins, or while results are written and its server ends
         if folder is None:
             raise
@@ -133,8 +141,9 @@ def resume(
     given: Experiment | None = None,
     launch: Launch = Launcher,
     script: Script | None = None,
+    calibrates: bool = True,
 ) -> Outcome:
-    """Run what a folder's run has not done yet.
+    """Run what a folder's run has not done yet; `calibrates` as in `start`.
 
     Raises BadInput for a folder without a run, and where the run would be another one: its configuration (and
     `given`, if any), machine, code or files are not the same.
@@ -145,12 +154,13 @@ def resume(
     cells = folder.cells()
     variables = environment.ALLOCATOR_VARIABLES[folder.experiment.measure.allocator]
     # The lock comes first: beside a run that is going on, not even torch is to be imported.
+    small = _timed_before(folder.experiment, cells, calibrates=calibrates)
     with folder.journal() as journal, launch(variables) as launcher:
         with places_named(folder.named):
-            answer = preflight.ask(launcher, cells, besides=_small(folder.experiment, cells))
+            answer = preflight.ask(launcher, cells, besides=small)
         if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
-        return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s)
+        return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s, small)
 
 
 def start_or_resume(
@@ -163,13 +173,17 @@ def start_or_resume(
     beside: Sequence[RunFolder] = (),
     script: Script | None = None,
 ) -> Outcome:
-    """Run the experiment in the folder, or what a run that has begun there has not done yet."""
+    """Run the experiment in the folder, or what a run that has begun there has not done yet.
+
+    It is one of several runs of a command, and nothing is calibrated for it alone.
+    """
     if is_begun(path):
-        return resume(path, display, given=experiment, launch=launch, script=script)
+        return resume(path, display, given=experiment, launch=launch, script=script, calibrates=False)
     clear_unbegun(path)
     return start(
-        experiment, display, filters=filters, output=path, launch=launch, beside=beside, script=script
-    )
+        experiment, display, filters=filters, output=path, launch=launch, beside=beside, script=script,
+        calibrates=False,
+    )  # fmt: skip
 
 
 def _method(script: Script | None) -> dict[str, str]:
@@ -194,6 +208,7 @@ def _carry_out(
     display: DisplayFactory,
     script: Script | None,
     began_s: float,
+    small: Sequence[Cell],
 ) -> Outcome:
     jobs, run = left_to_do(folder, journal, cells, answer)
     expected = run.forecast.seconds
@@ -208,9 +223,8 @@ def _carry_out(
     try:
         with kept(folder.path, _again(folder)):
             if jobs:
-                if run.budget is not None:
-                    small = _small(folder.experiment, cells)
-                    calibrate(run.forecast, folder.experiment, small, answer, launcher)
+                unknown = [cell for cell in small if not run.forecast.knows(cell)]
+                calibrate(run.forecast, folder.experiment, unknown, answer, launcher)
                 missing = _ceilings_missing(folder, cells, answer)
                 ceilings.measure(launcher, missing, partial(append_ceiling, folder.path))
             with display(jobs, expected) as observer:
@@ -222,9 +236,14 @@ def _carry_out(
     return derive(folder, again=_again(folder), interrupted=interrupted)
 
 
-def _small(experiment: Experiment, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are timed before a run with a budget."""
-    return [] if experiment.measure.budget_s is None else small_cells(cells)
+def _timed_before(experiment: Experiment, cells: Sequence[Cell], *, calibrates: bool) -> list[Cell]:
+    """Return the cells that are timed before a run, for its forecast.
+
+    Those are none where the first cells soon show all backends, or a short run is over by then.
+    """
+    small = small_cells(cells)
+    is_long = len(small) > SOON_KNOWN and len(cells) * experiment.measure.rounds > 2 * len(small)
+    return small if experiment.measure.budget_s is not None or (calibrates and is_long) else []
 
 
 def _backend_by_backend(jobs: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:

@@ -40,7 +40,7 @@ class Forecast:
         self._costs_of = costs_of
         self._calls: dict[tuple[str, str], dict[str, tuple[Cell, float]]] = {}  # by network and backend
         self._first_s: dict[tuple[str, str], list[float]] = {}  # of a first call, beyond a later one's time
-        self._fixed_s: list[float] = []
+        self._fixed_s: dict[tuple[str, str], list[float]] = {}  # of a round, beside its calls
         self._repetitions: list[int] = []
         self._warmups: list[int] = []
         self._references: set[tuple[str, ...]] = set()  # clips whose CPU float32 result is there
@@ -62,7 +62,7 @@ class Forecast:
             calls = expected_calls(measure or self._measure, cell.backend, call_s)
             timed_s = sum(item.wall_s for item in record.samples if item.stage in (FORWARD, FORWARD_UNPROBED))
             beside_s = timed_s + calls.untimed * call_s + (record.reference_s or 0.0)
-            self._fixed_s.append(max(0.0, record.round_wall_s - beside_s))
+            self._fixed_s.setdefault(pair, []).append(max(0.0, record.round_wall_s - beside_s))
         if record.stop_end_to_end in (Stop.TARGET, Stop.MAX):
             self._repetitions.append(len(steady))
         if self._measure.warmup == "auto" and measure is None:
@@ -72,6 +72,10 @@ class Forecast:
                     for item in record.samples
                 )
             )
+
+    def knows(self, cell: Cell) -> bool:
+        """Return whether a cell of this network and backend has been measured."""
+        return _pair(cell) in self._calls
 
     def seconds(self, jobs: Sequence[Job]) -> list[float | None]:
         """Return the seconds that each job will take; of what no network like it has been measured, None."""
@@ -126,7 +130,7 @@ class Forecast:
         return ours / theirs
 
     def _seconds(self, jobs: Sequence[Job], repetitions: int) -> list[float | None]:
-        fixed_s = median(self._fixed_s) if self._fixed_s else FIXED_S
+        every = [seconds for of_pair in self._fixed_s.values() for seconds in of_pair] or [FIXED_S]
         warmup = _typical(self._warmups, TYPICAL_WARMUP)
         references = {*self._references}
         found: list[float | None] = []
@@ -144,6 +148,7 @@ class Forecast:
                 reference_s = self.call_s(cell.reference) or 0.0
             references.add(cell.clip_id)
             first_s = self._first_s.get(_pair(cell), [0.0])
+            fixed_s = median(self._fixed_s.get(_pair(cell), every))
             found.append(fixed_s + median(first_s) + calls * call_s + reference_s)
         return found
 

@@ -292,7 +292,7 @@ def test_a_ladder_interrupted_and_resumed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    Stops.after, Stops.spawned = 5, 0
+    Stops.after, Stops.spawned = 8, 0  # what asks, three that are timed for the forecast, and the cells
     defaults: list[Any] = [runs.start.__kwdefaults__, runs.resume.__kwdefaults__]
     for of_function in defaults:
         monkeypatch.setitem(of_function, "launch", Stops)
