@@ -27,8 +27,8 @@ _PRECISION: Final = ("dtype", "fp32_precision")
 _APART: Final = ("name", "device", "memory_plan", "min_psnr_db", *_PRECISION)
 """Fields of a backend that change nothing, or are compared in another way."""
 
-_SHOWN: Final = 24
-"""Characters of a value that a message repeats."""
+_SHOWN: Final = 48
+"""Characters of a value that a message repeats whole: of a longer one, as a digest, the first quarter."""
 
 Facets = Mapping[str, Mapping[str, Any]]
 """Fields by facet, in the order of FACETS."""
@@ -121,8 +121,7 @@ def _device(backend: Backend, rounds: Sequence[Row], environment: Mapping[str, A
     machine = {name: environment.get(name) for name in named}
     # Not known of runs that earlier versions made.
     apart = {name: environment.get(name) for name in ("cpu_model", "cpu_instruction_set")}
-    caches = _mapping(environment.get("cpu_caches"))
-    apart["cpu_caches"] = ", ".join(f"{level} {size}" for level, size in caches.items())
+    apart |= {f"cpu_{level}": size for level, size in _mapping(environment.get("cpu_caches")).items()}
     machine |= {name: value for name, value in apart.items() if value}
     read_back = [one["threads"] for one in rounds if one["threads"] is not None]
     return {**machine, "threads": read_back[0]} if read_back else machine
@@ -140,4 +139,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _shown(value: Any) -> str:
     text = "not known" if value is None else str(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 4]}..."

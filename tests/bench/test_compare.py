@@ -199,6 +199,25 @@ def test_a_gpus_cells_differ_by_the_gpu_and_a_cpus_do_not() -> None:
     assert "a GPU, another GPU" in found[1].why
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("cpu_model", ("family 25, model 1, stepping 1", "family 25, model 17, stepping 1"),
+         "family 25, model 1, stepping 1, family 25, model 17, stepping 1"),
+        ("cpu_caches", ({"L2": "512K", "L3": "16384K"}, {"L2": "512K", "L3": "32768K"}),
+         "cpu_L3 16384K, 32768K"),
+    ],
+)  # fmt: skip
+def test_processors_of_one_name_differ_by_what_the_sentence_shows(
+    field: str, values: Sequence[Any], said: str
+) -> None:
+    base, new = (side(TEN, environment={**ENVIRONMENT, field: value}) for value in values)
+    found = only(base, new)
+    assert found.verdict is Verdict.INCOMPARABLE
+    assert said in found.why
+    assert only(base, side(TEN)).verdict is Verdict.SAME  # of which this is not known
+
+
 def test_cells_are_matched_by_what_they_measure() -> None:
     base = experiment(
         backends=[{"name": "cpu"}, {"name": "single", "from": "cpu", "threads": 1}], baseline="cpu"
