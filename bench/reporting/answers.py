@@ -21,7 +21,6 @@ NAMED: Final = 4
 
 AXES: Final = {"pixels": "pixels", "frames": "frames", "batch": "the batch"}
 
-
 CLEAR: Final = 1.0
 """Width of an exponent's interval below which it says something."""
 
@@ -108,7 +107,7 @@ def _what_pays(places: Sequence[Sequence[Row]], baseline: Baseline) -> Iterable[
         if not others:
             continue
         others.sort(key=lambda row: -row["speedup"])
-        effects = [effect(row["speedup_low"], row["speedup_high"]) for row in others]
+        effects = [_effect(row) for row in others]
         parts = []
         for kind, words in said.items():
             these = [row for row, found in zip(others, effects, strict=True) if found is kind]
@@ -116,6 +115,12 @@ def _what_pays(places: Sequence[Sequence[Row]], baseline: Baseline) -> Iterable[
                 parts.append(f"{words}: {_some([_speedup(row) for row in these])}")
         nothing = "" if Effect.MORE in effects else f"Nothing is sure to be faster than {baseline} here. "
         yield f"{nothing}{'. '.join(parts)} (for {_where(cells[0], places)})."
+
+
+def _effect(row: Row) -> Effect:
+    """Return what a speedup's interval says; one within processes leaves out by how much they differ."""
+    is_within = row["speedup_interval"] == IntervalKind.WITHIN_PROCESS
+    return effect(row["speedup_low"], row["speedup_high"], counts=NO_DIFFERENCE if is_within else 0.0)
 
 
 def _speedup(row: Row) -> str:
@@ -132,17 +137,18 @@ def _time(places: Sequence[Sequence[Row]], tables: Tables) -> Iterable[str]:
         if stages:
             shares = ", ".join(f"{row['stage']} {100 * row['share']:.0f} %" for row in stages[:2])
             yield f"On {cell['backend']}, {_where(cell, places)}: {shares}."
-        yield from _growth(_exponents(tables, cell))
+        where = "There" if stages else f"On {cell['backend']}"
+        yield from _growth(_exponents(tables, cell), where)
 
 
-def _growth(exponents: Sequence[Row]) -> Iterable[str]:
+def _growth(exponents: Sequence[Row], where: str) -> Iterable[str]:
     known = [
         f"{AXES[row['axis']]} to the power of {row['exponent']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
         for row in exponents
         if _is_clear(row)
     ]
     if known:
-        yield f"There time grows with {' and '.join(known)}."
+        yield f"{where} time grows with {' and '.join(known)}."
     unclear = [AXES[row["axis"]] for row in exponents if not _is_clear(row)]
     if unclear:
         yield f"How it grows with {' and '.join(unclear)} takes more points, or quieter ones, to tell."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.records import CellRecord, Status
+from bench.records import CellRecord, Pass, Status
 from bench.reporting.answers import answers, not_measured
 from bench.results.tables import tables_of
 from tests.bench import synthetic
@@ -46,6 +46,17 @@ def test_backends_pay_by_their_whole_intervals() -> None:
     assert "What pays?" not in made(PLAIN)
 
 
+def test_a_difference_that_processes_of_the_same_code_have_does_not_pay_in_one_of_them() -> None:
+    little = Machine(name="little", per_frame_s=0.098)
+
+    def said(rounds: int) -> str:
+        made_up = synthetic.run((PLAIN, little), frames=(4,), rounds=rounds, spread=0.001)
+        return answered(made_up)["What pays?"]
+
+    assert said(1).startswith("Nothing is sure to be faster than cpu here. ")
+    assert said(6).startswith("Faster than cpu: little 1.0")
+
+
 def test_time_goes_where_the_shares_are_greatest_and_grows_with_what_varies() -> None:
     said = made(PLAIN, frames=(1, 2, 4, 8))["Where does time go?"]
     assert "On cpu, 8 frames of " in said
@@ -53,6 +64,11 @@ def test_time_goes_where_the_shares_are_greatest_and_grows_with_what_varies() ->
     assert "frames to the power of " in said
     assert "power" not in made(PLAIN, frames=(4,))["Where does time go?"]
     assert "takes more points" in made(PLAIN, frames=(1, 4))["Where does time go?"]
+    unprobed = [
+        record.model_copy(update={"samples": [one for one in record.samples if one.pass_ is Pass.END_TO_END]})
+        for record in synthetic.run((PLAIN,), frames=(1, 2, 4, 8), rounds=6)
+    ]
+    assert answered(unprobed)["Where does time go?"].startswith("On cpu time grows with frames")
 
 
 def test_networks_are_named_where_there_are_several() -> None:
