@@ -50,8 +50,8 @@ class Effect(StrEnum):
 
     MORE = "more"  # the whole interval lies above 1
     LESS = "less"  # the whole interval lies below 1
-    NONE = "none"  # the whole interval lies within what makes no difference
-    OPEN = "open"  # neither, or there is no interval
+    NONE = "none"  # neither, and the whole interval lies within what makes no difference
+    OPEN = "open"  # none of these, or there is no interval
 
 
 def effect(

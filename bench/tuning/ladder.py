@@ -55,7 +55,9 @@ class Verdict(StrEnum):
     START = "start"  # the first rung: there is nothing to compare it with
     PAYS = "pays"  # the whole interval of its gain, which is between rounds, lies above 1
     COSTS = "costs"  # the whole interval lies below 1
-    NO_DIFFERENCE = "makes no difference"  # the whole interval lies within 3 % of 1 (bench.stats.changes)
+    NO_DIFFERENCE = (
+        "makes no difference"  # the whole interval, which holds 1, is within 3 % of it (bench.stats.changes)
+    )
     UNCLEAR = "unclear"  # none of these, or no interval that holds for another process
     INACCURATE = "inaccurate"
     SKIPPED = "skipped"
