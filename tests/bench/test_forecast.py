@@ -15,9 +15,6 @@ from bench.records import CellRecord, OutputCheck, Pass, Phase, Sample, Status
 from bench.stats.stopping import Stop
 from tests.bench.fakes import experiment, jobs_of
 
-CALL_S = 1e-3
-"""Of a frame of 16x16 on the CPU, in these tests."""
-
 
 def costs_of(cell: Cell) -> Costs:
     flops = cell.batch * cell.frames * cell.height * cell.width

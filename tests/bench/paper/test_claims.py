@@ -168,8 +168,6 @@ def at_cpu(spread: float) -> Source:
 COPIED = 12 * 17 * 10 * 64 * 64
 """Bytes of ten frames of 64x64 and of their output."""
 
-
-GPUS = (CUDNN, TUNED)
 FIRST = processes((3.0, 1.0), (4.0, 0.97))
 STEADY = processes((1.0, 1.0), (1.0, 1.0), 0.004)
 UNSTEADY = processes((1.0, 1.0), (1.0, 1.0), 0.2)
