@@ -42,10 +42,13 @@ class Budget:
         return share_s
 
     def expected(self, jobs: Sequence[Job]) -> list[float | None]:
-        """Return the seconds that each job will take: no more than its share, and none if it is left out."""
+        """Return the seconds that each job will take: no more than its share, and none if it is left out.
+
+        Samples that scatter are taken for longer than is usual, where the share has room.
+        """
         wanted = self.forecast.seconds(jobs)
         return [
-            0.0 if share is None else None if wish is None else min(wish, share)
+            0.0 if share is None else None if wish is None else min(share, MARGIN * wish)
             for wish, share in zip(wanted, self._shares(jobs), strict=True)
         ]
 
