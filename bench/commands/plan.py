@@ -50,7 +50,8 @@ def plan(
     of_cell: dict[str, list[float | None]] = {}
     for job, expected in zip(jobs, seconds, strict=True):
         of_cell.setdefault(job.cell.id, []).append(expected)
-    left_out = budget is not None and {name for name, each in of_cell.items() if not any(each)}
+    # No seconds at all; those that are not known are None.
+    left_out = {name for name, each in of_cell.items() if all(each_s == 0 for each_s in each)}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cell", overflow="fold")
     for name in ("GFLOP", "calls", "memory", "seconds"):
@@ -64,7 +65,7 @@ def plan(
             "?" if costs is None else f"{sum(stage.flops for stage in costs.values()) / 1e9:,.1f}",
             str(forecast.calls(cell)),
             "?" if peak is None else with_unit(peak, BYTES),
-            "skipped" if reasons[cell.id] else "left out" if left_out and cell.id in left_out
+            "skipped" if reasons[cell.id] else "left out" if cell.id in left_out
             else "?" if cell_s is None else f"{cell_s:,.1f}",
         )  # fmt: skip
     out = console.output()
@@ -81,9 +82,12 @@ def plan(
     out.print(f"{counted(len(cells), 'cell')}, {counted(rounds, 'round')} each: {what}", highlight=False)
     for reason, names in _by_reason(reasons).items():
         out.print(f"would skip {names}: {reason}", highlight=False)
-    if left_out and budget is not None:
-        out.print(f"would leave out {counted(len(left_out), 'cell')} of {budget_s:g} s (measure.budget_s)",
-                  highlight=False)  # fmt: skip
+    if left_out:
+        out.print(
+            f"would leave out {counted(len(left_out), 'cell')}, which {budget_s:g} s (measure.budget_s) have "
+            "no room for",
+            highlight=False,
+        )
     out.print(
         "GFLOP and memory are of one forward (live tensors and weights); calls of one round, seconds of all. "
         + "Seconds are forecast from a small clip's, timed here just now"
