@@ -13,7 +13,7 @@ from bench.records import OutputCheck, Status
 from bench.reporting.cells import distinct
 from bench.results.tables import Row, Tables, rows_of
 from bench.stats.changes import NO_DIFFERENCE, Effect, effect, one_round
-from bench.stats.intervals import IntervalKind
+from bench.stats.intervals import MIN_ROUNDS, IntervalKind
 from bench.units import BYTES, counted, significant, with_unit
 
 NAMED: Final = 4
@@ -21,7 +21,7 @@ NAMED: Final = 4
 
 AXES: Final = {"pixels": "pixels", "frames": "frames", "batch": "the batch"}
 
-CLEAR: Final = 1.0
+CLEAR: Final = 0.5
 """Width of an exponent's interval below which it says something."""
 
 
@@ -197,8 +197,12 @@ def _trust(rows: Sequence[Row], tables: Tables) -> Iterable[str]:
     measured = [row for row in rows if row["median_s"] is not None]
     if not measured:
         return
-    few = one_round(int(min(row["n_rounds"] for row in measured)))
-    kinds = {IntervalKind(row["interval"]) for row in measured}
+    few = one_round(int(max(row["n_rounds"] for row in measured)))
+    fewer = [row for row in measured if row["n_rounds"] < MIN_ROUNDS]
+    kinds = {IntervalKind(row["interval"]) for row in measured if row not in fewer}
+    if not few and fewer:
+        rounds = f"of fewer than {MIN_ROUNDS} rounds, can be compared with no other run"
+        yield f"{counted(len(fewer), 'cell')} of {len(measured)}, {rounds}."
     if few:
         yield f"{few[0].upper()}{few[1:]}."
     elif kinds == {IntervalKind.BETWEEN_ROUNDS}:

@@ -95,6 +95,15 @@ def test_intervals_are_said_to_hold_for_what_they_hold_for(rounds: int, said: st
     assert said in made(PLAIN, rounds=rounds)["Can I trust it?"]
 
 
+def test_cells_of_which_rounds_were_left_out_are_told_apart() -> None:
+    every = synthetic.run((PLAIN, FAST), frames=(4,), rounds=6)
+    records = [one for one in every if one.round == 0 or one.backend == "cpu"]
+    said = answered(records)["Can I trust it?"]
+    assert said.startswith(
+        "1 cell of 2, of fewer than 3 rounds, can be compared with no other run. Intervals are"
+    )
+
+
 def test_the_farthest_output_is_named() -> None:
     wrong = Machine(name="rough", per_frame_s=0.02, psnr_db=81.0)
     assert "the farthest, rough's, is 81 dB from" in made(PLAIN, FAST, wrong)["Can I trust it?"]
