@@ -18,7 +18,7 @@ from vsr_model.errors import BadInput
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Measure every cell of a grid, each in a process of its own, into tables, plots and a report.",
-    "plan": "List the cells of a grid with their estimated FLOPs, memory and seconds; run none of them.",
+    "plan": "List the cells of a grid with their FLOPs, memory and forecast seconds; measure none of them.",
     "report": "Make the report of a run, or of several runs side by side; nothing is measured.",
     "compare": "Compare runs cell by cell: slower than a base, faster, the same, or unclear.",
     "ci": "Compare the networks of two git revisions, measured in turn on this machine.",

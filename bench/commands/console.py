@@ -1,5 +1,7 @@
 """Standard output and error of a command, and an interrupt that comes before anything is measured."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,11 @@ def output() -> Console:
     """Return standard output; a table that goes to a file or a pipe is not cut to a terminal's width."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
+
+
+def is_closed() -> bool:
+    """Return whether standard output was closed before the program began (bench.cli stands in for it)."""
+    return sys.stdout.name == os.devnull
 
 
 def say(sentence: str) -> None:

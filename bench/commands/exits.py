@@ -36,10 +36,8 @@ def explain(error: Exception) -> int:
     """Print the reason for an error, and return its exit status."""
     # A wrong use of the command line: its base class has had several homes, its methods have not.
     if hasattr(error, "show") and hasattr(error, "format_message"):
-        message = error.format_message()
-        if len(message.splitlines()) > 1:  # the help, where nothing was asked for
-            error.show()
-        elif message:  # otherwise the help is shown already
+        message = " ".join(error.format_message().replace("Value error, ", "").split())
+        if message:  # otherwise the help is shown already
             refuse(f"{message.rstrip('.')} (vsr-bench --help lists all)")
         return BAD_REQUEST
     if isinstance(error, BadInput):
@@ -47,7 +45,8 @@ def explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
         raise error  # a terminal that was closed
     if isinstance(error, OSError):
-        refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        where = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
+        refuse(f"{where}: {error.strerror}" if where else str(error))
         return BAD_REQUEST if error.errno in OF_THE_REQUEST else FAILED
     if isinstance(error, RunStoppedError):
         refuse(str(error))

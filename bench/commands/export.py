@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands import console
 from bench.export.formats import Format, export_text
 from bench.export.selection import export_of
 from bench.records import JOURNAL_NAME
@@ -46,6 +47,8 @@ def export(
         raise BadInput("--overwrite: --output names no file to be replaced")
     if output is not None:
         _check_output(output, overwrite=overwrite)
+    elif console.is_closed():
+        raise BadInput("standard output is closed: name a file for the export by --output")
     folder = RunFolder.open(run)
     made = export_of(folder, folder.tables(), stages or ())
     text = export_text(made, wanted)

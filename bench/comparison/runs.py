@@ -163,7 +163,7 @@ def _cautions(base: _Run, new: _Run, compared: Sequence[CellComparison]) -> Iter
     if few := methods[Method.NONE]:
         yield f"{few} of {len(changes)} cells have no interval."
     for name, run in (("base", base), ("new", new)):
-        if sentence := one_round(run.folder.experiment.measure.rounds):
+        if sentence := one_round(max((len(cell.ok) for cell in run.cells), default=0)):
             yield f"The {name} run has {sentence}."
     for what, column in {**MEMORY, "accuracy": "output_psnr_db"}.items():
         on_base, on_new = (any(cell.figures(column) for cell in run.cells) for run in (base, new))

@@ -73,7 +73,7 @@ def effect(
 
 def one_round(rounds: int) -> str:
     """Return the sentence on runs of so few rounds that nothing can be compared with them; else nothing."""
-    if rounds >= MIN_ROUNDS:
+    if not 0 < rounds < MIN_ROUNDS:
         return ""
     return (
         f"{'one round' if rounds == 1 else f'{rounds} rounds'}: intervals hold within these processes, and "

@@ -386,3 +386,27 @@ def test_the_death_of_the_process_that_workers_are_forked_from_names_it(
     assert (
         capsys.readouterr().err == "vsr-bench: the process that workers are forked from: killed by SIGKILL\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "Missing option '--format'. Choose from: pytest-benchmark, "),
+        (["--format", "nope"], "Invalid value for '--format': 'nope' is not one of 'pytest-benchmark', "),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", "nowhere", *options]) == exits.BAD_REQUEST
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"vsr-bench: {said}")
+
+
+def test_an_export_without_a_standard_output_is_refused() -> None:
+    command = f"{shlex.quote(sys.executable)} -m bench export nowhere --format pyperf >&-"
+    ended = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert ended.returncode == exits.BAD_REQUEST
+    assert ended.stderr == "vsr-bench: standard output is closed: name a file for the export by --output\n"
