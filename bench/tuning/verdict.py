@@ -7,7 +7,7 @@ from statistics import fmean
 
 from bench.grid.backend import Backend
 from bench.records import Status
-from bench.stats.changes import least_rounds
+from bench.stats.changes import NO_DIFFERENCE, Effect, effect, least_rounds
 from bench.stats.intervals import CONFIDENCE, Ratio
 from bench.tuning.search import Answer, Stage, by_clip, paired
 from bench.units import counted
@@ -35,7 +35,7 @@ def verdict(confirmed: Stage | None, plain: Backend) -> Verdict:
     if gain is None:
         why = f"{fastest} did not stand its confirmation ({new.in_short}), so that the plain network stays"
         return Verdict(chosen=plain, note=why)
-    if gain.high is not None and gain.high < 1:
+    if effect(gain.low, gain.high) is Effect.LESS:
         return Verdict(chosen=plain, note=f"{fastest} was slower than the plain network in its confirmation")
     return Verdict(chosen=best, gain=gain, by_clip=by_clip(base, new), psnr_db=new.psnr_db, note=_doubt(gain))
 
@@ -52,6 +52,8 @@ def _doubt(gain: Ratio) -> str:
     rounds = counted(gain.rounds, "round")
     if gain.low is None:
         return f"{rounds} are too few for an interval: the gain is not sure; search for longer"
+    if effect(gain.low, gain.high) is Effect.NONE:
+        return f"its whole interval is within {100 * NO_DIFFERENCE:g} % of 1: it makes no difference"
     if gain.low <= 1:
         unsure = "its interval holds 1: the gain is not sure; search for longer, or on a quieter machine"
         return f"{unsure} (the interval is Student's, of {rounds})" if gain.assumed else unsure

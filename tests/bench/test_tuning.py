@@ -161,6 +161,7 @@ UNSURE = "its interval holds 1: the gain is not sure; search for longer, or on a
         (rounds(2), None, "winograd, the fastest of the search, was slower than the plain network in its "
          "confirmation"),
         ([0.5, 2.0, 0.9, 1.1, 0.7, 1.2], 1.0, UNSURE),
+        (rounds(1), 1.0, "its whole interval is within 3 % of 1: it makes no difference"),
         (rounds(0.5)[:2], 2.0,
          "2 rounds are too few for an interval: the gain is not sure; search for longer"),
         (rounds(0.5)[:3], 2.0,
