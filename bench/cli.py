@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from bench import __version__
 from bench.commands import exits
+from bench.machine import variables
 from bench.process import interrupts
 from vsr_model.errors import BadInput
 
@@ -32,6 +33,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "paper": "Reproduce the course paper here, with a verdict on each of its claims.",
 }
 """Each command's name, which is that of its module and its function, and its help in a line."""
+
+COMPUTES_ITSELF: Final = "upscale"
+"""The command that imports torch into this process, and not into workers."""
 
 RETIRED: Final[Mapping[str, str]] = {
     "history": "keep series of results with Bencher or github-action-benchmark, which `vsr-bench export` "
@@ -63,6 +67,8 @@ class Commands(TyperGroup):
         if self._lists:
             alone.command(cmd_name, help=COMMANDS[cmd_name])(_listed)
         else:
+            if cmd_name == COMPUTES_ITSELF:
+                variables.leave_out(os.environ)
             module = import_module(f"bench.commands.{cmd_name}")
             alone.command(cmd_name)(getattr(module, cmd_name))
             interrupts.listen()  # before, nothing is begun: an interrupt ends the program at once

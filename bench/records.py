@@ -224,7 +224,11 @@ class CellRecord(_Frozen):
     context_s: Amount | None = None  # creating the CUDA context; None on a CPU
     model_to_device_s: Amount | None = None
     first_forward_s: Amount | None = None
-    compile_s: Amount | None = None  # of the calls, what torch.compile took; None without `compile: true`
+    # Of the calls, what torch.compile took, the graphs that it made, and those that its cache on disk had of
+    # earlier rounds of the run; None without `compile: true`.
+    compile_s: Amount | None = None
+    compile_graphs: Count | None = None
+    compile_cache_hits: Count | None = None
 
     # Memory pass.
     host_before_bytes: Count | None = None

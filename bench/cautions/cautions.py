@@ -5,7 +5,6 @@ each code that a run can have.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final
 
 from bench.cautions import machine_looks as machine
@@ -47,6 +46,8 @@ CAUTIONS: Final = (
             remedy="ask for at least 6 `repetitions`, or for 6 `rounds`"),
     Caution("power_saving", in_run=machine.power_saving, before=machine.power_saving,
             remedy="set another with `sudo cpupower frequency-set --governor performance`"),
+    Caution("variable_kept", in_run=machine.variables_kept, before=machine.variables_kept,
+            remedy="unset it"),
     Caution("swapped", in_readings=machine.swapped,
             remedy="free memory or measure smaller cells, and run `sudo swapoff --all` before"),
     Caution("page_faults", in_round=machine.page_faults,
@@ -56,10 +57,8 @@ CAUTIONS: Final = (
     # From here on before a run only.
     Caution("memory_low", before=machine.memory_low, remedy="end what holds the rest"),
     Caution("on_battery", before=machine.on_battery, remedy="plug it in"),
-    Caution("variable_harmful", before=partial(machine.variables_set, machine.HARMFUL_VARIABLES),
-            remedy="unset it"),
-    Caution("variable_set", before=partial(machine.variables_set, machine.OTHER_VARIABLES),
-            remedy="unset it", spoils=False),
+    Caution("variable_dropped", before=machine.variables_dropped, spoils=False,
+            remedy="ask for it in the YAML where it has a field (`threads`, `fp32_precision`, `allocator`)"),
     Caution("cores_withheld", before=machine.cores_withheld, spoils=False,
             remedy="start it without taskset or a cpuset to have all"),
     Caution("turbo", before=machine.turbo, spoils=False,

@@ -8,6 +8,7 @@ from bench.cautions.caution import Environment, Machine, Readings, Round, Run, S
 from bench.cautions.samples import forward_s
 from bench.machine.gpu import HARMFUL
 from bench.machine.telemetry import growth, others_cores
+from bench.machine.variables import SPOILING
 from bench.records import OtherProcess
 from bench.units import counted
 
@@ -34,17 +35,6 @@ MIN_FREE_MEMORY: Final = 0.1  # of all: with less free, the system begins to tak
 SLOW_TIMER_S: Final = 1e-6
 # Those that a process reads by itself; the others (hpet, acpi_pm, xen) are a call of the kernel each.
 GOOD_CLOCKSOURCES: Final = frozenset({"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"})
-
-HARMFUL_VARIABLES: Final = {
-    "NVIDIA_TF32_OVERRIDE": "it overrides the float32 precision that backends set",
-    "CUDA_LAUNCH_BLOCKING": "every kernel then waits for the one before",
-    "PYTORCH_NO_CUDA_MEMORY_CACHING": "every tensor is then allocated by the driver",
-}
-OTHER_VARIABLES: Final = {
-    "OMP_NUM_THREADS": "it sets the number of threads where a backend gives none",
-    "MKL_NUM_THREADS": "it sets the number of threads of matrix products",
-    "LD_PRELOAD": "another library answers in place of the system's, such as its allocator",
-}
 
 
 def clocks_sagged(readings: Readings) -> Seen | None:
@@ -231,12 +221,16 @@ def virtual_machine(machine: Machine) -> Iterator[Seen]:
         yield Seen(text="this is a virtual machine: clocks cannot be seen, and neighbours only as steal time")
 
 
-def variables_set(variables: Mapping[str, str], machine: Machine) -> Iterator[Seen]:
-    values = machine.environment.get("inherited_environment") or {}
-    for name, why in variables.items():
-        value = values.get(name)
-        if value and (value != "0" or name == "NVIDIA_TF32_OVERRIDE"):
-            yield Seen(text=f"{name}={value} is set: {why}", remedy=f"run `unset {name}`")
+def variables_kept(of: Run | Machine) -> Iterator[Seen]:
+    values = of.environment.get("inherited_environment") or {}
+    for name, why in SPOILING.items():
+        if value := values.get(name):
+            yield Seen(text=f"{name}={value} is set: {why}", remedy=f"run `unset {name}` before")
+
+
+def variables_dropped(machine: Machine) -> Iterator[Seen]:
+    for name, value in (machine.environment.get("dropped_environment") or {}).items():
+        yield Seen(text=f"{name}={value} is set, and what is measured does not get it")
 
 
 def cores_withheld(machine: Machine) -> Iterator[Seen]:

@@ -17,7 +17,7 @@ from bench.grid.ceilings import CeilingSpec, wanted
 from bench.grid.config import Experiment
 from bench.grid.plan import Cell, Job
 from bench.grid.yaml_source import places_named
-from bench.machine import environment, timer
+from bench.machine import environment, timer, variables
 from bench.measure import ceilings, preflight
 from bench.measure.preflight import TraceProgress
 from bench.plotting.plots import EmptyPlot, write_plots
@@ -325,6 +325,8 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
         tuned = tuned_notes(folder.experiment.backends, folder.environment)
         few = one_round(folder.experiment.measure.rounds)  # which the page says by itself
         notes = [few] * bool(few and Status.OK in set(tables.summary["status"]))
+        dropped = variables.dropped_note(folder.environment)
+        notes += [dropped] if dropped else []
         planned = len(folder.cells())
         missing = planned * folder.experiment.measure.rounds - len(tables.cells)
         run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *tuned))

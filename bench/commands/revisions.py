@@ -12,6 +12,7 @@ from shutil import copy
 from typing import Final
 from zipfile import ZipFile
 
+from bench.machine import variables
 from bench.results.identity import CACHES, NETWORK, SHOWN, package_files
 from vsr_model.errors import BadInput
 
@@ -22,12 +23,6 @@ TIMEOUT_S: Final = 120
 """Limit for one call of git; one that has to fetch what a partial clone has left out takes seconds."""
 
 _NO_CACHES: Final = [f":(top,exclude,glob)**/{name}" for name in (*CACHES, "__pycache__/**")]
-
-_OF_ANOTHER_REPOSITORY: Final = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX",
-)  # fmt: skip
-"""Variables that a git hook has, and that would overrule the folder that was named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +125,13 @@ class Repository:
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     try:
         return subprocess.run(
             ["git", *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**inherited, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env=variables.for_git(os.environ),
             timeout=TIMEOUT_S,
             check=False,
         )

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 
 from bench import __version__
-from bench.machine import gpu, host
+from bench.machine import gpu, host, variables
 from bench.places import ROOT
 from bench.units import counted
 
@@ -34,15 +34,8 @@ ALLOCATOR_VARIABLES: Final = {
 }
 """Environment of the workers by `measure.allocator` (mallopt(3)); the same for every backend of a run."""
 
-_INHERITED: Final = ("OMP_", "MKL_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_TUNABLES", "CUDA_", "CUDNN_",
-                     "NVIDIA_", "PYTORCH_", "TORCH_", "LD_PRELOAD", "ONEDNN_", "DNNL_")  # fmt: skip
-"""Prefixes of environment variables that change how fast torch is."""
-
 _CAPABILITIES: Final = {"AVX512": "AVX-512", "AVX2": "AVX2"}
 """The instruction set by torch's word for it, where /proc/cpuinfo's flags were not recorded."""
-
-_SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-"""Parts of the names of variables that are left out all the same, NVIDIA_API_KEY for one."""
 
 
 def collect(
@@ -70,11 +63,8 @@ def collect(
         "torch": dict(torch_side),
         **gpu.describe(),
         "workers_environment": dict(workers_environment),
-        "inherited_environment": {
-            name: _without_names(value)
-            for name, value in sorted(os.environ.items())
-            if name.startswith(_INHERITED) and not any(word in name for word in _SECRET)
-        },
+        "inherited_environment": _inherited(dropped=False),
+        "dropped_environment": _inherited(dropped=True),
     }
     if with_host_name:
         described["host_name"] = platform.node()
@@ -113,6 +103,12 @@ def in_short(environment: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _inherited(*, dropped: bool) -> dict[str, str]:
+    """Return the variables of bench.machine.variables that workers do not get, or those that they get."""
+    found = variables.of_families(os.environ, dropped=dropped)
+    return {name: _without_names(value) for name, value in found}
+
+
 def _git_commit() -> str | None:
     """Return the commit of the clone that this runs from, `-dirty` where files differ; None outside one."""
     if not (ROOT / ".git").exists():
@@ -121,8 +117,7 @@ def _git_commit() -> str | None:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
-            # It would refresh the index; killed in that, it leaves a lock that stops the user's next commit.
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            env=variables.for_git(os.environ),
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

@@ -7,6 +7,7 @@ the same. `root` stands before the paths, for tests.
 import os
 import platform
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -103,10 +104,15 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def allowed_cores() -> list[int]:
-    """Return the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    """Return the cores that this process may run on: its threads' together, as each may be bound to one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    cores = os.sched_getaffinity(0)
+    with suppress(OSError):  # no /proc
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # it has ended meanwhile
+                cores |= os.sched_getaffinity(int(thread.name))
+    return sorted(cores)
 
 
 def last_cache_bytes(root: Path = Path("/"), cores: Collection[int] | None = None) -> int:

@@ -264,15 +264,6 @@ def _read_back(backend: Backend) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def compile_seconds() -> float:
-    """Return the seconds that torch.compile has taken in this process, by its own count."""
-    dynamo = sys.modules.get("torch._dynamo.utils")  # imported only by what compiles
-    if dynamo is None:
-        return 0.0
-    names, seconds = dynamo.compile_times(repr="csv", aggregate=True)
-    return float(dict(zip(names, seconds, strict=True)).get("_compile.compile_inner", 0.0))
-
-
 def thread_count() -> int:
     """Return the intra-op threads that the next parallel operation will use."""
     return torch.get_num_threads()

@@ -1,6 +1,7 @@
 """Checks a round's output against the CPU float32 result of the same weights and clip, the reference.
 
-The first round that needs the reference makes it, after its own timing, and keeps it for the others.
+The first round that needs the reference makes it, after its own timing, and keeps it for the others. Before
+any output is judged by it, it is computed a second time by another number of threads.
 """
 
 import math
@@ -17,15 +18,16 @@ from torch import Tensor
 
 from bench.grid.backend import Backend
 from bench.machine import host_memory
-from bench.measure import backends, networks, workload
+from bench.measure import backends, networks, read_back, workload
 from bench.measure.draft import Draft, error_line
 from bench.messages import Measured, Message
 from bench.process.admission import NEEDED_SHARE
 from bench.records import OutputCheck, Status
 from bench.units import BYTES, with_unit
-from vsr_model.stages import no_probe
+from vsr_model.stages import StageProbe, no_probe
 
 T = TypeVar("T")
+Forward = Callable[[Tensor, StageProbe], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,19 @@ def kept(path: Path) -> Tensor | None:
         return None
 
 
+def other_threads(threads: int) -> int:
+    """Return another number of threads that takes at most about twice as long."""
+    return threads // 2 if threads > 1 else 2
+
+
+def _contradicts_itself(error: OutputError) -> str:
+    threads = torch.get_num_threads()
+    return (
+        f"the CPU float32 result of {threads} threads is {error.psnr_db:.1f} dB from that of "
+        f"{other_threads(threads)}: this machine computes wrongly, and no output can be judged by it"
+    )
+
+
 class ReferenceCheck:
     """Checks one round's output, and writes what it finds into the draft.
 
@@ -101,11 +116,7 @@ class ReferenceCheck:
     def __call__(self, clip: Tensor, output: Tensor) -> None:
         """Check an output (n, t, 3, 4h, 4w) on the host, or keep it if it is the reference."""
         if self._task.job.cell.backend.is_reference:
-            self._draft.values["output_check"] = OutputCheck.REFERENCE
-            if not is_finite(output):
-                self._fail("the output has values that are not finite")
-            if not self._task.reference.exists():
-                self._keep(output)
+            self._be_reference(clip, output)
             return
         expected = self._expected(clip)
         if expected is not None:
@@ -124,6 +135,36 @@ class ReferenceCheck:
             if error is not None:
                 self._judge(error, expected)
 
+    def _be_reference(self, clip: Tensor, output: Tensor) -> None:
+        """Keep an output that is the reference itself, where there is none yet."""
+        if not is_finite(output):
+            self._fail("the output has values that are not finite")
+        elif not self._task.reference.exists():
+
+            def confirm() -> OutputError:
+                return self._confirmed(
+                    output, workload.forward_of(networks.build(self._task.job.cell.model)), clip
+                )
+
+            error = self._try("CPU float32 reference", confirm, backends.CPU_REFERENCE)
+            if error is not None and error.psnr_db < backends.CPU_REFERENCE.min_psnr_db:
+                self._fail(_contradicts_itself(error))
+            else:
+                self._keep(output)
+        self._draft.values["output_check"] = OutputCheck.REFERENCE
+
+    def _confirmed(self, made: Tensor, forward: Forward, clip: Tensor) -> OutputError:
+        """Return the error of a second CPU float32 result, by another number of threads, against the first.
+
+        Work that threads divide wrongly comes out otherwise where others divide it.
+        """
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(other_threads(threads))
+            return compare(forward(clip, no_probe).unbind(1), made)
+        finally:
+            torch.set_num_threads(threads)
+
     def _expected(self, clip: Tensor) -> Tensor | None:
         """Return the reference, kept or made now; None where making it fails."""
         reference = kept(self._task.reference)
@@ -132,8 +173,12 @@ class ReferenceCheck:
 
         def make() -> Tensor:
             self._check_room()
-            network = networks.build(self._task.job.cell.model)
-            made = workload.forward_of(network)(clip, no_probe)
+            forward = workload.forward_of(networks.build(self._task.job.cell.model))
+            made = forward(clip, no_probe)
+            read_back.check(backends.CPU_REFERENCE)
+            error = self._confirmed(made, forward, clip)
+            if error.psnr_db < backends.CPU_REFERENCE.min_psnr_db:
+                raise RuntimeError(_contradicts_itself(error))
             self._keep(made)
             return made
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from bench.grid.backend import Backend
 from bench.grid.spans import FORWARD, TOTAL
 from bench.machine.host_memory import oom_evidence, oom_kills
-from bench.measure import backends, networks, workload
+from bench.measure import backends, networks, read_back, workload
 from bench.measure.backends import Device
 from bench.measure.calls import Called, around, timed_parts
 from bench.measure.draft import error_line
@@ -57,8 +57,9 @@ GRACE_S: Final = 1.0
 """From the first sign that a process has failed until the others are killed: the one that was the cause may
 be seen after one that failed because of it."""
 
-Order = Literal["call", "output"] | Array
-"""A request to a process: to make a call, to send the last call's output, or a clip that is a task."""
+Order = Literal["call", "output", "read back"] | Array
+"""A request to a process: to make a call, to send the last call's output, to check what ran against what the
+backend claims, or a clip that is a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,7 @@ class DividedRound(Round):
             with Watch(self._draft, None, group.pids) as self._watch:
                 self._end_to_end_pass(call)
                 self._watch.finish()
+            values |= group.ask("read back")[0]
             output = torch.from_numpy(joined[0] if joined else np.concatenate(group.ask("output")))
         values["rank_forward_s"] = tuple(map(median, zip(*own_s, strict=True)))
         for asked, warning in (
@@ -355,7 +357,7 @@ def answer_orders(
     """
     cell = task.job.cell
     backend = own_backend(cell.backend, rank)
-    with backends.applied(backend) as settings:
+    with backends.applied(backend) as settings, read_back.compilation(backend) as compilation:
         device.create_context()
         network = networks.build(cell.model)
         described = {"settings": settings, "threads": backends.thread_count(), **networks.described(network)}
@@ -367,6 +369,10 @@ def answer_orders(
         output: Tensor | None = None
         while True:
             order: Order = connection.recv()
+            if isinstance(order, str) and order == "read back":
+                read_back.check(backend)
+                connection.send(compilation())
+                continue
             if isinstance(order, str) and order == "output":
                 assert output is not None  # the worker has asked for a call
                 # An array is sent as it is, where a tensor would go through shared memory.

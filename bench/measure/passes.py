@@ -11,7 +11,7 @@ from typing import Final
 from torch import Tensor
 
 from bench.grid.estimate import expected_calls, stage_passes
-from bench.measure import backends, memory, networks, profiling, trace_reading, workload
+from bench.measure import backends, memory, networks, profiling, read_back, trace_reading, workload
 from bench.measure.calls import Called, Calls
 from bench.measure.draft import Draft, error_line
 from bench.measure.output_check import ReferenceCheck
@@ -58,6 +58,7 @@ class Round:
         with ExitStack() as opened:
             values["settings"] = {**opened.enter_context(backends.applied(backend)), "gc": "off while timing"}
             values["threads"] = backends.thread_count()
+            compilation = opened.enter_context(read_back.compilation(backend))
             network, clip = self._build()
             self._calls = calls = Calls(self._draft, self._device, network, clip)
             if plan := calls.plan:
@@ -66,7 +67,6 @@ class Round:
                     f"place {plan.place}, interval {plan.interval}, chunk {plan.chunk}"
                 )
             self._wait_for_go()
-            compiled_before_s = backends.compile_seconds()  # by cells before, in a process that is shared
             calls.place()
             self._watch = opened.enter_context(Watch(self._draft, self._device.gpu))
             forward_s = self._end_to_end_pass(calls.end_to_end)
@@ -79,8 +79,8 @@ class Round:
             self._watch.finish()
             if self._measure.profile:
                 self._profiler_pass(lrs, forward_s)
-            if backend.compile:
-                values["compile_s"] = backends.compile_seconds() - compiled_before_s
+            values |= compilation()
+            read_back.check(backend)
         check = ReferenceCheck(self._draft, self._report, self._progress)
         if plan:
             check.frame_by_frame(clip, calls.outputs)

@@ -19,6 +19,9 @@ from bench.stats.stopping import Stop
 FIXED_S: Final = 0.5
 """Seconds of a round beside its calls, before any round has shown them: starting, building, checking."""
 
+SECOND_REFERENCE: Final = 2
+"""Calls that the reference's second computation takes as long as: it has half the threads."""
+
 NEAREST: Final = 3
 """Cells that the time of a call is taken from."""
 
@@ -144,8 +147,9 @@ class Forecast:
                 self._measure, cell.backend, call_s, repetitions=repetitions, warmup=warmup
             ).total
             reference_s = 0.0
-            if cell.clip_id not in references and not cell.backend.is_reference:
-                reference_s = self.call_s(cell.reference) or 0.0
+            if cell.clip_id not in references:
+                made = SECOND_REFERENCE if cell.backend.is_reference else 1 + SECOND_REFERENCE
+                reference_s = made * (self.call_s(cell.reference) or 0.0)
             references.add(cell.clip_id)
             first_s = self._first_s.get(_pair(cell), [0.0])
             fixed_s = median(self._fixed_s.get(_pair(cell), every))

@@ -22,6 +22,7 @@ from typing import IO, Any, Final, Self
 import psutil
 
 from bench.errors import ServerDiedError
+from bench.machine import variables
 from bench.places import ROOT
 
 START_TIMEOUT_S: Final = 300.0
@@ -255,11 +256,10 @@ def signal_name(number: int) -> str:
 
 
 def _variables(network: Path) -> dict[str, str]:
-    """Return this process's variables for the server.
+    """Return the variables for the server: this process's own, but those that overrule what is measured.
 
-    The folders of the network and of `bench`, maybe a clone's, lead PYTHONPATH. The variable that silently
-    overrides every backend's precision is left out.
+    The folders of the network and of `bench`, maybe a clone's, lead PYTHONPATH.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
     first = dict.fromkeys((str(network), str(ROOT)))
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))}
+    path = os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))
+    return {**variables.for_workers(os.environ), "PYTHONPATH": path}

@@ -15,12 +15,15 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,6 +37,13 @@ from bench.process.load import load, why
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_MESSAGE_BYTES: Final = 65536
+_CACHES: Final = {
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "CUDA_CACHE_PATH": "cuda",
+}
+"""Variables that name the folders of compilers' caches, and what they are called here."""
+
 _SWEEPS: Final = 3  # a process may fork between being seen and being killed
 
 
@@ -210,6 +220,25 @@ def _refuse(control: socket.socket, reason: str) -> NoReturn:
     os._exit(1)
 
 
+@contextmanager
+def _own_caches() -> Iterator[None]:
+    """Give compilers an empty cache for the block, which the workers share: none is warm of another run.
+
+    The server removes it, which outlives a parent that is killed. Where there is no room for one, compilers
+    choose for themselves.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="vsr-bench-compiled-")
+    except OSError:
+        yield
+        return
+    os.environ |= {name: f"{folder}/{kind}" for name, kind in _CACHES.items()}
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> None:
     """Import what workers need, then serve on the socket whose descriptor is the argument."""
     # Ctrl-C and a terminal that closes reach the whole group, and are the parent's to handle.
@@ -235,7 +264,8 @@ def main() -> None:
     with suppress(BrokenPipeError):
         _say(control, {"network": str(network)})
         try:
-            Server(control).serve()
+            with _own_caches():
+                Server(control).serve()
         except _TerminatedError:  # all is cleared up
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)

@@ -20,9 +20,10 @@ from bench.places import ROOT
 
 MAY_DIFFER: Final = (
     "host_name", "memory_bytes", "swap_bytes", "vsr_bench", "git_commit", "harness_commit", "timer",
+    "dropped_environment",
 )  # fmt: skip
-"""Fields that may differ in the same environment: names, what changes at each start, and what the code's hash
-covers."""
+"""Fields that may differ in the same environment: names, what changes at each start, what the code's hash
+covers, and variables that do not reach what is measured."""
 
 SHOWN: Final = 60
 """Characters of a value that a message repeats."""

@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from torch import Tensor
 
-from bench.measure import backends, networks, workload
+from bench.measure import backends, networks, read_back, workload
 from bench.process.interrupts import held_back
 from bench.units import BYTES, significant, with_unit
 from bench.upscaling import memory
@@ -67,6 +67,11 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     request.check_options()
     if reason := backends.unavailable(request.backend):
         raise BadInput(f"The backend {request.backend.name} cannot run here: {reason}.")
+    try:
+        with backends.applied(request.backend):
+            read_back.check(request.backend)
+    except RuntimeError as error:
+        raise BadInput(f"The backend {request.backend.name} does not compute right here: {error}.") from error
     info = inspect(request.source)
     identity = identity_of(request.source)
     facts = network_class(request.model.name).facts

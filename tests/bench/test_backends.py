@@ -1,11 +1,9 @@
 """Settings of a backend in force and restored, reasons why it is unavailable, and torch's own counts."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -166,20 +164,7 @@ def test_which_errors_are_out_of_memory(error, is_one):
     assert is_out_of_memory(error) is is_one
 
 
-# The time that torch.compile takes.
-
-
-def test_compile_time_is_torchs_own_count(monkeypatch):
-    monkeypatch.delitem(sys.modules, "torch._dynamo.utils", raising=False)
-    assert backends.compile_seconds() == 0
-
-    def compile_times(**asked: object) -> tuple[list[str], list[str]]:
-        assert asked == {"repr": "csv", "aggregate": True}
-        return ["another", "_compile.compile_inner"], ["7.0", "1.5"]
-
-    stand_in: Any = SimpleNamespace(compile_times=compile_times)
-    monkeypatch.setitem(sys.modules, "torch._dynamo.utils", stand_in)
-    assert backends.compile_seconds() == 1.5
+# What torch.compile did.
 
 
 @needs_compiler
@@ -191,3 +176,4 @@ def test_a_compiled_round_reports_compile_time_apart(tmp_path: Path) -> None:
     assert record.status is Status.OK, record.reason
     assert record.compile_s is not None
     assert record.compile_s > 0
+    assert (record.compile_graphs or 0) > 0

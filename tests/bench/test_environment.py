@@ -49,7 +49,7 @@ def test_it_says_what_explains_a_number():
 def _somebody(monkeypatch) -> None:
     for name, value in {
         "HOME": "/home/somebody", "USER": "somebody", "LOGNAME": "somebody",
-        "LD_PRELOAD": "/home/somebody/lib/libtcmalloc.so", "CUDA_CACHE_PATH": "/scratch/somebody/cuda",
+        "LD_PRELOAD": "/home/somebody/lib/libtcmalloc.so", "CUDA_HOME": "/scratch/somebody/cuda",
         "TORCH_HOME": "/home/somebody", "CUDNN_PATH": "/home/somebodyelse", "NVIDIA_API_KEY": "nvapi-hidden",
         "TORCH_HUB_TOKEN": "hidden", "CUDA_SECRET": "hidden", "OMP_NUM_THREADS": "3", "EDITOR": "vi",
     }.items():  # fmt: skip
@@ -62,11 +62,12 @@ def test_nothing_private_is_in_it():
     described = collect({}, {})
     inherited = described["inherited_environment"]
     assert inherited["LD_PRELOAD"] == "~/lib/libtcmalloc.so"
-    assert inherited["CUDA_CACHE_PATH"] == "/scratch/<user>/cuda"
+    assert inherited["CUDA_HOME"] == "/scratch/<user>/cuda"
     assert inherited["TORCH_HOME"] == "~"
     assert inherited["CUDNN_PATH"] == "/home/somebodyelse"  # it only begins like the home folder
-    assert inherited["OMP_NUM_THREADS"] == "3"
-    assert not {"EDITOR", "NVIDIA_API_KEY", "TORCH_HUB_TOKEN", "CUDA_SECRET"} & {*inherited}
+    dropped = described["dropped_environment"]
+    assert dropped["OMP_NUM_THREADS"] == "3"
+    assert not {"EDITOR", "NVIDIA_API_KEY", "TORCH_HUB_TOKEN", "CUDA_SECRET"} & {*inherited, *dropped}
     assert "host_name" not in described
     assert "somebodys-machine" not in json.dumps(described)
     assert collect({}, {}, with_host_name=True)["host_name"] == "somebodys-machine"
@@ -78,7 +79,7 @@ def test_a_user_without_a_home_is_described(monkeypatch: pytest.MonkeyPatch) -> 
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", unknown)
-    assert collect({}, {})["inherited_environment"]["CUDA_CACHE_PATH"] == "/scratch/<user>/cuda"
+    assert collect({}, {})["inherited_environment"]["CUDA_HOME"] == "/scratch/<user>/cuda"
 
 
 def test_in_short():

@@ -139,7 +139,9 @@ def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
     network = networks.build(task.job.cell.model)
     whole = workload.forward_of(network)(workload.make_clip(task.job.cell), no_probe)
     for rank in range(2):
-        (described, call, output), meetings = answers_to(task, rank, CpuDevice(), "call", "output")
+        orders: tuple[Order, ...] = ("call", "read back", "output")
+        (described, call, compiled, output), meetings = answers_to(task, rank, CpuDevice(), *orders)
+        assert compiled == {}
         assert described["threads"] == 1
         assert (list(call.spans), meetings) == ([FORWARD], 1)
         torch.testing.assert_close(torch.from_numpy(output), whole[rank : rank + 1], rtol=0, atol=1e-5)
@@ -199,6 +201,8 @@ class FakeGroup:
     def ask(self, order: Order) -> list[Any]:
         if order == "output":
             return [torch.zeros(1, 2, 3, 64, 96).numpy()] * 2
+        if order == "read back":
+            return [{"compile_s": 1.5}, {"compile_s": 2.5}]
         at = next(self.ticks)
         return [call_of((at, at + 4)), call_of((at + 1, at + 9))]
 
@@ -224,6 +228,7 @@ def test_samples_span_all_processes_and_each_ones_time_is_kept(faked: CellRecord
     assert faked.rank_forward_s == (4 * TICK_S, 8 * TICK_S)
     assert faked.page_faults_per_forward == 6
     assert (faked.threads, faked.parameters, faked.stages, faked.scale) == (1, 7, ("a",), 4)
+    assert faked.compile_s == 1.5
     assert faked.status is Status.INACCURATE  # zeros were checked as any output is
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -71,7 +72,8 @@ def test_a_round_fills_its_record(whole):
     assert record.first_forward_s == next(item for item in record.samples if item.stage == "forward").wall_s
     assert record.output_check is OutputCheck.REFERENCE
     assert (record.stop_end_to_end, record.warmup_end) == (Stop.COUNT, WarmupEnd.COUNT)
-    for absent in ("context_s", "peak_device_bytes", "reference_s", "compile_s", "profile_wall_s"):
+    assert record.reference_s > 0  # of the second one
+    for absent in ("context_s", "peak_device_bytes", "compile_s", "compile_graphs", "profile_wall_s"):
         assert getattr(record, absent) is None
 
 
@@ -209,7 +211,7 @@ def test_progress_counts_every_call(run, monkeypatch):
 def test_the_parent_is_left_asleep_beside_short_calls(run, monkeypatch):
     monkeypatch.setattr(passes, "PROGRESS_INTERVAL_S", 3600.0)
     doing = [progress.doing for progress in run(measure=measure(repetitions=6)).progress]
-    assert doing == ["starting", "building the model", "cold call"]
+    assert doing == ["starting", "building the model", "cold call", "CPU float32 reference"]
 
 
 # The output check.
@@ -293,6 +295,33 @@ def test_what_is_not_finite_is_inaccurate_wherever_it_is(run, monkeypatch, refer
             Status.INACCURATE, "the output has values that are not finite",
         )  # fmt: skip
         assert record.samples
+
+
+class OfThreads:
+    """A call whose result depends on the number of threads, as where some of their work is left out."""
+
+    def __call__(self, clip: Any, _probe: Any) -> Any:
+        return torch.full((1, 1, 3, 64, 64), float(torch.get_num_threads()))
+
+
+@pytest.mark.parametrize("backend", ["cpu", ONE_THREAD])
+def test_a_reference_that_contradicts_itself_judges_nothing(run, monkeypatch, reference, backend):
+    measured = iter([workload.forward_of])
+    monkeypatch.setattr(
+        workload,
+        "forward_of",
+        lambda *args, **named: made(*args, **named) if (made := next(measured, None)) else OfThreads(),
+    )
+    record = run(backends=[backend]).record
+    said = r"the CPU float32 result of \d+ threads is -?[\d.]+ dB from that of \d+: this machine computes wr"
+    if backend == "cpu":  # its own result is not the other's
+        assert record.status is Status.INACCURATE
+        assert re.match(said, record.reason)
+    else:
+        assert (record.status, record.output_check) == (Status.OK, OutputCheck.NOT_DONE)
+        assert re.search(said, record.warnings[0])
+    assert not reference.exists()
+    assert record.samples
 
 
 def _fail(error: Exception) -> Callable[..., Any]:
