@@ -5,7 +5,7 @@ import pytest
 from vsr_model.convolutions.winograd import build
 
 
-def _why_not() -> str | None:
+def why_no_compiler() -> str | None:
     try:
         build.find_compiler()
     except build.Unavailable as reason:
@@ -13,4 +13,4 @@ def _why_not() -> str | None:
     return None
 
 
-needs_compiler = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
+needs_compiler = pytest.mark.skipif(why_no_compiler() is not None, reason=str(why_no_compiler()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.grid.backend import BUILT_IN, Backend
-from bench.measure import backends, workload
+from bench.measure import backends, read_back, workload
 from bench.measure.backends import CudaDevice, applied, is_out_of_memory, unavailable
 from bench.measure.timing import timed
 from bench.paper.experiments import PAPER, Method
@@ -57,6 +57,17 @@ def device() -> CudaDevice:
 
 
 # Settings.
+
+
+@by_name
+def test_precision_is_read_back_from_what_ran(backend: Backend):
+    with applied(backend):
+        read_back.check(backend)
+
+
+def test_a_lower_precision_than_was_claimed_is_found():
+    with applied(BUILT_IN["cudnn"].replace(name="tf32", fp32_precision="tf32")), pytest.raises(RuntimeError):
+        read_back.check(BUILT_IN["cudnn"])
 
 
 @by_name

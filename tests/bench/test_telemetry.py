@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from bench.machine import gpu, telemetry
 from bench.machine.gpu import NvidiaGpu
+from bench.machine.host import allowed_cores
 from bench.machine.telemetry import Telemetry, busiest, others_cores
 from bench.records import TelemetryReading
 
@@ -123,6 +125,20 @@ def test_others_are_looked_for_only_where_the_readings_say_so(monkeypatch):
         assert looked == []
         assert machine.others(BUSY) == ()  # a list that cannot be read is no reason to lose a round
         assert looked == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity of threads here")
+def test_a_process_may_use_the_cores_of_all_its_threads():
+    before, ended = os.sched_getaffinity(0), Event()
+    thread = Thread(target=ended.wait)
+    thread.start()
+    try:
+        os.sched_setaffinity(0, {min(before)})  # of this thread alone, as OpenMP binds the one that calls it
+        assert allowed_cores() == sorted(before)
+    finally:
+        os.sched_setaffinity(0, before)
+        ended.set()
+        thread.join()
 
 
 def test_the_busiest_processes_are_named_in_order(monkeypatch):

@@ -1,7 +1,10 @@
 """Variables of the environment: what workers get of them, in a table and in a real process."""
 
+import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,6 +14,9 @@ import pytest
 from bench.machine import environment, variables
 from bench.places import ROOT
 from bench.process.launcher import Launcher
+from bench.records import Status
+from bench.results.run_folder import RunFolder
+from tests.compiler import why_no_compiler
 
 OVERRULING: Final[Mapping[str, str]] = {
     "TORCHDYNAMO_DISABLE": "1", "TORCH_COMPILE_DISABLE": "1", "TORCHDYNAMO_SUPPRESS_ERRORS": "1",
@@ -94,3 +100,61 @@ def test_a_hooks_repository_is_not_the_programs(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv(name, str(tmp_path / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     assert environment.collect({}, {})["git_commit"] == before
+
+
+OF_COMPILERS: Final = (
+    "TORCHDYNAMO",
+    "TORCH_COMPILE",
+    "TORCHINDUCTOR",
+    "TRITON",
+    "INDUCTOR",
+    "AOT",
+    "PYTORCH_JIT",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OVERRULING)
+def test_a_run_under_it_is_as_without_it(name: str, tmp_path: Path) -> None:
+    compiles = name.startswith(OF_COMPILERS) and why_no_compiler() is None
+    grid = {
+        "name": "tiny",
+        "model": {"name": "basicvsr", "mid_channels": 8, "num_blocks": 1},
+        "input": {"name": "noise", "kind": "random"},
+        # Frames in which the smallest level of the flow network has work for half the threads.
+        "grid": {"batch": [2], "frames": [2], "size": [[32, 32]]},
+        "backends": [
+            {"name": "two", "from": "cpu", "threads": 2},
+            {"name": "fft", "from": "cpu", "threads": 2, "convolution": "fft"},
+            *([{"name": "compiled", "from": "cpu", "threads": 2, "compile": True}] if compiles else []),
+        ],
+        "baseline": "two",
+        "measure": {"warmup": 0, "repetitions": 1, "stages": "off", "memory": "off"},
+        "plots": [],
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        str(tmp_path / "grid.yaml"),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    ended = subprocess.run(
+        command,
+        env=os.environ | {name: OVERRULING[name]},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert name in ended.stdout
+    two, fft, *compiled = RunFolder.open(tmp_path / "run").records()
+    assert two.settings["threads"] == fft.settings["threads"] == "2"
+    assert two.settings["mkldnn.conv.fp32_precision"] == "ieee"
+    # Nowhere are two ways of computing the same in float32 further apart, as they would be in bfloat16.
+    assert all(one.status is Status.OK and (one.output_psnr_db or 0) > 110 for one in (two, fft, *compiled))
+    assert all(one.compile_graphs and one.compile_cache_hits == 0 for one in compiled)
