@@ -1,5 +1,8 @@
 """`vsr-bench upscale`."""
 
+import re
+from contextlib import suppress
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +22,13 @@ from bench.units import BYTES, counted, size_bytes, with_unit
 from bench.upscaling import upscale as upscaling
 from bench.upscaling.memory import give_back_at_once
 from bench.upscaling.progress import FileDisplay
-from bench.upscaling.request import Request, identity_of
+from bench.upscaling.request import Request, identity_of, output_of
 from bench.upscaling.upscale import Upscaled
 from vsr_model.errors import BadInput
 from vsr_model.one_line import one_line
+
+_A_RATE = re.compile(r"[0-9]{1,9}([./][0-9]{1,9})?")
+_RATES = (Fraction(1, 1000), Fraction(1000))  # which every container can hold
 
 _in_files = partial(typer.Option, show_default=False, rich_help_panel="Input and output")
 _in_memory = partial(typer.Option, show_default=False, rich_help_panel="Memory")
@@ -37,9 +43,21 @@ def _refuse_tiles(given: str | None) -> None:
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or a video.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image, a video, a folder of frames or a pattern of them (`in/%08d.png`).",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="An image or a video like it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="An image of an image, else a video, a new folder (`out/`) or a pattern (`out/%08d.png`).",
+            show_default=False,
+        ),
     ],
     checkpoint: Annotated[
         str | None, typer.Option(help="Weights: a .pth or .safetensors file.", show_default=False)
@@ -56,7 +74,15 @@ def upscale(
     ] = "cpu",
     mid_channels: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 64,
     num_blocks: Annotated[int, typer.Option(help="As in the checkpoint's network.")] = 30,
-    frames: Annotated[int | None, _in_files(help="Take only the first N frames of a video.")] = None,
+    frames: Annotated[int | None, _in_files(help="Take only the first N frames.")] = None,
+    frame_rate: Annotated[
+        str | None,
+        _in_files(
+            metavar="RATE",
+            help="Frames per second of a video made of frames in files, such as `24` or `30000/1001`."
+            " [default: 25]",
+        ),
+    ] = None,
     no_sound: Annotated[bool, _in_files("--no-sound", help="Leave a video's sound out.")] = False,
     memory_limit: Annotated[
         str | None,
@@ -100,13 +126,16 @@ def upscale(
     limit = _size("--memory-limit", memory_limit)
     if limit is not None:
         give_back_at_once()
+    path, frame_folder = output_of(output)
     request = Request(
         source=source,
-        output=output,
+        output=path,
+        frame_folder=frame_folder,
         model=config.model_of(checkpoint=checkpoint, mid_channels=mid_channels, num_blocks=num_blocks),
         backend=chosen,
         random_weights=random_weights,
         frames=frames,
+        frame_rate=_rate(frame_rate),
         memory_limit_bytes=limit,
         device_memory_limit_bytes=_size("--device-memory-limit", device_memory_limit),
         place=memory_plan,
@@ -115,13 +144,13 @@ def upscale(
     )
     for note in notes:
         typer.echo(one_line(note), err=True)
-    before = identity_of(output)
+    before = identity_of(path)
     try:
         display = FileDisplay(ProgressConsole())
         with display.bar:
             done = upscaling.upscale(request, display)
     except KeyboardInterrupt:
-        written = "is written" if identity_of(output) != before else "was not written"
+        written = "is written" if identity_of(path) != before else "was not written"
         typer.echo(f"interrupted; {one_line(str(output))} {written}", err=True)
         raise
     _print(done)
@@ -146,6 +175,19 @@ def _size(option: str, text: str | None) -> int | None:
     if size is None:
         raise BadInput(f"{option} is {text!r}, and a size such as 1.5GiB or 800M is allowed.")
     return size
+
+
+def _rate(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    least, most = _RATES
+    with suppress(ZeroDivisionError):
+        if _A_RATE.fullmatch(text) and least <= (rate := Fraction(text)) <= most:
+            return rate
+    raise BadInput(
+        f"--frame-rate is {text!r}, and {float(least):g} to {most} frames per second are allowed, such as 25"
+        " or 30000/1001."
+    )
 
 
 def _print(done: Upscaled) -> None:

@@ -83,10 +83,10 @@ class ImageInput(_MediaInput):
 
 
 class VideoInput(_MediaInput):
-    """The first frames of a video; cells of more frames than it has are skipped."""
+    """The first frames of a video, or of frames in files; cells of more frames than there are are skipped."""
 
     kind: Literal["video"]
-    """A file that FFmpeg reads."""
+    """A file that FFmpeg reads, a folder of pictures, or a pattern of their names."""
     stride: AxisValue = 1
     """Take one frame of so many."""
 

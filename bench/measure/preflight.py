@@ -346,8 +346,7 @@ def _media_sizes(inputs: Sequence[tuple[Input, int]], send: Send) -> dict[str, M
         info = media.inspect(item.path)
         if info.kind != item.kind:
             raise BadInput(
-                f"{item.path} is {'an image' if info.kind == 'image' else 'a video'}, and the input "
-                f"{item.name!r} has kind: {item.kind}"
+                f"{item.path} is read as kind: {info.kind}, and the input {item.name!r} has kind: {item.kind}"
             )
         # Decoded, since a container may state no count, or a wrong one.
         frames = sum(1 for _ in media.iterate_frames(item.path, limit=frames_read))

@@ -41,6 +41,7 @@ from bench.results.identity import CodeVersion, differing_facts, facts, lasting,
 from bench.results.roofline import with_roofline
 from bench.results.tables import AXES, Tables, tables_of
 from vsr_model.errors import BadInput
+from vsr_model.frame_files import frame_files
 
 CONFIG_NAME: Final = "config.yaml"
 ENVIRONMENT_NAME: Final = "environment.json"
@@ -362,7 +363,7 @@ def _filled(given: Sequence[dict[str, Any]], begun_with: Sequence[dict[str, Any]
 
 def file_digests(experiment: Experiment) -> dict[str, str]:
     """Return the SHA-256 of each media file by its input's name, each checkpoint and each imported class's
-    file.
+    file; for a folder of frames, that of its frames' in order.
     """
     paths = {item.name: item.path for item in experiment.input if not isinstance(item, config.RandomInput)}
     for model in experiment.models:
@@ -372,9 +373,18 @@ def file_digests(experiment: Experiment) -> dict[str, str]:
             paths[f"import of {model.name}"] = str(source)
     digests = {}
     for name, path in paths.items():
-        with Path(path).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        frames = frame_files(Path(path))
+        if frames is None:
+            digests[name] = _sha256(Path(path)).hexdigest()
+        else:
+            each = b"".join(_sha256(frame).digest() for frame in frames.paths)
+            digests[name] = hashlib.sha256(each).hexdigest()
     return digests
+
+
+def _sha256(path: Path) -> "hashlib._Hash":
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
 
 
 def checkpoint_of(model: str) -> str:

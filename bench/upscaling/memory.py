@@ -147,12 +147,16 @@ class Work:
     def output_bytes(self, frames: int) -> int:
         """Estimate the bytes of the output."""
         pixels, info = frames * self._output_pixels, self._info
-        if info.kind == "image":
+        if not self._writes_video:
             return _IMAGE_BYTES_PER_PIXEL * pixels
         size = round(_VIDEO_BITS_PER_PIXEL / 8 * pixels)
         if self._request.sound and info.has_audio:  # at most the file's size, or its share
             size += round(info.path.stat().st_size * frames / max(frames, info.frame_count or 0))
         return size
+
+    @property
+    def _writes_video(self) -> bool:
+        return self._info.kind == "video" and self._request.frame_folder is None
 
     @property
     def _output_pixels(self) -> int:
@@ -162,7 +166,7 @@ class Work:
         """Return the bytes of frames that are read and written, and of the encoder."""
         read = _FRAMES_READ * _PIXEL_BYTES * self._info.height * self._info.width
         per_pixel = _OUTPUTS_HELD * _PIXEL_BYTES
-        if self._info.kind == "video":
+        if self._writes_video:
             per_pixel += _ENCODER_BYTES_PER_PIXEL + self._cores * _ENCODER_BYTES_PER_PIXEL_AND_CORE
         return read + per_pixel * self._output_pixels
 

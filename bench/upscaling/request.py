@@ -1,6 +1,7 @@
 """A request to enlarge a file, and the checks that need no network."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from bench.grid.config_model import Model
 from bench.grid.rules import impossible
 from bench.units import BYTES, with_unit
 from vsr_model.errors import BadInput
+from vsr_model.frame_files import FramePattern
 from vsr_model.media import MediaInfo
 from vsr_model.media.writing import IMAGE_OPTIONS, VIDEO_FORMATS
 
@@ -17,9 +19,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """A file, or the first `frames` frames of it, to be enlarged into `output`.
+class FrameFolder:
+    """An output of a file per frame. By default files are named as the input's, or by number."""
 
+    pattern: FramePattern | None = None
+
+
+def output_of(text: str) -> tuple[Path, FrameFolder | None]:
+    """Return the path that a command line asks for, and how its files are named if it is a folder of frames.
+
+    That is a name that ends in "/", a pattern such as `out/%08d.png`, a folder that exists, and a name
+    without a suffix. Raises BadInput for a pattern with several numbers.
+    """
+    path = Path(text)
+    suffix = path.suffix.lower()
+    if text.endswith("/"):
+        return path, FrameFolder()
+    if suffix not in VIDEO_FORMATS and (pattern := FramePattern.of(path.name)) is not None:
+        return path.parent, FrameFolder(pattern=pattern)
+    is_folder = not suffix or (path.is_dir() and suffix not in {*IMAGE_OPTIONS, *VIDEO_FORMATS})
+    return path, FrameFolder() if is_folder else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A file or a folder of frames, or its first `frames`, to be enlarged into `output`.
+
+    `frame_folder` has `output` be a folder with a file per frame. `frame_rate` is that of a video made of
+    frames in files, which state none.
     `random_weights` allows a model without a checkpoint. `memory_limit_bytes` bounds what the process holds
     beyond its start, if `memory.give_back_at_once` was called, and `device_memory_limit_bytes` what it holds
     on a GPU; by default both follow from what the machine has. `place` fixes where backward features wait
@@ -30,10 +57,12 @@ class Request:
 
     source: Path
     output: Path
+    frame_folder: FrameFolder | None = None
     model: Model
     backend: Backend
     random_weights: bool = False
     frames: int | None = None
+    frame_rate: Fraction | None = None
     memory_limit_bytes: int | None = None
     device_memory_limit_bytes: int | None = None
     place: str | None = None
@@ -77,11 +106,12 @@ class Request:
 
     def check_files(self, info: MediaInfo, facts: "Facts") -> None:
         """Refuse files that do not go together."""
-        output, kind = self.output, "an image" if info.kind == "image" else "a video"
-        suffixes = IMAGE_OPTIONS if info.kind == "image" else VIDEO_FORMATS
-        if output.suffix.lower() not in suffixes:
+        self._check_output(info)
+        if self.frame_rate is not None and (info.frame_files is None or self.frame_folder is not None):
+            made = "a file" if self.frame_folder is None else "a folder of frames"
             raise BadInput(
-                f"{info.path} is {kind}, and {output} must end in {', '.join(suffixes)} to hold {kind}."
+                f"--frame-rate is for a video made of frames in files; {info.path} is {info.kind_in_words},"
+                f" and {self.output} is to be {made}."
             )
         if info.is_hdr:
             raise BadInput(
@@ -89,18 +119,37 @@ class Request:
                 " it to BT.709 first, as FFmpeg's filters zscale and tonemap do."
             )
         if self.frames is not None and info.kind == "image":
-            raise BadInput(f"{info.path} is an image, and --frames is for videos.")
+            raise BadInput(f"{info.path} is an image, and --frames is for videos and folders of frames.")
         if min(info.height, info.width) < facts.min_size:
             raise BadInput(
                 f"{info.path} has frames of {info.height} x {info.width}, and {facts.title} needs at least"
                 f" {facts.min_size} x {facts.min_size}."
             )
-        if output.exists() and not output.is_dir() and not output.is_file():
-            raise BadInput(f"{output} is a device or a pipe, and a file is to be written.")
-        if output.exists() and output.samefile(info.path):
-            raise BadInput(f"{output} is the input itself; the output needs another name.")
         if self.scratch is not None and not self.scratch.is_dir():
             raise BadInput(f"--scratch is {self.scratch}, and that is no folder; name one that exists.")
+
+    def _check_output(self, info: MediaInfo) -> None:
+        output, kind = self.output, info.kind_in_words
+        if info.kind == "image":
+            suffixes = ", ".join(IMAGE_OPTIONS)
+            if self.frame_folder is not None:
+                raise BadInput(
+                    f"{info.path} is {kind}, and the output is to be a folder of frames; name a file that"
+                    f" ends in {suffixes}."
+                )
+            if output.suffix.lower() not in IMAGE_OPTIONS:
+                raise BadInput(f"{info.path} is {kind}, and {output} must end in {suffixes} to hold {kind}.")
+        elif self.frame_folder is not None:
+            return  # a folder that is there is refused when it is rehearsed, unless it is empty
+        elif output.suffix.lower() not in VIDEO_FORMATS:
+            raise BadInput(
+                f"{info.path} is {kind}, and {output} must end in {', '.join(VIDEO_FORMATS)} to hold a video,"
+                " in / to be a folder of frames, or be a pattern such as out/%08d.png."
+            )
+        if output.exists() and not output.is_dir() and not output.is_file():
+            raise BadInput(f"{output} is a device or a pipe, and a file is to be written.")
+        if output.exists() and info.path.exists() and output.samefile(info.path):
+            raise BadInput(f"{output} is the input itself; the output needs another name.")
 
 
 def identity_of(path: Path) -> tuple[int, int, int] | None:

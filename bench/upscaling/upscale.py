@@ -73,10 +73,10 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
     except RuntimeError as error:
         raise BadInput(f"The backend {request.backend.name} does not compute right here: {error}.") from error
     info = inspect(request.source)
-    identity = identity_of(request.source)
+    identity = _identity(request, info)
     facts = network_class(request.model.name).facts
     request.check_files(info, facts)
-    output = Output(info, request.output, facts.scale, sound=request.sound)
+    output = Output(info, request, facts.scale)
     output.rehearse()
     expected = max(1, info.frame_count or count_packets(info.path, request.frames))
     expected = min(expected, request.frames or expected)
@@ -96,16 +96,22 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
         frames=frames,
         height=facts.scale * info.height,
         width=facts.scale * info.width,
-        frame_rate=info.frame_rate,
+        frame_rate=output.frame_rate,
         plan=plan,
         needs=needs,
         took_s=perf_counter() - began,
         notes=(
-            *_notes(info, request, frames, clamped_share, is_cut=is_cut, varies=output.varies(times_s)),
+            *_notes(info, request, frames, clamped_share, is_cut=is_cut),
             *output.notes,
-            *([] if identity_of(request.source) == identity else [_CHANGED]),
+            *([] if _identity(request, info) == identity else [_CHANGED]),
         ),
     )
+
+
+def _identity(request: Request, info: MediaInfo) -> list[object]:
+    """Return the identities of the input's files."""
+    paths = (request.source,) if info.frame_files is None else info.frame_files.paths[: request.frames]
+    return [identity_of(path) for path in paths]
 
 
 def _read(
@@ -115,10 +121,11 @@ def _read(
 
     Raises BadInput for a damaged file, and for frames that change their size or depth.
     """
-    limit = request.frames
+    limit, files = request.frames, info.frame_files
     times_s: list[float] = []
-    is_cut = False
-    for frame in iterate_frames(info.path, limit=None if limit is None else limit + 1):
+    is_cut = files is not None and limit is not None and len(files.paths) > limit
+    beyond = 1 if files is None else 0  # a frame that shows that there are more
+    for frame in iterate_frames(info.path, limit=None if limit is None else limit + beyond):
         if len(times_s) == limit:
             is_cut = True
             break
@@ -225,18 +232,16 @@ def _one_thread() -> Iterator[Executor]:
 
 
 def _notes(
-    info: MediaInfo, request: Request, frames: int, clamped_share: float, *, is_cut: bool, varies: bool
+    info: MediaInfo, request: Request, frames: int, clamped_share: float, *, is_cut: bool
 ) -> Iterator[str]:
     if request.model.checkpoint is None:
         yield "The weights are random: the output shows that the network runs, and no more."
     if request.frames is not None and frames < request.frames:
-        yield f"The video has {frames} frames, fewer than the {request.frames} that --frames asks for."
+        yield f"The input has {frames} frames, fewer than the {request.frames} that --frames asks for."
     if is_cut:
         yield f"Only the first {frames} frames were taken, as --frames asks for."
     if info.turned:
         yield "The frames are stored turned; they were turned upright."
-    if varies:
-        yield "The frame rate varies; each frame kept its time."
     if info.has_audio and not request.sound:
         yield "The sound was left out, as --no-sound asks for."
     yield from info.notes

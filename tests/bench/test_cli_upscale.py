@@ -19,8 +19,10 @@ from bench.commands import exits
 from bench.units import size_bytes
 from bench.upscaling import progress
 from bench.upscaling.progress import READING, UPSCALING, FileDisplay, Progress
+from bench.upscaling.request import FrameFolder, output_of
 from tests.textures import moving_texture
-from vsr_model.media import VideoWriter, inspect, write_image
+from vsr_model.frame_files import FramePattern
+from vsr_model.media import VideoWriter, inspect, iterate_frames, write_image
 
 SMALL = ("--mid-channels", "8", "--num-blocks", "1", "--random-weights")
 
@@ -56,6 +58,8 @@ def test_the_summary(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("options", "message"),
     [
         (("--memory-limit", "much"), "is 'much', and a size such as 1.5GiB or 800M is allowed."),
+        (("--frame-rate", "1e9"), "0.001 to 1000 frames per second are allowed, such as 25 or 30000/1001."),
+        (("--frame-rate", "1/0"), "0.001 to 1000 frames per second are allowed, such as 25 or 30000/1001."),
         (("--tile", "512"), "dtype: bfloat16 halves what a frame takes."),
         (("--backend", "{from: cpu, memory_plan: disk}"), "memory_plan is --memory-plan here."),
     ],
@@ -70,6 +74,47 @@ def test_bad_options_are_refused(
     assert errors.startswith("vsr-bench: ")
     assert errors.rstrip().endswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "is_folder", "pattern"),
+    [
+        ("out.mp4", "out.mp4", False, None),
+        ("out.xyz", "out.xyz", False, None),
+        ("out.png", "out.png", False, None),
+        ("100%d.mp4", "100%d.mp4", False, None),
+        ("out", "out", True, None),
+        ("out.mp4/", "out.mp4", True, None),
+        ("there.v2", "there.v2", True, None),
+        ("there.mp4", "there.mp4", False, None),
+        ("o%d/im%03d.png", "o%d", True, FramePattern(before="im", digits=3, after=".png")),
+        ("%08d.png", ".", True, FramePattern(before="", digits=8, after=".png")),
+    ],
+)
+def test_which_outputs_are_folders_of_frames(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    path: str,
+    is_folder: bool,
+    pattern: FramePattern | None,
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("there.v2", "there.mp4"):
+        (tmp_path / name).mkdir()
+    assert output_of(text) == (Path(path), FrameFolder(pattern=pattern) if is_folder else None)
+
+
+def test_a_folder_of_frames_to_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "in").mkdir()
+    for index, image in enumerate(moving_texture(3, 16, 20, seed=5)):
+        write_image(tmp_path / "in" / f"{index:08d}.png", image)
+    output = f"{tmp_path}/out.v1/"
+    assert main(["upscale", str(tmp_path / "in"), output, *SMALL]) == exits.OK
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert printed.splitlines()[0] == f"{output.rstrip('/')}: 3 frames of 80x64"
+    assert [frame.image.shape for frame in iterate_frames(output)] == [(3, 64, 80)] * 3
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     images = moving_texture(FRAMES, HEIGHT, WIDTH, 0)
     write_image(folder / "picture.png", images[0])
+    (folder / "frames").mkdir()
+    for index, image in enumerate(images, start=1):
+        write_image(folder / "frames" / f"im{index}.png", image)
     with VideoWriter(folder / "clip.mp4", frame_rate=Fraction(25), height=HEIGHT, width=WIDTH) as writer:
         for image in images:
             writer.write(image)
@@ -93,6 +96,11 @@ BEYOND = "it is 32x48; a crop of {} is larger"
             "video", "clip.mp4", {"stride": 2}, {"frames": [3, 4]},
             [None, TOO_SHORT.format("4 with a stride of 2")],
         ),
+        ("video", "frames", {}, {"frames": [5, 6]}, [None, TOO_SHORT.format("6")]),
+        (
+            "video", "frames/im%d.png", {"stride": 2}, {"frames": [3, 4]},
+            [None, TOO_SHORT.format("4 with a stride of 2")],
+        ),
         ("image", "picture.png", {}, {"frames": [1, 2]}, [None, "it has 1 frames; 2 are asked for"]),
         (
             "video", "clip.mp4", {"fit": "crop"}, {"size": [[32, 48], [33, 48], [32, 49]]},
@@ -113,9 +121,9 @@ def test_media_fill_the_cells_that_they_are_large_enough_for(media, kind, name, 
     [
         ("video", "none.mp4", "none.mp4 does not exist"),
         ("video", "text.mp4", r"text\.mp4 "),
-        ("video", "picture.png", "picture.png is an image, and the input 'it' has kind: video"),
-        ("image", "clip.mp4", "clip.mp4 is a video, and the input 'it' has kind: image"),
-        ("video", "", "is a folder"),
+        ("video", "picture.png", "picture.png is read as kind: image, and the input 'it' has kind: video"),
+        ("image", "clip.mp4", "clip.mp4 is read as kind: video, and the input 'it' has kind: image"),
+        ("image", "frames", "frames is read as kind: video, and the input"),
     ],
 )
 def test_media_that_cannot_be_used_are_refused(media, kind, name, sentence):

@@ -98,6 +98,19 @@ def test_relative_paths_still_lead_to_their_files(tmp_path, monkeypatch, through
     assert Path(item.path).read_bytes() == b"here"
 
 
+def test_the_frames_of_a_folder_belong_to_a_run(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("9.png", "10.png"):
+        (tmp_path / "in" / name).write_bytes(name.encode())
+    clip = {"name": "clip", "kind": "video", "path": str(tmp_path / "in")}
+    folder = create(tmp_path / "run", experiment(input=clip))
+    (tmp_path / "in" / "readme.txt").touch()
+    folder.check_same({"cpu": "Fast CPU"})
+    (tmp_path / "in" / "9.png").write_bytes(b"other")
+    with pytest.raises(BadInput, match="the file of 'clip' has changed since the run began"):
+        folder.check_same({"cpu": "Fast CPU"})
+
+
 @pytest.mark.parametrize(
     ("what", "reason"),
     [("run", "holds a run already"), ("other", "is not empty"), ("below a file", "is a file")],

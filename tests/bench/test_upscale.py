@@ -22,7 +22,7 @@ from bench.measure.backends import unavailable
 from bench.measure.networks import build
 from bench.upscaling import upscale as subject
 from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALING, Progress
-from bench.upscaling.request import Request
+from bench.upscaling.request import FrameFolder, Request, output_of
 from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
 from vsr_model.media import VideoFrame, VideoWriter, inspect, iterate_frames, write_image
@@ -85,6 +85,15 @@ def run(
 ) -> Upscaled:
     options = {"backend": BUILT_IN["cpu"]} | options
     return upscale(Request(source=source, output=output, model=model, **options), listener)
+
+
+def frames_in(folder: Path, names: Sequence[str], **options: Any) -> Path:
+    folder.mkdir()
+    for name, shade in zip(names, SHADES, strict=True):
+        Image.fromarray((marked(48, 80, shade) * 255).byte().permute(1, 2, 0).numpy()).save(
+            folder / name, **options
+        )
+    return folder
 
 
 def read_image(path: Path) -> Tensor:
@@ -189,7 +198,7 @@ def test_avi_shows_frames_in_the_order_of_the_decoder(
     ("asked", "note"),
     [
         (2, "Only the first 2 frames were taken, as --frames asks for."),
-        (9, "The video has 5 frames, fewer than the 9 that --frames asks for."),
+        (9, "The input has 5 frames, fewer than the 9 that --frames asks for."),
     ],
 )
 def test_the_first_frames_alone(tmp_path: Path, model: Model, asked: int, note: str):
@@ -224,6 +233,64 @@ def test_an_input_that_changes_meanwhile_is_reported(tmp_path: Path, model: Mode
             source.unlink()
 
     assert "The input changed meanwhile" in run(source, tmp_path / "out.mp4", model, change).notes[-1]
+
+
+IM = [f"im{number}.png" for number in range(8, 13)]
+NO_RATE = "Frames in files state no rate; 25 per second were taken (--frame-rate)."
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "written"),
+    [
+        (IM, "out/", IM),
+        (
+            ["a.png", "b.png", "c.png", "d.png", "e.png"],
+            "out/f%02d.png",
+            [f"f{number:02d}.png" for number in range(5)],
+        ),
+        (IM, "out/f%02d.tif", [f"f{number:02d}.tif" for number in range(8, 13)]),
+        ([f"{number:03d}.ppm" for number in range(5)], "out", [f"{number:03d}.png" for number in range(5)]),
+        (None, "out/", [f"{number:08d}.png" for number in range(5)]),
+    ],
+)
+def test_a_folder_of_frames_is_written(
+    tmp_path: Path, model: Model, names: list[str] | None, asked: str, written: list[str]
+):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if names is None:
+        source = video(tmp_path / "in.mp4", times=(0.0, 0.1, 0.15, 0.4, 0.5))
+    else:
+        options = {} if names[0].endswith(".ppm") else {"icc_profile": profile}
+        source = frames_in(tmp_path / "in", names, **options)
+    output, frame_folder = output_of(str(tmp_path) + "/" + asked)
+    assert output == tmp_path / "out"
+    done = run(source, output, model, frame_folder=frame_folder)
+    assert sorted(path.name for path in output.iterdir()) == sorted(written)
+    assert_enlarged(source, output)
+    with Image.open(output / written[0]) as first:
+        assert first.info.get("icc_profile") == (profile if names and names[0].endswith(".png") else None)
+    assert (done.output, done.frames, done.height, done.frame_rate) == (output, 5, 192, None)
+    assert done.notes == (("The frame rate varies; frames in files have no times.",) if names is None else ())
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "notes"), [(None, (NO_RATE,)), (Fraction(24000, 1001), ())], ids=["25", "given"]
+)
+def test_frames_in_files_become_a_video(tmp_path: Path, model: Model, rate: Fraction | None, notes: object):
+    source = frames_in(tmp_path / "in", IM)
+    done = run(source / "im%d.png", tmp_path / "out.mp4", model, frame_rate=rate)
+    assert (done.notes, done.frame_rate) == (notes, rate or 25)
+    assert inspect(tmp_path / "out.mp4").frame_rate == (rate or 25)
+    assert_enlarged(source, tmp_path / "out.mp4")
+
+
+def test_the_first_frames_of_a_folder_are_taken_whatever_follows(tmp_path: Path, model: Model):
+    source = frames_in(tmp_path / "in", IM)
+    (source / "im11.png").write_bytes(b"broken")
+    done = run(source, tmp_path / "out.mp4", model, frames=3)
+    assert done.notes == ("Only the first 3 frames were taken, as --frames asks for.", NO_RATE)
+    assert_enlarged(source, tmp_path / "out.mp4", 3)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
@@ -283,6 +350,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "out.mp4").write_bytes(b"old")
     (tmp_path / "link.mp4").hardlink_to(tmp_path / "in.mp4")
     (tmp_path / "folder.mp4").mkdir()
+    frames_in(tmp_path / "frames", IM)
+    (frames_in(tmp_path / "broken", IM) / "im11.png").write_bytes(b"broken")
     os.mkfifo(tmp_path / "pipe.mp4")
     monkeypatch.setattr(subject, "upscale_frames", lambda *_: pytest.fail("the network ran"))
     return tmp_path
@@ -308,6 +377,22 @@ def refused(folder: Path, source: str, output: str, model: Model, **options: Any
         ("in.mp4", "pipe.mp4", {}, "is a device or a pipe, and a file is to be written"),
         ("in.mp4", "out.mp4", {"frames": 0}, "--frames is 0, and 1 or more"),
         ("in.png", "new.png", {"frames": 1}, "--frames is for videos"),
+        (
+            "in.png",
+            "new",
+            {"frame_folder": FrameFolder()},
+            "in.png is an image, and the output is to be a folder",
+        ),
+        ("frames", "frames", {"frame_folder": FrameFolder()}, "frames is a folder that is not empty"),
+        ("frames", "new.png", {}, "is a folder of frames, and .*new.png must end in .*, in / to be a folder"),
+        ("broken", "new.mp4", {}, "im11.png is no picture of a kind that is read"),
+        ("in.mp4", "new.mp4", {"frame_rate": RATE}, "in.mp4 is a video, and .*new.mp4 is to be a file"),
+        (
+            "frames/im%d.png",
+            "new",
+            {"frame_rate": RATE, "frame_folder": FrameFolder()},
+            "is a pattern of frames, and .*new is to be a folder of frames",
+        ),
         ("small.png", "new.png", {}, "frames of 15 x 48, and BasicVSR needs at least 16 x 16"),
         ("wide.png", "new.webp", {}, "new.webp cannot be written as a picture of 64 x 16800"),
         ("in.mp4", "out.mp4", {"random_weights": True}, "exclude each other"),
@@ -417,10 +502,17 @@ def test_the_least_limit_that_is_named_works(tmp_path: Path, model: Model, sourc
 # Interruption -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("frame_folder", [None, FrameFolder()], ids=["file", "folder"])
 @pytest.mark.parametrize("doing", [READING, LOOKING_AHEAD, UPSCALING, FINISHING])
-def test_an_interrupt_leaves_what_was_there(tmp_path: Path, model: Model, doing: str):
+def test_an_interrupt_leaves_what_was_there(
+    tmp_path: Path, model: Model, doing: str, frame_folder: FrameFolder | None
+):
     source = video(tmp_path / "in.mp4")
-    (tmp_path / "out.mp4").write_bytes(b"old")
+    output = tmp_path / "out.mp4"
+    if frame_folder is None:
+        output.write_bytes(b"old")
+    else:
+        output.mkdir()
     before = files(tmp_path)
 
     def interrupt(now: Progress) -> None:
@@ -428,8 +520,9 @@ def test_an_interrupt_leaves_what_was_there(tmp_path: Path, model: Model, doing:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(source, tmp_path / "out.mp4", model, interrupt)
+        run(source, output, model, interrupt, frame_folder=frame_folder)
     assert files(tmp_path) == before
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_an_output_that_is_not_finite_leaves_what_was_there(tmp_path: Path):

@@ -215,6 +215,68 @@ def test_a_colour_profile_is_kept_if_it_is_of_rgb(tmp_path: Path):
     assert (info.colour_profile, info.notes) == (None, ("The colour profile was not applied.",))
 
 
+# Frames in files of their own -------------------------------------------------------------------------------
+
+
+def test_frames_in_files_are_a_video(tmp_path: Path):
+    shades = [noise(9, 14, seed) for seed in range(11)]
+    for index, pixels in enumerate(shades, start=1):
+        write_image(tmp_path / f"im{index}.png", as_tensor(pixels))
+    (tmp_path / "readme.txt").write_text("eleven frames")
+    for path in (tmp_path, tmp_path / "im%d.png"):
+        info = inspect(path)
+        assert (info.path, info.kind, info.height, info.width, info.eight_bit) == (path, "video", 9, 14, True)
+        assert (info.frame_count, info.frame_rate, len(info.notes)) == (11, None, int(path == tmp_path))
+        frames = list(iterate_frames(path, stride=4, limit=2))
+        assert [frame.time_s for frame in frames] == [0, 4 / 25]
+        first, fifth = (frame.image for frame in frames)
+        assert torch.equal(first, as_tensor(shades[0]))
+        assert torch.equal(fifth, as_tensor(shades[4]))
+        clip = read_clip(path, frames=11, height=9, width=14, fit="crop")
+        assert torch.equal(clip[0], torch.stack([as_tensor(pixels) for pixels in shades]))
+    with pytest.raises(BadInput, match=f"^{tmp_path} has 11 frames, and 12 frames with a stride of 1 take"):
+        read_clip(tmp_path, frames=12, height=9, width=14, fit="crop")
+
+
+def first_bytes(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def animated(path: Path) -> None:
+    pictures = [Image.fromarray(noise(9, 14, seed)) for seed in range(2)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        (
+            lambda path: Image.fromarray(noise(9, 12)).save(path),
+            "is of 9 x 12 and 1.png of 9 x 14, and frames",
+        ),
+        (lambda path: deep_png(path, noise(9, 14).astype(np.uint16), 2), "has another bit depth than 1.png"),
+        (
+            lambda path: Image.fromarray(noise(9, 14)).save(
+                path, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+            ),
+            "has another colour profile than 1.png",
+        ),
+        (lambda path: Image.fromarray(noise(9, 14)).convert("LA").rotate(9).save(path), "transparent pixels"),
+        (animated, "is animated, and a frame is a single picture"),
+        (first_bytes, "cannot be decoded, it may be cut short or damaged"),
+        (lambda path: path.write_text("no picture"), "is no picture of a kind that is read, or is damaged"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+    ],
+)
+def test_a_frame_unlike_the_first_is_refused_by_name(tmp_path: Path, replace: Any, message: str):
+    for index in range(1, 5):
+        write_image(tmp_path / f"{index}.png", as_tensor(noise(9, 14, index)))
+    replace(tmp_path / "3.png")
+    assert len(list(iterate_frames(tmp_path, limit=2))) == 2
+    with pytest.raises(BadInput, match=f"^{tmp_path / '3.png'} .*{message}"):
+        list(iterate_frames(tmp_path))
+
+
 # Files that are wrong ---------------------------------------------------------------------------------------
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from vsr_model.errors import BadInput
-from vsr_model.media import VideoWriter, iterate_frames, whole_output, write_image
-from vsr_model.media.whole_output import appearing
+from vsr_model.media import VideoWriter, image_folder, iterate_frames, whole_output, write_image
+from vsr_model.media.whole_output import appearing, appearing_folder
 
 ROOT = Path(__file__).parents[2]
 NOISE = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -120,6 +120,72 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path, kind: str) -> None:
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_appears_at_the_end_and_never_after_a_failure(tmp_path: Path, is_there: bool) -> None:
+    path = tmp_path / "out"
+    if is_there:
+        path.mkdir(0o700)
+    before = names(tmp_path)
+
+    def fail() -> None:
+        with appearing_folder(path) as partial:
+            (partial / "a.png").write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with appearing_folder(path, rehearsal=True) as partial:
+        (partial / "a.png").touch()
+    assert names(tmp_path) == before
+    with appearing_folder(path) as partial:
+        (partial / "a.png").write_text("whole")
+        assert not path.exists() or names(path) == []
+    assert (names(tmp_path), names(path)) == (["out"], ["a.png"])
+    assert (path.stat().st_mode & 0o777 == 0o700) == is_there
+
+
+def test_a_killed_process_leaves_a_hidden_folder_that_the_next_takes_over(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from vsr_model.media import whole_output\n"
+        "with whole_output.appearing_folder(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'old.png').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, check=False, timeout=600)
+    assert ended.returncode == -signal.SIGKILL
+    [left] = names(tmp_path)
+    assert left.startswith(".out.")
+    with appearing_folder(path) as partial:
+        (partial / "new.png").touch()
+    assert (names(tmp_path), names(path)) == (["out"], ["new.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("full", "full is a folder that is not empty, and frames are written to a new or an empty one."),
+        ("file", "file is no folder, and one for frames is to be written."),
+        ("no/out", "no/out is to be written, and the folder .* does not exist."),
+        ("here", "here is where a disk or this program stands; name a new folder in it."),
+    ],
+)
+def test_a_folder_that_cannot_appear_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / ".DS_Store").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = names(tmp_path)
+    with pytest.raises(BadInput, match=message), appearing_folder(tmp_path / name):
+        pytest.fail("it began")
+    assert names(tmp_path) == before
+
+
 def test_videos_and_pictures_have_no_name_before_they_are_whole(tmp_path: Path, kind: str) -> None:
     size = {"frame_rate": Fraction(25), "height": 64, "width": 96}
     for rehearsal in (True, False):
@@ -133,13 +199,16 @@ def test_videos_and_pictures_have_no_name_before_they_are_whole(tmp_path: Path, 
     assert len(list(iterate_frames(tmp_path / "a.mp4"))) == 3
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.jpg"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.jpg", "a/0.png"])
 def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, name: str) -> None:
     def write() -> None:
         with a_disk_of(3000):
             if name == "a.jpg":
                 write_image(tmp_path / name, NOISE)
                 return
+            if name == "a/0.png":
+                with image_folder(tmp_path / "a") as write_frame:
+                    write_frame("0.png", NOISE)
             with VideoWriter(tmp_path / name, frame_rate=Fraction(25), height=64, width=96) as writer:
                 for _ in range(60):
                     writer.write(torch.rand(3, 64, 96))

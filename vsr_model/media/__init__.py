@@ -9,13 +9,14 @@ it is whole), `clips` how a file becomes a network's input. What is wrong with a
 from vsr_model.media.clips import read_clip
 from vsr_model.media.info import MediaInfo
 from vsr_model.media.reading import VideoFrame, count_packets, inspect, iterate_frames
-from vsr_model.media.writing import VideoWriter, write_image
+from vsr_model.media.writing import VideoWriter, image_folder, write_image
 
 __all__ = [
     "MediaInfo",
     "VideoFrame",
     "VideoWriter",
     "count_packets",
+    "image_folder",
     "inspect",
     "iterate_frames",
     "read_clip",

@@ -13,6 +13,7 @@ import av
 from PIL import Image
 
 from vsr_model.errors import BadInput
+from vsr_model.frame_files import FrameFiles
 
 MAX_PIXELS = 89_478_485
 """Pixels of the largest frame that is read: Pillow's own limit, 1 GiB as float32 RGB."""
@@ -37,13 +38,14 @@ _DECODING_FAILURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """The description of a file, from its header and first frame.
+    """The description of a file, from its header and first frame, or of frames in files of their own.
 
     `width` and `height` are those of an upright frame; `turned` says that stored frames are turned or
     mirrored to stand upright, as they are wherever frames are read. `frame_count` is the container's count,
     None where it states none (Matroska, streams). `frame_rate` is the average in frames per second, None for
-    a picture. `pixel_aspect` is a pixel's width over its height where the video is shown (1 for pictures). An
-    animated picture (GIF, WebP, APNG) is a video.
+    pictures, which state none. `pixel_aspect` is a pixel's width over its height where the video is shown (1
+    for pictures). An animated picture (GIF, WebP, APNG) is a video, and so are frames in files of their own,
+    which are in `frame_files`.
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
@@ -58,6 +60,7 @@ class MediaInfo:
     height: int
     frame_count: int | None
     frame_rate: Fraction | None = None
+    frame_files: FrameFiles | None = None
     turned: bool = False
     has_audio: bool = False
     eight_bit: bool
@@ -66,6 +69,13 @@ class MediaInfo:
     pixel_aspect: Fraction = Fraction(1)
     colour_profile: bytes | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def kind_in_words(self) -> str:
+        """The kind with its article, for a message."""
+        if self.frame_files is not None:
+            return "a folder of frames" if self.path.is_dir() else "a pattern of frames"
+        return "an image" if self.kind == "image" else "a video"
 
 
 def existing_file(path: str | Path) -> Path:

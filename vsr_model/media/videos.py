@@ -35,7 +35,9 @@ _HEIF_BRANDS = frozenset(
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 _MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 10: _BT2020}
-_RATE_IF_NONE = Fraction(25)
+RATE_IF_NONE = Fraction(25)
+"""Frames per second where nothing states any."""
+
 _HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
 _LIMITED, _FULL = 1, 2
 _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as H.273 numbers them
@@ -142,7 +144,7 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
 
 def frame_rate(stream: VideoStream) -> Fraction:
     """Return the average frames per second, or 25 of raw streams that state none."""
-    return stream.average_rate or stream.guessed_rate or _RATE_IF_NONE
+    return stream.average_rate or stream.guessed_rate or RATE_IF_NONE
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:

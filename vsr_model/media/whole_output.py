@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all, however the process ends."""
+"""Output files and folders that appear whole or not at all, however the process ends."""
 
 import errno
 import os
@@ -23,6 +23,16 @@ def fault_of_the_system(error: BaseException, path: Path) -> OSError | None:
     """
     code = getattr(error, "errno", None)
     return OSError(code, os.strerror(code), str(path)) if code in _OF_THE_SYSTEM else None
+
+
+@contextmanager
+def refusing_to_write(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into one that names `path`, or BadInput where the request is at fault."""
+    try:
+        yield
+    except OSError as error:
+        refusal = BadInput(f"{path} cannot be written ({error.strerror}).")
+        raise fault_of_the_system(error, path) or refusal from error
 
 
 @contextmanager
@@ -62,6 +72,45 @@ def appearing(path: Path, *, rehearsal: bool = False) -> Iterator[Path]:
         hidden.unlink(missing_ok=True)
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextmanager
+def appearing_folder(path: Path, *, rehearsal: bool = False) -> Iterator[Path]:
+    """Give a folder to write into; when the block ends it appears as `path`, or replaces that empty folder.
+
+    Nothing is left if the block ends by an exception, or is a `rehearsal`. A process that is killed leaves
+    the folder under a hidden name beside `path`, which the next block for the same output takes over.
+
+    Raises BadInput for a file as `path`, a folder that holds something, and what cannot be made, OSError for
+    faults of the system.
+    """
+    where = path.resolve()
+    mode = where.stat().st_mode & 0o777 if where.is_dir() else None
+    if mode is not None and any(where.iterdir()):
+        raise BadInput(
+            f"{path} is a folder that is not empty, and frames are written to a new or an empty one."
+        )
+    if mode is not None and (where.is_mount() or where == Path.cwd()):
+        raise BadInput(f"{path} is where a disk or this program stands; name a new folder in it.")
+    if mode is None and where.exists():
+        raise BadInput(f"{path} is no folder, and one for frames is to be written.")
+    if not where.parent.is_dir():
+        raise BadInput(f"{path} is to be written, and the folder {path.parent} does not exist.")
+    hidden = _hidden(where)
+    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        with refusing_to_write(path):
+            hidden.mkdir()
+        yield hidden
+        if not rehearsal:
+            with refusing_to_write(path):
+                for file in hidden.iterdir():
+                    _to_disk(file)
+                if mode is not None:
+                    hidden.chmod(mode)
+                hidden.rename(where)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _hidden(path: Path) -> Path:

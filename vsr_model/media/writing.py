@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,12 @@ from torch import Tensor
 
 from vsr_model.errors import BadInput
 from vsr_model.media.sound import Sound
-from vsr_model.media.whole_output import appearing, fault_of_the_system
+from vsr_model.media.whole_output import (
+    appearing,
+    appearing_folder,
+    fault_of_the_system,
+    refusing_to_write,
+)
 
 IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -69,6 +74,15 @@ def write_image(
     disk that is full or fails.
     """
     path = Path(path)
+    encoded, clamped = _encoded(path, image, colour_profile)
+    # Pillow itself would leave half a JPEG on a full disk and say nothing.
+    with refusing_to_write(path), appearing(path, rehearsal=rehearsal) as partial:
+        partial.write_bytes(encoded)
+    return clamped
+
+
+def _encoded(path: Path, image: Tensor, colour_profile: bytes | None) -> tuple[memoryview, float]:
+    """Return the bytes of the file of a picture, and the share of its values outside [0, 1]."""
     options = IMAGE_OPTIONS.get(path.suffix.lower())
     if options is None:
         raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(IMAGE_OPTIONS)}.")
@@ -82,14 +96,27 @@ def write_image(
     except (OSError, ValueError) as error:
         size = f"{levels.shape[0]} x {levels.shape[1]}"
         raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
-    # Pillow itself would leave half a JPEG on a full disk and say nothing.
-    try:
-        with appearing(path, rehearsal=rehearsal) as partial:
-            partial.write_bytes(encoded.getbuffer())
-    except OSError as error:
-        refusal = BadInput(f"{path} cannot be written ({error.strerror}).")
-        raise fault_of_the_system(error, path) or refusal from error
-    return clamped
+    return encoded.getbuffer(), clamped
+
+
+@contextmanager
+def image_folder(
+    path: Path, colour_profile: bytes | None = None, *, rehearsal: bool = False
+) -> Iterator[Callable[[str, Tensor], float]]:
+    """Give a function that writes a picture to the folder `path`, by a name in it, as `write_image` does.
+
+    The folder appears when the block ends, and never if it is left by an exception or is a `rehearsal`.
+    Raises BadInput for a folder that is not empty, and as `write_image` does.
+    """
+    with appearing_folder(path, rehearsal=rehearsal) as partial:
+
+        def write(name: str, image: Tensor) -> float:
+            encoded, clamped = _encoded(path / name, image, colour_profile)
+            with refusing_to_write(path / name):
+                (partial / name).write_bytes(encoded)
+            return clamped
+
+        yield write
 
 
 class VideoWriter:
