@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from bench.commands import console, exits, gate
@@ -137,7 +136,7 @@ def ci(
 
 
 def _print(found: Found) -> None:
-    out = Console(soft_wrap=False)
+    out = console.output()
     if found.comparison is None:
         typer.echo(f"interrupted; the rest: {one_line(gate.again(found.folder))}")
         return

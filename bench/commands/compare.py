@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bench.commands import exits
+from bench.commands import console, exits
 from bench.commands.options import FailOn, MemoryThreshold, Threshold, share, words
 from bench.comparison import policy
 from bench.comparison.comparison import Limits
@@ -87,9 +86,9 @@ def compare(
     comparisons = compare_runs(base, new, limits)
     pages = () if output is None else write(output, comparisons, failing)
     if form is Format.TEXT:
-        console = Console(soft_wrap=False)
+        out = console.output()
         for shown in tables(comparisons, failing):
-            console.print(shown)
+            out.print(shown)
         if pages:
             typer.echo(f"page    {one_line(str(pages[0]))}, {', '.join(path.name for path in pages[1:])}")
     else:

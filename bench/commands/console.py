@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final, TextIO
 
 import typer
 from rich.console import Console
@@ -15,11 +16,32 @@ from bench.commands import exits
 from bench.reporting.markdown import Column, filled
 from vsr_model.one_line import one_line, visible
 
+_ENDLESS: Final = 100_000
+"""Characters of a line that goes to a file or a pipe: none is folded."""
+
+
+class StreamConsole(Console):
+    """A console on a stream, which alone says whether it is a terminal.
+
+    To a file or a pipe no bar is drawn and no line is folded, whatever a variable such as FORCE_COLOR says;
+    that is for colours alone, as NO_COLOR is.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        is_terminal = stream.isatty()
+        forced = os.environ.get("FORCE_COLOR", "0") not in ("", "0")
+        super().__init__(
+            file=stream,
+            force_terminal=is_terminal,
+            force_interactive=is_terminal and os.environ.get("TERM", "") not in ("dumb", "unknown"),
+            width=None if is_terminal else _ENDLESS,
+            color_system="auto" if is_terminal else "standard" if forced else None,
+        )
+
 
 def output() -> Console:
-    """Return standard output; a table that goes to a file or a pipe is not cut to a terminal's width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    """Return standard output."""
+    return StreamConsole(sys.stdout)
 
 
 def is_closed() -> bool:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.commands.console import StreamConsole
 from bench.grid.plan import Job
 from bench.grid.spans import FORWARD
 from bench.messages import Progress as Doing
@@ -25,11 +26,11 @@ BETWEEN_LINES_S: Final = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
-class ProgressConsole(Console):
+class ProgressConsole(StreamConsole):
     """Standard error, whose reader may go away without ending the run."""
 
     def __init__(self) -> None:
-        super().__init__(file=cast(TextIO, _Patient(sys.stderr)))
+        super().__init__(cast(TextIO, _Patient(sys.stderr)))
 
 
 class _Patient:
@@ -86,7 +87,7 @@ class Display:
             console=console,
             transient=True,
             auto_refresh=False,  # a thread that draws would do so beside what is measured
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._task = self.bar.add_task("starting", total=100, left="")
 
@@ -169,7 +170,7 @@ def tracing() -> Iterator[Callable[[int, int], None]]:
     console = ProgressConsole()
     printed_s = monotonic()
     shown = (
-        console.status("looking at networks, inputs and devices") if console.is_terminal else nullcontext()
+        console.status("looking at networks, inputs and devices") if console.is_interactive else nullcontext()
     )
     with shown as line:
 

@@ -46,7 +46,7 @@ class FileDisplay:
             TextColumn("{task.fields[done]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._task = self.bar.add_task("starting", total=None, done="")
 
