@@ -95,7 +95,7 @@ def _of_folder(folder: Path) -> FrameFiles:
     if not paths:
         folders = [entry.name for entry in others if entry.is_dir()]
         inside = f", but folders such as {folders[0]}; name one of those" if folders else ""
-        raise BadInput(f"{folder} is a folder that holds no pictures{inside}.")
+        raise BadInput(f"{folder} is a folder that holds no pictures of a kind that is read{inside}.")
     suffixes = sorted({path.suffix.lower() for path in paths})
     if len(suffixes) > 1:
         raise BadInput(

@@ -207,6 +207,6 @@ def _print(done: Upscaled) -> None:
         + (f", those of {again} frames were computed again" if again else "")
         + "; at most about "
         + ", ".join(f"{with_unit(size, BYTES)} {what}" for size, what in sizes if size),
-        *done.notes,
+        *map(one_line, done.notes),
     ):
         typer.echo(line)

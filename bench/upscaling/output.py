@@ -38,7 +38,7 @@ class Output:
     def _left_out(self, request: Request) -> Iterator[str]:
         info = self._info
         if self._is_video and info.frame_files is not None and request.frame_rate is None:
-            yield f"Frames in files state no rate; {RATE_IF_NONE} per second were taken (--frame-rate)."
+            yield f"Frames in files state no rate; {RATE_IF_NONE} a second were taken (--frame-rate sets it)."
         if self._folder is not None and info.has_audio and request.sound:
             yield "The sound was left out, which a folder of frames cannot hold."
         if self._folder is not None and info.pixel_aspect != 1:

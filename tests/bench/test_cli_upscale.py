@@ -109,11 +109,13 @@ def test_a_folder_of_frames_to_another(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "in").mkdir()
     for index, image in enumerate(moving_texture(3, 16, 20, seed=5)):
         write_image(tmp_path / "in" / f"{index:08d}.png", image)
+    (tmp_path / "in" / "read\x1b[31m\nme.txt").touch()
     output = f"{tmp_path}/out.v1/"
     assert main(["upscale", str(tmp_path / "in"), output, *SMALL]) == exits.OK
     printed, errors = capsys.readouterr()
     assert errors == ""
     assert printed.splitlines()[0] == f"{output.rstrip('/')}: 3 frames of 80x64"
+    assert "In the input's folder, read\\x1b[31m me.txt was left out." in printed.splitlines()
     assert [frame.image.shape for frame in iterate_frames(output)] == [(3, 64, 80)] * 3
 
 

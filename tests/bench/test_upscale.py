@@ -236,7 +236,7 @@ def test_an_input_that_changes_meanwhile_is_reported(tmp_path: Path, model: Mode
 
 
 IM = [f"im{number}.png" for number in range(8, 13)]
-NO_RATE = "Frames in files state no rate; 25 per second were taken (--frame-rate)."
+NO_RATE = "Frames in files state no rate; 25 a second were taken (--frame-rate sets it)."
 
 
 @pytest.mark.parametrize(

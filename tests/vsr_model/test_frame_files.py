@@ -106,8 +106,8 @@ def test_missing_numbers_are_noted(tmp_path: Path, path: str):
 @pytest.mark.parametrize(
     ("names", "path", "message"),
     [
-        ([".DS_Store", "readme.txt"], "", "holds no pictures."),
-        (["000/1.png", "001/1.png"], "", "holds no pictures, but folders such as 000; name one of those."),
+        ([".DS_Store", "readme.txt"], "", "holds no pictures of a kind that is read."),
+        (["000/1.png", "001/1.png"], "", ", but folders such as 000; name one of those."),
         (
             ["1.png", "1.jpg"],
             "",
