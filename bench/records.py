@@ -6,7 +6,6 @@ throughout; what was not measured is None here and empty in a table, never 0. `c
 ceilings of the machine were found to be, one a line.
 """
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -20,6 +19,7 @@ from bench.grid.ceilings import Ceiling
 from bench.grid.costs import StageCost
 from bench.grid.spans import FORWARD, FORWARD_UNPROBED, OTHER, SPANS, TOTAL
 from bench.stats.stopping import Stop
+from vsr_model import file_systems
 from vsr_model.errors import BadInput
 
 SCHEMA_VERSION: Final = 2
@@ -302,12 +302,15 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file to append. Raises BlockingIOError while another process has it."""
+        """Open the file to append. Raises BlockingIOError while another process has it.
+
+        `unlocked` says why another process could not be kept from it; it is None where it is.
+        """
         # Without a buffer: what could not be written must not be tried again when the file closes.
         self._file = path.open("ab", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self.unlocked = file_systems.lock(self._file.fileno())
+        except OSError:
             self._file.close()
             raise
         # What a kill in the middle of a write left is no line, and must not begin the next one.
@@ -319,7 +322,7 @@ class Journal:
         try:
             while left:  # a disk that is nearly full takes a part, and refuses the rest
                 left = left[self._file.write(left) :]
-            os.fsync(self._file.fileno())
+            file_systems.to_disk(self._file.fileno())
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._file.name) from error
 

@@ -194,9 +194,9 @@ def _method(script: Script | None) -> dict[str, str]:
 def rebuild(path: Path) -> Outcome:
     """Derive a run's tables, plots and report from its journal again."""
     folder = RunFolder.open(path)
-    with folder.journal():
+    with folder.journal() as journal:
         rmtree(folder.references, ignore_errors=True)  # of a run that was killed
-        return derive(folder, again=_again(folder), interrupted=False)
+        return derive(folder, again=_again(folder), interrupted=False, unlocked=journal.unlocked)
 
 
 def _carry_out(
@@ -233,7 +233,7 @@ def _carry_out(
         interrupted = True
     finally:
         rmtree(folder.references, ignore_errors=True)
-    return derive(folder, again=_again(folder), interrupted=interrupted)
+    return derive(folder, again=_again(folder), interrupted=interrupted, unlocked=journal.unlocked)
 
 
 def _timed_before(experiment: Experiment, cells: Sequence[Cell], *, calibrates: bool) -> list[Cell]:
@@ -313,8 +313,11 @@ def kept(path: Path, again: str) -> Iterator[None]:
         ) from error
 
 
-def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
-    """Derive tables, plots and report from the journal. Raises RunStoppedError naming the command `again`."""
+def derive(folder: RunFolder, *, again: str, interrupted: bool, unlocked: str | None = None) -> Outcome:
+    """Derive tables, plots and report from the journal. Raises RunStoppedError naming the command `again`.
+
+    `unlocked` says why the journal was not locked, where it was not.
+    """
     with kept(folder.path, again):
         rmtree(folder.path / "plots", ignore_errors=True)  # figures that are no longer asked for, too
         tables = folder.write_tables()
@@ -327,6 +330,7 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool) -> Outcome:
         notes = [few] * bool(few and Status.OK in set(tables.summary["status"]))
         dropped = variables.dropped_note(folder.environment)
         notes += [dropped] if dropped else []
+        notes += [f"{folder.path}: {unlocked}"] if unlocked else []
         planned = len(folder.cells())
         missing = planned * folder.experiment.measure.rounds - len(tables.cells)
         run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *tuned))

@@ -4,7 +4,6 @@ A folder has the request as JSON, under the name of its command, and, of a gate 
 experiment.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +12,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from bench.commands.console import say
 from bench.grid import config
 from bench.grid.config import Experiment
 from bench.records import SCHEMA_VERSION
 from bench.results.files import bad_field, create_whole, read_json
 from bench.results.run_folder import CONFIG_NAME
+from vsr_model import file_systems
 from vsr_model.errors import BadInput
 
 _Asked = TypeVar("_Asked", bound=BaseModel)
@@ -80,7 +81,9 @@ def alone(folder: Path, name: str) -> Iterator[None]:
     """Keep other processes from measuring in the folder during the block. Raises BadInput if one does."""
     with (folder / name).open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked = file_systems.lock(file.fileno())
         except BlockingIOError:
             raise BadInput(f"{folder}: another process is measuring there") from None
+        if unlocked is not None:
+            say(f"{folder}: {unlocked}")
         yield

@@ -6,10 +6,14 @@ raises, and `flags()` turns TF32 on by default.
 """
 
 import errno
+import os
+import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -17,6 +21,7 @@ from torch import Tensor
 
 from bench.grid.backend import CPU, Backend
 from bench.grid.rules import impossible
+from vsr_model.one_line import one_line
 
 BFLOAT16_SINCE: Final = 8
 """The compute capability (Ampere) from which CUDA devices compute in bfloat16."""
@@ -150,7 +155,39 @@ def unavailable(backend: Backend) -> str | None:
         reason = build.unavailable() if backend.dtype == "float32" else build.bfloat16_unavailable()
     if reason is None and backend.is_cuda:
         reason = _no_gpu(backend)
+    if reason is None and backend.compile:
+        reason = _no_compiler(backend)
     return reason
+
+
+def _no_compiler(backend: Backend) -> str | None:
+    """Return what torch.compile lacks here, or None. It is asked where torch looks for it."""
+    if backend.is_cuda:
+        from torch.utils._triton import has_triton  # noqa: PLC0415 - seconds, for what compiles alone
+
+        if not has_triton():
+            return (
+                "compile: torch.compile needs Triton for this GPU, and there is none (`pip install triton`)"
+            )
+        # As Triton chooses it, for the code that launches kernels.
+        if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"):
+            return None
+        return "compile: Triton needs a C compiler, and there is none (`apt install gcc`, or set CC)"
+    from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415 - likewise
+    from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, OSError):
+        wanted = (
+            f"CXX is {one_line(os.environ['CXX'])}, which does not run"
+            if os.environ.get("CXX")
+            else "there is none"
+        )
+        return f"compile: torch.compile needs a C++ compiler, and {wanted} (`apt install g++`, or set CXX)"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "compile: torch.compile needs Python's headers, and there are none (`apt install python3-dev`)"
+    return None
 
 
 def _no_gpu(backend: Backend) -> str | None:

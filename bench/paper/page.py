@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 
 from bench.paper.claims import Form, by_design, findings, tallies
 from bench.paper.experiments import (
@@ -33,6 +32,9 @@ from bench.reporting.markdown import Column, escape, table
 from bench.reporting.rendering import File, Pages
 from bench.results.files import to_csv, write_whole
 from bench.results.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CLAIMS_NAME: Final = "claims.csv"
 FIGURES_NAME: Final = "figures"
@@ -97,7 +99,7 @@ def _texts() -> dict[str, dict[str, Any]]:
 # The paper's figures: the ordinary ones, of all sources together.
 
 
-def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, Figure]]:
+def drawings(key: str, sources: Sequence[Source]) -> Iterator[tuple[str, "Figure"]]:
     """Yield the pictures of one of the paper's figures, one for each length of the clip but in 15 and 16."""
     kind, experiment = _texts()["figures"][key].get("plot"), _experiment(key)
     every = together(sources, experiment, gpus=kind == "speedup")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import ValidationError
 
+from vsr_model import file_systems
 from vsr_model.errors import BadInput
 from vsr_model.one_line import visible
 
@@ -56,7 +57,7 @@ def create_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         _fill(partial, text)
-        os.link(partial, path)
+        file_systems.name_first(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Settings of a backend in force and restored, reasons why it is unavailable, and torch's own counts."""
 
+import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -125,6 +126,39 @@ def test_reasons_of_a_machine_with_cuda(monkeypatch, machine, backend, reason):
     monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: found["cudnn"])
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
     assert unavailable(backend) == reason
+
+
+@pytest.mark.filterwarnings("default")  # of what the compiler imports
+def test_reasons_of_a_machine_that_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder, exc  # noqa: PLC0415 - of this test alone
+    from torch.utils import _triton  # noqa: PLC0415
+
+    compiled = CPU.replace(name="compiled", compile=True)
+
+    def none() -> str:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+    needed = "compile: torch.compile needs a C++ compiler, and "
+    assert unavailable(compiled) == f"{needed}there is none (`apt install g++`, or set CXX)"
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert str(unavailable(compiled)).startswith(f"{needed}CXX is /nowhere/c++, which does not run")
+    assert unavailable(CPU) is None
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", lambda: "g++")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: "/nowhere")
+    assert "needs Python's headers" in str(unavailable(compiled))
+
+    monkeypatch.setattr(backends, "_no_gpu", lambda _: None)
+    on_gpu = CUDNN.replace(name="compiled", compile=True)
+    monkeypatch.setattr(_triton, "has_triton", lambda: False)
+    assert "needs Triton for this GPU" in str(unavailable(on_gpu))
+    monkeypatch.setattr(_triton, "has_triton", lambda: True)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "Triton needs a C compiler" in str(unavailable(on_gpu))
+    monkeypatch.setenv("CC", "cc")
+    assert unavailable(on_gpu) is None
 
 
 def test_device_of_initialises_nothing():

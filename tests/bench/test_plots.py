@@ -1,5 +1,8 @@
 """Figures: what they show, exactly; that files come out, the same each time; that no text overlaps."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -13,6 +16,7 @@ from matplotlib.text import Text
 
 from bench.figures import DRAWN_UNASKED, FIGURES
 from bench.grid.baseline import Baseline
+from bench.places import ROOT
 from bench.plotting.axes import panels
 from bench.plotting.curves import scale_of
 from bench.plotting.groups import PlotGroup, data, figure, place_names
@@ -38,6 +42,21 @@ def quickstart() -> Tables:
 @pytest.fixture(scope="module")
 def gpu() -> list[CellRecord]:
     return synthetic.run(synthetic.GPU, frames=(1, 4), rounds=2)
+
+
+def test_settings_of_the_users_own_neither_change_nor_break_figures(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("backend: nothing\nlines.linewidth: 20\n")
+    code = (
+        "import os, bench.plotting.sheet, matplotlib as m;"
+        "assert m.rcParams['lines.linewidth'] == m.rcParamsDefault['lines.linewidth'];"
+        "assert os.environ['MPLBACKEND'] == 'nothing'"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": "nothing", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 # What is shown.

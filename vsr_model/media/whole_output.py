@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vsr_model import file_systems
 from vsr_model.errors import BadInput
 
 _NAME_LENGTH = 40  # characters of the output's name in a hidden one, which must be short enough to exist
@@ -62,7 +63,7 @@ def appearing(path: Path, *, rehearsal: bool = False) -> Iterator[Path]:
             nameless = Path(f"/proc/self/fd/{descriptor}")
             yield nameless
             if not rehearsal:
-                os.fsync(descriptor)
+                file_systems.to_disk(descriptor)
                 _name(nameless, hidden)
         if not rehearsal:
             if mode is not None:
@@ -147,9 +148,8 @@ def _name(nameless: Path, hidden: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    # Or a power failure could leave the name with nothing behind it.
     descriptor = os.open(path, os.O_RDWR)
     try:
-        os.fsync(descriptor)
+        file_systems.to_disk(descriptor)
     finally:
         os.close(descriptor)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vsr_model import file_systems
+
 
 class ScratchFile:
     """A file in `folder` without a name, of arrays that are written and read at offsets.
@@ -24,8 +26,7 @@ class ScratchFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
             try:
-                if size_bytes and hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(self._file.fileno(), 0, size_bytes)
+                file_systems.claim(self._file.fileno(), size_bytes)
             except BaseException:
                 self._file.close()
                 raise

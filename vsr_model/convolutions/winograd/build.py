@@ -92,7 +92,7 @@ def find_compiler() -> list[str]:
         if wanted
         else f"none of {', '.join(COMPILERS)}"
     )
-    raise Unavailable(f"no C++ compiler ({what})")
+    raise Unavailable(f"no C++ compiler ({what}); `apt install g++` brings one")
 
 
 def _folders() -> list[Path]:
