@@ -141,8 +141,6 @@ def _read(
             )
         times_s.append(frame.time_s)
         listener(Progress(doing=READING, done=len(times_s), total=max(expected, len(times_s))))
-    if info.guessed_times:
-        times_s = [time_s - min(times_s) for time_s in sorted(times_s)]
     return times_s, is_cut
 
 

@@ -170,10 +170,31 @@ def test_sound_is_cut_where_frames_are(tmp_path: Path, codec: str, output_name: 
 def test_sound_that_cannot_be_copied_is_refused_first(tmp_path: Path, codec: str, name: str) -> None:
     source = make_clip(tmp_path / "in.mkv", Tone(codec=codec))
     writer = VideoWriter(tmp_path / name, frame_rate=Fraction(RATE), height=32, width=32, sound=source)
-    refusal = rf"has sound \({codec}\) that \w+ does not take; .* --no-sound"
+    refusal = rf"has sound that \w+ does not take, stream 1 \({codec}\); .* --no-sound"
     with pytest.raises(BadInput, match=refusal), writer:
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_track_that_cannot_be_copied_does_not_cost_the_one_beside_it(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", Tone(codec="pcm_s16le"), Tone())
+    assert carry(source, tmp_path / "out.mp4") == (
+        "Sound that the output does not take was left out: stream 1 (pcm_s16le).",
+    )
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        (track,) = container.streams.audio
+        assert track.codec_context.codec.canonical_name == "aac"
+    assert carry(source, tmp_path / "out.mkv") == ()
+
+
+def test_a_track_of_an_unknown_kind_is_left_out(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", Tone(codec="libopus"), Tone())
+    unknown = source.read_bytes().replace(b"A_OPUS", b"A_NONE")
+    source.write_bytes(unknown)
+    (note,) = carry(source, tmp_path / "out.mkv")
+    assert note == "Sound that the output does not take was left out: stream 1 (of a kind unknown here)."
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [track.codec_context.codec.canonical_name for track in container.streams.audio] == ["aac"]
 
 
 def test_damaged_sound_costs_no_frame(tmp_path: Path) -> None:

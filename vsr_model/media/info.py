@@ -49,9 +49,8 @@ class MediaInfo:
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
     all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
-    BT.2100), which is left as it is. `guessed_times` says that the container (AVI) has no presentation times:
-    FFmpeg's guesses are the right ones, though not always each with its frame. `colour_profile` is a
-    picture's embedded ICC profile of RGB, which is not applied. `notes` are on parts that are not read.
+    BT.2100), which is left as it is. `colour_profile` is a picture's embedded ICC profile of RGB, which is
+    not applied. `notes` are on parts that are not read.
     """
 
     path: Path
@@ -65,7 +64,6 @@ class MediaInfo:
     has_audio: bool = False
     eight_bit: bool
     is_hdr: bool = False
-    guessed_times: bool = False
     pixel_aspect: Fraction = Fraction(1)
     colour_profile: bytes | None = None
     notes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import count, islice
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from vsr_model.media.pictures import inspect_picture, open_picture, picture_rgb,
 from vsr_model.media.videos import (
     RATE_IF_NONE,
     decoded,
-    frame_rate,
     frame_rgb,
     inspect_video,
     open_video,
@@ -121,11 +121,9 @@ def _frames(path: Path, stride: int) -> Iterator[VideoFrame]:
                     yield VideoFrame(image=picture_rgb(path, picture), time_s=float(time_s))
             return
     with open_video(path) as (container, stream):
-        rate = frame_rate(stream)
-        first_s: float | None = None
+        first_s: Fraction | None = None
         reformatter = VideoReformatter()
-        for index, frame in enumerate(decoded(path, container, stream)):
-            shown_s = float(index / rate) if frame.time is None else frame.time
+        for index, (frame, shown_s) in enumerate(decoded(path, container, stream)):
             first_s = shown_s if first_s is None else first_s
             if index % stride == 0:
-                yield VideoFrame(image=frame_rgb(path, frame, reformatter), time_s=shown_s - first_s)
+                yield VideoFrame(image=frame_rgb(path, frame, reformatter), time_s=float(shown_s - first_s))

@@ -46,10 +46,10 @@ _REFUSED_PACKET = (InvalidDataError, ArgumentError)
 class Sound:
     """Copies all sound tracks of `source` to `target`, an open container whose header is not written yet.
 
-    Sound is written up to the time that is asked for, so that nothing piles up in memory. Packets that the
-    target refuses are left out, with a sentence in `notes`. Raises BadInput for a source that cannot be read
-    and for a codec that the target does not take, av.FFmpegError and OSError where the target cannot be
-    written. Call `close` at the end.
+    Sound is written up to the time that is asked for, so that nothing piles up in memory. Tracks and packets
+    that the target does not take are left out, with a sentence in `notes`. Raises BadInput for a source that
+    cannot be read and where the target takes none of the tracks, av.FFmpegError and OSError where the target
+    cannot be written. Call `close` at the end.
     """
 
     def __init__(self, source: Path, target: OutputContainer) -> None:
@@ -57,10 +57,22 @@ class Sound:
         zero_s = _first_shown_s(source)
         with refusing(source), ExitStack() as stack:
             opened = stack.enter_context(av.open(f"file:{source}", metadata_errors="replace"))
-            for stream in opened.streams:
-                if stream.type != "audio":
-                    stream.discard = Discard.all
-            self._tracks = {stream.index: _track(source, stream, target) for stream in opened.streams.audio}
+            self._tracks: dict[int, _Track] = {}
+            self._left_out: list[str] = []
+            for stream in opened.streams.audio:
+                try:
+                    self._tracks[stream.index] = _Track(stream, target)
+                except ValueError:
+                    self._left_out.append(f"stream {stream.index} ({_codec(stream)})")
+            if self._left_out and not self._tracks:
+                raise BadInput(
+                    f"{source} has sound that {target.format.name} does not take,"
+                    f" {', '.join(self._left_out)}; an output that ends in .mkv takes most kinds,"
+                    " and --no-sound leaves it out."
+                )
+            for other in opened.streams:
+                if other.index not in self._tracks:
+                    other.discard = Discard.all
             self._packets = self._timed_packets(opened, zero_s)
             stack.callback(self._packets.close)  # it reads from the container until it is
             self._next = next(self._packets, None)
@@ -72,7 +84,7 @@ class Sound:
         """Yield packets in the order stored, each with its start on the target's clock and its track."""
         ends_s: dict[int, Fraction] = {}
         for packet in source.demux(*source.streams.audio) if self._tracks else ():
-            if packet.size == 0:  # the last of a stream
+            if packet.size == 0 or packet.stream_index not in self._tracks:  # the last of a stream
                 continue
             index = packet.stream_index
             ticks = packet.pts if packet.pts is not None else packet.dts
@@ -100,14 +112,20 @@ class Sound:
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether the target has refused all packets of a track so far."""
-        return any(track.lost_packets and not track.written_packets for track in self._tracks.values())
+        """Tell whether the target has refused all packets of all tracks so far."""
+        tracks = self._tracks.values()
+        lost = [track for track in tracks if track.lost_packets and not track.written_packets]
+        return bool(lost) and not any(track.written_packets for track in tracks)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user on sound that is missing so far."""
         lost = sum(track.lost_packets for track in self._tracks.values())
-        return (f"Damaged sound was left out: {lost} of its packets.",) if lost else ()
+        left_out = ", ".join(self._left_out)
+        return (
+            *([f"Sound that the output does not take was left out: {left_out}."] if left_out else []),
+            *([f"Damaged sound was left out: {lost} of its packets."] if lost else []),
+        )
 
     def close(self) -> None:
         """Close the source. Can be called twice."""
@@ -116,32 +134,22 @@ class Sound:
 
 def _first_shown_s(source: Path) -> Fraction:
     with open_video(source) as (opened, stream):
-        frame = next(decoded(source, opened, stream))
-        if frame.pts is None or frame.time_base is None:
-            return Fraction(0)
-        return frame.pts * frame.time_base
+        _, shown_s = next(decoded(source, opened, stream))
+        return shown_s
 
 
-def _track(source: Path, stream: AudioStream, target: OutputContainer) -> "_Track":
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "of a kind unknown here"
-    name = target.format.name
-    allowed = COPIED[name]
-    try:
-        if stream.codec_context is None or (allowed is not None and codec not in allowed):
-            raise ValueError(codec)
-        return _Track(stream, target)
-    except ValueError:
-        raise BadInput(
-            f"{source} has sound ({codec}) that {name} does not take; an output that ends in .mkv takes most"
-            " kinds, and --no-sound leaves it out."
-        ) from None
+def _codec(stream: AudioStream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "of a kind unknown here"
 
 
 class _Track:
     """The packets of one track, copied bit for bit; those that cannot be used are counted."""
 
     def __init__(self, source: AudioStream, target: OutputContainer) -> None:
-        """Add a track to `target`. Raises ValueError for a codec that the target has no name for."""
+        """Add a track to `target`. Raises ValueError for a codec that players do not know there."""
+        allowed = COPIED[target.format.name]
+        if source.codec_context is None or (allowed is not None and _codec(source) not in allowed):
+            raise ValueError(_codec(source))
         self.lost_packets = self.written_packets = 0
         self._target, self._stream = target, target.add_stream_from_template(source)
         self._stream.metadata.update(_kept_tags(source.metadata, target.format.name))

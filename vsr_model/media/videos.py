@@ -1,6 +1,7 @@
 """Video files to float32 RGB frames through PyAV, upright and by the stream's own colour matrix."""
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -28,9 +29,16 @@ VIDEO_CONTAINERS = frozenset(
 """First names of FFmpeg's demuxers that are read. Others play text as a terminal or follow playlists."""
 
 _HEIF_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
+    | {b"miaf", b"avif", b"avis", b"avio"}
 )
 """Brands of pictures in a video's container, which FFmpeg takes apart into tiles and layers."""
+
+_MOST_BRANDS_BYTES = 256  # of the box of brands that are looked at
+_NO_FILM = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+)
+_NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS
 
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
@@ -53,10 +61,8 @@ _EXACT = int(
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open the container in `path` and find its first video stream; raise BadInput where there is none."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+    """Open the container in `path` and choose its video stream, as players do; raise BadInput for none."""
+    if _is_heif(path):
         raise BadInput(
             f"{path} is a picture in HEIF (HEIC or AVIF), which is not read here; make a PNG of it."
         )
@@ -71,27 +77,85 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container, refusing(path):
         if container.format.name.split(",")[0] not in VIDEO_CONTAINERS:
             raise BadInput(f"{path} is no picture or video of a kind that is read ({container.format.name}).")
-        # Sound files carry their cover as a video stream of one picture.
-        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        if not streams:
+        tracks = _tracks(container)
+        if not tracks:
             raise BadInput(f"{path} has no video stream, and a picture or video is expected.")
-        if streams[0].codec_context is None:
+        if tracks[0].codec_context is None:
             raise BadInput(f"{path} is coded in a way that this installation of PyAV has no decoder for.")
-        streams[0].thread_type = "AUTO"
-        yield container, streams[0]
+        tracks[0].thread_type = "AUTO"
+        yield container, tracks[0]
 
 
-def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Yield every frame in the order shown; raise BadInput where one is damaged or none is there."""
+def _is_heif(path: Path) -> bool:
+    """Tell whether a file says that it holds pictures, by any of its brands (ISO/IEC 14496-12, ftyp)."""
+    with path.open("rb") as file:
+        start = file.read(_MOST_BRANDS_BYTES)
+    brands = start[8 : int.from_bytes(start[:4], "big")]
+    return start[4:8] == b"ftyp" and any(
+        brands[at : at + 4] in _HEIF_BRANDS for at in range(0, len(brands), 4)
+    )
+
+
+def _tracks(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams, the one to be shown first: the default one, and of several the largest.
+
+    Covers, thumbnails, stills and parts of pictures are none. What has no decoder comes last.
+    """
+
+    def rank(stream: VideoStream) -> tuple[bool, bool, int]:
+        context = stream.codec_context
+        is_default = bool(stream.disposition & Disposition.default)
+        return context is None, not is_default, -(context.width * context.height if context else 0)
+
+    return sorted((s for s in container.streams.video if not s.disposition & _NO_FILM), key=rank)
+
+
+def _tracks_note(container: InputContainer) -> str | None:
+    """Return which of several video tracks was taken; None where there is one."""
+
+    def named(stream: VideoStream) -> str:
+        context = stream.codec_context
+        return f"stream {stream.index} ({f'{context.width} x {context.height}' if context else 'no decoder'})"
+
+    first, *others = _tracks(container)
+    if not others:
+        return None
+    left_out = ", ".join(map(named, others))
+    return f"Of {1 + len(others)} video tracks {named(first)} was taken; left out: {left_out}."
+
+
+def _states_times(container: InputContainer) -> bool:
+    """Tell whether a container states when frames are shown. AVI has the order of packets, as raw streams."""
+    return container.format.name != "avi" and not container.format.flags & _NO_TIMESTAMPS
+
+
+def decoded(
+    path: Path, container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+    """Yield every frame in the order shown, with its time in seconds on the file's clock.
+
+    Where a container states no times, frames take the places of the packets in their order: FFmpeg's guesses
+    are wrong where frames are stored in another order than shown. Raises BadInput where a frame is damaged or
+    none is there.
+    """
+    period_s, has_times = 1 / frame_rate(stream), _states_times(container)
+    places_s: deque[Fraction] = deque()
+    time_s = -period_s
     count = 0
     for packet in container.demux(stream):
+        if not has_times and packet.size and packet.dts is not None:
+            places_s.append(packet.dts * packet.time_base)
         frames = [] if packet.is_corrupt else stream.decode(packet)
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
             raise BadInput(f"{path} is cut short or damaged after {count} frames.")
         for frame in frames:
             check_size(path, frame.width, frame.height)
             count += 1
-            yield frame
+            if has_times and frame.pts is not None and frame.time_base is not None:
+                time_s = frame.pts * frame.time_base
+            else:
+                time_s = places_s.popleft() if places_s else time_s + period_s
+            yield frame, time_s
     if count == 0:
         raise BadInput(f"{path} holds no frame that can be decoded.")
 
@@ -112,11 +176,11 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
     end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     if end > size:
         raise BadInput(f"{path} is cut short: its index reaches to byte {end}, and it has {size}.")
-    frame = next(decoded(path, container, stream))
+    frame, _ = next(decoded(path, container, stream))
     image = frame_rgb(path, frame)
     orientation = _orientation(path, frame)
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    notes = []
+    notes = [note] if (note := _tracks_note(container)) else []
     if container.streams.subtitles:
         notes.append("The subtitles were not copied.")
     if frame.interlaced_frame:
@@ -135,7 +199,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
         is_hdr=frame.color_trc in _HDR_TRANSFERS,
-        guessed_times=container.format.name == "avi",
         # Stated of the frames as they are stored.
         pixel_aspect=1 / aspect if orientation.a == 0 else aspect,
         notes=tuple(notes),
