@@ -3,11 +3,14 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from bench.machine import variables
 
 # Machines are busy: no example has a time to keep to. Examples may share a temporary folder.
 settings.register_profile(
@@ -31,8 +34,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 # Processes under test write as they do for a user.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-# OpenMP's threads otherwise spin while they wait for each other: beside other work a test takes minutes.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As in workers, nothing inherited overrules what is computed here. OpenMP's threads otherwise spin while they
+# wait for each other: beside other work a test takes minutes. Its library reads this once, with torch.
+variables.leave_out(os.environ)
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+import_module("torch")
+del os.environ["OMP_WAIT_POLICY"]
 
 
 @pytest.fixture(scope="session", autouse=True)

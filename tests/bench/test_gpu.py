@@ -65,6 +65,9 @@ def test_precision_is_read_back_from_what_ran(backend: Backend):
         read_back.check(backend)
 
 
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability()[0] < 8, reason="no TF32 before Ampere"
+)
 def test_a_lower_precision_than_was_claimed_is_found():
     with applied(BUILT_IN["cudnn"].replace(name="tf32", fp32_precision="tf32")), pytest.raises(RuntimeError):
         read_back.check(BUILT_IN["cudnn"])
