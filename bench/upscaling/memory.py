@@ -148,7 +148,7 @@ class Work:
         """Estimate the bytes of the output."""
         pixels, info = frames * self._output_pixels, self._info
         if not self._writes_video:
-            return _IMAGE_BYTES_PER_PIXEL * pixels
+            return _IMAGE_BYTES_PER_PIXEL * pixels * (1 if info.eight_bit else 2)
         size = round(_VIDEO_BITS_PER_PIXEL / 8 * pixels)
         if self._request.sound and info.has_audio:  # at most the file's size, or its share
             size += round(info.path.stat().st_size * frames / max(frames, info.frame_count or 0))

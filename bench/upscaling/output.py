@@ -14,7 +14,7 @@ from vsr_model.errors import BadInput
 from vsr_model.frame_files import FramePattern
 from vsr_model.media import MediaInfo, VideoWriter, image_folder, write_image
 from vsr_model.media.videos import RATE_IF_NONE
-from vsr_model.media.writing import IMAGE_OPTIONS
+from vsr_model.media.writing import DEEP_SUFFIXES, IMAGE_OPTIONS
 
 _COARSEST_CLOCK_S: Final = 0.001  # Matroska's: frames at a constant rate are off it by up to that
 _LEAST_STEP_S: Final = 1e-4  # above the tick of any clock that VideoWriter may choose
@@ -31,6 +31,9 @@ class Output:
         self._rate = request.frame_rate or info.frame_rate or RATE_IF_NONE
         self.frame_rate = self._rate if self._is_video else None
         """Frames per second, on average; None for pictures."""
+        self._suffix = (self._path.suffix if self._folder is None else Path(self._name(0)).suffix).lower()
+        self._profile = None if self._is_video else info.colour.picture_profile()
+        self._is_deep = not info.eight_bit and self._suffix in DEEP_SUFFIXES
         self._sound = info.path if self._is_video and request.sound and info.has_audio else None
         self.notes: tuple[str, ...] = tuple(self._left_out(request))
         """Sentences on what was left out or chosen, complete once the output is whole."""
@@ -44,6 +47,12 @@ class Output:
         if self._folder is not None and info.pixel_aspect != 1:
             aspect = f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}"
             yield f"The pixels are not square ({aspect}), which frames in files do not state."
+        if (self._profile and self._suffix == ".bmp") or (self._is_video and info.colour.profile):
+            yield "The colour profile was left out, which the output cannot hold."
+        if not self._is_video and not info.colour.fits_pictures:
+            yield "The transfer curve is logarithmic, which the output does not state."
+        if info.bits > 8 and not self._is_deep:
+            yield f"The samples have {info.bits} bits, and 8 of them were kept."
 
     def rehearse(self) -> None:
         """Write a black frame and its sound to a file that is dropped; raise BadInput if that fails.
@@ -51,11 +60,10 @@ class Output:
         Encoders, containers and folders refuse only when they are used.
         """
         black = torch.zeros(()).expand(3, self._height, self._width)
-        profile = self._info.colour_profile
         if self._info.kind == "image":
-            write_image(self._path, black, profile, rehearsal=True)
+            write_image(self._path, black, self._profile, deep=self._is_deep, rehearsal=True)
         elif self._folder is not None:
-            with image_folder(self._path, profile, rehearsal=True) as write:
+            with image_folder(self._path, self._profile, deep=self._is_deep, rehearsal=True) as write:
                 write(self._name(0), black)
         else:
             with self._writer(cut=True, rehearsal=True) as writer:
@@ -86,19 +94,15 @@ class Output:
         Frames come one after another; the file appears when the block ends well. Sound ends with the last
         frame where the source is `cut`.
         """
-        profile = self._info.colour_profile
-        suffix = self._path.suffix if self._folder is None else Path(self._name(0)).suffix
-        if profile and (self._is_video or suffix.lower() == ".bmp"):
-            self.notes += ("The colour profile was left out, which the output cannot hold.",)
         if self._info.kind == "image":
-            yield lambda image, _index: write_image(self._path, image, profile)
+            yield lambda image, _index: write_image(self._path, image, self._profile, deep=self._is_deep)
             return
         varies = self.varies(times_s)
         if varies:
             kept = "each frame kept its time" if self._is_video else "frames in files have no times"
             self.notes += (f"The frame rate varies; {kept}.",)
         if self._folder is not None:
-            with image_folder(self._path, profile) as write:
+            with image_folder(self._path, self._profile, deep=self._is_deep) as write:
                 yield lambda image, index: write(self._name(index), image)
             return
         with self._writer(cut=cut) as writer:
@@ -125,5 +129,6 @@ class Output:
             height=self._height,
             width=self._width,
             pixel_aspect=self._info.pixel_aspect,
+            colour=self._info.colour,
             rehearsal=rehearsal,
         )

@@ -113,7 +113,7 @@ class Request:
                 f"--frame-rate is for a video made of frames in files; {info.path} is {info.kind_in_words},"
                 f" and {self.output} is to be {made}."
             )
-        if info.is_hdr:
+        if info.colour.is_hdr:
             raise BadInput(
                 f"{info.path} is HDR (PQ or HLG), whose values mean other colours than the output's; tone-map"
                 " it to BT.709 first, as FFmpeg's filters zscale and tonemap do."

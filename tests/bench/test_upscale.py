@@ -26,6 +26,7 @@ from bench.upscaling.request import FrameFolder, Request, output_of
 from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
 from vsr_model.media import VideoFrame, VideoWriter, inspect, iterate_frames, write_image
+from vsr_model.media.colour import Colour
 
 RATE = Fraction(30000, 1001)
 TINY = {"mid_channels": 8, "num_blocks": 1}
@@ -236,6 +237,7 @@ def test_an_input_that_changes_meanwhile_is_reported(tmp_path: Path, model: Mode
 
 
 IM = [f"im{number}.png" for number in range(8, 13)]
+NO_PROFILE = "The colour profile was left out, which the output cannot hold."
 NO_RATE = "Frames in files state no rate; 25 a second were taken (--frame-rate sets it)."
 
 
@@ -300,8 +302,47 @@ def test_a_colour_profile_is_kept_or_its_loss_reported(tmp_path: Path, model: Mo
     done = run(tmp_path / "in.png", tmp_path / f"out{suffix}", model)
     with Image.open(tmp_path / f"out{suffix}") as written:
         assert written.info.get("icc_profile") == (None if suffix == ".bmp" else profile)
-    left_out = "The colour profile was left out, which the output cannot hold."
-    assert done.notes == ((left_out,) if suffix == ".bmp" else ())
+    assert done.notes == ((NO_PROFILE,) if suffix == ".bmp" else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "notes"),
+    [
+        ("deep.png", "out.png", ()),
+        ("deep.png", "out.tif", ()),
+        ("deep.png", "out.jpg", ("The samples have 16 bits, and 8 of them were kept.",)),
+        ("p3.webp", "out.mp4", (NO_PROFILE,)),
+        ("bt2020.mp4", "out.webm", ("The samples have 10 bits, and 8 of them were kept.",)),
+        ("bt2020.mp4", "out/", ()),
+    ],
+)
+def test_what_the_values_mean_is_kept_or_its_loss_reported(
+    tmp_path: Path, model: Model, name: str, asked: str, notes: tuple[str, ...]
+):
+    source, wide = tmp_path / name, Colour(primaries=9, transfer=1)
+    profile = wide.picture_profile()
+    shades = [marked(16, 16, shade) for shade in SHADES[:2]]
+    if name == "deep.png":
+        write_image(source, shades[0], profile, deep=True)
+    elif name == "p3.webp":
+        pictures = [Image.fromarray((s * 255).byte().permute(1, 2, 0).numpy()) for s in shades]
+        pictures[0].save(source, save_all=True, append_images=pictures[1:], icc_profile=profile)
+    else:
+        with av.open(str(source), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p10le"
+            context = stream.codec_context
+            context.color_primaries, context.color_trc, context.colorspace = 9, 1, 9
+            frames = [av.VideoFrame(16, 16, "yuv420p10le") for _ in shades]
+            container.mux([*(p for frame in frames for p in stream.encode(frame)), *stream.encode(None)])
+    output, frame_folder = output_of(f"{tmp_path}/{asked}")
+    done = run(source, output, model, frame_folder=frame_folder)
+    written = output if frame_folder is None else output / "00000000.png"
+    assert done.notes == notes
+    info = inspect(written)
+    is_kept = (wide if info.kind == "video" else Colour(profile=profile)) == info.colour
+    assert is_kept == (NO_PROFILE not in notes)
+    assert info.eight_bit == (written.suffix not in (".png", ".tif"))
 
 
 def test_clamping_is_reported(tmp_path: Path):
@@ -424,7 +465,7 @@ def full_memory(*_: object) -> Any:
     [
         (
             "upscale.inspect",
-            lambda path: replace(inspect(path), is_hdr=True),
+            lambda path: replace(inspect(path), colour=Colour(transfer=16)),
             r"in.mp4 is HDR \(PQ or HLG\), .* tone-map it to BT.709 first",
         ),
         (

@@ -11,12 +11,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from vsr_model.errors import BadInput
 from vsr_model.media import (
     VideoWriter,
+    colour,
     count_packets,
     inspect,
     iterate_frames,
@@ -111,6 +112,29 @@ def test_lossless_pictures_come_back_exactly(tmp_path: Path, suffix: str):
     assert (info.frame_rate, info.turned, info.eight_bit) == (None, False, True)
 
 
+@pytest.mark.parametrize(
+    ("header", "bits"),
+    [(b"P6 2 2 65535\n", 16), (b"P6 2 2 1023\n", 10), (b"P6 2 2 255\n", 8), (b"P3 2 2 300\n", 9)],
+)
+def test_bits_that_are_not_read_are_counted(tmp_path: Path, header: bytes, bits: int):
+    (tmp_path / "a.ppm").write_bytes(header + b"1 " * 12)
+    assert (inspect(tmp_path / "a.ppm").bits, inspect(tmp_path / "a.ppm").eight_bit) == (bits, True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("profile", [None, b"any" * 50])
+def test_16_bits_are_written_where_a_picture_holds_them(tmp_path: Path, suffix: str, profile: bytes | None):
+    samples = np.random.default_rng(0).integers(0, 65536, (9, 14, 3))
+    image = as_tensor(samples, 65535)
+    assert write_image(tmp_path / f"a{suffix}", image, profile, deep=True) == 0
+    info = inspect(tmp_path / f"a{suffix}")
+    assert (info.eight_bit, info.bits) == (False, 16)
+    assert torch.equal(read_image(tmp_path / f"a{suffix}"), image)
+    with Image.open(tmp_path / f"a{suffix}") as picture:
+        assert picture.info.get("icc_profile") == profile
+        assert np.array_equal(np.asarray(picture), samples >> 8)
+
+
 def test_values_are_rounded_and_clamping_is_reported(tmp_path: Path):
     image = torch.tensor([0.4 / 255, 0.6 / 255, 254.4 / 255, 254.6 / 255, -0.5, 1.5]).reshape(1, 1, 6)
     assert write_image(tmp_path / "a.png", image.expand(3, 1, 6)) == pytest.approx(2 / 6)
@@ -200,19 +224,115 @@ def test_an_animated_picture_is_a_video(tmp_path: Path, suffix: str):
     assert (info.kind, info.frame_count, info.frame_rate) == ("video", 3, Fraction(3000, 160))
     frames = list(iterate_frames(path))
     assert [frame.time_s for frame in frames] == [0, 0.04, 0.12]
-    for frame, colour in zip(frames, colours, strict=True):
-        assert torch.equal(frame.image[:, 5, 5] * 255, torch.tensor(colour).float())
+    for frame, rgb in zip(frames, colours, strict=True):
+        assert torch.equal(frame.image[:, 5, 5] * 255, torch.tensor(rgb).float())
 
 
-def test_a_colour_profile_is_kept_if_it_is_of_rgb(tmp_path: Path):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png", icc_profile=profile)
-    info = inspect(tmp_path / "rgb.png")
-    assert (info.colour_profile, info.notes) == (profile, ())
-    other = profile[:16] + b"CMYK" + profile[20:]
-    Image.new("CMYK", (4, 4)).save(tmp_path / "cmyk.jpg", icc_profile=other)
-    info = inspect(tmp_path / "cmyk.jpg")
-    assert (info.colour_profile, info.notes) == (None, ("The colour profile was not applied.",))
+P3 = colour.Colour(primaries=12)
+P3_PROFILE = P3.picture_profile() or b""
+
+
+def png_chunks(path: Path, **chunks: bytes) -> None:
+    """Write a PNG with chunks of its colour."""
+    info = PngImagePlugin.PngInfo()
+    for name, data in chunks.items():
+        info.add(name.encode(), data)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+
+
+def gif_with_profile(path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(path)
+    data = path.read_bytes()
+    blocks = b"".join(
+        bytes([len(part)]) + part
+        for part in (P3_PROFILE[i : i + 255] for i in range(0, len(P3_PROFILE), 255))
+    )
+    at = 13 + 3 * (2 << (data[10] & 7)) if data[10] & 128 else 13
+    path.write_bytes(data[:at] + b"!\xff\x0bICCRGBG1012" + blocks + b"\0" + data[at:])
+
+
+def exif_adobe_rgb(path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {ExifTags.Interop.InteropIndex: "R03"}
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+
+
+def avif_with_numbers(path: Path, primaries: int, transfer: int) -> None:
+    Image.new("RGB", (8, 8)).save(path)
+    stated, wanted = (
+        struct.pack(">8sHH", b"colrnclx", 1, 13),
+        struct.pack(">8sHH", b"colrnclx", primaries, transfer),
+    )
+    assert stated in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(stated, wanted))
+
+
+P3_CHROMATICITIES = struct.pack(">8I", *(round(100_000 * v) for v in colour._PRIMARIES[12]))
+_SRGB_CHROMATICITIES = struct.pack(">8I", *(round(100_000 * v) for v in colour.SRGB))
+_CUSTOM_GAMMA, _GAMMA_1 = struct.pack(">I", 45455), struct.pack(">I", 100_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        *(
+            (
+                f"a{suffix}",
+                lambda path: Image.new("RGB", (8, 8)).save(path, icc_profile=P3_PROFILE),
+                P3_PROFILE,
+            )
+            for suffix in (".png", ".jpg", ".webp", ".tif", ".avif")
+        ),
+        ("a.gif", gif_with_profile, P3_PROFILE),
+        ("a.png", lambda path: png_chunks(path, cICP=bytes([12, 13, 0, 1])), P3_PROFILE),
+        ("a.png", lambda path: png_chunks(path, cHRM=P3_CHROMATICITIES, gAMA=_CUSTOM_GAMMA), P3_PROFILE),
+        ("a.png", lambda path: png_chunks(path, cHRM=P3_CHROMATICITIES, sRGB=b"\0"), None),
+        ("a.png", lambda path: png_chunks(path, cHRM=_SRGB_CHROMATICITIES, gAMA=_CUSTOM_GAMMA), None),
+        ("a.png", lambda path: png_chunks(path, gAMA=_GAMMA_1), colour.rgb_profile(colour.SRGB, 1.0)),
+        ("a.png", lambda path: png_chunks(path, cICP=bytes([1, 13, 0, 1])), None),
+        ("a.jpg", exif_adobe_rgb, colour.rgb_profile(colour.ADOBE_RGB, 563 / 256)),
+        ("a.avif", lambda path: avif_with_numbers(path, 12, 13), P3_PROFILE),
+        ("a.avif", lambda path: avif_with_numbers(path, 1, 13), None),
+        ("a.bmp", lambda path: Image.new("RGB", (8, 8)).save(path), None),
+    ],
+)
+def test_what_the_values_of_a_picture_mean_is_known(
+    tmp_path: Path, name: str, make: Any, expected: bytes | None
+):
+    make(tmp_path / name)
+    info = inspect(tmp_path / name)
+    assert (info.colour.picture_profile(), info.colour.is_hdr, info.notes) == (expected, False, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.png", lambda path: png_chunks(path, cICP=bytes([9, 16, 0, 1]))),
+        ("a.avif", lambda path: avif_with_numbers(path, 9, 18)),
+    ],
+)
+def test_a_picture_in_hdr_is_known(tmp_path: Path, name: str, make: Any):
+    make(tmp_path / name)
+    assert inspect(tmp_path / name).colour.is_hdr
+
+
+def grey_profile(gamma: float) -> bytes:
+    curve = struct.pack(">4s4xIH", b"curv", 1, round(256 * gamma)) + b"\0\0"
+    white = struct.pack(">4s4x3i", b"XYZ ", *(round(65536 * value) for value in (0.9642, 1, 0.8249)))
+    profile = bytearray(colour._profile_of({b"wtpt": white, b"kTRC": curve}))
+    profile[16:20] = b"GRAY"
+    return bytes(profile)
+
+
+def test_grey_with_a_profile_becomes_srgb(tmp_path: Path):
+    Image.new("L", (8, 8), 128).save(tmp_path / "a.png", icc_profile=grey_profile(1.0))
+    info = inspect(tmp_path / "a.png")
+    assert (info.colour, info.notes) == (colour.SRGB_COLOUR, ())
+    assert read_image(tmp_path / "a.png").mean() == pytest.approx(188 / 255, abs=2 / 255)
+    Image.new("LA", (8, 8), (128, 255)).save(tmp_path / "a.png", icc_profile=grey_profile(1.0))
+    assert inspect(tmp_path / "a.png").notes == ("The colour profile was not applied.",)
+    Image.new("CMYK", (4, 4)).save(tmp_path / "a.jpg", icc_profile=grey_profile(1.0))
+    assert inspect(tmp_path / "a.jpg").notes == ("The colour profile was not applied.",)
 
 
 # Frames in files of their own -------------------------------------------------------------------------------
@@ -350,6 +470,15 @@ def test_a_video_keeps_its_rate_aspect_and_colours(tmp_path: Path, suffix: str, 
     assert [f.time_s for f in frames] == pytest.approx([float(i / rate) for i in range(5)], abs=1e-3)
     assert max(patch_error(frame.image) for frame in frames) <= 3
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("primaries", [5, 6, 9, 12])
+def test_the_meaning_of_values_goes_along(tmp_path: Path, suffix: str, primaries: int):
+    meant = colour.Colour(primaries=primaries, transfer=14)
+    path = write(tmp_path / f"a{suffix}", [PATCHES], colour=meant)
+    assert inspect(path).colour == meant
+    assert patch_error(read_image(path)) <= 3
 
 
 def test_the_colour_tags_say_what_was_written(tmp_path: Path):
@@ -507,24 +636,31 @@ def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(
-    ("tags", "is_hdr", "note"),
+    ("tags", "primaries", "transfer", "is_hdr"),
     [
-        ({"color_trc": 1, "color_primaries": 1}, False, ""),
-        ({"color_trc": 14}, False, ""),
-        ({"color_trc": 16}, True, ""),
-        ({"color_trc": 18}, True, ""),
-        ({"color_primaries": 9}, False, "BT.2020"),
-        ({"color_primaries": 12}, False, "Display P3"),
-        ({"flags": int(av.codec.context.Flags.interlaced_dct)}, False, "is interlaced"),
+        ({}, 2, 2, False),
+        ({"color_trc": 1, "color_primaries": 1}, 1, 1, False),
+        ({"color_trc": 14, "color_primaries": 9}, 9, 14, False),
+        ({"colorspace": 9}, 9, 2, False),
+        ({"color_trc": 16}, 2, 16, True),
+        ({"color_trc": 18}, 2, 18, True),
+        ({"color_primaries": 12}, 12, 2, False),
+        ({"color_primaries": 5}, 5, 2, False),
     ],
 )
-def test_hdr_wide_colours_and_interlacing_are_reported(
-    tmp_path: Path, tags: dict[str, int], is_hdr: bool, note: str
+def test_what_the_values_of_a_video_mean_is_known(
+    tmp_path: Path, tags: dict[str, int], primaries: int, transfer: int, is_hdr: bool
 ):
-    codec, pix_fmt = ("mpeg2video", "yuv420p") if "flags" in tags else ("libx264", "yuv444p")
-    info = inspect(encode(tmp_path / "a.mp4", av.VideoFrame(48, 32, pix_fmt), codec, pix_fmt, **tags))
-    assert (info.is_hdr, len(info.notes)) == (is_hdr, bool(note))
-    assert note in "".join(info.notes)
+    info = inspect(encode(tmp_path / "a.mp4", av.VideoFrame(48, 32, "yuv444p"), "libx264", "yuv444p", **tags))
+    assert info.colour == colour.Colour(primaries=primaries, transfer=transfer)
+    assert (info.colour.is_hdr, info.notes) == (is_hdr, ())
+
+
+def test_interlacing_is_reported(tmp_path: Path):
+    flags = int(av.codec.context.Flags.interlaced_dct)
+    frame = av.VideoFrame(48, 32, "yuv420p")
+    [note] = inspect(encode(tmp_path / "a.mp4", frame, "mpeg2video", "yuv420p", flags=flags)).notes
+    assert "is interlaced" in note
 
 
 def test_subtitles_are_reported(tmp_path: Path):

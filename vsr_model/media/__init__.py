@@ -1,9 +1,9 @@
 """Pictures and videos to frames and clips, and frames to pictures and videos.
 
 Everything is float32 RGB in [0, 1], upright. `reading` says how a file becomes frames (by `pictures` and
-`videos`), `writing` how frames become a file (with the `sound` of another; `whole_output` has it appear once
-it is whole), `clips` how a file becomes a network's input. What is wrong with a file or a request is one
-`BadInput` sentence.
+`videos`), `colour` what their values mean, `writing` how frames become a file (with the `sound` of another;
+`whole_output` has it appear once it is whole), `clips` how a file becomes a network's input. What is wrong
+with a file or a request is one `BadInput` sentence.
 """
 
 from vsr_model.media.clips import read_clip

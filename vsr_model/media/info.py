@@ -14,6 +14,7 @@ from PIL import Image
 
 from vsr_model.errors import BadInput
 from vsr_model.frame_files import FrameFiles
+from vsr_model.media.colour import SRGB_COLOUR, Colour
 
 MAX_PIXELS = 89_478_485
 """Pixels of the largest frame that is read: Pillow's own limit, 1 GiB as float32 RGB."""
@@ -48,9 +49,8 @@ class MediaInfo:
     which are in `frame_files`.
 
     `eight_bit` says that every value of the first frame, as it is read, is a whole number of 255ths, and of
-    all others that are coded alike. `is_hdr` is a transfer curve for high dynamic range (PQ or HLG, ITU-R
-    BT.2100), which is left as it is. `colour_profile` is a picture's embedded ICC profile of RGB, which is
-    not applied. `notes` are on parts that are not read.
+    all others that are coded alike; `bits` are those of a stored sample. `colour` is the meaning of the
+    values, which are left as they are. `notes` are on parts that are not read.
     """
 
     path: Path
@@ -63,9 +63,9 @@ class MediaInfo:
     turned: bool = False
     has_audio: bool = False
     eight_bit: bool
-    is_hdr: bool = False
+    bits: int = 8
+    colour: Colour = SRGB_COLOUR
     pixel_aspect: Fraction = Fraction(1)
-    colour_profile: bytes | None = None
     notes: tuple[str, ...] = ()
 
     @property

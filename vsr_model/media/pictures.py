@@ -1,5 +1,7 @@
-"""Picture files, animated ones too, to float32 RGB, through Pillow; deep PNG through FFmpeg."""
+"""Picture files, animated ones too, to float32 RGB, through Pillow; deep PNG and TIFF through FFmpeg."""
 
+import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,11 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from vsr_model.errors import BadInput
+from vsr_model.media.colour import ADOBE_RGB, SRGB, SRGB_COLOUR, Colour, rgb_profile
 from vsr_model.media.info import MediaInfo, check_size, refusing
 from vsr_model.media.orientation import EXIF_ORIENTATIONS, UPRIGHT, Orientation
 
@@ -28,6 +31,13 @@ _DELAY_IF_NONE_MS = 100  # what browsers show for a frame that states no delay
 _MODES_8_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _EXIF_ORIENTATION = 0x0112
 _PROFILE_SPACE = slice(16, 20)  # of an ICC profile's header
+_CONVERTED_MODES = {b"GRAY": "L", b"CMYK": "CMYK"}
+_PROFILE_OF_GIF = b"ICCRGBG1012"
+_SEARCHED_BYTES = 1 << 20  # of a file; what describes a picture is at its beginning
+_DISPLAY_GAMMA, _GAMMA_TOLERANCE = 0.45455, 0.005  # in a PNG of sRGB, by custom
+_ADOBE_GAMMA = 563 / 256
+_DEEP_FORMATS = {"PNG": "png_pipe", "TIFF": "tiff_pipe"}
+"""FFmpeg's demuxers by Pillow's names of formats."""
 
 
 @contextmanager
@@ -85,12 +95,12 @@ def picture_times(path: Path, picture: Image.Image) -> list[Fraction]:
 def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
     """Return the picture's description, after decoding it."""
     _picture_count(path, picture)  # refuses too much of it before any of it is decoded
-    image = picture_rgb(path, picture)
+    bits = _stored_bits(path, picture)
+    samples = _samples(path, picture)
     orientation = _orientation(picture)
+    image = _rgb(path, samples, orientation)
     times = picture_times(path, picture)
     count = len(times) - 1
-    profile = picture.info.get("icc_profile")
-    is_rgb = profile is not None and profile[_PROFILE_SPACE] == b"RGB "
     return MediaInfo(
         path=path,
         kind="video" if count > 1 else "image",
@@ -99,23 +109,31 @@ def inspect_picture(path: Path, picture: Image.Image) -> MediaInfo:
         frame_count=count,
         frame_rate=count / times[-1] if count > 1 else None,
         turned=orientation != UPRIGHT,
-        eight_bit=picture.mode in _MODES_8_BIT and not _is_deep_png(path, picture),
-        colour_profile=profile if is_rgb else None,
-        notes=("The colour profile was not applied.",) if profile and not is_rgb else (),
+        eight_bit=samples.dtype == np.uint8,
+        bits=bits,
+        colour=_colour(path, picture),
+        notes=tuple(_notes(path, picture)),
     )
+
+
+def _notes(path: Path, picture: Image.Image) -> Iterator[str]:
+    profile = _profile(path, picture)
+    if profile and profile[_PROFILE_SPACE] != b"RGB " and _srgb_transform(picture) is None:
+        yield "The colour profile was not applied."
+    if picture.format == "MPO":
+        yield "The file's first picture was taken, without the others, such as a depth map or a second view."
 
 
 def picture_rgb(path: Path, picture: Image.Image) -> Tensor:
     """Return the frame that `picture` stands at, as (3, h, w), upright."""
-    with _quiet():
-        picture.load()
-        # Pillow keeps 8 of the 16 bits of a colour PNG, FFmpeg's decoder keeps all. `load` has checked
-        # that the file is whole, where FFmpeg would make up what is missing.
-        samples = _deep_png(path) if _is_deep_png(path, picture) else _pillow_samples(path, picture)
-    if samples.shape[2] == 4 and (samples[:, :, 3] < 1).any():
+    return _rgb(path, _samples(path, picture), _orientation(picture))
+
+
+def _rgb(path: Path, samples: np.ndarray, orientation: Orientation) -> Tensor:
+    values = samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+    if values.shape[2] == 4 and (values[:, :, 3] < 1).any():
         raise BadInput(f"{path} has transparent pixels, and must be flattened onto a background first.")
-    image = torch.from_numpy(samples[:, :, :3]).permute(2, 0, 1)
-    return _orientation(picture).apply(image).contiguous()
+    return orientation.apply(torch.from_numpy(values[:, :, :3]).permute(2, 0, 1)).contiguous()
 
 
 def _orientation(picture: Image.Image) -> Orientation:
@@ -123,30 +141,125 @@ def _orientation(picture: Image.Image) -> Orientation:
         return EXIF_ORIENTATIONS.get(picture.getexif().get(_EXIF_ORIENTATION, 1), UPRIGHT)
 
 
-def _is_deep_png(path: Path, picture: Image.Image) -> bool:
-    if picture.format != "PNG" or _picture_count(path, picture) > 1:
-        return False
+# Samples ----------------------------------------------------------------------------------------------------
+
+
+def _stored_bits(path: Path, picture: Image.Image) -> int:
+    """Return the bits of a stored sample. Call it before the picture is decoded."""
+    if picture.format == "PNG":
+        return _png_chunk(path, b"IHDR")[8]
+    if picture.format == "AVIF" and (bits := _avif_property(path, b"pixi")):
+        return bits[5]
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return int(max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))))
+    if isinstance(picture, PpmImagePlugin.PpmImageFile) and isinstance(picture.tile[0].args, tuple):
+        return int(picture.tile[0].args[1]).bit_length()  # of the largest value, which the header states
+    return 16 if picture.mode == "I" or picture.mode.startswith("I;16") else 8
+
+
+def _samples(path: Path, picture: Image.Image) -> np.ndarray:
+    """Return the frame that `picture` stands at, as (h, w, 3 or 4) of uint8, or uint16 where it is deeper."""
+    with _quiet():
+        picture.load()
+        deep = _deep_samples(path, picture)
+        if deep is not None and picture.mode == "I;16" and picture.has_transparency_data:
+            return deep
+        if picture.mode == "I" or picture.mode.startswith("I;16"):
+            grey = np.asarray(picture)
+            if grey.min() < 0 or grey.max() > 65535:
+                raise BadInput(f"{path} has grey values beyond 16 bits, and 1 to 16 bits a sample are read.")
+            return np.repeat(grey.astype(np.uint16)[:, :, None], 3, axis=2)
+        if picture.mode not in _MODES_8_BIT:
+            raise BadInput(
+                f"{path} has samples of Pillow's mode {picture.mode}, and integer RGB or grey is read."
+            )
+        transform = _srgb_transform(picture)
+        if transform is not None:
+            return np.asarray(transform.apply(picture))
+        samples = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+    # Only what agrees in the bits that both keep: FFmpeg's decoder of TIFF knows fewer kinds.
+    if deep is not None and np.array_equal(deep[:, :, : samples.shape[2]] >> 8, samples):
+        return deep
+    return samples
+
+
+def _deep_samples(path: Path, picture: Image.Image) -> np.ndarray | None:
+    """Return (h, w, 4) of a picture of 16 bits in colour, of which Pillow keeps 8 and FFmpeg all."""
+    form = _DEEP_FORMATS.get(picture.format or "")
+    if form is None or _stored_bits(path, picture) != 16 or _picture_count(path, picture) > 1:
+        return None
+    try:
+        with av.open(f"file:{path}", format=form, metadata_errors="replace") as container:
+            return next(container.decode(video=0)).reformat(format="rgba64le").to_ndarray()
+    except (av.FFmpegError, StopIteration):
+        return None
+
+
+# Colour -----------------------------------------------------------------------------------------------------
+
+
+def _colour(path: Path, picture: Image.Image) -> Colour:
+    if picture.format == "PNG" and len(numbers := _png_chunk(path, b"cICP")) >= 2:
+        return Colour.of_numbers(numbers[0], numbers[1])  # which comes before a profile
+    if profile := _profile(path, picture):
+        return Colour(profile=profile if profile[_PROFILE_SPACE] == b"RGB " else None)
+    if picture.format == "AVIF" and len(numbers := _avif_property(path, b"colrnclx")) >= 4:
+        return Colour.of_numbers(*struct.unpack_from(">HH", numbers))
+    if picture.format == "PNG" and "srgb" not in picture.info:
+        gamma = picture.info.get("gamma") or _DISPLAY_GAMMA
+        custom = abs(gamma - _DISPLAY_GAMMA) < _GAMMA_TOLERANCE
+        chromaticities = picture.info.get("chromaticity", SRGB)
+        return Colour(profile=rgb_profile(chromaticities, None if custom else 1 / gamma))
+    with _quiet():
+        interoperability = picture.getexif().get_ifd(ExifTags.IFD.Interop)
+    if interoperability.get(ExifTags.Interop.InteropIndex) == "R03":
+        return Colour(profile=rgb_profile(ADOBE_RGB, _ADOBE_GAMMA))  # as cameras write it, without a profile
+    return SRGB_COLOUR
+
+
+def _profile(path: Path, picture: Image.Image) -> bytes | None:
+    """Return the embedded ICC profile, of any colour space."""
+    if picture.format != "GIF":
+        return picture.info.get("icc_profile")
     with path.open("rb") as file:
-        return file.read(25)[24:] == b"\x10"  # the bit depth in the header chunk, which comes first
+        start = file.read(_SEARCHED_BYTES)
+    at = start.find(_PROFILE_OF_GIF)
+    if at < 0:
+        return None
+    at, profile = at + len(_PROFILE_OF_GIF), b""
+    while at < len(start) and (length := start[at]):  # of a block
+        profile += start[at + 1 : at + 1 + length]
+        at += 1 + length
+    return profile
 
 
-def _deep_png(path: Path) -> np.ndarray:
-    with av.open(f"file:{path}", format="png_pipe", metadata_errors="replace") as container:
-        frame = next(container.decode(video=0))
-        samples = frame.reformat(format="rgba64le").to_ndarray()
-    return samples.astype(np.float32) / np.float32(65535)
+def _srgb_transform(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """Return the way to sRGB by the profile of a picture in grey or CMYK; None where there is none."""
+    profile = picture.info.get("icc_profile") or b""
+    if _CONVERTED_MODES.get(profile[_PROFILE_SPACE]) != picture.mode:
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), picture.mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
 
 
-def _pillow_samples(path: Path, picture: Image.Image) -> np.ndarray:
-    """Return (h, w, 3 or 4) float32 in [0, 1]."""
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        grey = np.asarray(picture).astype(np.float32)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise BadInput(f"{path} has grey values beyond 16 bits, and 1 to 16 bits a sample are read.")
-        return np.repeat(grey[:, :, None] / np.float32(65535), 3, axis=2)
-    if picture.mode not in _MODES_8_BIT:
-        raise BadInput(
-            f"{path} has samples of Pillow's mode {picture.mode}, and integer RGB or grey is read."
-        )
-    converted = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    return np.asarray(converted).astype(np.float32) / np.float32(255)
+def _png_chunk(path: Path, name: bytes) -> bytes:
+    """Return the start of the data of a PNG's chunk before the image; nothing where there is none."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            length = int.from_bytes(head[:4])
+            if head[4:] == name:
+                return file.read(min(length, 16))
+            file.seek(length + 4, io.SEEK_CUR)
+    return b""
+
+
+def _avif_property(path: Path, name: bytes) -> bytes:
+    """Return the start of the data of the first property of a name; nothing where there is none."""
+    with path.open("rb") as file:
+        start = file.read(_SEARCHED_BYTES)
+    at = start.find(name)
+    return b"" if at < 0 else start[at + len(name) :][:16]

@@ -107,7 +107,7 @@ def _stills(paths: Sequence[Path], stride: int) -> Iterator[VideoFrame]:
             )
         if info.eight_bit != first.eight_bit:
             raise BadInput(f"{path} has another bit depth than {first.path.name}, and frames have one.")
-        if info.colour_profile != first.colour_profile:
+        if info.colour != first.colour:
             raise BadInput(f"{path} has another colour profile than {first.path.name}, and frames have one.")
         yield VideoFrame(image=image, time_s=float(index / RATE_IF_NONE))
 

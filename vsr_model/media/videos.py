@@ -4,6 +4,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from vsr_model.errors import BadInput
+from vsr_model.media.colour import BT2020, UNSTATED, Colour
 from vsr_model.media.info import MediaInfo, check_size, refusing
 from vsr_model.media.orientation import UPRIGHT, Orientation
 
@@ -48,8 +50,6 @@ RATE_IF_NONE = Fraction(25)
 
 _HD_HEIGHT = 720  # untagged video this high or higher is taken as BT.709, lower as BT.601
 _LIMITED, _FULL = 1, 2
-_HDR_TRANSFERS = (16, 18)  # PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as H.273 numbers them
-_WIDE_PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}  # likewise
 # Without the chroma flags swscale repeats chroma samples, and its shortcuts are off by up to 4/255.
 _EXACT = int(
     Interpolation.BICUBIC
@@ -185,9 +185,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         notes.append("The subtitles were not copied.")
     if frame.interlaced_frame:
         notes.append("The video is interlaced, and its fields were not separated: motion will show combs.")
-    if frame.color_primaries in _WIDE_PRIMARIES:
-        gamut = _WIDE_PRIMARIES[frame.color_primaries]
-        notes.append(f"The video's colours are {gamut}'s, and were taken as BT.709's: they will look paler.")
     return MediaInfo(
         path=path,
         kind="video",
@@ -198,7 +195,8 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         turned=orientation != UPRIGHT,
         has_audio=len(container.streams.audio) > 0,
         eight_bit=_sample_bits(frame) <= 8 and not _is_limited_grey(frame),
-        is_hdr=frame.color_trc in _HDR_TRANSFERS,
+        bits=_sample_bits(frame),
+        colour=_colour(frame),
         # Stated of the frames as they are stored.
         pixel_aspect=1 / aspect if orientation.a == 0 else aspect,
         notes=tuple(notes),
@@ -219,6 +217,16 @@ def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
     if orientation is None:
         raise BadInput(f"{path} is to be shown at an oblique angle, and multiples of 90 degrees are read.")
     return orientation
+
+
+def _colour(frame: av.VideoFrame) -> Colour:
+    profile = frame.side_data.get("ICC_PROFILE")
+    if profile is not None:
+        return Colour(profile=bytes(cast(Any, profile)))
+    stated = Colour.of_numbers(frame.color_primaries, frame.color_trc)
+    if stated.primaries == UNSTATED and _MATRIX.get(frame.colorspace) == _BT2020:
+        return replace(stated, primaries=BT2020)  # the matrix is defined by them
+    return stated
 
 
 def _sample_bits(frame: av.VideoFrame) -> int:

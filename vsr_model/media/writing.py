@@ -2,6 +2,8 @@
 
 import io
 import math
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
@@ -14,11 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from torch import Tensor
 
 from vsr_model.errors import BadInput
+from vsr_model.media.colour import BT709, BT2020, SRGB_COLOUR, UNSTATED, Colour
 from vsr_model.media.sound import Sound
 from vsr_model.media.whole_output import (
     appearing,
@@ -38,6 +42,9 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Options by suffix of picture: lossless, or JPEG of high quality with full chroma."""
 
+DEEP_SUFFIXES = (".png", ".tif", ".tiff")
+"""Suffixes of pictures that can hold 16 bits a sample."""
+
 _X264 = ("libx264", {"crf": "14", "preset": "medium"})
 _VP9 = ("libvpx-vp9", {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "4"})
 VIDEO_FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -56,52 +63,102 @@ _MUXER_OPTIONS = {"max_interleave_delta": "1000000"}
 # A clock that holds 24, 25, 30, 50 and 60 per second, and their 1000/1001 relatives, exactly.
 _TICKS_PER_S = 60_000
 
-# ITU-R BT.709: the weights of red, green and blue in luma.
-_RED, _GREEN, _BLUE = 0.2126, 0.7152, 0.0722
-_BT709 = 1  # ITU-T H.273's number, of matrix, primaries and transfer alike
+_LUMA = {BT709: (0.2126, 0.7152, 0.0722), BT2020: (0.2627, 0.6780, 0.0593)}
+"""The weights of red, green and blue in luma, by H.273's number of the matrix."""
+
+_PNG_HEADER_BYTES = 33  # the signature and the chunk IHDR
 _LIMITED = 1  # FFmpeg's number of the range
 
 
 def write_image(
-    path: str | Path, image: Tensor, colour_profile: bytes | None = None, *, rehearsal: bool = False
+    path: str | Path,
+    image: Tensor,
+    colour_profile: bytes | None = None,
+    *,
+    deep: bool = False,
+    rehearsal: bool = False,
 ) -> float:
-    """Write (3, h, w) RGB as an 8-bit picture of the kind that the suffix names.
+    """Write (3, h, w) RGB as a picture of the kind that the suffix names.
 
-    Values are rounded to the nearest of 256 levels; those outside [0, 1] are clamped, and their share (0 to
-    1) is returned so that a caller can say so. An ICC `colour_profile` goes along in all kinds but BMP. The
-    file appears under its name once it is whole, and not at all in a `rehearsal`. Raises BadInput for an
-    unknown suffix, a missing folder, a tensor that is no picture, and what cannot be stored, OSError for a
-    disk that is full or fails.
+    Values are rounded to the nearest of 256 levels, or of 65,536 if `deep` is set and the kind is one of
+    `DEEP_SUFFIXES`; those outside [0, 1] are clamped, and their share (0 to 1) is returned so that a caller
+    can say so. An ICC `colour_profile` goes along in all kinds but BMP. The file appears under its name once
+    it is whole, and not at all in a `rehearsal`. Raises BadInput for an unknown suffix, a missing folder, a
+    tensor that is no picture, and what cannot be stored, OSError for a disk that is full or fails.
     """
     path = Path(path)
-    encoded, clamped = _encoded(path, image, colour_profile)
+    encoded, clamped = _encoded(path, image, colour_profile, deep)
     # Pillow itself would leave half a JPEG on a full disk and say nothing.
     with refusing_to_write(path), appearing(path, rehearsal=rehearsal) as partial:
         partial.write_bytes(encoded)
     return clamped
 
 
-def _encoded(path: Path, image: Tensor, colour_profile: bytes | None) -> tuple[memoryview, float]:
+def _encoded(
+    path: Path, image: Tensor, profile: bytes | None, deep: bool
+) -> tuple[bytes | memoryview, float]:
     """Return the bytes of the file of a picture, and the share of its values outside [0, 1]."""
     options = IMAGE_OPTIONS.get(path.suffix.lower())
     if options is None:
         raise BadInput(f"{path} has the suffix '{path.suffix}', and allowed are {', '.join(IMAGE_OPTIONS)}.")
     pixels, clamped = _checked(path, image)
-    levels = (pixels * 255 + 0.5).floor().to(torch.uint8).permute(1, 2, 0).numpy()
+    deep = deep and path.suffix.lower() in DEEP_SUFFIXES
+    top, kind = (65535, np.uint16) if deep else (255, np.uint8)
+    levels = np.floor(pixels.permute(1, 2, 0).numpy() * np.float32(top) + np.float32(0.5)).astype(kind)
     encoded = io.BytesIO()
     try:
-        kind = Image.registered_extensions()[path.suffix.lower()]
+        if deep:
+            return (_deep_png if path.suffix.lower() == ".png" else _deep_tiff)(levels, profile), clamped
         picture = Image.fromarray(np.ascontiguousarray(levels))
-        picture.save(encoded, format=kind, icc_profile=colour_profile, **options)
-    except (OSError, ValueError) as error:
+        picture.save(
+            encoded, format=Image.registered_extensions()[path.suffix.lower()], icc_profile=profile, **options
+        )
+    except (OSError, ValueError, av.FFmpegError) as error:
         size = f"{levels.shape[0]} x {levels.shape[1]}"
         raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
     return encoded.getbuffer(), clamped
 
 
+def _deep_png(levels: np.ndarray, profile: bytes | None) -> bytes:
+    """Return the file of a PNG of 16 bits in colour, which Pillow does not write."""
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width, encoder.pix_fmt = *levels.shape[:2], "rgb48be"
+    encoder.time_base, encoder.options = Fraction(1), {"pred": "mixed"}
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="rgb48le").reformat(
+        format="rgb48be"
+    )
+    encoded = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    if profile is None:
+        return encoded
+    chunk = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return encoded[:_PNG_HEADER_BYTES] + framed + encoded[_PNG_HEADER_BYTES:]
+
+
+def _deep_tiff(levels: np.ndarray, profile: bytes | None) -> bytes:
+    """Return the file of an uncompressed TIFF of 16 bits in colour, which Pillow does not write."""
+    height, width, channels = levels.shape
+    samples = levels.astype("<u2").tobytes()
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    directory[TiffImagePlugin.IMAGEWIDTH], directory[TiffImagePlugin.IMAGELENGTH] = width, height
+    directory[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
+    directory[TiffImagePlugin.COMPRESSION] = 1  # none
+    directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 2  # RGB
+    directory[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    directory[TiffImagePlugin.ROWSPERSTRIP] = height
+    directory[TiffImagePlugin.STRIPOFFSETS] = 0  # Pillow adds where the directory ends
+    directory[TiffImagePlugin.STRIPBYTECOUNTS] = len(samples)
+    if profile is not None:
+        directory[TiffImagePlugin.ICCPROFILE] = profile
+    file = io.BytesIO()
+    directory.save(file)
+    return file.getvalue() + samples
+
+
 @contextmanager
 def image_folder(
-    path: Path, colour_profile: bytes | None = None, *, rehearsal: bool = False
+    path: Path, colour_profile: bytes | None = None, *, deep: bool = False, rehearsal: bool = False
 ) -> Iterator[Callable[[str, Tensor], float]]:
     """Give a function that writes a picture to the folder `path`, by a name in it, as `write_image` does.
 
@@ -111,7 +168,7 @@ def image_folder(
     with appearing_folder(path, rehearsal=rehearsal) as partial:
 
         def write(name: str, image: Tensor) -> float:
-            encoded, clamped = _encoded(path / name, image, colour_profile)
+            encoded, clamped = _encoded(path / name, image, colour_profile, deep)
             with refusing_to_write(path / name):
                 (partial / name).write_bytes(encoded)
             return clamped
@@ -122,7 +179,9 @@ def image_folder(
 class VideoWriter:
     """A video file, written frame by frame inside a `with` block.
 
-    H.264 (VP9 in WebM), 4:2:0, BT.709 limited range and tagged so, which is what players expect.
+    H.264 (VP9 in WebM), 4:2:0 of 8 bits in limited range, which is what players expect. Values mean what
+    `colour` states by numbers, and what it leaves unstated is tagged as BT.709; the matrix is BT.2020's for
+    its primaries, and BT.709's for all others.
     `height` and `width` must be even, as 4:2:0 stores colour for 2 x 2 pixels and nothing is to be cropped or
     padded silently. Frames follow each other at `frame_rate` unless times are given. Pixels are
     `pixel_aspect` times as wide as high. The file appears under its name once it is whole, and never if the
@@ -148,6 +207,7 @@ class VideoWriter:
         height: int,
         width: int,
         pixel_aspect: Fraction = Fraction(1),
+        colour: Colour = SRGB_COLOUR,
         sound: Path | None = None,
         cut_sound: bool = False,
         rehearsal: bool = False,
@@ -155,6 +215,9 @@ class VideoWriter:
         self.path = Path(path)
         self.sound_notes: tuple[str, ...] = ()
         self._pixel_aspect = pixel_aspect
+        self._primaries = BT709 if colour.primaries == UNSTATED else colour.primaries
+        self._transfer = BT709 if colour.transfer == UNSTATED else colour.transfer
+        self._matrix = BT2020 if self._primaries == BT2020 else BT709
         if height < 2 or width < 2 or height % 2 or width % 2:
             raise BadInput(
                 f"{self.path} would have frames of {height} x {width}, and even sizes are allowed."
@@ -195,8 +258,7 @@ class VideoWriter:
             context.time_base = self._time_base
             if self._pixel_aspect != 1:
                 context.sample_aspect_ratio = self._pixel_aspect
-            context.colorspace = context.color_primaries = context.color_trc = _BT709
-            context.color_range = _LIMITED
+            self._tag(context)
             if self._sound_source is not None:
                 self._sound = stack.enter_context(closing(Sound(self._sound_source, container)))
             container.start_encoding()  # what the container refuses, it refuses here
@@ -220,14 +282,17 @@ class VideoWriter:
                 f" and one of {pixels.shape[1]} x {pixels.shape[2]} was given."
             )
         pts = self._next_pts(time_s)
-        frame = av.VideoFrame.from_ndarray(_yuv420(pixels), format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(_yuv420(pixels, self._matrix), format="yuv420p")
         frame.pts, frame.time_base = pts, self._time_base
-        frame.colorspace = frame.color_primaries = frame.color_trc = _BT709
-        frame.color_range = _LIMITED
+        self._tag(frame)
         with self._refusing():
             self._encode(frame)
         self._last_pts = pts
         return clamped
+
+    def _tag(self, described: VideoCodecContext | av.VideoFrame) -> None:
+        described.colorspace, described.color_range = self._matrix, _LIMITED
+        described.color_primaries, described.color_trc = self._primaries, self._transfer
 
     def _next_pts(self, time_s: float | None) -> int:
         if time_s is None:
@@ -297,11 +362,12 @@ def _checked(path: Path, image: Tensor) -> tuple[Tensor, float]:
     return clamped, int((clamped != pixels).count_nonzero()) / pixels.numel()
 
 
-def _yuv420(pixels: Tensor) -> np.ndarray:
-    """Return (3, h, w) RGB, h and w even, as planar 4:2:0 bytes (3h/2, w): BT.709, limited range."""
+def _yuv420(pixels: Tensor, matrix: int = BT709) -> np.ndarray:
+    """Return (3, h, w) RGB, h and w even, as planar 4:2:0 bytes (3h/2, w) in limited range."""
     red, green, blue = pixels
-    luma = _RED * red + _GREEN * green + _BLUE * blue
-    chroma = torch.stack([(blue - luma) / (2 * (1 - _BLUE)), (red - luma) / (2 * (1 - _RED))])
+    of_red, of_green, of_blue = _LUMA[matrix]
+    luma = of_red * red + of_green * green + of_blue * blue
+    chroma = torch.stack([(blue - luma) / (2 * (1 - of_blue)), (red - luma) / (2 * (1 - of_red))])
     # H.264's chroma samples lie on every second column and between two rows: weights 1 2 1 and 1 1. Players
     # that take them for centred (swscale, which reads for us, does) shift colour by a quarter of a sample.
     kernel = torch.tensor([[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]]) / 8
