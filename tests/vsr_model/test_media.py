@@ -656,6 +656,37 @@ def test_what_the_values_of_a_video_mean_is_known(
     assert (info.colour.is_hdr, info.notes) == (is_hdr, ())
 
 
+def test_what_a_video_holds_beside_frames_and_sound_is_reported(tmp_path: Path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        packing = {"x264-params": "frame-packing=3"}
+        stream = container.add_stream("libx264", rate=25, options=packing)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        container.add_attachment("a.ttf", "font/ttf", b"a font")
+        container.set_chapters(
+            [{"id": 1, "start": 0, "end": 40, "time_base": Fraction(1, 1000), "metadata": {}}]
+        )
+        container.mux([*stream.encode(av.VideoFrame(64, 32, "yuv420p")), *stream.encode(None)])
+    assert inspect(path).notes == (
+        "The chapters and attachments were not copied.",
+        "The video is stereoscopic (3D), which the output does not state.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"), [("a.webm", "libvpx-vp9", "yuva420p"), ("a.mov", "qtrle", "argb")]
+)
+def test_transparency_of_a_video_is_reported(tmp_path: Path, name: str, codec: str, pix_fmt: str):
+    path = encode(tmp_path / name, av.VideoFrame(48, 32, pix_fmt), codec, pix_fmt)
+    assert inspect(path).notes == ("The video's transparency was left out.",)
+
+
+def test_a_colour_matrix_that_is_not_read_is_refused(tmp_path: Path):
+    path = encode(tmp_path / "a.mp4", av.VideoFrame(48, 32, "yuv444p"), "libx264", "yuv444p", colorspace=8)
+    with pytest.raises(BadInput, match="coded by the colour matrix 8"):
+        inspect(path)
+
+
 def test_interlacing_is_reported(tmp_path: Path):
     flags = int(av.codec.context.Flags.interlaced_dct)
     frame = av.VideoFrame(48, 32, "yuv420p")

@@ -45,6 +45,8 @@ _NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS
 # swscale numbers its matrices as streams do (ITU-T H.273), apart from synonyms.
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 _MATRIX = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020, 10: _BT2020}
+_NO_MATRIX = (0, 2, 3)  # of RGB, unspecified, reserved
+_FLAT = bytes(4)  # FFmpeg's AV_STEREO3D_2D
 RATE_IF_NONE = Fraction(25)
 """Frames per second where nothing states any."""
 
@@ -180,11 +182,6 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
     image = frame_rgb(path, frame)
     orientation = _orientation(path, frame)
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    notes = [note] if (note := _tracks_note(container)) else []
-    if container.streams.subtitles:
-        notes.append("The subtitles were not copied.")
-    if frame.interlaced_frame:
-        notes.append("The video is interlaced, and its fields were not separated: motion will show combs.")
     return MediaInfo(
         path=path,
         kind="video",
@@ -199,13 +196,44 @@ def inspect_video(path: Path, container: InputContainer, stream: VideoStream) ->
         colour=_colour(frame),
         # Stated of the frames as they are stored.
         pixel_aspect=1 / aspect if orientation.a == 0 else aspect,
-        notes=tuple(notes),
+        notes=tuple(_losses(container, stream, frame)),
     )
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
     """Return the average frames per second, or 25 of raw streams that state none."""
     return stream.average_rate or stream.guessed_rate or RATE_IF_NONE
+
+
+def _losses(container: InputContainer, stream: VideoStream, frame: av.VideoFrame) -> Iterator[str]:
+    """Yield a sentence on each thing that a file holds beside its frames and its sound, and that is lost."""
+    if note := _tracks_note(container):
+        yield note
+    streams = container.streams
+    lost = [
+        name
+        for name, parts in (
+            ("subtitles", streams.subtitles),
+            ("chapters", container.chapters()),
+            ("attachments", streams.attachments),
+            ("covers", [s for s in streams.video if s.disposition & _NO_FILM]),
+            ("data tracks", streams.data),
+        )
+        if parts
+    ]
+    if lost:
+        *others, last = lost
+        yield f"The {', '.join(others)}{' and ' if others else ''}{last} were not copied."
+    if frame.interlaced_frame:
+        yield "The video is interlaced, and its fields were not separated: motion will show combs."
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    if has_alpha or stream.metadata.get("alpha_mode") == "1":
+        yield "The video's transparency was left out."
+    views = frame.side_data.get("STEREO3D")
+    if views is not None and bytes(cast(Any, views))[:4] != _FLAT:
+        yield "The video is stereoscopic (3D), which the output does not state."
+    if frame.side_data.get("SPHERICAL") is not None:
+        yield "The video is spherical (360 degrees), which the output does not state."
 
 
 def _orientation(path: Path, frame: av.VideoFrame) -> Orientation:
@@ -247,6 +275,11 @@ def frame_rgb(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter | 
     bits = _sample_bits(frame)
     full = frame.color_range == _FULL or pixels.name.startswith("yuvj") or pixels.is_rgb
     guess = _BT709 if frame.height >= _HD_HEIGHT else _BT601
+    if frame.colorspace not in (*_MATRIX, *_NO_MATRIX):
+        raise BadInput(
+            f"{path} is coded by the colour matrix {int(frame.colorspace)} of ITU-T H.273, and"
+            f" {', '.join(map(str, _MATRIX))} are read."
+        )
     rgb = (reformatter or VideoReformatter()).reformat(
         frame,
         format="rgb24" if bits <= 8 else "rgb48le",
