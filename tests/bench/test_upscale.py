@@ -25,7 +25,7 @@ from bench.upscaling.progress import FINISHING, LOOKING_AHEAD, READING, UPSCALIN
 from bench.upscaling.request import FrameFolder, Request, output_of
 from bench.upscaling.upscale import Upscaled, upscale
 from vsr_model.errors import BadInput
-from vsr_model.media import VideoFrame, VideoWriter, inspect, iterate_frames, write_image
+from vsr_model.media import VideoWriter, inspect, iterate_frames, write_image
 from vsr_model.media.colour import Colour
 
 RATE = Fraction(30000, 1001)
@@ -175,24 +175,6 @@ def test_times_are_kept(tmp_path: Path, model: Model, name: str, times: tuple[fl
     after = [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")]
     assert after == pytest.approx(times, abs=1e-4 if notes else 1e-6)
     assert done.notes == notes
-
-
-def test_avi_shows_frames_in_the_order_of_the_decoder(
-    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-):
-    """It has no presentation times, and FFmpeg's guesses go back in time where B-frames are packed."""
-    source = stored(tmp_path / "in.avi", 32, 48, "ffv1", "bgr0")
-
-    def guessed(path: Path, **options: Any) -> list[VideoFrame]:
-        given = iterate_frames(path, **options)
-        return [
-            replace(frame, time_s=time_s) for frame, time_s in zip(given, (0.04, 0.12, 0.08), strict=True)
-        ]
-
-    monkeypatch.setattr(subject, "iterate_frames", guessed)
-    assert run(source, tmp_path / "out.mp4", model).notes == ()
-    assert [frame.time_s for frame in iterate_frames(tmp_path / "out.mp4")] == pytest.approx([0, 0.04, 0.08])
-    assert_enlarged(source, tmp_path / "out.mp4", 3)
 
 
 @pytest.mark.parametrize(

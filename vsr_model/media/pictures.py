@@ -178,7 +178,7 @@ def _samples(path: Path, picture: Image.Image) -> np.ndarray:
             return np.asarray(transform.apply(picture))
         samples = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     # Only what agrees in the bits that both keep: FFmpeg's decoder of TIFF knows fewer kinds.
-    if deep is not None and np.array_equal(deep[:, :, : samples.shape[2]] >> 8, samples):
+    if deep is not None and np.array_equal(deep[:, :, :3] >> 8, samples[:, :, :3]):
         return deep
     return samples
 

@@ -113,7 +113,7 @@ def _encoded(
         picture.save(
             encoded, format=Image.registered_extensions()[path.suffix.lower()], icc_profile=profile, **options
         )
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except (OSError, ValueError, struct.error, av.FFmpegError) as error:
         size = f"{levels.shape[0]} x {levels.shape[1]}"
         raise BadInput(f"{path} cannot be written as a picture of {size} ({error}).") from error
     return encoded.getbuffer(), clamped
