@@ -219,7 +219,9 @@ def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("examples", [15, pytest.param(1500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("form", ["mp4", "avi", "matroska", "PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize(
+    "form", ["mp4", "avi", "matroska", "PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "AVIF"]
+)
 def test_any_damage_to_a_picture_or_video_is_read_or_refused(
     examples: int, form: str, tmp_path: Path
 ) -> None:

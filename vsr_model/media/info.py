@@ -30,6 +30,7 @@ _DECODING_FAILURES = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,  # of AVIF
     MemoryError,  # of a row that is too long
     struct.error,
     zlib.error,
