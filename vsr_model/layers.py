@@ -96,3 +96,20 @@ class ResidualTrunk(nn.Module):
         inputs = joined(frame, feat_prop, self.conv_in.weight)
         features: Tensor = self.blocks(leaky_relu_(self.conv_in(inputs)))
         return features
+
+
+def space_to_depth(image: Tensor, factor: int) -> Tensor:
+    """Reshape (n, c, f h, f w) to (n, f f c, h, w), by row, column, colour: not as `pixel_unshuffle`."""
+    n, channels, height, width = image.shape
+    blocks = image.view(n, channels, height // factor, factor, width // factor, factor)
+    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(
+        n, factor**2 * channels, height // factor, width // factor
+    )
+
+
+def depth_to_space(features: Tensor, factor: int) -> Tensor:
+    """Reshape (n, f f c, h, w) to (n, c, f h, f w): the inverse of `space_to_depth`."""
+    n, channels, height, width = features.shape
+    colours = channels // factor**2
+    blocks = features.view(n, factor, factor, colours, height, width)
+    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, colours, factor * height, factor * width)

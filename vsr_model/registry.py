@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
+    "frvsr": "vsr_model.networks.frvsr:FRVSR",
+    "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",
+    "rsdn": "vsr_model.networks.rsdn:RSDN",
+    "tecogan": "vsr_model.networks.tecogan:TecoGAN",
 }
 
 

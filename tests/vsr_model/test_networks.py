@@ -18,7 +18,11 @@ from vsr_model.registry import network_class, resolve
 SMALL = {
     "basicvsr": {"mid_channels": 8, "num_blocks": 1},
     "egvsr": {"num_blocks": 1},
+    "frvsr": {"mid_channels": 8, "num_blocks": 1},
+    "rlsp": {"mid_channels": 8, "num_layers": 3},
     "rrn": {"mid_channels": 8, "num_blocks": 1},
+    "rsdn": {"mid_channels": 8, "num_blocks": 1},
+    "tecogan": {"mid_channels": 8, "num_blocks": 1},
 }
 """Arguments that make a network small; one line for each."""
 
