@@ -43,6 +43,9 @@ class Facts:
     schedules: tuple[str, ...] = ("sequential",)  # orders of work that vsr_model.schedules has for it
     can_stream: bool = False  # whether vsr_model.streaming takes it: clips of any length in bounded memory
     gains: tuple[tuple[str, float], ...] = ()  # of seeded weights (vsr_model.weights), by pattern of the name
+    fixed: str | None = (
+        None  # pattern of weights that are constants, and keep what the constructor gives them
+    )
     published: tuple[Published, ...] = ()
     # Of checkpoints (vsr_model.checkpoint):
     names: tuple[tuple[str, Replacement], ...] = ()  # other projects' names to this one's, applied in order

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
+    "carn": "vsr_model.networks.carn:CARN",
+    "carn_m": "vsr_model.networks.carn_m:CARNM",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
     "frvsr": "vsr_model.networks.frvsr:FRVSR",
+    "rfdn": "vsr_model.networks.rfdn:RFDN",
     "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",
     "rsdn": "vsr_model.networks.rsdn:RSDN",

@@ -21,7 +21,7 @@ def build_seeded(kind: type[Network], arguments: Mapping[str, Any], seed: int) -
     A weight is uniform with a standard deviation of its gain over the square root of its fan-in, so that
     features keep their magnitude through the network and an error anywhere shows in the output. The gain is
     that of the first pattern of `facts.gains` that is found in the parameter's name, else 1. Parameters of
-    one dimension that are no biases keep what the constructor gives them.
+    one dimension that are no biases, and those of `facts.fixed`, keep what the constructor gives them.
     """
     with torch.random.fork_rng(devices=[]), _uninitialised():
         torch.manual_seed(seed)
@@ -39,6 +39,8 @@ def build_seeded(kind: type[Network], arguments: Mapping[str, Any], seed: int) -
 
 
 def _gain(name: str, parameter: nn.Parameter, network: Network) -> float | None:
+    if network.facts.fixed and re.search(network.facts.fixed, name):
+        return None
     if name.endswith(".bias"):
         return BIAS_GAIN
     if parameter.dim() < 2:

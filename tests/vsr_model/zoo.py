@@ -28,14 +28,21 @@ class Case:
     values: Mapping[str, np.ndarray]
 
     def clip(self) -> Tensor:
-        return torch.from_numpy(np.random.RandomState(0).rand(*self.meta["inputs"]["x"]).astype(np.float32))
+        """The input, with an axis of frames where it is an image."""
+        clip = np.random.RandomState(0).rand(*self.meta["inputs"]["x"]).astype(np.float32)
+        return torch.from_numpy(clip if clip.ndim == 5 else clip[:, None])
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The recipe's tensors, by the names of the model's own state dict."""
         return {
-            name: torch.from_numpy(self._tensor(name, tuple(tensor.shape)))
+            name: tensor
+            if self._is_fixed(name)
+            else torch.from_numpy(self._tensor(name, tuple(tensor.shape)))
             for name, tensor in model.state_dict().items()
         }
+
+    def _is_fixed(self, name: str) -> bool:
+        return any(re.search(pattern, name) for pattern in self.meta["fixed"])
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
@@ -46,13 +53,20 @@ class Case:
 
 
 ARGUMENTS = {
+    ("carn", "carn_x4", "output_x4"): {},
+    ("carn", "carn_multi", "output_x4"): {"multi_scale": True},
+    ("carn_m", "carn_m_x4", "output_x4"): {},
+    ("carn_m", "carn_m_multi", "output_x4"): {"multi_scale": True},
     ("egvsr", "tiny", "output"): {"num_blocks": 2},
     ("egvsr", "full", "output"): {},
     ("egvsr", "full_bi", "output"): {"degradation": "BI"},
     ("frvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
     ("frvsr", "tiny_bi", "output"): {"mid_channels": 8, "num_blocks": 2, "degradation": "BI"},
     ("frvsr", "frvsr_10_128", "output"): {},
-    ("frvsr", "tecogan", "output"): {"mid_channels": 64},
+    ("tecogan", "tecogan", "output"): {},
+    ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("rfdn", "tiny", "output"): {"mid_channels": 16},
+    ("rfdn", "full", "output"): {},
     ("rlsp", "tiny", "output"): {"mid_channels": 8, "num_layers": 4},
     ("rlsp", "7_64", "output"): {"mid_channels": 64},
     ("rlsp", "7_128", "output"): {},
@@ -67,6 +81,10 @@ ARGUMENTS = {
 """Arguments of this project's classes, for each network, case and output of the golden files."""
 
 
+FILES = {"carn_m": "carn", "tecogan": "frvsr"}
+"""Files of golden values of networks that share one with another."""
+
+
 @cache
 def cases() -> tuple[Case, ...]:
     return tuple(_cases())
@@ -74,7 +92,7 @@ def cases() -> tuple[Case, ...]:
 
 def _cases() -> Iterator[Case]:
     for (network, name, output), arguments in ARGUMENTS.items():
-        with np.load(GOLDEN / f"{network}.npz") as file:
+        with np.load(GOLDEN / f"{FILES.get(network, network)}.npz") as file:
             meta = json.loads(str(file["meta"]))["cases"][name]
             values = {
                 key.removeprefix(f"{name}."): file[key] for key in file.files if key.startswith(f"{name}.")

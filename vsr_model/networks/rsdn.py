@@ -40,7 +40,7 @@ class StructureDetailBlock(nn.Module):
 
 
 class Cell(nn.Module):
-    """The recurrent cell: frames, the previous outputs and the adapted state, to features of both branches."""
+    """The recurrent cell: frames, the previous outputs and the adapted state, to the next outputs."""
 
     def __init__(self, channels: int, num_blocks: int) -> None:
         super().__init__()
