@@ -6,9 +6,6 @@ from torch import Tensor, nn
 from vsr_model.network import Network, check_clip
 from vsr_model.stages import UPSAMPLING, StageProbe, no_probe
 
-FEATURES = "features"
-"""The stage of all that comes before the enlargement."""
-
 
 class ImageNetwork(Network):
     """A network that sees one frame at a time."""

@@ -37,6 +37,7 @@ class Facts:
     stages: Mapping[str, str]
     scale: int = 4
     min_size: int = 1  # of height and width, in pixels
+    multiple: int = 1  # of height and width
     min_frames: int = 1
     narrow: tuple[str, ...] = ("",)  # submodules that a narrower dtype casts; the rest stays float32
     compiled: tuple[str, ...] = ("",)  # submodules that are compiled one by one, so that stages stay visible
@@ -100,9 +101,13 @@ def title_of(module: nn.Module) -> str:
 def check_clip(facts: Facts, shape: tuple[int, ...]) -> None:
     """Raise ValueError, in one sentence, for a shape that the network does not take."""
     match shape:
-        case (n, t, 3, h, w) if n >= 1 and t >= facts.min_frames and min(h, w) >= facts.min_size:
+        case (n, t, 3, h, w) if (
+            n >= 1 and t >= facts.min_frames and min(h, w) >= facts.min_size
+            and not h % facts.multiple and not w % facts.multiple
+        ):  # fmt: skip
             return
+    of = f" and multiples of {facts.multiple}" if facts.multiple > 1 else ""
     raise ValueError(
         f"{facts.title} needs a clip of shape (n, t, 3, h, w) with n of at least 1, t of at least "
-        f"{facts.min_frames} and h, w of at least {facts.min_size}, not {shape}."
+        f"{facts.min_frames} and h, w of at least {facts.min_size}{of}, not {shape}."
     )

@@ -16,6 +16,7 @@ NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
     "carn": "vsr_model.networks.carn:CARN",
     "carn_m": "vsr_model.networks.carn_m:CARNM",
+    "edvr": "vsr_model.networks.edvr:EDVR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
     "frvsr": "vsr_model.networks.frvsr:FRVSR",
     "rfdn": "vsr_model.networks.rfdn:RFDN",

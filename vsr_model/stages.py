@@ -7,9 +7,11 @@ shares of time can be compared across networks.
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
+FEATURES: Final = "features"  # computes features of single frames
 ALIGNMENT: Final = "alignment"  # estimates motion between frames, and warps along it
 PROPAGATION: Final = "propagation"  # carries features or frames from step to step
 AGGREGATION: Final = "aggregation"  # fuses features of several directions or frames
+RECONSTRUCTION: Final = "reconstruction"  # refines what was fused
 UPSAMPLING: Final = "upsampling"  # brings features to the output's size
 
 

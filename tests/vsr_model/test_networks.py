@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ SMALL = {
     "basicvsr": {"mid_channels": 8, "num_blocks": 1},
     "carn": {},
     "carn_m": {},
+    "edvr": {"mid_channels": 8, "num_blocks": 1, "extract_blocks": 1},
     "egvsr": {"num_blocks": 1},
     "frvsr": {"mid_channels": 8, "num_blocks": 1},
     "rfdn": {"mid_channels": 8},
@@ -37,7 +39,8 @@ def network(request) -> Network:
 
 def clip(network: Network, *, batch: int = 1, frames: int | None = None) -> Tensor:
     side = network.facts.min_size
-    shape = (batch, frames or max(3, network.facts.min_frames), 3, side + 5, side + 3)
+    step = network.facts.multiple
+    shape = (batch, frames or max(3, network.facts.min_frames), 3, side + 5 * step, side + 3 * step)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -75,7 +78,8 @@ def test_all_work_is_a_stages_and_a_probe_changes_nothing(network, frames):
         probed = network(lrs, spans)
     assert outside.operators == []
     assert set(spans.stages) == set(network.facts.stages)
-    assert torch.equal(network(lrs), probed)
+    # A product of matrices may differ in the last bit by where its operands lie in memory.
+    torch.testing.assert_close(network(lrs), probed, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
@@ -83,8 +87,8 @@ def test_nothing_is_kept_between_calls(network):
     state = {name: dict(vars(module)) for name, module in network.named_modules()}
     lrs = clip(network)
     first = network(lrs)
-    network(lrs[:, : network.facts.min_frames, :, :-1])
-    assert torch.equal(network(lrs), first)
+    network(lrs[:, : network.facts.min_frames, :, : -network.facts.multiple])
+    torch.testing.assert_close(network(lrs), first, atol=1e-5, rtol=0)
     assert {name: dict(vars(module)) for name, module in network.named_modules()} == state
 
 
@@ -190,6 +194,12 @@ def golden(request) -> tuple[zoo.Case, Network, Tensor]:
         return case, model, model(case.clip())
 
 
+def of_golden(output: Tensor, expected: np.ndarray) -> np.ndarray:
+    """Return what stands in a golden file: of an image or a window, the middle frame without its axis."""
+    frames = output.numpy()
+    return frames if frames.ndim == expected.ndim else frames[:, frames.shape[1] // 2]
+
+
 def test_equals_the_public_implementation(golden):
     case, _, output = golden
     for name, expected in case.values.items():
@@ -202,7 +212,7 @@ def test_equals_the_public_implementation(golden):
         if found is None:
             step = int(kind.removeprefix("s"))
             found = output[..., ::step, ::step]
-        assert abs(found.numpy().reshape(expected.shape) - expected).max() < 1e-4  # an image has no frames
+        assert abs(of_golden(found, expected) - expected).max() < 1e-4
 
 
 def test_has_as_many_parameters_as_the_public_implementation(golden):

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vsr_model.images import FEATURES, ImageNetwork, MeanShift
+from vsr_model.images import ImageNetwork, MeanShift
 from vsr_model.layers import pixel_shuffle
 from vsr_model.network import Facts, Published
-from vsr_model.stages import UPSAMPLING, StageProbe
+from vsr_model.stages import FEATURES, UPSAMPLING, StageProbe
 
 CHANNELS: Final = 64
 MEAN: Final = (0.4488, 0.4371, 0.4040)  # of the training images' red, green and blue
@@ -87,7 +87,6 @@ class Enlarge(nn.Module):
 
     def __init__(self, factors: tuple[int, ...], groups: int) -> None:
         super().__init__()
-        self.factors = factors
         layers: list[nn.Module] = []
         for factor in factors:
             layers += [_conv(factor**2 * CHANNELS, groups), nn.ReLU(inplace=True), nn.PixelShuffle(factor)]
@@ -95,8 +94,8 @@ class Enlarge(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Enlarge `features` (n, 64, h, w) by two for each of the factors."""
-        for convolution in self.body[::3]:
-            features = pixel_shuffle(F.relu(convolution(features), inplace=True))
+        for index in range(0, len(self.body), 3):
+            features = pixel_shuffle(F.relu(self.body[index](features), inplace=True))
         return features
 
 
@@ -148,7 +147,8 @@ class CARN(ImageNetwork):
             features = run_cascade(self, features)
         with probe(UPSAMPLING):
             enlarge = self.upsample["up4" if "up4" in self.upsample else "up"]
-            return self.add_mean(self.exit(enlarge(features)).float())
+            output: Tensor = self.add_mean(self.exit(enlarge(features)).float())
+            return output
 
 
 def _conv(channels_out: int, groups: int) -> nn.Conv2d:

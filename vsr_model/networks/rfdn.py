@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vsr_model.images import FEATURES, ImageNetwork
+from vsr_model.images import ImageNetwork
 from vsr_model.layers import conv3x3
 from vsr_model.network import Facts, Published
-from vsr_model.stages import UPSAMPLING, StageProbe
+from vsr_model.stages import FEATURES, UPSAMPLING, StageProbe
 
 SCALE: Final = 4
 SLOPE: Final = 0.05

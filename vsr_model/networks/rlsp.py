@@ -83,5 +83,4 @@ class RLSP(Network):
         for convolution in self.conv_list:
             features = F.relu(convolution(features), inplace=True)
         result: Tensor = self.conv_out(features)
-        residual, state = result.split((OUTPUT_CHANNELS, self.mid_channels), 1)
-        return residual, F.relu(state)
+        return result[:, :OUTPUT_CHANNELS], F.relu(result[:, OUTPUT_CHANNELS:])
