@@ -1,5 +1,6 @@
 """Layers that networks share."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NEGATIVE_SLOPE: Final = 0.1  # of every leaky ReLU in the network
+TAIL_CHANNELS: Final = 64  # at twice the input's size and above, for any features
 
 
 def conv3x3(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -81,6 +83,42 @@ class ResidualBlock(nn.Module):
         """Add the residual to `features` (n, c, h, w)."""
         residual: Tensor = self.conv2(F.relu(self.conv1(features), inplace=True))
         return features + residual
+
+
+class Trunk(nn.Module):
+    """A convolution of all inputs together, and residual blocks."""
+
+    def __init__(self, channels_in: int, channels: int, num_blocks: int) -> None:
+        super().__init__()
+        blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
+        activation = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+        self.main = nn.Sequential(conv3x3(channels_in, channels), activation, blocks)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Compute features (n, c, h, w) of tensors (n, ..., h, w)."""
+        dtype = self.main[0].weight.dtype
+        features: Tensor = self.main(torch.cat([part.to(dtype) for part in inputs], 1))
+        return features
+
+
+class Tail(nn.Module):
+    """The layers by which many networks enlarge: two shuffles, two convolutions, and the enlarged frame."""
+
+    def add_tail(self, channels: int) -> None:
+        """Add the layers, for features of so many channels, by their public names."""
+        self.upconv1 = conv3x3(channels, 4 * channels)
+        self.upconv2 = conv3x3(channels, 4 * TAIL_CHANNELS)
+        self.conv_hr = conv3x3(TAIL_CHANNELS, TAIL_CHANNELS)
+        self.conv_last = conv3x3(TAIL_CHANNELS, 3)
+
+    def enlarge(self, features: Tensor, frame: Tensor) -> Tensor:
+        """Enlarge `features` (n, c, h, w) and `frame` (n, 3, h, w) to (n, 3, 4h, 4w)."""
+        features = leaky_relu_(pixel_shuffle(self.upconv1(features)))
+        features = leaky_relu_(pixel_shuffle(self.upconv2(features)))
+        residual: Tensor = self.conv_last(leaky_relu_(self.conv_hr(features)))
+        height, width = frame.shape[-2:]
+        # The sum takes the wider dtype, the frame's, where features are narrower.
+        return resize(frame, (4 * height, 4 * width), "bilinear") + residual
 
 
 class ResidualTrunk(nn.Module):

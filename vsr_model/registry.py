@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 NETWORKS: Final = {
     "basicvsr": "vsr_model.networks.basicvsr:BasicVSR",
+    "basicvsrpp": "vsr_model.networks.basicvsrpp:BasicVSRPlusPlus",
     "carn": "vsr_model.networks.carn:CARN",
     "carn_m": "vsr_model.networks.carn_m:CARNM",
     "edvr": "vsr_model.networks.edvr:EDVR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
     "frvsr": "vsr_model.networks.frvsr:FRVSR",
+    "iconvsr": "vsr_model.networks.iconvsr:IconVSR",
     "rfdn": "vsr_model.networks.rfdn:RFDN",
     "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",

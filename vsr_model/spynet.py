@@ -15,6 +15,16 @@ LEVEL_CHANNELS: Final = (8, 32, 64, 32, 16, 2)  # two RGB images and a flow in, 
 KERNEL_SIZE: Final = 7
 ALIGNMENT: Final = 2 ** (LEVELS - 1)  # each level halves the size, and every one must come out even
 
+NAMES: Final = (
+    # mmagic keeps convolution and activation in one module, so it counts layers where others count both.
+    (
+        r"^spynet\.basic_module\.(\d)\.basic_module\.(\d)\.conv\.",
+        lambda match: f"spynet.levels.{match[1]}.{2 * int(match[2])}.",
+    ),
+    (r"^spynet\.basic_module\.(\d)\.basic_module\.", r"spynet.levels.\1."),
+)
+"""Names in public checkpoints of networks that have a SPyNet as `spynet` (`Facts.names`)."""
+
 # The statistics of ImageNet, with which the published weights were trained.
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -70,6 +80,26 @@ class SPyNet(nn.Module):
         while len(levels) < LEVELS:
             levels.append(F.avg_pool2d(levels[-1], kernel_size=2))
         return levels[::-1]
+
+
+def neighbouring_flows(spynet: nn.Module, lrs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the flows of `lrs` (n, t, 3, h, w) between neighbours, each (n, t - 1, 2, h, w) in pixels.
+
+    Of the first, `[:, i]` starts at frame i + 1 and points into frame i, so it takes features forward in
+    time; of the second it starts at frame i and points into frame i + 1.
+    """
+    n, t, _, h, w = lrs.shape
+    if t == 1:  # a single frame has no neighbour; pooling would refuse the empty batch
+        return lrs.new_empty(n, 0, 2, h, w), lrs.new_empty(n, 0, 2, h, w)
+    earlier, later = neighbours(lrs)
+    backward: Tensor = spynet(earlier, later)
+    forward: Tensor = spynet(later, earlier)
+    return forward.view(n, t - 1, 2, h, w), backward.view(n, t - 1, 2, h, w)
+
+
+def neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
+    return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
 
 
 def _level() -> nn.Sequential:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 FEATURES: Final = "features"  # computes features of single frames
 ALIGNMENT: Final = "alignment"  # estimates motion between frames, and warps along it
+REFILL: Final = "refill"  # brings features of key frames into what is carried
 PROPAGATION: Final = "propagation"  # carries features or frames from step to step
 AGGREGATION: Final = "aggregation"  # fuses features of several directions or frames
 RECONSTRUCTION: Final = "reconstruction"  # refines what was fused

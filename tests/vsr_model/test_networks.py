@@ -18,11 +18,13 @@ from vsr_model.registry import network_class, resolve
 
 SMALL = {
     "basicvsr": {"mid_channels": 8, "num_blocks": 1},
+    "basicvsrpp": {"mid_channels": 8, "num_blocks": 1},
     "carn": {},
     "carn_m": {},
     "edvr": {"mid_channels": 8, "num_blocks": 1, "extract_blocks": 1},
     "egvsr": {"num_blocks": 1},
     "frvsr": {"mid_channels": 8, "num_blocks": 1},
+    "iconvsr": {"mid_channels": 8, "num_blocks": 1},
     "rfdn": {"mid_channels": 8},
     "rlsp": {"mid_channels": 8, "num_layers": 3},
     "rrn": {"mid_channels": 8, "num_blocks": 1},

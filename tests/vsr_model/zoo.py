@@ -34,11 +34,12 @@ class Case:
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The recipe's tensors, by the names of the model's own state dict."""
+        own = {public(name): tensor for name, tensor in model.state_dict().items()}
         return {
             name: tensor
             if self._is_fixed(name)
             else torch.from_numpy(self._tensor(name, tuple(tensor.shape)))
-            for name, tensor in model.state_dict().items()
+            for name, tensor in own.items()
         }
 
     def _is_fixed(self, name: str) -> bool:
@@ -52,7 +53,14 @@ class Case:
         return (z / np.sqrt(np.prod(shape[1:])) * gain).astype(np.float32)
 
 
+def public(name: str) -> str:
+    """Return the public name of a weight, by which its value is drawn."""
+    return re.sub(r"^spynet\.levels\.(\d)\.", r"spynet.basic_module.\1.basic_module.", name)
+
+
 ARGUMENTS = {
+    ("basicvsrpp", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
+    ("basicvsrpp", "full", "output"): {},
     ("carn", "carn_x4", "output_x4"): {},
     ("carn", "carn_multi", "output_x4"): {"multi_scale": True},
     ("carn_m", "carn_m_x4", "output_x4"): {},
@@ -74,6 +82,9 @@ ARGUMENTS = {
     ("frvsr", "frvsr_10_128", "output"): {},
     ("tecogan", "tecogan", "output"): {},
     ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("iconvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
+    ("iconvsr", "tiny_pad3", "output"): {"mid_channels": 8, "num_blocks": 2, "reach": 3},
+    ("iconvsr", "full", "output"): {},
     ("rfdn", "tiny", "output"): {"mid_channels": 16},
     ("rfdn", "full", "output"): {},
     ("rlsp", "tiny", "output"): {"mid_channels": 8, "num_layers": 4},

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vsr_model.layers import ResidualTrunk, conv3x3, leaky_relu_, pixel_shuffle, resize
 from vsr_model.network import Facts, Network, Published, check_clip
-from vsr_model.spynet import SPyNet
+from vsr_model.spynet import SPyNet, neighbouring_flows, neighbours
 from vsr_model.stages import AGGREGATION, ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 from vsr_model.warp import warp
 
@@ -40,18 +40,12 @@ class Alignment(nn.Module):
 
     def compute_flow(self, lrs: Tensor) -> tuple[Tensor, Tensor]:
         """Return both directions' flows; see `BasicVSR.compute_flow`."""
-        n, t, _, h, w = lrs.shape
-        if t == 1:  # a single frame has no neighbour; pooling would refuse the empty batch
-            return lrs.new_empty(n, 0, 2, h, w), lrs.new_empty(n, 0, 2, h, w)
-        earlier, later = _neighbours(lrs)
-        flows_backward: Tensor = self.spynet(earlier, later)
-        flows_forward: Tensor = self.spynet(later, earlier)
-        return flows_forward.view(n, t - 1, 2, h, w), flows_backward.view(n, t - 1, 2, h, w)
+        return neighbouring_flows(self.spynet, lrs)
 
     def compute_flow_one_way(self, lrs: Tensor, direction: Direction) -> Tensor:
         """Return `flows_forward` or `flows_backward` alone, of a clip of two frames or more."""
         n, t, _, h, w = lrs.shape
-        earlier, later = _neighbours(lrs)
+        earlier, later = neighbours(lrs)
         flows: Tensor = self.spynet(later, earlier) if direction == "forward" else self.spynet(earlier, later)
         return flows.view(n, t - 1, 2, h, w)
 
@@ -232,11 +226,6 @@ class BasicVSR(Network):
         )
         propagated = propagate(self.propagation.backward_trunk, self.alignment, steps, feat_prop, probe)
         return [features for *_, features in propagated][::-1]
-
-
-def _neighbours(lrs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the earlier and the later frame of each pair, both (n * (t - 1), 3, h, w)."""
-    return lrs[:, :-1].reshape(-1, *lrs.shape[2:]), lrs[:, 1:].reshape(-1, *lrs.shape[2:])
 
 
 def propagate(

@@ -4,23 +4,20 @@ Wang et al., "EDVR: Video Restoration with Enhanced Deformable Convolutional Net
 1905.02716). Submodules are named as in BasicSR's checkpoints.
 """
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vsr_model.layers import ResidualBlock, conv3x3, leaky_relu_, pixel_shuffle, resize
+from vsr_model.layers import ResidualBlock, Tail
 from vsr_model.network import Facts, Published
 from vsr_model.pcd import MULTIPLE, PCDAlignment, TSAFusion, add_pyramid, pyramid_of
 from vsr_model.stages import AGGREGATION, ALIGNMENT, FEATURES, RECONSTRUCTION, UPSAMPLING, StageProbe
 from vsr_model.windows import WindowNetwork
 
-SCALE: Final = 4
-OUTPUT_CHANNELS: Final = 64  # at twice the input's size and above
 
-
-class EDVR(WindowNetwork):
+class EDVR(WindowNetwork, Tail):
     """Super-resolution of a video by four, frame by frame from a window around it.
 
     With 64 channels and 10 blocks (EDVR-M) it has 3,300,131 parameters, with 128 and 40 (EDVR-L) 20,633,827.
@@ -73,10 +70,7 @@ class EDVR(WindowNetwork):
             TSAFusion(mid_channels, window) if with_tsa else nn.Conv2d(window * mid_channels, mid_channels, 1)
         )
         self.reconstruction = nn.Sequential(*(ResidualBlock(mid_channels) for _ in range(num_blocks)))
-        self.upconv1 = conv3x3(mid_channels, 4 * mid_channels)
-        self.upconv2 = conv3x3(mid_channels, 4 * OUTPUT_CHANNELS)
-        self.conv_hr = conv3x3(OUTPUT_CHANNELS, OUTPUT_CHANNELS)
-        self.conv_last = conv3x3(OUTPUT_CHANNELS, 3)
+        self.add_tail(mid_channels)
 
     def middle(self, frames: list[Tensor], probe: StageProbe) -> Tensor:
         """Enlarge the middle one of `frames`, each (n, 3, h, w), to (n, 3, 4h, 4w)."""
@@ -91,12 +85,4 @@ class EDVR(WindowNetwork):
         with probe(RECONSTRUCTION):
             features = self.reconstruction(fused)
         with probe(UPSAMPLING):
-            return self.upsample(features, frames[self.window // 2])
-
-    def upsample(self, features: Tensor, frame: Tensor) -> Tensor:
-        """Return the output (n, 3, 4h, 4w) of `features` (n, c, h, w) and the middle `frame` (n, 3, h, w)."""
-        features = leaky_relu_(pixel_shuffle(self.upconv1(features)))
-        features = leaky_relu_(pixel_shuffle(self.upconv2(features)))
-        residual: Tensor = self.conv_last(leaky_relu_(self.conv_hr(features)))
-        height, width = frame.shape[-2:]
-        return resize(frame, (SCALE * height, SCALE * width), "bilinear") + residual
+            return self.enlarge(features, frames[self.window // 2])
