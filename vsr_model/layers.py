@@ -96,7 +96,7 @@ class Trunk(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Compute features (n, c, h, w) of tensors (n, ..., h, w)."""
-        dtype = self.main[0].weight.dtype
+        dtype = self.main.get_parameter("0.weight").dtype
         features: Tensor = self.main(torch.cat([part.to(dtype) for part in inputs], 1))
         return features
 

@@ -61,7 +61,9 @@ class IconVSR(Network, Tail):
         },
         min_size=33,  # as in the released class
         min_frames=5,
-        narrow=("edvr", "backward_fusion", "forward_fusion", "backward_trunk", "forward_trunk",
+        narrow=(
+            # Not the key frames' features: their offsets move pixels, as flow does.
+            "backward_fusion", "forward_fusion", "backward_trunk", "forward_trunk",
                 "upconv1", "upconv2", "conv_hr", "conv_last"),
         compiled=("spynet", "backward_trunk", "forward_trunk"),
         gains=(
@@ -163,7 +165,8 @@ class IconVSR(Network, Tail):
                 state = warp(state, flow)
         if key is not None:
             with probe(REFILL):
-                state = fusion(torch.cat((state.to(key.dtype), key), 1))
+                dtype = fusion.get_parameter("weight").dtype
+                state = fusion(torch.cat((state.to(dtype), key.to(dtype)), 1))
         return state
 
 
