@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -33,6 +34,11 @@ NETWORK_TIMEOUT_S: Final = 120.0
 
 MESSAGE_TIMEOUT_S: Final = 20
 """Limit between the bytes of a worker's message; a whole one takes milliseconds."""
+
+CACHES: Final = {
+    "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton", "CUDA_CACHE_PATH": "cuda",
+}  # fmt: skip
+"""Variables that name the folders of compilers' caches, and what they are called here."""
 
 _MAX_MESSAGE_BYTES: Final = 65536
 
@@ -70,15 +76,16 @@ class Launcher:
         self._control = ours
         self._serves = False
         self._output: IO[bytes] = tempfile.TemporaryFile()
+        self._caches = tempfile.mkdtemp(prefix="vsr-bench-compiled-")
         with theirs:
             self._process = subprocess.Popen(
                 # -P: a folder called `bench` where the user happens to be is not this one.
-                [sys.executable, "-P", "-m", "bench.process.server", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "bench.process.server", str(theirs.fileno()), self._caches],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
-                env={**_variables(self._network), **self._environment},
+                env={**_variables(self._network, self._caches), **self._environment},
             )
         try:
             self._begin()
@@ -100,6 +107,7 @@ class Launcher:
             self._process.wait()
             self._kill_orphans()
         self._output.close()
+        shutil.rmtree(self._caches, ignore_errors=True)  # where the server was killed
 
     def _begin(self) -> None:
         self.import_torch_s = self._loaded("torch", START_TIMEOUT_S)
@@ -255,11 +263,13 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _variables(network: Path) -> dict[str, str]:
+def _variables(network: Path, caches: str) -> dict[str, str]:
     """Return the variables for the server: this process's own, but those that overrule what is measured.
 
-    The folders of the network and of `bench`, maybe a clone's, lead PYTHONPATH.
+    The folders of the network and of `bench`, maybe a clone's, lead PYTHONPATH. Compilers have `caches`, an
+    empty folder which the workers share: none is warm of another run.
     """
     first = dict.fromkeys((str(network), str(ROOT)))
     path = os.pathsep.join(filter(None, (*first, os.environ.get("PYTHONPATH"))))
-    return {**variables.for_workers(os.environ), "PYTHONPATH": path}
+    own = {name: f"{caches}/{kind}" for name, kind in CACHES.items()}
+    return {**variables.for_workers(os.environ), **own, "PYTHONPATH": path}

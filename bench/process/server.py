@@ -19,11 +19,9 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,21 +35,15 @@ from bench.process.load import load, why
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_MESSAGE_BYTES: Final = 65536
-_CACHES: Final = {
-    "TORCHINDUCTOR_CACHE_DIR": "inductor",
-    "TRITON_CACHE_DIR": "triton",
-    "CUDA_CACHE_PATH": "cuda",
-}
-"""Variables that name the folders of compilers' caches, and what they are called here."""
-
 _SWEEPS: Final = 3  # a process may fork between being seen and being killed
 
 
 class Server:
     """A loop that forks workers and supervises them until the parent disconnects."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, caches: str) -> None:
         self._control = control
+        self._caches = caches  # folder of the workers' compilers, which ends with the server
         self._workers: set[int] = set()
         self._wake = (-1, -1)  # a pipe that signals write to
 
@@ -74,6 +66,8 @@ class Server:
             for pid in list(self._workers):
                 _kill_tree(pid)
             _kill_remaining()
+            if self._caches:  # also where the parent was killed
+                shutil.rmtree(self._caches, ignore_errors=True)
 
     def _answer(self) -> bool:
         """Handle one message; return False when the parent has gone."""
@@ -220,27 +214,8 @@ def _refuse(control: socket.socket, reason: str) -> NoReturn:
     os._exit(1)
 
 
-@contextmanager
-def _own_caches() -> Iterator[None]:
-    """Give compilers an empty cache for the block, which the workers share: none is warm of another run.
-
-    The server removes it, which outlives a parent that is killed. Where there is no room for one, compilers
-    choose for themselves.
-    """
-    try:
-        folder = tempfile.mkdtemp(prefix="vsr-bench-compiled-")
-    except OSError:
-        yield
-        return
-    os.environ |= {name: f"{folder}/{kind}" for name, kind in _CACHES.items()}
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def main() -> None:
-    """Import what workers need, then serve on the socket whose descriptor is the argument."""
+    """Import what workers need, then serve on the socket whose descriptor is the first argument."""
     # Ctrl-C and a terminal that closes reach the whole group, and are the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -264,8 +239,7 @@ def main() -> None:
     with suppress(BrokenPipeError):
         _say(control, {"network": str(network)})
         try:
-            with _own_caches():
-                Server(control).serve()
+            Server(control, sys.argv[2]).serve()
         except _TerminatedError:  # all is cleared up
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
