@@ -17,6 +17,7 @@ NETWORKS: Final = {
     "basicvsrpp": "vsr_model.networks.basicvsrpp:BasicVSRPlusPlus",
     "carn": "vsr_model.networks.carn:CARN",
     "carn_m": "vsr_model.networks.carn_m:CARNM",
+    "duf": "vsr_model.networks.duf:DUF",
     "edvr": "vsr_model.networks.edvr:EDVR",
     "egvsr": "vsr_model.networks.egvsr:EGVSR",
     "frvsr": "vsr_model.networks.frvsr:FRVSR",
@@ -25,7 +26,9 @@ NETWORKS: Final = {
     "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",
     "rsdn": "vsr_model.networks.rsdn:RSDN",
+    "tdan": "vsr_model.networks.tdan:TDAN",
     "tecogan": "vsr_model.networks.tecogan:TecoGAN",
+    "toflow": "vsr_model.networks.toflow:TOFlow",
 }
 
 

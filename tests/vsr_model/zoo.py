@@ -35,18 +35,24 @@ class Case:
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The recipe's tensors, by the names of the model's own state dict."""
         own = {public(name): tensor for name, tensor in model.state_dict().items()}
+        normalisations = {name.rpartition(".")[0] for name in own if name.endswith(".running_mean")}
         return {
             name: tensor
             if self._is_fixed(name)
-            else torch.from_numpy(self._tensor(name, tuple(tensor.shape)))
+            else torch.from_numpy(
+                self._tensor(name, tuple(tensor.shape), normalises=name.rpartition(".")[0] in normalisations)
+            )
             for name, tensor in own.items()
         }
 
     def _is_fixed(self, name: str) -> bool:
         return any(re.search(pattern, name) for pattern in self.meta["fixed"])
 
-    def _tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _tensor(self, name: str, shape: tuple[int, ...], *, normalises: bool) -> np.ndarray:
         z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+        if normalises:
+            around_one = {"weight": 1 + 0.1 * z, "running_var": 1 + 0.1 * abs(z)}
+            return np.asarray(around_one.get(name.rpartition(".")[2], 0.1 * z), np.float32)
         if len(shape) == 1:
             return (0.01 * z).astype(np.float32)
         gain = next((gain for pattern, gain in self.meta["gains"] if re.search(pattern, name)), 1.0)
@@ -65,6 +71,10 @@ ARGUMENTS = {
     ("carn", "carn_multi", "output_x4"): {"multi_scale": True},
     ("carn_m", "carn_m_x4", "output_x4"): {},
     ("carn_m", "carn_m_multi", "output_x4"): {"multi_scale": True},
+    ("duf", "16", "output"): {"num_layers": 16},
+    ("duf", "16_eps1e-3", "output"): {"num_layers": 16, "official_weights": True},
+    ("duf", "28", "output"): {"num_layers": 28},
+    ("duf", "52", "output"): {},
     ("edvr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 3, "extract_blocks": 2},
     ("edvr", "tiny_notsa", "output"): {
         "mid_channels": 8,
@@ -80,8 +90,10 @@ ARGUMENTS = {
     ("frvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
     ("frvsr", "tiny_bi", "output"): {"mid_channels": 8, "num_blocks": 2, "degradation": "BI"},
     ("frvsr", "frvsr_10_128", "output"): {},
+    ("tdan", "full", "output"): {},
     ("tecogan", "tecogan", "output"): {},
     ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("toflow", "full_from_lr", "output"): {},
     ("iconvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
     ("iconvsr", "tiny_pad3", "output"): {"mid_channels": 8, "num_blocks": 2, "reach": 3},
     ("iconvsr", "full", "output"): {},
