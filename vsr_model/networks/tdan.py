@@ -39,6 +39,13 @@ class TDAN(WindowNetwork):
             RECONSTRUCTION: "Joins the aligned frames, and runs the residual blocks.",
             UPSAMPLING: "Shuffles the features to the output's size, and convolves them to RGB.",
         },
+        narrow=(
+            "conv_first",
+            "residual_layer",
+            "fea_ex",
+            "recon_layer",
+            "up",
+        ),  # no offsets, which move pixels
         compiled=("residual_layer", "recon_layer"),
         gains=((r"conv2\.weight$", 0.1), (r"^(off2d|recon_lr)", 1.5), (r"^(conv_first|fea_ex|cr|up)", 1.4)),
     )
@@ -67,9 +74,8 @@ class TDAN(WindowNetwork):
     def middle(self, frames: list[Tensor], probe: StageProbe) -> Tensor:
         """Enlarge the middle one of `frames`, each (n, 3, h, w), to (n, 3, 4h, 4w)."""
         centre = self.window // 2
-        dtype = self.conv_first.weight.dtype
         with probe(FEATURES):
-            first = F.relu(self.conv_first(torch.cat(frames).to(dtype)), inplace=True)
+            first = F.relu(self.conv_first(torch.cat(frames)), inplace=True)
             features = self.residual_layer(first).chunk(self.window)
         with probe(ALIGNMENT):
             aligned = [
@@ -77,7 +83,8 @@ class TDAN(WindowNetwork):
                 for index, frame in enumerate(frames)
             ]
         with probe(RECONSTRUCTION):
-            fused = self.recon_layer(self.fea_ex(torch.cat([frame.to(dtype) for frame in aligned], 1)))
+            joined = torch.cat(aligned, 1).to(self.fea_ex.get_parameter("0.weight").dtype)
+            fused = self.recon_layer(self.fea_ex(joined))
         with probe(UPSAMPLING):
             output: Tensor = self.up(fused)
             return output.float()
@@ -86,7 +93,7 @@ class TDAN(WindowNetwork):
         """Return a neighbour of features (n, c, h, w) as a frame (n, 3, h, w) in the place of the centre."""
         features = self.cr(torch.cat((centre, neighbour), 1))
         for step, (offsets, convolution) in enumerate(STEPS):
-            moved = self.get_submodule(offsets)(features).float()
+            moved = self.get_submodule(offsets)(features)
             weight = self.get_submodule(convolution).get_parameter("weight")
             features = deform_conv3x3(neighbour if step == MOVES_NEIGHBOUR else features, moved, weight)
         frame: Tensor = self.recon_lr(features)

@@ -114,7 +114,8 @@ class TOFlow(WindowNetwork):
             features = torch.cat(aligned, 1).to(self.conv_1.weight.dtype)
             for convolution in (self.conv_1, self.conv_2, self.conv_3):
                 features = F.relu(convolution(features), inplace=True)
-            return (self.conv_4(features) + centre) * self.std + self.mean
+            output: Tensor = (self.conv_4(features) + centre) * self.std + self.mean
+            return output
 
 
 def _conv7x7(channels_in: int, channels_out: int, *, bias: bool) -> nn.Conv2d:
