@@ -39,13 +39,7 @@ class TDAN(WindowNetwork):
             RECONSTRUCTION: "Joins the aligned frames, and runs the residual blocks.",
             UPSAMPLING: "Shuffles the features to the output's size, and convolves them to RGB.",
         },
-        narrow=(
-            "conv_first",
-            "residual_layer",
-            "fea_ex",
-            "recon_layer",
-            "up",
-        ),  # no offsets, which move pixels
+        narrow=("fea_ex", "recon_layer", "up"),  # nothing that offsets come from: they move pixels
         compiled=("residual_layer", "recon_layer"),
         gains=((r"conv2\.weight$", 0.1), (r"^(off2d|recon_lr)", 1.5), (r"^(conv_first|fea_ex|cr|up)", 1.4)),
     )
