@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from re import Match
 
 import torch
@@ -29,13 +29,16 @@ class Facts:
     """Facts of a network, by which it is measured, traced and loaded.
 
     `stages` gives each stage's name, in order, and a sentence on its work. Frames are enlarged by `scale`.
-    Submodules are named as by `torch.nn.Module.get_submodule`; "" is the network itself.
+    `inputs` gives the channels of a clip in their order: first the image, "rgb" or "luma", which is also what
+    comes out; then what the network takes beside it, such as "flows". Submodules are named as by
+    `torch.nn.Module.get_submodule`; "" is the network itself.
     """
 
     title: str
     source: str
     stages: Mapping[str, str]
     scale: int = 4
+    inputs: Mapping[str, int] = field(default_factory=lambda: {"rgb": 3})
     min_size: int = 1  # of height and width, in pixels
     multiple: int = 1  # of height and width
     min_frames: int = 1
@@ -54,6 +57,16 @@ class Facts:
     ignored: str | None = None  # pattern of others' tensors that are not needed here
     parts: tuple[str, ...] = ()  # prefixes of what a checkpoint may hold alone
 
+    @property
+    def channels(self) -> int:
+        """Channels of a clip."""
+        return sum(self.inputs.values())
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of an output, and the first ones of a clip: 3 of RGB, or 1 of luma."""
+        return next(iter(self.inputs.values()))
+
 
 class Network(nn.Module):
     """A super-resolution network that can be measured stage by stage.
@@ -67,9 +80,16 @@ class Network(nn.Module):
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge a clip: `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, scale h, scale w).
 
-        `probe` spans the work of each stage. Raises ValueError for a clip that `facts` exclude.
+        A network of luma takes and gives one channel; `facts.inputs` names further channels of `lrs`.
+        `frames_out` says how many frames come out. `probe` spans the work of each stage.
+
+        Raises ValueError for a clip that `facts` exclude.
         """
         raise NotImplementedError
+
+    def frames_out(self, frames: int) -> int:
+        """Return how many frames come out of a clip of `frames`."""
+        return frames
 
     def instrumented(self) -> AbstractContextManager[None]:
         """Return a context that prepares what calls with a probe need, so that none of it is timed."""
@@ -101,13 +121,14 @@ def title_of(module: nn.Module) -> str:
 def check_clip(facts: Facts, shape: tuple[int, ...]) -> None:
     """Raise ValueError, in one sentence, for a shape that the network does not take."""
     match shape:
-        case (n, t, 3, h, w) if (
-            n >= 1 and t >= facts.min_frames and min(h, w) >= facts.min_size
+        case (n, t, c, h, w) if (
+            n >= 1 and t >= facts.min_frames and c == facts.channels and min(h, w) >= facts.min_size
             and not h % facts.multiple and not w % facts.multiple
         ):  # fmt: skip
             return
     of = f" and multiples of {facts.multiple}" if facts.multiple > 1 else ""
     raise ValueError(
-        f"{facts.title} needs a clip of shape (n, t, 3, h, w) with n of at least 1, t of at least "
-        f"{facts.min_frames} and h, w of at least {facts.min_size}{of}, not {shape}."
+        f"{facts.title} needs a clip of shape (n, t, {facts.channels}, h, w) ({' and '.join(facts.inputs)}) "
+        f"with n of at least 1, t of at least {facts.min_frames} and h, w of at least {facts.min_size}{of}, "
+        f"not {shape}."
     )

@@ -45,7 +45,8 @@ def network(request) -> Network:
 def clip(network: Network, *, batch: int = 1, frames: int | None = None) -> Tensor:
     side = network.facts.min_size
     step = network.facts.multiple
-    shape = (batch, frames or max(3, network.facts.min_frames), 3, side + 5 * step, side + 3 * step)
+    frames = frames or max(3, network.facts.min_frames)
+    shape = (batch, frames, network.facts.channels, side + 5 * step, side + 3 * step)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -66,10 +67,10 @@ class Outside(TorchDispatchMode):
 @torch.inference_mode()
 def test_frames_come_out_enlarged_by_scale(network):
     lrs = clip(network, batch=2)
-    n, t, c, h, w = lrs.shape
-    scale = network.facts.scale
+    n, t, _, h, w = lrs.shape
+    scale, channels = network.facts.scale, network.facts.image_channels
     output = network(lrs)
-    assert output.shape == (n, t, c, scale * h, scale * w)
+    assert output.shape == (n, network.frames_out(t), channels, scale * h, scale * w)
     assert output.dtype == torch.float32
     assert output.isfinite().all()
 
@@ -159,7 +160,9 @@ def test_narrow_features_come_close_and_give_float32(network, dtype):
 @pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 0, 3, 64, 64), (1, 3, 4, 64, 64), (1, 3, 3, -1, 64)])
 def test_other_shapes_are_refused_in_one_sentence(network, shape):
     shape = tuple(network.facts.min_size - 1 if side == -1 else side for side in shape)
-    with pytest.raises(ValueError, match=r"needs a clip of shape \(n, t, 3, h, w\) with .*\.$") as caught:
+    image, channels = next(iter(network.facts.inputs)), network.facts.channels
+    needs = rf"needs a clip of shape \(n, t, {channels}, h, w\) \({image}.*\) with .*\.$"
+    with pytest.raises(ValueError, match=needs) as caught:
         network(torch.zeros(shape))
     assert str(shape) in str(caught.value)
 
