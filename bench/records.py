@@ -258,6 +258,7 @@ class CellRecord(_Frozen):
     memory_format: str
     parameters: Count | None = None
     scale: Count | None = None  # of the network: its output's sides over its input's
+    frames_out: Count | None = None  # of an output, where these are not as many as its clip has
     stages: tuple[str, ...] = ()  # of the network, in its order
     costs: dict[str, StageCost] = Field(default_factory=dict)  # of one forward, by stage; empty: not known
 
@@ -288,6 +289,11 @@ class CellRecord(_Frozen):
     telemetry: tuple[TelemetryReading, ...] = ()  # between the calls, never during one
     telemetry_notes: tuple[str, ...] = ()  # what could not be read, and why
     others: tuple[OtherProcess, ...] = ()  # named only where the counters say that there were some
+
+    @property
+    def frames_made(self) -> int:
+        """Frames of an output."""
+        return self.frames_out or self.frames
 
     def steady(self, pass_: Pass, stage: str) -> list[Sample]:
         """Return the samples of a stage that figures are made of, in the order taken."""

@@ -74,7 +74,7 @@ def serve(connection: Connection) -> None:
     """Receive a Call in a worker, and send a row (turn, place, tool, seconds) per timed call."""
     import torch  # noqa: PLC0415 - the parent imports none
 
-    from bench.measure import backends, networks, workload  # noqa: PLC0415
+    from bench.measure import backends, clips, networks, workload  # noqa: PLC0415
     from vsr_model.stages import no_probe  # noqa: PLC0415
 
     gc.freeze()  # as bench.measure.worker.main
@@ -97,7 +97,7 @@ def serve(connection: Connection) -> None:
         device = backends.device_of(backend)
         network = workload.prepare(networks.build(model), backend, device.torch_device)
         forward = workload.forward_of(network)
-        clip = workload.make_clip(cell)
+        clip = clips.make_clip(cell, network.facts)
 
         def action() -> torch.Tensor:
             return forward(clip, no_probe)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
-from bench.measure import networks, worker, workload
+from bench.measure import clips, networks, worker
 from bench.messages import Message
 from bench.records import CellRecord
 from benchmarks.known_length import CYCLES_PER_S, HOOKED, PROBED, SHARES, length_of
@@ -100,14 +100,14 @@ def serve(connection: Connection) -> None:
     spinning = Spinning()
     stages = {stage: (stage,) for stage in SHARES}
     made = {PROBED: Probed(spinning), HOOKED: Adapted(spinning, title="Spinning", stages=stages, scale=4)}
-    make_clip = workload.make_clip
+    make_clip = clips.make_clip
 
-    def make_clip_and_set_length(cell: Cell) -> Tensor:
+    def make_clip_and_set_length(cell: Cell, facts: Facts) -> Tensor:
         spinning.length_s = length_of(cell.input.name)
-        return make_clip(cell)
+        return make_clip(cell, facts)
 
     networks.build = lambda model: made[model.name]
-    workload.make_clip = make_clip_and_set_length
+    clips.make_clip = make_clip_and_set_length
     worker.main(_Telling(connection, spinning.calls))  # type: ignore[arg-type]  # as much as it uses
 
 

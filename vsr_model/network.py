@@ -91,6 +91,11 @@ class Network(nn.Module):
         """Return how many frames come out of a clip of `frames`."""
         return frames
 
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
+        """Return the shape of the output of a clip of `shape`."""
+        n, t, _, h, w = shape
+        return n, self.frames_out(t), self.facts.image_channels, self.facts.scale * h, self.facts.scale * w
+
     def instrumented(self) -> AbstractContextManager[None]:
         """Return a context that prepares what calls with a probe need, so that none of it is timed."""
         return nullcontext()

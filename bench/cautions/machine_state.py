@@ -75,4 +75,4 @@ def _energy_per_frame_j(record: CellRecord) -> float | None:
     after = [energy_j for elapsed_s, energy_j in known if elapsed_s >= end]
     if not before or not after or end - begin < MIN_ENERGY_S:
         return None
-    return (after[0] - before[-1]) / (len(calls) * record.batch * record.frames)
+    return (after[0] - before[-1]) / (len(calls) * record.batch * record.frames_made)

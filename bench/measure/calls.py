@@ -129,9 +129,7 @@ class Calls:
     def _lock_pages(self) -> None:
         """Move the clip to page-locked memory, and have some for outputs."""
         self._clip = self._device.page_locked(self._clip)
-        *outer, height, width = self._clip.shape
-        scale = self._network.facts.scale
-        output = torch.empty(*outer, scale * height, scale * width)
+        output = torch.empty(self._network.output_shape(self._clip.shape))
         if self._backend.overlaps_transfers:
             forward = self._forward  # without self, which would be a cycle, and the collector is off
             self._pipeline = Overlapped(

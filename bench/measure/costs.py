@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.grid.backend import BUILT_IN, Backend
 from bench.grid.costs import Costs
 from bench.grid.plan import Cell
-from bench.measure import workload
+from bench.measure import clips, workload
 from bench.measure.backends import CpuDevice
 from bench.measure.draft import error_line
 from bench.measure.tracing import TooSlowError, Tracer
@@ -160,9 +160,9 @@ class CostTracer:
         if not cell.backend.cuda_graph:
             return found
         # The graph's own input, and the copy of its output that a call gives (vsr_model.cuda_graphs).
-        scale = self._networks[cell.model.name].facts.scale
-        clip_bytes = 4 * 3 * cell.batch * cell.frames * cell.height * cell.width
-        held_bytes = (1 + scale**2) * clip_bytes
+        network = self._networks[cell.model.name]
+        clip = clips.clip_shape(cell, network.facts)
+        held_bytes = 4 * (math.prod(clip) + math.prod(network.output_shape(clip)))
         return {
             stage: cost.model_copy(update={"peak_bytes": cost.peak_bytes + held_bytes})
             for stage, cost in found.items()
@@ -198,7 +198,7 @@ class CostTracer:
 
     def _on(self, device: torch.device, cell: Cell, variant: Backend) -> Costs:
         prepared = self._prepare(cell.model.name, variant, device)
-        clip = torch.zeros(cell.batch, cell.frames, 3, cell.height, cell.width, device=device)
+        clip = torch.zeros(clips.clip_shape(cell, prepared.network.facts), device=device)
         plan = cell.memory_plan()
         holds_clip = plan is None or not variant.is_cuda
         if plan is None:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from bench.grid.config_model import Model
+from bench.grid.plan import Cell
 from bench.measure.draft import error_line
 from vsr_model.adapted import Adapted
 from vsr_model.checkpoint import load_checkpoint
@@ -47,9 +48,11 @@ def build(model: Model) -> Network:
     return network.eval()
 
 
-def described(network: Network) -> dict[str, Any]:
-    """Return what a record says of a network, by field."""
+def described(network: Network, cell: Cell) -> dict[str, Any]:
+    """Return what a record says of a cell's network, by field."""
+    frames_out = network.frames_out(cell.frames)
     return {
+        "frames_out": None if frames_out == cell.frames else frames_out,
         "stages": tuple(network.facts.stages),
         "scale": network.facts.scale,
         "parameters": sum(item.numel() for item in network.parameters()),

@@ -33,6 +33,7 @@ from bench.machine.host_memory import oom_evidence, oom_kills
 from bench.measure import backends, networks, read_back, workload
 from bench.measure.backends import Device
 from bench.measure.calls import Called, around, timed_parts
+from bench.measure.clips import clip_note, make_clip
 from bench.measure.draft import error_line
 from bench.measure.map_reduce import Array, map_reduce
 from bench.measure.output_check import ReferenceCheck
@@ -98,7 +99,7 @@ class DividedRound(Round):
             }
             clips: list[Array] = []
             if backend.map_reduce:
-                whole: Array = workload.make_clip(self._cell).numpy()
+                whole: Array = make_clip(self._cell, networks.build(self._cell.model).facts).numpy()
                 clips += [whole[index : index + 1] for index in range(len(whole))]
             joined: list[Array] = []
             self._wait_for_go()
@@ -140,7 +141,10 @@ class DividedRound(Round):
             if asked and warning is not None:
                 self._draft.warn(warning)
         check = ReferenceCheck(self._draft, self._report, self._progress)
-        check(workload.make_clip(self._cell), output)
+        facts = networks.build(self._cell.model).facts
+        if note := clip_note(self._cell, facts):
+            self._draft.warn(note)
+        check(make_clip(self._cell, facts), output)
 
 
 def spans_of(calls: Sequence[RankCall]) -> dict[str, Timed]:
@@ -360,8 +364,12 @@ def answer_orders(
     with backends.applied(backend) as settings, read_back.compilation(backend) as compilation:
         device.create_context()
         network = networks.build(cell.model)
-        described = {"settings": settings, "threads": backends.thread_count(), **networks.described(network)}
-        clip = workload.make_clip(cell).tensor_split(backend.processes)[rank].clone()
+        described = {
+            "settings": settings,
+            "threads": backends.thread_count(),
+            **networks.described(network, cell),
+        }
+        clip = make_clip(cell, network.facts).tensor_split(backend.processes)[rank].clone()
         forward = workload.forward_of(
             workload.prepare(network, backend, device.torch_device), backend=backend
         )

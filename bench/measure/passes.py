@@ -11,7 +11,7 @@ from typing import Final
 from torch import Tensor
 
 from bench.grid.estimate import expected_calls, stage_passes
-from bench.measure import backends, memory, networks, profiling, read_back, trace_reading, workload
+from bench.measure import backends, clips, memory, networks, profiling, read_back, trace_reading
 from bench.measure.calls import Called, Calls
 from bench.measure.draft import Draft, error_line
 from bench.measure.output_check import ReferenceCheck
@@ -96,8 +96,10 @@ class Round:
         begin = perf_counter()
         self._progress("building the model")
         network = networks.build(self._cell.model)
-        self._draft.values |= networks.described(network)
-        clip = workload.make_clip(self._cell)
+        self._draft.values |= networks.described(network, self._cell)
+        clip = clips.make_clip(self._cell, network.facts)
+        if note := clips.clip_note(self._cell, network.facts):
+            self._draft.warn(note)
         self._draft.values["setup_s"] = perf_counter() - begin
         return network, clip
 

@@ -64,7 +64,6 @@ class NetworkInfo:
 
     title: str
     min_size: int
-    multiple: int
     min_frames: int
     arguments: dict[str, Any]  # of its constructor, defaults filled in
 
@@ -202,11 +201,6 @@ def _too_small(cell: Cell, network: NetworkInfo) -> str | None:
             f"{network.title} needs a height and a width of at least {network.min_size}, and this is "
             f"{cell.height}x{cell.width}"
         )
-    if cell.height % network.multiple or cell.width % network.multiple:
-        return (
-            f"{network.title} needs a height and a width that are multiples of {network.multiple}, and this "
-            f"is {cell.height}x{cell.width}"
-        )
     if cell.frames < network.min_frames:
         return f"{network.title} needs at least {network.min_frames} frames, and here are {cell.frames}"
     return None
@@ -282,7 +276,6 @@ def _info(model: Model, network: Any) -> NetworkInfo:
     return NetworkInfo(
         title=facts.title,
         min_size=facts.min_size,
-        multiple=facts.multiple,
         min_frames=facts.min_frames,
         arguments=resolve(model.name, model.parameters) if model.import_ is None else dict(model.arguments),
     )

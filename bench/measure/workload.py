@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.grid.backend import Backend
-from bench.grid.config import RandomInput
 from bench.grid.config_model import Model
-from bench.grid.plan import Cell
 from bench.measure import networks
 from vsr_model.network import Facts, Network
 from vsr_model.stages import StageProbe, no_probe
@@ -104,30 +102,6 @@ def _as_unsupported(field: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise Unsupported(f"{field}: {error}") from None
-
-
-def make_clip(cell: Cell) -> Tensor:
-    """Return the cell's input (n, t, 3, h, w) on the host, float32 in [0, 1].
-
-    Raises BadInput for a media file that cannot be read.
-    """
-    item = cell.input
-    if isinstance(item, RandomInput):
-        # A generator of its own draws on one thread: the clip depends on the cell alone.
-        generator = torch.Generator().manual_seed(item.seed)
-        return torch.rand((cell.batch, cell.frames, 3, cell.height, cell.width), generator=generator)
-    # A revision of the network that is measured by this program may not have it yet.
-    from vsr_model.media import read_clip  # noqa: PLC0415
-
-    return read_clip(
-        item.path,
-        frames=cell.frames,
-        stride=item.stride if item.kind == "video" else 1,
-        height=cell.height,
-        width=cell.width,
-        fit=item.fit,
-        batch=cell.batch,
-    )
 
 
 def forward_of(network: Network, backend: Backend | None = None) -> Callable[[Tensor, StageProbe], Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.grid.spans import FORWARD, OTHER
 from bench.machine import host_memory
-from bench.measure import backends, memory, networks, workload
+from bench.measure import backends, clips, memory, networks, workload
 from bench.measure.draft import Draft, error_line
 from bench.measure.output_check import ReferenceCheck
 from bench.measure.timing import Timed
@@ -71,8 +71,9 @@ class Script:
             self.values["threads"] = backends.thread_count()
             if self.lacks_memory():
                 return
-            self.model, self.clip = networks.build(self.cell.model), workload.make_clip(self.cell)
-            self.values |= networks.described(self.model)
+            self.model = networks.build(self.cell.model)
+            self.clip = clips.make_clip(self.cell, self.model.facts)
+            self.values |= networks.described(self.model, self.cell)
             self.connection.send(Ready())
             self.connection.recv()
             if self.measure.memory != "off":

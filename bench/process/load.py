@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-CONTRACT: Final = "vsr_model.network"
+CONTRACT: Final = "vsr_model.channels"
 
 _MAX_MESSAGE_CHARACTERS: Final = 400
 
@@ -30,7 +30,7 @@ def load(torch_imported: Callable[[float], None]) -> Path:
     torch_imported(perf_counter() - begin)
     if find_spec(CONTRACT) is None:
         raise RefusedError(
-            f"it has no {CONTRACT}, by which networks are measured: a revision from before that "
+            f"it has no {CONTRACT}, by which clips are made: a revision from before that "
             "needs the vsr-bench of its time"
         )
     import_module("bench.measure.worker")

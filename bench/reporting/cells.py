@@ -31,6 +31,7 @@ KINDS: Final = {
 MEDIANS: Final = (
     "import_torch_s", "context_s", "model_to_device_s", "first_forward_s", "others_cores", "steal_share",
     "cpu_mhz", "sm_clock_mhz", "power_w", "temperature_c", "energy_per_frame_j", "parameters", "scale",
+    "frames_out",
 )  # fmt: skip
 PEAKS: Final = (
     "peak_host_bytes", "host_growth_bytes", "peak_device_bytes", "peak_device_reserved_bytes",

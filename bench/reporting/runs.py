@@ -222,7 +222,7 @@ def _rates(row: Row) -> Row:
         return dict.fromkeys(
             ("frames_per_s", "frames_per_s_low", "frames_per_s_high", "output_megapixels_per_s")
         )
-    frames = row["batch"] * row["frames"]
+    frames = row["batch"] * (row["frames_out"] or row["frames"])
     pixels = row["scale"] and row["scale"] ** 2 * row["height"] * row["width"] / 1e6
     return {
         "frames_per_s": frames / median,

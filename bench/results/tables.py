@@ -119,7 +119,7 @@ class StageRow(NamedTuple):
     @property
     def frames_per_s(self) -> float | None:
         is_call = self.stage in (FORWARD, TOTAL) and self.summary.median > 0
-        return self.cell.batch * self.cell.frames / self.summary.median if is_call else None
+        return self.cell.batch * self.cell.frames_made / self.summary.median if is_call else None
 
 
 class Column(NamedTuple):

@@ -120,9 +120,9 @@ def _report_and_hang(write: int) -> None:
 
 def serve(connection: Connection) -> None:
     """The real worker, but a task whose input has one of these names goes wrong that way."""
-    from bench.measure import worker, workload  # noqa: PLC0415 - imports torch
+    from bench.measure import clips, worker  # noqa: PLC0415 - imports torch
 
-    make_clip = workload.make_clip
+    make_clip = clips.make_clip
     faults: dict[str, Callable[[], Any]] = {
         "raises": _raise,
         "exits": lambda: os._exit(5),
@@ -135,12 +135,12 @@ def serve(connection: Connection) -> None:
         "device-memory": _exhaust_device_memory,
     }
 
-    def troubled(cell: Any) -> Any:
+    def troubled(cell: Any, facts: Any) -> Any:
         if cell.input.name in faults:
             faults[cell.input.name]()
-        return make_clip(cell)
+        return make_clip(cell, facts)
 
-    workload.make_clip = troubled
+    clips.make_clip = troubled
     worker.main(connection)
 
 

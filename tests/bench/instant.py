@@ -17,7 +17,7 @@ from bench.process.runner import Observer, Run
 from bench.records import Pass, Phase, Sample, Status
 from tests.networks import STAGES
 
-BASICVSR = preflight.NetworkInfo(title="BasicVSR", min_size=16, multiple=1, min_frames=1, arguments={})
+BASICVSR = preflight.NetworkInfo(title="BasicVSR", min_size=16, min_frames=1, arguments={})
 
 
 class InstantRounds:

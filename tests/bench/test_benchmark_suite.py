@@ -13,6 +13,7 @@ import torch
 
 from bench.grid.config import Model
 from bench.measure import networks, workload
+from bench.measure.clips import make_clip
 from tests import conftest
 from tests.bench.fakes import CpuAsCuda
 from tests.benchmarks import test_networks as benchmarks
@@ -132,7 +133,8 @@ def test_what_pytest_benchmark_times_waits_once_at_its_end(
 
 def test_a_wrong_output_is_no_figure(grid: Path) -> None:
     cell = cells_of(grid)[f"{CELL}-1-thread"]
-    right = workload.forward_of(networks.build(cell.model))(workload.make_clip(cell), no_probe)
+    network = networks.build(cell.model)
+    right = workload.forward_of(network)(make_clip(cell, network.facts), no_probe)
     benchmarks.check(cell, right)
     for wrong in (right + 1e-2, right * float("nan")):
         with pytest.raises(AssertionError, match="dB against the CPU float32 result"):

@@ -222,7 +222,7 @@ def refused(folder: Path, text: str) -> str:
 
 
 UNUSABLE = "--head topic (aaaa): its vsr_model cannot be measured by this program"
-NO_CONTRACT = "it has no vsr_model.network, by which networks are measured:"
+NO_CONTRACT = "it has no vsr_model.channels, by which clips are made:"
 ENDED = "it ended while it was being imported"
 
 

@@ -17,6 +17,7 @@ from bench.grid.rules import impossible, undivided
 from bench.grid.spans import FORWARD, TOTAL
 from bench.measure import backends, networks, parallel, workload
 from bench.measure.backends import CpuDevice
+from bench.measure.clips import make_clip
 from bench.measure.map_reduce import map_reduce
 from bench.measure.parallel import Failed, Order, RankCall, spans_of, started, why
 from bench.measure.timing import Timed
@@ -94,7 +95,8 @@ def test_a_round_by_map_and_reduce(tmp_path: Path) -> None:
 
 def test_the_clip_of_a_process_that_is_lost_runs_again(tmp_path: Path) -> None:
     one = divided(backends=[MAPPED])
-    clips = workload.make_clip(jobs_of(one)[0].cell).split(1)
+    cell = jobs_of(one)[0].cell
+    clips = make_clip(cell, networks.build(cell.model).facts).split(1)
     with started(task_of(one, tmp_path / "references" / "clip.npy")) as group:
         group.answers()
         whole = map_reduce(group, [clip.numpy() for clip in clips])
@@ -137,7 +139,7 @@ def answers_to(task: Any, rank: int, device: Any, *orders: Order) -> tuple[list[
 def test_each_process_takes_its_share_of_the_same_clips(tmp_path: Path) -> None:
     task = task_of(divided(), tmp_path / "clip.npy")
     network = networks.build(task.job.cell.model)
-    whole = workload.forward_of(network)(workload.make_clip(task.job.cell), no_probe)
+    whole = workload.forward_of(network)(make_clip(task.job.cell, network.facts), no_probe)
     for rank in range(2):
         orders: tuple[Order, ...] = ("call", "read back", "output")
         (described, call, compiled, output), meetings = answers_to(task, rank, CpuDevice(), *orders)

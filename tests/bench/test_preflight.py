@@ -178,14 +178,6 @@ def test_a_size_that_one_network_takes_is_skipped_for_another(size, reason):
     assert reasons == [reason, None]
 
 
-def test_sides_that_are_no_multiples_are_skipped():
-    edvr = {"name": "edvr", "mid_channels": 8, "num_blocks": 1, "extract_blocks": 1}
-    _, reasons = ask(model=[TINY, edvr], grid={"frames": [1], "size": [[16, 18]]})
-    assert reasons == [
-        None, "EDVR needs a height and a width that are multiples of 4, and this is 16x18",
-    ]  # fmt: skip
-
-
 NETS = """
 import torch
 

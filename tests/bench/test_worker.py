@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench.grid.costs import StageCost
-from bench.measure import backends, calls, memory, networks, output_check, passes, worker, workload
+from bench.measure import backends, calls, clips, memory, networks, output_check, passes, worker, workload
 from bench.messages import GO, Measured, Message, Progress, Ready
 from bench.records import CellRecord, OutputCheck, Pass, Phase, Status, WarmupEnd
 from bench.stats.stopping import Stop, half_width, look_counts
@@ -375,9 +375,9 @@ def test_an_exception_keeps_what_came_before(run, monkeypatch):
     assert record.telemetry
     assert record.output_check is None
 
-    monkeypatch.setattr(workload, "make_clip", _fail(LookupError()))
+    monkeypatch.setattr(clips, "make_clip", _fail(LookupError()))
     assert run().record.reason == "LookupError"
-    monkeypatch.setattr(workload, "make_clip", lambda _: torch.empty(10**15))
+    monkeypatch.setattr(clips, "make_clip", lambda *_: torch.empty(10**15))
     record = run().record
     assert record.status is Status.OOM
     assert record.reason.startswith("RuntimeError: ")

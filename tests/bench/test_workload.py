@@ -13,19 +13,23 @@ from bench.grid import plan
 from bench.grid.backend import BUILT_IN
 from bench.grid.config import Model
 from bench.measure import networks, workload
+from bench.measure.clips import clip_note, make_clip
 from tests.bench.fakes import experiment
 from tests.textures import moving_texture
 from vsr_model import media
+from vsr_model.channels import luma_of
 from vsr_model.errors import BadInput
+from vsr_model.network import Facts
 from vsr_model.stages import no_probe
 
 ROOT = Path(__file__).parents[2]
+FACTS = Facts(title="Net", source="", stages={})
 TINY = Model(mid_channels=8, num_blocks=1)
 
 
 def clip_of(**changes: Any) -> torch.Tensor:
     (cell,) = plan.cells(experiment(**changes))
-    return workload.make_clip(cell)
+    return make_clip(cell, FACTS)
 
 
 def test_weights_follow_the_seed_or_are_a_checkpoints(tmp_path):
@@ -107,3 +111,20 @@ def test_a_rehearsal_leaves_no_trace() -> None:
         [sys.executable, "-c", REHEARSE], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ended.stdout.split() == ["0", "True", "False"]
+
+
+def test_a_clip_is_made_as_the_network_takes_it():
+    (cell,) = plan.cells(experiment(grid={"batch": [2], "frames": [3], "size": [[17, 30]]}))
+    inputs = {"luma": 1, "motion_vectors": 2, "side_maps": 3}
+    facts = Facts(title="Net", source="", stages={}, inputs=inputs, multiple=4)
+    clip, rgb = make_clip(cell, facts), make_clip(cell, FACTS)
+    assert clip.shape == (2, 3, 6, 20, 32)
+    assert torch.equal(clip[:, :, :1, :17, :30], luma_of(rgb))
+    assert torch.equal(clip[:, :, :1, 19], clip[:, :, :1, 16])
+    assert not clip[:, :, 1:3].equal(clip[:, :, 1:3].round())  # quarters of a pixel
+    assert 0 <= clip[:, :, 3:].min() < clip[:, :, 3:].max() <= 1
+    assert clip_note(cell, facts) == (
+        "Net's clip is padded to 20x32 (multiples of 4), which its figures are of, is luma alone, has motion "
+        "vectors that are made before the calls, has side maps that are made before the calls"
+    )
+    assert clip_note(cell, FACTS) is None

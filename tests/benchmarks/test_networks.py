@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.grid.plan import Cell
 from bench.grid.spans import FORWARD
-from bench.measure import backends, networks, output_check, workload
+from bench.measure import backends, clips, networks, output_check, workload
 from bench.measure.backends import Device
 from tests.benchmarks.stages_alone import StagesAlone
 from vsr_model.network import Network
@@ -37,7 +37,7 @@ def placed(cell: Cell) -> Iterator[tuple[Network, Tensor, Device, dict[str, str]
     device = backends.device_of(cell.backend)
     with backends.applied(cell.backend) as settings:
         network = networks.build(cell.model)
-        clip = workload.make_clip(cell)
+        clip = clips.make_clip(cell, network.facts)
         device.create_context()
         device.release_cached_memory()  # what the benchmarks before have left with the allocator
         network = workload.prepare(network, cell.backend, device.torch_device)
@@ -67,7 +67,7 @@ def check(cell: Cell, output: Tensor) -> None:
     """Fail if the output is too far from the CPU float32 result of the same weights and clip."""
     with backends.applied(backends.CPU_REFERENCE):
         network = networks.build(cell.model)
-        reference = workload.forward_of(network)(workload.make_clip(cell), no_probe)
+        reference = workload.forward_of(network)(clips.make_clip(cell, network.facts), no_probe)
     psnr_db = output_check.compare(output.cpu().float().unbind(1), reference).psnr_db
     assert psnr_db >= cell.backend.min_psnr_db, f"{psnr_db:.1f} dB against the CPU float32 result"
 
