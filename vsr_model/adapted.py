@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from vsr_model.errors import BadField, nearest
 from vsr_model.network import Facts, Network
 from vsr_model.stages import StageProbe, no_probe
+from vsr_model.windows import Ends, around
 
 InputKind = Literal["clip", "frame", "window"]
-Ends = Literal["mirror", "repeat"]
 
 _GLOB: Final = frozenset("*?[")
 
@@ -88,7 +88,7 @@ class Adapted(Network):
         if self._takes == "frame":
             return torch.stack([self._picked(self.module(frame)) for frame in lrs.unbind(1)], 1)
         frames = lrs.shape[1]
-        windows = (lrs[:, _around(i, frames, self._window, self._ends)] for i in range(frames))
+        windows = (lrs[:, around(i, frames, self._window, self._ends)] for i in range(frames))
         return torch.stack([self._picked(self.module(item)) for item in windows], 1)
 
     def _picked(self, result: Any) -> Tensor:
@@ -256,16 +256,3 @@ def _is_compiled(module: nn.Module) -> bool:
 
 def _outermost(names: Mapping[str, str]) -> list[str]:
     return [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
-
-
-def _around(middle: int, frames: int, window: int, ends: Ends) -> list[int]:
-    """Return the indices of a window around a frame, those beyond the clip's ends replaced."""
-    period = max(2 * (frames - 1), 1)
-
-    def inside(index: int) -> int:
-        if ends == "repeat" or frames == 1:
-            return min(max(index, 0), frames - 1)
-        folded = index % period
-        return min(folded, period - folded)
-
-    return [inside(middle + offset) for offset in range(-(window // 2), window // 2 + 1)]

@@ -26,8 +26,8 @@ def deform_conv3x3(
 
     `offsets` are (n, 18 groups, h, w) in pixels, by group, tap, and (vertical, horizontal); each group moves
     its own part of the channels. `mask` (n, 9 groups, h, w) weights the samples. What lies outside is zero.
-    At zero offsets, and with a mask of ones, this is a convolution. Positions and sums have the precision of
-    the offsets; the result has that of `features`.
+    At zero offsets, and with a mask of ones, this is a convolution. Positions and samples have the precision
+    of the offsets, the products and the result that of `weight`.
     """
     n, channels, height, width = features.shape
     groups = offsets.shape[1] // (2 * TAPS)

@@ -15,7 +15,7 @@ class WindowNetwork(Network):
     """A network that is called for each frame with a window around it."""
 
     window: int
-    ends: Ends = "far"
+    ends: Ends
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge `lrs` (n, t, 3, h, w), RGB in [0, 1], window by window; see `Network.forward`."""

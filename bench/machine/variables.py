@@ -90,15 +90,13 @@ def dropped_note(environment: Mapping[str, Any]) -> str | None:
     )
 
 
-def leave_out(own: MutableMapping[str, str]) -> list[str]:
-    """Remove from a process's own variables what workers do not get, and return the names.
+def leave_out(own: MutableMapping[str, str]) -> None:
+    """Remove from a process's own variables what workers do not get.
 
     Call it before torch is imported: its libraries read them while they are loaded.
     """
-    names = [name for name in own if is_dropped(name)]
-    for name in names:
+    for name in filter(is_dropped, tuple(own)):
         del own[name]
-    return names
 
 
 def for_git(inherited: Mapping[str, str]) -> dict[str, str]:

@@ -180,13 +180,15 @@ class ReferenceCheck:
             # From its file, so that no third clip is in memory beside the second result and the output.
             unconfirmed = self._task.reference.with_suffix(".unconfirmed.npy")
             self._keep(made, unconfirmed)
-            made = made if (mapped := kept(unconfirmed)) is None else mapped
-            error = self._confirmed(made, forward, clip)
-            if error.psnr_db < backends.CPU_REFERENCE.min_psnr_db:
+            try:
+                made = made if (mapped := kept(unconfirmed)) is None else mapped
+                error = self._confirmed(made, forward, clip)
+                if error.psnr_db < backends.CPU_REFERENCE.min_psnr_db:
+                    raise RuntimeError(_contradicts_itself(error))
+                with suppress(FileNotFoundError):
+                    unconfirmed.replace(self._task.reference)
+            finally:
                 unconfirmed.unlink(missing_ok=True)
-                raise RuntimeError(_contradicts_itself(error))
-            with suppress(FileNotFoundError):
-                unconfirmed.replace(self._task.reference)
             return made
 
         return self._try("CPU float32 reference", make, backends.CPU_REFERENCE)

@@ -26,7 +26,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import psutil
 
@@ -41,9 +41,8 @@ _SWEEPS: Final = 3  # a process may fork between being seen and being killed
 class Server:
     """A loop that forks workers and supervises them until the parent disconnects."""
 
-    def __init__(self, control: socket.socket, caches: str) -> None:
+    def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._caches = caches  # folder of the workers' compilers, which ends with the server
         self._workers: set[int] = set()
         self._wake = (-1, -1)  # a pipe that signals write to
 
@@ -66,8 +65,6 @@ class Server:
             for pid in list(self._workers):
                 _kill_tree(pid)
             _kill_remaining()
-            if self._caches:  # also where the parent was killed
-                shutil.rmtree(self._caches, ignore_errors=True)
 
     def _answer(self) -> bool:
         """Handle one message; return False when the parent has gone."""
@@ -206,16 +203,12 @@ def _kill_remaining() -> None:
         psutil.wait_procs(left, timeout=1)
 
 
-def _refuse(control: socket.socket, reason: str) -> NoReturn:
-    """Report the reason to the parent, and end with all children, even if threads would delay an exit."""
-    _kill_remaining()
-    with suppress(BrokenPipeError):
-        _say(control, {"refused": reason})
-    os._exit(1)
-
-
 def main() -> None:
-    """Import what workers need, then serve on the socket whose descriptor is the first argument."""
+    """Import what workers need, then serve on the socket whose descriptor is the first argument.
+
+    The second is the folder of the workers' compilers, which ends with the server, also where the parent was
+    killed.
+    """
     # Ctrl-C and a terminal that closes reach the whole group, and are the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -233,19 +226,26 @@ def main() -> None:
         refusal = why(error)
     if os.getpid() != server:  # a copy that the network's import has forked must not answer, too
         os._exit(0)
-    if refusal:
-        _refuse(control, refusal)
-    signal.signal(signal.SIGTERM, _leave)
-    with suppress(BrokenPipeError):
-        _say(control, {"network": str(network)})
-        try:
-            Server(control, sys.argv[2]).serve()
-        except _TerminatedError:  # all is cleared up
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGTERM)
+    is_terminated = False
+    try:
+        with suppress(BrokenPipeError):
+            if refusal:
+                _kill_remaining()
+                _say(control, {"refused": refusal})
+            else:
+                signal.signal(signal.SIGTERM, _leave)
+                _say(control, {"network": str(network)})
+                Server(control).serve()
+    except _TerminatedError:
+        is_terminated = True
+    if caches := sys.argv[2]:
+        shutil.rmtree(caches, ignore_errors=True)
+    if is_terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # no teardown of torch, which takes half a second
+    os._exit(1 if refusal else 0)  # no teardown of torch, nor of its threads: it takes half a second
 
 
 if __name__ == "__main__":

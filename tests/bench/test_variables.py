@@ -88,7 +88,7 @@ def test_a_worker_has_none_of_them_and_caches_of_its_run(monkeypatch: pytest.Mon
 
 def test_a_process_that_computes_itself_leaves_them_out() -> None:
     own = {"OMP_THREAD_LIMIT": "1", "PATH": "/bin", "LD_PRELOAD": "x"}
-    assert variables.leave_out(own) == ["OMP_THREAD_LIMIT"]
+    variables.leave_out(own)
     assert own == {"PATH": "/bin", "LD_PRELOAD": "x"}
 
 

@@ -127,12 +127,11 @@ class CARN(ImageNetwork):
         ),
     )  # fmt: skip
 
+    groups = 1  # of the convolutions; with more the blocks are CARN-M's
+
     def __init__(self, *, multi_scale: MultiScale = False) -> None:
         super().__init__()
-        self._build(1, multi_scale=multi_scale)
-
-    def _build(self, groups: int, *, multi_scale: bool) -> None:
-        """Make the layers: with more than one group those of CARN-M."""
+        groups = self.groups
         add_cascade(self, *(Cascade(groups, one_block=groups > 1) for _ in range(3)))
         self.sub_mean, self.add_mean = MeanShift(MEAN, -1), MeanShift(MEAN, 1)
         self.entry = nn.Conv2d(3, CHANNELS, 3, padding=1)

@@ -1,12 +1,9 @@
 """CARN-M: CARN for mobile devices, with grouped convolutions and shared blocks (Ahn et al., ECCV 2018)."""
 
 from dataclasses import replace
-from typing import Final
 
 from vsr_model.network import Published
-from vsr_model.networks.carn import CARN, MultiScale
-
-GROUPS: Final = 4
+from vsr_model.networks.carn import CARN
 
 
 class CARNM(CARN):
@@ -26,6 +23,4 @@ class CARNM(CARN):
         ),
     )  # fmt: skip
 
-    def __init__(self, *, multi_scale: MultiScale = False) -> None:
-        super(CARN, self).__init__()
-        self._build(GROUPS, multi_scale=multi_scale)
+    groups = 4

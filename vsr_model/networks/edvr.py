@@ -4,7 +4,7 @@ Wang et al., "EDVR: Video Restoration with Enhanced Deformable Convolutional Net
 1905.02716). Submodules are named as in BasicSR's checkpoints.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -59,7 +59,7 @@ class EDVR(WindowNetwork, Tail):
         num_blocks: Annotated[int, Field(ge=1, le=1000, description="Blocks of the reconstruction.")] = 10,
         *,
         extract_blocks: Annotated[int, Field(ge=1, le=1000, description="Blocks of the features.")] = 5,
-        window: Annotated[int, Field(ge=1, le=99, description="Frames of a window, an odd number.")] = 5,
+        window: Annotated[Literal[3, 5, 7], Field(description="Frames of a window.")] = 5,
         with_tsa: Annotated[bool, Field(description="Fuse by attention, and not by a convolution.")] = True,
     ) -> None:
         super().__init__()
