@@ -158,7 +158,7 @@ def resume(
     with folder.journal() as journal, launch(variables) as launcher:
         with places_named(folder.named):
             answer = preflight.ask(launcher, cells, besides=small)
-        if len(folder.records()) < len(cells) * folder.experiment.measure.rounds:
+        if len(folder.records()) < plan.round_count(cells, folder.experiment.measure):
             folder.check_same({**environment.collect(answer.torch, variables), **_method(script)})
         return _carry_out(folder, journal, cells, launcher, answer, display, script, began_s, small)
 
@@ -242,7 +242,7 @@ def _timed_before(experiment: Experiment, cells: Sequence[Cell], *, calibrates: 
     Those are none where the first cells soon show all backends, or a short run is over by then.
     """
     small = small_cells(cells)
-    is_long = len(small) > SOON_KNOWN and len(cells) * experiment.measure.rounds > 2 * len(small)
+    is_long = len(small) > SOON_KNOWN and plan.round_count(cells, experiment.measure) > 2 * len(small)
     return small if experiment.measure.budget_s is not None or (calibrates and is_long) else []
 
 
@@ -332,7 +332,7 @@ def derive(folder: RunFolder, *, again: str, interrupted: bool, unlocked: str | 
         notes += [dropped] if dropped else []
         notes += [f"{folder.path}: {unlocked}"] if unlocked else []
         planned = len(folder.cells())
-        missing = planned * folder.experiment.measure.rounds - len(tables.cells)
+        missing = folder.round_count() - len(tables.cells)
         run = ReportedRun.of(folder, tables, files=folder.written(), notes=(page.unfinished(missing), *tuned))
         images = [*plots.images, *ladder_images(folder)]
         return Outcome(

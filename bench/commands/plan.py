@@ -70,7 +70,7 @@ def plan(
         )  # fmt: skip
     out = console.output()
     out.print(table)
-    rounds = experiment.measure.rounds
+    each = " or ".join(map(str, sorted({cell.rounds(experiment.measure) for cell in cells})))
     known = total(seconds)
     what = (
         "nothing to measure"
@@ -79,7 +79,9 @@ def plan(
         if known is None
         else f"about {_duration(known)}"
     )
-    out.print(f"{counted(len(cells), 'cell')}, {counted(rounds, 'round')} each: {what}", highlight=False)
+    out.print(
+        f"{counted(len(cells), 'cell')}, {each} round{'s' * (each != '1')} each: {what}", highlight=False
+    )
     for reason, names in _by_reason(reasons).items():
         out.print(f"would skip {names}: {reason}", highlight=False)
     if left_out:

@@ -290,7 +290,7 @@ def _is_whole(path: Path) -> bool:
     if not is_begun(path) or not (path / f"{REPORT_STEM}.html").is_file():
         return False
     run = RunFolder.open(path)
-    return len(run.records()) >= len(run.cells()) * run.experiment.measure.rounds
+    return len(run.records()) >= run.round_count()
 
 
 def _unavailable(

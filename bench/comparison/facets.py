@@ -87,7 +87,7 @@ def _network(model: Model, files: Mapping[str, str]) -> dict[str, Any]:
     )
     own = {"import", "arguments", "scale", "input", "window", "ends", "output", "stages"}
     made = model.model_dump(include=own, by_alias=True) if model.import_ else model.parameters
-    return {"name": model.name, **made, **weights}
+    return {"name": model.registered, **made, **weights}
 
 
 def _input(cell: Cell, files: Mapping[str, str]) -> dict[str, Any]:

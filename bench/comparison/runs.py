@@ -89,7 +89,7 @@ def _open(path: Path, name: str) -> _Run:
             environment=folder.environment,
         ),
         warned=Counter(tables.warnings["code"]),
-        missing=len(planned) * folder.experiment.measure.rounds - len(tables.cells),
+        missing=folder.round_count() - len(tables.cells),
     )
 
 

@@ -126,7 +126,7 @@ def export_of(folder: RunFolder, tables: Tables, stages: Collection[str] = ()) -
         )
     if bare := [cell for cell in ok if cell not in {*samples["cell"]}]:
         notes.append(f"no times: {_some(bare)} ended ok without a timed call")
-    planned = len(folder.cells()) * folder.experiment.measure.rounds
+    planned = folder.round_count()
     if planned > len(tables.cells):
         missing = planned - len(tables.cells)
         notes.append(f"the run is not whole: {missing} of {planned} rounds are still to come")

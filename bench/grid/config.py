@@ -18,7 +18,7 @@ from bench.grid.backend import Backend
 from bench.grid.backend_file import SUFFIXES, fields_of, included, with_file
 from bench.grid.baseline import Baseline
 from bench.grid.config_measure import Measure
-from bench.grid.config_model import Model, Models, model_schemas
+from bench.grid.config_model import Model, Models, OwnGrid, model_schemas
 from bench.grid.rules import disagreement
 from bench.grid.strict import (
     BASELINE_PATTERN,
@@ -40,17 +40,6 @@ from bench.grid.yaml_source import Source, override, read, value_of
 from vsr_model.errors import nearest
 
 
-class InputGrid(Strict):
-    """Axes that one input has instead of the grid's."""
-
-    batch: Axis | None = None
-    """Clips per call."""
-    frames: Axis | None = None
-    """Frames per clip (t)."""
-    size: Sizes | None = None
-    """[height, width] of the low-resolution frames in pixels."""
-
-
 class RandomInput(Strict):
     """Uniform noise in [0, 1]."""
 
@@ -60,7 +49,7 @@ class RandomInput(Strict):
     """Noise, where the content does not matter: it changes no time."""
     seed: Seed = 0
     """Seed of the noise."""
-    grid: InputGrid = InputGrid()
+    grid: OwnGrid = OwnGrid()
     """Axes for this input alone."""
 
 
@@ -71,7 +60,7 @@ class _MediaInput(Strict):
     """Relative to this YAML's folder."""
     fit: Literal["resize", "crop"] = "resize"
     """Way to a cell's size: scaled, or its centre cut out."""
-    grid: InputGrid = InputGrid()
+    grid: OwnGrid = OwnGrid()
     """Axes for this input alone."""
 
 
@@ -196,19 +185,20 @@ class Experiment(Strict):
             )
         return self
 
-    def axes_of(self, item: Input) -> Grid:
-        """Return the grid of one input: its own axes where it has them."""
+    def axes_of(self, model: Model, item: Input) -> Grid:
+        """Return the grid of one network and input: the network's own axes, else the input's own."""
+        own = model.grid or OwnGrid()
         return Grid(
-            batch=item.grid.batch or self.grid.batch,
-            frames=item.grid.frames or self.grid.frames,
-            size=item.grid.size or self.grid.size,
+            batch=own.batch or item.grid.batch or self.grid.batch,
+            frames=own.frames or item.grid.frames or self.grid.frames,
+            size=own.size or item.grid.size or self.grid.size,
         )
 
     def cell_count(self) -> int:
         """Return the number of cells of the grid without building them."""
-        axes = [self.axes_of(item) for item in self.input]
+        axes = [self.axes_of(model, item) for model in self.models for item in self.input]
         clips = sum(math.prod(map(len, (a.batch, a.frames, a.size))) for a in axes)
-        return clips * len(self.backends) * len(self.models)
+        return clips * len(self.backends)
 
 
 def load(

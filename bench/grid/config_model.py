@@ -16,7 +16,19 @@ from pydantic import (
 )
 
 from bench.grid.spans import SPANS
-from bench.grid.strict import MediaPath, Name, Seed, Strict, as_list, field_error, unique, unknown_field
+from bench.grid.strict import (
+    Axis,
+    AxisValue,
+    MediaPath,
+    Name,
+    Seed,
+    Sizes,
+    Strict,
+    as_list,
+    field_error,
+    unique,
+    unknown_field,
+)
 from bench.grid.yaml_source import shown
 from vsr_model.errors import nearest
 from vsr_model.registry import NETWORKS
@@ -24,7 +36,8 @@ from vsr_model.registry import NETWORKS
 DEFAULT: Final = "basicvsr"
 
 _CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_OF_ANY: Final = ("name", "seed", "checkpoint")
+_OF_ANY: Final = ("name", "seed", "checkpoint", "grid", "rounds")
+_OF_REGISTERED: Final = (*_OF_ANY, "from")
 _OF_OWN: Final = ("import", "arguments", "scale", "input", "window", "ends", "output", "stages", "folder")
 
 
@@ -47,15 +60,32 @@ Submodules = Annotated[
 ]
 
 
+class OwnGrid(Strict):
+    """Axes that one network or input has instead of the grid's."""
+
+    batch: Axis | None = None
+    """Clips per call."""
+    frames: Axis | None = None
+    """Frames per clip (t)."""
+    size: Sizes | None = None
+    """[height, width] of the low-resolution frames in pixels."""
+
+
 class Model(Strict):
     """A network and its weights: one of the registry, or a class of the user's own."""
 
     name: Name = DEFAULT
-    """One of the registry, or what tables and plots call a class of your own."""
+    """One of the registry, or what tables and plots call it."""
+    origin: str | None = Field(None, alias="from")
+    """The network of the registry, where `name` is a name of your own: {name: edvr_l, from: edvr, ...}."""
     seed: Seed | None = None
     """Seed of the random weights; 0 where neither it nor a checkpoint is given."""
     checkpoint: MediaPath | None = None
     """A .pth or .safetensors file, relative to this YAML's folder; instead of a seed."""
+    grid: OwnGrid | None = None
+    """Axes for this network alone, which come before those of an input."""
+    rounds: AxisValue | None = None
+    """Rounds of this network, where they are fewer than `measure.rounds`."""
     parameters: dict[str, Any] = Field({}, json_schema_extra={"writeOnly": True})
     """Parameters of a network of the registry, given beside the name: {name: basicvsr, num_blocks: 30}."""
 
@@ -98,9 +128,9 @@ class Model(Strict):
             if name in _OF_OWN and data[name] is not None:
                 message = "is for a class of your own, and there is no import that names one"
                 raise field_error(name, message)
-        own = {name: value for name, value in data.items() if name not in (*_OF_ANY, *_OF_OWN)}
+        common = {name: value for name, value in data.items() if name in (*_OF_REGISTERED, "origin")}
+        own = {name: value for name, value in data.items() if name not in (*common, *_OF_OWN)}
         given = own.pop("parameters") if isinstance(own.get("parameters"), dict) else {}
-        common = {name: value for name, value in data.items() if name in _OF_ANY}
         return {**common, "parameters": {**given, **own}}
 
     @model_validator(mode="after")
@@ -108,11 +138,14 @@ class Model(Strict):
         if self.seed is not None and self.checkpoint is not None:
             raise ValueError("has both a seed and a checkpoint; weights come from one of them")
         if self.import_ is None:
-            if self.name not in NETWORKS:
+            if self.registered not in NETWORKS:
                 message = (
                     f"should be {' or '.join(NETWORKS)}, or name a class of your own by import, not "
-                    f"{self.name!r}{nearest(self.name, list(NETWORKS))}"
+                    f"{self.registered!r}{nearest(self.registered, list(NETWORKS))}"
                 )
+                raise field_error("from" if self.origin else "name", message)
+            if self.name in NETWORKS and self.name != self.registered:
+                message = f"{self.name!r} is another network of the registry; give this one a name of its own"
                 raise field_error("name", message)
             return self
         if "name" not in self.model_fields_set:
@@ -137,10 +170,16 @@ class Model(Strict):
         return self
 
     @property
+    def registered(self) -> str:
+        """The name in the registry of a network that is there."""
+        return self.origin or self.name
+
+    @property
     def in_short(self) -> str:
         """The network and its arguments in one line."""
         made = {**self.parameters, **self.arguments}
-        return ", ".join([self.name, *(f"{name} {value}" for name, value in made.items())])
+        origin = f" (from {self.origin})" if self.origin else ""
+        return ", ".join([f"{self.name}{origin}", *(f"{name} {value}" for name, value in made.items())])
 
     def source_file(self) -> Path | None:
         """Return the file of an imported class where it lies below the folder; nothing is imported."""
@@ -157,7 +196,7 @@ class Model(Strict):
         if self.import_ is not None:
             dropped = {"parameters"} if self.input == "window" else {"parameters", "window", "ends"}
             return {name: value for name, value in data.items() if name not in dropped}
-        return {name: data[name] for name in _OF_ANY if name in data} | self.parameters
+        return {name: data[name] for name in _OF_REGISTERED if name in data} | self.parameters
 
 
 def model_schemas(
@@ -170,18 +209,21 @@ def model_schemas(
     fields = described["properties"]
     own = {
         **described,
-        "properties": {name: field for name, field in fields.items() if name != "parameters"},
+        "properties": {name: field for name, field in fields.items() if name not in ("parameters", "from")},
         "required": ["name", "import", "stages"],
     }
     found = {
         kind.__name__: {
             **(schema := kind.model_json_schema()),
             "properties": {
-                **{name: fields[name] for name in _OF_ANY},
-                "name": {"const": name, "description": fields["name"]["description"]},
+                **{field: fields[field] for field in _OF_ANY},
+                "from": {"const": name, "description": fields["from"]["description"]},
                 **schema["properties"],
             },
-            "required": [] if name == DEFAULT else ["name"],
+            "anyOf": [
+                {"properties": {"name": {"const": name}}, "required": [] if name == DEFAULT else ["name"]},
+                {"required": ["name", "from"]},
+            ],
         }
         for name, kind in networks.items()
     }

@@ -40,6 +40,10 @@ class Cell:
         plan = self.backend.memory_plan
         return None if plan is None else plan.of_clip(self.frames, folder)
 
+    def rounds(self, measure: Measure) -> int:
+        """Return the number of the cell's rounds: at most those that its network asks for."""
+        return min(measure.rounds, self.model.rounds or measure.rounds)
+
     @property
     def reference(self) -> "Cell":
         """The cell whose output this one's is checked against; its id is no other cell's."""
@@ -91,7 +95,7 @@ def cells(experiment: Experiment, filters: Sequence[str] = ()) -> list[Cell]:
         Cell(model=model, input=item, batch=batch, frames=frames, height=height, width=width, backend=backend)
         for model in experiment.models
         for item in experiment.input
-        for axes in (experiment.axes_of(item),)
+        for axes in (experiment.axes_of(model, item),)
         for batch in axes.batch
         for height, width in axes.size
         for frames in axes.frames
@@ -148,15 +152,20 @@ def schedule(planned: Sequence[Cell], measure: Measure) -> list[Job]:
     order of its own, so that no cell always follows the same one.
     """
     if measure.order == "blocked":
-        return [Job(cell=cell, round=number) for cell in planned for number in range(measure.rounds)]
+        return [Job(cell=cell, round=number) for cell in planned for number in range(cell.rounds(measure))]
     jobs = []
     for number in range(measure.rounds):
-        cells = list(planned)
+        cells = [cell for cell in planned if number < cell.rounds(measure)]
         if measure.order == "random":
             # Seeded with text, which Python hashes the same way in every version and process.
             Random(f"{measure.seed} {number}").shuffle(cells)
         jobs += [Job(cell=cell, round=number) for cell in cells]
     return jobs
+
+
+def round_count(cells: Iterable[Cell], measure: Measure) -> int:
+    """Return the number of rounds of all cells."""
+    return sum(cell.rounds(measure) for cell in cells)
 
 
 def groups(jobs: Iterable[Job], *, isolation: str) -> Iterator[list[Job]]:

@@ -35,7 +35,7 @@ def build(model: Model) -> Network:
     """
     seed = model.seed or DEFAULT_SEED
     if model.import_ is None:
-        network = build_network(model.name, seed=seed, **model.parameters)
+        network = build_network(model.registered, seed=seed, **model.parameters)
         weights: nn.Module = network
     else:
         network = _adapted(model, seed)

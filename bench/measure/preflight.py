@@ -277,7 +277,9 @@ def _info(model: Model, network: Any) -> NetworkInfo:
         title=facts.title,
         min_size=facts.min_size,
         min_frames=facts.min_frames,
-        arguments=resolve(model.name, model.parameters) if model.import_ is None else dict(model.arguments),
+        arguments=resolve(model.registered, model.parameters)
+        if model.import_ is None
+        else dict(model.arguments),
     )
 
 
@@ -287,9 +289,12 @@ def _check_sizes(question: Question, answer: Answer) -> None:
     for cell in question.cells:
         if min(cell.height, cell.width) < least:
             titles = " or ".join(network.title for network in answer.networks.values())
-            own = cell.input.grid.size is not None
+            if cell.model.grid is not None and cell.model.grid.size is not None:
+                owner: tuple[str, ...] = ("model", cell.model.name)
+            else:
+                owner = () if cell.input.grid.size is None else ("input", cell.input.name)
             raise BadPlace(
-                ("input", cell.input.name, "grid", "size") if own else ("grid", "size"),
+                (*owner, "grid", "size"),
                 f"[{cell.height}, {cell.width}] is too small for {titles}; at least {least} is allowed",
             )
 

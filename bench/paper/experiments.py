@@ -180,4 +180,4 @@ def runs_of(folder: Path, wanted: Request) -> dict[str, RunFolder]:
 
 def is_done(run: RunFolder | None) -> bool:
     """Return whether a run's every round has its record."""
-    return run is not None and len(run.records()) == len(run.cells()) * run.experiment.measure.rounds
+    return run is not None and len(run.records()) == run.round_count()

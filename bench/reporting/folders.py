@@ -158,7 +158,7 @@ def _open(path: Path) -> Opened:
     records = folder.records()
     if not records:
         raise BadInput(f"{path}: its journal holds no record yet; there is nothing to report")
-    missing = len(folder.cells()) * folder.experiment.measure.rounds - len(records)
+    missing = folder.round_count() - len(records)
     notes = [unfinished(missing, "the run was interrupted, or is going on")]
     tables = folder.tables(records)
     files, is_derived = folder.written(), _is_derived(path, tables)

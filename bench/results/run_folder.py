@@ -268,6 +268,10 @@ class RunFolder:
         """Return the cells that the run measures."""
         return plan.cells(self.experiment, self.filters)
 
+    def round_count(self) -> int:
+        """Return the number of rounds of all cells that the run measures."""
+        return plan.round_count(self.cells(), self.experiment.measure)
+
     def records(self) -> list[CellRecord]:
         """Read the journal's records in the order of the plan.
 
@@ -277,9 +281,9 @@ class RunFolder:
         records = read_journal(self.path / JOURNAL_NAME)
         for line, record in enumerate(records, start=1):
             where = f"{self.path / JOURNAL_NAME}:{line}: round {record.round} of {record.cell}"
-            if record.cell not in planned or record.round >= self.experiment.measure.rounds:
+            _, cell = planned.get(record.cell, (0, None))
+            if cell is None or record.round >= cell.rounds(self.experiment.measure):
                 raise BadInput(f"{where} is not one that {CONFIG_NAME} plans")
-            _, cell = planned[record.cell]
             axes = (cell.model.name, cell.input.name, cell.batch, cell.frames, cell.height, cell.width)
             for name, value in zip(AXES, (*axes, cell.backend.name), strict=True):
                 if getattr(record, name) != value:

@@ -74,7 +74,7 @@ def upscale(request: Request, listener: Listener = lambda _: None) -> Upscaled:
         raise BadInput(f"The backend {request.backend.name} does not compute right here: {error}.") from error
     info = inspect(request.source)
     identity = _identity(request, info)
-    facts = network_class(request.model.name).facts
+    facts = network_class(request.model.registered).facts
     request.check_files(info, facts)
     output = Output(info, request, facts.scale)
     output.rehearse()

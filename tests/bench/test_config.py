@@ -212,9 +212,9 @@ def test_short_forms(
 def test_an_input_has_its_own_axes(tmp_path: Path) -> None:
     experiment = load_text(tmp_path, TEXT, "input.0.grid={frames: [7, 8, 9]}")
     noise, street = experiment.input
-    assert experiment.axes_of(noise).frames == (7, 8, 9)
-    assert experiment.axes_of(noise).size == ((16, 16),)
-    assert experiment.axes_of(street).frames == (1, 2)
+    assert experiment.axes_of(experiment.models[0], noise).frames == (7, 8, 9)
+    assert experiment.axes_of(experiment.models[0], noise).size == ((16, 16),)
+    assert experiment.axes_of(experiment.models[0], street).frames == (1, 2)
     assert experiment.cell_count() == (3 + 2) * 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.grid.config import Experiment
 from bench.grid.config_measure import Measure
-from bench.grid.plan import Cell, Job, cells, groups, schedule
+from bench.grid.plan import Cell, Job, cells, groups, round_count, schedule
 from vsr_model.errors import BadInput
 
 
@@ -107,6 +107,19 @@ def test_interleaved_is_round_by_round_and_blocked_is_cell_by_cell() -> None:
     assert interleaved == [(*place, number) for number in (0, 1) for place in places]
     blocked = order(schedule(cells(experiment()), Measure(rounds=2, order="blocked")))
     assert blocked == [(*place, number) for place in places for number in (0, 1)]
+
+
+def test_a_network_has_axes_and_fewer_rounds_of_its_own() -> None:
+    heavy = {"name": "heavy", "from": "egvsr", "grid": {"size": ((16, 16),)}, "rounds": 1}
+    noise = {"name": "noise", "kind": "random", "grid": {"frames": (2,), "size": ((20, 20),)}}
+    one = experiment(model=("basicvsr", heavy), input=(noise,), backends=("cpu",))
+    planned, measure = cells(one), Measure(rounds=2)
+    assert [cell.id for cell in planned] == ["basicvsr/noise/b1/t2/20x20/cpu", "heavy/noise/b1/t2/16x16/cpu"]
+    jobs = schedule(planned, measure)
+    assert [(job.cell.model.registered, job.round) for job in jobs] == [
+        ("basicvsr", 0), ("egvsr", 0), ("basicvsr", 1),
+    ]  # fmt: skip
+    assert round_count(planned, measure) == len(jobs)
 
 
 def test_random_shuffles_each_round_by_its_seed() -> None:
