@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NEGATIVE_SLOPE: Final = 0.1  # of every leaky ReLU in the network
+CUBIC: Final = -0.75  # the parameter of bicubic kernels
 TAIL_CHANNELS: Final = 64  # at twice the input's size and above, for any features
 
 
@@ -134,6 +135,34 @@ class ResidualTrunk(nn.Module):
         inputs = joined(frame, feat_prop, self.conv_in.weight)
         features: Tensor = self.blocks(leaky_relu_(self.conv_in(inputs)))
         return features
+
+
+class CornerBicubic(nn.Module):
+    """Bicubic enlargement by four in which every fourth pixel is one of the input.
+
+    TensorFlow's older `resize_bicubic` and TecoGAN's enlarge so; PyTorch's aligns the edges of the images,
+    which moves them by one and a half pixels of the output against these.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        position = torch.arange(4).unsqueeze(1) / 4
+        distance = (torch.arange(-1, 3) - position).abs()
+        near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
+        far = ((distance - 5) * distance + 8) * distance * CUBIC - 4 * CUBIC
+        # Weights of the four samples around positions of 0 to 3 quarters beyond the second.
+        self.register_buffer("kernels", torch.where(distance <= 1, near, far), persistent=False)
+
+    kernels: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Enlarge (n, c, h, w) to (n, c, 4h, 4w)."""
+        n, channels, height, width = image.shape
+        padded = F.pad(image, (1, 2, 1, 2), mode="replicate").flatten(0, 1).unsqueeze(1)
+        rows = F.conv2d(padded, self.kernels.view(4, 1, 4, 1)).transpose(1, 2)
+        rows = rows.reshape(-1, 1, 4 * height, width + 3)
+        columns = F.conv2d(rows, self.kernels.view(4, 1, 1, 4)).permute(0, 2, 3, 1)
+        return columns.reshape(n, channels, 4 * height, 4 * width)
 
 
 def space_to_depth(image: Tensor, factor: int) -> Tensor:

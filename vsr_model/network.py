@@ -77,6 +77,9 @@ class Network(nn.Module):
 
     facts: Facts
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge a clip: `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, scale h, scale w).
 

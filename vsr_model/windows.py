@@ -17,6 +17,11 @@ class WindowNetwork(Network):
     window: int
     ends: Ends
 
+    @property
+    def centre(self) -> int:
+        """Index in a window of the frame that it is for."""
+        return (self.window - 1) // 2
+
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge `lrs` (n, t, 3, h, w), RGB in [0, 1], window by window; see `Network.forward`."""
         check_clip(self.facts, tuple(lrs.shape))
@@ -39,7 +44,7 @@ def around(middle: int, frames: int, window: int, ends: Ends) -> list[int]:
     By `far`, frames beyond the other side of the window stand in, so that none is there twice as long as the
     clip has enough; by `mirror` those at the same distance from the end; by `repeat` the last one.
     """
-    reach, last = window // 2, frames - 1
+    reach, last = (window - 1) // 2, frames - 1
 
     def inside(index: int) -> int:
         if 0 <= index <= last:
@@ -53,4 +58,4 @@ def around(middle: int, frames: int, window: int, ends: Ends) -> list[int]:
             index = beyond if index < 0 else last - beyond
         return min(max(index, 0), last)
 
-    return [inside(index) for index in range(middle - reach, middle + reach + 1)]
+    return [inside(index) for index in range(middle - reach, middle - reach + window)]

@@ -19,19 +19,25 @@ from vsr_model.registry import network_class, resolve
 SMALL = {
     "basicvsr": {"mid_channels": 8, "num_blocks": 1},
     "basicvsrpp": {"mid_channels": 8, "num_blocks": 1},
+    "bicubic": {},
+    "bilinear": {},
     "carn": {},
     "carn_m": {},
     "duf": {"num_layers": 16},
     "edvr": {"mid_channels": 8, "num_blocks": 1, "extract_blocks": 1},
     "egvsr": {"num_blocks": 1},
+    "espcn": {},
     "frvsr": {"mid_channels": 8, "num_blocks": 1},
     "iconvsr": {"mid_channels": 8, "num_blocks": 1},
+    "pfnl": {},
     "rfdn": {"mid_channels": 8},
+    "rbpn": {"mid_channels": 8, "high_channels": 8, "num_blocks": 1, "neighbours": 2},
     "rlsp": {"mid_channels": 8, "num_layers": 3},
     "rrn": {"mid_channels": 8, "num_blocks": 1},
     "rsdn": {"mid_channels": 8, "num_blocks": 1},
     "tdan": {},
     "tecogan": {"mid_channels": 8, "num_blocks": 1},
+    "tga": {},
     "toflow": {},
 }
 """Arguments that make a network small; one line for each."""
@@ -163,7 +169,8 @@ def test_narrow_features_come_close_and_give_float32(network, dtype):
     output = network(lrs)
     assert output.dtype == torch.float32
     error = (output - plain).pow(2).mean().sqrt()
-    assert 0 < error < 0.05 * plain.std()
+    assert (error > 0) == bool(network.facts.narrow)
+    assert error < 0.05 * plain.std()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 0, 3, 64, 64), (1, 3, 4, 64, 64), (1, 3, 3, -1, 64)])
@@ -187,7 +194,7 @@ def test_weights_are_those_of_the_seed_on_any_number_of_threads(network):
     assert torch.equal(torch.random.get_rng_state(), state)
     own = network.state_dict()
     assert all(torch.equal(same[key], tensor) for key, tensor in own.items())
-    assert not all(torch.equal(other[key], tensor) for key, tensor in own.items())
+    assert not own or not all(torch.equal(other[key], tensor) for key, tensor in own.items())
     assert not network.training
 
 
@@ -197,6 +204,8 @@ def test_submodules_in_its_facts_exist(network):
 
 
 def test_its_own_checkpoint_loads(network, tmp_path):
+    if not network.state_dict():
+        pytest.skip("it has no weights")
     name = next(key for key in NETWORKS if network_class(key) is type(network))
     other = build_network(name, seed=1, **SMALL[name])
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -213,13 +222,13 @@ def golden(request) -> tuple[zoo.Case, Network, Tensor]:
     model = build_network(case.network, **case.arguments)
     load_checkpoint(model, case.weights(model))
     with torch.inference_mode():
-        return case, model, model(case.clip())
+        return case, model, case.run(model)
 
 
 def of_golden(output: Tensor, expected: np.ndarray) -> np.ndarray:
     """Return what stands in a golden file: of an image or a window, the middle frame without its axis."""
     frames = output.numpy()
-    return frames if frames.ndim == expected.ndim else frames[:, frames.shape[1] // 2]
+    return frames if frames.ndim == expected.ndim else frames[:, (frames.shape[1] - 1) // 2]
 
 
 def test_equals_the_public_implementation(golden):

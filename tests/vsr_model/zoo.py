@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from vsr_model import Network
+from vsr_model.stages import no_probe
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -32,13 +35,25 @@ class Case:
         clip = np.random.RandomState(0).rand(*self.meta["inputs"]["x"]).astype(np.float32)
         return torch.from_numpy(clip if clip.ndim == 5 else clip[:, None])
 
+    def run(self, model: Network) -> Tensor:
+        """The model's output of the input."""
+        run = RUNS.get(self.network)
+        return model(self.clip()) if run is None else run(model, self)
+
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The recipe's tensors, by the names of the model's own state dict."""
-        own = {public(name): tensor for name, tensor in model.state_dict().items()}
+        own = {public(name, self.network): tensor for name, tensor in model.state_dict().items()}
+        slopes = {
+            public(f"{name}.weight", self.network)
+            for name, module in model.named_modules()
+            if isinstance(module, nn.PReLU)
+        }
         normalisations = {name.rpartition(".")[0] for name in own if name.endswith(".running_mean")}
         return {
             name: tensor
-            if self._is_fixed(name)
+            if self._is_fixed(name) or not tensor.is_floating_point()
+            else torch.full_like(tensor, 0.25)
+            if name in slopes
             else torch.from_numpy(
                 self._tensor(name, tuple(tensor.shape), normalises=name.rpartition(".")[0] in normalisations)
             )
@@ -59,9 +74,23 @@ class Case:
         return (z / np.sqrt(np.prod(shape[1:])) * gain).astype(np.float32)
 
 
-def public(name: str) -> str:
+PUBLIC = {
+    "pfnl": (
+        (r"^nlblock\.([gw])\.", r"nlvsr/nlblock_0/\1/\1/"),
+        (r"^(conv\d+)\.(\d+)\.", r"nlvsr/\1_\2/"),
+        (r"^(conv\w+)\.", r"nlvsr/\1/"),
+        (r"weight$", "kernel"),
+    ),
+}
+"""From names of weights here to the public ones, of networks whose layers have other names there."""
+
+
+def public(name: str, network: str) -> str:
     """Return the public name of a weight, by which its value is drawn."""
-    return re.sub(r"^spynet\.levels\.(\d)\.", r"spynet.basic_module.\1.basic_module.", name)
+    spynet = (r"^spynet\.levels\.(\d)\.", r"spynet.basic_module.\1.basic_module.")
+    for pattern, replacement in PUBLIC.get(network, (spynet,)):
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 ARGUMENTS = {
@@ -87,16 +116,31 @@ ARGUMENTS = {
     ("egvsr", "tiny", "output"): {"num_blocks": 2},
     ("egvsr", "full", "output"): {},
     ("egvsr", "full_bi", "output"): {"degradation": "BI"},
+    ("espcn", "x4", "output_subconv"): {},
+    ("espcn", "x4", "output_reconv"): {"head": "reconv"},
+    ("espcn", "x4", "output_deconv"): {"head": "deconv"},
+    ("espcn", "x2", "output_subconv"): {"scale": 2},
+    ("espcn", "x2", "output_reconv"): {"scale": 2, "head": "reconv"},
+    ("espcn", "x2", "output_deconv"): {"scale": 2, "head": "deconv"},
     ("frvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
     ("frvsr", "tiny_bi", "output"): {"mid_channels": 8, "num_blocks": 2, "degradation": "BI"},
     ("frvsr", "frvsr_10_128", "output"): {},
     ("tdan", "full", "output"): {},
     ("tecogan", "tecogan", "output"): {},
     ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("tga", "full", "output"): {},
     ("toflow", "full_from_lr", "output"): {},
     ("iconvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
     ("iconvsr", "tiny_pad3", "output"): {"mid_channels": 8, "num_blocks": 2, "reach": 3},
     ("iconvsr", "full", "output"): {},
+    ("pfnl", "full", "output"): {},
+    ("rbpn", "tiny", "output"): {
+        "mid_channels": 16,
+        "high_channels": 8,
+        "num_blocks": 2,
+        "neighbours": 3,
+    },
+    ("rbpn", "full", "output"): {},
     ("rfdn", "tiny", "output"): {"mid_channels": 16},
     ("rfdn", "full", "output"): {},
     ("rlsp", "tiny", "output"): {"mid_channels": 8, "num_layers": 4},
@@ -115,6 +159,31 @@ ARGUMENTS = {
 
 FILES = {"carn_m": "carn", "tecogan": "frvsr"}
 """Files of golden values of networks that share one with another."""
+
+
+def drawn(shape: Sequence[int], seed: int) -> Tensor:
+    return torch.from_numpy(np.random.RandomState(seed).rand(*shape).astype(np.float32))
+
+
+def _tga(model: Any, case: Case) -> Tensor:
+    """Of nine frames in their groups, and the enlarged one."""
+    shapes = case.meta["inputs"]
+    residual: Tensor = model.residual(drawn(shapes["x"], 0), no_probe)
+    return (drawn(shapes["hr"], 1000) + residual)[:, None]
+
+
+def _rbpn(model: Network, case: Case) -> Tensor:
+    """Of a window whose middle frame has the flow to each of the others."""
+    others = len(case.meta["inputs"]["neighbours"])
+    n, _, height, width = case.meta["inputs"]["x"]
+    clip = drawn((n, others + 1, 3, height, width), 0)
+    flows = 2 * np.random.RandomState(1000).standard_normal((others, n, 2, height, width)).astype(np.float32)
+    given = torch.from_numpy(flows).transpose(0, 1).flatten(1, 2)[:, None].expand(-1, others + 1, -1, -1, -1)
+    return model(torch.cat((clip, given), 2))
+
+
+RUNS: Mapping[str, Callable[[Any, Case], Tensor]] = {"rbpn": _rbpn, "tga": _tga}
+"""Calls of networks whose golden values are of more, or of less, than a clip."""
 
 
 @cache

@@ -111,7 +111,7 @@ class DUF(WindowNetwork):
         with probe(UPSAMPLING):
             residual = self.conv3d_r2(F.relu(self.conv3d_r1(features), inplace=True)).squeeze(2)
             filters = self.conv3d_f2(F.relu(self.conv3d_f1(features), inplace=True)).squeeze(2)
-            filtered = _filtered(frames[self.window // 2], filters.float())
+            filtered = _filtered(frames[self.centre], filters.float())
             return F.pixel_shuffle(filtered + residual, SCALE)
 
 

@@ -78,11 +78,11 @@ class EDVR(WindowNetwork, Tail):
             levels = [level.chunk(self.window) for level in pyramid_of(self, torch.cat(frames))]
         with probe(ALIGNMENT):
             each = list(zip(*levels, strict=True))
-            reference = each[self.window // 2]
+            reference = each[self.centre]
             aligned = torch.stack([self.pcd_align(frame, reference) for frame in each], 1)
         with probe(AGGREGATION):
             fused = self.fusion(aligned if isinstance(self.fusion, TSAFusion) else aligned.flatten(1, 2))
         with probe(RECONSTRUCTION):
             features = self.reconstruction(fused)
         with probe(UPSAMPLING):
-            return self.enlarge(features, frames[self.window // 2])
+            return self.enlarge(features, frames[self.centre])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vsr_model.layers import conv3x3, space_to_depth
+from vsr_model.layers import CornerBicubic, conv3x3, space_to_depth
 from vsr_model.network import Facts, Network, Published, check_clip
 from vsr_model.stages import ALIGNMENT, PROPAGATION, UPSAMPLING, StageProbe, no_probe
 from vsr_model.warp import warp
@@ -19,7 +19,6 @@ from vsr_model.warp import warp
 SCALE: Final = 4
 MAX_FLOW: Final = 24  # pixels of the input
 FLOW_MULTIPLE: Final = 8
-CUBIC: Final = -0.75  # the parameter of the bicubic kernel
 
 Degradation = Annotated[
     Literal["BD", "BI"],
@@ -138,9 +137,7 @@ class FRVSR(Network):
         self.degradation = degradation
         self.fnet = FlowNet()
         self.srnet = SRNet(mid_channels, num_blocks)
-        self.register_buffer("bicubic", _bicubic_kernels(), persistent=False)
-
-    bicubic: Tensor
+        self.bicubic = CornerBicubic()
 
     def forward(self, lrs: Tensor, probe: StageProbe = no_probe) -> Tensor:
         """Enlarge `lrs` (n, t, 3, h, w), RGB in [0, 1], to (n, t, 3, 4h, 4w); see `Network.forward`."""
@@ -178,7 +175,8 @@ class FRVSR(Network):
         """Enlarge (n, c, h, w) to (n, c, 4h, 4w), as the degradation of the training data was."""
         if self.degradation == "BI":
             return F.interpolate(image, scale_factor=SCALE, mode="bilinear", align_corners=False)
-        return _enlarge_bicubic(image, self.bicubic)
+        enlarged: Tensor = self.bicubic(image)
+        return enlarged
 
 
 def _pair(channels_in: int, channels_out: int, *after: nn.Module) -> nn.Sequential:
@@ -190,25 +188,3 @@ def _pair(channels_in: int, channels_out: int, *after: nn.Module) -> nn.Sequenti
 
 def _enlarging(channels: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, channels, kernel_size=3, stride=2, padding=1, output_padding=1)
-
-
-def _bicubic_kernels() -> Tensor:
-    """Return weights (4, 4) of the four samples around positions of 0 to 3 quarters beyond the second."""
-    position = torch.arange(SCALE).unsqueeze(1) / SCALE
-    distance = (torch.arange(-1, 3) - position).abs()
-    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
-    far = ((distance - 5) * distance + 8) * distance * CUBIC - 4 * CUBIC
-    return torch.where(distance <= 1, near, far)
-
-
-def _enlarge_bicubic(image: Tensor, kernels: Tensor) -> Tensor:
-    """Enlarge (n, c, h, w) to (n, c, 4h, 4w); every fourth output pixel is an input pixel."""
-    n, channels, height, width = image.shape
-    padded = F.pad(image, (1, 2, 1, 2), mode="replicate").flatten(0, 1).unsqueeze(1)
-    rows = (
-        F.conv2d(padded, kernels.view(SCALE, 1, SCALE, 1))
-        .transpose(1, 2)
-        .reshape(-1, 1, SCALE * height, width + 3)
-    )
-    columns = F.conv2d(rows, kernels.view(SCALE, 1, 1, SCALE)).permute(0, 2, 3, 1)
-    return columns.reshape(n, channels, SCALE * height, SCALE * width)

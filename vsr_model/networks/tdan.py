@@ -67,7 +67,7 @@ class TDAN(WindowNetwork):
 
     def middle(self, frames: list[Tensor], probe: StageProbe) -> Tensor:
         """Enlarge the middle one of `frames`, each (n, 3, h, w), to (n, 3, 4h, 4w)."""
-        centre = self.window // 2
+        centre = self.centre
         with probe(FEATURES):
             first = F.relu(self.conv_first(torch.cat(frames)), inplace=True)
             features = self.residual_layer(first).chunk(self.window)

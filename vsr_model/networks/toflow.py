@@ -105,7 +105,7 @@ class TOFlow(WindowNetwork):
                 / self.std
                 for frame in frames
             ]
-        centre = enlarged[self.window // 2]
+        centre = enlarged[self.centre]
         with probe(ALIGNMENT):
             aligned = [
                 frame if frame is centre else warp(frame, self.spynet(centre, frame)) for frame in enlarged
