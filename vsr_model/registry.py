@@ -31,10 +31,12 @@ NETWORKS: Final = {
     "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",
     "rsdn": "vsr_model.networks.rsdn:RSDN",
+    "spmc": "vsr_model.networks.spmc:SPMC",
     "tdan": "vsr_model.networks.tdan:TDAN",
     "tecogan": "vsr_model.networks.tecogan:TecoGAN",
     "tga": "vsr_model.networks.tga:TGA",
     "toflow": "vsr_model.networks.toflow:TOFlow",
+    "vespcn": "vsr_model.networks.vespcn:VESPCN",
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr_model import Network
+from vsr_model.channels import luma_of
 from vsr_model.stages import no_probe
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -74,7 +75,18 @@ class Case:
         return (z / np.sqrt(np.prod(shape[1:])) * gain).astype(np.float32)
 
 
+_TENSORFLOW = (
+    (r"^motion\.", "easyflow/"),
+    (r"^sr\.", "srmodel/"),
+    (r"prelu\.weight$", "prelu/prelu"),
+    (r"\.weight$", "/weights"),
+    (r"\.bias$", "/biases"),
+    (r"\.", "/"),
+)
+
 PUBLIC = {
+    "spmc": _TENSORFLOW,
+    "vespcn": _TENSORFLOW,
     "pfnl": (
         (r"^nlblock\.([gw])\.", r"nlvsr/nlblock_0/\1/\1/"),
         (r"^(conv\d+)\.(\d+)\.", r"nlvsr/\1_\2/"),
@@ -128,6 +140,7 @@ ARGUMENTS = {
     ("tdan", "full", "output"): {},
     ("tecogan", "tecogan", "output"): {},
     ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("spmc", "full", "outputs"): {},
     ("tga", "full", "output"): {},
     ("toflow", "full_from_lr", "output"): {},
     ("iconvsr", "tiny", "output"): {"mid_channels": 8, "num_blocks": 2},
@@ -153,6 +166,7 @@ ARGUMENTS = {
     ("rrn", "5", "output_selffirst"): {"num_blocks": 5, "before_first": "first"},
     ("rrn", "10", "output"): {},
     ("rrn", "10", "output_selffirst"): {"before_first": "first"},
+    ("vespcn", "rebuild", "outputs"): {"form": "rebuild"},
 }
 """Arguments of this project's classes, for each network, case and output of the golden files."""
 
@@ -182,7 +196,23 @@ def _rbpn(model: Network, case: Case) -> Tensor:
     return model(torch.cat((clip, given), 2))
 
 
-RUNS: Mapping[str, Callable[[Any, Case], Tensor]] = {"rbpn": _rbpn, "tga": _tga}
+def _luma(model: Any, case: Case) -> Tensor:
+    """Of RGB, whose luma the public implementation computes inside; it gives the middle frame."""
+    return model(luma_of(drawn(case.meta["inputs"]["x"], 0)))[:, 1:2]
+
+
+def _spmc(model: Any, case: Case) -> Tensor:
+    """Of RGB, the outputs after each frame."""
+    frames = luma_of(drawn(case.meta["inputs"]["x"], 0)).unbind(1)
+    return torch.stack(model.outputs(list(frames), no_probe), 1)
+
+
+RUNS: Mapping[str, Callable[[Any, Case], Tensor]] = {
+    "rbpn": _rbpn,
+    "spmc": _spmc,
+    "tga": _tga,
+    "vespcn": _luma,
+}
 """Calls of networks whose golden values are of more, or of less, than a clip."""
 
 
