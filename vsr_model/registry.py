@@ -31,6 +31,8 @@ NETWORKS: Final = {
     "rlsp": "vsr_model.networks.rlsp:RLSP",
     "rrn": "vsr_model.networks.rrn:RRN",
     "rsdn": "vsr_model.networks.rsdn:RSDN",
+    "sofvsr": "vsr_model.networks.sofvsr:SOFVSR",
+    "sofvsr_accv": "vsr_model.networks.sofvsr_accv:SOFVSRACCV",
     "spmc": "vsr_model.networks.spmc:SPMC",
     "tdan": "vsr_model.networks.tdan:TDAN",
     "tecogan": "vsr_model.networks.tecogan:TecoGAN",

@@ -35,6 +35,8 @@ SMALL = {
     "rlsp": {"mid_channels": 8, "num_layers": 3},
     "rrn": {"mid_channels": 8, "num_blocks": 1},
     "rsdn": {"mid_channels": 8, "num_blocks": 1},
+    "sofvsr": {},
+    "sofvsr_accv": {},
     "spmc": {},
     "tdan": {},
     "tecogan": {"mid_channels": 8, "num_blocks": 1},

@@ -140,6 +140,14 @@ ARGUMENTS = {
     ("tdan", "full", "output"): {},
     ("tecogan", "tecogan", "output"): {},
     ("tecogan", "tecogan_nb16", "output"): {"num_blocks": 16},
+    ("sofvsr", "tip_x4", "output"): {},
+    ("sofvsr", "tip_x4", "output_align_corners_false"): {"align_corners": False},
+    ("sofvsr", "tip_x2", "output"): {"scale": 2},
+    ("sofvsr", "tip_x2", "output_align_corners_false"): {"scale": 2, "align_corners": False},
+    ("sofvsr", "tip_x4_5f", "output"): {"window": 5},
+    ("sofvsr", "tip_x4_5f", "output_align_corners_false"): {"window": 5, "align_corners": False},
+    ("sofvsr_accv", "accv_x4", "output"): {},
+    ("sofvsr_accv", "accv_x4", "output_align_corners_false"): {"align_corners": False},
     ("spmc", "full", "outputs"): {},
     ("tga", "full", "output"): {},
     ("toflow", "full_from_lr", "output"): {},
@@ -171,7 +179,7 @@ ARGUMENTS = {
 """Arguments of this project's classes, for each network, case and output of the golden files."""
 
 
-FILES = {"carn_m": "carn", "tecogan": "frvsr"}
+FILES = {"carn_m": "carn", "sofvsr_accv": "sofvsr", "tecogan": "frvsr"}
 """Files of golden values of networks that share one with another."""
 
 
@@ -207,8 +215,14 @@ def _spmc(model: Any, case: Case) -> Tensor:
     return torch.stack(model.outputs(list(frames), no_probe), 1)
 
 
+def _accv(model: Any, case: Case) -> Tensor:
+    """Of frames that stand where colours do elsewhere."""
+    return model(drawn(case.meta["inputs"]["x"], 0)[:, :, None])
+
+
 RUNS: Mapping[str, Callable[[Any, Case], Tensor]] = {
     "rbpn": _rbpn,
+    "sofvsr_accv": _accv,
     "spmc": _spmc,
     "tga": _tga,
     "vespcn": _luma,
