@@ -114,12 +114,16 @@ class Tail(nn.Module):
 
     def enlarge(self, features: Tensor, frame: Tensor) -> Tensor:
         """Enlarge `features` (n, c, h, w) and `frame` (n, 3, h, w) to (n, 3, 4h, 4w)."""
+        height, width = frame.shape[-2:]
+        # The sum takes the wider dtype, the frame's, where features are narrower.
+        return resize(frame, (4 * height, 4 * width), "bilinear") + self.residual(features)
+
+    def residual(self, features: Tensor) -> Tensor:
+        """Enlarge `features` (n, c, h, w) to (n, 3, 4h, 4w)."""
         features = leaky_relu_(pixel_shuffle(self.upconv1(features)))
         features = leaky_relu_(pixel_shuffle(self.upconv2(features)))
         residual: Tensor = self.conv_last(leaky_relu_(self.conv_hr(features)))
-        height, width = frame.shape[-2:]
-        # The sum takes the wider dtype, the frame's, where features are narrower.
-        return resize(frame, (4 * height, 4 * width), "bilinear") + residual
+        return residual
 
 
 class ResidualTrunk(nn.Module):

@@ -19,6 +19,11 @@ def add_pyramid(owner: nn.Module, channels: int, num_blocks: int) -> None:
     """Add the layers of `pyramid_of` to a module, by their public names."""
     owner.conv_first = conv3x3(3, channels)
     owner.feature_extraction = nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
+    add_levels(owner, channels)
+
+
+def add_levels(owner: nn.Module, channels: int) -> None:
+    """Add the layers of `levels_of` to a module, by their public names."""
     for level in ("l2", "l3"):
         owner.add_module(f"conv_{level}_1", nn.Conv2d(channels, channels, 3, stride=2, padding=1))
         owner.add_module(f"conv_{level}_2", conv3x3(channels, channels))
@@ -28,7 +33,12 @@ def pyramid_of(owner: nn.Module, frames: Tensor) -> list[Tensor]:
     """Return features of `frames` (n, 3, h, w) at the full size, a half and a quarter."""
     first = owner.get_submodule("conv_first")
     dtype = first.get_parameter("weight").dtype
-    levels = [owner.get_submodule("feature_extraction")(leaky_relu_(first(frames.to(dtype))))]
+    return levels_of(owner, owner.get_submodule("feature_extraction")(leaky_relu_(first(frames.to(dtype)))))
+
+
+def levels_of(owner: nn.Module, features: Tensor) -> list[Tensor]:
+    """Return `features` (n, c, h, w) at the full size, a half and a quarter."""
+    levels = [features]
     for level in ("l2", "l3"):
         halved = leaky_relu_(owner.get_submodule(f"conv_{level}_1")(levels[-1]))
         levels.append(leaky_relu_(owner.get_submodule(f"conv_{level}_2")(halved)))
@@ -38,18 +48,21 @@ def pyramid_of(owner: nn.Module, frames: Tensor) -> list[Tensor]:
 class PCDAlignment(nn.Module):
     """Alignment by deformable convolutions along a pyramid, and once more at its end (a cascade)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, groups: int = GROUPS, cascade: bool = True) -> None:
         super().__init__()
+        self.cascade = cascade
         double = 2 * channels
         self.offset_conv1 = nn.ModuleDict({level: conv3x3(double, channels) for level in LEVELS})
         self.offset_conv2 = nn.ModuleDict(
             {level: conv3x3(channels if level == "l3" else double, channels) for level in LEVELS}
         )
         self.offset_conv3 = nn.ModuleDict({level: conv3x3(channels, channels) for level in LEVELS[1:]})
-        self.dcn_pack = nn.ModuleDict({level: ModulatedDeform(channels, GROUPS) for level in LEVELS})
+        self.dcn_pack = nn.ModuleDict({level: ModulatedDeform(channels, groups) for level in LEVELS})
         self.feat_conv = nn.ModuleDict({level: conv3x3(double, channels) for level in LEVELS[1:]})
-        self.cas_offset_conv1, self.cas_offset_conv2 = conv3x3(double, channels), conv3x3(channels, channels)
-        self.cas_dcnpack = ModulatedDeform(channels, GROUPS)
+        if cascade:
+            self.cas_offset_conv1 = conv3x3(double, channels)
+            self.cas_offset_conv2 = conv3x3(channels, channels)
+            self.cas_dcnpack = ModulatedDeform(channels, groups)
 
     def forward(self, neighbour: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
         """Align the features of a frame, fine to coarse, to those of another; return (n, c, h, w)."""
@@ -67,6 +80,8 @@ class PCDAlignment(nn.Module):
                 features = self.feat_conv[level](torch.cat((features, _doubled(lower)), 1))
             if level != "l1":
                 features = leaky_relu_(features)
+        if not self.cascade:
+            return features
         guide = leaky_relu_(self.cas_offset_conv1(torch.cat((features, reference[0]), 1)))
         return leaky_relu_(self.cas_dcnpack(features, leaky_relu_(self.cas_offset_conv2(guide))))
 

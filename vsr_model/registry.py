@@ -39,6 +39,7 @@ NETWORKS: Final = {
     "tga": "vsr_model.networks.tga:TGA",
     "toflow": "vsr_model.networks.toflow:TOFlow",
     "vespcn": "vsr_model.networks.vespcn:VESPCN",
+    "zooming_slowmo": "vsr_model.networks.zooming_slowmo:ZoomingSlowMo",
 }
 
 

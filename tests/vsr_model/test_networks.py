@@ -43,6 +43,7 @@ SMALL = {
     "tga": {},
     "toflow": {},
     "vespcn": {},
+    "zooming_slowmo": {"mid_channels": 8, "num_blocks": 1, "extract_blocks": 1},
 }
 """Arguments that make a network small; one line for each."""
 

@@ -85,6 +85,17 @@ _TENSORFLOW = (
 )
 
 PUBLIC = {
+    "zooming_slowmo": (
+        (r"conv_(l[23])_(\d)", lambda match: f"fea_{match[1].upper()}_conv{match[2]}"),
+        (
+            r"([12])\.(offset_conv\d|dcn_pack|feat_conv)\.(l\d)",
+            lambda match: (
+                f"{match[3].upper()}_{match[2].replace('_pack', 'pack').replace('feat', 'fea')}_{match[1]}"
+            ),
+        ),
+        (r"conv_offset\.", "conv_offset_mask."),
+        (r"^conv_hr\.", "HRconv."),
+    ),
     "spmc": _TENSORFLOW,
     "vespcn": _TENSORFLOW,
     "pfnl": (
@@ -175,6 +186,13 @@ ARGUMENTS = {
     ("rrn", "10", "output"): {},
     ("rrn", "10", "output_selffirst"): {"before_first": "first"},
     ("vespcn", "rebuild", "outputs"): {"form": "rebuild"},
+    ("zooming_slowmo", "tiny", "output"): {
+        "mid_channels": 16,
+        "num_blocks": 2,
+        "extract_blocks": 1,
+        "groups": 4,
+    },
+    ("zooming_slowmo", "full", "output"): {},
 }
 """Arguments of this project's classes, for each network, case and output of the golden files."""
 
